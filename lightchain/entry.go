@@ -1,0 +1,210 @@
+package lightchain
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Entry is one leaf of the chain: one message as it arrived, and what the gateway understood of it.
+type Entry struct {
+	Salt     Salt
+	Received int64  // the gateway's clock when it arrived, nanoseconds since the Unix epoch
+	Source   string // where it came from, and from whom: "mqtt:<source>:<topic>", "broker:<user>/<client id>:<topic>", …
+	Flags    Flags
+	Payload  []byte    // the bytes exactly as they arrived: the evidence
+	Readings []Reading // their interpretation
+}
+
+// Reading is one measured value.
+type Reading struct {
+	Device  string // who measured
+	Name    string // what
+	Unit    string // SenML unit symbol where there is one, else what the device says; "" unknown
+	Value   Value
+	Time    int64 // when the device says it measured, nanoseconds since the Unix epoch; meaningful only if Timed
+	Timed   bool  // the device said when
+	Quality Quality
+}
+
+// Flags qualify an entry.
+type Flags uint64
+
+// The flags of an entry.
+const (
+	Retained      Flags = 1 << iota // a replay of state, not a new message
+	Redelivered                     // MQTT DUP
+	QoS0                            // arrived with QoS 0: nothing was promised
+	NotUnderstood                   // no decoder read it; there are no readings
+	PayloadHashed                   // the payload is the SHA-256 of one too large to keep
+	ByAgent                         // made by the agent itself, about the chain itself
+	allFlags      = ByAgent<<1 - 1
+)
+
+// Quality qualifies a reading.
+type Quality uint64
+
+// The bits of a reading's quality.
+const (
+	Historical Quality = 1 << iota // stored and forwarded by the device
+	Bad                            // bad, stale, or with a time beyond belief
+	Zoneless                       // the time came without a zone
+	allQuality = Zoneless<<1 - 1
+)
+
+// Salt keeps an entry's neighbours secret: a proof shows their hashes only, and without a salt a temperature could
+// be guessed from its hash.
+type Salt [16]byte
+
+// Seed is the random secret from which the salts of consecutive entries come. It never leaves the gateway.
+type Seed [32]byte
+
+// Salt returns the salt of the i-th entry under the seed, counted from 0.
+//
+// SPEC: salt(i) = SHA-256(seed || uint64be(i))[:16]
+func (s *Seed) Salt(i uint64) (salt Salt) {
+	var b [len(s) + 8]byte
+	copy(b[:], s[:])
+	binary.BigEndian.PutUint64(b[len(s):], i)
+	sum := sha256.Sum256(b[:])
+	copy(salt[:], sum[:])
+	return salt
+}
+
+// Append appends the entry's encoding to b. It fails, and b is then as it was, if the entry cannot stand in a chain:
+// text that is not UTF-8, a value that is not finite, an undefined flag, readings beside [NotUnderstood], or more
+// than [MaxEntry] bytes.
+func (e *Entry) Append(b []byte) ([]byte, error) {
+	start := len(b)
+	b = appendBytes(appendArray(b, 6), e.Salt[:])
+	b = appendInt(b, e.Received)
+	b, err := e.AppendBody(b)
+	if err == nil && len(b)-start > MaxEntry {
+		err = fmt.Errorf("an entry of %d bytes is above the limit of %d", len(b)-start, MaxEntry)
+	}
+	if err != nil {
+		return b[:start], err
+	}
+	return b, nil
+}
+
+// AppendBody appends what follows salt and time of arrival in the entry's encoding: source, flags, payload and
+// readings. With [AppendEntry] it lets a store keep neither the salt, which its seed gives back, nor the whole time.
+func (e *Entry) AppendBody(b []byte) ([]byte, error) {
+	start := len(b)
+	b, err := e.appendBody(b)
+	if err != nil {
+		return b[:start], fmt.Errorf("entry from %q: %w", e.Source, err)
+	}
+	return b, nil
+}
+
+func (e *Entry) appendBody(b []byte) (_ []byte, err error) {
+	if b, err = appendText(b, e.Source); err != nil {
+		return b, err
+	}
+	if err := e.Flags.check(len(e.Readings)); err != nil {
+		return b, err
+	}
+	b = appendUint(b, uint64(e.Flags))
+	b = appendBytes(b, e.Payload)
+	if len(e.Readings) > MaxReadings {
+		return b, fmt.Errorf("%d readings are above the limit of %d", len(e.Readings), MaxReadings)
+	}
+	b = appendArray(b, len(e.Readings))
+	for i := range e.Readings {
+		if b, err = e.Readings[i].append(b); err != nil {
+			return b, fmt.Errorf("reading %d: %w", i, err)
+		}
+	}
+	return b, nil
+}
+
+// AppendEntry appends the encoding of the entry whose body [Entry.AppendBody] gave.
+func AppendEntry(b []byte, salt Salt, received int64, body []byte) []byte {
+	b = appendBytes(appendArray(b, 6), salt[:])
+	return append(appendInt(b, received), body...)
+}
+
+func (f Flags) check(readings int) error {
+	switch {
+	case f&^allFlags != 0:
+		return fmt.Errorf("flags %#x: undefined bits", uint64(f))
+	// SPEC: 3 not understood (readings is empty)
+	case f&NotUnderstood != 0 && readings > 0:
+		return errors.New("readings in an entry flagged as not understood")
+	}
+	return nil
+}
+
+func (r *Reading) append(b []byte) (_ []byte, err error) {
+	b = appendArray(b, 6)
+	for _, s := range [...]string{r.Device, r.Name, r.Unit} {
+		if b, err = appendText(b, s); err != nil {
+			return b, err
+		}
+	}
+	if b, err = r.Value.append(b); err != nil {
+		return b, err
+	}
+	if r.Timed {
+		b = appendInt(b, r.Time)
+	} else {
+		b = append(b, cborNull)
+	}
+	if r.Quality&^allQuality != 0 {
+		return b, fmt.Errorf("quality %#x: undefined bits", uint64(r.Quality))
+	}
+	return appendUint(b, uint64(r.Quality)), nil
+}
+
+// DecodeEntry reads one encoded entry.
+func DecodeEntry(b []byte) (Entry, error) {
+	if len(b) > MaxEntry {
+		return Entry{}, fmt.Errorf("entry: %d bytes are above the limit of %d", len(b), MaxEntry)
+	}
+	var raw struct {
+		_        struct{} `cbor:",toarray"`
+		Salt     []byte
+		Received int64
+		Source   string
+		Flags    uint64
+		Payload  []byte
+		Readings []struct {
+			_       struct{} `cbor:",toarray"`
+			Device  string
+			Name    string
+			Unit    string
+			Value   any
+			Time    *int64
+			Quality uint64
+		}
+	}
+	if err := decode(b, &raw); err != nil {
+		return Entry{}, fmt.Errorf("entry: %w", err)
+	}
+	e := Entry{Received: raw.Received, Source: raw.Source, Flags: Flags(raw.Flags), Payload: raw.Payload}
+	if len(raw.Salt) != len(e.Salt) {
+		return Entry{}, fmt.Errorf("entry: a salt of %d bytes, not %d", len(raw.Salt), len(e.Salt))
+	}
+	copy(e.Salt[:], raw.Salt)
+	if len(raw.Readings) > 0 {
+		e.Readings = make([]Reading, len(raw.Readings))
+	}
+	for i, r := range raw.Readings {
+		v, err := valueOf(r.Value)
+		if err != nil {
+			return Entry{}, fmt.Errorf("entry: reading %d: %w", i, err)
+		}
+		e.Readings[i] = Reading{Device: r.Device, Name: r.Name, Unit: r.Unit, Value: v, Quality: Quality(r.Quality)}
+		if r.Time != nil {
+			e.Readings[i].Time, e.Readings[i].Timed = *r.Time, true
+		}
+	}
+	again, err := e.Append(make([]byte, 0, len(b)))
+	if err := same(b, again, err); err != nil {
+		return Entry{}, fmt.Errorf("entry: %w", err)
+	}
+	return e, nil
+}
