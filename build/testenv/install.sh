@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Installs from Debian what the tests run and the machine lacks. Quick and silent about it when nothing is missing.
+#
+# It needs root, or sudo that asks no password; otherwise it prints the one line to run and fails. No service is started
+# or enabled by it, and no database cluster is made: the tests start each server themselves, in a folder of their own.
+set -euo pipefail
+exec </dev/null
+
+# A program (or a file, where it begins with a slash), and the package that brings it.
+needs=(
+	make:make
+	git:git
+	gcc:gcc # the race detector links with cgo
+	/usr/include/stdlib.h:libc6-dev
+	mosquitto:mosquitto
+	mosquitto_pub:mosquitto-clients
+	qemu-aarch64-static:qemu-user-static
+	qemu-arm-static:qemu-user-static
+	promtool:prometheus
+	pg_ctl:postgresql # the release's version: 15 in Debian 12
+	ssh-keygen:openssh-client
+	systemd-analyze:systemd
+	lintian:lintian
+	debootstrap:debootstrap
+)
+services="mosquitto postgresql prometheus prometheus-node-exporter"
+
+missing() {
+	local PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin need
+	for need in /usr/lib/postgresql/*/bin; do PATH+=:$need; done
+	for need in "${needs[@]}"; do
+		local what=${need%%:*}
+		[[ $what == /* && -e $what ]] || type -P "$what" >/dev/null || echo "${need#*:}"
+	done | sort -u
+}
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+
+if ! type -P apt-get >/dev/null; then
+	echo "the tests need what these Debian packages hold, and this is not Debian:" $packages >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	self=$(readlink -f "${BASH_SOURCE[0]}")
+	if type -P sudo >/dev/null && sudo -n true 2>/dev/null; then
+		exec sudo -n "$self"
+	fi
+	echo "the tests need these packages:" $packages >&2
+	echo "run once, as root:  $self" >&2
+	exit 1
+fi
+
+# Two checkouts may come here at once; the second then finds everything there.
+exec 9>/run/lock/edgechain-testenv.lock
+flock 9
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+
+# Three files keep the installation quiet, and go again whatever happens: policy-rc.d forbids starting a service, the
+# preset enabling it, the last one making PostgreSQL's default cluster. A policy-rc.d that was there is put back.
+policy=/usr/sbin/policy-rc.d
+preset=/run/systemd/system-preset/00-edgechain-testenv.preset
+cluster=/etc/postgresql-common/createcluster.d/edgechain-testenv.conf
+restore() {
+	rm -f "$preset" "$cluster"
+	if [ -e "$policy.before-edgechain" ]; then
+		mv -f "$policy.before-edgechain" "$policy"
+	elif grep -qs edgechain-testenv "$policy"; then
+		rm -f "$policy"
+	fi
+}
+trap restore EXIT
+trap 'exit 1' HUP INT TERM
+restore # what a run that was killed left behind
+mkdir -p "${preset%/*}" "${cluster%/*}"
+[ ! -e "$policy" ] || mv "$policy" "$policy.before-edgechain"
+printf '#!/bin/sh\n# edgechain-testenv: no service starts while packages are installed.\nexit 101\n' >"$policy"
+chmod 755 "$policy"
+for service in $services; do echo "disable $service.service"; done >"$preset"
+echo "create_main_cluster = false" >"$cluster"
+
+echo "installing for the tests:" $packages
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
+log=$(mktemp)
+if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends $packages; } >"$log" 2>&1; then
+	cat "$log" >&2
+	rm -f "$log"
+	exit 1
+fi
+rm -f "$log"
+
+packages=$(missing)
+if [ -n "$packages" ]; then
+	echo "still missing after the installation:" $packages >&2
+	exit 1
+fi
