@@ -1,0 +1,182 @@
+package lightchain
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// SignedHeader is a header as it travels: a COSE_Sign1 (RFC 9052, section 4.2) with the aggregators' receipts, if any,
+// under label 11 of its unprotected header.
+type SignedHeader struct {
+	Header    Header
+	Signature Signature
+	Receipts  []Receipt // strictly ascending by their encoded bytes; at most 16
+
+	payload []byte // the header's encoding, over which everything is computed
+}
+
+// Labels and values of COSE that appear here.
+const (
+	labelAlg              = 1
+	labelContentType      = 3
+	labelKeyID            = 4
+	labelCountersignature = 11 // version 2, RFC 9338
+	labelClaims           = 15 // CWT claims, RFC 9597
+	claimIssuer           = 1
+	claimIssuedAt         = 6
+	algEdDSA              = -8
+)
+
+// headerProtected is the one protected header that a signed header has.
+//
+// SPEC: protected {1: -8, 3: "application/vnd.edgechain.header+cbor"}
+var headerProtected = func() []byte {
+	b := appendInt(append(appendMap(nil, 2), labelAlg), algEdDSA)
+	b, _ = appendText(append(b, labelContentType), MediaTypeHeader)
+	return b
+}()
+
+// NewSignedHeader puts a header and its signature together, checking only that the header can be encoded; see
+// [SignedHeader.Check].
+func NewSignedHeader(h Header, sig Signature, receipts ...Receipt) (*SignedHeader, error) {
+	payload, err := h.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &SignedHeader{Header: h, Signature: sig, Receipts: receipts, payload: payload}, nil
+}
+
+// Sign signs the header.
+func (h *Header) Sign(s Signer) (*SignedHeader, error) {
+	signed, err := NewSignedHeader(*h, Signature{})
+	if err != nil {
+		return nil, err
+	}
+	if signed.Signature, err = s.Sign(signed.signatureInput()); err != nil {
+		return nil, fmt.Errorf("signing header %d: %w", h.Height, err)
+	}
+	return signed, nil
+}
+
+// Bytes returns the header's encoding, what the signature and the hash cover. The caller must not change it.
+func (s *SignedHeader) Bytes() []byte { return s.payload }
+
+// Hash returns the header's leaf hash: its link in the chain, its leaf in the history and, for genesis, the chain's
+// identity.
+func (s *SignedHeader) Hash() Hash { return LeafHash(s.payload) }
+
+// ChainID returns the chain that the header belongs to: the one it names, or, being its genesis, is.
+func (s *SignedHeader) ChainID() ChainID {
+	if s.Header.Genesis != nil {
+		return ChainID(s.Hash())
+	}
+	return s.Header.Chain
+}
+
+// Check checks the signature under key.
+func (s *SignedHeader) Check(key PublicKey) error {
+	if !key.verify(s.signatureInput(), s.Signature) {
+		return fmt.Errorf("header %d: signature does not check under key %s", s.Header.Height, key)
+	}
+	return nil
+}
+
+// signatureInput is the Sig_structure of RFC 9052, section 4.4.
+func (s *SignedHeader) signatureInput() []byte {
+	b := make([]byte, 0, len(s.payload)+len(headerProtected)+32)
+	b, _ = appendText(appendArray(b, 4), "Signature1")
+	b = appendBytes(b, headerProtected)
+	b = appendBytes(b, "")
+	return appendBytes(b, s.payload)
+}
+
+// Append appends the COSE_Sign1 with its receipts to b.
+func (s *SignedHeader) Append(b []byte) ([]byte, error) {
+	receipts := make([][]byte, len(s.Receipts))
+	for i := range s.Receipts {
+		var err error
+		if receipts[i], err = s.Receipts[i].Append(nil); err != nil {
+			return b, err
+		}
+	}
+	if err := checkAscending(receipts, maxReceipts); err != nil {
+		return b, fmt.Errorf("receipts of header %d: %w", s.Header.Height, err)
+	}
+	b = appendArray(append(b, tagSign1), 4)
+	b = appendBytes(b, headerProtected)
+	switch len(receipts) {
+	case 0:
+		b = appendMap(b, 0)
+	case 1:
+		b = append(append(appendMap(b, 1), labelCountersignature), receipts[0]...)
+	default:
+		b = appendArray(append(appendMap(b, 1), labelCountersignature), len(receipts))
+		for _, r := range receipts {
+			b = append(b, r...)
+		}
+	}
+	b = appendBytes(b, s.payload)
+	return appendBytes(b, s.Signature[:]), nil
+}
+
+// Encode returns the COSE_Sign1 with its receipts.
+func (s *SignedHeader) Encode() ([]byte, error) { return s.Append(nil) }
+
+// maxSignedHeader is more than any signed header with 16 receipts can take.
+const maxSignedHeader = MaxHeader + 256 + maxReceipts*256
+
+// DecodeSignedHeader reads a signed header. It checks no signature.
+func DecodeSignedHeader(b []byte) (*SignedHeader, error) {
+	s, err := decodeSignedHeader(b)
+	if err != nil {
+		return nil, fmt.Errorf("signed header: %w", err)
+	}
+	return s, nil
+}
+
+func decodeSignedHeader(b []byte) (*SignedHeader, error) {
+	if len(b) > maxSignedHeader {
+		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), maxSignedHeader)
+	}
+	if len(b) == 0 || b[0] != tagSign1 {
+		return nil, errors.New("not a COSE_Sign1 (tag 18)")
+	}
+	var raw struct {
+		_           struct{} `cbor:",toarray"`
+		Protected   []byte
+		Unprotected map[int64]cbor.RawMessage
+		Payload     []byte
+		Signature   []byte
+	}
+	if err := decode(b[1:], &raw); err != nil {
+		return nil, err
+	}
+	// SPEC: Every COSE_Sign1 names its own media type in protected label 3, which its reader requires.
+	if string(raw.Protected) != string(headerProtected) {
+		return nil, errors.New("its protected header is not that of a header")
+	}
+	s := &SignedHeader{payload: raw.Payload}
+	if len(raw.Signature) != len(s.Signature) {
+		return nil, fmt.Errorf("a signature of %d bytes, not %d", len(raw.Signature), len(s.Signature))
+	}
+	copy(s.Signature[:], raw.Signature)
+	var err error
+	if s.Header, err = DecodeHeader(raw.Payload); err != nil {
+		return nil, err
+	}
+	for label, value := range raw.Unprotected {
+		if label != labelCountersignature {
+			return nil, fmt.Errorf("unprotected label %d", label)
+		}
+		if s.Receipts, err = decodeReceipts(value); err != nil {
+			return nil, err
+		}
+	}
+	again, err := s.Append(make([]byte, 0, len(b)))
+	if err := same(b, again, err); err != nil {
+		return nil, err
+	}
+	return s, nil
+}

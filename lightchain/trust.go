@@ -1,0 +1,142 @@
+package lightchain
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Trust says whom a verifier believes: which chains, which aggregators, and how many of these must agree.
+type Trust struct {
+	Chains      []ChainID
+	Aggregators []Aggregator
+	Quorum      uint64 // distinct names whose receipts a proof must show; 0 asks for none
+}
+
+// Aggregator is one key of a trusted aggregator. A name may have several keys, a key has one name.
+type Aggregator struct {
+	Name string
+	Key  PublicKey
+}
+
+// ParseTrust reads a trust file: lines of UTF-8 that say
+//
+//	chain <52 characters>
+//	aggregator <name> ssh-ed25519 <base64>
+//	quorum <n>
+//
+// in any order, blank lines, and comments on lines of their own that begin with '#'. Anything else is refused with
+// its line number.
+func ParseTrust(b []byte) (*Trust, error) {
+	t := new(Trust)
+	quorum := false
+	for i, line := range strings.Split(string(b), "\n") {
+		if !utf8.ValidString(line) {
+			return nil, fmt.Errorf("line %d: not UTF-8", i+1)
+		}
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		if err := t.parseLine(words, &quorum); err != nil {
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+	}
+	return t, nil
+}
+
+func (t *Trust) parseLine(words []string, quorum *bool) error {
+	switch {
+	case words[0] == "chain" && len(words) == 2:
+		chain, err := ParseChainID(words[1])
+		if err != nil {
+			return err
+		}
+		if slices.Contains(t.Chains, chain) {
+			return fmt.Errorf("chain %s stands twice", chain)
+		}
+		t.Chains = append(t.Chains, chain)
+		return nil
+	case words[0] == "aggregator" && len(words) == 4:
+		key, err := ParsePublicKey(words[2] + " " + words[3])
+		if err != nil {
+			return err
+		}
+		return t.add(Aggregator{words[1], key})
+	case words[0] == "quorum" && len(words) == 2:
+		n, err := strconv.ParseUint(words[1], 10, 31)
+		if err != nil || strconv.FormatUint(n, 10) != words[1] {
+			return fmt.Errorf("quorum %q: a whole number in plain digits", words[1])
+		}
+		if *quorum {
+			return errors.New("quorum stands twice")
+		}
+		t.Quorum, *quorum = n, true
+		return nil
+	}
+	return errors.New(`expected "chain <52 characters>", "aggregator <name> ssh-ed25519 <base64>", "quorum <n>", or a comment that begins with "#"`)
+}
+
+func (t *Trust) add(a Aggregator) error {
+	if err := CheckAggregatorName(a.Name); err != nil {
+		return err
+	}
+	for _, other := range t.Aggregators {
+		// SPEC: a name may have several keys, a key has one name
+		if other.Key == a.Key {
+			return fmt.Errorf("the key of %s stands already, under the name %s", a.Name, other.Name)
+		}
+	}
+	t.Aggregators = append(t.Aggregators, a)
+	return nil
+}
+
+// Format returns the trust file that says t.
+func (t *Trust) Format() []byte {
+	var b bytes.Buffer
+	for _, c := range t.Chains {
+		fmt.Fprintf(&b, "chain %s\n", c)
+	}
+	for _, a := range t.Aggregators {
+		fmt.Fprintf(&b, "aggregator %s %s\n", a.Name, FormatPublicKey(a.Key))
+	}
+	if t.Quorum > 0 {
+		fmt.Fprintf(&b, "quorum %d\n", t.Quorum)
+	}
+	return b.Bytes()
+}
+
+const sshEd25519 = "ssh-ed25519"
+
+// ParsePublicKey reads "ssh-ed25519 <base64>", as OpenSSH writes a public key (RFC 8709, section 4), without comment.
+func ParsePublicKey(s string) (key PublicKey, err error) {
+	blob, found := strings.CutPrefix(s, sshEd25519+" ")
+	b, err := base64.StdEncoding.Strict().DecodeString(blob)
+	prefix := sshKeyPrefix()
+	if !found || err != nil || len(b) != len(prefix)+len(key) || !bytes.HasPrefix(b, prefix) {
+		return key, fmt.Errorf("key %q: expected ssh-ed25519 and 68 characters of base64, as in a .pub file", s)
+	}
+	copy(key[:], b[len(prefix):])
+	if err := key.Check(); err != nil {
+		return PublicKey{}, fmt.Errorf("key %q: %w", s, err)
+	}
+	return key, nil
+}
+
+// FormatPublicKey returns "ssh-ed25519 <base64>".
+func FormatPublicKey(key PublicKey) string {
+	return sshEd25519 + " " + base64.StdEncoding.EncodeToString(append(sshKeyPrefix(), key[:]...))
+}
+
+// sshKeyPrefix is what precedes the 32 bytes in the wire form of RFC 8709: two lengths and the algorithm.
+func sshKeyPrefix() []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(sshEd25519)))
+	b = append(b, sshEd25519...)
+	return binary.BigEndian.AppendUint32(b, uint32(len(PublicKey{})))
+}

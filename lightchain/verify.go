@@ -1,0 +1,317 @@
+package lightchain
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Check names one of the steps of verifying a proof.
+type Check string
+
+// The checks, in the order in which they are made; the first that fails is named.
+const (
+	CheckDecoding  Check = "decoding"
+	CheckChain     Check = "chain"
+	CheckKeys      Check = "keys"
+	CheckSignature Check = "signature"
+	CheckEntry     Check = "entry"
+	CheckBlock     Check = "block"
+	CheckReceipts  Check = "receipts"
+	CheckBeacon    Check = "beacon"
+)
+
+// CheckError says which check failed first, and why.
+type CheckError struct {
+	Check Check
+	Err   error
+}
+
+func (e *CheckError) Error() string { return fmt.Sprintf("%s: %v", e.Check, e.Err) }
+
+func (e *CheckError) Unwrap() error { return e.Err }
+
+// Report is what a proof that verifies has shown.
+type Report struct {
+	Chain  ChainID
+	Name   string // the gateway's name in genesis, "" if it has none
+	Number uint64 // of the entry, through the whole life of the chain
+	Entry  Entry
+	Header Header // the block's
+
+	ReceiptedBy []ReceiptedBy // trusted aggregators, each once, with its earliest word, earliest first
+	Quorum      uint64        // how many of them a bound below needed to agree: at least 1
+	NotBefore   *uint64       // the block was closed at this second or later; nil: no such bound
+	NotAfter    *uint64       // the block was closed at this second or earlier; nil: no such bound
+}
+
+// ReceiptedBy is one trusted aggregator's earliest word on an entry's block.
+type ReceiptedBy struct {
+	Name   string `json:"name"`
+	Height uint64 `json:"height"` // of the header that the receipt is on
+	Time   uint64 `json:"time"`   // whole seconds since the Unix epoch, as the receipt says
+}
+
+// Verify checks an encoded proof, or one in PEM, for somebody who trusts t. The error is a [*CheckError].
+func Verify(b []byte, t *Trust) (*Report, error) {
+	der, err := DecodeText(b)
+	if err != nil {
+		return nil, &CheckError{CheckDecoding, err}
+	}
+	p, err := DecodeProof(der)
+	if err != nil {
+		return nil, &CheckError{CheckDecoding, err}
+	}
+	return p.Verify(t)
+}
+
+// Verify checks a decoded proof; see [Verify].
+func (p *Proof) Verify(t *Trust) (*Report, error) {
+	report := &Report{Header: p.Header.Header, Quorum: max(1, t.Quorum)}
+	// SPEC: It checks in this order and names the first that fails.
+	for _, step := range [...]struct {
+		name  Check
+		check func(*Trust, *Report) error
+	}{
+		{CheckDecoding, p.verifyDecoding},
+		{CheckChain, p.verifyChain},
+		{CheckKeys, p.verifyKeys},
+		{CheckSignature, p.verifySignatures},
+		{CheckEntry, p.verifyEntry},
+		{CheckBlock, p.verifyBlock},
+		{CheckReceipts, p.verifyReceipts},
+		{CheckBeacon, p.verifyBeacon},
+	} {
+		if err := step.check(t, report); err != nil {
+			return nil, &CheckError{step.name, err}
+		}
+	}
+	return report, nil
+}
+
+func (p *Proof) verifyDecoding(_ *Trust, r *Report) (err error) {
+	if err := p.check(); err != nil {
+		return err
+	}
+	r.Entry, err = DecodeEntry(p.Entry)
+	return err
+}
+
+// signed returns every header of the proof whose signature is checked under the key in force at its height.
+func (p *Proof) signed() []*SignedHeader {
+	headers := []*SignedHeader{p.Header}
+	for _, l := range p.Later {
+		headers = append(headers, l.Header)
+	}
+	return append(headers, p.Beacon...)
+}
+
+// SPEC: chain (the hash of genesis is a trusted chain, and key 2 of every other header)
+func (p *Proof) verifyChain(t *Trust, r *Report) error {
+	genesis := p.Keys[0]
+	if genesis.Header.Genesis == nil {
+		return fmt.Errorf("the first header that sets the key is not a genesis but header %d", genesis.Header.Height)
+	}
+	r.Chain = genesis.ChainID()
+	if !slices.Contains(t.Chains, r.Chain) {
+		return fmt.Errorf("chain %s is not among those trusted", r.Chain)
+	}
+	if name := genesis.Header.Genesis.Name; name != nil {
+		r.Name = *name
+	}
+	for _, h := range append(p.signed(), p.Keys...) {
+		if h.ChainID() != r.Chain {
+			return fmt.Errorf("header %d belongs to chain %s", h.Header.Height, h.ChainID())
+		}
+	}
+	return nil
+}
+
+// SPEC: keys (field 5's order; each signature under the key before)
+func (p *Proof) verifyKeys(*Trust, *Report) error {
+	highest := p.Header.Header.Height
+	for _, h := range p.signed() {
+		highest = max(highest, h.Header.Height)
+	}
+	for i, h := range p.Keys {
+		// SPEC: genesis first, heights strictly ascending, each with key 12, all below the highest header of the proof
+		switch {
+		case h.Header.NextKey == nil:
+			return fmt.Errorf("header %d sets no key", h.Header.Height)
+		case i > 0 && h.Header.Height <= p.Keys[i-1].Header.Height:
+			return errors.New("the headers that set the key are not in strictly ascending order of height")
+		case h.Header.Height >= highest:
+			return fmt.Errorf("header %d sets a key that no header of the proof can be signed with", h.Header.Height)
+		case i > 0 && *h.Header.NextKey == *p.Keys[i-1].Header.NextKey:
+			return fmt.Errorf("header %d sets the key that is already in force", h.Header.Height)
+		}
+		if err := h.Check(p.keyAt(h.Header.Height)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyAt returns the key under which the header at height is signed: that of the newest header below it that sets
+// one; for genesis its own.
+func (p *Proof) keyAt(height uint64) PublicKey {
+	key := *p.Keys[0].Header.NextKey
+	for _, h := range p.Keys[1:] {
+		if h.Header.Height < height {
+			key = *h.Header.NextKey
+		}
+	}
+	return key
+}
+
+// SPEC: signature (block's header, those of fields 6 and 7, each under the key in force at its height)
+func (p *Proof) verifySignatures(*Trust, *Report) error {
+	for _, h := range p.signed() {
+		if err := h.Check(p.keyAt(h.Header.Height)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SPEC: entry (field 3)
+func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
+	header := &p.Header.Header
+	// SPEC: size and index equal the header's own numbers
+	if p.EntryPath.Size != header.Count {
+		return fmt.Errorf("path in a block of %d entries, the header says %d", p.EntryPath.Size, header.Count)
+	}
+	root, err := p.EntryPath.Root(LeafHash(p.Entry))
+	if err != nil {
+		return err
+	}
+	if root != header.Root {
+		return errors.New("the entry does not stand in the block")
+	}
+	r.Number = header.First + p.EntryPath.Index
+	return nil
+}
+
+// SPEC: block (paths of field 6)
+func (p *Proof) verifyBlock(*Trust, *Report) error {
+	for _, l := range p.Later {
+		later := &l.Header.Header
+		if l.Path.Size != later.Height || l.Path.Index != p.Header.Header.Height {
+			return fmt.Errorf("path of header %d in the history of header %d is one of header %d in a history of %d",
+				p.Header.Header.Height, later.Height, l.Path.Index, l.Path.Size)
+		}
+		root, err := l.Path.Root(p.Header.Hash())
+		if err != nil {
+			return err
+		}
+		if root != later.History {
+			return fmt.Errorf("the history of header %d does not contain the block's header", later.Height)
+		}
+	}
+	return nil
+}
+
+// verifyReceipts checks the receipts of trusted aggregators and draws the bracket from them.
+//
+// SPEC: A receipt whose (name, kid) is not listed is ignored, but must be well formed; one that is listed and does
+// not check fails the proof.
+func (p *Proof) verifyReceipts(t *Trust, r *Report) error {
+	upper, lower := earliest{}, earliest{}
+	for i, h := range p.signed() {
+		times := upper
+		if i > len(p.Later) { // after the block's header and the later ones: those of the beacon
+			times = lower
+		}
+		for j := range h.Receipts {
+			receipt := &h.Receipts[j]
+			key, trusted := t.key(receipt)
+			if !trusted {
+				continue
+			}
+			if err := h.CheckReceipt(receipt, key); err != nil {
+				return err
+			}
+			times.add(ReceiptedBy{receipt.Name, h.Header.Height, receipt.Time})
+		}
+	}
+	r.ReceiptedBy = upper.sorted()
+	// SPEC: fewer than quorum upper times: receipts fails
+	if n := uint64(len(r.ReceiptedBy)); n < t.Quorum {
+		return fmt.Errorf("receipts of %d trusted aggregators, the quorum is %d", n, t.Quorum)
+	}
+	r.bracket(r.ReceiptedBy, lower.sorted())
+	// SPEC: Not before above not after: receipts fails.
+	if r.NotBefore != nil && r.NotAfter != nil && *r.NotBefore > *r.NotAfter {
+		return fmt.Errorf("the block would have been closed after second %d and before %d: an aggregator's clock or word is wrong",
+			*r.NotBefore, *r.NotAfter)
+	}
+	return nil
+}
+
+// bracket sets the bounds that q aggregators agree on.
+//
+// SPEC: With q = max(1, quorum), over distinct trusted names: a name's upper time is its earliest receipt on the
+// block's header or in field 6, plus one second; not after is the q-th smallest. A name's lower time is that of its
+// receipt in field 7; not before is the q-th largest. Fewer than q names: the bound is missing.
+func (r *Report) bracket(upper, lower []ReceiptedBy) {
+	if n := uint64(len(upper)); n >= r.Quorum {
+		t := upper[r.Quorum-1].Time + 1
+		r.NotAfter = &t
+	}
+	if n := uint64(len(lower)); n >= r.Quorum {
+		t := lower[n-r.Quorum].Time
+		r.NotBefore = &t
+	}
+}
+
+// SPEC: A beacon (key 11) is the SHA-256 of the encoded array of the newest receipt of each aggregator.
+func (p *Proof) verifyBeacon(*Trust, *Report) error {
+	if len(p.Beacon) == 0 {
+		return nil // the bound is missing, and said to be
+	}
+	receipts := make([]Receipt, len(p.Beacon))
+	for i, h := range p.Beacon {
+		receipts[i] = h.Receipts[0]
+	}
+	beacon, err := Beacon(receipts)
+	if err != nil {
+		return err
+	}
+	if named := p.Header.Header.Beacon; named == nil || *named != beacon {
+		return errors.New("the receipts are not those that the block's beacon names")
+	}
+	return nil
+}
+
+// key returns the trusted key behind a receipt's name and key id.
+func (t *Trust) key(r *Receipt) (PublicKey, bool) {
+	for _, a := range t.Aggregators {
+		if a.Name == r.Name && a.Key.KeyID() == r.KeyID {
+			return a.Key, true
+		}
+	}
+	return PublicKey{}, false
+}
+
+// earliest keeps each aggregator's earliest receipt, by name.
+type earliest map[string]ReceiptedBy
+
+func (e earliest) add(r ReceiptedBy) {
+	if old, ok := e[r.Name]; !ok || r.Time < old.Time {
+		e[r.Name] = r
+	}
+}
+
+// sorted returns the receipts, earliest first, names breaking ties.
+func (e earliest) sorted() []ReceiptedBy {
+	var all []ReceiptedBy
+	for _, r := range e {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b ReceiptedBy) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Name, b.Name))
+	})
+	return all
+}
