@@ -1,0 +1,171 @@
+// Package keyfile keeps Ed25519 private keys at rest: it makes, reads, replaces and destroys key files, finds their
+// passphrases, and reads and writes the one-line form of a public key.
+//
+// It writes OpenSSH private keys, which ssh-keygen makes, shows and encrypts too, and also reads PKCS#8 PEM, which
+// openssl makes. It does not decide which key is in force, nor when one is replaced: the chain does. It does not
+// hide a key from whoever holds the card; a passphrase kept elsewhere does, and only while the program is not
+// running.
+package keyfile
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"edgechain/lightchain"
+)
+
+// Errors on which a caller branches. Each comes wrapped in a text that names the file and what to do.
+var (
+	ErrPassphraseMissing = errors.New("the key is encrypted and there is no passphrase")
+	ErrPassphraseWrong   = errors.New("the passphrase does not open the key")
+
+	// ErrNotEncrypted means that a passphrase is configured for a key that stands in the clear: whoever set the
+	// passphrase believes the key protected, so it is not used in silence.
+	ErrNotEncrypted = errors.New("a passphrase is configured but the key is not encrypted")
+
+	// ErrExposed means that others than the key's owner may read or change the file.
+	ErrExposed = errors.New("the file is open to others")
+)
+
+// maxKeyFile is far above any Ed25519 key, and above a 16,384-bit RSA key, so that one of those is refused by name.
+const maxKeyFile = 64 << 10
+
+// Options says how [Create] makes a key. The zero value makes an unencrypted one without a comment.
+type Options struct {
+	Passphrase Passphrase // encrypts the file, unless it is the zero value
+	Comment    string     // stands in the file, and in what ssh-keygen shows of it
+	Random     io.Reader  // the private key's 32 bytes; nil means crypto/rand
+}
+
+// Create makes a new key and writes it to path, which must not exist: then the error is [fs.ErrExist] and nothing has
+// changed. When it returns without error, file and folder entry are durable; a power cut before leaves no file of
+// that name, so the next start can simply try again.
+func Create(path string, o Options) (lightchain.Signer, error) {
+	signer, err := create(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("making key file %s: %w", path, err)
+	}
+	return signer, nil
+}
+
+func create(path string, o Options) (lightchain.Signer, error) {
+	var passphrase []byte
+	if o.Passphrase.IsSet() {
+		var err error
+		if passphrase, err = o.Passphrase.Read(); err != nil {
+			return nil, err
+		}
+	}
+	random := o.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	var seed [ed25519.SeedSize]byte
+	if _, err := io.ReadFull(random, seed[:]); err != nil {
+		return nil, fmt.Errorf("reading random bytes: %w", err)
+	}
+	key := ed25519.NewKeyFromSeed(seed[:])
+	data, err := encode(key, o.Comment, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeNew(path, data); errors.Is(err, fs.ErrExist) {
+		return nil, fs.ErrExist
+	} else if err != nil {
+		return nil, err
+	}
+	return lightchain.NewSigner(key)
+}
+
+// writeNew puts data into a new file at path, whole or not at all. Opening path itself with O_EXCL would refuse an
+// existing file too, but a power cut could then leave half a key that nothing ever replaces.
+func writeNew(path string, data []byte) error {
+	dir, base := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	// Mode 0600 and O_EXCL. A power cut may leave this name behind: beside no key, as one that was never used; or as
+	// a second name of the key, on the same blocks, which destroying the key overwrites with it.
+	f, err := os.CreateTemp(dir, "."+base+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Link(f.Name(), path) // which, unlike a rename, does not take the place of another file
+	}
+	if err := errors.Join(err, os.Remove(f.Name())); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// Load reads the private key in the file at path: an OpenSSH private key, encrypted or not, or an unencrypted PKCS#8
+// PEM file. passphrase is looked up only if the key is encrypted.
+//
+// It fails with [ErrExposed] if others than the owner have any right to the file, with [ErrPassphraseMissing],
+// [ErrPassphraseWrong] or [ErrNotEncrypted] if key and passphrase do not fit, with [fs.ErrNotExist], and for anything
+// but one well-formed Ed25519 key.
+func Load(path string, passphrase Passphrase) (lightchain.Signer, error) {
+	data, err := readPrivate(path, maxKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("key file %w", err)
+	}
+	key, err := decode(data, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: %w", path, err)
+	}
+	signer, err := lightchain.NewSigner(key)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: %w", path, err)
+	}
+	return signer, nil
+}
+
+// readPrivate reads a file that nobody but its owner may read. Its errors begin with the path.
+func readPrivate(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	defer f.Close()
+	// The open file is looked at, not the name, which could lead elsewhere by now.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%s is a folder", path)
+	}
+	if info.Mode().IsRegular() {
+		if err := checkPrivate(path, info); err != nil {
+			return nil, err
+		}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return data, nil
+}
+
+// reason takes operation and path from an error of package os; the texts here name the path themselves.
+func reason(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}

@@ -1,0 +1,106 @@
+package keyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// Changing a key takes three steps, and a power cut between any two must leave a gateway that can go on:
+//
+//  1. [Create] writes the next key beside the present one. Stopping here leaves a key that nothing has named:
+//     [Destroy] it, or use it the next time.
+//  2. The chain commits to the next key in a header signed by the present one. From here on only the next key
+//     continues the chain, and it is on disk since step 1.
+//  3. [Replace] puts the next key into the present one's place. Stopping before leaves both files; the chain's
+//     newest header says which key is in force, and Replace is called again.
+
+// Replace puts the key file next into the place of the key file path, and destroys what was there. When it returns
+// without error, the change is durable. Interrupted at any point, path holds one of the two keys, whole.
+//
+// Destroying means overwriting the old file's blocks and letting them go. On a hard disk that removes the key. On
+// flash it mostly does not: the card writes the zeros elsewhere and keeps the old cells until it needs them, out of
+// the file system's reach, within reach of somebody who reads the chips; and a journal or a copy-on-write file system
+// may hold copies of its own. What a passphrase kept off the card encrypted stays unreadable there, so a key that
+// must be forgotten for certain is an encrypted one.
+func Replace(next, path string) error {
+	if err := replace(next, path); err != nil {
+		return fmt.Errorf("replacing key file %s by %s: %w", path, next, err)
+	}
+	return nil
+}
+
+func replace(next, path string) error {
+	// A damaged successor must not take the place of a good key. Its content may be encrypted, and is not looked at
+	// beyond its being there: Create, or the caller's Load, saw to that.
+	info, err := os.Stat(next)
+	if err != nil {
+		return err
+	}
+	if err := checkPrivate(next, info); err != nil {
+		return err
+	}
+	// Opened before the rename, the old file can still be written to when its name is gone.
+	var old *os.File
+	if overwritesAfterRename {
+		old, err = os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	err = os.Rename(next, path)
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if old != nil {
+		if err == nil {
+			err = overwrite(old)
+		}
+		err = errors.Join(err, old.Close())
+	}
+	return err
+}
+
+// Destroy overwrites and removes a key file; [Replace] says how little that may mean on flash. A file that is not
+// there is not an error.
+func Destroy(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = overwrite(f)
+		err = errors.Join(err, f.Close())
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("destroying key file %s: %w", path, err)
+	}
+	return nil
+}
+
+// overwrite writes zeros over the whole of f, in place, and waits for the device.
+func overwrite(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := io.CopyN(io.NewOffsetWriter(f, 0), zeros{}, info.Size()); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
