@@ -35,16 +35,16 @@ func ParsePassphrase(text string) (Passphrase, error) {
 	switch kind {
 	case "file":
 		if name == "" {
-			return Passphrase{}, fmt.Errorf("passphrase %q: a path is missing after file:", text)
+			return Passphrase{}, fmt.Errorf("passphrase %q: file: wants a path", text)
 		}
 	case "env":
 		if name == "" || strings.ContainsAny(name, "= \x00") {
-			return Passphrase{}, fmt.Errorf("passphrase %q: the name of a variable is expected after env:", text)
+			return Passphrase{}, fmt.Errorf("passphrase %q: env: wants the name of a variable", text)
 		}
 	case "credential":
 		// systemd's own rule: a valid file name, so that it cannot lead out of the folder.
 		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\\:\x00") {
-			return Passphrase{}, fmt.Errorf("passphrase %q: the name of a credential is expected after credential:", text)
+			return Passphrase{}, fmt.Errorf("passphrase %q: credential: wants the name of a credential", text)
 		}
 	default:
 		// text is not repeated: it may be the passphrase itself, written where its place belongs.
