@@ -80,6 +80,9 @@ chmod 755 "$policy"
 for service in $services; do echo "disable $service.service"; done >"$preset"
 echo "create_main_cluster = false" >"$cluster"
 
+fresh=()
+for service in $services; do [ -e "/etc/init.d/$service" ] || fresh+=("$service"); done
+
 echo "installing for the tests:" $packages
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
@@ -90,6 +93,11 @@ if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends $packag
 	exit 1
 fi
 rm -f "$log"
+
+# The preset speaks to systemd alone; a machine without it reads the links in /etc/rc?.d.
+for service in "${fresh[@]}"; do
+	[ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 || true
+done
 
 packages=$(missing)
 if [ -n "$packages" ]; then
