@@ -170,12 +170,11 @@ type Signer interface {
 
 // NewSigner returns a signer that holds key in memory.
 func NewSigner(key ed25519.PrivateKey) (Signer, error) {
-	public, ok := key.Public().(ed25519.PublicKey)
-	if len(key) != ed25519.PrivateKeySize || !ok {
-		return nil, errors.New("not an Ed25519 private key")
+	if len(key) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("an Ed25519 private key has %d bytes, not %d", ed25519.PrivateKeySize, len(key))
 	}
 	s := memorySigner{private: bytes.Clone(key)}
-	copy(s.public[:], public)
+	copy(s.public[:], key[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
 	if err := s.public.Check(); err != nil {
 		return nil, err
 	}

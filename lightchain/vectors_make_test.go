@@ -1,0 +1,254 @@
+package lightchain
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// vectorChain is the chain behind the published proofs: a key change at height 4, a beacon from height 6 on.
+func vectorChain(t *testing.T) *testChain {
+	c := newTestChain(t)
+	c.seal(1, nil)
+	c.seal(5, nil)
+	c.seal(0, nil) // a heartbeat
+	c.rotate(3, "gateway 1")
+	c.seal(8, nil)
+	hash, headers := c.beacon(5, map[string]uint64{"north": testTime + 310, "south": testTime + 305})
+	c.seal(7, func(h *Header) { h.Beacon = hash })
+	c.beacons[6] = headers
+	c.seal(2, func(h *Header) { h.Extra = []Field{{Key: 99, Raw: []byte{0x82, 0x01, 0x61, 'x'}}} })
+	c.seal(4, nil)
+	return c
+}
+
+func writeVectors(t *testing.T) {
+	if err := os.MkdirAll(vectorFolder, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, v vector) {
+		t.Helper()
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(vectorFolder, name+".json"), append(b, '\n'), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeCodecVectors(t, write)
+	writeTreeVectors(t, write)
+	writeTrustVectors(write)
+	writeProofVectors(t, write)
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeCodecVectors(t *testing.T, write func(string, vector)) {
+	entry, err := testEntry(0).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("entry-good", vector{About: "a reading of 0.5 Cel", Kind: "entry", Bytes: entry, Expect: "ok", Hash: LeafHash(entry).String()})
+	kinds := testEntry(0)
+	kinds.Readings = []Reading{
+		{Device: "d", Name: "int", Value: Int(-5), Time: testTime * 1e9, Timed: true},
+		{Device: "d", Name: "half", Value: Float(1.5)}, {Device: "d", Name: "single", Value: Float(65536.5)},
+		{Device: "d", Name: "double", Value: Float(73.96732207)}, {Device: "d", Name: "minus zero", Value: Float(math.Copysign(0, -1))},
+		{Device: "d", Name: "bool", Value: Bool(true), Quality: Bad}, {Device: "d", Name: "text", Value: Text("Grüße")},
+		{Device: "d", Name: "bytes", Value: Bytes([]byte{0, 1})}, {Device: "d", Name: "null", Quality: Historical | Zoneless},
+	}
+	all, err := kinds.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("entry-every-kind-of-value", vector{About: "one reading of each kind of value", Kind: "entry", Bytes: all, Expect: "ok", Hash: LeafHash(all).String()})
+
+	// Each bad entry is this frame with one thing wrong: [salt, received, "s", flags, payload, readings].
+	frame := func(received, source, flags, payload, readings string) []byte {
+		return unhex(t, "8650"+"000102030405060708090a0b0c0d0e0f"+received+source+flags+payload+readings)
+	}
+	reading := func(value, time, quality string) string { return "81866164616e60" + value + time + quality }
+	bad := map[string]struct {
+		about string
+		b     []byte
+	}{
+		"long-int":            {"an int that is not in its shortest form", frame("1800", "6173", "00", "40", "80")},
+		"long-float":          {"a float that fits a shorter form", frame("00", "6173", "00", "40", reading("fa3fc00000", "f6", "00"))},
+		"nan":                 {"NaN as a value", frame("00", "6173", "00", "40", reading("f97e00", "f6", "00"))},
+		"infinity":            {"infinity as a value", frame("00", "6173", "00", "40", reading("f97c00", "f6", "00"))},
+		"undefined":           {"undefined as a value", frame("00", "6173", "00", "40", reading("f7", "f6", "00"))},
+		"simple-value":        {"simple value 32 as a value", frame("00", "6173", "00", "40", reading("f820", "f6", "00"))},
+		"tag":                 {"a tagged value", frame("00", "6173", "00", "40", reading("c100", "f6", "00"))},
+		"big-int":             {"an int of 2^63", frame("00", "6173", "00", "40", reading("1b8000000000000000", "f6", "00"))},
+		"array-value":         {"an array as a value", frame("00", "6173", "00", "40", reading("80", "f6", "00"))},
+		"indefinite":          {"readings of indefinite length", frame("00", "6173", "00", "40", "9fff")},
+		"not-utf8":            {"a source that is not UTF-8", frame("00", "61ff", "00", "40", "80")},
+		"undefined-flag":      {"flag bit 6", frame("00", "6173", "1840", "40", "80")},
+		"undefined-quality":   {"quality bit 3", frame("00", "6173", "00", "40", reading("00", "f6", "08"))},
+		"not-understood-read": {"flag 3 beside a reading", frame("00", "6173", "08", "40", reading("00", "f6", "00"))},
+		"null-time":           {"null where the time of arrival stands", frame("f6", "6173", "00", "40", "80")},
+		"trailing":            {"a byte after the end", append(frame("00", "6173", "00", "40", "80"), 0)},
+		"longer-array":        {"a seventh element", append([]byte{0x87}, append(frame("00", "6173", "00", "40", "80")[1:], 0)...)},
+		"short-salt":          {"a salt of 15 bytes", unhex(t, "864f"+"000102030405060708090a0b0c0d0e"+"0061730040"+"80")},
+	}
+	for name, c := range bad {
+		write("entry-bad-"+name, vector{About: c.about, Kind: "entry", Bytes: c.b, Expect: "fail"})
+	}
+
+	c := vectorChain(t)
+	for height, about := range map[uint64]string{0: "genesis", 3: "a heartbeat", 4: "a change of key", 6: "a beacon", 7: "a field of a later version, key 99"} {
+		h := c.headers[height]
+		write(fmt.Sprintf("header-good-%d", height), vector{About: about, Kind: "header", Bytes: h.Bytes(), Expect: "ok", Hash: h.Hash().String()})
+		signed, err := h.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(fmt.Sprintf("signed-header-good-%d", height), vector{About: about + ", signed", Kind: "signed header", Bytes: signed, Expect: "ok"})
+	}
+	plain := c.headers[2].Bytes()
+	swap := bytes.Clone(plain)
+	swap[1], swap[3] = swap[3], swap[1]
+	for name, h := range map[string]struct {
+		about string
+		b     []byte
+	}{
+		"key-0":         {"key 0", append([]byte{plain[0] + 1, 0, 0}, plain[1:]...)},
+		"negative-key":  {"key -1", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x20, 0)},
+		"name":          {"a name, which only genesis has", append(append([]byte{plain[0] + 1}, plain[1:]...), 13, 0x61, 'x')},
+		"unsorted":      {"unsorted keys", swap},
+		"float-extra":   {"a float in an unknown field", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0xf9, 0x3c, 0x00)},
+		"map-extra":     {"a map in an unknown field", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0xa0)},
+		"depth-5-extra": {"arrays to depth 5 in an unknown field", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0x81, 0x81, 0x81, 0x81, 0x80)},
+		"weak-key":      {"a key of small order", append(append(append([]byte{plain[0] + 1}, plain[1:]...), 12, 0x58, 0x20, 1), make([]byte, 31)...)},
+		"too-large":     {"2,049 bytes", append(append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0x59, 0x08, 0x00), make([]byte, 2048)...)},
+	} {
+		write("header-bad-"+name, vector{About: h.about, Kind: "header", Bytes: h.b, Expect: "fail"})
+	}
+	r := c.receipted(5, map[string]uint64{"north": testTime}).Receipts[0]
+	write("receipt-good", vector{About: "a receipt of north", Kind: "receipt", Bytes: r.mustEncode(), Expect: "ok"})
+	badName := bytes.Replace(r.mustEncode(), []byte("north"), []byte("North"), 1)
+	write("receipt-bad-name", vector{About: "an upper-case letter in a name", Kind: "receipt", Bytes: badName, Expect: "fail"})
+}
+
+func writeTreeVectors(t *testing.T, write func(string, vector)) {
+	for _, n := range []int{0, 1, 2, 3, 7, 8} {
+		v := vector{About: fmt.Sprintf("%d leaves", n), Kind: "tree", Expect: "ok"}
+		var r CompactRange
+		for i := range n {
+			leaf := fmt.Sprintf("leaf %d", i)
+			v.Leaves = append(v.Leaves, leaf)
+			r.Append(LeafHash([]byte(leaf)), nil)
+		}
+		v.Root = r.Root().String()
+		write(fmt.Sprintf("tree-%d", n), v)
+	}
+	leaves := testLeaves(13)
+	nodes := LeafNodes(leaves)
+	for _, from := range []uint64{1, 4, 6, 8, 12, 13} {
+		proof, err := ProveConsistency(nodes, from, 13)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := vector{About: fmt.Sprintf("%d leaves begin 13", from), Kind: "consistency", From: from, To: 13, Hashes: proof,
+			Before: naiveRoot(leaves[:from]).String(), After: naiveRoot(leaves).String(), Expect: "ok"}
+		write(fmt.Sprintf("consistency-good-%d", from), v)
+		v.About, v.Expect, v.Before = "another beginning", "fail", naiveRoot(testLeaves(14)[1:from+1]).String()
+		write(fmt.Sprintf("consistency-bad-%d", from), v)
+	}
+}
+
+func writeTrustVectors(write func(string, vector)) {
+	chain := "chain " + ChainID{}.String() + "\n"
+	north := "aggregator north " + FormatPublicKey(testSigner("north").Public()) + "\n"
+	for name, c := range map[string]struct{ about, text, expect string }{
+		"good":           {"everything that may stand there", "# whom we trust\n\n" + chain + north + "quorum 1\n", "ok"},
+		"good-two-keys":  {"a name with two keys", north + "aggregator north " + FormatPublicKey(testSigner("other").Public()), "ok"},
+		"bad-prefix":     {"a prefix of a chain", "chain aaaaaaaaaa\n", "fail"},
+		"bad-low-bits":   {"a chain whose unused low bits are not zero", chain[:len(chain)-2] + "b\n", "fail"},
+		"bad-two-names":  {"a key with two names", north + "aggregator south " + FormatPublicKey(testSigner("north").Public()), "fail"},
+		"bad-word":       {"an unknown word", "trust everyone\n", "fail"},
+		"bad-quorum":     {"a quorum that is not a number", "quorum two\n", "fail"},
+		"bad-two-quorum": {"two quorums", "quorum 1\nquorum 1\n", "fail"},
+		"bad-comment":    {"a comment behind a statement", "quorum 1 # one\n", "fail"},
+		"bad-name":       {"an upper-case letter in a name", "aggregator North " + FormatPublicKey(testSigner("north").Public()), "fail"},
+	} {
+		write("trust-"+name, vector{About: c.about, Kind: "trust", Text: c.text, Expect: c.expect})
+	}
+}
+
+func writeProofVectors(t *testing.T, write func(string, vector)) {
+	c := vectorChain(t)
+	trust := string(c.trust(1, "north", "south").Format())
+	seconds := func(n uint64) *uint64 { return &n }
+	encode := func(p *Proof) []byte {
+		t.Helper()
+		b, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	alone := c.prove(2, 3)
+	aloneBytes := encode(alone)
+	write("proof-good-alone", vector{About: "no receipt, none asked for", Kind: "proof", Bytes: aloneBytes, Trust: string(c.trust(0).Format()),
+		Expect: "ok", Number: seconds(4), Height: seconds(2)})
+	write("proof-bad-quorum", vector{About: "no receipt, one asked for", Kind: "proof", Bytes: aloneBytes, Trust: trust, Expect: "fail", Check: "receipts"})
+	text := string(EncodeText(aloneBytes))
+	write("text-good", vector{About: "a proof in PEM", Kind: "text", Text: text, Expect: "ok"})
+	write("text-bad-after", vector{About: "something after the block", Kind: "text", Text: text + "x", Expect: "fail"})
+	write("text-bad-label", vector{About: "another label", Kind: "text", Text: string(bytes.ReplaceAll([]byte(text), []byte("PROOF"), []byte("PROOV"))), Expect: "fail"})
+
+	later := c.receipted(8, map[string]uint64{"north": testTime + 600, "south": testTime + 590, "stranger": 5})
+	both := c.prove(6, 2, later)
+	write("proof-good-bracket", vector{About: "receipts of two on a later header, a beacon, a change of key, a stranger's receipt", Kind: "proof", Bytes: encode(both), Trust: trust,
+		Expect: "ok", Number: seconds(19), Height: seconds(6), ReceiptedBy: []string{"north", "south"}, NotBefore: seconds(testTime + 310), NotAfter: seconds(testTime + 591)})
+	write("proof-good-quorum-2", vector{About: "the same, two must agree", Kind: "proof", Bytes: encode(both), Trust: string(c.trust(2, "north", "south").Format()),
+		Expect: "ok", Number: seconds(19), Height: seconds(6), ReceiptedBy: []string{"north", "south"}, NotBefore: seconds(testTime + 305), NotAfter: seconds(testTime + 601)})
+	own := c.prove(2, 0)
+	own.Header = c.receipted(2, map[string]uint64{"south": testTime + 130})
+	write("proof-good-own-receipt", vector{About: "a receipt on the block's own header", Kind: "proof", Bytes: encode(own), Trust: trust,
+		Expect: "ok", Number: seconds(1), Height: seconds(2), ReceiptedBy: []string{"south"}, NotAfter: seconds(testTime + 131)})
+
+	bad := func(name, about, check string, change func(p *Proof)) {
+		t.Helper()
+		p := c.prove(6, 2, c.receipted(8, map[string]uint64{"north": testTime + 600, "south": testTime + 590}))
+		change(p)
+		write("proof-bad-"+name, vector{About: about, Kind: "proof", Bytes: encode(p), Trust: trust, Expect: "fail", Check: check})
+	}
+	bad("chain", "the genesis of another chain", "chain", func(p *Proof) {
+		other := newTestChain(t)
+		g := NewGenesis(Genesis{}, other.signer.Public(), 0, Clock{})
+		p.Keys[0], _ = g.Sign(other.signer)
+	})
+	bad("keys-left-out", "the change of key left out: later headers are signed under a key nobody introduced", "signature", func(p *Proof) { p.Keys = p.Keys[:1] })
+	bad("keys-unsigned", "the change of key signed by the new key itself", "keys", func(p *Proof) {
+		p.Keys[1], _ = p.Keys[1].Header.Sign(testSigner("gateway 1"))
+	})
+	bad("signature", "the block's header signed by another", "signature", func(p *Proof) { p.Header, _ = p.Header.Header.Sign(testSigner("mallory")) })
+	bad("entry", "another entry of the same block", "entry", func(p *Proof) { p.Entry = c.blocks[6][3] })
+	bad("entry-index", "the entry at another index", "entry", func(p *Proof) { p.EntryPath.Index++ })
+	bad("block", "a later header that does not contain the block's", "block", func(p *Proof) { p.Later[0].Path.Hashes[0][0] ^= 1 })
+	bad("receipt", "a trusted aggregator's receipt moved to another header", "receipts", func(p *Proof) {
+		p.Later[0].Header.Receipts = c.receipted(7, map[string]uint64{"north": testTime + 600}).Receipts
+	})
+	bad("contradiction", "closed before the receipts that its beacon names", "receipts", func(p *Proof) {
+		p.Later[0].Header.Receipts = c.receipted(8, map[string]uint64{"north": testTime + 1}).Receipts
+	})
+	bad("beacon", "a receipt that the beacon does not name", "beacon", func(p *Proof) {
+		_, p.Beacon = c.beacon(5, map[string]uint64{"north": testTime + 311, "south": testTime + 305})
+	})
+	write("proof-bad-cut", vector{About: "the last byte missing", Kind: "proof", Bytes: aloneBytes[:len(aloneBytes)-1], Trust: trust, Expect: "fail", Check: "decoding"})
+}

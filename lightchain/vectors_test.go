@@ -1,0 +1,175 @@
+package lightchain
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write testdata/vectors anew")
+
+// vector is one file of testdata/vectors; its README.md says what each field means.
+type vector struct {
+	About string `json:"about"`
+	Kind  string `json:"kind"`
+	Bytes []byte `json:"bytes,omitempty"` // base64
+	Text  string `json:"text,omitempty"`
+	Trust string `json:"trust,omitempty"`
+
+	Expect string `json:"expect"`          // ok or fail
+	Check  string `json:"check,omitempty"` // the first check that fails
+	Hash   string `json:"hash,omitempty"`
+
+	Number      *uint64  `json:"number,omitempty"`
+	Height      *uint64  `json:"height,omitempty"`
+	ReceiptedBy []string `json:"receipted_by,omitempty"`
+	NotBefore   *uint64  `json:"not_before,omitempty"`
+	NotAfter    *uint64  `json:"not_after,omitempty"`
+
+	Leaves []string `json:"leaves,omitempty"` // hexadecimal
+	Root   string   `json:"root,omitempty"`
+	From   uint64   `json:"from,omitempty"`
+	To     uint64   `json:"to,omitempty"`
+	Before string   `json:"before,omitempty"`
+	After  string   `json:"after,omitempty"`
+	Hashes []Hash   `json:"hashes,omitempty"`
+}
+
+const vectorFolder = "testdata/vectors"
+
+func TestPublishedVectors(t *testing.T) {
+	if *update {
+		writeVectors(t)
+	}
+	files, err := filepath.Glob(vectorFolder + "/*.json")
+	if err != nil || len(files) < 30 {
+		t.Fatalf("%d vectors (%v)", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var v vector
+			d := json.NewDecoder(bytes.NewReader(b))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&v); err != nil {
+				t.Fatal(err)
+			}
+			v.run(t)
+		})
+	}
+}
+
+// The vectors of another implementation, where a folder beside this checkout holds them.
+func TestVectorsOfAnotherImplementation(t *testing.T) {
+	f, err := os.Open("../../shared/vectors/proofs.jsonl")
+	if err != nil {
+		t.Skip("the folder with another implementation's vectors is not beside this checkout; the project's own were checked")
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<22)
+	n := 0
+	for lines.Scan() {
+		var v struct {
+			vector
+			Name  string `json:"name"`
+			Proof []byte `json:"proof"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			t.Fatal(err)
+		}
+		n++
+		v.Kind, v.Bytes = "proof", v.Proof
+		t.Run(v.Name, v.run)
+	}
+	if n == 0 || lines.Err() != nil {
+		t.Fatalf("%d vectors (%v)", n, lines.Err())
+	}
+}
+
+func (v *vector) run(t *testing.T) {
+	t.Helper()
+	var err error
+	switch v.Kind {
+	case "proof":
+		v.runProof(t)
+		return
+	case "entry":
+		_, err = DecodeEntry(v.Bytes)
+	case "header":
+		_, err = DecodeHeader(v.Bytes)
+	case "signed header":
+		var h *SignedHeader
+		if h, err = DecodeSignedHeader(v.Bytes); err == nil && h.Header.Genesis != nil {
+			_, err = Begin(h)
+		}
+	case "receipt":
+		_, err = DecodeReceipt(v.Bytes)
+	case "trust":
+		_, err = ParseTrust([]byte(v.Text))
+	case "text":
+		_, err = DecodeText([]byte(v.Text))
+	case "tree":
+		var r CompactRange
+		for _, leaf := range v.Leaves {
+			r.Append(LeafHash([]byte(leaf)), nil)
+		}
+		if got := r.Root().String(); got != v.Root {
+			t.Errorf("root %s, want %s", got, v.Root)
+		}
+		return
+	case "consistency":
+		var before, after Hash
+		if err := errors.Join(before.UnmarshalText([]byte(v.Before)), after.UnmarshalText([]byte(v.After))); err != nil {
+			t.Fatal(err)
+		}
+		err = VerifyConsistency(v.From, v.To, before, after, v.Hashes)
+	default:
+		t.Fatalf("unknown kind %q", v.Kind)
+	}
+	if (err == nil) != (v.Expect == "ok") {
+		t.Errorf("expected %s: %v", v.Expect, err)
+	}
+	if got := LeafHash(v.Bytes).String(); v.Hash != "" && got != v.Hash {
+		t.Errorf("hash %s, want %s", got, v.Hash)
+	}
+}
+
+func (v *vector) runProof(t *testing.T) {
+	t.Helper()
+	trust, err := ParseTrust([]byte(v.Trust))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(v.Bytes, trust)
+	if v.Expect == "fail" {
+		var failed *CheckError
+		if !errors.As(err, &failed) || string(failed.Check) != v.Check {
+			t.Fatalf("the check to fail is %s: %v", v.Check, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range report.ReceiptedBy {
+		names = append(names, r.Name)
+	}
+	slices.Sort(names)
+	equal := func(a, b *uint64) bool { return a == b || a != nil && b != nil && *a == *b }
+	if report.Number != *v.Number || report.Header.Height != *v.Height || !slices.Equal(names, v.ReceiptedBy) ||
+		!equal(report.NotBefore, v.NotBefore) || !equal(report.NotAfter, v.NotAfter) {
+		t.Errorf("entry %d at height %d by %v, not before %v, not after %v", report.Number, report.Header.Height, names, report.NotBefore, report.NotAfter)
+	}
+}
