@@ -1,0 +1,173 @@
+// Command edgeverify is the auditor's program: it checks Edgechain proofs offline, against a list of whom to trust.
+//
+// It depends on lightchain alone, opens no connection, and writes nothing but its report.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+
+	"edgechain/lightchain"
+)
+
+const usage = `Usage: edgeverify --trust FILE [--output text|json] PROOF...
+       edgeverify --chain CHAIN [--output text|json] PROOF...
+
+Checks proofs (*.edgeproof, or PEM; "-" is standard input) offline and says in plain words what each one proves
+and what it does not. A trust file has lines of UTF-8:
+
+    chain <52 characters>
+    aggregator <name> ssh-ed25519 <base64>
+    quorum <n>                                how many aggregators must agree; by default none need to
+
+--chain CHAIN trusts one chain and no aggregator: then no time is proved.
+
+Options:
+`
+
+// Exit codes: stable, and the same for all programs of Edgechain.
+const (
+	exitOK           = 0
+	exitUsage        = 2
+	exitVerification = 3
+	exitNotFound     = 4
+)
+
+// version is set when a release is built.
+var version = "dev"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("edgeverify", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
+	trustFile := flags.String("trust", "", "the `FILE` that says whom to trust")
+	chain := flags.String("chain", "", "trust this `CHAIN`, all 52 characters, and no aggregator")
+	output := flags.String("output", "text", "text for people, json for programs: one object a line")
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	} else if err != nil {
+		return exitUsage
+	}
+	if *showVersion {
+		fmt.Fprintln(stdout, "edgeverify", buildVersion())
+		return exitOK
+	}
+	fail := func(code int, format string, args ...any) int {
+		fmt.Fprintf(stderr, "edgeverify: "+format+"\n", args...)
+		return code
+	}
+	var write func(io.Writer, outcome) error
+	switch *output {
+	case "text":
+		write = writeText
+	case "json":
+		write = writeJSON
+	default:
+		return fail(exitUsage, "--output %q: expected text or json", *output)
+	}
+	if flags.NArg() == 0 {
+		return fail(exitUsage, "no proof named; edgeverify --help shows how")
+	}
+	trust, err := readTrust(*trustFile, *chain)
+	if err != nil {
+		return fail(exitUsage, "%v", err)
+	}
+	code := exitOK
+	for _, file := range flags.Args() {
+		o := check(file, stdin, trust)
+		if err := write(stdout, o); err != nil {
+			return fail(1, "writing the report: %v", err)
+		}
+		code = max(code, o.exitCode())
+	}
+	return code
+}
+
+// readTrust reads the trust file, or trusts the one chain named instead.
+func readTrust(file, chain string) (*lightchain.Trust, error) {
+	switch {
+	case file != "" && chain != "":
+		return nil, errors.New("--trust and --chain exclude one another: name the chain in the trust file")
+	case chain != "":
+		c, err := lightchain.ParseChainID(chain)
+		return &lightchain.Trust{Chains: []lightchain.ChainID{c}}, err
+	case file == "":
+		return nil, errors.New("whom to trust? Name a trust file with --trust, or one chain with --chain")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	t, err := lightchain.ParseTrust(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(t.Chains) == 0 {
+		return nil, fmt.Errorf("%s: no line \"chain <52 characters>\": no proof could verify", file)
+	}
+	return t, nil
+}
+
+// outcome is what became of one proof: a report, or the reason why there is none.
+type outcome struct {
+	file   string
+	trust  *lightchain.Trust
+	report *lightchain.Report
+	err    error
+}
+
+// check reads one file, never more of it than a proof may have, and verifies it.
+func check(file string, stdin io.Reader, trust *lightchain.Trust) outcome {
+	o := outcome{file: file, trust: trust}
+	b, err := readProof(file, stdin)
+	if err != nil {
+		o.err = err
+		return o
+	}
+	o.report, o.err = lightchain.Verify(b, trust)
+	return o
+}
+
+func readProof(file string, stdin io.Reader) ([]byte, error) {
+	r := stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	// In PEM a proof takes a third more, and the ends of its lines; one byte beyond shows that it is too long.
+	return io.ReadAll(io.LimitReader(r, lightchain.MaxProof/2*3+1))
+}
+
+func (o *outcome) exitCode() int {
+	switch {
+	case o.err == nil:
+		return exitOK
+	case errors.Is(o.err, fs.ErrNotExist):
+		return exitNotFound
+	}
+	return exitVerification
+}
+
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "dev" && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return version
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"edgechain/lightchain"
+)
+
+// writeText tells a person what a proof has shown and, as plainly, what it has not.
+func writeText(w io.Writer, o outcome) error {
+	var b strings.Builder
+	if o.err != nil {
+		fmt.Fprintf(&b, "%s: NOT VERIFIED\n  %s\n\n", o.file, explain(o.err))
+	} else {
+		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
+		describe(&b, o.report)
+		proved(&b, o.report)
+		notProved(&b, o.report)
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// meaning says what a failed check means to somebody who has not read the format.
+var meaning = map[lightchain.Check]string{
+	lightchain.CheckDecoding:  "The file is no proof in the format's one encoding: damaged, cut short or changed.",
+	lightchain.CheckChain:     "It belongs to a chain that your trust file does not name.",
+	lightchain.CheckKeys:      "The chain's changes of key do not hold together.",
+	lightchain.CheckSignature: "A header is not signed with the key that the chain had in force.",
+	lightchain.CheckEntry:     "The entry is not the one that the gateway put into the block.",
+	lightchain.CheckBlock:     "A receipted header's history does not contain the block.",
+	lightchain.CheckReceipts:  "The receipts of the aggregators that you trust do not hold, or are too few.",
+	lightchain.CheckBeacon:    "The receipts said to be older than the block are not those that it names.",
+}
+
+func explain(err error) string {
+	var failed *lightchain.CheckError
+	if !errors.As(err, &failed) {
+		return err.Error()
+	}
+	return fmt.Sprintf("The check %q failed. %s\n  (%v)", failed.Check, meaning[failed.Check], failed.Err)
+}
+
+func describe(b *strings.Builder, r *lightchain.Report) {
+	fmt.Fprintf(b, "  entry     number %d, in block %d\n", r.Number, r.Header.Height)
+	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
+	if r.Name != "" {
+		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
+	}
+	fmt.Fprintf(b, "  source    %s\n", printable(r.Entry.Source))
+	fmt.Fprintf(b, "  received  %s by the gateway's clock\n", instant(r.Entry.Received))
+	fmt.Fprintf(b, "  sealed    %s by the gateway's clock, then %s\n", instant(r.Header.Sealed), r.Header.Clock.State)
+	for _, note := range flagNotes(r.Entry.Flags) {
+		fmt.Fprintf(b, "  note      %s\n", note)
+	}
+	fmt.Fprintf(b, "  payload   %s\n", payload(r.Entry.Payload))
+	for i := range r.Entry.Readings {
+		fmt.Fprintf(b, "  reading   %s\n", reading(&r.Entry.Readings[i]))
+	}
+}
+
+func flagNotes(f lightchain.Flags) (notes []string) {
+	for _, n := range [...]struct {
+		flag lightchain.Flags
+		note string
+	}{
+		{lightchain.Retained, "a replay of state that the broker kept, not a new message"},
+		{lightchain.Redelivered, "sent again by the device or broker: it may stand in the chain twice"},
+		{lightchain.QoS0, "arrived with QoS 0: no delivery was promised"},
+		{lightchain.NotUnderstood, "the gateway could not read this payload; the bytes stand as they came"},
+		{lightchain.PayloadHashed, "the payload was too large to keep; what stands here is its SHA-256"},
+		{lightchain.ByAgent, "written by the gateway itself, about its own chain"},
+	} {
+		if f&n.flag != 0 {
+			notes = append(notes, n.note)
+		}
+	}
+	return notes
+}
+
+func reading(r *lightchain.Reading) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s = %s", printable(r.Device), printable(r.Name), printable(r.Value.String()))
+	if r.Unit != "" {
+		fmt.Fprintf(&b, " %s", printable(r.Unit))
+	}
+	if r.Timed {
+		fmt.Fprintf(&b, ", measured %s by the device's clock", instant(r.Time))
+	}
+	for _, q := range [...]struct {
+		quality lightchain.Quality
+		note    string
+	}{
+		{lightchain.Historical, "stored and forwarded by the device"},
+		{lightchain.Bad, "bad, stale, or with a time beyond belief"},
+		{lightchain.Zoneless, "the time came without a zone"},
+	} {
+		if r.Quality&q.quality != 0 {
+			fmt.Fprintf(&b, " (%s)", q.note)
+		}
+	}
+	return b.String()
+}
+
+func proved(b *strings.Builder, r *lightchain.Report) {
+	b.WriteString("\n  Proved:\n")
+	fmt.Fprintf(b, "  - The holder of this chain's key recorded exactly these bytes as entry %d.\n", r.Number)
+	if len(r.ReceiptedBy) > 0 {
+		var names []string
+		for _, a := range r.ReceiptedBy {
+			names = append(names, fmt.Sprintf("%s (header %d, %s)", a.Name, a.Height, second(a.Time)))
+		}
+		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", strings.Join(names, ", "))
+	}
+	if r.NotAfter != nil {
+		fmt.Fprintf(b, "  - Its block was closed not after %s; this holds while fewer than %d of the aggregators lie.\n", second(*r.NotAfter), r.Quorum)
+	}
+	if r.NotBefore != nil {
+		fmt.Fprintf(b, "  - Its block was closed not before %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore))
+	}
+}
+
+func notProved(b *strings.Builder, r *lightchain.Report) {
+	b.WriteString("\n  Not proved:\n")
+	b.WriteString("  - That the value is true: a sensor can be wrong, or held over a candle.\n")
+	if len(r.ReceiptedBy) == 0 {
+		b.WriteString("  - When it was recorded: no aggregator that you trust has receipted it.\n")
+		b.WriteString("  - That this history is the only one that the gateway's key has signed.\n")
+		b.WriteString("  - That the history is complete.\n")
+		return
+	}
+	if r.NotAfter == nil {
+		fmt.Fprintf(b, "  - An upper bound of its time: receipts of %d aggregators, %d must agree.\n", len(r.ReceiptedBy), r.Quorum)
+	}
+	if r.NotBefore == nil {
+		b.WriteString("  - A lower bound of its time: too few trusted receipts came before its block, or the proof does not show them.\n")
+	}
+	b.WriteString("  - That nothing else was recorded beside it: one entry's proof cannot say that.\n")
+}
+
+// reportJSON is what --output json prints, one object a proof.
+type reportJSON struct {
+	File     string           `json:"file"`
+	Verified bool             `json:"verified"`
+	Check    lightchain.Check `json:"check,omitempty"` // the first check that failed
+	Error    string           `json:"error,omitempty"`
+
+	Chain       string                   `json:"chain,omitempty"`
+	Gateway     string                   `json:"gateway,omitempty"`
+	Number      *uint64                  `json:"number,omitempty"`
+	Height      *uint64                  `json:"height,omitempty"`
+	Sealed      *int64                   `json:"sealed,omitempty"` // nanoseconds since the Unix epoch, by the gateway's clock
+	Entry       *entryJSON               `json:"entry,omitempty"`
+	ReceiptedBy []lightchain.ReceiptedBy `json:"receipted_by,omitempty"`
+	Quorum      uint64                   `json:"quorum,omitempty"`
+	NotBefore   *uint64                  `json:"not_before"` // seconds since the Unix epoch
+	NotAfter    *uint64                  `json:"not_after"`
+}
+
+type entryJSON struct {
+	Received int64         `json:"received"` // nanoseconds since the Unix epoch, by the gateway's clock
+	Source   string        `json:"source"`
+	Flags    uint64        `json:"flags"`
+	Payload  []byte        `json:"payload"` // base64
+	Readings []readingJSON `json:"readings"`
+}
+
+type readingJSON struct {
+	Device  string           `json:"device"`
+	Name    string           `json:"name"`
+	Unit    string           `json:"unit"`
+	Value   lightchain.Value `json:"value"`
+	Time    *int64           `json:"time"` // nanoseconds since the Unix epoch, by the device's clock
+	Quality uint64           `json:"quality"`
+}
+
+func writeJSON(w io.Writer, o outcome) error {
+	out := reportJSON{File: o.file, Verified: o.err == nil}
+	if o.err != nil {
+		out.Error = o.err.Error()
+		var failed *lightchain.CheckError
+		if errors.As(o.err, &failed) {
+			out.Check, out.Error = failed.Check, failed.Err.Error()
+		}
+		return json.NewEncoder(w).Encode(out)
+	}
+	r := o.report
+	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
+	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
+	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Readings: []readingJSON{}}
+	for _, m := range r.Entry.Readings {
+		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Quality: uint64(m.Quality)}
+		if m.Timed {
+			j.Time = &m.Time
+		}
+		out.Entry.Readings = append(out.Entry.Readings, j)
+	}
+	return json.NewEncoder(w).Encode(out)
+}
+
+func instant(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// second formats whole seconds since the Unix epoch; a time that no calendar holds stays a number.
+func second(s uint64) string {
+	const year10000 = 253402300800
+	if s >= year10000 {
+		return fmt.Sprintf("second %d since 1970", s)
+	}
+	return time.Unix(int64(s), 0).UTC().Format("2006-01-02T15:04:05Z")
+}
+
+// payload shows text as it is and anything else in hexadecimal, at most the beginning of it.
+func payload(b []byte) string {
+	const most = 2000
+	shown, rest := b, ""
+	if len(b) > most {
+		shown, rest = b[:most], fmt.Sprintf(" … (%d bytes)", len(b))
+		for len(shown) > 0 && !utf8.Valid(shown) && utf8.Valid(b) {
+			shown = shown[:len(shown)-1]
+		}
+	}
+	if s := printable(string(shown)); utf8.Valid(shown) && !strings.Contains(s, `\x`) {
+		return s + rest
+	}
+	return fmt.Sprintf("%x", shown) + rest
+}
+
+// printable escapes what could steer a terminal: a proof is written by whoever made it.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\x{%x}`, r)
+		}
+	}
+	return b.String()
+}
