@@ -1,0 +1,360 @@
+package agent
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+	"edgechain/tomlconf"
+)
+
+// DefaultConfigPath is read where no other file is named. It may be absent; a file that is named may not.
+const DefaultConfigPath = "/etc/edgeagent/edgeagent.toml"
+
+// envPrefix begins the names of variables that set keys: EDGEAGENT_BLOCK_INTERVAL sets interval in [block].
+const envPrefix = "EDGEAGENT"
+
+// Sample is a configuration that sets nothing: every key stands in it as a comment, with its default.
+//
+//go:embed sample.toml
+var Sample string
+
+// Config is everything that can be set about a gateway. sample.toml explains each key to the operator; here stands
+// only what a caller must know besides.
+type Config struct {
+	Gateway  GatewayConfig    `toml:"gateway"`
+	Key      KeyConfig        `toml:"key"`
+	Store    StoreConfig      `toml:"store"`
+	Commit   CommitConfig     `toml:"commit"`
+	Block    BlockConfig      `toml:"block"`
+	Payload  PayloadConfig    `toml:"payload"`
+	Ingest   IngestConfig     `toml:"ingest"`
+	API      APIConfig        `toml:"api"`
+	Log      LogConfig        `toml:"log"`
+	Hwmon    HwmonConfig      `toml:"hwmon"`
+	Broker   BrokerConfig     `toml:"broker"`
+	MQTT     []MQTTConfig     `toml:"mqtt"`
+	Sync     SyncConfig       `toml:"sync"`
+	Upstream []UpstreamConfig `toml:"upstream"`
+}
+
+// GatewayConfig says who this gateway is.
+type GatewayConfig struct {
+	Name  string `toml:"name"`  // "" is the host's name; it counts when the chain is begun, and as a device's name
+	Chain string `toml:"chain"` // the only chain that this configuration is for; "" is whichever the data folder holds
+	Data  string `toml:"data"`
+}
+
+// KeyConfig says where the signing key is.
+type KeyConfig struct {
+	File        string             `toml:"file"` // never empty once loaded
+	Passphrase  keyfile.Passphrase `toml:"passphrase"`
+	RotateEvery int                `toml:"rotate_every"` // blocks; 0 is never
+}
+
+// StoreConfig bounds what the chain's store takes.
+type StoreConfig struct {
+	Reserve        tomlconf.Size `toml:"reserve"`
+	ReservePercent int           `toml:"reserve_percent"` // the reserve is the larger of the two
+	AllowVolatile  bool          `toml:"allow_volatile"`
+	Cache          tomlconf.Size `toml:"cache"`
+	Memtable       tomlconf.Size `toml:"memtable"`
+}
+
+// CommitConfig says when a group of entries is put to disk.
+type CommitConfig struct {
+	MaxDelay   time.Duration `toml:"max_delay"`
+	MaxEntries int           `toml:"max_entries"`
+	Idle       time.Duration `toml:"idle"`
+}
+
+// BlockConfig says when a block is sealed.
+type BlockConfig struct {
+	Interval   time.Duration `toml:"interval"`
+	MaxEntries int           `toml:"max_entries"`
+	Heartbeat  time.Duration `toml:"heartbeat"`
+}
+
+// PayloadConfig bounds a payload; of a larger one the chain keeps the SHA-256.
+type PayloadConfig struct {
+	Max tomlconf.Size `toml:"max"`
+}
+
+// IngestConfig bounds what is in flight between arrival and disk, over all sources.
+type IngestConfig struct {
+	MaxBytes tomlconf.Size `toml:"max_bytes"`
+}
+
+// APIConfig says where the local API listens.
+type APIConfig struct {
+	Socket string `toml:"socket"` // never empty once loaded
+	Listen string `toml:"listen"` // on loopback, or ""
+}
+
+// LogConfig says what is logged and how.
+type LogConfig struct {
+	Level  string `toml:"level"`  // debug, info, warn or error
+	Format string `toml:"format"` // text, json, or auto: text where standard error is a terminal
+}
+
+// HwmonConfig is about the machine's own sensors.
+type HwmonConfig struct {
+	Enabled  bool          `toml:"enabled"`
+	Interval time.Duration `toml:"interval"`
+	Root     string        `toml:"root"`
+	Device   string        `toml:"device"` // "" is the gateway's name
+}
+
+// BrokerConfig is about the embedded broker.
+type BrokerConfig struct {
+	Enabled        bool           `toml:"enabled"`
+	Listen         string         `toml:"listen"` // each of the three is "host:port", or "" for none
+	TLSListen      string         `toml:"tls_listen"`
+	WSListen       string         `toml:"ws_listen"`
+	TLSCert        string         `toml:"tls_cert"`
+	TLSKey         string         `toml:"tls_key"`
+	Users          string         `toml:"users"`
+	AllowAnonymous bool           `toml:"allow_anonymous"` // no listener leaves loopback then
+	MaxClients     int            `toml:"max_clients"`
+	MaxPacket      tomlconf.Size  `toml:"max_packet"`
+	MaxInflight    int            `toml:"max_inflight"` // messages of one client
+	Decode         []DecodeConfig `toml:"decode"`       // the first whose topics match
+}
+
+// DecodeConfig says how messages at the embedded broker are read.
+type DecodeConfig struct {
+	Topics []string `toml:"topics"`
+	DecoderConfig
+}
+
+// ConnectionConfig is one broker that the gateway is a client of.
+type ConnectionConfig struct {
+	Name           string          `toml:"name"`
+	Servers        []Server        `toml:"servers"`
+	Username       string          `toml:"username"`
+	Password       tomlconf.Secret `toml:"password"` // see [ConnectionConfig.ReadPassword]
+	PasswordFile   string          `toml:"password_file"`
+	ClientID       string          `toml:"client_id"` // "" is one derived from the chain and the name
+	KeepAlive      time.Duration   `toml:"keep_alive"`
+	ConnectTimeout time.Duration   `toml:"connect_timeout"`
+	TLSCA          string          `toml:"tls_ca"`
+	TLSCert        string          `toml:"tls_cert"`
+	TLSKey         string          `toml:"tls_key"`
+	TLSServerName  string          `toml:"tls_server_name"`
+}
+
+// Server is the address of a broker: tcp://, ssl://, ws:// or wss:// (mqtt:// and mqtts:// mean the first two), a
+// host, and perhaps a port. It holds neither user nor password, for it is logged.
+type Server string
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. Its errors never repeat the text, which may hold a password.
+func (s *Server) UnmarshalText(text []byte) error {
+	u, err := url.Parse(string(text))
+	if err != nil || u.Hostname() == "" {
+		return errors.New(`expected tcp://, ssl://, ws:// or wss:// and the broker's name, such as "ssl://broker.example:8883"`)
+	}
+	switch u.Scheme {
+	case "tcp", "ssl", "ws", "wss", "mqtt", "mqtts":
+	default:
+		return fmt.Errorf("%s:// is not a way to a broker: expected tcp://, ssl://, ws:// or wss://", u.Scheme)
+	}
+	if u.User != nil {
+		return errors.New("expected user and password in username and password, not in the address, which is logged")
+	}
+	*s = Server(text)
+	return nil
+}
+
+// SetDefaults implements the contract of [tomlconf.Read].
+func (c *ConnectionConfig) SetDefaults() {
+	c.KeepAlive = 30 * time.Second
+	c.ConnectTimeout = 30 * time.Second
+}
+
+// ReadPassword returns the password, from its file where one is named, without one line break at its end. A caller
+// that reads it at each connection follows a file that changes.
+func (c *ConnectionConfig) ReadPassword() (string, error) {
+	if c.PasswordFile == "" {
+		return string(c.Password), nil
+	}
+	text, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("reading the password of %s: %w", c.Name, err)
+	}
+	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if password == "" {
+		return "", fmt.Errorf("reading the password of %s: %s is empty", c.Name, c.PasswordFile)
+	}
+	return password, nil
+}
+
+// MQTTConfig is a broker whose messages are recorded.
+type MQTTConfig struct {
+	ConnectionConfig
+	Subscribe []SubscribeConfig `toml:"subscribe"`
+}
+
+// SubscribeConfig is one subscription and how its messages are read.
+type SubscribeConfig struct {
+	Topics []string `toml:"topics"`
+	QoS    int      `toml:"qos"`
+	DecoderConfig
+}
+
+// SetDefaults implements the contract of [tomlconf.Read].
+func (c *SubscribeConfig) SetDefaults() { c.QoS = 1 }
+
+// DecoderConfig says how payloads and topics become readings. An empty key is the preset's, else the dialect's own
+// default.
+type DecoderConfig struct {
+	Preset          string               `toml:"preset"`
+	Dialect         string               `toml:"dialect"`
+	Device          string               `toml:"device"`
+	Unit            string               `toml:"unit"`
+	DevicePath      string               `toml:"device_path"`
+	DevicesPath     string               `toml:"devices_path"`
+	UnitPath        string               `toml:"unit_path"`
+	TimestampPath   string               `toml:"timestamp_path"`
+	TimestampFormat string               `toml:"timestamp_format"`
+	TimestampZone   string               `toml:"timestamp_zone"`
+	TopicParsing    []TopicParsingConfig `toml:"topic_parsing"`
+}
+
+// TopicParsingConfig takes readings' parts from the levels of a topic, in Telegraf's words.
+type TopicParsingConfig struct {
+	Topic       string `toml:"topic"`
+	Measurement string `toml:"measurement"`
+	Tags        string `toml:"tags"`
+	Fields      string `toml:"fields"`
+}
+
+// SyncConfig is about the aggregators, whichever broker leads to them.
+type SyncConfig struct {
+	Announce    time.Duration   `toml:"announce"`     // at least this long between two announcements of a head
+	ConfirmHead string          `toml:"confirm_head"` // always, if_reachable or never
+	ConfirmWait time.Duration   `toml:"confirm_wait"`
+	BytesPerDay tomlconf.Size   `toml:"bytes_per_day"` // 0 is no limit
+	EnrolToken  tomlconf.Secret `toml:"enrol_token"`
+}
+
+// UpstreamConfig is a broker that leads to aggregators.
+type UpstreamConfig struct {
+	ConnectionConfig
+	Prefix     string             `toml:"prefix"`
+	Aggregator []AggregatorConfig `toml:"aggregator"`
+}
+
+// SetDefaults implements the contract of [tomlconf.Read].
+func (c *UpstreamConfig) SetDefaults() {
+	c.ConnectionConfig.SetDefaults()
+	c.Prefix = "edgechain/v1"
+}
+
+// AggregatorConfig is an aggregator whose requests are answered and whose receipts count.
+type AggregatorConfig struct {
+	Name string `toml:"name"`
+	Key  string `toml:"key"` // as [keyfile.ParsePublicKey] reads it
+}
+
+// DefaultConfig returns the configuration of a gateway about which nothing was set.
+func DefaultConfig() *Config {
+	c := &Config{
+		Gateway: GatewayConfig{Data: "/var/lib/edgeagent"},
+		Store:   StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB},
+		Commit:  CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
+		Block:   BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
+		Payload: PayloadConfig{Max: 256 * tomlconf.KiB},
+		Ingest:  IngestConfig{MaxBytes: 16 * tomlconf.MiB},
+		Log:     LogConfig{Level: "info", Format: "auto"},
+		Hwmon:   HwmonConfig{Interval: 30 * time.Second, Root: "/"},
+		Broker:  BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 1000, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
+		Sync:    SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
+	}
+	c.derive()
+	return c
+}
+
+// derive fills in what follows from other keys.
+func (c *Config) derive() {
+	if c.Key.File == "" {
+		c.Key.File = filepath.Join(c.Gateway.Data, "key")
+	}
+	if c.API.Socket == "" {
+		c.API.Socket = filepath.Join(c.Gateway.Data, "edgeagent.sock")
+	}
+}
+
+// LoadConfig reads the file at path, or at [DefaultConfigPath] if path is empty, and the files conf.d/*.toml beside
+// it in the order of their names. The variables EDGEAGENT_SECTION_KEY of env, which is as [os.Environ] gives it, go
+// over the files, and flags, texts by "section.key", over those. What is wrong comes back as [tomlconf.Problems], all
+// of it at once; the warnings are of what is allowed but hardly meant. A file that cannot be read is its own error.
+func LoadConfig(path string, env []string, flags map[string]string) (*Config, []tomlconf.Problem, error) {
+	files, err := configFiles(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := DefaultConfig()
+	c.Key.File, c.API.Socket = "", "" // they follow the data folder, which may be another
+	doc, err := tomlconf.Read(c, tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags})
+	if err != nil {
+		return nil, nil, err
+	}
+	c.derive()
+	c.check(doc)
+	if name, ok := strings.CutPrefix(c.Key.Passphrase.String(), "env:"); ok {
+		doc.UsesVariable(name)
+	}
+	if err := doc.Err(); err != nil {
+		return nil, doc.Warnings(), err
+	}
+	return c, doc.Warnings(), nil
+}
+
+// configFiles returns the files that make up the configuration at path.
+func configFiles(path string) ([]string, error) {
+	named := path != ""
+	if !named {
+		path = DefaultConfigPath
+	}
+	var files []string
+	if _, err := os.Stat(path); named || !errors.Is(err, fs.ErrNotExist) {
+		files = append(files, path)
+	}
+	folder := filepath.Join(filepath.Dir(path), "conf.d")
+	entries, err := os.ReadDir(folder) // sorted by name
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
+			files = append(files, filepath.Join(folder, name))
+		}
+	}
+	return files, nil
+}
+
+// Hash returns what an agent:config entry records: the SHA-256 over a line that names this form, a line for each
+// decoder ("json 1"), sorted, and a line for every key in force, as [tomlconf.Format] writes it. Two files that mean
+// the same have the same hash.
+//
+// Of a password the text shows only whether there is one. Entries are shown to auditors, who may know the rest of
+// the configuration; a hash over a password would let them try guesses against it.
+func (c *Config) Hash(decoders ...string) lightchain.Hash {
+	h := sha256.New()
+	fmt.Fprintln(h, "edgechain configuration 1")
+	for _, decoder := range slices.Sorted(slices.Values(decoders)) {
+		fmt.Fprintln(h, "decoder", decoder)
+	}
+	h.Write([]byte(tomlconf.Format(c)))
+	return lightchain.Hash(h.Sum(nil))
+}

@@ -1,0 +1,359 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+	"edgechain/tomlconf"
+)
+
+// Bounds of a configuration that are somebody else's.
+const (
+	maxSocketPath   = 107               // bytes; Linux has room for 108 with the zero behind (unix(7))
+	maxMQTTText     = 65535             // bytes of a client id, a password or a topic (MQTT 3.1.1, section 1.5.3)
+	maxKeepAlive    = 65535             // seconds (section 3.1.2.10)
+	maxPayload      = 15 * tomlconf.MiB // an entry is at most 16 MiB, readings and all
+	maxPrefixLevels = 3                 // of topics, format.md
+)
+
+// check refuses what cannot work, each key at its line, and warns of what is hardly meant.
+func (c *Config) check(d *tomlconf.Document) {
+	c.checkChain(d)
+	c.checkLocal(d)
+	c.Broker.check(d)
+	names := map[string]bool{}
+	for i := range c.MQTT {
+		m := &c.MQTT[i]
+		m.ConnectionConfig.check(d, m, names)
+		m.checkSubscriptions(d)
+	}
+	c.checkSync(d)
+	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT) == 0 {
+		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], and neither [broker] nor [hwmon] is enabled")
+	}
+}
+
+// checkChain looks at what makes the chain: identity, store, groups and blocks.
+func (c *Config) checkChain(d *tomlconf.Document) {
+	if err := lightchain.CheckGatewayName(c.Gateway.Name); err != nil {
+		d.Refuse(&c.Gateway.Name, "expected at most %d bytes without control characters", lightchain.MaxGatewayName)
+	}
+	if c.Gateway.Chain != "" {
+		if _, err := lightchain.ParseChainID(c.Gateway.Chain); err != nil {
+			d.Refuse(&c.Gateway.Chain, "expected the 52 characters that `edgeagent init` printed")
+		}
+	}
+	if c.Gateway.Data == "" {
+		d.Refuse(&c.Gateway.Data, "expected a folder, such as %q", DefaultConfig().Gateway.Data)
+	}
+	tomlconf.Between(d, &c.Key.RotateEvery, 0, 1<<30)
+
+	s := &c.Store
+	tomlconf.Between(d, &s.Reserve, tomlconf.MiB, tomlconf.TiB)
+	tomlconf.Between(d, &s.ReservePercent, 0, 50)
+	tomlconf.Between(d, &s.Cache, tomlconf.MiB, tomlconf.GiB)
+	tomlconf.Between(d, &s.Memtable, 256*tomlconf.KiB, 256*tomlconf.MiB)
+	if s.Cache < 2*s.Memtable {
+		d.Refuse(&s.Cache, "expected at least twice store.memtable, %v, which takes its room from it", 2*s.Memtable)
+	}
+	if s.AllowVolatile {
+		d.Warn(&s.AllowVolatile, "on a volatile data folder, what was acknowledged is gone when the power is")
+	}
+
+	tomlconf.Between(d, &c.Commit.MaxDelay, time.Millisecond, 5*time.Second)
+	tomlconf.Between(d, &c.Commit.MaxEntries, 1, 10000)
+	tomlconf.Between(d, &c.Commit.Idle, 0, c.Commit.MaxDelay)
+	tomlconf.Between(d, &c.Block.Interval, 100*time.Millisecond, 24*time.Hour)
+	tomlconf.Between(d, &c.Block.MaxEntries, 1, lightchain.MaxBlock)
+	tomlconf.Between(d, &c.Block.Heartbeat, c.Block.Interval, 7*24*time.Hour)
+	tomlconf.Between(d, &c.Payload.Max, 64, maxPayload)
+	tomlconf.Between(d, &c.Ingest.MaxBytes, max(tomlconf.MiB, c.Payload.Max), tomlconf.GiB)
+}
+
+// checkLocal looks at what concerns this machine alone.
+func (c *Config) checkLocal(d *tomlconf.Document) {
+	if n := len(c.API.Socket); n > maxSocketPath {
+		d.Refuse(&c.API.Socket, "a path of %d bytes, where the system allows %d (by default the socket is in gateway.data): expected a shorter one, such as %q",
+			n, maxSocketPath, "/run/edgeagent/edgeagent.sock")
+	}
+	if c.API.Listen != "" {
+		if local, err := isLoopback(c.API.Listen); err != nil {
+			d.Refuse(&c.API.Listen, "%v", err)
+		} else if !local {
+			d.Refuse(&c.API.Listen, `expected this machine's own address, such as "127.0.0.1:9470": the API asks nobody who he is, and shows payloads`)
+		}
+	}
+	tomlconf.OneOf(d, &c.Log.Level, "debug", "info", "warn", "error")
+	tomlconf.OneOf(d, &c.Log.Format, "auto", "text", "json")
+	tomlconf.Between(d, &c.Hwmon.Interval, time.Second, 24*time.Hour)
+	if !path.IsAbs(c.Hwmon.Root) {
+		d.Refuse(&c.Hwmon.Root, `expected a full path, such as "/"`)
+	}
+}
+
+func (b *BrokerConfig) check(d *tomlconf.Document) {
+	listeners := 0
+	for _, listen := range []*string{&b.Listen, &b.TLSListen, &b.WSListen} {
+		if *listen == "" {
+			continue
+		}
+		listeners++
+		local, err := isLoopback(*listen)
+		switch {
+		case err != nil:
+			d.Refuse(listen, "%v", err)
+		case local:
+		case b.AllowAnonymous:
+			d.Refuse(listen, `expected this machine's own address, such as "127.0.0.1:1883", since broker.allow_anonymous lets anybody in: anybody on the network could write into the chain`)
+		case b.Enabled && listen != &b.TLSListen:
+			d.Warn(listen, "passwords and readings cross the network in the clear here; broker.tls_listen would protect them")
+		}
+	}
+	if b.TLSListen != "" && b.TLSCert == "" {
+		d.Refuse(&b.TLSListen, "expected broker.tls_cert and broker.tls_key beside it")
+	}
+	checkKeyPair(d, &b.TLSCert, &b.TLSKey)
+	if b.Enabled && listeners == 0 {
+		d.Refuse(&b.Enabled, "expected one of broker.listen, broker.tls_listen and broker.ws_listen")
+	}
+	if b.Enabled && b.Users == "" && !b.AllowAnonymous {
+		d.Refuse(&b.Enabled, "nobody could connect: expected a file in broker.users, or broker.allow_anonymous = true")
+	}
+	tomlconf.Between(d, &b.MaxClients, 1, 100000)
+	tomlconf.Between(d, &b.MaxPacket, tomlconf.KiB, 16*tomlconf.MiB)
+	tomlconf.Between(d, &b.MaxInflight, 1, 65535)
+	for i := range b.Decode {
+		checkTopics(d, &b.Decode[i], b.Decode[i].Topics)
+		b.Decode[i].DecoderConfig.check(d)
+	}
+}
+
+// checkKeyPair wants both files or none.
+func checkKeyPair(d *tomlconf.Document, cert, key *string) {
+	if *cert != "" && *key == "" {
+		d.Refuse(cert, "expected tls_key beside it, the file of its private key")
+	}
+	if *key != "" && *cert == "" {
+		d.Refuse(key, "expected tls_cert beside it, the file of its certificate")
+	}
+}
+
+// isLoopback reports whether nobody but this machine can reach the address to listen at.
+func isLoopback(address string) (bool, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return false, errors.New(`expected an address and a port, such as "127.0.0.1:1883" or "[::1]:1883"`)
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback(), nil
+}
+
+var connectionName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// check looks at one broker's connection; table is the whole [[mqtt]] or [[upstream]], names those used before.
+func (c *ConnectionConfig) check(d *tomlconf.Document, table any, names map[string]bool) {
+	switch {
+	case c.Name == "":
+		d.Refuse(table, `expected a name, such as name = "line-1"`)
+	case !connectionName.MatchString(c.Name):
+		d.Refuse(&c.Name, "expected 1 to 64 letters, digits, '.', '_' and '-'")
+	case names[c.Name]:
+		d.Refuse(&c.Name, "expected a name that no other has")
+	}
+	names[c.Name] = true
+	if len(c.Servers) == 0 {
+		d.Refuse(table, `expected at least one server, such as servers = ["tcp://127.0.0.1:1883"]`)
+	}
+	secure := false
+	for i := range c.Servers {
+		u, err := url.Parse(string(c.Servers[i]))
+		if err != nil || u.Host == "" {
+			continue // it was refused when it was read
+		}
+		switch ip, err := netip.ParseAddr(u.Hostname()); {
+		case u.Scheme == "ssl" || u.Scheme == "wss" || u.Scheme == "mqtts":
+			secure = true
+		case c.Username != "" && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()):
+			d.Warn(&c.Servers[i], "the password crosses the network in the clear; ssl:// would protect it")
+		}
+	}
+	if c.Password != "" && c.PasswordFile != "" {
+		d.Refuse(&c.PasswordFile, "expected one of password and password_file")
+	}
+	if c.Username == "" && c.Password != "" {
+		d.Refuse(&c.Password, "expected username beside it: MQTT 3.1.1 sends no password without one")
+	}
+	if c.Username == "" && c.PasswordFile != "" {
+		d.Refuse(&c.PasswordFile, "expected username beside it: MQTT 3.1.1 sends no password without one")
+	}
+	if len(c.ClientID) > maxMQTTText {
+		d.Refuse(&c.ClientID, "expected at most %d bytes", maxMQTTText)
+	}
+	tomlconf.Between(d, &c.KeepAlive, time.Second, maxKeepAlive*time.Second)
+	tomlconf.Between(d, &c.ConnectTimeout, time.Second, 10*time.Minute)
+	checkKeyPair(d, &c.TLSCert, &c.TLSKey)
+	for _, key := range []*string{&c.TLSCA, &c.TLSCert, &c.TLSServerName} {
+		if *key != "" && len(c.Servers) > 0 && !secure {
+			d.Refuse(key, "it is of no use, for no server is ssl:// or wss://")
+		}
+	}
+}
+
+func (m *MQTTConfig) checkSubscriptions(d *tomlconf.Document) {
+	if len(m.Subscribe) == 0 {
+		d.Refuse(m, "expected [[mqtt.subscribe]] with topics below it: nothing would arrive")
+	}
+	for i := range m.Subscribe {
+		s := &m.Subscribe[i]
+		checkTopics(d, s, s.Topics)
+		tomlconf.Between(d, &s.QoS, 0, 2)
+		s.DecoderConfig.check(d)
+	}
+}
+
+// checkTopics looks at a list of topic filters in the given table.
+func checkTopics(d *tomlconf.Document, table any, topics []string) {
+	if len(topics) == 0 {
+		d.Refuse(table, `expected topics, such as topics = ["factory/#"]`)
+	}
+	for i := range topics {
+		if why := badFilter(topics[i]); why != "" {
+			d.Refuse(&topics[i], "%s", why)
+		}
+	}
+}
+
+// badFilter says what is wrong with a topic filter (MQTT 3.1.1, section 4.7), or "".
+func badFilter(filter string) string {
+	if rest, shared := strings.CutPrefix(filter, "$share/"); shared {
+		group, after, _ := strings.Cut(rest, "/")
+		if group == "" || after == "" || strings.ContainsAny(group, "+#") {
+			return "expected $share/<group>/<filter>"
+		}
+		filter = after
+	}
+	if filter == "" || len(filter) > maxMQTTText || strings.ContainsRune(filter, 0) {
+		return fmt.Sprintf("expected 1 to %d bytes and no zero", maxMQTTText)
+	}
+	levels := strings.Split(filter, "/")
+	for i, level := range levels {
+		if strings.ContainsAny(level, "+#") && len(level) > 1 {
+			return `expected + and # alone between slashes, such as "factory/+/state" or "factory/#"`
+		}
+		if level == "#" && i < len(levels)-1 {
+			return "expected # as the last level only: it stands for all that follow"
+		}
+	}
+	return ""
+}
+
+func (c *DecoderConfig) check(d *tomlconf.Document) {
+	tomlconf.OneOf(d, &c.Preset, "", "zigbee2mqtt", "tasmota", "esphome", "shelly")
+	tomlconf.OneOf(d, &c.Dialect, "", "auto", "senml+json", "senml+cbor", "json", "value", "raw")
+	switch c.TimestampFormat {
+	case "", "rfc3339", "unix", "unix_ms", "unix_us", "unix_ns":
+	default:
+		// A layout without any part of Go's reference time formats every time as itself.
+		if (time.Time{}).Format(c.TimestampFormat) == c.TimestampFormat {
+			d.Refuse(&c.TimestampFormat, `expected rfc3339, unix, unix_ms, unix_us, unix_ns, or how Mon Jan 2 15:04:05 2006 would be written, such as "2006-01-02 15:04:05"`)
+		}
+	}
+	if c.TimestampZone != "" {
+		if _, err := time.LoadLocation(c.TimestampZone); err != nil {
+			d.Refuse(&c.TimestampZone, `expected a time zone that this system knows, such as "Europe/Berlin", "UTC" or "Local"`)
+		}
+	}
+	for i := range c.TopicParsing {
+		c.TopicParsing[i].check(d)
+	}
+}
+
+// check wants words that can be laid over the topic: as many levels, where none has the "#" that stands for any
+// number.
+func (c *TopicParsingConfig) check(d *tomlconf.Document) {
+	if c.Topic == "" {
+		d.Refuse(c, `expected topic, such as topic = "+/+/+/state"`)
+		return
+	}
+	if why := badFilter(c.Topic); why != "" {
+		d.Refuse(&c.Topic, "%s", why)
+		return
+	}
+	for _, words := range []*string{&c.Measurement, &c.Tags, &c.Fields} {
+		levels := strings.Split(*words, "/")
+		open := 0
+		for _, level := range levels {
+			if level == "#" {
+				open++
+			}
+		}
+		switch want := strings.Count(c.Topic, "/") + 1; {
+		case *words == "":
+		case open > 1:
+			d.Refuse(words, "expected # once: it stands for any number of levels")
+		case open == 0 && !strings.HasSuffix(c.Topic, "#") && len(levels) != want:
+			d.Refuse(words, "expected %d levels as in topic, with _ for each that is not wanted", want)
+		}
+	}
+}
+
+// checkSync looks at the way to the aggregators.
+func (c *Config) checkSync(d *tomlconf.Document) {
+	s := &c.Sync
+	tomlconf.Between(d, &s.Announce, time.Second, 24*time.Hour)
+	tomlconf.OneOf(d, &s.ConfirmHead, "always", "if_reachable", "never")
+	tomlconf.Between(d, &s.ConfirmWait, time.Second, time.Hour)
+	names, aggregators := map[string]bool{}, map[lightchain.PublicKey]string{}
+	for i := range c.Upstream {
+		u := &c.Upstream[i]
+		u.ConnectionConfig.check(d, u, names)
+		levels := strings.Split(u.Prefix, "/")
+		bad := len(levels) > maxPrefixLevels || strings.ContainsAny(u.Prefix, "+#$\x00")
+		for _, level := range levels {
+			bad = bad || level == ""
+		}
+		if bad {
+			d.Refuse(&u.Prefix, `expected 1 to %d levels without + # $, such as "edgechain/v1"`, maxPrefixLevels)
+		}
+		if len(u.Aggregator) == 0 {
+			d.Refuse(u, "expected [[upstream.aggregator]] with name and key below it, as `edgeaggregator key show` prints them")
+		}
+		for j := range u.Aggregator {
+			u.Aggregator[j].check(d, aggregators)
+		}
+	}
+}
+
+// check looks at one aggregator. Names holds, by key, whose it is: an aggregator may be reached in several ways and
+// have several keys, but two names under one key would count one signature twice.
+func (a *AggregatorConfig) check(d *tomlconf.Document, names map[lightchain.PublicKey]string) {
+	if a.Name == "" || a.Key == "" {
+		d.Refuse(a, "expected name and key, as `edgeaggregator key show` prints them")
+		return
+	}
+	if err := lightchain.CheckAggregatorName(a.Name); err != nil {
+		d.Refuse(&a.Name, "expected 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'")
+	}
+	key, _, err := keyfile.ParsePublicKey(a.Key)
+	if err != nil {
+		d.Refuse(&a.Key, "%v; expected the line that `edgeaggregator key show` prints", err)
+		return
+	}
+	if other, known := names[key]; known && other != a.Name {
+		d.Refuse(&a.Key, "expected another one: this is the key of %s", other)
+	}
+	names[key] = a.Name
+}
