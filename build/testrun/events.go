@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// counts is what became of tests, subtests included.
+type counts struct {
+	passed, failed, skipped int
+	broken                  []string // the line of each package or check that failed
+}
+
+func (c *counts) add(d counts) {
+	c.passed += d.passed
+	c.failed += d.failed
+	c.skipped += d.skipped
+	c.broken = append(c.broken, d.broken...)
+}
+
+func (c *counts) fail(line string) {
+	c.failed++
+	c.broken = append(c.broken, line)
+}
+
+// String is the closing line, for people and for programs.
+func (c counts) String() string {
+	s := fmt.Sprintf("%d passed, %d failed", c.passed, c.failed)
+	if c.skipped > 0 {
+		s += fmt.Sprintf(", %d skipped", c.skipped)
+	}
+	return s
+}
+
+// An event is a line of `go test -json`; see `go doc test2json`.
+type event struct {
+	Action     string
+	ImportPath string // instead of Package, of what does not build
+	Package    string
+	Test       string
+	Output     string
+}
+
+// read counts the events of one run. It prints the line of each package as it ends, all of the output of a test that
+// failed, and what a skipped test says.
+func read(events io.Reader, out io.Writer) (c counts, err error) {
+	output := make(map[event]*strings.Builder) // by Package and the test's name without subtests
+	failures := make(map[string]int)           // by Package
+	for decoder := json.NewDecoder(events); ; {
+		var e event
+		if err := decoder.Decode(&e); err == io.EOF {
+			return c, nil
+		} else if err != nil {
+			return c, fmt.Errorf("reading the events of a run: %w", err)
+		}
+		top, _, isSub := strings.Cut(e.Test, "/")
+		key := event{Package: e.Package, Test: top}
+		switch e.Action {
+		case "build-output":
+			io.WriteString(out, e.Output)
+		case "output":
+			if e.Test == "" && summary(e.Output) {
+				io.WriteString(out, e.Output)
+				if strings.HasPrefix(e.Output, "FAIL\t") {
+					c.broken = append(c.broken, strings.TrimSpace(e.Output))
+				}
+				continue
+			}
+			if output[key] == nil {
+				output[key] = new(strings.Builder)
+			}
+			output[key].WriteString(e.Output)
+		case "pass":
+			if e.Test != "" {
+				c.passed++
+			}
+			if !isSub {
+				delete(output, key)
+			}
+		case "skip":
+			if e.Test != "" { // else a package without tests
+				c.skipped++
+				fmt.Fprintf(out, "SKIP\t%s %s: %s\n", e.Package, e.Test, reason(output[key], e.Test))
+			}
+			if !isSub {
+				delete(output, key)
+			}
+		case "fail":
+			if e.Test != "" {
+				c.failed++
+				failures[e.Package]++
+				if !isSub {
+					print(out, output, key)
+				}
+				continue
+			}
+			// Not through a test: it does not build, or it ended in the middle. What ran then has no end of its own.
+			if failures[e.Package] == 0 {
+				c.failed++
+			}
+			for unfinished := range output {
+				if unfinished.Package == e.Package {
+					print(out, output, unfinished)
+				}
+			}
+		}
+	}
+}
+
+// summary reports whether a line is the one with which the go command sums up a package that has tests.
+func summary(line string) bool {
+	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t")
+}
+
+func print(out io.Writer, output map[event]*strings.Builder, key event) {
+	if text := output[key]; text != nil {
+		io.WriteString(out, text.String())
+		delete(output, key)
+	}
+}
+
+// reason finds what a test said when it was skipped: the lines between its start and its end that are not the frame's.
+func reason(output *strings.Builder, test string) string {
+	if output == nil {
+		return ""
+	}
+	var said []string
+	_, text, _ := strings.Cut(output.String(), "=== RUN   "+test+"\n")
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, " ")
+}
