@@ -1,0 +1,113 @@
+// Package command holds what the commands of all programs do the same way: exit codes, tables for people, JSON for
+// programs, progress on a terminal. It knows nothing of chains.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes: stable, and the same for all programs of Edgechain.
+const (
+	ExitOK           = 0
+	ExitFailed       = 1
+	ExitUsage        = 2 // wrong words, or a wrong configuration
+	ExitVerification = 3
+	ExitNotFound     = 4
+	ExitUnreachable  = 5 // locked by another process, or not reachable
+	ExitStorage      = 6
+)
+
+// Error is an error that ends the program with a code of its own.
+type Error struct {
+	Code int
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Fail returns an error that ends the program with the given code; nil stays nil.
+func Fail(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{code, err}
+}
+
+// Failf is Fail with an error made as by [fmt.Errorf].
+func Failf(code int, format string, args ...any) error { return &Error{code, fmt.Errorf(format, args...)} }
+
+// Code returns the exit code that err asks for: what classify finds, unless the error says so itself.
+func Code(err error, classify func(error) int) int {
+	var own *Error
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &own):
+		return own.Code
+	}
+	return classify(err)
+}
+
+// Main runs root until it ends or the process is told to stop (SIGINT, SIGTERM), and exits. classify maps the errors
+// of the program's own packages to exit codes.
+func Main(root *cobra.Command, classify func(error) int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return Failf(ExitUsage, "%w\nSee %s --help.", err, c.CommandPath())
+	})
+	err := root.ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		if strings.HasPrefix(err.Error(), "unknown command") {
+			err = Fail(ExitUsage, err)
+		}
+		fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
+	}
+	os.Exit(Code(err, classify))
+}
+
+// Args makes a wrong number of arguments a wrong use.
+func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return Failf(ExitUsage, "%w\nUsage: %s", err, c.UseLine())
+		}
+		return nil
+	}
+}
+
+// Output is where a command's results go, and in which form.
+type Output struct {
+	json bool
+	w    io.Writer
+}
+
+// OutputFlag adds --output to a command and all below it.
+func OutputFlag(c *cobra.Command) {
+	c.PersistentFlags().String("output", "text", "text for people, json for programs")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// NewOutput returns where the command c writes its results.
+func NewOutput(c *cobra.Command) (*Output, error) {
+	form, err := c.Flags().GetString("output")
+	if err != nil {
+		return nil, err
+	}
+	if form != "text" && form != "json" {
+		return nil, Failf(ExitUsage, "--output %q: expected text or json", form)
+	}
+	return &Output{json: form == "json", w: c.OutOrStdout()}, nil
+}
