@@ -1,0 +1,51 @@
+# make help lists what can be asked for.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 30s
+SOAK ?= 10m
+
+# A step that fails in the middle of a pipe is a failure.
+SHELL = /bin/bash
+.SHELLFLAGS = -o pipefail -c
+
+# As shipped: one file, no C, no paths of the machine that built it.
+export CGO_ENABLED = 0
+BUILD = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: build demo test env soak fuzz bench packages clean help
+
+build: ## the programs, in bin/ (the default)
+	$(BUILD) -o bin/ ./cmd/...
+
+demo: build ## a gateway with simulated devices, until Ctrl-C or for DEMO=20s
+	DEMO=$(DEMO) bin/edgeagent demo
+
+test: env ## everything that is checked, within 25 minutes on two cores; PART="unit race" for some of it
+	@go run ./build/testrun $(PART)
+
+# Without the programs of the test environment the tests that need them say so and are skipped.
+env: ## what the tests need from Debian, if it is missing
+	@build/testenv/install.sh || echo "going on without"
+
+soak: env ## the tests named TestSoak, each for SOAK=10m
+	SOAK=$(SOAK) go test -count=1 -timeout=0 -v -p 1 -run '^TestSoak' ./...
+
+# `go test -list` prints a package's functions, then the package; `go test -fuzz` takes one function at a time.
+fuzz: ## each fuzz test for FUZZTIME=30s
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { while (n) print $$2, f[--n] }' | { failed=0; \
+	while read -r package function; do \
+		echo "== $$package $$function"; \
+		go test -run '^$$' -fuzz "^$$function$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || failed=1; \
+	done; exit $$failed; }
+
+bench: ## what it costs, against named baselines
+	cd build/bench && go run .
+
+packages: ## .deb and .tar.gz, in dist/
+	cd build/packages && go run .
+
+clean: ## remove bin/ and dist/
+	rm -rf bin dist
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
