@@ -18,7 +18,7 @@ var (
 	secretType      = reflect.TypeFor[Secret]()
 )
 
-// isScalar reports whether values of the type are written as one TOML value that is not a table.
+// isScalar reports whether values of the type are written as one TOML value; one that is a map is an inline table.
 func isScalar(t reflect.Type) bool {
 	if reflect.PointerTo(t).Implements(textUnmarshaler) {
 		return true
@@ -107,6 +107,8 @@ func (d *Document) bindTable(path string, n *node, into reflect.Value) {
 func (d *Document) bind(path string, n *node, into reflect.Value) {
 	_, isTable := n.value.(map[string]*node)
 	switch {
+	case into.Kind() == reflect.Map:
+		d.bindMap(path, n, into)
 	case isScalar(into.Type()):
 		if isTable {
 			d.problem(n.at, path, "it is a key, not a table: expected %s = %s", lastName(path), example(into))
@@ -123,6 +125,26 @@ func (d *Document) bind(path string, n *node, into reflect.Value) {
 		d.problem(n.at, path, "there is only one such table: expected [%s]", key(path))
 	default:
 		d.problem(n.at, path, "expected a table: [%s] and its keys on the lines below", key(path))
+	}
+}
+
+// bindMap reads a table whose keys are the operator's own words.
+func (d *Document) bindMap(path string, n *node, into reflect.Value) {
+	table, ok := n.value.(map[string]*node)
+	if !ok {
+		d.problem(n.at, path, "expected a table, such as %s = { name = %s }", lastName(path), example(reflect.New(into.Type().Elem()).Elem()))
+		return
+	}
+	into.Set(reflect.MakeMap(into.Type()))
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		path, value := join(path, name), reflect.New(into.Type().Elem()).Elem()
+		d.set[path] = table[name].at
+		if _, isTable := table[name].value.(map[string]*node); isTable {
+			d.problem(table[name].at, path, "it is a key, not a table: expected %s = %s", lastName(path), example(value))
+			continue
+		}
+		d.bindScalar(path, table[name], value)
+		into.SetMapIndex(reflect.ValueOf(name), value)
 	}
 }
 

@@ -109,7 +109,8 @@ type Document struct {
 // A struct of the target is a table, a slice of structs an array of tables; before an element of that is read, its
 // method SetDefaults is called if its pointer has one. Fields without a `toml` tag are not keys; an embedded struct's
 // fields are keys of the table around it. Other fields are texts, booleans, numbers, durations ([time.Duration]:
-// "250ms", "1h30m", "7d"), whatever reads itself with UnmarshalText, as [Size] does, or slices of one of these.
+// "250ms", "1h30m", "7d"), whatever reads itself with UnmarshalText, as [Size] does, or slices of one of these, or maps
+// from a text to one, which are tables with any keys.
 //
 // The error is about a file that cannot be read, or is not TOML: target is then as it was.
 func Read(target any, source Source) (*Document, error) {
@@ -205,6 +206,19 @@ func (d *Document) UsesVariable(name string) { d.used[name] = true }
 func (d *Document) Refuse(field any, format string, args ...any) {
 	at, text := d.describe(field)
 	d.problems = append(d.problems, Problem{at, text + ": " + fmt.Sprintf(format, args...)})
+}
+
+// RefuseKey is [Document.Refuse] for a checker that knows keys by their names: of the key called name in the table,
+// a pointer to a struct of the target.
+func (d *Document) RefuseKey(table any, name, format string, args ...any) {
+	into := reflect.ValueOf(table).Elem()
+	for _, f := range keyFields(into.Type()) {
+		if f.name == name {
+			d.Refuse(into.FieldByIndex(f.index).Addr().Interface(), format, args...)
+			return
+		}
+	}
+	panic(fmt.Sprintf("tomlconf: %T has no key %s", table, name))
 }
 
 // Warn records something about a field that is allowed but should be seen.

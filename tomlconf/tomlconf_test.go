@@ -40,6 +40,7 @@ type broker struct {
 	Topics []struct {
 		Topic string `toml:"topic"`
 	} `toml:"topic_parsing"`
+	Units map[string]string `toml:"units"`
 }
 
 type login struct {
@@ -98,6 +99,7 @@ name = "line"
 servers = ["tcp://a:1883",
            "tcp://b:1883"]
 password = 'p"w'
+units = { temperature = "Cel", "a b" = "${NONE:-x}" }
 [[broker.topic_parsing]]
 topic = "+/a"
 [[broker.topic_parsing]]
@@ -121,11 +123,13 @@ broker[0].username = ""
 broker[0].password = "(not shown)"
 broker[0].topic_parsing[0].topic = "+/a"
 broker[0].topic_parsing[1].topic = "+/b"
+broker[0].units = {"a b" = "x", temperature = "Cel"}
 broker[1].name = ""
 broker[1].servers = []
 broker[1].qos = 2
 broker[1].username = ""
 broker[1].password = ""
+broker[1].units = {}
 `
 	if got := Format(g); got != want {
 		t.Errorf("got\n%s", got)
@@ -199,6 +203,12 @@ func TestMistakesAreNamedWithPlaceAndForm(t *testing.T) {
 			`a.toml:2:1: store.data: ${A:-…: a default cannot hold another ${…}`},
 		{"bad variable", "[store]\ndata = \"${1}\"",
 			`a.toml:2:1: store.data: expected ${NAME} or ${NAME:-text}, the name of A-Z, a-z, 0-9 and _; a dollar before { is written $$`},
+		{"text for a table of own words", "[[broker]]\nunits = \"Cel\"",
+			`a.toml:2:1: broker.units: expected a table, such as units = { name = "text" }`},
+		{"number among own words", "[[broker]]\n[broker.units]\ntemperature = 1",
+			`a.toml:3:1: broker.units.temperature = 1: expected a text in quotes, such as "text"`},
+		{"table among own words", "[[broker]]\n[broker.units.temperature]",
+			`a.toml:2:15: broker.units.temperature: it is a key, not a table: expected temperature = "text"`},
 		{"after a byte order mark and CRLF", "\ufeff[block]\r\nmax_entries = \"x\"\r\n",
 			`a.toml:2:1: block.max_entries = "x": expected a whole number, such as 4096`},
 		{"in an inline table", "block = { max_entries = \"x\" }",
@@ -224,7 +234,7 @@ func TestAllMistakesThoseOfMeaningTooAreToldInTheirOrder(t *testing.T) {
 	Between(d, &g.Store.Reserve, GiB, TiB)
 	OneOf(d, &g.Broker[0].Name, "a", "b", "c")
 	d.Refuse(&g.Broker[1], "expected servers")
-	d.Refuse(&g.Broker[1].Password, "too short")
+	d.RefuseKey(&g.Broker[1], "password", "too short")
 	want := `a.toml:1:2: store.reserve: expected 1GiB to 1TiB
 a.toml:2:1: store.data = 1: expected a text in quotes, such as "/var/lib/x"
 a.toml:4:1: block.max_entries = 70000: expected 1 to 65536

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -117,6 +118,14 @@ func written(value reflect.Value) string {
 			elements[i] = written(value.Index(i))
 		}
 		return "[" + strings.Join(elements, ", ") + "]"
+	}
+	if value.Kind() == reflect.Map {
+		var pairs []string
+		for _, name := range value.MapKeys() {
+			pairs = append(pairs, join("", name.String())+" = "+written(value.MapIndex(name)))
+		}
+		slices.Sort(pairs)
+		return "{" + strings.Join(pairs, ", ") + "}"
 	}
 	text := plain(value)
 	if value.Kind() == reflect.String || value.Type() == durationType || isText(value) {
