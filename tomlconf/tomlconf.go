@@ -209,7 +209,7 @@ func (d *Document) Refuse(field any, format string, args ...any) {
 }
 
 // RefuseKey is [Document.Refuse] for a checker that knows keys by their names: of the key called name in the table,
-// a pointer to a struct of the target.
+// a pointer to a struct of the target; if it has no such key, of the table.
 func (d *Document) RefuseKey(table any, name, format string, args ...any) {
 	into := reflect.ValueOf(table).Elem()
 	for _, f := range keyFields(into.Type()) {
@@ -218,7 +218,7 @@ func (d *Document) RefuseKey(table any, name, format string, args ...any) {
 			return
 		}
 	}
-	panic(fmt.Sprintf("tomlconf: %T has no key %s", table, name))
+	d.Refuse(table, "%s: %s", name, fmt.Sprintf(format, args...))
 }
 
 // Warn records something about a field that is allowed but should be seen.

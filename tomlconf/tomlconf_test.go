@@ -235,12 +235,14 @@ func TestAllMistakesThoseOfMeaningTooAreToldInTheirOrder(t *testing.T) {
 	OneOf(d, &g.Broker[0].Name, "a", "b", "c")
 	d.Refuse(&g.Broker[1], "expected servers")
 	d.RefuseKey(&g.Broker[1], "password", "too short")
+	d.RefuseKey(&g.Broker[1], "port", "%d is taken", 1883)
 	want := `a.toml:1:2: store.reserve: expected 1GiB to 1TiB
 a.toml:2:1: store.data = 1: expected a text in quotes, such as "/var/lib/x"
 a.toml:4:1: block.max_entries = 70000: expected 1 to 65536
 a.toml:5:1: block.interval = 5: expected a duration with its unit, such as "1m"
 a.toml:6:3: broker.name: expected "a", "b" or "c"
 a.toml:7:3: broker: expected servers
+a.toml:7:3: broker: port: 1883 is taken
 a.toml:8:1: broker.qos = 3: expected 0 to 2
 a.toml:9:1: broker.password: too short`
 	if got := d.Err().Error(); got != want {
