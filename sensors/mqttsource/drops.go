@@ -1,0 +1,107 @@
+package mqttsource
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Where Mosquitto says which version it is and how many messages it dropped since it started, for any of its clients,
+// because a queue was full. Other brokers have other topics, or none.
+const (
+	topicVersion = "$SYS/broker/version"
+	topicDropped = "$SYS/broker/publish/messages/dropped"
+)
+
+// dropsInterval is the least time between two reports of dropped messages, each of which may become an entry.
+const dropsInterval = time.Minute
+
+// drops follows the broker's counter of dropped messages. All of it is under Source.mu.
+type drops struct {
+	known   bool // last is the counter's value
+	last    int64
+	pending int64     // dropped and not yet reported
+	told    time.Time // when the last report was made, for spacing them
+	asking  bool      // the subscription is sent and not yet answered
+	never   bool      // it once cost us the connection
+	version string
+}
+
+// watchDrops subscribes to the counter. Some brokers close the connection of a client that subscribes where it may
+// not read, so it is done last, and not again if the connection ends over it.
+func (l *link) watchDrops(ctx context.Context) error {
+	s := l.source
+	s.mu.Lock()
+	skip := s.cfg.IgnoreDrops || s.drops.never
+	s.drops.asking = !skip
+	s.mu.Unlock()
+	if skip {
+		return nil
+	}
+	granted, err := l.ask(ctx, map[string]byte{topicVersion: 0, topicDropped: 0})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.drops.never = ctx.Err() == nil
+		return err
+	}
+	s.drops.asking = false
+	if granted[topicDropped] == refusal {
+		s.log.Info("the broker does not let this user read how many messages it dropped", "topic", topicDropped)
+	}
+	return nil
+}
+
+// watched looks at a message of the broker's about itself, and reports whether it is one.
+func (s *Source) watched(topic string, payload []byte) bool {
+	switch topic {
+	case topicVersion:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if v := string(payload); v != s.drops.version && len(v) < 100 {
+			s.drops.version = v
+			s.log.Info("the broker says what it is", "version", v)
+		}
+		return true
+	case topicDropped:
+		if n, err := strconv.ParseInt(string(payload), 10, 64); err == nil && n >= 0 {
+			s.dropped(n)
+			s.tellDrops(false)
+		}
+		return true
+	}
+	return false
+}
+
+// dropped takes in the counter's value.
+func (s *Source) dropped(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &s.drops
+	// What was dropped before this program ran cannot be told from what others lost long ago.
+	if w.known {
+		rise := n - w.last
+		if rise < 0 {
+			rise = n // a counter that fell is that of a broker that started again
+		}
+		w.pending += rise
+		s.stats.Dropped += rise
+	}
+	w.known, w.last = true, n
+}
+
+// tellDrops reports what the broker dropped, unless it did so a moment ago and will have another occasion.
+func (s *Source) tellDrops(last bool) {
+	s.mu.Lock()
+	w := &s.drops
+	n, server := w.pending, s.stats.Server
+	if n == 0 || !last && !w.told.IsZero() && time.Since(w.told) < dropsInterval {
+		s.mu.Unlock()
+		return
+	}
+	w.pending, w.told = 0, time.Now()
+	s.mu.Unlock()
+	s.lose(int(min(n, math.MaxInt32)), server+" reports that it dropped this many messages for its clients, of which "+
+		"this is one; raise max_queued_messages and max_inflight_messages there")
+}

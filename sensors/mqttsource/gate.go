@@ -1,0 +1,305 @@
+package mqttsource
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"hash"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Packet types in the high half of a packet's first byte. MQTT 3.1.1, section 2.2.1.
+const (
+	typeConnack  = 2
+	typePublish  = 3
+	typePuback   = 4
+	typePubrec   = 5
+	typeSuback   = 9
+	typePingreq  = 12
+	typePingresp = 13
+	typeDisconn  = 14
+)
+
+// overhead is what a message counts for in the queue beside its bytes on the wire.
+const overhead = 256
+
+// gate is the connection as paho sees it. It looks at each packet's header, and holds a PUBLISH back until there is
+// room for it: then TCP's own flow control reaches the broker. While it does, it answers paho's pings, whose true
+// answers stand unread behind the PUBLISH. paho reads a byte, then a length, then a body; the gate turns that into
+// few system calls.
+type gate struct {
+	net.Conn
+	link *link
+	in   *bufio.Reader
+
+	// Owned by the one goroutine of paho that reads.
+	buf  [8]byte
+	made []byte // to be handed out before anything else: a parsed header, or a made-up packet
+	left int    // bytes of the current packet's rest, handed out straight from in
+	held *publish
+
+	writing sync.Mutex // over Write: paho writes from two goroutines and the link from a third
+	timeout time.Duration
+	parting atomic.Bool   // a DISCONNECT was sent
+	ended   chan struct{} // closed by the goroutine that reads when it can read no more
+	ending  sync.Once
+	dropped atomic.Pointer[error] // why the link closed the connection
+}
+
+// publish is a PUBLISH packet whose header has been read and which paho has not seen yet.
+type publish struct {
+	first    byte
+	length   int // what remains of the packet to be read, at first all that follows its length field
+	size     int // what to count
+	admitted bool
+	variable []byte    // of a large one: topic and packet id, as on the wire
+	sum      hash.Hash // of one too large to hold: what was read of its payload
+	hashing  bool
+}
+
+// maxControl bounds every packet but PUBLISH: paho allocates what a header announces.
+const maxControl = 64 << 10
+
+var errMalformed = errors.New("the broker sends a malformed packet")
+
+func newGate(conn net.Conn, l *link, timeout time.Duration) *gate {
+	return &gate{Conn: conn, link: l, in: bufio.NewReaderSize(conn, 16<<10), timeout: timeout, ended: make(chan struct{})}
+}
+
+// Read hands out the packets, one byte after the other.
+func (g *gate) Read(p []byte) (int, error) {
+	for {
+		switch {
+		case len(p) == 0:
+			return 0, nil
+		case len(g.made) > 0:
+			n := copy(p, g.made)
+			g.made = g.made[n:]
+			return n, nil
+		case g.left > 0:
+			n, err := g.in.Read(p[:min(len(p), g.left)])
+			g.left -= n
+			return n, g.end(err)
+		}
+		if err := g.next(); err != nil {
+			return 0, g.end(err)
+		}
+	}
+}
+
+// next brings the following packet into made and left: the broker's next, or an answer to a ping.
+func (g *gate) next() error {
+	if g.held != nil {
+		return g.pass()
+	}
+	first, err := g.in.ReadByte()
+	if err != nil {
+		return err
+	}
+	length, shift := 0, 0
+	header := append(g.buf[:0], first)
+	for {
+		b, err := g.in.ReadByte()
+		if err != nil {
+			return unexpected(err)
+		}
+		header = append(header, b)
+		length |= int(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+		if shift += 7; shift > 21 {
+			return errMalformed
+		}
+	}
+	switch first >> 4 {
+	case typePublish:
+		if first&6 == 6 {
+			return errMalformed // MQTT-3.3.1-4: there is no QoS 3
+		}
+		g.held = &publish{first: first, length: length}
+		return g.pass()
+	case typePingresp:
+		g.link.ponged()
+	case typeSuback:
+		// paho takes the return codes for as many as there were filters.
+		if length > 2+g.link.filtersAsked() {
+			return errMalformed
+		}
+	case typeConnack:
+		b, err := g.in.Peek(min(length, 2))
+		if err != nil {
+			return unexpected(err)
+		}
+		if len(b) == 2 && b[1] == 0 {
+			g.link.begin(b[0]&1 == 1)
+		}
+	}
+	if length > maxControl {
+		return errMalformed
+	}
+	g.made, g.left = header, length
+	return nil
+}
+
+// pass hands the held PUBLISH on when there is room, or, until then, an answer to paho's ping.
+func (g *gate) pass() error {
+	h := g.held
+	if !h.admitted {
+		if h.variable == nil && h.length > g.link.source.cfg.MaxPayload {
+			if err := g.readVariable(h); err != nil {
+				return err
+			}
+		}
+		h.size = h.length + overhead
+		if h.hashing {
+			h.size = sha256.Size + overhead
+		}
+		h.size += len(h.variable)
+		switch v, err := g.link.admit(h); {
+		case err != nil:
+			return err
+		case v == answerPing:
+			g.made = append(g.buf[:0], typePingresp<<4, 0)
+			return nil
+		case v == discard:
+			g.held = nil
+			_, err := g.in.Discard(h.length)
+			return err
+		}
+		h.admitted = true
+	}
+	if h.hashing {
+		return g.hashOn(h)
+	}
+	g.held = nil
+	g.made = appendHeader(g.buf[:0], h.first, len(h.variable)+h.length)
+	g.made = append(g.made, h.variable...)
+	g.left = h.length
+	return nil
+}
+
+// readVariable reads a large PUBLISH as far as its payload, whose size is known only then.
+func (g *gate) readVariable(h *publish) error {
+	b, err := g.in.Peek(2)
+	if err != nil {
+		return unexpected(err)
+	}
+	n := 2 + int(binary.BigEndian.Uint16(b))
+	if h.first&6 != 0 {
+		n += 2 // the packet id
+	}
+	if n > h.length {
+		return errMalformed
+	}
+	h.variable = make([]byte, n)
+	if _, err := io.ReadFull(g.in, h.variable); err != nil {
+		return unexpected(err)
+	}
+	h.length -= n
+	if h.length > g.link.source.cfg.MaxPayload {
+		h.hashing, h.sum = true, sha256.New()
+	}
+	return nil
+}
+
+// hashOn reads more of a payload that is too large to hold. It may take longer than a keep-alive on a slow line, so
+// that pings are answered here too: the bytes that arrive show that the broker lives.
+func (g *gate) hashOn(h *publish) error {
+	for h.length > 0 {
+		if g.link.cover() {
+			g.made = append(g.buf[:0], typePingresp<<4, 0)
+			return nil
+		}
+		n, err := io.CopyN(h.sum, g.in, int64(min(h.length, max(1, g.in.Buffered()))))
+		h.length -= int(n)
+		if err != nil {
+			return unexpected(err)
+		}
+	}
+	g.held = nil
+	g.made = appendHeader(nil, h.first, len(h.variable)+sha256.Size)
+	g.made = h.sum.Sum(append(g.made, h.variable...))
+	g.left = 0
+	return nil
+}
+
+// appendHeader appends a packet's first byte and remaining length. MQTT 3.1.1, section 2.2.3.
+func appendHeader(b []byte, first byte, length int) []byte {
+	b = append(b, first)
+	for ; length >= 0x80; length >>= 7 {
+		b = append(b, byte(length)|0x80)
+	}
+	return append(b, byte(length))
+}
+
+// Write sends p. It fails if the broker takes nothing for as long as the timeout.
+func (g *gate) Write(p []byte) (int, error) {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if len(p) == 2 && p[0] == typePingreq<<4 {
+		g.link.pinging()
+	}
+	if err := g.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
+		return 0, g.reason(err)
+	}
+	n, err := g.Conn.Write(p)
+	if err == nil && len(p) == 2 && p[0] == typeDisconn<<4 {
+		g.parting.Store(true)
+	}
+	return n, g.reason(err)
+}
+
+// Close is called by paho, and wakes what waits in the gate.
+//
+// After a DISCONNECT it first lets the broker close: a socket closed with bytes unread resets the connection, and then
+// the broker throws away what it did not read either, the last acknowledgements and the DISCONNECT among it.
+func (g *gate) Close() error {
+	if g.parting.Load() && g.dropped.Load() == nil {
+		limit := time.NewTimer(min(g.timeout, time.Second))
+		select {
+		case <-g.ended:
+		case <-limit.C:
+		}
+		limit.Stop()
+	}
+	g.link.closing()
+	return g.Conn.Close()
+}
+
+// drop ends the connection for a reason of ours. paho takes the bare error of a closed connection for its own doing
+// and then does not notice the end; so it gets the reason instead.
+func (g *gate) drop(why error) {
+	g.dropped.CompareAndSwap(nil, &why)
+	_ = g.Close() // the connection is given up
+}
+
+// end notes that nothing more is read.
+func (g *gate) end(err error) error {
+	if err != nil {
+		g.ending.Do(func() { close(g.ended) })
+	}
+	return g.reason(err)
+}
+
+func (g *gate) reason(err error) error {
+	if err != nil {
+		if why := g.dropped.Load(); why != nil {
+			return *why
+		}
+	}
+	return err
+}
+
+// unexpected names an end in the middle of a packet.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

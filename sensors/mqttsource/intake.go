@@ -1,0 +1,408 @@
+package mqttsource
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"edgechain/lightchain"
+	"edgechain/sensors"
+)
+
+// maxReplays bounds the table of retained messages seen: about a megabyte.
+const maxReplays = 16384
+
+// delivery is one message on its way to the disk. What is not marked otherwise never changes.
+type delivery struct {
+	topic    string
+	qos      byte
+	id       uint16 // 0 with QoS 0
+	flags    lightchain.Flags
+	received time.Time
+	sub      int // index of the subscription, or −1
+	size     int // reserved for it
+
+	// The pump's, once queued, until the sink has taken it.
+	payload []byte
+	made    *sensors.Message // of it, by the decoder
+
+	// Under Source.mu.
+	content   []byte          // the payload, to compare with; nil once a hash stands for it
+	sum       lightchain.Hash // of the content, when that is nil
+	durable   bool
+	ticket    *ticket         // its place in the order of the connection on which it came last; nil with QoS 0
+	followers []*delivery     // retained replays equal to it that came before it was durable
+	replay    lightchain.Hash // its key in Source.replays, if it is there
+}
+
+// ticket is one acknowledgement owed, in its place among the others of its connection.
+type ticket struct {
+	link  *link
+	of    *delivery
+	id    uint16
+	qos   byte
+	state due // under Source.mu
+}
+
+type due byte
+
+const (
+	waiting due = iota // the entry is not durable yet
+	ready              // to be acknowledged when those before it are
+	refused            // the sink gave it up: never to be acknowledged
+)
+
+// same reports whether the message is d come again. Only for what came under d's packet id.
+func (d *delivery) same(topic string, qos byte, payload []byte) bool {
+	if d.topic != topic || d.qos != qos {
+		return false
+	}
+	if d.content != nil {
+		return bytes.Equal(d.content, payload)
+	}
+	return d.sum == sha256.Sum256(payload)
+}
+
+// forgetContent lets go of the content of a message whose connection is gone: it waits to be recognised, for which its
+// hash is enough.
+func (d *delivery) forgetContent() {
+	if d.content != nil {
+		d.sum, d.content = sha256.Sum256(d.content), nil
+	}
+}
+
+// receive takes a message from paho. It never blocks: paho's reading, pings included, stands still meanwhile.
+func (l *link) receive(m mqtt.Message) {
+	s := l.source
+	d := &delivery{
+		topic: m.Topic(), qos: m.Qos(), id: m.MessageID(), payload: m.Payload(), received: s.cfg.Now(),
+		sub: s.subscription(m.Topic()),
+	}
+	var replay lightchain.Hash
+	if m.Retained() {
+		d.flags |= lightchain.Retained
+		replay = replayKey(d.topic, d.payload)
+	}
+	if d.qos == 0 {
+		d.flags |= lightchain.QoS0
+	} else if m.Duplicate() {
+		d.flags |= lightchain.Redelivered
+	}
+	// Not an entry, unless the configuration asks for it.
+	about := s.watched(d.topic, d.payload) && d.sub < 0
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := l.frames[0]
+	l.frames = l.frames[1:]
+	if d.size = f.size; f.hashed {
+		d.flags |= lightchain.PayloadHashed
+	}
+	if about || !s.isNew(l, d, replay) {
+		s.release(d.size)
+		return
+	}
+	s.queue = append(s.queue, d)
+	notify(s.wake)
+}
+
+// isNew reports whether d is to become an entry, and enters it where its acknowledgement, and its coming again, will
+// look for it. Under s.mu.
+func (s *Source) isNew(l *link, d *delivery, replay lightchain.Hash) bool {
+	s.stats.Received++
+	if d.flags&lightchain.PayloadHashed != 0 {
+		s.stats.Hashed++
+	}
+	if d.qos == 0 {
+		s.stats.QoS0++
+	} else {
+		if s.redelivered(l, d) {
+			s.stats.Recognised++
+			return false
+		}
+		d.ticket = &ticket{link: l, of: d, id: d.id, qos: d.qos}
+		l.order = append(l.order, d.ticket)
+		if d.sub < 0 || !s.filters[d.sub].shared {
+			d.content = d.payload
+			s.unacked[d.id] = d
+		}
+	}
+	if d.flags&lightchain.Retained != 0 && s.replayed(d, replay) {
+		s.stats.Replays++
+		return false
+	}
+	if d.flags&lightchain.Redelivered != 0 {
+		s.stats.Redelivered++
+	}
+	if d.sub < 0 {
+		s.unmatched(d.topic)
+	}
+	return true
+}
+
+// redelivered reports whether the message is certainly one that came before and was never acknowledged; the
+// acknowledgement then waits for that one. The package comment says why it is certain. Under s.mu.
+func (s *Source) redelivered(l *link, d *delivery) bool {
+	first := s.unacked[d.id]
+	if first == nil {
+		return false
+	}
+	if d.flags&lightchain.Redelivered == 0 || !first.same(d.topic, d.qos, d.payload) {
+		// The broker has freed the id without our acknowledgement: nothing is known of it any more.
+		delete(s.unacked, d.id)
+		return false
+	}
+	if first.ticket.link == l {
+		// Sent again on a connection that stands. One acknowledgement is owed, and one is sent: a second could hit
+		// the next message under this id.
+		return true
+	}
+	first.ticket = &ticket{link: l, of: first, id: d.id, qos: d.qos}
+	l.order = append(l.order, first.ticket)
+	if first.durable {
+		first.ticket.settle(ready)
+	}
+	return true
+}
+
+// replayed reports whether a retained message is a replay of one that is sealed, or on its way to be; the
+// acknowledgement, if one is owed, waits for that one. Under s.mu.
+func (s *Source) replayed(d *delivery, key lightchain.Hash) bool {
+	first, seen := s.replays[key]
+	switch {
+	case !seen:
+		if len(s.replays) < maxReplays {
+			s.replays[key], d.replay = d, key
+		}
+		return false
+	case d.ticket == nil:
+	case first == nil:
+		d.durable = true
+		d.ticket.settle(ready)
+	default:
+		first.followers = append(first.followers, d)
+	}
+	return true
+}
+
+// replayKey is the hash of topic and payload.
+func replayKey(topic string, payload []byte) (key lightchain.Hash) {
+	h := sha256.New()
+	var n [4]byte
+	binary.BigEndian.PutUint32(n[:], uint32(len(topic)))
+	h.Write(n[:])
+	h.Write([]byte(topic))
+	h.Write(payload)
+	h.Sum(key[:0])
+	return key
+}
+
+// unmatched warns of a topic that no subscription of the configuration covers. Under s.mu.
+func (s *Source) unmatched(topic string) {
+	if s.stats.Unmatched++; s.stats.Unmatched == 1 {
+		s.log.Warn("a message came that no configured filter covers: the session at the broker still has an older "+
+			"subscription; such messages are kept, undecoded", "topic", topic, "client_id", s.cfg.ClientID)
+	}
+}
+
+// release gives back what admit reserved. Under s.mu.
+func (s *Source) release(size int) {
+	s.reserved -= size
+	s.room.Broadcast()
+}
+
+// settle records what became of the entry. Under s.mu.
+func (t *ticket) settle(state due) {
+	t.state = state
+	t.link.signal()
+}
+
+// pump decodes what has arrived and hands it to the sink, in order, until ctx ends.
+func (s *Source) pump(ctx context.Context, sink sensors.Sink) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+		for d := s.head(); d != nil; d = s.head() {
+			// Counted before: the sink may settle the message before Put has returned.
+			s.opened(1)
+			if err := sink.Put(ctx, s.message(d)); err != nil {
+				s.opened(-1)
+				if ctx.Err() != nil {
+					return nil
+				}
+				return fmt.Errorf("source %s: %w", s.cfg.Name, err)
+			}
+			s.taken()
+		}
+	}
+}
+
+// head returns the first message of the queue, which stays there until it is taken.
+func (s *Source) head() *delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return nil
+	}
+	return s.queue[0]
+}
+
+// taken removes the first message of the queue: the sink has it.
+func (s *Source) taken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	d.payload, d.made = nil, nil
+	s.release(d.size)
+}
+
+func (s *Source) opened(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open += n
+}
+
+// message is what the sink gets for d.
+func (s *Source) message(d *delivery) *sensors.Message {
+	if d.made != nil {
+		return d.made
+	}
+	var m *sensors.Message
+	if d.sub >= 0 && s.cfg.Subscriptions[d.sub].Decode != nil {
+		m = s.cfg.Subscriptions[d.sub].Decode(d.topic, d.flags, d.payload, d.received)
+	}
+	if m == nil {
+		m = &sensors.Message{Flags: lightchain.NotUnderstood, Payload: d.payload}
+	}
+	// Brokers must refuse topics that are not UTF-8, and an entry cannot hold one.
+	m.Source = "mqtt:" + s.cfg.Name + ":" + strings.ToValidUTF8(d.topic, "\uFFFD")
+	m.Received = d.received
+	m.Flags |= d.flags
+	m.Done = func(err error) { s.settled(d, err) }
+	d.made = m
+	return m
+}
+
+// settled is the Done of the message made of d. It runs on the committer's goroutine.
+func (s *Source) settled(d *delivery, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	notify(s.idle)
+	if err != nil {
+		if s.stats.Failed++; s.stats.Failed == 1 {
+			s.log.Error("a message did not become durable and is not acknowledged; the broker delivers it again on a later connection",
+				"topic", d.topic, "err", err)
+		}
+		s.disown(d)
+		return
+	}
+	s.stats.Committed++
+	if d.replay != (lightchain.Hash{}) {
+		s.replays[d.replay] = nil
+	}
+	for _, each := range append(d.followers, d) {
+		each.durable = true
+		if each.ticket != nil {
+			each.ticket.settle(ready)
+		}
+	}
+	d.followers = nil
+}
+
+// disown makes sure that messages equal to d, which will not become durable, are taken for new ones, and that neither
+// it nor those that wait for it are ever acknowledged. Under s.mu.
+func (s *Source) disown(d *delivery) {
+	if d.replay != (lightchain.Hash{}) {
+		delete(s.replays, d.replay)
+	}
+	for _, each := range append(d.followers, d) {
+		if s.unacked[each.id] == each {
+			delete(s.unacked, each.id)
+		}
+		if each.ticket != nil {
+			each.ticket.settle(refused)
+		}
+	}
+	d.followers = nil
+}
+
+// drain lets nothing more in, waits for what the sink has taken, and sends the last acknowledgements.
+func (s *Source) drain(l *link, pumped <-chan struct{}) {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	<-pumped
+	limit := time.NewTimer(s.cfg.DrainTimeout)
+	defer limit.Stop()
+	for {
+		s.mu.Lock()
+		open := s.open
+		s.mu.Unlock()
+		if open == 0 {
+			break
+		}
+		select {
+		case <-s.idle:
+		case err := <-l.lost:
+			s.log.Warn("the connection ended before the last messages were acknowledged; they will come again", "err", err)
+			return
+		case <-limit.C:
+			s.log.Warn("the last messages did not become durable in time and will come again", "unacknowledged", open)
+			return
+		}
+	}
+	s.mu.Lock()
+	l.last = true
+	l.signal()
+	s.mu.Unlock()
+	<-l.acking
+}
+
+// flush deals with what arrived and was not handed over when the source was told to end. With QoS 1 and 2 the broker
+// still has it; what came with QoS 0 is nowhere else.
+func (s *Source) flush(sink sensors.Sink) {
+	var lost int64
+	for d := s.head(); d != nil; d = s.head() {
+		if d.qos == 0 {
+			s.opened(1)
+			if !sink.TryPut(s.message(d)) {
+				s.opened(-1)
+				lost++
+			}
+		}
+		s.taken()
+	}
+	s.mu.Lock()
+	s.stats.Lost += lost
+	lost = s.stats.Lost
+	s.mu.Unlock()
+	if lost > 0 {
+		s.lose(int(lost), "arrived with QoS 0 and were not handed over when the program ended")
+	}
+}
+
+func (s *Source) lose(n int, why string) {
+	s.log.Warn("messages are lost", "count", n, "why", why)
+	if s.cfg.Lost != nil {
+		s.cfg.Lost(n, why)
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,331 @@
+package mqttsource
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"edgechain/lightchain"
+)
+
+func TestWhatComesAgainBeforeItWasAcknowledgedIsRecognised(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []byte{1, 2} {
+		for _, when := range []string{"while apart", "after it came again"} {
+			t.Run(fmt.Sprintf("QoS %d, durable %s", qos, when), func(t *testing.T) {
+				t.Parallel()
+				m := startBroker(t, durableBroker)
+				w := newWire(t, m.Addr)
+				d := newDisk(t, 0)
+				s := run(t, config(w.url, qos), d)
+				s.awaitReady()
+				device := publisher(t, m.url)
+				// Equal contents: only the packet ids tell them apart.
+				send(t, device, "line/1", qos, false, slices.Repeat([]string{"21.5"}, 40)...)
+				d.awaitPending(t, 40)
+				w.set(false, true)
+				w.cut()
+				s.await("the cut", func(st Stats) bool { return !st.Connected && st.Failures > 0 })
+				if when == "while apart" {
+					d.allow(everything)
+					d.awaitDurable(t, 40)
+				}
+				w.set(false, false)
+				s.await("all come again", func(st Stats) bool { return st.Recognised == 40 })
+				d.allow(everything)
+				s.await("all acknowledged", func(st Stats) bool { return st.Acknowledged == 40 && st.InFlight == 0 })
+
+				w.cut()
+				s.await("a third connection", func(st Stats) bool { return st.Connections >= 3 && st.Subscribed })
+				send(t, device, "line/1", qos, false, "22")
+				eventually(t, "the next message", func() bool {
+					p := d.payloads()
+					return p[len(p)-1] == "22"
+				})
+				for i, e := range d.entries()[:40] {
+					if string(e.Payload) != "21.5" || e.Flags != 0 {
+						t.Fatalf("entry %d: %s %b", i, e.Payload, e.Flags)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestWhatComesAgainAfterADoubtfulAcknowledgementIsKeptAndFlagged(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []byte{1, 2} {
+		t.Run(fmt.Sprintf("QoS %d", qos), func(t *testing.T) {
+			t.Parallel()
+			m := startBroker(t, durableBroker)
+			w := newWire(t, m.Addr)
+			d := newDisk(t, everything)
+			s := run(t, config(w.url, qos), d)
+			s.awaitReady()
+			w.set(true, false) // acknowledgements are written and do not arrive
+			send(t, publisher(t, m.url), "line/1", qos, false, numbered(0, 20)...)
+			s.await("acknowledgements written", func(st Stats) bool { return st.Acknowledged == 20 })
+			w.set(false, false)
+			w.cut()
+			d.awaitDurable(t, 40)
+			s.await("acknowledgements written", func(st Stats) bool { return st.Acknowledged == 40 })
+			if got, want := d.payloads(), append(numbered(0, 20), numbered(0, 20)...); !slices.Equal(got, want) {
+				t.Fatalf("entries %q", got)
+			}
+			for i, e := range d.entries() {
+				if (e.Flags == lightchain.Redelivered) != (i >= 20) {
+					t.Errorf("entry %d: flags %b", i, e.Flags)
+				}
+			}
+		})
+	}
+}
+
+func TestAMessageOfASharedSubscriptionIsNeverRecognised(t *testing.T) {
+	t.Parallel()
+	m := startBroker(t, durableBroker)
+	w := newWire(t, m.Addr)
+	d := newDisk(t, 0)
+	cfg := config(w.url, 1)
+	cfg.Subscriptions[0].Filter = "$share/gateways/line/#"
+	s := run(t, cfg, d)
+	s.awaitReady()
+	send(t, publisher(t, m.url), "line/1", 1, false, "a")
+	d.awaitPending(t, 1)
+	w.cut()
+	d.allow(everything)
+	d.awaitDurable(t, 2)
+	if e := d.entries(); e[0].Flags != 0 || e[1].Flags != lightchain.Redelivered {
+		t.Errorf("flags %b, %b", e[0].Flags, e[1].Flags)
+	}
+}
+
+// peer is a broker that a test plays packet by packet, for what no real one can be made to do on command.
+type peer struct {
+	t    *testing.T
+	l    net.Listener
+	url  string
+	conn net.Conn
+}
+
+func newPeer(t *testing.T) *peer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, l: l, url: "tcp://" + l.Addr().String()}
+	t.Cleanup(func() {
+		l.Close()
+		if p.conn != nil {
+			p.conn.Close()
+		}
+	})
+	return p
+}
+
+// accept takes the next connection as far as its SUBACK with the codes.
+func (p *peer) accept(present bool, codes ...byte) {
+	p.t.Helper()
+	var err error
+	if p.conn, err = p.l.Accept(); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.read(packets.Connect)
+	ack := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
+	ack.SessionPresent = present
+	p.write(ack)
+	p.suback(codes...)
+}
+
+func (p *peer) suback(codes ...byte) {
+	p.t.Helper()
+	sub := p.read(packets.Subscribe).(*packets.SubscribePacket)
+	granted := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+	granted.MessageID = sub.MessageID
+	granted.ReturnCodes = codes
+	p.write(granted)
+}
+
+func (p *peer) read(kind byte) packets.ControlPacket {
+	p.t.Helper()
+	cp, err := packets.ReadPacket(p.conn)
+	if err != nil {
+		p.t.Fatalf("the peer reads: %v", err)
+	}
+	if _, ok := cp.(*packets.PingreqPacket); ok {
+		p.write(packets.NewControlPacket(packets.Pingresp))
+		return p.read(kind)
+	}
+	if want := packets.NewControlPacket(kind); fmt.Sprintf("%T", cp) != fmt.Sprintf("%T", want) {
+		p.t.Fatalf("the peer got %v", cp)
+	}
+	return cp
+}
+
+func (p *peer) write(cp packets.ControlPacket) {
+	p.t.Helper()
+	if err := cp.Write(p.conn); err != nil {
+		p.t.Fatalf("the peer writes: %v", err)
+	}
+}
+
+func (p *peer) publish(id uint16, dup, retained bool, payload string) {
+	p.t.Helper()
+	m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	m.TopicName, m.MessageID, m.Qos, m.Dup, m.Retain, m.Payload = "line/1", id, 1, dup, retained, []byte(payload)
+	p.write(m)
+}
+
+func (p *peer) acked(id uint16) {
+	p.t.Helper()
+	if got := p.read(packets.Puback).(*packets.PubackPacket).MessageID; got != id {
+		p.t.Fatalf("acknowledged %d, not %d", got, id)
+	}
+}
+
+func TestABrokerThatUsesOnePacketIDForEverLosesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	d := newDisk(t, everything)
+	run(t, config(p.url, 1), d)
+	p.accept(false, 1)
+	for range 10 {
+		p.publish(1, false, false, "21.5")
+		p.acked(1)
+	}
+	// The eleventh was sent and never arrived; what comes of it now looks just like the tenth come again.
+	p.conn.Close()
+	p.accept(true, 1)
+	p.publish(1, true, false, "21.5")
+	p.acked(1)
+	d.awaitDurable(t, 11)
+}
+
+func TestAnIDThatIsUsedAnewBeforeItsAcknowledgementHidesNoMessage(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	d := newDisk(t, 0)
+	s := run(t, config(p.url, 1), d)
+	p.accept(false, 1)
+	p.publish(1, false, false, "first")
+	p.publish(1, false, false, "first") // no DUP: another
+	p.publish(2, false, false, "third")
+	d.awaitPending(t, 3)
+	p.conn.Close()
+	p.accept(true, 1)
+	p.publish(1, true, false, "first") // the second one come again, surely
+	p.publish(2, true, false, "other") // nothing known of it
+	p.publish(2, false, false, "other")
+	d.awaitPending(t, 5)
+	d.allow(everything)
+	d.awaitDurable(t, 5)
+	p.acked(1)
+	p.acked(2)
+	p.acked(2)
+	if st := s.Stats(); st.Recognised != 1 || st.Redelivered != 1 {
+		t.Errorf("%+v", st)
+	}
+	if got := d.payloads(); !slices.Equal(got, []string{"first", "first", "third", "other", "other"}) {
+		t.Errorf("entries %q", got)
+	}
+}
+
+func TestANewSessionRecognisesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	d := newDisk(t, 0)
+	s := run(t, config(p.url, 1), d)
+	p.accept(false, 1)
+	p.publish(1, false, false, "a")
+	d.awaitPending(t, 1)
+	p.conn.Close()
+	p.accept(false, 1)
+	p.publish(1, true, false, "a")
+	d.awaitPending(t, 2)
+	d.allow(everything)
+	p.acked(1)
+	if st := s.Stats(); st.Recognised != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestAMessageSentAgainOnTheSameConnectionIsAcknowledgedOnce(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	d := newDisk(t, 0)
+	s := run(t, config(p.url, 1), d)
+	p.accept(false, 1)
+	p.publish(1, false, false, "a")
+	d.awaitPending(t, 1)
+	p.publish(1, true, false, "a") // a broker with a retry interval
+	s.await("it is recognised", func(st Stats) bool { return st.Recognised == 1 })
+	d.allow(everything)
+	p.acked(1)
+	p.publish(1, false, false, "b")
+	p.acked(1)
+	p.publish(2, false, false, "c")
+	p.acked(2)
+	if got := d.payloads(); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("entries %q", got)
+	}
+}
+
+func TestAcknowledgementsGoInTheOrderOfTheMessages(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	d := newDisk(t, 1)
+	s := run(t, config(p.url, 1), d)
+	p.accept(false, 1)
+	p.publish(1, false, true, "state")
+	p.acked(1)
+	p.publish(2, false, false, "a")
+	p.publish(3, false, true, "state") // a replay: durable already
+	p.publish(4, false, false, "b")
+	d.awaitPending(t, 2)
+	s.await("the replay", func(st Stats) bool { return st.Replays == 1 })
+	d.allow(everything)
+	p.acked(2)
+	p.acked(3)
+	p.acked(4)
+}
+
+func TestARefusedSubscriptionIsNamedAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	cfg := config(p.url, 1)
+	cfg.Subscriptions = append(cfg.Subscriptions, Subscription{Filter: "line/1", QoS: 2})
+	// The order of filters in a packet is paho's: refuse all, then grant the one that is asked for again and again.
+	log := logged(&cfg)
+	d := newDisk(t, everything)
+	s := run(t, cfg, d)
+	p.accept(false, 0x80, 0x80)
+	eventually(t, "both refusals are named", func() bool {
+		text := log.String()
+		return contains(text, `the broker refuses a subscription`, `filter=line/#`, `filter=line/1`)
+	})
+	if st := s.Stats(); st.Subscribed || !st.Connected {
+		t.Errorf("%+v", st)
+	}
+	p.publish(1, false, false, "a")
+	p.read(packets.Puback)
+	p.suback(0, 0)
+	s.awaitReady()
+	eventually(t, "a lower grant is named", func() bool { return contains(log.String(), "grants a lower QoS") })
+}
+
+func TestAMalformedSubackEndsTheConnectionAndNotTheProgram(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	s := run(t, config(p.url, 1), newDisk(t, everything))
+	p.accept(false, 1, 1, 1, 1)
+	p.accept(false, 1)
+	s.awaitReady()
+}
