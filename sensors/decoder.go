@@ -1,0 +1,150 @@
+package sensors
+
+import (
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"edgechain/lightchain"
+)
+
+// DecoderVersion counts changes in what the decoders of this package make of a payload. It belongs into what the
+// configuration's hash covers, so that an entry's readings can be derived again from its payload.
+//
+// SPEC: Decoders have versions; the configuration's hash, in `agent:config`, covers which one read a message.
+const DecoderVersion = 1
+
+// maxReadingsSize bounds the bytes that the readings of one message take in its entry: a long name around a thousand
+// numbers must not grow into an entry above [lightchain.MaxEntry].
+const maxReadingsSize = 4 << 20
+
+// Decoder turns payloads into readings, as its [Config] says. It is safe for concurrent use.
+type Decoder struct {
+	dialect dialect
+	rules   []topicRule
+	device  string
+	unit    string
+	units   map[string]string
+
+	// Of the json dialect: fields by the name that they would have as a reading, and where messages lie in it.
+	timePath, devicePath, unitPath string
+	messages                       []string
+	clock                          clock
+
+	cbor  cbor.DecMode
+	walks sync.Pool // of *walk: room for the readings, keys and paths of one payload
+}
+
+// arrival is one message on its way through a decoder.
+type arrival struct {
+	payload  []byte
+	place    place
+	received int64 // nanoseconds since the Unix epoch
+}
+
+// Decode returns the readings of a payload that arrived on a topic at a time, by the gateway's clock. clientID is
+// who published it at the embedded broker, else "". Readings may be none. An error is a [*NotUnderstoodError]: the
+// message is then sealed without readings, and with the flag that says so.
+//
+// What Decode returns can stand in an entry: text is UTF-8, numbers are finite, and they take at most 4 MiB. Neither
+// payload nor topic is kept or changed.
+func (d *Decoder) Decode(topic, clientID string, payload []byte, received time.Time) ([]lightchain.Reading, error) {
+	if !utf8.ValidString(topic) || !utf8.ValidString(clientID) {
+		return nil, refuse(BadUTF8, "the topic or the client id is not UTF-8")
+	}
+	in := arrival{payload: payload, place: d.locate(topic, clientID), received: received.UnixNano()}
+	out, err := d.decode(&in)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range in.place.fields {
+		r.Device = in.place.device
+		out = append(out, r)
+	}
+	if size := readingsSize(out); size > maxReadingsSize {
+		return nil, refuse(TooLarge, "%d readings of %d bytes, above the limit of %d", len(out), size, maxReadingsSize)
+	}
+	return out, nil
+}
+
+func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
+	switch d.dialect {
+	case senmlJSON:
+		return d.decodeSenMLJSON(in)
+	case senmlCBOR:
+		return d.decodeSenMLCBOR(in)
+	case jsonText:
+		return d.decodeJSON(in)
+	case value:
+		return d.decodeValue(in)
+	case raw:
+		return d.decodeRaw(in)
+	}
+	return d.decodeAuto(in)
+}
+
+// decodeAuto takes the first of senml, json, value and raw that decodes the whole payload.
+//
+// A payload that begins as a JSON object or array is JSON or nobody's: if raw took what is cut short or repeats a
+// key, nothing would ever be told as not understood. So are a bare number that overflows and a bare NaN. An empty
+// payload, with which MQTT erases a retained message, is understood and has no readings.
+func (d *Decoder) decodeAuto(in *arrival) ([]lightchain.Reading, error) {
+	first := firstByte(in.payload)
+	if first == '[' {
+		out, err := d.decodeSenMLJSON(in)
+		if r := ReasonOf(err); err == nil || r == UnknownLabel || r == NewVersion {
+			return out, err // what SenML forbids to use is not used as something else
+		}
+	}
+	if 0x80 <= first && first <= 0x9f { // a CBOR array; no UTF-8 begins so
+		if out, err := d.decodeSenMLCBOR(in); err == nil {
+			return out, nil
+		}
+		return d.decodeRaw(in)
+	}
+	out, err := d.decodeJSON(in)
+	if err == nil || first == '{' || first == '[' || first == '"' && ReasonOf(err) != Syntax {
+		return out, err
+	}
+	out, err = d.decodeValue(in)
+	if r := ReasonOf(err); err == nil || r == Overflow || r == NotFinite {
+		return out, err
+	}
+	return d.decodeRaw(in)
+}
+
+// firstByte returns the first byte that is not white space, or 0.
+func firstByte(b []byte) byte {
+	for _, c := range b {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// unitOf returns the unit of a reading: the one configured for its name, else, for a number, the message's.
+func (d *Decoder) unitOf(r *lightchain.Reading, messageUnit string) string {
+	if u, ok := d.units[r.Name]; ok {
+		return u
+	}
+	switch r.Value.Kind() {
+	case lightchain.KindInt, lightchain.KindFloat:
+		return messageUnit
+	}
+	return ""
+}
+
+// readingsSize is at least what the readings take in an entry's encoding.
+func readingsSize(rs []lightchain.Reading) (n int) {
+	for i := range rs {
+		r := &rs[i]
+		text, _ := r.Value.Text()
+		n += len(r.Device) + len(r.Name) + len(r.Unit) + len(text) + 48
+	}
+	return n
+}

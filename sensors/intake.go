@@ -1,0 +1,79 @@
+package sensors
+
+import (
+	"crypto/sha256"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"edgechain/lightchain"
+)
+
+// DefaultPayloadMax is the size in bytes up to which payloads are kept, where nothing else is configured.
+const DefaultPayloadMax = 256 << 10
+
+// entryMargin is what source, salt, flags and lengths of an entry may take beside payload and readings: an MQTT topic
+// and a client id have at most 65,535 bytes each.
+const entryMargin = 256 << 10
+
+// MostPayloadMax is the largest size that [Intake].PayloadMax may have, in bytes: what an entry has room for beside
+// the readings of one message.
+const MostPayloadMax = lightchain.MaxEntry - maxReadingsSize - entryMargin
+
+// Intake makes messages of what one subscription, or one listener, hears. It is safe for concurrent use.
+type Intake struct {
+	Decoder *Decoder
+
+	// PayloadMax is the size in bytes above which a payload's SHA-256 is kept instead of it; 0 means
+	// [DefaultPayloadMax], and more than [MostPayloadMax] means that.
+	PayloadMax int
+
+	// Refused is called for each message that the decoder did not understand; it counts. It may be nil, and must be
+	// safe for concurrent use.
+	Refused func(Reason)
+}
+
+// Message makes the message that arrived with a payload, which belongs to the message from now on. source is the
+// entry's source, topic and clientID are as in [Decoder.Decode]. The caller sets Done.
+//
+// A payload too large to keep is read all the same, since its readings are what the gateway understood of what
+// arrived, whoever keeps the bytes. But they must not smuggle the payload in: texts and bytes that together outgrow
+// PayloadMax, as the whole payload in the raw dialect does, count as not understood, with the reason [TooLarge].
+func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags, payload []byte, received time.Time) *Message {
+	limit := in.PayloadMax
+	if limit <= 0 {
+		limit = DefaultPayloadMax
+	}
+	limit = min(limit, MostPayloadMax)
+	m := &Message{Source: source, Received: received, Flags: flags, Payload: payload}
+	if !utf8.ValidString(source) {
+		m.Source = strings.ToValidUTF8(source, "\uFFFD") // an entry's text is UTF-8, and nothing is dropped for being ugly
+	}
+	readings, err := in.Decoder.Decode(topic, clientID, payload, received)
+	if len(payload) > limit {
+		sum := sha256.Sum256(payload)
+		m.Payload = sum[:]
+		m.Flags |= lightchain.PayloadHashed
+		if size := textSize(readings); size > limit {
+			err = refuse(TooLarge, "%d bytes of text in readings of a payload too large to keep", size)
+		}
+	}
+	if err != nil {
+		m.Flags |= lightchain.NotUnderstood
+		if in.Refused != nil {
+			in.Refused(ReasonOf(err))
+		}
+		return m
+	}
+	m.Readings = readings
+	return m
+}
+
+// textSize is how many bytes the texts and byte strings among the values have.
+func textSize(rs []lightchain.Reading) (n int) {
+	for i := range rs {
+		text, _ := rs[i].Value.Text()
+		n += len(text)
+	}
+	return n
+}
