@@ -9,12 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
+	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
 
@@ -118,9 +118,10 @@ type HwmonConfig struct {
 // BrokerConfig is about the embedded broker.
 type BrokerConfig struct {
 	Enabled        bool           `toml:"enabled"`
-	Listen         string         `toml:"listen"` // each of the three is "host:port", or "" for none
+	Listen         string         `toml:"listen"` // each of the four is "host:port", or "" for none
 	TLSListen      string         `toml:"tls_listen"`
 	WSListen       string         `toml:"ws_listen"`
+	WSSListen      string         `toml:"wss_listen"`
 	TLSCert        string         `toml:"tls_cert"`
 	TLSKey         string         `toml:"tls_key"`
 	Users          string         `toml:"users"`
@@ -134,7 +135,7 @@ type BrokerConfig struct {
 // DecodeConfig says how messages at the embedded broker are read.
 type DecodeConfig struct {
 	Topics []string `toml:"topics"`
-	DecoderConfig
+	sensors.Config
 }
 
 // ConnectionConfig is one broker that the gateway is a client of.
@@ -208,35 +209,11 @@ type MQTTConfig struct {
 type SubscribeConfig struct {
 	Topics []string `toml:"topics"`
 	QoS    int      `toml:"qos"`
-	DecoderConfig
+	sensors.Config
 }
 
 // SetDefaults implements the contract of [tomlconf.Read].
 func (c *SubscribeConfig) SetDefaults() { c.QoS = 1 }
-
-// DecoderConfig says how payloads and topics become readings. An empty key is the preset's, else the dialect's own
-// default.
-type DecoderConfig struct {
-	Preset          string               `toml:"preset"`
-	Dialect         string               `toml:"dialect"`
-	Device          string               `toml:"device"`
-	Unit            string               `toml:"unit"`
-	DevicePath      string               `toml:"device_path"`
-	DevicesPath     string               `toml:"devices_path"`
-	UnitPath        string               `toml:"unit_path"`
-	TimestampPath   string               `toml:"timestamp_path"`
-	TimestampFormat string               `toml:"timestamp_format"`
-	TimestampZone   string               `toml:"timestamp_zone"`
-	TopicParsing    []TopicParsingConfig `toml:"topic_parsing"`
-}
-
-// TopicParsingConfig takes readings' parts from the levels of a topic, in Telegraf's words.
-type TopicParsingConfig struct {
-	Topic       string `toml:"topic"`
-	Measurement string `toml:"measurement"`
-	Tags        string `toml:"tags"`
-	Fields      string `toml:"fields"`
-}
 
 // SyncConfig is about the aggregators, whichever broker leads to them.
 type SyncConfig struct {
@@ -277,7 +254,7 @@ func DefaultConfig() *Config {
 		Ingest:  IngestConfig{MaxBytes: 16 * tomlconf.MiB},
 		Log:     LogConfig{Level: "info", Format: "auto"},
 		Hwmon:   HwmonConfig{Interval: 30 * time.Second, Root: "/"},
-		Broker:  BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 1000, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
+		Broker:  BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
 		Sync:    SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
 	}
 	c.derive()
@@ -343,18 +320,13 @@ func configFiles(path string) ([]string, error) {
 	return files, nil
 }
 
-// Hash returns what an agent:config entry records: the SHA-256 over a line that names this form, a line for each
-// decoder ("json 1"), sorted, and a line for every key in force, as [tomlconf.Format] writes it. Two files that mean
-// the same have the same hash.
+// Hash returns what an agent:config entry records: the SHA-256 over a line that names this form, one with the
+// decoders' version ([sensors.DecoderVersion]), and a line for every key in force, as [tomlconf.Format] writes it.
+// Two files that mean the same have the same hash.
 //
 // Of a password the text shows only whether there is one. Entries are shown to auditors, who may know the rest of
 // the configuration; a hash over a password would let them try guesses against it.
-func (c *Config) Hash(decoders ...string) lightchain.Hash {
-	h := sha256.New()
-	fmt.Fprintln(h, "edgechain configuration 1")
-	for _, decoder := range slices.Sorted(slices.Values(decoders)) {
-		fmt.Fprintln(h, "decoder", decoder)
-	}
-	h.Write([]byte(tomlconf.Format(c)))
-	return lightchain.Hash(h.Sum(nil))
+func (c *Config) Hash(decoders int) lightchain.Hash {
+	text := fmt.Sprintf("edgechain configuration 1\ndecoders %d\n%s", decoders, tomlconf.Format(c))
+	return sha256.Sum256([]byte(text))
 }

@@ -14,6 +14,7 @@ import (
 
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
+	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
 
@@ -103,7 +104,7 @@ func (c *Config) checkLocal(d *tomlconf.Document) {
 
 func (b *BrokerConfig) check(d *tomlconf.Document) {
 	listeners := 0
-	for _, listen := range []*string{&b.Listen, &b.TLSListen, &b.WSListen} {
+	for _, listen := range []*string{&b.Listen, &b.TLSListen, &b.WSListen, &b.WSSListen} {
 		if *listen == "" {
 			continue
 		}
@@ -115,16 +116,18 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 		case local:
 		case b.AllowAnonymous:
 			d.Refuse(listen, `expected this machine's own address, such as "127.0.0.1:1883", since broker.allow_anonymous lets anybody in: anybody on the network could write into the chain`)
-		case b.Enabled && listen != &b.TLSListen:
+		case b.Enabled && (listen == &b.Listen || listen == &b.WSListen):
 			d.Warn(listen, "passwords and readings cross the network in the clear here; broker.tls_listen would protect them")
 		}
 	}
-	if b.TLSListen != "" && b.TLSCert == "" {
-		d.Refuse(&b.TLSListen, "expected broker.tls_cert and broker.tls_key beside it")
+	for _, listen := range []*string{&b.TLSListen, &b.WSSListen} {
+		if *listen != "" && b.TLSCert == "" {
+			d.Refuse(listen, "expected broker.tls_cert and broker.tls_key beside it")
+		}
 	}
 	checkKeyPair(d, &b.TLSCert, &b.TLSKey)
 	if b.Enabled && listeners == 0 {
-		d.Refuse(&b.Enabled, "expected one of broker.listen, broker.tls_listen and broker.ws_listen")
+		d.Refuse(&b.Enabled, "expected an address in broker.listen, tls_listen, ws_listen or wss_listen")
 	}
 	if b.Enabled && b.Users == "" && !b.AllowAnonymous {
 		d.Refuse(&b.Enabled, "nobody could connect: expected a file in broker.users, or broker.allow_anonymous = true")
@@ -134,7 +137,7 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	tomlconf.Between(d, &b.MaxInflight, 1, 65535)
 	for i := range b.Decode {
 		checkTopics(d, &b.Decode[i], b.Decode[i].Topics)
-		b.Decode[i].DecoderConfig.check(d)
+		checkDecoder(d, &b.Decode[i], &b.Decode[i].Config)
 	}
 }
 
@@ -220,7 +223,7 @@ func (m *MQTTConfig) checkSubscriptions(d *tomlconf.Document) {
 		s := &m.Subscribe[i]
 		checkTopics(d, s, s.Topics)
 		tomlconf.Between(d, &s.QoS, 0, 2)
-		s.DecoderConfig.check(d)
+		checkDecoder(d, s, &s.Config)
 	}
 }
 
@@ -260,53 +263,19 @@ func badFilter(filter string) string {
 	return ""
 }
 
-func (c *DecoderConfig) check(d *tomlconf.Document) {
-	tomlconf.OneOf(d, &c.Preset, "", "zigbee2mqtt", "tasmota", "esphome", "shelly")
-	tomlconf.OneOf(d, &c.Dialect, "", "auto", "senml+json", "senml+cbor", "json", "value", "raw")
-	switch c.TimestampFormat {
-	case "", "rfc3339", "unix", "unix_ms", "unix_us", "unix_ns":
-	default:
-		// A layout without any part of Go's reference time formats every time as itself.
-		if (time.Time{}).Format(c.TimestampFormat) == c.TimestampFormat {
-			d.Refuse(&c.TimestampFormat, `expected rfc3339, unix, unix_ms, unix_us, unix_ns, or how Mon Jan 2 15:04:05 2006 would be written, such as "2006-01-02 15:04:05"`)
-		}
-	}
-	if c.TimestampZone != "" {
-		if _, err := time.LoadLocation(c.TimestampZone); err != nil {
-			d.Refuse(&c.TimestampZone, `expected a time zone that this system knows, such as "Europe/Berlin", "UTC" or "Local"`)
-		}
-	}
-	for i := range c.TopicParsing {
-		c.TopicParsing[i].check(d)
-	}
-}
-
-// check wants words that can be laid over the topic: as many levels, where none has the "#" that stands for any
-// number.
-func (c *TopicParsingConfig) check(d *tomlconf.Document) {
-	if c.Topic == "" {
-		d.Refuse(c, `expected topic, such as topic = "+/+/+/state"`)
+// checkDecoder has the decoder made, and thrown away, that the table describes. Its errors begin with the key at
+// fault, or with the rule of topic_parsing, counted from 1.
+func checkDecoder(d *tomlconf.Document, table any, c *sensors.Config) {
+	_, err := sensors.New(*c)
+	if err == nil {
 		return
 	}
-	if why := badFilter(c.Topic); why != "" {
-		d.Refuse(&c.Topic, "%s", why)
-		return
-	}
-	for _, words := range []*string{&c.Measurement, &c.Tags, &c.Fields} {
-		levels := strings.Split(*words, "/")
-		open := 0
-		for _, level := range levels {
-			if level == "#" {
-				open++
-			}
-		}
-		switch want := strings.Count(c.Topic, "/") + 1; {
-		case *words == "":
-		case open > 1:
-			d.Refuse(words, "expected # once: it stands for any number of levels")
-		case open == 0 && !strings.HasSuffix(c.Topic, "#") && len(levels) != want:
-			d.Refuse(words, "expected %d levels as in topic, with _ for each that is not wanted", want)
-		}
+	key, why, _ := strings.Cut(err.Error(), ": ")
+	var rule int
+	if _, err := fmt.Sscanf(key, "topic_parsing %d", &rule); err == nil && 0 < rule && rule <= len(c.TopicParsing) {
+		d.Refuse(&c.TopicParsing[rule-1], "%s", why)
+	} else {
+		d.RefuseKey(table, key, "%s", why)
 	}
 }
 
