@@ -1,0 +1,372 @@
+// Package broker is the embedded MQTT broker, to which devices publish straight at the gateway: its acknowledgement
+// means "on disk".
+//
+// It owns the listeners, who may come in and what with (the users file), the publisher's side of the protocol, and
+// what of it must be remembered between two connections of one client. It does not own the disk (that is the
+// [sensors.Sink]) nor what a payload means (that is [Config.Decode]).
+//
+// Behind it stands mochi-mqtt, which keeps the connections, the subscriptions and the subscribers' side. Three things
+// are kept from it on purpose, because it acknowledges before anything is durable and keeps the packet ids of both
+// directions in one table: PUBLISH, PUBREL and wills never reach it from the wire. The hook in hooks.go answers them,
+// and hands mochi a packet that does nothing instead; a message comes to mochi only after its commit, to be passed on.
+//
+// # One message
+//
+//	reader      PUBLISH ─▶ allowed? seen before? ─▶ queue of acknowledgements owed ─▶ Sink.Put
+//	committer   Done(nil) ─▶ mark it durable ─▶ start the connection's writer, unless it runs ─▶ fan-out queue
+//	writer      the durable head of the queue, as one write: PUBACK, PUBREC, in the order of arrival
+//	fan-out     one goroutine, best effort: to subscribers and to the retained messages
+//
+// The committer is never kept waiting: by no socket, no queue that is full, no lock that is held during I/O.
+//
+// # What does not survive a restart
+//
+// Sessions, retained messages, subscriptions and what is queued for subscribers live in memory. After a restart each
+// client is told that there is no session; what it repeats then is kept, with the flag Redelivered, since nothing
+// tells for certain whether it is a repetition. Messages are passed on to subscribers after the commit and as well as
+// may be: a subscriber that does not keep up loses messages, and so does one that is offline beyond
+// what its session may hold. The chain has them all.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgechain/lightchain"
+	"edgechain/sensors"
+)
+
+// Kind is how a listener speaks.
+type Kind string
+
+// The kinds of listeners.
+const (
+	TCP Kind = "tcp"
+	TLS Kind = "tls"
+	WS  Kind = "ws"  // MQTT over WebSocket
+	WSS Kind = "wss" // MQTT over WebSocket over TLS
+)
+
+// Where a listener listens if its address is empty.
+const (
+	DefaultTCP = "127.0.0.1:1883"
+	DefaultTLS = "127.0.0.1:8883"
+	DefaultWS  = "127.0.0.1:8083"
+	DefaultWSS = "127.0.0.1:8084"
+)
+
+// Listener is one place where clients come in.
+type Listener struct {
+	Kind    Kind
+	Address string // host:port; "" is the kind's default, port 0 any free one
+
+	// Anonymous lets in clients that name no user. It is refused unless Address is on a loopback interface.
+	Anonymous bool
+}
+
+// Decode makes the message of what a client published: payload, flags and readings. The broker fills in source,
+// time of arrival, the flags that it gave, and Done. user is "" for an anonymous client. It is called from many
+// goroutines at once, and may keep payload.
+type Decode func(topic, clientID, user string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message
+
+// Config is what a [Broker] needs. Listeners and Decode must be given; for all else the zero value works.
+type Config struct {
+	Listeners []Listener
+	TLS       *tls.Config // for the kinds TLS and WSS: see [Certificate]
+	Users     string      // path of the users file, described at [ParseUsers]; "" where there are only anonymous clients
+	Decode    Decode
+
+	MaxClients  int // connected at one time; 0 is 256
+	MaxPacket   int // bytes of one MQTT packet; 0 is 16 MiB, which is also the most
+	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535; 0 is 1024
+
+	// WriteTimeout is how long a client may leave a write unread before it is disconnected; 0 is 10 s.
+	WriteTimeout time.Duration
+
+	// Grace is how long Run, once its context has ended, waits for what was taken to become durable so that it can
+	// be acknowledged; 0 is 5 s.
+	Grace time.Duration
+
+	Now func() time.Time // when a message arrived; nil is [time.Now]. Deadlines and time-outs do not use it
+	Log *slog.Logger     // nil is no log
+}
+
+// The largest packet that MQTT entries may come in, and limits that nobody had a reason to change.
+const (
+	maxPacket       = 16 << 20
+	maxConnect      = 256 << 10        // bytes of a CONNECT, before anybody has shown who he is
+	connectTimeout  = 10 * time.Second // from the connection until its CONNECT has been read
+	maxClientID     = 256              // bytes
+	topicAliasMax   = 64               // of a client of MQTT 5, for what it publishes
+	sessionExpiry   = 7 * 24 * 3600    // seconds that the session of a client of MQTT 3.1.1, which names no such time, is kept
+	sysInterval     = 10               // seconds between two publications of $SYS
+	maxRetained     = 10_000           // topics with a retained message
+	maxOutbound     = 1024             // messages waiting for one subscriber
+	sessionsPerSlot = 4                // sessions kept, connected or not, for each client that may be connected
+	maxHandshaking  = 32               // connections beyond MaxClients that may be on their way to a CONNACK
+)
+
+// Broker is the embedded broker.
+type Broker struct {
+	cfg  Config
+	log  *slog.Logger
+	seed maphash.Seed // of the digests by which a repetition is recognised; never leaves the process
+
+	users  atomic.Pointer[Users] // nil where no file is configured
+	bcrypt chan struct{}         // a slot for each password check that may run at once: each is a tenth of a second of CPU
+
+	ready chan struct{} // closed when all listeners listen
+	addrs []net.Addr    // as Config.Listeners; written before ready closes
+
+	srv  *mqtt.Server // set by Run before anything else starts
+	sink sensors.Sink // set by Run
+	run  context.Context
+
+	stopping chan struct{} // closed when Run's context has ended: nothing more is taken
+	owed     atomic.Int64  // messages in the sink whose Done has not been called
+	settled  chan struct{} // has room for one; told when owed becomes 0
+
+	readers sync.WaitGroup // one for each of conns
+
+	mu       sync.Mutex
+	closed   bool // no connection is added any more
+	conns    map[*conn]struct{}
+	sessions map[string]*session // by client id; one for each session of mochi's
+	wills    map[string]*will    // by client id: those that wait out their delay
+
+	fanout fanout
+	stats  counters
+}
+
+// New checks the configuration and reads the users file. It starts nothing and opens no socket.
+func New(cfg Config) (*Broker, error) {
+	cfg.setDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	b := &Broker{
+		cfg:      cfg,
+		log:      cfg.Log,
+		seed:     maphash.MakeSeed(),
+		bcrypt:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		ready:    make(chan struct{}),
+		stopping: make(chan struct{}),
+		settled:  make(chan struct{}, 1),
+		conns:    make(map[*conn]struct{}),
+		sessions: make(map[string]*session),
+		wills:    make(map[string]*will),
+		fanout:   fanout{queue: make(chan *forward, fanoutMessages)},
+	}
+	if err := b.Reload(); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	return b, nil
+}
+
+func (cfg *Config) setDefaults() {
+	cfg.Listeners = slices.Clone(cfg.Listeners)
+	defaults := map[Kind]string{TCP: DefaultTCP, TLS: DefaultTLS, WS: DefaultWS, WSS: DefaultWSS}
+	for i := range cfg.Listeners {
+		if l := &cfg.Listeners[i]; l.Address == "" {
+			l.Address = defaults[l.Kind]
+		}
+	}
+	cfg.MaxClients = orDefault(cfg.MaxClients, 256)
+	cfg.MaxPacket = orDefault(cfg.MaxPacket, maxPacket)
+	cfg.MaxInFlight = orDefault(cfg.MaxInFlight, 1024)
+	cfg.WriteTimeout = orDefault(cfg.WriteTimeout, 10*time.Second)
+	cfg.Grace = orDefault(cfg.Grace, 5*time.Second)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+func (cfg *Config) check() error {
+	switch {
+	case len(cfg.Listeners) == 0:
+		return errors.New("no listener")
+	case cfg.Decode == nil:
+		return errors.New("no decoder")
+	case cfg.MaxPacket < 0 || cfg.MaxPacket > maxPacket:
+		return fmt.Errorf("packets of %d bytes: expected 1 to %d", cfg.MaxPacket, maxPacket)
+	case cfg.MaxClients < 0:
+		return fmt.Errorf("%d clients: expected 1 or more", cfg.MaxClients)
+	case cfg.MaxInFlight < 0 || cfg.MaxInFlight > 65_535:
+		return fmt.Errorf("%d messages in flight: expected 1 to 65535", cfg.MaxInFlight)
+	}
+	for _, l := range cfg.Listeners {
+		if err := cfg.checkListener(l); err != nil {
+			return fmt.Errorf("listener %s %s: %w", l.Kind, l.Address, err)
+		}
+	}
+	return nil
+}
+
+func (cfg *Config) checkListener(l Listener) error {
+	switch l.Kind {
+	case TCP, WS:
+	case TLS, WSS:
+		if cfg.TLS == nil {
+			return errors.New("it needs a certificate")
+		}
+	default:
+		return fmt.Errorf("unknown kind %q: expected tcp, tls, ws or wss", l.Kind)
+	}
+	host, _, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		return fmt.Errorf("%w: expected HOST:PORT", err)
+	}
+	if l.Anonymous && !isLoopback(host) {
+		return errors.New("anonymous clients are let in on a loopback address only: name a users file, or listen on 127.0.0.1")
+	}
+	if !l.Anonymous && cfg.Users == "" {
+		return errors.New("nobody could come in: it takes no anonymous clients, and there is no users file")
+	}
+	return nil
+}
+
+// isLoopback tells only what is certain without asking a name server.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Ready is closed once all listeners listen.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Addrs returns where the listeners listen, in the order of [Config.Listeners]. It may be called once Ready is closed.
+func (b *Broker) Addrs() []net.Addr { return slices.Clone(b.addrs) }
+
+// Reload reads the users file again. Sessions stay: new rules hold from the next message on, new passwords from the
+// next connection. If the file has an error, all stays as it was.
+func (b *Broker) Reload() error {
+	if b.cfg.Users == "" {
+		return nil
+	}
+	u, err := readUsers(b.cfg.Users)
+	if err != nil {
+		return err
+	}
+	b.users.Store(u)
+	return nil
+}
+
+// Run listens, and gives to sink what clients publish, until ctx ends or a listener cannot be opened. Then it takes
+// nothing more, waits up to [Config.Grace] for what it took to become durable, sends the acknowledgements that are
+// owed, and disconnects all clients; wills are not published. It runs once.
+func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
+	listeners, err := b.listen(ctx)
+	if err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	b.sink = sink
+	b.srv = b.newServer()
+	// What was being put when ctx ended may still be taken within the grace.
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	b.run = run
+	defer cancel()
+	if err := b.srv.AddHook(&hook{b: b}, nil); err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	if err := b.srv.Serve(); err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+
+	var background sync.WaitGroup
+	background.Go(func() { b.passOn(run) })
+	background.Go(func() { b.housekeeping(run) })
+	for _, l := range listeners {
+		background.Go(l.serve)
+		b.log.Info("listening for MQTT", "kind", l.Kind, "address", l.ln.Addr().String())
+	}
+	close(b.ready)
+
+	<-ctx.Done()
+	close(b.stopping)
+	for _, l := range listeners {
+		l.close()
+	}
+	b.settle()
+	b.disconnectAll()
+	cancel()
+	b.readers.Wait()
+	background.Wait()
+	return b.srv.Close()
+}
+
+func (b *Broker) newServer() *mqtt.Server {
+	limits := mqtt.NewDefaultServerCapabilities()
+	limits.MaximumClients = int64(b.cfg.MaxClients)
+	limits.MaximumPacketSize = uint32(b.cfg.MaxPacket)
+	limits.MaximumClientWritesPending = maxOutbound
+	limits.MaximumInflight = maxOutbound // of what is on its way to one subscriber
+	limits.MaximumSessionExpiryInterval = sessionExpiry
+	limits.MaximumMessageExpiryInterval = 0 // else retained messages vanish after a day
+	limits.TopicAliasMaximum = topicAliasMax
+	limits.ReceiveMaximum = uint16(b.cfg.MaxInFlight)
+	return mqtt.New(&mqtt.Options{
+		Capabilities:             limits,
+		ClientNetReadBufferSize:  4096,
+		ClientNetWriteBufferSize: 4096,
+		// Its log repeats whole packets, payloads and all; what matters of it is logged here.
+		Logger:                 slog.New(slog.DiscardHandler),
+		SysTopicResendInterval: sysInterval,
+	})
+}
+
+// settle waits until nothing is owed, or the grace is over.
+func (b *Broker) settle() {
+	over := time.NewTimer(b.cfg.Grace)
+	defer over.Stop()
+	for b.owed.Load() > 0 {
+		select {
+		case <-b.settled:
+		case <-over.C:
+			b.log.Warn("stopping with messages that are not on disk: they stay unacknowledged", "messages", b.owed.Load())
+			return
+		}
+	}
+}
+
+// disconnectAll tells clients of MQTT 5 why, and closes all connections, after the acknowledgements that may go out.
+func (b *Broker) disconnectAll() {
+	b.mu.Lock()
+	b.closed = true
+	conns := slices.Collect(maps.Keys(b.conns))
+	b.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, c := range conns {
+		wg.Go(func() {
+			if c.established.Load() {
+				c.drain()
+			}
+			c.disconnect(packets.ErrServerShuttingDown)
+		})
+	}
+	wg.Wait()
+}

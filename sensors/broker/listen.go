@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// listener is an open [Listener].
+type listener struct {
+	Listener
+	b    *Broker
+	ln   net.Listener
+	http *http.Server // of WS and WSS
+}
+
+// listen opens all listeners or none.
+func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
+	var open []*listener
+	for _, l := range b.cfg.Listeners {
+		var lc net.ListenConfig
+		ln, err := lc.Listen(ctx, "tcp", l.Address)
+		if err != nil {
+			for _, o := range open {
+				o.close()
+			}
+			return nil, fmt.Errorf("listening on %s: %w", l.Address, explain(err, l.Address))
+		}
+		o := &listener{Listener: l, b: b, ln: ln}
+		if l.Kind == WS || l.Kind == WSS {
+			o.http = o.newHTTP()
+		}
+		open = append(open, o)
+		b.addrs = append(b.addrs, ln.Addr())
+	}
+	return open, nil
+}
+
+// explain names the process that has the port, where that can be found out.
+func explain(err error, address string) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	if owner := portOwner(address); owner != "" {
+		return fmt.Errorf("the port is taken by %s: stop it, or let this broker listen elsewhere: %w", owner, err)
+	}
+	return fmt.Errorf("another process has the port: stop it, or let this broker listen elsewhere: %w", err)
+}
+
+// serve accepts until close.
+func (l *listener) serve() {
+	if l.http != nil {
+		ln := l.ln
+		if l.Kind == WSS {
+			ln = tls.NewListener(ln, l.b.cfg.TLS)
+		}
+		_ = l.http.Serve(ln)
+		return
+	}
+	for {
+		nc, err := l.ln.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			// As a rule the process has no file descriptor left: it will again.
+			l.b.log.Warn("accepting an MQTT connection failed", "address", l.Address, "error", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-l.b.stopping:
+			}
+			continue
+		case l.Kind == TLS:
+			nc = tls.Server(nc, l.b.cfg.TLS) // the handshake is made when mochi first reads, within connectTimeout
+		}
+		go l.b.serve(nc, l.Anonymous)
+	}
+}
+
+func (l *listener) close() {
+	if l.http != nil {
+		_ = l.http.Close() // leaves the connections that are MQTT's by now
+	}
+	_ = l.ln.Close()
+}

@@ -1,0 +1,282 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgechain/sensors"
+)
+
+// session is what the broker remembers of a client's publishing side for as long as MQTT's session lasts, over any
+// number of connections, in memory.
+//
+// # When a message is a repetition
+//
+// A repetition (DUP) of a message that is already taken is certain only while the client cannot have given its
+// packet id to another message, which it may do once it has seen our acknowledgement. So what counts is what was
+// handed to the socket, received or not:
+//
+//   - QoS 1: the client was told that its session is resumed, the connection just before took a message with this
+//     packet id and the same content, and no PUBACK for it was handed to the socket. It is not taken again; the
+//     acknowledgement it is owed goes out, once the message is durable, on the new connection.
+//   - QoS 2: the client has not released the id (PUBREL) since a message with the same content, and repeats it on
+//     the same connection or the one after.
+//
+// Everything else is kept, with the flag Redelivered: after a restart of the broker, when the PUBACK may have been
+// lost on its way, when a connection came between, when the client was never seen to send a message without DUP. A
+// message without DUP is never a repetition [MQTT-3.3.1-1], whatever its id: clients that use one id for ever, or
+// begin again at 1 with a session that they have forgotten, lose nothing.
+//
+// An acknowledgement owed to an older connection is never sent unasked on a newer one: the client would get two for
+// one id, and might take the second for the next message's.
+type session struct {
+	taking sync.Mutex // held while a message goes to the sink: keeps the order when a connection replaces another
+
+	mu       sync.Mutex
+	conn     *conn                // the connection it belongs to now, or nil
+	number   int                  // how many connections it has had
+	queue    []*exchange          // acknowledgements owed on conn, in order of arrival
+	orphans  []*exchange          // QoS 1, owed on the connection before and never handed to its socket
+	received map[uint16]*exchange // QoS 2 by packet id, from PUBLISH to PUBREL
+	marks    bool                 // the client has sent a first delivery without DUP: it knows what DUP means
+}
+
+// exchange is one PUBLISH of QoS 1 or 2 and the acknowledgement it is owed.
+type exchange struct {
+	b      *Broker
+	s      *session
+	digest uint64 // of topic, payload and retain
+	id     uint16
+	qos    byte
+
+	// Guarded by s.mu.
+	state  state
+	conn   *conn // whose queue it is in, or nil
+	number int   // of the last connection on which it was published
+	silent bool  // the same connection repeated it, and the repetition's acknowledgement counts for both
+	code   byte  // reason code of a refusal
+
+	pass *forward // what to hand to subscribers; the committer takes it
+}
+
+type state byte
+
+const (
+	pending state = iota
+	durable
+	refused // never meant for the sink
+	failed  // will never be durable
+)
+
+func (ex *exchange) settled() bool { return ex.state == durable || ex.state == refused }
+
+// attach makes c the session's connection; what was owed to the one before becomes orphaned.
+func (s *session) attach(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orphan()
+	s.conn = c
+	s.number++
+}
+
+// detach ends c's part in the session, unless another connection has it already.
+func (s *session) detach(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == c {
+		s.orphan()
+	}
+}
+
+func (s *session) connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil
+}
+
+func (s *session) orphan() {
+	if s.conn == nil {
+		return
+	}
+	s.orphans = s.orphans[:0]
+	for _, ex := range s.queue {
+		ex.conn = nil
+		if ex.qos == 1 && !ex.silent && ex.state != refused {
+			s.orphans = append(s.orphans, ex)
+		}
+	}
+	s.queue, s.conn = nil, nil
+}
+
+// verdict is what becomes of a PUBLISH.
+type verdict byte
+
+const (
+	take     verdict = iota // a new message, or one that may be
+	repeated                // certainly taken before: only its acknowledgement is owed
+	late                    // its connection has lost the session
+)
+
+// admit decides about the PUBLISH that ex stands for, and if it is to be taken, notes that an acknowledgement is owed.
+func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return late
+	}
+	if !dup {
+		s.marks = true
+		s.orphans = slices.DeleteFunc(s.orphans, func(o *exchange) bool { return o.id == ex.id })
+	} else if ex.qos == 2 {
+		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.number >= s.number-1 && p.state != failed {
+			p.number = s.number
+			if p.conn == nil {
+				s.owe(c, p)
+			}
+			return repeated
+		}
+	} else if s.marks {
+		if i := slices.IndexFunc(s.orphans, ex.same); i >= 0 {
+			p := s.orphans[i]
+			s.orphans = slices.Delete(s.orphans, i, i+1)
+			p.number = s.number
+			s.owe(c, p)
+			return repeated
+		}
+	}
+	if dup && ex.qos == 1 {
+		// Repeated on one connection, before it was acknowledged: both are kept, and one PUBACK goes out, when both
+		// are durable. A second could be taken for that of the next message with this id.
+		for _, p := range s.queue {
+			if ex.same(p) {
+				p.silent = true
+			}
+		}
+	}
+	ex.number = s.number
+	if ex.qos == 2 {
+		if s.received == nil {
+			s.received = make(map[uint16]*exchange)
+		}
+		s.received[ex.id] = ex
+	}
+	s.owe(c, ex)
+	return take
+}
+
+func (ex *exchange) same(p *exchange) bool {
+	return p.id == ex.id && p.qos == ex.qos && p.digest == ex.digest && p.state != refused && p.state != failed
+}
+
+// owe puts ex at the end of what c is to be told. It holds s.mu.
+func (s *session) owe(c *conn, ex *exchange) {
+	ex.conn = c
+	s.queue = append(s.queue, ex)
+	c.kick()
+}
+
+// refuse answers a PUBLISH that is not taken with a reason code, in its turn.
+func (s *session) refuse(c *conn, ex *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == c {
+		s.owe(c, ex)
+	}
+}
+
+// withdraw forgets a message that the sink did not take: it is owed nothing, and its repetition will be new.
+func (s *session) withdraw(ex *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(ex)
+}
+
+func (s *session) drop(ex *exchange) {
+	is := func(e *exchange) bool { return e == ex }
+	ex.state, ex.conn = failed, nil
+	s.queue = slices.DeleteFunc(s.queue, is)
+	s.orphans = slices.DeleteFunc(s.orphans, is)
+	if s.received[ex.id] == ex {
+		delete(s.received, ex.id)
+	}
+}
+
+// release answers a PUBREL. false is a client that releases an id before we have answered its PUBLISH: a PUBCOMP would
+// tell it that the message is safe.
+func (s *session) release(c *conn, id uint16) (code packets.Code, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch ex := s.received[id]; {
+	case s.conn != c:
+		return code, false
+	case ex == nil:
+		// Our PUBREC went out, perhaps before a restart, and only for what was durable. [MQTT-4.3.3]: not an error
+		// during recovery, and PUBCOMP is the answer.
+		return packets.ErrPacketIdentifierNotFound, true
+	case ex.state != durable || ex.conn != nil:
+		return code, false
+	}
+	delete(s.received, id)
+	return packets.CodeSuccess, true
+}
+
+// done is the sink's verdict. It runs on the committer's goroutine.
+func (ex *exchange) done(err error) {
+	b, s, pass := ex.b, ex.s, ex.pass
+	ex.pass = nil
+	s.mu.Lock()
+	c := ex.conn
+	if err != nil {
+		s.drop(ex)
+		if c != nil {
+			// The client keeps what is not acknowledged, and will repeat it. Closing TLS may write: not here.
+			c.writer.Go(func() { c.Close() })
+		}
+	} else {
+		ex.state = durable
+		if c != nil {
+			c.kick()
+		}
+	}
+	s.mu.Unlock()
+	b.finish(err, pass)
+}
+
+// finish counts a message that has left the sink, and passes on one that is durable.
+func (b *Broker) finish(err error, pass *forward) {
+	if err != nil {
+		b.stats.failed.Add(1)
+	} else {
+		b.stats.committed.Add(1)
+		b.fanout.offer(b, pass)
+	}
+	b.release()
+}
+
+// release says that one message fewer is in the sink.
+func (b *Broker) release() {
+	if b.owed.Add(-1) == 0 {
+		select {
+		case b.settled <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// put hands m to the sink, and waits for room there without losing the client.
+func (b *Broker) put(c *conn, m *sensors.Message) error {
+	b.owed.Add(1)
+	if b.sink.TryPut(m) {
+		return nil
+	}
+	b.stats.waiting.Add(1)
+	defer b.stats.waiting.Add(-1)
+	defer c.keepAlive()()
+	err := b.sink.Put(b.run, m)
+	if err != nil {
+		b.release()
+	}
+	return err
+}

@@ -1,0 +1,49 @@
+package broker
+
+import "sync/atomic"
+
+// Stats counts what the broker has seen since it was made, and what is there now.
+type Stats struct {
+	Connected int // clients, now
+	Waiting   int // clients whose socket is not read because the disk or their window is full, now
+	InSink    int // messages handed to the sink and not yet durable, now
+
+	Received        [3]uint64 // PUBLISH packets by QoS, repetitions included, refused ones not
+	Committed       uint64    // messages that became durable, of every QoS
+	Failed          uint64    // messages that the sink gave up: none was acknowledged
+	Acknowledged    uint64    // PUBACK and PUBREC packets sent, refusals included
+	Recognised      uint64    // certain repetitions: acknowledged, not taken again
+	Redelivered     uint64    // possible repetitions: taken, with the flag Redelivered
+	Wills           uint64    // wills taken
+	Refused         uint64    // publications, subscriptions and wills that the client had no right to
+	Unauthenticated uint64    // clients that were not let in
+	Undelivered     uint64    // messages that a subscriber did not get
+	Unretained      uint64    // retained messages not kept, because there are too many topics
+}
+
+type counters struct {
+	received                                          [3]atomic.Uint64
+	committed, failed, acknowledged                   atomic.Uint64
+	recognised, redelivered, wills                    atomic.Uint64
+	refused, unauthenticated, undelivered, unretained atomic.Uint64
+	waiting                                           atomic.Int64
+}
+
+// Stats may be called at any time.
+func (b *Broker) Stats() Stats {
+	s := &b.stats
+	b.mu.Lock()
+	connected := len(b.conns)
+	b.mu.Unlock()
+	out := Stats{
+		Connected: connected, Waiting: int(s.waiting.Load()), InSink: int(b.owed.Load()),
+		Committed: s.committed.Load(), Failed: s.failed.Load(), Acknowledged: s.acknowledged.Load(),
+		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
+		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),
+		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(),
+	}
+	for i := range out.Received {
+		out.Received[i] = s.received[i].Load()
+	}
+	return out
+}

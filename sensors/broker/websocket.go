@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// newHTTP makes the server that turns HTTP connections into MQTT ones, on any path.
+func (l *listener) newHTTP() *http.Server {
+	up := websocket.Upgrader{
+		HandshakeTimeout: connectTimeout,
+		Subprotocols:     []string{"mqtt"}, // [MQTT-6.0.0-4]
+		// CheckOrigin stays as it is: a page that another host served is refused. Else any page that is looked at on
+		// this machine could publish through an anonymous listener.
+	}
+	return &http.Server{
+		ReadHeaderTimeout: connectTimeout,
+		MaxHeaderBytes:    16 << 10,
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/2 has no upgrade
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c, err := up.Upgrade(w, r, nil)
+			if err != nil {
+				return // it has answered
+			}
+			c.SetReadLimit(int64(l.b.cfg.MaxPacket) + 16)
+			l.b.serve(&wsConn{Conn: c.NetConn(), ws: c}, l.Anonymous)
+		}),
+	}
+}
+
+// wsConn is the stream of bytes inside a WebSocket: MQTT packets need not end where its messages do [MQTT-6.0.0-1].
+type wsConn struct {
+	net.Conn
+	ws      *websocket.Conn
+	message io.Reader // being read, or nil
+}
+
+var errNotBinary = errors.New("a WebSocket message that is not binary")
+
+func (c *wsConn) Read(p []byte) (int, error) {
+	for {
+		if c.message == nil {
+			kind, r, err := c.ws.NextReader()
+			if err != nil {
+				return 0, err
+			}
+			if kind != websocket.BinaryMessage {
+				return 0, errNotBinary
+			}
+			c.message = r
+		}
+		n, err := c.message.Read(p)
+		if errors.Is(err, io.EOF) {
+			c.message, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (c *wsConn) Write(p []byte) (int, error) {
+	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// SetWriteDeadline tells the WebSocket, which sets the connection's own before each write.
+func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }

@@ -1,0 +1,250 @@
+package broker
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// wire is an MQTT client that does what a test wants byte by byte: repeat, forget, say nothing.
+type wire struct {
+	t  testing.TB
+	nc net.Conn
+	r  *bufio.Reader
+	v5 bool
+
+	present bool // the CONNACK said that there is a session
+	code    byte // its return or reason code
+}
+
+// connect options
+type login struct {
+	id             string
+	v5, clean      bool
+	keepAlive      uint16
+	user, password string
+	will           string // "topic payload"; QoS 1
+	willDelay      uint32
+	receiveMax     uint16 // of MQTT 5
+}
+
+func dial(t testing.TB, b *Broker, l login) *wire {
+	t.Helper()
+	nc, err := net.Dial("tcp", b.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connect(t, nc, l)
+}
+
+func connect(t testing.TB, nc net.Conn, l login) *wire {
+	t.Helper()
+	w := &wire{t: t, nc: nc, r: bufio.NewReader(nc), v5: l.v5}
+	t.Cleanup(func() { nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second)) // a test that hangs says where
+	flags, version := byte(0), byte(4)
+	if l.clean {
+		flags |= 2
+	}
+	if l.v5 {
+		version = 5
+	}
+	var tail []byte
+	tail = str(tail, l.id)
+	if topic, payload, ok := strings.Cut(l.will, " "); ok {
+		flags |= 4 | 1<<3
+		if l.v5 {
+			tail = binary.BigEndian.AppendUint32(append(tail, 5, 0x18), l.willDelay)
+		}
+		tail = str(str(tail, topic), payload)
+	}
+	if l.user != "" {
+		flags |= 0x80
+		tail = str(tail, l.user)
+	}
+	if l.password != "" {
+		flags |= 0x40
+		tail = str(tail, l.password)
+	}
+	body := append(str(nil, "MQTT"), version, flags)
+	body = binary.BigEndian.AppendUint16(body, l.keepAlive)
+	if l.v5 {
+		var props []byte
+		if !l.clean {
+			props = binary.BigEndian.AppendUint32(append(props, 0x11), 3600) // session expiry
+		}
+		if l.receiveMax > 0 {
+			props = binary.BigEndian.AppendUint16(append(props, 0x21), l.receiveMax)
+		}
+		body = append(append(body, byte(len(props))), props...)
+	}
+	w.send(packets.Connect<<4, append(body, tail...))
+	kind, answer := w.read()
+	if kind != packets.Connack {
+		t.Fatalf("got packet %d in answer to a CONNECT", kind)
+	}
+	w.present, w.code = answer[0] == 1, answer[1]
+	return w
+}
+
+func str(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+func (w *wire) send(first byte, body []byte) {
+	w.t.Helper()
+	b := []byte{first}
+	n := len(body)
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	if _, err := w.nc.Write(append(append(b, byte(n)), body...)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+const dup = true
+
+func (w *wire) publish(id uint16, qos byte, topic, payload string, repeated ...bool) {
+	w.t.Helper()
+	first := packets.Publish<<4 | qos<<1
+	if len(repeated) > 0 {
+		first |= 8
+	}
+	body := str(nil, topic)
+	if qos > 0 {
+		body = binary.BigEndian.AppendUint16(body, id)
+	}
+	if w.v5 {
+		body = append(body, 0)
+	}
+	w.send(first, append(body, payload...))
+}
+
+func (w *wire) subscribe(id uint16, filter string, qos byte) {
+	w.t.Helper()
+	body := binary.BigEndian.AppendUint16(nil, id)
+	if w.v5 {
+		body = append(body, 0)
+	}
+	w.send(packets.Subscribe<<4|2, append(str(body, filter), qos))
+}
+
+// id sends a packet that consists of a packet id.
+func (w *wire) sendID(first byte, id uint16) {
+	w.t.Helper()
+	w.send(first, binary.BigEndian.AppendUint16(nil, id))
+}
+
+func (w *wire) tryRead() (kind byte, body []byte, err error) {
+	first, err := w.r.ReadByte()
+	if err != nil {
+		return 0, nil, err
+	}
+	n, err := binary.ReadUvarint(w.r) // the same as MQTT's variable byte integer
+	if err != nil {
+		return 0, nil, err
+	}
+	body = make([]byte, n)
+	_, err = io.ReadFull(w.r, body)
+	return first >> 4, body, err
+}
+
+func (w *wire) read() (kind byte, body []byte) {
+	w.t.Helper()
+	kind, body, err := w.tryRead()
+	if err != nil {
+		w.t.Fatalf("reading from the broker: %v", err)
+	}
+	return kind, body
+}
+
+// wants reads packets and compares them with what is wanted: "PUBACK 1", "PUBACK 1 87", "PINGRESP", "PUBLISH topic payload".
+func (w *wire) wants(all ...string) {
+	w.t.Helper()
+	for _, want := range all {
+		if kind, body := w.read(); w.format(kind, body) != want {
+			w.t.Fatalf("got %s, want %s", w.format(kind, body), want)
+		}
+	}
+}
+
+func (w *wire) format(kind byte, body []byte) string {
+	name := strings.ToUpper(packets.PacketNames[kind])
+	switch {
+	case kind == packets.Publish:
+		n := int(binary.BigEndian.Uint16(body))
+		rest := body[2+n:]
+		if w.v5 {
+			rest = rest[1:]
+		}
+		return fmt.Sprintf("%s %s %s", name, body[2:2+n], rest)
+	case kind == packets.Suback && w.v5:
+		return fmt.Sprintf("%s %d %x", name, binary.BigEndian.Uint16(body), body[3:])
+	case kind == packets.Disconnect && len(body) > 0:
+		return fmt.Sprintf("%s %x", name, body[0])
+	case len(body) == 2:
+		return fmt.Sprintf("%s %d", name, binary.BigEndian.Uint16(body))
+	case len(body) > 2:
+		return fmt.Sprintf("%s %d %x", name, binary.BigEndian.Uint16(body), body[2])
+	}
+	return name
+}
+
+// silent checks that nothing was sent before the answer to a ping.
+func (w *wire) silent() {
+	w.t.Helper()
+	w.send(packets.Pingreq<<4, nil)
+	w.wants("PINGRESP")
+}
+
+// closed checks that the broker closes the connection and says nothing but the packets named.
+func (w *wire) closed(but ...string) {
+	w.t.Helper()
+	w.wants(but...)
+	switch kind, body, err := w.tryRead(); {
+	case err == nil:
+		w.t.Fatalf("got %s, want the connection closed", w.format(kind, body))
+	case isTimeout(err):
+		w.t.Fatal("the connection was not closed")
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// drop closes the connection without a DISCONNECT, and waits until the broker knows.
+func (w *wire) drop(b *Broker, id string) {
+	w.t.Helper()
+	w.nc.Close()
+	await(w.t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for c := range b.conns {
+			if c.established.Load() && c.clientID == id && c.LocalAddr().String() == w.nc.RemoteAddr().String() && c.RemoteAddr().String() == w.nc.LocalAddr().String() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// await polls for what sends no event.
+func await(t testing.TB, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain")
+		}
+	}
+}
