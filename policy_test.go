@@ -96,10 +96,11 @@ var floors = map[string]int{
 	"sync/mqttlink":      3,
 	"agent":              4,
 	"aggregator":         4,
-	"cmd/edgeagent":      5,
-	"cmd/edgeaggregator": 5,
-	"cmd/edgeverify":     5,
-	"build":              6,
+	"cmd/internal":       5,
+	"cmd/edgeagent":      6,
+	"cmd/edgeaggregator": 6,
+	"cmd/edgeverify":     6,
+	"build":              7,
 }
 
 const arrows = "arrows run downwards only, so that each package can be understood, and tested, with what lies below it"

@@ -43,11 +43,14 @@ type event struct {
 	Output     string
 }
 
+// A scope is a test with its subtests, whose output is told together; without a name, what belongs to no test.
+type scope struct{ pkg, test string }
+
 // read counts the events of one run. It prints the line of each package as it ends, all of the output of a test that
 // failed, and what a skipped test says.
 func read(events io.Reader, out io.Writer) (c counts, err error) {
-	output := make(map[event]*strings.Builder) // by Package and the test's name without subtests
-	failures := make(map[string]int)           // by Package
+	output := make(map[scope][]event)
+	failures := make(map[string]int) // by package
 	for decoder := json.NewDecoder(events); ; {
 		var e event
 		if err := decoder.Decode(&e); err == io.EOF {
@@ -56,7 +59,7 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 			return c, fmt.Errorf("reading the events of a run: %w", err)
 		}
 		top, _, isSub := strings.Cut(e.Test, "/")
-		key := event{Package: e.Package, Test: top}
+		key := scope{e.Package, top}
 		switch e.Action {
 		case "build-output":
 			io.WriteString(out, e.Output)
@@ -68,10 +71,7 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 				}
 				continue
 			}
-			if output[key] == nil {
-				output[key] = new(strings.Builder)
-			}
-			output[key].WriteString(e.Output)
+			output[key] = append(output[key], e)
 		case "pass":
 			if e.Test != "" {
 				c.passed++
@@ -101,7 +101,7 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 				c.failed++
 			}
 			for unfinished := range output {
-				if unfinished.Package == e.Package {
+				if unfinished.pkg == e.Package {
 					print(out, output, unfinished)
 				}
 			}
@@ -114,23 +114,19 @@ func summary(line string) bool {
 	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t")
 }
 
-func print(out io.Writer, output map[event]*strings.Builder, key event) {
-	if text := output[key]; text != nil {
-		io.WriteString(out, text.String())
-		delete(output, key)
+func print(out io.Writer, output map[scope][]event, key scope) {
+	for _, e := range output[key] {
+		io.WriteString(out, e.Output)
 	}
+	delete(output, key)
 }
 
-// reason finds what a test said when it was skipped: the lines between its start and its end that are not the frame's.
-func reason(output *strings.Builder, test string) string {
-	if output == nil {
-		return ""
-	}
+// reason finds what a test said when it was skipped: its lines that are not the frame's.
+func reason(output []event, test string) string {
 	var said []string
-	_, text, _ := strings.Cut(output.String(), "=== RUN   "+test+"\n")
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
+	for _, e := range output {
+		line := strings.TrimSpace(e.Output)
+		if e.Test == test && line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
 			said = append(said, line)
 		}
 	}
