@@ -95,7 +95,8 @@ func over(took, budget time.Duration) string {
 // The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
 // programs a test starts, so tests that are long, or start programs, leave there. It needs cgo, with which Pebble
 // compresses by another library than the one we ship; hence apart. Under emulation, another ten times as slow, run
-// the packages that decide what a byte means.
+// the packages that decide what a byte means, with -trimpath, so that what is compiled for them serves the policy, which
+// weighs the programs as they are shipped, as well.
 func parts() ([]part, error) {
 	pure := []string{"CGO_ENABLED=0"}
 	list := exec.Command("go", "list", "./...")
@@ -127,14 +128,14 @@ func parts() ([]part, error) {
 		{"race", 4 * time.Minute, []step{race}},
 	}
 	for _, target := range arm.Targets() {
-		emulated := test(target.Env(), "-short", "-run=^(Test|Example)", "-exec="+target.Exec(),
+		emulated := test(target.Env(), "-trimpath", "-short", "-run=^(Test|Example)", "-exec="+target.Exec(),
 			"./lightchain", "./lightchain/store", "./lightchain/keyfile")
 		emulated.needs = target.Emulator[0]
 		all = append(all, part{"qemu-" + target.Name, 2 * time.Minute, []step{emulated}})
 	}
 	return append(all,
-		part{"system", 7 * time.Minute, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
-		part{"policy", time.Minute, []step{test(pure, "-count=1", "edgechain")}},
+		part{"system", 6 * time.Minute, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
+		part{"policy", 2 * time.Minute, []step{test(pure, "-count=1", "edgechain")}},
 	), nil
 }
 
