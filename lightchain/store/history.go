@@ -1,0 +1,104 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"edgechain/lightchain"
+)
+
+// The history tree has the headers as its leaves. Each complete subtree's root is stored once, by the height that
+// completed it, so that any path costs a handful of point reads however long the chain is.
+
+// node returns the root of the complete subtree of 2^level headers that begins at height index·2^level. A leaf is
+// the hash of its header; one whose header is not held, and every node above, is read as stored. A stored node that
+// is missing or cannot be read is computed again from those below.
+func (r *Reader) node(level int, index uint64) (lightchain.Hash, error) {
+	last := (index+1)<<level - 1
+	if level == 0 {
+		h, err := r.headerBytes(last)
+		if err == nil {
+			return lightchain.LeafHash(h), nil
+		}
+		if !errors.Is(err, ErrNotHeld) && !errors.Is(err, ErrDamaged) {
+			return lightchain.Hash{}, err
+		}
+		if h, stored := r.storedNode(last, level); stored == nil {
+			return h, nil
+		}
+		return lightchain.Hash{}, fmt.Errorf("history: %w", err)
+	}
+	h, err := r.storedNode(last, level)
+	if err == nil {
+		return h, nil
+	}
+	left, errLeft := r.node(level-1, 2*index)
+	right, errRight := r.node(level-1, 2*index+1)
+	if err := errors.Join(errLeft, errRight); err != nil {
+		return lightchain.Hash{}, err
+	}
+	return lightchain.NodeHash(left, right), nil
+}
+
+func (r *Reader) storedNode(height uint64, level int) (h lightchain.Hash, err error) {
+	b, err := r.get(nodeKey(height, level))
+	if err == nil && copy(h[:], b) != len(h) {
+		err = fmt.Errorf("%w: a node of the history has %d bytes", ErrDamaged, len(b))
+	}
+	return h, err
+}
+
+// compactRange returns the right edge of the history of the headers below size.
+func (r *Reader) compactRange(size uint64) (lightchain.CompactRange, error) {
+	var edge []lightchain.Hash
+	for first, rest := uint64(0), size; rest > 0; {
+		level := bits.Len64(rest) - 1
+		h, err := r.node(level, first>>level)
+		if err != nil {
+			return lightchain.CompactRange{}, err
+		}
+		edge = append(edge, h)
+		first += 1 << level
+		rest -= 1 << level
+	}
+	return lightchain.NewCompactRange(size, edge)
+}
+
+// HistoryPath returns the path of the header at height in the history of the header at later, which commits to the
+// headers below itself.
+func (r *Reader) HistoryPath(height, later uint64) (lightchain.Path, error) {
+	if tip := r.view().tip; later > tip.Height+1 {
+		return lightchain.Path{}, fmt.Errorf("header %d: %w: the newest is %d", later, ErrNotFound, tip.Height)
+	}
+	p, err := lightchain.ProveInclusion(r.node, later, height)
+	if err != nil {
+		return p, fmt.Errorf("path of header %d in the history of header %d: %w", height, later, err)
+	}
+	return p, nil
+}
+
+// Consistency returns the proof that the history of from headers is the beginning of that of to headers.
+func (r *Reader) Consistency(from, to uint64) ([]lightchain.Hash, error) {
+	if tip := r.view().tip; to > tip.Height+1 {
+		return nil, fmt.Errorf("a history of %d headers: %w: the newest header is %d", to, ErrNotFound, tip.Height)
+	}
+	proof, err := lightchain.ProveConsistency(r.node, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("consistency of the histories of %d and %d headers: %w", from, to, err)
+	}
+	return proof, nil
+}
+
+// Edge returns the compact range of the history of size headers: the roots of its complete subtrees, the largest
+// first.
+func (r *Reader) Edge(size uint64) ([]lightchain.Hash, error) {
+	if tip := r.view().tip; size > tip.Height+1 {
+		return nil, fmt.Errorf("a history of %d headers: %w: the newest header is %d", size, ErrNotFound, tip.Height)
+	}
+	c, err := r.compactRange(size)
+	if err != nil {
+		return nil, fmt.Errorf("edge of the history of %d headers: %w", size, err)
+	}
+	return c.Edge(), nil
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"encoding/binary"
+)
+
+// All that belongs to one height stands together, and heights rise, so the store grows at its end only: flushed
+// tables never overlap, are never rewritten, and a whole block is one short scan. Numbers in keys are big-endian,
+// so that Pebble's order is the chain's.
+//
+//	0x10 height 0x00 number          seed of the salts from that entry on: 32 bytes
+//	0x10 height 0x01 number          chunk of entries that begins with that one; see chunk.go
+//	0x10 height 0x02                 header: signature or not, then the header's bytes
+//	0x10 height 0x03 level           node of the history tree that this height completed: 32 bytes
+//	0x10 height 0x04 level           summary of the 64^level blocks that end here; see index.go
+//	0x10 height 0x05 name            first receipt of that aggregator for this header
+//	0x10 height 0x06                 which receipts the beacon names; see receipts.go
+//	0x20 first height                a run of heights that is not whole: see absent.go
+//	0x30 height                      a header that sets the key: the key
+//	0x40 name 0x00 height            number of the next entry when that receipt came
+//	0x50 word                        what the store remembers about itself; see meta.go
+const (
+	spaceBlocks   = 0x10
+	spaceAbsent   = 0x20
+	spaceKeys     = 0x30
+	spaceReceipts = 0x40
+	spaceMeta     = 0x50
+)
+
+// part is what a key of the block space holds. A block is seeds, chunks, header, nodes, summaries, in this order.
+type part byte
+
+const (
+	partSeed part = iota
+	partChunk
+	partHeader
+	partNode
+	partSummary
+	partReceipt
+	partBeacon
+)
+
+// key returns the space's key for one number.
+func key(space byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{space}, n)
+}
+
+// blockKey returns the key of a part that a height has once, or the prefix of one that it has several times.
+func blockKey(height uint64, p part) []byte {
+	b := make([]byte, 0, 18)
+	b = binary.BigEndian.AppendUint64(append(b, spaceBlocks), height)
+	return append(b, byte(p))
+}
+
+func seedKey(height, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(blockKey(height, partSeed), number)
+}
+
+func chunkKey(height, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(blockKey(height, partChunk), number)
+}
+
+func headerKey(height uint64) []byte { return blockKey(height, partHeader) }
+
+func nodeKey(height uint64, level int) []byte {
+	return append(blockKey(height, partNode), byte(level))
+}
+
+func summaryKey(height uint64, level int) []byte {
+	return append(blockKey(height, partSummary), byte(level))
+}
+
+func receiptKey(height uint64, name string) []byte {
+	return append(blockKey(height, partReceipt), name...)
+}
+
+func beaconKey(height uint64) []byte { return blockKey(height, partBeacon) }
+
+// receivedKey orders one aggregator's receipts by height.
+func receivedKey(name string, height uint64) []byte {
+	b := append([]byte{spaceReceipts}, name...)
+	return binary.BigEndian.AppendUint64(append(b, 0), height)
+}
+
+func metaKey(word string) []byte { return append([]byte{spaceMeta}, word...) }
+
+// parseBlockKey takes a key of the block space apart; rest is what follows the part.
+func parseBlockKey(k []byte) (height uint64, p part, rest []byte, ok bool) {
+	if len(k) < 10 || k[0] != spaceBlocks {
+		return 0, 0, nil, false
+	}
+	return binary.BigEndian.Uint64(k[1:]), part(k[9]), k[10:], true
+}
+
+// parseNumber reads the number at the end of a seed's or a chunk's key.
+func parseNumber(rest []byte) (uint64, bool) {
+	if len(rest) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(rest), true
+}

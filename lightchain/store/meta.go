@@ -1,0 +1,118 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// What the store remembers about itself, by word.
+const (
+	metaLayout = "layout" // uvarint: version of the layout
+	metaChain  = "chain"  // 32 bytes: the chain's identity
+	metaOpens  = "opens"  // uvarint: how often the store was opened
+	metaBoots  = "boots"  // uvarint: boots counted, then the machine's id of the last one
+	metaClean  = "clean"  // present while the store is closed properly
+)
+
+// A migration brings a store from one layout to the next. What it puts into the batch becomes durable together with
+// the new version, so a crash leaves the old layout or the new one. One that cannot be a single batch must prepare in
+// ways that the old layout does not see, and be able to prepare again.
+type migration func(r *Reader, batch *pebble.Batch) error
+
+// migrations lead from layout 1 to this program's, one each.
+var migrations = []migration{}
+
+// layout returns the version that the migrations lead to.
+func layout(m []migration) uint64 { return 1 + uint64(len(m)) }
+
+func (r *Reader) layoutVersion() (uint64, error) {
+	b, err := r.get(metaKey(metaLayout))
+	if errors.Is(err, ErrNotFound) {
+		return 0, ErrNoChain // a crash came before the chain's first batch
+	}
+	if err != nil {
+		return 0, fmt.Errorf("version of the layout: %w", err)
+	}
+	version, n := binary.Uvarint(b)
+	if n <= 0 || version == 0 {
+		return 0, fmt.Errorf("version of the layout: %w", ErrDamaged)
+	}
+	return version, nil
+}
+
+// checkLayout lets a reader read its own layout alone: migrating would write.
+func (r *Reader) checkLayout(m []migration) error {
+	version, err := r.layoutVersion()
+	switch {
+	case err != nil:
+		return err
+	case version > layout(m):
+		return fmt.Errorf("%w: layout %d, this program knows %d", ErrNewer, version, layout(m))
+	case version < layout(m):
+		return fmt.Errorf("the store has layout %d of an older program: start the agent once, which brings it to %d", version, layout(m))
+	}
+	return nil
+}
+
+// migrate brings the store to this program's layout.
+func (s *Store) migrate() error {
+	version, err := s.layoutVersion()
+	if err != nil {
+		return err
+	}
+	steps := s.options.migrations
+	if version > layout(steps) {
+		return fmt.Errorf("%w: layout %d, this program knows %d", ErrNewer, version, layout(steps))
+	}
+	for ; version < layout(steps); version++ {
+		if err := s.migrateStep(version, steps[version-1]); err != nil {
+			return fmt.Errorf("bringing the store from layout %d to %d: %w", version, version+1, err)
+		}
+		s.options.Logger.Info("store brought to a newer layout", "layout", version+1)
+	}
+	return nil
+}
+
+func (s *Store) migrateStep(version uint64, step migration) error {
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	if err := step(&s.Reader, batch); err != nil {
+		return err
+	}
+	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, version+1))
+	return s.guard.commit(batch)
+}
+
+// countOpening counts this opening and, if the machine was started since the last one, its boot.
+func (s *Store) countOpening() error {
+	opens, boots := uint64(0), uint64(0)
+	lastBoot := ""
+	if b, err := s.get(metaKey(metaOpens)); err == nil {
+		opens, _ = binary.Uvarint(b)
+	}
+	if b, err := s.get(metaKey(metaBoots)); err == nil {
+		n := 0
+		if boots, n = binary.Uvarint(b); n > 0 {
+			lastBoot = string(b[n:])
+		}
+	}
+	_, err := s.get(metaKey(metaClean))
+	s.info.Clean = err == nil || opens == 0
+	s.info.NewBoot = boots == 0 || s.options.BootID == "" || s.options.BootID != lastBoot
+	if s.info.NewBoot {
+		boots++
+	}
+	opens++
+	s.info.Opens, s.info.Boots = opens, boots
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	set(batch, metaKey(metaOpens), binary.AppendUvarint(nil, opens))
+	set(batch, metaKey(metaBoots), append(binary.AppendUvarint(nil, boots), s.options.BootID...))
+	if err := batch.Delete(metaKey(metaClean), nil); err != nil {
+		return err
+	}
+	return s.guard.commit(batch)
+}

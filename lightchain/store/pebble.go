@@ -1,0 +1,194 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// formatMajorVersion is pinned: a newer Pebble must not make the store unreadable to an older program unasked. This
+// one tells a torn end of the log from a damaged middle.
+const formatMajorVersion = pebble.FormatTableFormatV6
+
+// openPebble opens the database in dir, tuned for a board with 512 MB.
+func openPebble(dir string, o Options, g *guard, readOnly bool) (*pebble.DB, error) {
+	options := &pebble.Options{
+		FS:                          lockFS{o.FS, readOnly},
+		ReadOnly:                    readOnly,
+		FormatMajorVersion:          formatMajorVersion,
+		CacheSize:                   o.CacheSize,
+		MemTableSize:                o.MemTableSize,
+		MemTableStopWritesThreshold: 3,
+		L0CompactionThreshold:       2,
+		L0CompactionFileThreshold:   64,
+		L0StopWritesThreshold:       64,
+		MaxOpenFiles:                128,
+		WALBytesPerSync:             0, // every group is synced anyway
+		BytesPerSync:                256 << 10,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+		DisableTableStats:           true,
+		Logger:                      pebbleLogger{o.Logger, g},
+		EventListener:               quietListener(o.Logger),
+	}
+	// Tables move down unchanged, since keys only rise, so the first compression is the last one.
+	for i := range options.Levels {
+		options.Levels[i].BlockSize = 32 << 10
+		options.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.ZstdCompression }
+	}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		return nil, openError(err)
+	}
+	return db, nil
+}
+
+func openError(err error) error {
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return readError(err)
+}
+
+// wantDatabase fails with ErrNoChain where there is no database, since opening would begin one.
+func wantDatabase(dir string, o Options) error {
+	desc, err := pebble.Peek(dir, o.FS)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !desc.Exists {
+		return ErrNoChain
+	}
+	return err
+}
+
+var errLocked = errors.New("its lock is held")
+
+// lockFS says of a lock that somebody holds that it is held. To read, a lock is taken where that is possible and done
+// without where not, so that an auditor's image on read-only media opens and stays as it is.
+type lockFS struct {
+	vfs.FS
+	readOnly bool
+}
+
+func (fs lockFS) Lock(name string) (io.Closer, error) {
+	if fs.readOnly {
+		if _, err := fs.Stat(name); err != nil {
+			return io.NopCloser(nil), nil // taking it would create the file
+		}
+	}
+	lock, err := fs.FS.Lock(name)
+	if err == nil {
+		return lock, nil
+	}
+	if fs.readOnly && (errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)) {
+		return io.NopCloser(nil), nil
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %w", errLocked, err)
+}
+
+// guard stands between the store and Pebble's writes: a write that failed leaves unknown what is on disk, so after
+// the first one nothing is ever reported as durable.
+type guard struct {
+	fatal func(error)
+
+	mu     sync.Mutex
+	failed error // the first failure; guarded by mu
+}
+
+func newGuard(fatal func(error)) *guard { return &guard{fatal: fatal} }
+
+func (g *guard) err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failed
+}
+
+// fail notes a failure and tells Fatal of the first one.
+func (g *guard) fail(err error) error {
+	g.mu.Lock()
+	first := g.failed == nil
+	if first {
+		g.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	err = g.failed
+	g.mu.Unlock()
+	if first {
+		g.fatal(err)
+	}
+	return err
+}
+
+// caught turns a panic of Pebble's, which is how some failed writes come back from it, into a failure.
+func (g *guard) caught(err *error) {
+	if p := recover(); p != nil {
+		*err = g.fail(fmt.Errorf("pebble: %v", p))
+	}
+}
+
+// begin applies the batch and begins its sync.
+func (g *guard) begin(db *pebble.DB, b *pebble.Batch) (err error) {
+	defer g.caught(&err)
+	if err := db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+		return g.fail(err)
+	}
+	return nil
+}
+
+// wait waits until a batch begun is durable, and closes it.
+func (g *guard) wait(b *pebble.Batch) (err error) {
+	defer g.caught(&err)
+	if err := b.SyncWait(); err != nil {
+		return g.fail(err)
+	}
+	b.Close()
+	return g.err() // an earlier group failed: this one must not be acknowledged before it
+}
+
+// commit makes a batch durable.
+func (g *guard) commit(b *pebble.Batch) (err error) {
+	defer g.caught(&err)
+	if err := g.err(); err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return g.fail(err)
+	}
+	return g.err()
+}
+
+// pebbleLogger takes Pebble's word. Its Fatalf must not return: where the program does not exit, the goroutine stays
+// here, for what it would do next was never meant to happen.
+type pebbleLogger struct {
+	log   *slog.Logger
+	guard *guard
+}
+
+func (l pebbleLogger) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
+
+func (l pebbleLogger) Errorf(format string, args ...any) { l.log.Warn(fmt.Sprintf(format, args...)) }
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.guard.fail(fmt.Errorf(format, args...))
+	select {}
+}
+
+// quietListener reports what an operator can do something about, and nothing of Pebble's daily work.
+func quietListener(log *slog.Logger) *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { log.Warn("background work of the store failed", "err", err) },
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			log.Error("damaged table in the store", "file", info.Path, "err", info.Details)
+		},
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			log.Warn("the disk is too slow: writing waits", "reason", info.Reason)
+		},
+	}
+}

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"fmt"
+
+	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// SealParams is what the agent knows and the store does not when a block is sealed.
+type SealParams struct {
+	Sealed int64 // the gateway's clock, nanoseconds since the Unix epoch
+	Clock  lightchain.Clock
+	// NextSigner, if it is set, signs from the next header on; its key is committed by this one.
+	NextSigner lightchain.Signer
+}
+
+// Seal closes the open block, which may be empty (a heartbeat), with a signed header that names in its beacon the
+// receipts held before the block's first entry. The header is durable when Seal returns it, and never seen by anyone
+// before. Groups staged before it are then durable too, since they were written before.
+func (s *Store) Seal(p SealParams) (*lightchain.SignedHeader, error) {
+	header, err := s.seal(p)
+	if err != nil {
+		return nil, fmt.Errorf("sealing block %d: %w", s.tip.Height+1, err)
+	}
+	return header, nil
+}
+
+func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
+	if err := s.guard.err(); err != nil {
+		return nil, err
+	}
+	if err := s.space.enoughToSeal(); err != nil {
+		return nil, err
+	}
+	h := s.tip.Header(s.open.root.Root(), s.open.count, p.Sealed, p.Clock)
+	if p.NextSigner != nil {
+		next := p.NextSigner.Public()
+		h.NextKey = &next
+	}
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	if err := s.putBeacon(batch, h); err != nil {
+		return nil, err
+	}
+	signed, err := h.Sign(s.signer)
+	if err != nil {
+		return nil, err
+	}
+	tip := s.tip.Clone()
+	if err := s.putHeader(batch, tip, signed); err != nil {
+		return nil, err
+	}
+	set(batch, summaryKey(h.Height, 0), s.open.summary.append(nil))
+	s.summariesAbove(h.Height, s.open.summary, func(level int, merged summary) {
+		set(batch, summaryKey(h.Height, level), merged.append(nil))
+	})
+	// Before this commit the signed header exists in memory alone: if the power fails now, nobody has seen it, and
+	// another one may take its height. After it, recovery finds this header and goes on from it.
+	if err := s.guard.commit(batch); err != nil {
+		return nil, err
+	}
+	s.tip, s.open = tip, newOpenBlock()
+	if p.NextSigner != nil {
+		s.signer = p.NextSigner
+	}
+	s.showTip(tip.Clone())
+	return signed, nil
+}
+
+// putHeader moves tip onto a header and puts into the batch what goes with one: itself, the nodes of the history that
+// it completes, the key that it sets.
+func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *lightchain.SignedHeader) error {
+	h := &signed.Header
+	err := tip.Extend(h, signed.Hash(), func(level int, _ uint64, node lightchain.Hash) {
+		if level > 0 { // a leaf is the header's own hash
+			set(batch, nodeKey(h.Height, level), node[:])
+		}
+	})
+	if err != nil {
+		return err
+	}
+	set(batch, headerKey(h.Height), appendHeader(nil, &signed.Signature, signed.Bytes()))
+	if h.NextKey != nil {
+		set(batch, key(spaceKeys, h.Height), h.NextKey[:])
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"fmt"
+)
+
+const (
+	leastReserve   = 64 << 20 // bytes
+	reservePercent = 2
+)
+
+// spaceCheck looks at the free space before each group. Pebble cannot come back from a full disk, so the store stops
+// taking entries while there is still room for what a block, a flush and a start need.
+type spaceCheck struct {
+	usage    func() (free, total uint64, err error)
+	reserve  int64  // as configured
+	volatile string // kind of file system that forgets everything, "" if it does not
+}
+
+func newSpaceCheck(dir string, o Options) *spaceCheck {
+	c := &spaceCheck{usage: o.DiskUsage, reserve: o.Reserve}
+	if c.usage == nil {
+		c.usage = func() (free, total uint64, err error) {
+			u, err := o.FS.GetDiskUsage(dir)
+			return u.AvailBytes, u.TotalBytes, err
+		}
+	}
+	return c
+}
+
+// state returns the bytes that are free and those that are to stay so. A file system that does not tell has no bounds.
+func (c *spaceCheck) state() (free, reserve uint64, known bool) {
+	free, total, err := c.usage()
+	switch {
+	case err != nil:
+		return 0, 0, false
+	case c.reserve < 0:
+		return free, 0, true
+	case c.reserve > 0:
+		return free, uint64(c.reserve), true
+	}
+	return free, max(leastReserve, total/100*reservePercent), true
+}
+
+func (c *spaceCheck) enough(divisor uint64) error {
+	free, reserve, known := c.state()
+	if known && free < reserve/divisor {
+		return fmt.Errorf("%w: %d MiB free, %d MiB wanted", ErrNoSpace, free>>20, reserve/divisor>>20)
+	}
+	return nil
+}
+
+// enoughToStage keeps the whole reserve free; a header and a start may use half and three quarters of it, so that what
+// was taken can still be sealed and found.
+func (c *spaceCheck) enoughToStage() error { return c.enough(1) }
+
+func (c *spaceCheck) enoughToSeal() error { return c.enough(2) }
+
+func (c *spaceCheck) enoughToOpen() error { return c.enough(4) }
+
+// checkVolatile refuses a folder that does not outlive a power cut, or warns of it. It returns the kind of file system.
+func checkVolatile(dir string, o Options) (string, error) {
+	kind := volatileKind(o.FS, dir)
+	if kind == "" {
+		return "", nil
+	}
+	if !o.AllowVolatile {
+		return kind, fmt.Errorf("%w: it is on %s (store.allow_volatile = true accepts that)", ErrVolatile, kind)
+	}
+	o.Logger.Warn("the store is in a folder that does not outlive a power cut", "folder", dir, "filesystem", kind)
+	return kind, nil
+}

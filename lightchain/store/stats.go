@@ -1,0 +1,46 @@
+package store
+
+import "edgechain/lightchain"
+
+// Stats is the store's state for people and metrics.
+type Stats struct {
+	Chain   lightchain.ChainID
+	Height  uint64 // of the newest header
+	Entries uint64 // that the chain numbers, sealed and durable in the open block
+	Open    uint64 // of these, durable and not sealed yet
+
+	DiskBytes  uint64 // that the store takes up
+	WALBytes   uint64 // written to the log since the store was opened
+	TableBytes uint64 // written to tables since the store was opened: with WALBytes, what the card suffers
+	CacheBytes int64  // in the block cache
+	ReadAmp    int    // tables that one read may have to look into
+
+	Free     uint64 // bytes free for the store, 0 where the file system does not tell
+	Reserve  uint64 // bytes below which nothing is staged
+	Volatile string // kind of file system that does not outlive a power cut, "" where it does
+}
+
+// Stats returns the state of what a reader reads.
+func (r *Reader) Stats() Stats {
+	at := r.view()
+	m := r.db.Metrics()
+	total := m.Total()
+	return Stats{
+		Chain: at.tip.Chain, Height: at.tip.Height, Entries: at.next, Open: at.next - at.tip.Next,
+		DiskBytes:  m.DiskSpaceUsage(),
+		WALBytes:   m.WAL.BytesWritten,
+		TableBytes: total.TableBytesFlushed + total.TableBytesCompacted,
+		CacheBytes: m.BlockCache.Size,
+		ReadAmp:    m.ReadAmp(),
+	}
+}
+
+// Stats returns the state of the store.
+func (s *Store) Stats() Stats {
+	stats := s.Reader.Stats()
+	stats.Volatile = s.space.volatile
+	if free, reserve, known := s.space.state(); known {
+		stats.Free, stats.Reserve = free, reserve
+	}
+	return stats
+}
