@@ -252,8 +252,12 @@ func decodeHeader(b []byte) (h Header, err error) {
 			return h, fmt.Errorf("key %d: %w", key, err)
 		}
 	}
-	slices.SortFunc(h.Extra, func(a, b Field) int { return cmp.Compare(a.Key, b.Key) })
+	h.sortExtra()
 	return h, nil
+}
+
+func (h *Header) sortExtra() {
+	slices.SortFunc(h.Extra, func(a, b Field) int { return cmp.Compare(a.Key, b.Key) })
 }
 
 func required(genesis bool) []int64 {

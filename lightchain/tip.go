@@ -56,12 +56,17 @@ func (t *Tip) Extend(h *Header, hash Hash, completed func(level int, index uint6
 	if err := t.check(h); err != nil {
 		return fmt.Errorf("header %d: %w: %w", h.Height, ErrNotNext, err)
 	}
+	t.move(h, hash, completed)
+	return nil
+}
+
+// move puts the tip on h, which has been checked.
+func (t *Tip) move(h *Header, hash Hash, completed func(level int, index uint64, h Hash)) {
 	t.Height, t.Hash, t.Next = h.Height, hash, h.First+h.Count
 	t.History.Append(hash, completed)
 	if h.NextKey != nil {
 		t.Key = *h.NextKey
 	}
-	return nil
 }
 
 func (t *Tip) check(h *Header) error {
@@ -74,6 +79,13 @@ func (t *Tip) check(h *Header) error {
 		return errors.New("the header before it is another one (key 4)")
 	case h.History != t.History.Root():
 		return errors.New("it commits to another history (key 5)")
+	}
+	return t.checkBlock(h)
+}
+
+// checkBlock checks what is left where the links of h were derived from the tip.
+func (t *Tip) checkBlock(h *Header) error {
+	switch {
 	// SPEC: number of the block's first entry: the previous header's 7 + 8
 	case h.First != t.Next:
 		return fmt.Errorf("its first entry is %d, the next one is %d", h.First, t.Next)

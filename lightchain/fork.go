@@ -1,0 +1,236 @@
+package lightchain
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// Fork is evidence that the holder of a chain's keys signed two histories of it: two signed heads that place
+// different headers at one height. Whoever knows the chain's 52 characters can check it, with nothing else.
+type Fork struct {
+	Keys  []*SignedHeader // the headers that set the key on both sides, genesis first, heights strictly ascending
+	Sides [2]Side         // ascending by the hash that each places at the height
+}
+
+// Side is what one side of a fork shows.
+type Side struct {
+	Keys []*SignedHeader // the headers that set the key on this side alone, heights strictly ascending
+	Head *SignedHeader   // without receipts, or with the aggregator's who saw it
+	Leaf Hash            // the header's hash at the height where the sides differ: Head's own, or shown by Path
+	Path *Path           // of Leaf in Head's history; nil where Leaf is Head's own hash
+}
+
+// height returns where the side places its leaf.
+func (s *Side) height() uint64 {
+	if s.Path != nil {
+		return s.Path.Index
+	}
+	return s.Head.Header.Height
+}
+
+// NewFork puts two sides in their order.
+func NewFork(keys []*SignedHeader, a, b Side) *Fork {
+	if bytes.Compare(a.Leaf[:], b.Leaf[:]) > 0 {
+		a, b = b, a
+	}
+	return &Fork{Keys: keys, Sides: [2]Side{a, b}}
+}
+
+// Height returns the height at which the two sides differ. Below it they may differ already.
+func (f *Fork) Height() uint64 { return f.Sides[0].height() }
+
+// Check checks the evidence against the chain's identity.
+func (f *Fork) Check(chain ChainID) error {
+	if len(f.Keys) == 0 || f.Keys[0].Header.Genesis == nil || f.Keys[0].ChainID() != chain {
+		return fmt.Errorf("fork: not of chain %s", chain)
+	}
+	key, height, err := followKeys(*f.Keys[0].Header.NextKey, 0, f.Keys)
+	if err != nil {
+		return fmt.Errorf("fork: %w", err)
+	}
+	for i := range f.Sides {
+		if err := f.Sides[i].check(chain, key, height); err != nil {
+			return fmt.Errorf("fork: side %d: %w", i+1, err)
+		}
+	}
+	if f.Sides[0].height() != f.Sides[1].height() {
+		return errors.New("fork: the two sides speak of different heights")
+	}
+	if bytes.Compare(f.Sides[0].Leaf[:], f.Sides[1].Leaf[:]) >= 0 {
+		return errors.New("fork: the two sides place the same header there, or are not in their order")
+	}
+	return nil
+}
+
+// followKeys checks headers that set the key, each under the key before, and returns the key then in force and the
+// height of the last of them.
+func followKeys(key PublicKey, lowest uint64, headers []*SignedHeader) (PublicKey, uint64, error) {
+	for _, h := range headers {
+		switch {
+		case h.Header.NextKey == nil:
+			return key, 0, fmt.Errorf("header %d sets no key", h.Header.Height)
+		case h.Header.Height < lowest:
+			return key, 0, errors.New("the headers that set the key are not in strictly ascending order of height")
+		}
+		if err := h.Check(key); err != nil {
+			return key, 0, err
+		}
+		key, lowest = *h.Header.NextKey, h.Header.Height+1
+	}
+	return key, lowest, nil
+}
+
+func (s *Side) check(chain ChainID, key PublicKey, lowest uint64) error {
+	for _, h := range append([]*SignedHeader{s.Head}, s.Keys...) {
+		if h.ChainID() != chain {
+			return fmt.Errorf("header %d belongs to another chain", h.Header.Height)
+		}
+	}
+	key, lowest, err := followKeys(key, lowest, s.Keys)
+	if err != nil {
+		return err
+	}
+	if s.Head.Header.Height < lowest {
+		return fmt.Errorf("header %d stands below one that sets its key", s.Head.Header.Height)
+	}
+	if err := s.Head.Check(key); err != nil {
+		return err
+	}
+	if s.Path == nil {
+		if s.Leaf != s.Head.Hash() {
+			return errors.New("the hash is not that of the head")
+		}
+		return nil
+	}
+	if s.Path.Size != s.Head.Header.Height {
+		return errors.New("the path is not one in the head's history")
+	}
+	root, err := s.Path.Root(s.Leaf)
+	if err != nil {
+		return err
+	}
+	if root != s.Head.Header.History {
+		return errors.New("the head's history does not contain the header")
+	}
+	return nil
+}
+
+const maxForkKeys = 1024
+
+// Append appends the encoding of the evidence to b:
+//
+//	fork = {
+//	  1: 1,             ; format version
+//	  2: [1*1024 bstr], ; signed headers that set the key on both sides, genesis first
+//	  3: [side, side]   ; ascending by their hash
+//	}
+//	side = [[*1024 bstr], bstr, hash, path / null]   ; signed headers that set the key, signed head, leaf and its path
+func (f *Fork) Append(b []byte) ([]byte, error) {
+	start := len(b)
+	b, err := f.append(b)
+	if err != nil {
+		return b[:start], fmt.Errorf("fork: %w", err)
+	}
+	return b, nil
+}
+
+func (f *Fork) append(b []byte) (_ []byte, err error) {
+	if b, err = appendWrappedAll(append(appendMap(b, 3), 1, Version, 2), f.Keys); err != nil {
+		return b, err
+	}
+	b = appendArray(append(b, 3), 2)
+	for i := range f.Sides {
+		s := &f.Sides[i]
+		if b, err = appendWrappedAll(appendArray(b, 4), s.Keys); err != nil {
+			return b, err
+		}
+		if b, err = appendWrapped(b, s.Head); err != nil {
+			return b, err
+		}
+		b = appendBytes(b, s.Leaf[:])
+		if s.Path == nil {
+			b = append(b, cborNull)
+		} else if b, err = s.Path.append(b); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func appendWrappedAll(b []byte, headers []*SignedHeader) (_ []byte, err error) {
+	if len(headers) > maxForkKeys {
+		return b, fmt.Errorf("%d headers that set the key are above the limit of %d", len(headers), maxForkKeys)
+	}
+	b = appendArray(b, len(headers))
+	for _, h := range headers {
+		if b, err = appendWrapped(b, h); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// DecodeFork reads evidence of a fork. It checks the encoding alone; see [Fork.Check].
+func DecodeFork(b []byte) (*Fork, error) {
+	f, err := decodeFork(b)
+	if err != nil {
+		return nil, fmt.Errorf("fork: %w", err)
+	}
+	return f, nil
+}
+
+func decodeFork(b []byte) (*Fork, error) {
+	if len(b) > MaxProof {
+		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxProof)
+	}
+	var raw struct {
+		Version uint64   `cbor:"1,keyasint"`
+		Keys    [][]byte `cbor:"2,keyasint"`
+		Sides   []struct {
+			_    struct{} `cbor:",toarray"`
+			Keys [][]byte
+			Head []byte
+			Leaf []byte
+			Path *rawPath
+		} `cbor:"3,keyasint"`
+	}
+	if err := decode(b, &raw); err != nil {
+		return nil, err
+	}
+	switch {
+	case raw.Version != Version:
+		return nil, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version)
+	case len(raw.Sides) != 2:
+		return nil, fmt.Errorf("%d sides, not 2", len(raw.Sides))
+	case len(raw.Keys) > maxForkKeys:
+		return nil, errors.New("more headers that set the key than evidence may have")
+	}
+	f := new(Fork)
+	var err error
+	if f.Keys, err = decodeSignedHeaders(raw.Keys); err != nil {
+		return nil, err
+	}
+	for i := range raw.Sides {
+		from, s := &raw.Sides[i], &f.Sides[i]
+		if len(from.Keys) > maxForkKeys || len(from.Leaf) != len(s.Leaf) {
+			return nil, errors.New("a side with too many keys, or whose hash is none")
+		}
+		if s.Keys, err = decodeSignedHeaders(from.Keys); err != nil {
+			return nil, err
+		}
+		if s.Head, err = DecodeSignedHeader(from.Head); err != nil {
+			return nil, err
+		}
+		copy(s.Leaf[:], from.Leaf)
+		if from.Path != nil {
+			p, err := from.Path.path()
+			if err != nil {
+				return nil, err
+			}
+			s.Path = &p
+		}
+	}
+	again, err := f.append(make([]byte, 0, len(b)))
+	return f, same(b, again, err)
+}
