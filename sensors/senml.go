@@ -203,7 +203,7 @@ func (p *pack) resolve(r *record) (out lightchain.Reading, err error) {
 		out.Device = bn
 	}
 	if out.Name == "" {
-		bn := trimSeparator(p.base.bn)
+		bn := strings.TrimRight(p.base.bn, ":/.")
 		out.Name = bn[strings.LastIndexAny(bn, ":/.")+1:]
 	}
 	switch {

@@ -1,0 +1,74 @@
+package sensors
+
+import (
+	"crypto/sha256"
+	"strings"
+	"testing"
+
+	"edgechain/lightchain"
+)
+
+func TestIntakeSealsWhatItDoesNotUnderstandAndCountsWhy(t *testing.T) {
+	counted := map[Reason]int{}
+	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(r Reason) { counted[r]++ }}
+	m := in.Message("mqtt:plant:a/b", "a/b", "", lightchain.QoS0, []byte(`{"a":`), received)
+	if m.Flags != lightchain.QoS0|lightchain.NotUnderstood || len(m.Readings) != 0 || string(m.Payload) != `{"a":` || !m.Received.Equal(received) {
+		t.Errorf("%+v", m)
+	}
+	if len(counted) != 1 || counted[Syntax] != 1 {
+		t.Errorf("counted %v", counted)
+	}
+	m = in.Message("mqtt:plant:a/b", "a/b", "", 0, []byte(`{"a":1}`), received)
+	if m.Flags != 0 || len(m.Readings) != 1 || len(counted) != 1 {
+		t.Errorf("%+v, counted %v", m, counted)
+	}
+}
+
+func TestIntakeKeepsTheHashOfATooLargePayload(t *testing.T) {
+	var reasons []Reason
+	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(r Reason) { reasons = append(reasons, r) }}
+
+	numbers := []byte(`{"a":1,"b":2` + strings.Repeat(" ", 10<<20) + `}`)
+	m := in.Message("s", "t", "", 0, numbers, received)
+	if sum := sha256.Sum256(numbers); m.Flags != lightchain.PayloadHashed || string(m.Payload) != string(sum[:]) || len(m.Readings) != 2 {
+		t.Errorf("numbers: flags %b, payload of %d bytes, %d readings", m.Flags, len(m.Payload), len(m.Readings))
+	}
+
+	image := []byte(strings.Repeat("\xff\xd8", 5<<20))
+	m = in.Message("s", "t", "", 0, image, received)
+	if m.Flags != lightchain.PayloadHashed|lightchain.NotUnderstood || len(m.Payload) != 32 || len(m.Readings) != 0 {
+		t.Errorf("an image: flags %b, payload of %d bytes, %d readings", m.Flags, len(m.Payload), len(m.Readings))
+	}
+	if len(reasons) != 1 || reasons[0] != TooLarge {
+		t.Errorf("counted %v", reasons)
+	}
+
+	for _, size := range []int{DefaultPayloadMax, DefaultPayloadMax + 1} {
+		m = in.Message("s", "t", "", 0, []byte(`"`+strings.Repeat("x", size-2)+`"`), received)
+		if hashed := m.Flags&lightchain.PayloadHashed != 0; hashed != (size > DefaultPayloadMax) {
+			t.Errorf("%d bytes: hashed is %v", size, hashed)
+		}
+	}
+}
+
+func TestIntakeMakesMessagesThatFitAnEntry(t *testing.T) {
+	long := strings.Repeat("l", 65535)
+	in := Intake{Decoder: mustNew(t, Config{Dialect: "raw"}), PayloadMax: 1 << 30}
+	for _, size := range []int{maxReadingsSize - 2*len(long), maxReadingsSize, MostPayloadMax, MostPayloadMax + 1, 16 << 20} {
+		m := in.Message("broker:-/"+long+":"+long, long, long, 0, make([]byte, size), received)
+		if _, err := entryOf(m).Append(nil); err != nil {
+			t.Errorf("a payload of %d bytes: %v", size, err)
+		}
+		if hashed := m.Flags&lightchain.PayloadHashed != 0; hashed != (size > MostPayloadMax) {
+			t.Errorf("a payload of %d bytes: hashed is %v", size, hashed)
+		}
+	}
+	m := in.Message("mqtt:\xff", "\xff", "", 0, []byte("x"), received)
+	if _, err := entryOf(m).Append(nil); err != nil || m.Flags != lightchain.NotUnderstood {
+		t.Errorf("a topic that is not UTF-8: flags %b, %v", m.Flags, err)
+	}
+}
+
+func entryOf(m *Message) *lightchain.Entry {
+	return &lightchain.Entry{Received: m.Received.UnixNano(), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Readings: m.Readings}
+}

@@ -1,0 +1,64 @@
+package sensors
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// received is when all messages of the tests arrive.
+var received = time.Date(2024, time.May, 6, 7, 8, 9, 0, time.UTC)
+
+func mustNew(t testing.TB, cfg Config) *Decoder {
+	t.Helper()
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// decodeLines decodes, and shows each reading as one line: "device|name|unit|kind value|time|quality". An error is
+// one line, "error: reason".
+func decodeLines(d *Decoder, topic, clientID, payload string) string {
+	readings, err := d.Decode(topic, clientID, []byte(payload), received)
+	if err != nil {
+		return "error: " + string(ReasonOf(err))
+	}
+	kinds := [...]string{"null", "bool", "int", "float", "text", "bytes"}
+	var lines []string
+	for _, r := range readings {
+		at := ""
+		if r.Timed {
+			at = time.Unix(0, r.Time).UTC().Format(time.RFC3339Nano)
+		}
+		quality := strings.Trim(strings.Join([]string{
+			bit(r, lightchain.Historical, "historical"), bit(r, lightchain.Bad, "bad"), bit(r, lightchain.Zoneless, "zoneless"),
+		}, " "), " ")
+		lines = append(lines, fmt.Sprintf("%s|%s|%s|%s %s|%s|%s", r.Device, r.Name, r.Unit, kinds[r.Value.Kind()], r.Value, at, quality))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func bit(r lightchain.Reading, q lightchain.Quality, name string) string {
+	if r.Quality&q != 0 {
+		return name
+	}
+	return ""
+}
+
+// table is a list of payloads and what they become, on the topic "plant/press/temp".
+type table []struct{ claim, payload, want string }
+
+func (cases table) run(t *testing.T, cfg Config) {
+	t.Helper()
+	d := mustNew(t, cfg)
+	for _, c := range cases {
+		if got := decodeLines(d, "plant/press/temp", "", c.payload); got != c.want {
+			t.Errorf("%s\npayload %s\n got %s\nwant %s", c.claim, c.payload, got, c.want)
+		}
+	}
+}
