@@ -153,7 +153,10 @@ func undecoded(_, _, _ string, _ lightchain.Flags, payload []byte, _ time.Time) 
 // start runs a broker until the test ends; by default with an anonymous listener on a free port of loopback.
 func start(t testing.TB, d sensors.Sink, change func(*Config)) *Broker {
 	t.Helper()
-	cfg := Config{Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded}
+	cfg := Config{
+		Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded,
+		Grace: 50 * time.Millisecond, // many tests end with messages that nobody commits
+	}
 	if change != nil {
 		change(&cfg)
 	}

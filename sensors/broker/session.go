@@ -18,29 +18,37 @@ import (
 // packet id to another message, which it may do once it has seen our acknowledgement. So what counts is what was
 // handed to the socket, received or not:
 //
-//   - QoS 1: the client was told that its session is resumed, the connection just before took a message with this
-//     packet id and the same content, and no PUBACK for it was handed to the socket. It is not taken again; the
+//   - QoS 1: the client was told that its session is resumed, an earlier connection took a message with this packet
+//     id and the same content, and no PUBACK for it was handed to the socket. It is not taken again; the
 //     acknowledgement it is owed goes out, once the message is durable, on the new connection.
-//   - QoS 2: the client has not released the id (PUBREL) since a message with the same content, and repeats it on
-//     the same connection or the one after.
+//   - QoS 2: the client has not released the id (PUBREL) since a message with the same content.
+//
+// And since clients forget their session without telling, the connection on which the message came must be this one
+// or the one before, or on each connection between the client must have shown that it remembers, by another certain
+// repetition or by PUBREL. On a connection of which nothing arrived it may have sent, as a new message, what it now
+// repeats. With QoS 1 nothing new may have come there either: what is unacknowledged comes first [MQTT-4.6.0-1], so
+// what did not come by then may have been given up.
 //
 // Everything else is kept, with the flag Redelivered: after a restart of the broker, when the PUBACK may have been
-// lost on its way, when a connection came between, when the client was never seen to send a message without DUP. A
-// message without DUP is never a repetition [MQTT-3.3.1-1], whatever its id: clients that use one id for ever, or
-// begin again at 1 with a session that they have forgotten, lose nothing.
+// lost on its way, when the client was never seen to send a message without DUP. A message without DUP is never a
+// repetition [MQTT-3.3.1-1], whatever its id: clients that use one id for ever, or begin again at 1 with a session
+// that they have forgotten, lose nothing.
 //
 // An acknowledgement owed to an older connection is never sent unasked on a newer one: the client would get two for
 // one id, and might take the second for the next message's.
 type session struct {
 	taking sync.Mutex // held while a message goes to the sink: keeps the order when a connection replaces another
 
-	mu       sync.Mutex
-	conn     *conn                // the connection it belongs to now, or nil
-	number   int                  // how many connections it has had
-	queue    []*exchange          // acknowledgements owed on conn, in order of arrival
-	orphans  []*exchange          // QoS 1, owed on the connection before and never handed to its socket
-	received map[uint16]*exchange // QoS 2 by packet id, from PUBLISH to PUBREL
-	marks    bool                 // the client has sent a first delivery without DUP: it knows what DUP means
+	mu        sync.Mutex
+	conn      *conn                // the connection it belongs to now, or nil
+	number    int                  // how many connections it has had
+	valid     int                  // the first of them, by number, whose QoS 2 messages may still be recognised
+	remembers bool                 // on conn came something by which the client shows that it knows an earlier one
+	fresh     bool                 // on conn came a message without DUP
+	queue     []*exchange          // acknowledgements owed on conn, in order of arrival
+	orphans   []*exchange          // QoS 1, owed on earlier connections, never handed to a socket, and still to be recognised
+	received  map[uint16]*exchange // QoS 2 by packet id, from PUBLISH to PUBREL
+	marks     bool                 // the client has sent a first delivery without DUP: it knows what DUP means
 }
 
 // exchange is one PUBLISH of QoS 1 or 2 and the acknowledgement it is owed.
@@ -79,6 +87,7 @@ func (s *session) attach(c *conn) {
 	s.orphan()
 	s.conn = c
 	s.number++
+	s.remembers, s.fresh = false, false
 }
 
 // detach ends c's part in the session, unless another connection has it already.
@@ -100,7 +109,12 @@ func (s *session) orphan() {
 	if s.conn == nil {
 		return
 	}
-	s.orphans = s.orphans[:0]
+	if !s.remembers {
+		s.valid = s.number
+	}
+	if !s.remembers || s.fresh {
+		s.orphans = nil
+	}
 	for _, ex := range s.queue {
 		ex.conn = nil
 		if ex.qos == 1 && !ex.silent && ex.state != refused {
@@ -127,11 +141,11 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 		return late
 	}
 	if !dup {
-		s.marks = true
+		s.marks, s.fresh = true, true
 		s.orphans = slices.DeleteFunc(s.orphans, func(o *exchange) bool { return o.id == ex.id })
 	} else if ex.qos == 2 {
-		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.number >= s.number-1 && p.state != failed {
-			p.number = s.number
+		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.number >= s.valid && p.state != failed {
+			p.number, s.remembers = s.number, true
 			if p.conn == nil {
 				s.owe(c, p)
 			}
@@ -141,7 +155,7 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 		if i := slices.IndexFunc(s.orphans, ex.same); i >= 0 {
 			p := s.orphans[i]
 			s.orphans = slices.Delete(s.orphans, i, i+1)
-			p.number = s.number
+			p.number, s.remembers = s.number, true
 			s.owe(c, p)
 			return repeated
 		}
@@ -218,6 +232,7 @@ func (s *session) release(c *conn, id uint16) (code packets.Code, ok bool) {
 	case ex.state != durable || ex.conn != nil:
 		return code, false
 	}
+	s.remembers = s.remembers || s.received[id].number < s.number
 	delete(s.received, id)
 	return packets.CodeSuccess, true
 }

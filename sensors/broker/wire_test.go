@@ -23,6 +23,7 @@ type wire struct {
 
 	present bool // the CONNACK said that there is a session
 	code    byte // its return or reason code
+	qos     byte // of the PUBLISH read last
 }
 
 // connect options
@@ -149,6 +150,7 @@ func (w *wire) tryRead() (kind byte, body []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	w.qos = first >> 1 & 3
 	n, err := binary.ReadUvarint(w.r) // the same as MQTT's variable byte integer
 	if err != nil {
 		return 0, nil, err
@@ -183,12 +185,15 @@ func (w *wire) format(kind byte, body []byte) string {
 	case kind == packets.Publish:
 		n := int(binary.BigEndian.Uint16(body))
 		rest := body[2+n:]
+		if w.qos > 0 {
+			rest = rest[2:]
+		}
 		if w.v5 {
 			rest = rest[1:]
 		}
 		return fmt.Sprintf("%s %s %s", name, body[2:2+n], rest)
 	case kind == packets.Suback && w.v5:
-		return fmt.Sprintf("%s %d %x", name, binary.BigEndian.Uint16(body), body[3:])
+		return fmt.Sprintf("%s %d %x", name, binary.BigEndian.Uint16(body), body[3])
 	case kind == packets.Disconnect && len(body) > 0:
 		return fmt.Sprintf("%s %x", name, body[0])
 	case len(body) == 2:

@@ -1,0 +1,207 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgechain/lightchain"
+)
+
+func TestSubscribersGetWhatIsCommitted(t *testing.T) {
+	for _, v5 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v5=%t", v5), func(t *testing.T) {
+			d := newDisk(10)
+			b := start(t, d, nil)
+			sub := dial(t, b, login{id: "node-red", v5: v5, clean: true})
+			sub.subscribe(1, "x/#", 1)
+			sub.wants("SUBACK 1 1")
+			w := dial(t, b, login{id: "a", v5: v5, clean: true})
+			w.publish(1, 1, "x/a", "1")
+			w.publish(0, 0, "x/b", "2")
+			w.publish(0, 0, "y", "3")
+			w.publish(2, 2, "x", "4")
+			d.await(4)
+			sub.silent()
+			d.commit(2)
+			d.fail(1)
+			d.commit(1)
+			sub.wants("PUBLISH x/a 1", "PUBLISH x/b 2", "PUBLISH x 4")
+		})
+	}
+}
+
+func TestRetainedMessagesAreNewMessages(t *testing.T) {
+	d := newDisk(10)
+	b := start(t, d, nil)
+	w := dial(t, b, login{id: "a", clean: true})
+	w.send(packets.Publish<<4|1, append(str(nil, "state"), "on"...))
+	d.await(1)
+	d.commit(1)
+	await(t, func() bool { _, ok := b.srv.Topics.Retained.Get("state"); return ok })
+	if f := d.entries[0].Flags; f&lightchain.Retained != 0 {
+		t.Errorf("flags are %b: what is published here is no replay", f)
+	}
+	sub := dial(t, b, login{id: "b", clean: true})
+	sub.subscribe(1, "+", 0)
+	sub.wants("SUBACK 1 0", "PUBLISH state on")
+}
+
+func TestBrokersOwnTopicsAreNoEntries(t *testing.T) {
+	d := newDisk(10)
+	b := start(t, d, nil)
+	sub := dial(t, b, login{id: "sub", clean: true})
+	sub.subscribe(1, "$SYS/broker/version", 0)
+	sub.wants("SUBACK 1 0")
+	if kind, body := sub.read(); kind != packets.Publish {
+		t.Errorf("got %s", sub.format(kind, body))
+	}
+	w := dial(t, b, login{id: "a", clean: true})
+	w.publish(0, 0, "$SYS/broker/version", "mine")
+	w.publish(0, 0, "$other", "mine")
+	w.silent()
+	w.publish(1, 1, "$SYS/x", "mine")
+	w.closed()
+	w = dial(t, b, login{id: "b", clean: true, will: "$SYS/will gone"})
+	w.drop(b, "b")
+	w = dial(t, b, login{id: "c", clean: true})
+	w.publish(1, 1, "x", "1")
+	d.await(1)
+	d.commit(1)
+	d.holds(t, "1")
+}
+
+func TestWillsAreEntriesBeforeTheyArePublished(t *testing.T) {
+	d := newDisk(10)
+	b := start(t, d, nil)
+	sub := dial(t, b, login{id: "sub", clean: true})
+	sub.subscribe(1, "#", 0)
+	sub.wants("SUBACK 1 0")
+	dial(t, b, login{id: "a", clean: true, will: "status gone"}).nc.Close()
+	d.await(1)
+	sub.silent()
+	d.commit(1)
+	sub.wants("PUBLISH status gone")
+	if got := d.sources(); !slices.Equal(got, []string{"broker:-/a:status"}) {
+		t.Errorf("sources are %q", got)
+	}
+
+	leave := dial(t, b, login{id: "b", clean: true, will: "status gone"})
+	leave.send(packets.Disconnect<<4, nil)
+	leave.closed()
+	replaced := dial(t, b, login{id: "c", will: "status replaced"})
+	dial(t, b, login{id: "c"})
+	d.await(1)
+	d.commit(1)
+	sub.wants("PUBLISH status replaced")
+	_ = replaced
+	d.holds(t, "gone", "replaced")
+}
+
+func TestWillWaitsOutItsDelay(t *testing.T) {
+	d := newDisk(10)
+	b := start(t, d, nil)
+	w := dial(t, b, login{id: "a", v5: true, will: "status back", willDelay: 1})
+	w.drop(b, "a")
+	await(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.wills) == 1 })
+	w = dial(t, b, login{id: "a", v5: true}) // within the delay: the will lapses
+	w.silent()
+	w = dial(t, b, login{id: "b", v5: true, will: "status gone", willDelay: 1})
+	w.drop(b, "b")
+	d.await(1)
+	d.commit(1)
+	d.holds(t, "gone")
+}
+
+// Packet ids of the two directions have nothing to do with each other, although both begin at 1.
+func TestPacketIDsOfBothDirectionsDoNotCollide(t *testing.T) {
+	d := autoDisk(t, 0)
+	b := start(t, d, nil)
+	both := dial(t, b, login{id: "both"})
+	both.subscribe(1, "to/both", 2)
+	both.wants("SUBACK 1 2")
+	w := dial(t, b, login{id: "w", clean: true})
+	const n = 5
+	for id := uint16(1); id <= n; id++ {
+		w.publish(id, 2, "to/both", "m")
+		w.wants(fmt.Sprintf("PUBREC %d", id))
+		if kind, _ := both.read(); kind != packets.Publish { // not acknowledged: its id stays in use
+			t.Fatalf("got packet %d", kind)
+		}
+	}
+	for id := uint16(1); id <= n; id++ {
+		both.publish(id, 1+byte(id%2), "x", fmt.Sprint(id))
+		both.wants(fmt.Sprintf("%s %d", []string{"PUBACK", "PUBREC"}[id%2], id))
+	}
+	both.subscribe(2, "other", 0)
+	both.wants("SUBACK 2 0")
+	both.send(packets.Unsubscribe<<4|2, append([]byte{0, 3}, str(nil, "other")...))
+	both.wants("UNSUBACK 3")
+	for id := uint16(1); id <= n; id++ { // QoS 2 to the client, while QoS 2 from it has the same ids
+		both.sendID(packets.Pubrec<<4, id)
+		both.wants(fmt.Sprintf("PUBREL %d", id))
+		if id%2 == 1 {
+			both.sendID(packets.Pubrel<<4|2, id)
+			both.wants(fmt.Sprintf("PUBCOMP %d", id))
+		}
+	}
+	both.drop(b, "both")
+	both = dial(t, b, login{id: "both"})
+	for range n { // nothing of what it was sent was forgotten
+		if kind, _ := both.read(); kind != packets.Pubrel {
+			t.Errorf("got packet %d, want PUBREL again", kind)
+		}
+	}
+	d.awaitEntries(2 * n)
+}
+
+// A client of MQTT 5 says how much it takes before it has acknowledged any of it. It also publishes all the while.
+func TestSubscribersWindowIsKept(t *testing.T) {
+	d := autoDisk(t, 0)
+	b := start(t, d, nil)
+	both := dial(t, b, login{id: "both", v5: true, clean: true, receiveMax: 2})
+	both.subscribe(1, "x", 1)
+	both.wants("SUBACK 1 1")
+	w := dial(t, b, login{id: "w", clean: true})
+	got := 0
+	for id := uint16(1); id <= 200; id++ {
+		w.publish(id, 1, "x", "m")
+		both.publish(id, 1, "y", "m")
+		w.wants(fmt.Sprintf("PUBACK %d", id))
+		for acked := false; !acked; {
+			kind, _ := both.read()
+			acked = kind == packets.Puback
+			if kind == packets.Publish {
+				got++
+			}
+		}
+	}
+	both.silent()
+	if got > 2 {
+		t.Errorf("%d messages are unacknowledged, the client takes 2", got)
+	}
+	if lost := b.Stats().Undelivered; lost < 190 {
+		t.Errorf("%d messages are counted as not delivered", lost)
+	}
+}
+
+func TestFanoutIsBounded(t *testing.T) {
+	b := &Broker{fanout: fanout{queue: make(chan *forward, 3)}}
+	small := &forward{payload: make([]byte, 1)}
+	for range 5 {
+		b.fanout.offer(b, small)
+	}
+	if got := b.stats.undelivered.Load(); got != 2 {
+		t.Errorf("%d were dropped, want 2", got)
+	}
+	b = &Broker{fanout: fanout{queue: make(chan *forward, 100)}}
+	for range 20 {
+		b.fanout.offer(b, &forward{payload: make([]byte, fanoutLargest)})
+	}
+	b.fanout.offer(b, &forward{payload: make([]byte, fanoutLargest+1)})
+	if got := b.stats.undelivered.Load(); got != 5 || b.fanout.bytes.Load() != fanoutBytes {
+		t.Errorf("%d were dropped, want 5; %d bytes are queued", got, b.fanout.bytes.Load())
+	}
+}
