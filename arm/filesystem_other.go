@@ -1,0 +1,7 @@
+//go:build !linux
+
+package arm
+
+import "errors"
+
+func statfs(string) (space, error) { return space{}, errors.ErrUnsupported }
