@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"net"
@@ -249,10 +250,15 @@ func (g *gate) Write(p []byte) (int, error) {
 		return 0, g.reason(err)
 	}
 	n, err := g.Conn.Write(p)
-	if err == nil && len(p) == 2 && p[0] == typeDisconn<<4 {
+	if err != nil {
+		// Else nobody would notice while nothing is read: paho only logs a ping that it could not send.
+		g.drop(fmt.Errorf("writing: %w", err))
+		return n, g.reason(err)
+	}
+	if len(p) == 2 && p[0] == typeDisconn<<4 {
 		g.parting.Store(true)
 	}
-	return n, g.reason(err)
+	return n, nil
 }
 
 // Close is called by paho, and wakes what waits in the gate.

@@ -41,23 +41,6 @@ type delivery struct {
 	replay    lightchain.Hash // its key in Source.replays, if it is there
 }
 
-// ticket is one acknowledgement owed, in its place among the others of its connection.
-type ticket struct {
-	link  *link
-	of    *delivery
-	id    uint16
-	qos   byte
-	state due // under Source.mu
-}
-
-type due byte
-
-const (
-	waiting due = iota // the entry is not durable yet
-	ready              // to be acknowledged when those before it are
-	refused            // the sink gave it up: never to be acknowledged
-)
-
 // same reports whether the message is d come again. Only for what came under d's packet id.
 func (d *delivery) same(topic string, qos byte, payload []byte) bool {
 	if d.topic != topic || d.qos != qos {
@@ -211,18 +194,6 @@ func (s *Source) unmatched(topic string) {
 	}
 }
 
-// release gives back what admit reserved. Under s.mu.
-func (s *Source) release(size int) {
-	s.reserved -= size
-	s.room.Broadcast()
-}
-
-// settle records what became of the entry. Under s.mu.
-func (t *ticket) settle(state due) {
-	t.state = state
-	t.link.signal()
-}
-
 // pump decodes what has arrived and hands it to the sink, in order, until ctx ends.
 func (s *Source) pump(ctx context.Context, sink sensors.Sink) error {
 	for {
@@ -292,82 +263,6 @@ func (s *Source) message(d *delivery) *sensors.Message {
 	m.Done = func(err error) { s.settled(d, err) }
 	d.made = m
 	return m
-}
-
-// settled is the Done of the message made of d. It runs on the committer's goroutine.
-func (s *Source) settled(d *delivery, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open--
-	notify(s.idle)
-	if err != nil {
-		if s.stats.Failed++; s.stats.Failed == 1 {
-			s.log.Error("a message did not become durable and is not acknowledged; the broker delivers it again on a later connection",
-				"topic", d.topic, "err", err)
-		}
-		s.disown(d)
-		return
-	}
-	s.stats.Committed++
-	if d.replay != (lightchain.Hash{}) {
-		s.replays[d.replay] = nil
-	}
-	for _, each := range append(d.followers, d) {
-		each.durable = true
-		if each.ticket != nil {
-			each.ticket.settle(ready)
-		}
-	}
-	d.followers = nil
-}
-
-// disown makes sure that messages equal to d, which will not become durable, are taken for new ones, and that neither
-// it nor those that wait for it are ever acknowledged. Under s.mu.
-func (s *Source) disown(d *delivery) {
-	if d.replay != (lightchain.Hash{}) {
-		delete(s.replays, d.replay)
-	}
-	for _, each := range append(d.followers, d) {
-		if s.unacked[each.id] == each {
-			delete(s.unacked, each.id)
-		}
-		if each.ticket != nil {
-			each.ticket.settle(refused)
-		}
-	}
-	d.followers = nil
-}
-
-// drain lets nothing more in, waits for what the sink has taken, and sends the last acknowledgements.
-func (s *Source) drain(l *link, pumped <-chan struct{}) {
-	s.mu.Lock()
-	s.stopping = true
-	s.mu.Unlock()
-	<-pumped
-	limit := time.NewTimer(s.cfg.DrainTimeout)
-	defer limit.Stop()
-	for {
-		s.mu.Lock()
-		open := s.open
-		s.mu.Unlock()
-		if open == 0 {
-			break
-		}
-		select {
-		case <-s.idle:
-		case err := <-l.lost:
-			s.log.Warn("the connection ended before the last messages were acknowledged; they will come again", "err", err)
-			return
-		case <-limit.C:
-			s.log.Warn("the last messages did not become durable in time and will come again", "unacknowledged", open)
-			return
-		}
-	}
-	s.mu.Lock()
-	l.last = true
-	l.signal()
-	s.mu.Unlock()
-	<-l.acking
 }
 
 // flush deals with what arrived and was not handed over when the source was told to end. With QoS 1 and 2 the broker

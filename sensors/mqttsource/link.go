@@ -2,9 +2,9 @@ package mqttsource
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -23,7 +23,7 @@ type link struct {
 	client mqtt.Client
 	server *url.URL
 	gate   *gate         // set while connecting, by paho's goroutine, before anything is read
-	lost   chan error    // capacity 1: paho has noticed the end, and called its last handler
+	lost   chan error    // capacity 1: paho's reason, once it has noticed the end and called its last handler
 	wake   chan struct{} // capacity 1: for the acknowledging goroutine
 	acking chan struct{} // closed when that goroutine has ended
 
@@ -182,14 +182,22 @@ func (l *link) serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-l.lost:
-			return l.ended(err)
+		case <-l.gate.ended:
+			return l.ended()
 		case <-again:
 		}
 	}
 }
 
-func (l *link) ended(err error) error {
+// ended says why a connection ended on which nothing can be read any more.
+func (l *link) ended() error {
+	err := io.ErrUnexpectedEOF
+	limit := time.NewTimer(l.source.cfg.ConnectTimeout)
+	defer limit.Stop()
+	select {
+	case err = <-l.lost:
+	case <-limit.C: // paho has a state or two in which it keeps the reason to itself
+	}
 	return fmt.Errorf("the connection to %s ended: %w", l.server, err)
 }
 
@@ -244,15 +252,15 @@ func (l *link) ask(ctx context.Context, filters map[string]byte) (map[string]byt
 	token := l.client.SubscribeMultiple(filters, nil)
 	select {
 	case <-token.Done():
-	case err := <-l.lost:
-		return nil, l.ended(err)
+	case <-l.gate.ended:
+		return nil, l.ended()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	if err := token.Error(); err != nil {
-		// paho reports a connection that broke meanwhile here or there; make sure that it is at its end.
+		// A connection that broke meanwhile shows here or there; make sure that it is at its end.
 		l.gate.drop(fmt.Errorf("subscribing: %w", err))
-		return nil, l.ended(<-l.lost)
+		return nil, l.ended()
 	}
 	return token.(*mqtt.SubscribeToken).Result(), nil
 }
@@ -299,136 +307,6 @@ func (l *link) filtersAsked() int {
 	l.source.mu.Lock()
 	defer l.source.mu.Unlock()
 	return l.asked
-}
-
-// verdict is what the gate shall do next about a PUBLISH.
-type verdict byte
-
-const (
-	letPass verdict = iota
-	answerPing
-	discard
-)
-
-// admit waits until there is room for a PUBLISH, and reserves it. It returns early when paho's ping is to be answered.
-func (l *link) admit(h *publish) (verdict, error) {
-	s := l.source
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		switch {
-		case l.closed:
-			return 0, errClosed
-		case l.ending:
-			if h.first&6 == 0 {
-				s.stats.Lost++
-			}
-			return discard, nil
-		case !s.stopping && (s.reserved == 0 || s.reserved+h.size <= s.cfg.QueueBytes):
-			s.reserved += h.size
-			l.frames = append(l.frames, frame{size: h.size, hashed: h.hashing})
-			l.paused, l.slow = false, false
-			return letPass, nil
-		case l.pinged:
-			l.pinged = false
-			s.stats.PingsCovered++
-			if !l.slow && !s.stopping {
-				l.slow = true
-				s.log.Warn("what has arrived is not yet on disk, so nothing is read from the broker, for longer than a keep-alive by now",
-					"queued_bytes", s.reserved, "unacknowledged", len(s.unacked))
-			}
-			return answerPing, nil
-		}
-		if !l.paused {
-			l.paused = true
-			s.stats.Pauses++
-		}
-		s.room.Wait()
-	}
-}
-
-// cover reports whether a ping of paho's waits for an answer, and takes it for answered.
-func (l *link) cover() bool {
-	l.source.mu.Lock()
-	defer l.source.mu.Unlock()
-	was := l.pinged
-	l.pinged = false
-	return was
-}
-
-func (l *link) pinging() {
-	l.source.mu.Lock()
-	defer l.source.mu.Unlock()
-	l.pinged = true
-	l.source.room.Broadcast()
-}
-
-func (l *link) ponged() {
-	l.source.mu.Lock()
-	defer l.source.mu.Unlock()
-	l.pinged = false
-}
-
-// signal wakes the acknowledging goroutine.
-func (l *link) signal() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
-
-// acknowledge writes what [Source.collect] finds due, until the connection ends.
-func (l *link) acknowledge() {
-	defer close(l.acking)
-	var due []byte
-	for range l.wake {
-		for {
-			var ended bool
-			due, ended = l.collect(due[:0])
-			if len(due) == 0 && ended {
-				return
-			}
-			if len(due) == 0 {
-				break
-			}
-			if _, err := l.gate.Write(due); err != nil {
-				l.gate.drop(fmt.Errorf("acknowledging: %w", err))
-				return
-			}
-		}
-	}
-}
-
-// collect appends the acknowledgements that are due: those at the head of the order whose messages are durable. What
-// it returns may reach the broker from then on, whatever becomes of the write: a message that comes again afterwards
-// is no longer certain to be the same. It reports that the connection ends when nothing will become due any more.
-//
-// MQTT-4.6.0-2 and -3: PUBACK and PUBREC go in the order in which the messages came.
-func (l *link) collect(due []byte) (_ []byte, ended bool) {
-	s := l.source
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !l.closed && len(l.order) > 0 && len(due) < 16<<10 {
-		t := l.order[0]
-		if t.state == waiting {
-			break
-		}
-		l.order[0] = nil
-		l.order = l.order[1:]
-		if t.state == refused {
-			continue
-		}
-		if s.unacked[t.id] == t.of {
-			delete(s.unacked, t.id)
-		}
-		kind := byte(typePuback << 4)
-		if t.qos == 2 {
-			kind = typePubrec << 4
-		}
-		due = binary.BigEndian.AppendUint16(append(due, kind, 2), t.id)
-		s.stats.Acknowledged++
-	}
-	return due, l.closed || l.last
 }
 
 // forgetful is a paho store that keeps nothing. What paho would keep is incoming messages until their acknowledgement

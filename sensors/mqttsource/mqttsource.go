@@ -314,25 +314,25 @@ func (s *Source) Stats() Stats {
 // message for good. It is called once. Messages that the sink settles after Run has returned stay unacknowledged; the
 // broker delivers them again.
 func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 
+	var refused error
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
-		if err := s.pump(ctx, sink); err != nil {
-			cancel(err)
-		}
+		defer cancel() // without a sink there is nothing to stay connected for
+		refused = s.pump(ctx, sink)
 	}()
-	err := s.keepConnected(ctx, pumped)
+	s.keepConnected(ctx, pumped)
 	<-pumped
 	s.flush(sink)
 	s.tellDrops(true)
-	return err
+	return refused
 }
 
 // keepConnected returns when ctx has ended and the last connection is closed.
-func (s *Source) keepConnected(ctx context.Context, pumped <-chan struct{}) error {
+func (s *Source) keepConnected(ctx context.Context, pumped <-chan struct{}) {
 	var (
 		attempt int       // since a connection last stood for a while
 		told    int       // attempts since the log last said so
@@ -351,7 +351,7 @@ func (s *Source) keepConnected(ctx context.Context, pumped <-chan struct{}) erro
 			if ctx.Err() != nil {
 				s.drain(l, pumped)
 				l.end()
-				return sinkError(ctx)
+				return
 			}
 			l.end()
 			since = time.Now()
@@ -360,7 +360,7 @@ func (s *Source) keepConnected(ctx context.Context, pumped <-chan struct{}) erro
 			}
 		}
 		if ctx.Err() != nil {
-			return sinkError(ctx)
+			return
 		}
 		if since.IsZero() {
 			since = time.Now()
@@ -382,7 +382,7 @@ func (s *Source) keepConnected(ctx context.Context, pumped <-chan struct{}) erro
 		select {
 		case <-ctx.Done():
 			pause.Stop()
-			return sinkError(ctx)
+			return
 		case <-pause.C:
 		}
 	}
@@ -399,12 +399,4 @@ func (s *Source) backoff(n int) time.Duration {
 		d = s.cfg.BackoffMax
 	}
 	return d/2 + time.Duration(s.cfg.Jitter()*float64(d))
-}
-
-// sinkError tells an end that the sink caused from one that was asked for.
-func sinkError(ctx context.Context) error {
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
 }

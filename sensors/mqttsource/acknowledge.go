@@ -1,0 +1,168 @@
+package mqttsource
+
+import (
+	"encoding/binary"
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// ticket is one acknowledgement owed, in its place among the others of its connection.
+type ticket struct {
+	link  *link
+	of    *delivery
+	id    uint16
+	qos   byte
+	state due // under Source.mu
+}
+
+type due byte
+
+const (
+	waiting due = iota // the entry is not durable yet
+	ready              // to be acknowledged when those before it are
+	refused            // the sink gave it up: never to be acknowledged
+)
+
+// settle records what became of the entry. Under s.mu.
+func (t *ticket) settle(state due) {
+	t.state = state
+	t.link.signal()
+}
+
+// settled is the Done of the message made of d. It runs on the committer's goroutine.
+func (s *Source) settled(d *delivery, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	notify(s.idle)
+	if err != nil {
+		if s.stats.Failed++; s.stats.Failed == 1 {
+			s.log.Error("a message did not become durable and is not acknowledged; the broker delivers it again on a later connection",
+				"topic", d.topic, "err", err)
+		}
+		s.disown(d)
+		return
+	}
+	s.stats.Committed++
+	if d.replay != (lightchain.Hash{}) {
+		s.replays[d.replay] = nil
+	}
+	for _, each := range append(d.followers, d) {
+		each.durable = true
+		if each.ticket != nil {
+			each.ticket.settle(ready)
+		}
+	}
+	d.followers = nil
+}
+
+// disown makes sure that messages equal to d, which will not become durable, are taken for new ones, and that neither
+// it nor those that wait for it are ever acknowledged. Under s.mu.
+func (s *Source) disown(d *delivery) {
+	if d.replay != (lightchain.Hash{}) {
+		delete(s.replays, d.replay)
+	}
+	for _, each := range append(d.followers, d) {
+		if s.unacked[each.id] == each {
+			delete(s.unacked, each.id)
+		}
+		if each.ticket != nil {
+			each.ticket.settle(refused)
+		}
+	}
+	d.followers = nil
+}
+
+// signal wakes the acknowledging goroutine.
+func (l *link) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// acknowledge writes what [Source.collect] finds due, until the connection ends.
+func (l *link) acknowledge() {
+	defer close(l.acking)
+	var due []byte
+	for range l.wake {
+		for {
+			var ended bool
+			due, ended = l.collect(due[:0])
+			if len(due) == 0 && ended {
+				return
+			}
+			if len(due) == 0 {
+				break
+			}
+			if _, err := l.gate.Write(due); err != nil {
+				return // the gate has closed the connection
+			}
+		}
+	}
+}
+
+// collect appends the acknowledgements that are due: those at the head of the order whose messages are durable. What
+// it returns may reach the broker from then on, whatever becomes of the write: a message that comes again afterwards
+// is no longer certain to be the same. It reports that the connection ends when nothing will become due any more.
+//
+// MQTT-4.6.0-2 and -3: PUBACK and PUBREC go in the order in which the messages came.
+func (l *link) collect(due []byte) (_ []byte, ended bool) {
+	s := l.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !l.closed && len(l.order) > 0 && len(due) < 16<<10 {
+		t := l.order[0]
+		if t.state == waiting {
+			break
+		}
+		l.order[0] = nil
+		l.order = l.order[1:]
+		if t.state == refused {
+			continue
+		}
+		if s.unacked[t.id] == t.of {
+			delete(s.unacked, t.id)
+		}
+		kind := byte(typePuback << 4)
+		if t.qos == 2 {
+			kind = typePubrec << 4
+		}
+		due = binary.BigEndian.AppendUint16(append(due, kind, 2), t.id)
+		s.stats.Acknowledged++
+	}
+	return due, l.closed || l.last
+}
+
+// drain lets nothing more in, waits for what the sink has taken, and sends the last acknowledgements.
+func (s *Source) drain(l *link, pumped <-chan struct{}) {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	<-pumped
+	limit := time.NewTimer(s.cfg.DrainTimeout)
+	defer limit.Stop()
+	for {
+		s.mu.Lock()
+		open := s.open
+		s.mu.Unlock()
+		if open == 0 {
+			break
+		}
+		select {
+		case <-s.idle:
+		case <-l.gate.ended:
+			s.log.Warn("the connection ended before the last messages were acknowledged; they will come again", "err", l.ended())
+			return
+		case <-limit.C:
+			s.log.Warn("the last messages did not become durable in time and will come again", "unacknowledged", open)
+			return
+		}
+	}
+	s.mu.Lock()
+	l.last = true
+	l.signal()
+	s.mu.Unlock()
+	<-l.acking
+}
