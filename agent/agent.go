@@ -1,0 +1,206 @@
+// Package agent is the gateway as a running thing: its configuration, its wiring, and every goroutine.
+//
+// Messages flow one way: a source hands them to the queue, the committer stages them in groups and seals blocks, and
+// each message's Done tells its source that it is on disk, whereupon the source acknowledges it. What a payload
+// means, what a chain is and how it lies on disk is owned elsewhere; here it is decided when things happen, and in
+// which order they start and stop.
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"edgechain/agent/api"
+	"edgechain/arm"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/sensors"
+)
+
+// Options is what the command that runs an agent decides beside its configuration.
+type Options struct {
+	Version string
+	Log     *slog.Logger
+	Init    bool            // begin a chain where there is none
+	Fatal   func(err error) // ends the process at once, without another acknowledgement; it must not return
+	Ready   func(a *Agent)  // called once, when the chain is open and all sources run; may be nil
+}
+
+// Agent is one gateway at work.
+type Agent struct {
+	config  *Config
+	options Options
+	log     *slog.Logger
+	clock   arm.Clock
+	metrics *metrics
+	started time.Time
+
+	store     *store.Store
+	queue     *queue
+	committer *committer
+	sources   []source
+	losses    losses
+	api       *api.Server
+}
+
+// New returns an agent. It opens nothing.
+func New(c *Config, o Options) *Agent {
+	return &Agent{config: c, options: o, log: o.Log, metrics: newMetrics(o.Version)}
+}
+
+// Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It
+// returns when everything that it started has stopped, with the last block sealed.
+func (a *Agent) Run(ctx context.Context) (err error) {
+	a.started = time.Now()
+	if a.store, err = a.openStore(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.store.Close()) }()
+	if err := a.prepare(); err != nil {
+		return err
+	}
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+
+	committed := make(chan error, 1)
+	go func() { committed <- a.committer.run() }()
+	a.recordStart(ctx)
+
+	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
+	// answers to the end.
+	sourcesCtx, stopSources := context.WithCancel(ctx)
+	defer stopSources()
+	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
+	var sources, served sync.WaitGroup
+	served.Go(func() { a.api.Serve(apiCtx, listeners...) })
+	failed := a.runSources(sourcesCtx, &sources)
+	if a.options.Ready != nil {
+		go a.signalReady(sourcesCtx)
+	}
+
+	var failure error
+	select {
+	case <-ctx.Done():
+		a.log.Info("stopping: committing what was taken and sealing the last block")
+	case failure = <-failed:
+	case failure = <-committed:
+		committed <- failure
+	}
+	stopSources()
+	sources.Wait()
+	a.queue.close()
+	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
+	stopAPI()
+	served.Wait()
+	return failure
+}
+
+// dropDuplicate returns second unless it is what ended the run in the first place.
+func dropDuplicate(first, second error) error {
+	if first == second {
+		return nil
+	}
+	return second
+}
+
+// prepare makes everything that runs, and starts none of it.
+func (a *Agent) prepare() error {
+	c := a.config
+	a.queue = newQueue(int(c.Ingest.MaxBytes), c.Commit.MaxEntries)
+	a.committer = &committer{
+		store: a.store, queue: a.queue, commit: c.Commit, block: c.Block, clock: a.chainClock, now: time.Now,
+		log: a.log, metrics: a.metrics,
+		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
+	}
+	if err := a.makeSources(); err != nil {
+		return err
+	}
+	a.registerGauges()
+	a.api = &api.Server{
+		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
+		Metrics: a.metrics.registry, Log: a.log,
+	}
+	return nil
+}
+
+// Chain returns the identity of the agent's chain. It may be called once Ready was.
+func (a *Agent) Chain() lightchain.ChainID { return a.store.Chain() }
+
+// chainClock is the state of the clock as a header carries it.
+func (a *Agent) chainClock() lightchain.Clock {
+	c := lightchain.Clock{State: a.clock.Status().State, Boot: a.store.Info().Boots}
+	if now, err := a.clock.Now(); err == nil {
+		c.Uptime = uint64(now.Uptime)
+	}
+	return c
+}
+
+// record hands over an entry that the agent makes itself, flag 5.
+//
+// SPEC: What happens to the chain itself is an entry too (flag 5, payload a JSON object, readings empty), so that a
+// loss is as provable as a reading.
+func (a *Agent) record(ctx context.Context, word string, payload any) {
+	b, err := json.Marshal(payload)
+	if err != nil {
+		panic(fmt.Sprintf("an agent:%s entry that is no JSON: %v", word, err))
+	}
+	m := &sensors.Message{Source: "agent:" + word, Received: time.Now(), Flags: lightchain.ByAgent, Payload: b}
+	if err := a.queue.Put(ctx, m); err != nil {
+		a.log.Warn("an entry about the chain itself was not recorded", "word", word, "payload", string(b), "err", err)
+	}
+}
+
+// signalReady tells the caller once all sources stand.
+func (a *Agent) signalReady(ctx context.Context) {
+	for _, s := range a.sources {
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return
+		}
+	}
+	a.options.Ready(a)
+}
+
+// listen opens the API's listeners.
+func (a *Agent) listen() ([]net.Listener, error) {
+	socket, err := api.ListenUnix(a.config.API.Socket)
+	if err != nil {
+		return nil, err
+	}
+	listeners := []net.Listener{socket}
+	if address := a.config.API.Listen; address != "" {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			socket.Close()
+			return nil, fmt.Errorf("api.listen: %w", err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
+func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
+	dir, err = os.MkdirTemp(a.config.Gateway.Data, checkpointPrefix)
+	if err != nil {
+		return "", err
+	}
+	dir += "/chain"
+	if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
+		err = doErr
+	}
+	return dir, err
+}
+
+// checkpointPrefix begins the names of folders with checkpoints; those that a reader left behind go at the next start.
+const checkpointPrefix = "checkpoint-"

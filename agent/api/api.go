@@ -1,0 +1,132 @@
+// Package api is the gateway's local HTTP interface: what the agent answers on its socket, and the client with which
+// the commands ask. The same handlers serve a chain that is only read from disk, so a command has one path whether
+// or not the agent runs. It owns the words of the interface; it changes nothing in a chain.
+//
+//	GET  /v1/status
+//	GET  /v1/entries?from=&to=&device=&name=&source=&since=&until=&limit=&reverse=&follow=    JSON lines
+//	GET  /v1/blocks?from=&to=&limit=&reverse=                                                 JSON lines
+//	GET  /v1/proof?number=&quorum=                                                            application/vnd.edgechain.proof+cbor
+//	POST /v1/checkpoint
+//	GET  /healthz  /readyz  /metrics
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+)
+
+// Status is how a gateway stands. Fields that only a running agent knows are absent otherwise.
+type Status struct {
+	Running  bool               `json:"running"`
+	Version  string             `json:"version,omitempty"`
+	Chain    lightchain.ChainID `json:"chain"`
+	Gateway  string             `json:"gateway,omitempty"` // its name in genesis
+	Height   uint64             `json:"height"`
+	Head     lightchain.Hash    `json:"head"`
+	Sealed   int64              `json:"sealed"`       // when the newest block was, nanoseconds since the Unix epoch
+	Entries  uint64             `json:"entries"`      // that the chain numbers, the open block's included
+	Open     uint64             `json:"open_entries"` // of these, not sealed yet
+	Bytes    uint64             `json:"disk_bytes"`
+	Key      string             `json:"key"` // the public key in force
+	Live     *Live              `json:"live,omitempty"`
+	Volatile string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it
+}
+
+// Live is what only a running agent knows.
+type Live struct {
+	Started       time.Time `json:"started"`
+	Boot          uint64    `json:"boot"`
+	Clock         string    `json:"clock"`
+	ClockError    float64   `json:"clock_error_seconds"`
+	InFlight      int       `json:"in_flight_messages"`
+	InFlightBytes int       `json:"in_flight_bytes"`
+	Waiting       bool      `json:"waiting_for_space"`
+	Free          uint64    `json:"free_bytes"`
+	Reserve       uint64    `json:"reserve_bytes"`
+	Sources       []Source  `json:"sources"`
+}
+
+// Source is how one source of messages stands.
+type Source struct {
+	Name      string `json:"name"`
+	Connected bool   `json:"connected"`         // to its broker, or listening
+	Detail    string `json:"detail,omitempty"`  // where to, or why not
+	Received  uint64 `json:"received"`          // messages, repetitions included
+	Clients   int    `json:"clients,omitempty"` // of the embedded broker
+}
+
+// Server answers. Chain must be set; what is nil besides belongs to a running agent and is answered with 503.
+type Server struct {
+	Chain      *store.Reader
+	Status     func() Status
+	Alive      func() error // nil while commits make progress
+	Ready      func() error // nil while the chain is open and all sources stand
+	Checkpoint func(context.Context) (dir string, err error)
+	Metrics    prometheus.Gatherer
+	Log        *slog.Logger
+}
+
+// Handler returns the interface.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/entries", s.entries)
+	mux.HandleFunc("GET /v1/blocks", s.blocks)
+	mux.HandleFunc("GET /v1/proof", s.proof)
+	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
+	mux.HandleFunc("GET /healthz", check(s.Alive))
+	mux.HandleFunc("GET /readyz", check(s.Ready))
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
+	}
+	return mux
+}
+
+// Serve answers on the listeners until ctx ends; then it closes them, ends long answers and returns.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{}, len(listeners))
+	for _, l := range listeners {
+		go func() {
+			_ = server.Serve(l) // ends with ErrServerClosed
+			done <- struct{}{}
+		}()
+	}
+	<-ctx.Done()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := server.Shutdown(closing); err != nil {
+		server.Close()
+	}
+	for range listeners {
+		<-done
+	}
+}
+
+func check(f func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if f == nil {
+			http.Error(w, "the agent does not run", http.StatusServiceUnavailable)
+			return
+		}
+		if err := f(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	}
+}

@@ -1,0 +1,231 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"edgechain/lightchain/store"
+)
+
+// Client asks a gateway.
+type Client struct {
+	http *http.Client
+}
+
+// ErrNotRunning means that nobody answers on the agent's socket.
+var ErrNotRunning = errors.New("the agent does not run")
+
+// Dial returns a client of the agent that listens on the socket at path, or [ErrNotRunning].
+func Dial(ctx context.Context, path string) (*Client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNotRunning
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%w: join the socket's group, or use sudo", err)
+	case err != nil:
+		return nil, err
+	}
+	conn.Close()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", path)
+	}}
+	return &Client{&http.Client{Transport: transport}}, nil
+}
+
+// Local returns a client of a chain that is only read: the same handlers, without a socket between.
+func Local(s *Server) *Client {
+	return &Client{&http.Client{Transport: local{s.Handler()}}}
+}
+
+// local carries requests to a handler in this process. Answers stream through a pipe.
+type local struct{ handler http.Handler }
+
+func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
+	reader, writer := io.Pipe()
+	w := &pipeWriter{header: http.Header{}, body: writer, ready: make(chan struct{})}
+	go func() {
+		l.handler.ServeHTTP(w, r)
+		w.WriteHeader(http.StatusOK)
+		writer.Close()
+	}()
+	<-w.ready
+	return &http.Response{StatusCode: w.code, Header: w.header, Body: reader, Request: r}, nil
+}
+
+type pipeWriter struct {
+	header http.Header
+	body   *io.PipeWriter
+	ready  chan struct{}
+	code   int
+}
+
+func (w *pipeWriter) Header() http.Header { return w.header }
+
+func (w *pipeWriter) WriteHeader(code int) {
+	if w.code == 0 {
+		w.code = code
+		close(w.ready)
+	}
+}
+
+func (w *pipeWriter) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}
+
+// get asks, and returns the body of a good answer.
+func (c *Client) get(ctx context.Context, method, path string, values url.Values) (io.ReadCloser, error) {
+	u := url.URL{Scheme: "http", Host: "gateway", Path: path, RawQuery: values.Encode()}
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	var f Failure
+	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&f); err != nil {
+		return nil, fmt.Errorf("%s answers %s", path, response.Status)
+	}
+	return nil, &AnswerError{response.StatusCode, f.Error}
+}
+
+// AnswerError is an answer that is not 200.
+type AnswerError struct {
+	Code    int // of HTTP: 400 a wrong question, 404 not found, 409 not sealed yet, 410 gone
+	Message string
+}
+
+func (e *AnswerError) Error() string { return e.Message }
+
+// Is lets errors.Is find the store's errors on this side of the socket.
+func (e *AnswerError) Is(target error) bool {
+	switch target {
+	case store.ErrNotFound:
+		return e.Code == http.StatusNotFound
+	case store.ErrNotSealed:
+		return e.Code == http.StatusConflict
+	}
+	return false
+}
+
+// Status asks how the gateway stands.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	body, err := c.get(ctx, http.MethodGet, "/v1/status", nil)
+	if err != nil {
+		return s, err
+	}
+	defer body.Close()
+	return s, json.NewDecoder(body).Decode(&s)
+}
+
+// Checkpoint asks for a copy of the chain; the caller removes the folder it is in when done.
+func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
+	body, err := c.get(ctx, http.MethodPost, "/v1/checkpoint", nil)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	var answer Checkpoint
+	err = json.NewDecoder(body).Decode(&answer)
+	return answer.Dir, err
+}
+
+// Proof asks for the encoded proof of an entry.
+func (c *Client) Proof(ctx context.Context, number uint64, quorum int) ([]byte, error) {
+	values := url.Values{"number": {fmt.Sprint(number)}, "quorum": {fmt.Sprint(quorum)}}
+	body, err := c.get(ctx, http.MethodGet, "/v1/proof", values)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(body)
+}
+
+// Entries asks for entries or readings; see the package comment for the values.
+func (c *Client) Entries(ctx context.Context, values url.Values) iter.Seq2[Entry, error] {
+	return lines[Entry](c, ctx, "/v1/entries", values)
+}
+
+// Blocks asks for headers.
+func (c *Client) Blocks(ctx context.Context, values url.Values) iter.Seq2[Block, error] {
+	return lines[Block](c, ctx, "/v1/blocks", values)
+}
+
+// lines reads an answer of JSON lines. A line that is a [Failure] ends it.
+func lines[T any](c *Client, ctx context.Context, path string, values url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		body, err := c.get(ctx, http.MethodGet, path, values)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer body.Close()
+		in := json.NewDecoder(body)
+		for {
+			var line json.RawMessage
+			if err := in.Decode(&line); errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
+				return
+			} else if err != nil {
+				yield(none, err)
+				return
+			}
+			var v T
+			if bytes.HasPrefix(line, []byte(`{"error":`)) {
+				var f Failure
+				_ = json.Unmarshal(line, &f)
+				yield(none, errors.New(f.Error))
+				return
+			}
+			if err := json.Unmarshal(line, &v); err != nil {
+				yield(none, err)
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// ListenUnix listens on a Unix socket that its owner and group may use. A socket file that nobody listens on any
+// more, as a crash leaves it, is replaced.
+func ListenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	if _, err := Dial(context.Background(), path); err == nil {
+		return nil, fmt.Errorf("api.socket: an agent answers on %s already: %w", path, store.ErrLocked)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	return l, nil
+}

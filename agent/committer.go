@@ -1,0 +1,311 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/sensors"
+)
+
+// committer owns the tail of the chain: its goroutine alone stages entries and seals blocks. Messages become
+// durable in groups that share one write; while the disk writes one group the next is gathered and encoded, and no
+// more than that is under way.
+type committer struct {
+	store   *store.Store
+	queue   *queue
+	commit  CommitConfig
+	block   BlockConfig
+	clock   func() lightchain.Clock
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+
+	jobs   chan func() // what others need done on the tail's goroutine
+	staged chan group  // unbuffered: one group syncs, one waits to be taken
+	failed chan error  // holds why acknowledging ended, if it did not end well
+	alive  progress    // moves whenever a group is on disk or a block is sealed, for the watchdog
+
+	waiting atomic.Bool // staging has stopped for want of room
+
+	// Owned by the committer's goroutine.
+	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
+	sealed time.Time          // when the newest block was sealed
+	spare  []lightchain.Entry // reused from group to group
+}
+
+// group is what one write makes durable.
+type group struct {
+	messages []*sensors.Message
+	bytes    int // of the queue's budget
+	began    time.Time
+	write    *store.Staged
+}
+
+// progress is the moment of the last progress, for those who watch from another goroutine.
+type progress struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (p *progress) mark(t time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at = t
+}
+
+func (p *progress) last() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.at
+}
+
+// run commits and seals until the queue is closed and drained, then seals what is left. It returns early only with
+// an error after which nothing more may be acknowledged.
+func (c *committer) run() error {
+	c.sealed = c.now()
+	if c.open() > 0 {
+		c.begun = c.now() // entries that a former run left open wait one interval more at most
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.acknowledge()
+	}()
+	err := c.loop()
+	close(c.staged)
+	<-done
+	if err == nil {
+		select {
+		case err = <-c.failed:
+		default:
+		}
+	}
+	if err == nil && c.open() > 0 {
+		err = c.seal()
+	}
+	return err
+}
+
+func (c *committer) loop() error {
+	timer := time.NewTimer(c.untilSeal())
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.queue.first:
+			if err := c.commitGroup(); err != nil {
+				return err
+			}
+			if c.queue.drained() {
+				return nil
+			}
+		case job := <-c.jobs:
+			job()
+		case <-timer.C:
+		case err := <-c.failed:
+			return err
+		}
+		if c.untilSeal() <= 0 {
+			if err := c.seal(); err != nil {
+				return err
+			}
+		}
+		timer.Reset(c.untilSeal())
+	}
+}
+
+// open returns how many entries the open block holds.
+func (c *committer) open() uint64 {
+	count, _ := c.store.Open()
+	return count
+}
+
+// do runs job on the committer's goroutine, where the tail stands still.
+func (c *committer) do(ctx context.Context, job func()) error {
+	done := make(chan struct{})
+	select {
+	case c.jobs <- func() { defer close(done); job() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+// commitGroup gathers one group, stages it and hands it over for acknowledgement.
+func (c *committer) commitGroup() error {
+	limit := min(c.commit.MaxEntries, c.store.Room())
+	messages := c.gather(limit)
+	if len(messages) == 0 {
+		return nil
+	}
+	g := group{messages: messages, began: c.now()}
+	for _, m := range messages {
+		g.bytes += m.Size()
+	}
+	var err error
+	if g.write, err = c.stage(messages); err != nil {
+		c.abandon(g, err)
+		return err
+	}
+	// Staged, not yet durable: if the program ends here, nobody was told anything.
+	if c.begun.IsZero() {
+		c.begun = c.now()
+	}
+	select {
+	case c.staged <- g:
+	case err := <-c.failed:
+		c.abandon(g, err)
+		return err
+	}
+	return nil
+}
+
+// gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
+func (c *committer) gather(limit int) []*sensors.Message {
+	deadline := time.NewTimer(c.commit.MaxDelay)
+	defer deadline.Stop()
+	idle := time.NewTimer(c.commit.Idle)
+	defer idle.Stop()
+	for seen := c.queue.waits(); seen < limit && !c.queue.stopped(); {
+		select {
+		case <-c.queue.full:
+			seen = c.queue.waits()
+		case <-deadline.C:
+			seen = limit
+		case <-idle.C:
+			n := c.queue.waits()
+			if n == seen {
+				n = limit
+			}
+			seen = n
+			idle.Reset(c.commit.Idle)
+		}
+	}
+	return c.queue.take(nil, limit)
+}
+
+// stage starts the write of one group. It waits, and says so, while the disk has no room.
+func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
+	entries := c.spare[:0]
+	for _, m := range messages {
+		entries = append(entries, lightchain.Entry{
+			Received: m.Received.UnixNano(), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Readings: m.Readings,
+		})
+	}
+	defer func() {
+		clear(entries)
+		c.spare = entries[:0]
+	}()
+	waiting := false
+	for {
+		staged, err := c.store.Stage(entries)
+		var bad *store.EntryError
+		switch {
+		case err == nil:
+			if waiting {
+				c.waiting.Store(false)
+				c.log.Info("there is room again: recording goes on")
+			}
+			return staged, nil
+		case errors.As(err, &bad):
+			c.log.Error("an entry could not be encoded as its source gave it; kept without its readings", "source", entries[bad.Index].Source, "err", err)
+			entries[bad.Index] = bare(entries[bad.Index])
+		case errors.Is(err, store.ErrNoSpace):
+			if !waiting {
+				waiting = true
+				c.waiting.Store(true)
+				c.log.Error("recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room", "err", err)
+			}
+			if c.queue.stopped() {
+				return nil, err
+			}
+			time.Sleep(spaceInterval)
+		default:
+			return nil, fmt.Errorf("staging %d entries: %w", len(entries), err)
+		}
+	}
+}
+
+// spaceInterval is how often a full disk is looked at again.
+const spaceInterval = 500 * time.Millisecond
+
+// bare returns the entry without anything that could keep it from being encoded: the payload is the evidence.
+func bare(e lightchain.Entry) lightchain.Entry {
+	e.Source = strings.ToValidUTF8(e.Source, "\uFFFD")
+	e.Flags = e.Flags&(lightchain.Retained|lightchain.Redelivered|lightchain.QoS0|lightchain.PayloadHashed|lightchain.ByAgent) | lightchain.NotUnderstood
+	e.Readings = nil
+	return e
+}
+
+// acknowledge waits for each group's write, in order, and tells the sources. It runs on a goroutine of its own.
+func (c *committer) acknowledge() {
+	var failure error
+	for g := range c.staged {
+		if failure == nil {
+			failure = g.write.Wait()
+		}
+		if failure != nil {
+			select {
+			case c.failed <- failure:
+			default:
+			}
+			c.abandon(g, failure)
+			continue
+		}
+		// Durable: from here on an acknowledgement may be lost, the entry no more.
+		now := c.now()
+		c.metrics.committed(g.messages, now.Sub(g.began))
+		c.alive.mark(now)
+		c.finish(g, nil)
+	}
+}
+
+// abandon tells the sources of a group that it will never be durable.
+func (c *committer) abandon(g group, err error) { c.finish(g, err) }
+
+func (c *committer) finish(g group, err error) {
+	for _, m := range g.messages {
+		if m.Done != nil {
+			m.Done(err)
+		}
+	}
+	c.queue.release(len(g.messages), g.bytes)
+}
+
+// untilSeal returns how long the open block may wait; zero or less means that it is due.
+func (c *committer) untilSeal() time.Duration {
+	now := c.now()
+	if c.begun.IsZero() {
+		return c.block.Heartbeat - now.Sub(c.sealed)
+	}
+	if c.store.Room() == 0 {
+		return 0
+	}
+	return c.block.Interval - now.Sub(c.begun)
+}
+
+// seal closes the open block, or writes a heartbeat if it is empty.
+func (c *committer) seal() error {
+	header, err := c.store.Seal(store.SealParams{Sealed: c.now().UnixNano(), Clock: c.clock()})
+	if errors.Is(err, store.ErrNoSpace) {
+		c.log.Error("sealing waits for room on the disk", "err", err)
+		c.begun, c.sealed = c.now(), c.now()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sealing: %w", err)
+	}
+	c.begun, c.sealed = time.Time{}, c.now()
+	c.alive.mark(c.sealed)
+	c.metrics.blocks.Inc()
+	c.log.Debug("sealed", "height", header.Header.Height, "entries", header.Header.Count, "hash", header.Hash())
+	return nil
+}

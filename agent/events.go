@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"edgechain/arm"
+	"edgechain/sensors"
+)
+
+// The payloads of the agent's own entries, JSON objects all.
+type (
+	bootEvent struct {
+		Boot    uint64 `json:"boot"` // boots of the machine, counted from 1
+		BootID  string `json:"boot_id,omitempty"`
+		NewBoot bool   `json:"new_boot"` // false: only the program was started again
+		Start   uint64 `json:"start"`    // starts of the program, counted from 1
+		Clean   bool   `json:"clean"`    // the run before was stopped in order
+		Version string `json:"version"`
+	}
+	gapEvent struct {
+		Source string  `json:"source,omitempty"`
+		First  *uint64 `json:"first,omitempty"` // number, where entries had one
+		Count  uint64  `json:"count"`           // at most
+		Why    string  `json:"why"`
+	}
+	clockEvent struct {
+		Step  int64           `json:"step"` // nanoseconds, forwards if positive
+		Clock arm.ClockStatus `json:"clock"`
+	}
+	configEvent struct {
+		SHA256 string `json:"sha256"`
+	}
+	damageEvent struct {
+		LogBytes int64  `json:"log_bytes"` // of the write-ahead log that could not be read
+		File     string `json:"file,omitempty"`
+	}
+)
+
+// recordStart records what a start means for the chain: which boot, how the last run ended, what it lost, and which
+// configuration is in force.
+func (a *Agent) recordStart(ctx context.Context) {
+	info := a.store.Info()
+	id, _ := a.clock.BootID() // its absence was logged when the chain was opened
+	a.record(ctx, "boot", bootEvent{Boot: info.Boots, BootID: id, NewBoot: info.NewBoot, Start: info.Opens, Clean: info.Clean, Version: a.options.Version})
+	for _, gap := range info.Recovered.Gaps {
+		a.log.Error("entries of the open block are gone", "first", gap.First, "count", gap.Count, "err", gap.Err)
+		a.record(ctx, "gap", gapEvent{First: &gap.First, Count: gap.Count, Why: gap.Err.Error()})
+	}
+	if r := info.Recovered; r.LogBytes > 0 {
+		a.log.Error("the end of the write-ahead log could not be read; it was put aside", "bytes", r.LogBytes, "file", r.LogFile)
+		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile})
+	}
+	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String()})
+	a.log.Info("recording", "chain", a.store.Chain(), "height", a.store.Tip().Height, "next", a.store.Next(), "clean", info.Clean)
+}
+
+// watchClock records steps of the wall clock until ctx ends.
+func (a *Agent) watchClock(ctx context.Context) {
+	var steps arm.Steps
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		now, err := a.clock.Now()
+		if err != nil {
+			a.log.Info("this system has no clock that never jumps: steps of the wall clock are not recorded", "err", err)
+			return
+		}
+		if step := steps.Observe(now); step != 0 {
+			a.metrics.clockSteps.Inc()
+			a.log.Warn("the clock was stepped", "by", step)
+			a.record(ctx, "clock", clockEvent{Step: int64(step), Clock: a.clock.Status()})
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// losses gathers messages known to be missing, so that a burst of them becomes one entry.
+type losses struct {
+	mu      sync.Mutex
+	pending map[loss]uint64 // how many messages, at most
+}
+
+type loss struct{ source, why string }
+
+// add never blocks: it is called from sources' read loops.
+func (l *losses) add(source string, n int, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending == nil {
+		l.pending = map[loss]uint64{}
+	}
+	l.pending[loss{source, why}] += uint64(n)
+}
+
+func (l *losses) take() map[loss]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pending := l.pending
+	l.pending = nil
+	return pending
+}
+
+// recordLosses makes entries of what is missing, once a second, and once more when ctx has ended.
+func (a *Agent) recordLosses(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for running := true; running; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			running = false
+		}
+		for what, n := range a.losses.take() {
+			a.metrics.lost.WithLabelValues(what.source).Add(float64(n))
+			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why)
+			a.record(context.WithoutCancel(ctx), "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
+		}
+	}
+}

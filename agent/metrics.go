@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"edgechain/lightchain"
+	"edgechain/sensors"
+)
+
+// metrics is what the agent counts. Labels are bounded by the configuration: sources by their names, reasons by the
+// decoders' closed set.
+type metrics struct {
+	registry *prometheus.Registry
+
+	entries       *prometheus.CounterVec
+	readings      prometheus.Counter
+	payloadBytes  *prometheus.CounterVec
+	notUnderstood *prometheus.CounterVec
+	qos0          prometheus.Counter
+	redelivered   prometheus.Counter
+	lost          *prometheus.CounterVec
+	blocks        prometheus.Counter
+	commit        prometheus.Histogram
+	group         prometheus.Histogram
+	clockSteps    prometheus.Counter
+}
+
+func newMetrics(version string) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		entries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgeagent_entries_total", Help: "Entries put to disk and acknowledged, by source."}, []string{"source"}),
+		readings: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "edgeagent_readings_total", Help: "Readings in the entries put to disk."}),
+		payloadBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgeagent_payload_bytes_total", Help: "Bytes of payload put to disk, by source, before compression."}, []string{"source"}),
+		notUnderstood: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgeagent_not_understood_total", Help: "Entries whose payload no decoder read, by reason. The payload is kept."}, []string{"reason"}),
+		qos0: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "edgeagent_qos0_entries_total", Help: "Entries that arrived with QoS 0, for which no delivery was promised."}),
+		redelivered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "edgeagent_redelivered_entries_total", Help: "Entries that came again and were kept in doubt, flag 1."}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgeagent_lost_messages_total", Help: "Messages known to be lost before they could be recorded, by source. Each loss is an entry too."}, []string{"source"}),
+		blocks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "edgeagent_blocks_total", Help: "Blocks sealed since the start."}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "edgeagent_commit_duration_seconds", Help: "Time from staging a group of entries to its being on disk.",
+			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10}}),
+		group: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "edgeagent_commit_entries", Help: "Entries that share one write to disk.",
+			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}}),
+		clockSteps: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "edgeagent_clock_steps_total", Help: "Times that the wall clock was stepped since the start."}),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "edgeagent_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
+	info.Set(1)
+	m.registry.MustRegister(m.entries, m.readings, m.payloadBytes, m.notUnderstood, m.qos0, m.redelivered, m.lost, m.blocks, m.commit, m.group, m.clockSteps, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// gauge registers a value that is read when it is asked for.
+func (m *metrics) gauge(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+}
+
+// sourceGauges shows how one source stands.
+func (m *metrics) sourceGauges(s source) {
+	label := prometheus.Labels{"source": s.name}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "edgeagent_source_connected", Help: "1 if the source is connected to its broker, or listens; else 0.", ConstLabels: label},
+		func() float64 { return truth(s.stats().Connected) }))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "edgeagent_source_received_total", Help: "Messages that a source received, repetitions included.", ConstLabels: label},
+		func() float64 { return float64(s.stats().Received) }))
+}
+
+// committed counts a group that is on disk.
+func (m *metrics) committed(group []*sensors.Message, took time.Duration) {
+	m.commit.Observe(took.Seconds())
+	m.group.Observe(float64(len(group)))
+	var source string // messages of one source come in runs
+	var entries, bytes prometheus.Counter
+	for _, message := range group {
+		if name := sourceName(message.Source); name != source || entries == nil {
+			source, entries, bytes = name, m.entries.WithLabelValues(name), m.payloadBytes.WithLabelValues(name)
+		}
+		entries.Inc()
+		bytes.Add(float64(len(message.Payload)))
+		m.readings.Add(float64(len(message.Readings)))
+		if message.Flags&lightchain.QoS0 != 0 {
+			m.qos0.Inc()
+		}
+		if message.Flags&lightchain.Redelivered != 0 {
+			m.redelivered.Inc()
+		}
+	}
+}
+
+// sourceName returns the part of an entry's source that the configuration bounds: "mqtt:plant" of
+// "mqtt:plant:factory/line1", else the kind of source alone.
+func sourceName(source string) string {
+	kind, rest, _ := strings.Cut(source, ":")
+	if kind != "mqtt" {
+		return kind
+	}
+	name, _, _ := strings.Cut(rest, ":")
+	return kind + ":" + name
+}

@@ -1,0 +1,156 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"edgechain/arm"
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
+)
+
+// ErrNeedsInit means that there is no chain and nobody said that one may be begun.
+var ErrNeedsInit = errors.New("there is no chain yet")
+
+// ErrOtherChain means that the data folder holds another chain than the configuration names.
+var ErrOtherChain = errors.New("the data folder holds another chain than the configuration names")
+
+// Folders and files below the data folder.
+func (c *Config) chainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
+
+// ChainDir returns the folder that holds the chain's store.
+func (c *Config) ChainDir() string { return c.chainDir() }
+
+// waitForRoom is how often a disk without room is looked at again at the start.
+const waitForRoom = 5 * time.Second
+
+// openStore opens the chain, beginning it first if that is asked for and allowed.
+func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
+	c := a.config
+	a.removeCheckpoints()
+	if _, err := os.Stat(c.chainDir()); errors.Is(err, fs.ErrNotExist) {
+		if err := a.mayBegin(); err != nil {
+			return nil, err
+		}
+		if _, err := Init(c, a.options.Log); err != nil {
+			return nil, err
+		}
+	}
+	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("reading the gateway's key: %w", err)
+	}
+	o := c.storeOptions(a.log)
+	o.Signer, o.Fatal = signer, a.options.Fatal
+	if o.BootID, err = a.clock.BootID(); err != nil {
+		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)
+	}
+	var st *store.Store
+	for waiting := false; ; waiting = true {
+		st, err = store.Open(c.chainDir(), o)
+		if !errors.Is(err, store.ErrNoSpace) {
+			break
+		}
+		if !waiting {
+			a.log.Error("the disk has no room to open the chain; waiting for some", "err", err)
+		}
+		select {
+		case <-time.After(waitForRoom):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if want := c.Gateway.Chain; want != "" && want != st.Chain().String() {
+		return nil, errors.Join(fmt.Errorf("%w: gateway.chain is %s, %s holds %s", ErrOtherChain, want, c.Gateway.Data, st.Chain()), st.Close())
+	}
+	return st, nil
+}
+
+// mayBegin refuses to begin a second history where a first one is only out of sight.
+func (a *Agent) mayBegin() error {
+	c := a.config
+	switch {
+	case c.Gateway.Chain != "":
+		return fmt.Errorf("%w in %s, but gateway.chain names %s: is the card with it mounted?", ErrNeedsInit, c.Gateway.Data, c.Gateway.Chain)
+	case !a.options.Init:
+		return fmt.Errorf("%w in %s: begin one with `edgeagent init`, or run with --init", ErrNeedsInit, c.Gateway.Data)
+	}
+	if missing := (arm.Board{}).MissingMount(c.Gateway.Data); missing != "" {
+		return fmt.Errorf("%w in %s, and nothing is mounted at %s, where a card should be: mount it, or begin a chain there on purpose with `edgeagent init`", ErrNeedsInit, c.Gateway.Data, missing)
+	}
+	return nil
+}
+
+// storeOptions maps the configuration; what a running agent adds is not in it.
+func (c *Config) storeOptions(log *slog.Logger) store.Options {
+	return store.Options{
+		Logger:          log,
+		CacheSize:       int64(c.Store.Cache),
+		MemTableSize:    uint64(c.Store.Memtable),
+		MaxBlockEntries: c.Block.MaxEntries,
+		Reserve:         int64(c.Store.Reserve),
+		AllowVolatile:   c.Store.AllowVolatile,
+	}
+}
+
+// Init makes the gateway's key, if it has none yet, and begins its chain. The key is never made twice: where a chain
+// could not be begun after it was, the next try takes it.
+func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
+	if err := os.MkdirAll(c.Gateway.Data, 0o750); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase)
+	if errors.Is(err, fs.ErrNotExist) {
+		signer, err = keyfile.Create(c.Key.File, keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the gateway's key: %w", err)
+	}
+	o := c.storeOptions(log)
+	o.Signer = signer
+	clock := lightchain.Clock{State: arm.Clock{}.Status().State, Boot: 1}
+	if now, err := (arm.Clock{}).Now(); err == nil {
+		clock.Uptime = uint64(now.Uptime)
+	}
+	genesis, err := store.Create(c.chainDir(), o, store.Genesis{Name: c.name(), Clock: clock})
+	if err != nil {
+		return nil, err
+	}
+	log.Info("a chain begins", "chain", genesis.ChainID(), "name", c.name(), "key", lightchain.FormatPublicKey(signer.Public()))
+	return genesis, nil
+}
+
+// name returns the gateway's name.
+func (c *Config) name() string {
+	if c.Gateway.Name != "" {
+		return c.Gateway.Name
+	}
+	host, err := os.Hostname()
+	if err != nil || lightchain.CheckGatewayName(host) != nil {
+		return ""
+	}
+	return host
+}
+
+// removeCheckpoints deletes copies that readers of a former run left behind.
+func (a *Agent) removeCheckpoints() {
+	old, err := filepath.Glob(filepath.Join(a.config.Gateway.Data, checkpointPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			a.log.Warn("an old checkpoint stays", "dir", dir, "err", err)
+		}
+	}
+}

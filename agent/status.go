@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"edgechain/agent/api"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+)
+
+// ChainStatus is what a chain says of itself, whether or not an agent runs.
+func ChainStatus(r *store.Reader) api.Status {
+	stats := r.Stats()
+	tip := r.Tip()
+	s := api.Status{
+		Chain: stats.Chain, Height: stats.Height, Head: tip.Hash, Entries: stats.Entries, Open: stats.Open,
+		Bytes: stats.DiskBytes, Key: lightchain.FormatPublicKey(tip.Key),
+	}
+	if h, err := r.HeaderAt(tip.Height); err == nil {
+		s.Sealed = h.Sealed
+	}
+	if g, err := r.HeaderAt(0); err == nil && g.Genesis != nil && g.Genesis.Name != nil {
+		s.Gateway = *g.Genesis.Name
+	}
+	return s
+}
+
+// Status says how the gateway stands.
+func (a *Agent) Status() api.Status {
+	s := ChainStatus(&a.store.Reader)
+	stats := a.store.Stats()
+	clock := a.clock.Status()
+	s.Running, s.Version, s.Volatile = true, a.options.Version, stats.Volatile
+	s.Live = &api.Live{
+		Started: a.started, Boot: a.store.Info().Boots, Clock: clock.State.String(), ClockError: clock.MaxError.Seconds(),
+		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
+	}
+	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
+	for _, source := range a.sources {
+		s.Live.Sources = append(s.Live.Sources, source.stats())
+	}
+	return s
+}
+
+// stuckAfter is how long messages may wait without any of them reaching the disk.
+const stuckAfter = 2 * time.Minute
+
+// alive returns nil while commits make progress, or while there is nothing to commit. A full disk is not an ailment
+// of the program: restarting it would help nobody.
+func (a *Agent) alive() error {
+	if n, _ := a.queue.pending(); n == 0 || a.committer.waiting.Load() {
+		return nil
+	}
+	if since := time.Since(a.committer.alive.last()); since > stuckAfter {
+		return fmt.Errorf("nothing has reached the disk for %s though messages wait", since.Round(time.Second))
+	}
+	return nil
+}
+
+// ready returns nil while the gateway records what it was told to.
+func (a *Agent) ready() error {
+	if a.committer.waiting.Load() {
+		return errors.New("recording has stopped: no room on the disk")
+	}
+	for _, s := range a.sources {
+		if stats := s.stats(); !stats.Connected {
+			return fmt.Errorf("source %s is not connected: %s", s.name, stats.Detail)
+		}
+	}
+	return nil
+}
+
+// registerGauges shows what is read when it is asked for.
+func (a *Agent) registerGauges() {
+	m := a.metrics
+	m.gauge("edgeagent_chain_height", "Height of the newest header.", func() float64 { return float64(a.store.Tip().Height) })
+	m.gauge("edgeagent_chain_entries", "Entries that the chain numbers, the open block's included.", func() float64 { return float64(a.store.Next()) })
+	m.gauge("edgeagent_last_block_timestamp_seconds", "When the newest block was sealed, by the gateway's clock.", func() float64 { return float64(ChainStatus(&a.store.Reader).Sealed) / 1e9 })
+	m.gauge("edgeagent_in_flight_bytes", "Bytes of messages taken and not yet on disk.", func() float64 { _, b := a.queue.pending(); return float64(b) })
+	m.gauge("edgeagent_in_flight_messages", "Messages taken and not yet on disk.", func() float64 { n, _ := a.queue.pending(); return float64(n) })
+	m.gauge("edgeagent_waiting_for_space", "1 while staging has stopped because the disk's reserve is reached, else 0.", func() float64 { return truth(a.committer.waiting.Load()) })
+	m.gauge("edgeagent_store_bytes", "Bytes that the chain takes up on disk.", func() float64 { return float64(a.store.Stats().DiskBytes) })
+	m.gauge("edgeagent_store_written_bytes", "Bytes written to the disk by the store since the start, its log included.", func() float64 { s := a.store.Stats(); return float64(s.WALBytes + s.TableBytes) })
+	m.gauge("edgeagent_free_bytes", "Bytes free for the chain.", func() float64 { return float64(a.store.Stats().Free) })
+	m.gauge("edgeagent_reserve_bytes", "Bytes of free space below which nothing is staged.", func() float64 { return float64(a.store.Stats().Reserve) })
+	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
+	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
+	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })
+	for _, s := range a.sources {
+		m.sourceGauges(s)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/cmd/internal/command"
+)
+
+func newBlocks() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "blocks",
+		GroupID: "chain",
+		Short:   "List blocks, the newest first",
+		Args:    command.Args(cobra.NoArgs),
+	}
+	from := c.Flags().Uint64("from", 0, "the lowest `HEIGHT`")
+	to := c.Flags().Uint64("to", 0, "the first `HEIGHT` not to list")
+	limit := c.Flags().IntP("limit", "n", 20, "at most so `MANY`; 0 for all")
+	forwards := c.Flags().Bool("forwards", false, "the oldest first")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
+		client, done, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		values := url.Values{"from": {strconv.FormatUint(*from, 10)}, "reverse": {strconv.FormatBool(!*forwards)}}
+		if *to > 0 {
+			values.Set("to", strconv.FormatUint(*to, 10))
+		}
+		if *limit > 0 {
+			values.Set("limit", strconv.Itoa(*limit))
+		}
+		var table *command.Table
+		if !out.JSON() {
+			table = command.NewTable(out.Writer(), "HEIGHT", "SEALED", "FIRST", "ENTRIES", "CLOCK", "HASH", "")
+			defer table.Flush()
+		}
+		for b, err := range client.Blocks(c.Context(), values) {
+			if err != nil {
+				return err
+			}
+			if out.JSON() {
+				if err := json.NewEncoder(out.Writer()).Encode(b); err != nil {
+					return err
+				}
+				continue
+			}
+			note, hash := b.Gone, "-"
+			if b.NextKey != "" {
+				note = "sets the key"
+			}
+			if b.Hash != nil {
+				hash = b.Hash.String()[:16]
+			}
+			table.Row(strconv.FormatUint(b.Height, 10), command.Instant(b.Sealed), strconv.FormatUint(b.First, 10), strconv.FormatUint(b.Count, 10), b.Clock, hash, note)
+		}
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent"
+	"edgechain/agent/api"
+	"edgechain/agent/demo"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+)
+
+func newDemo() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "demo",
+		GroupID: "gateway",
+		Short:   "Run a gateway with four simulated devices, then prove and check one reading",
+		Long: `demo starts a gateway in a temporary folder, with its embedded broker on a free port and blocks sealed every second.
+Four simulated devices publish over MQTT in four dialects, and the machine's own sensors are read. It shows what
+arrives until Ctrl-C, or for the time that --for or the variable DEMO says. Then it proves one reading, checks the
+proof with edgeverify, changes one byte of it, and verifies the whole chain.`,
+		Args: command.Args(cobra.NoArgs),
+	}
+	length := c.Flags().Duration("for", 0, "how long to show, such as 20s (default $DEMO, else until Ctrl-C)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if text := os.Getenv("DEMO"); *length == 0 && text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				return command.Failf(command.ExitUsage, "DEMO=%q: expected a time such as 20s", text)
+			}
+			*length = d
+		}
+		verifier, err := findVerifier()
+		if err != nil {
+			return err
+		}
+		dir, err := os.MkdirTemp("", "edgechain-demo-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		d := &demonstration{w: c.OutOrStdout(), dir: dir, verifier: verifier, length: *length}
+		return d.run(c.Context())
+	}
+	return c
+}
+
+// findVerifier finds the second program, beside this one or on the path.
+func findVerifier() (string, error) {
+	self, err := os.Executable()
+	if err == nil {
+		if beside := filepath.Join(filepath.Dir(self), "edgeverify"); executable(beside) {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath("edgeverify")
+	if err != nil {
+		return "", errors.New("edgeverify is neither beside this program nor on the path: build it with `make build`")
+	}
+	return path, nil
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// demonstration is one run of the demo.
+type demonstration struct {
+	w        io.Writer
+	dir      string
+	verifier string
+	length   time.Duration
+}
+
+func (d *demonstration) say(format string, args ...any) { fmt.Fprintf(d.w, format+"\n", args...) }
+
+func (d *demonstration) run(ctx context.Context) error {
+	config := demo.Gateway(filepath.Join(d.dir, "data"))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	gateway := agent.New(config, agent.Options{
+		Version: version, Log: log, Init: true, Fatal: exitOnStorageFailure(log),
+		Ready: func(*agent.Agent) { close(ready) },
+	})
+	go func() { ended <- gateway.Run(recording) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		return err
+	}
+	client, err := api.Dial(ctx, config.API.Socket)
+	if err != nil {
+		return err
+	}
+	if err := d.show(ctx, client); err != nil {
+		return err
+	}
+	proof, chain, err := d.prove(client)
+	if err != nil {
+		return err
+	}
+	stop()
+	if err := <-ended; err != nil {
+		return err
+	}
+	if err := d.check(proof, chain); err != nil {
+		return err
+	}
+	return d.verify(config)
+}
+
+// show lets the devices publish, and prints what arrives and what is sealed.
+func (d *demonstration) show(ctx context.Context, client *api.Client) error {
+	if d.length > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.length)
+		defer cancel()
+	}
+	status, err := client.Status(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	broker := ""
+	for _, s := range status.Live.Sources {
+		if s.Name == "broker" {
+			broker = s.Detail
+		}
+	}
+	d.say("Gateway %q begins chain %s.", status.Gateway, status.Chain)
+	d.say("Devices publish to its broker at %s; you may too: mosquitto_pub -h 127.0.0.1 -p %s -t demo/you -m 42 -q 1", broker, portOf(broker))
+	if d.length == 0 {
+		d.say("Ctrl-C ends the recording and proves one reading.")
+	}
+	d.say("")
+	devices := make(chan error, 1)
+	go func() {
+		devices <- demo.Run(ctx, "tcp://"+broker, slog.New(slog.DiscardHandler))
+	}()
+	shown := time.Now()
+	for e, err := range client.Entries(ctx, url.Values{"follow": {"true"}}) {
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		for _, r := range e.Readings {
+			d.say("  %6d  %-16s %-14s %s %s", e.Number, r.Device, r.Name, valueText(r.Value), r.Unit)
+		}
+		if now := time.Now(); now.Sub(shown) > 5*time.Second {
+			shown = now
+			if s, err := client.Status(ctx); err == nil {
+				d.say("-- block %d sealed, %d entries, head %s", s.Height, s.Entries, s.Head.String()[:16])
+			}
+		}
+	}
+	return <-devices
+}
+
+func portOf(address string) string {
+	if u, err := url.Parse("tcp://" + address); err == nil {
+		return u.Port()
+	}
+	return "1883"
+}
+
+// prove takes the newest reading of the press that is sealed, and writes its proof.
+func (d *demonstration) prove(client *api.Client) (file, chain string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for e, err := range client.Entries(ctx, url.Values{"device": {"press-07"}, "name": {"temperature"}, "reverse": {"true"}, "limit": {"1"}}) {
+			if err != nil {
+				return "", "", err
+			}
+			proof, err := client.Proof(ctx, e.Number, 1)
+			if errors.Is(err, store.ErrNotSealed) {
+				break // its block is sealed within the second
+			}
+			if err != nil {
+				return "", "", err
+			}
+			c, err := chainOf(proof)
+			if err != nil {
+				return "", "", err
+			}
+			file = filepath.Join(d.dir, "press-07-"+strconv.FormatUint(e.Number, 10)+".edgeproof")
+			d.say("\nOne reading of press-07, entry %d, is proved in %d bytes. The proof goes to edgeverify, which knows the chain's name and nothing else:\n", e.Number, len(proof))
+			return file, c.String(), os.WriteFile(file, proof, 0o644)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", "", errors.New("no reading of press-07 was sealed: let the demo run for a few seconds")
+		}
+	}
+}
+
+// check lets edgeverify judge the proof, and then the same proof with one byte changed.
+func (d *demonstration) check(file, chain string) error {
+	judge := func(file string) (string, error) {
+		out, err := exec.Command(d.verifier, "--chain", chain, file).CombinedOutput()
+		return string(out), err
+	}
+	out, err := judge(file)
+	d.say("%s", out)
+	if err != nil {
+		return fmt.Errorf("the proof was refused: %w", err)
+	}
+	proof, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	entry, err := lightchain.DecodeProof(proof)
+	if err != nil {
+		return err
+	}
+	at := len(proof) - len(entry.Header.Signature) // inside the last thing signed, whatever the proof's shape
+	proof[at] ^= 1
+	forged := filepath.Join(d.dir, "forged.edgeproof")
+	if err := os.WriteFile(forged, proof, 0o644); err != nil {
+		return err
+	}
+	d.say("The same proof with byte %d changed:\n", at)
+	out, err = judge(forged)
+	d.say("%s", out)
+	if err == nil {
+		return errors.New("a forged proof was accepted")
+	}
+	return nil
+}
+
+// verify checks the whole chain, now that nobody records.
+func (d *demonstration) verify(config *agent.Config) error {
+	chain, err := store.OpenReader(config.ChainDir(), store.Options{})
+	if err != nil {
+		return err
+	}
+	defer chain.Close()
+	summary, err := chain.Verify(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	d.say("The whole chain verifies: %d headers, %d entries.", summary.Heights, summary.Entries)
+	return nil
+}

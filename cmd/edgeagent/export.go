@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent/api"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/store"
+)
+
+func newExport() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "export",
+		GroupID: "chain",
+		Short:   "Write a range of entries as CSV or JSON lines, with their proofs if asked for",
+		Args:    command.Args(cobra.NoArgs),
+	}
+	var s selection
+	s.flags(c)
+	format := c.Flags().String("format", "", "csv or jsonl (default: as the file's name ends, else csv)")
+	file := c.Flags().StringP("file", "o", "", "write to this `FILE`, which must not exist (default standard output)")
+	from := c.Flags().Uint64("from", 0, "the first `NUMBER`")
+	to := c.Flags().Uint64("to", 0, "the first `NUMBER` not to export")
+	proofs := c.Flags().String("proofs", "", "write the proof of each entry into this `FOLDER`, which is made if it is not there")
+	quorum := c.Flags().Int("quorum", 1, "as in prove")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		values, err := s.values()
+		if err != nil {
+			return err
+		}
+		values.Set("from", strconv.FormatUint(*from, 10))
+		if *to > 0 {
+			values.Set("to", strconv.FormatUint(*to, 10))
+		}
+		chain, done, err := openChain(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		w, err := createOutput(c, *file)
+		if err != nil {
+			return err
+		}
+		rows, err := newRows(w, *format, *file)
+		if err != nil {
+			return err
+		}
+		if *proofs != "" {
+			if err := os.MkdirAll(*proofs, 0o755); err != nil {
+				return err
+			}
+		}
+		progress := command.NewProgress(os.Stderr)
+		defer progress.Done()
+		count, unsealed := 0, 0
+		client := api.Local(&api.Server{Chain: chain})
+		for e, err := range client.Entries(c.Context(), values) {
+			if err != nil {
+				return err
+			}
+			if err := rows.write(&e); err != nil {
+				return err
+			}
+			if *proofs != "" && e.Gone == "" {
+				switch err := writeProof(chain, *proofs, e.Number, *quorum); {
+				case errors.Is(err, store.ErrNotSealed):
+					unsealed++
+				case err != nil:
+					return err
+				}
+			}
+			count++
+			progress.Show("%d entries", count)
+		}
+		if err := errors.Join(rows.flush(), w.Close()); err != nil {
+			return err
+		}
+		progress.Done()
+		if unsealed > 0 {
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %d entries have no proof yet: their block is not sealed\n", unsealed)
+		}
+		return nil
+	}
+	return c
+}
+
+func writeProof(chain *store.Reader, dir string, number uint64, quorum int) error {
+	proof, err := chain.Prove(number, quorum)
+	if err != nil {
+		return err
+	}
+	b, err := proof.Append(nil)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.edgeproof", number)), b, 0o644)
+}
+
+// rows writes entries in one of the two formats.
+type rows struct {
+	csv  *csv.Writer
+	json *json.Encoder
+}
+
+func newRows(w io.Writer, format, file string) (*rows, error) {
+	if format == "" {
+		format = "csv"
+		if ext := filepath.Ext(file); ext == ".jsonl" || ext == ".json" || ext == ".ndjson" {
+			format = "jsonl"
+		}
+	}
+	switch format {
+	case "jsonl":
+		return &rows{json: json.NewEncoder(w)}, nil
+	case "csv":
+		r := &rows{csv: csv.NewWriter(w)}
+		return r, r.csv.Write([]string{"number", "height", "received", "source", "flags", "device", "name", "value", "unit", "measured", "quality", "payload_base64"})
+	}
+	return nil, command.Failf(command.ExitUsage, "--format %q: expected csv or jsonl", format)
+}
+
+// write writes an entry: in CSV a row a reading, the payload in the first only.
+func (r *rows) write(e *api.Entry) error {
+	if r.json != nil {
+		return r.json.Encode(e)
+	}
+	if e.Gone != "" {
+		return r.csv.Write([]string{"", "", "", e.Gone, "gone", "", "", "", "", "", "", ""})
+	}
+	height := ""
+	if e.Sealed {
+		height = strconv.FormatUint(e.Height, 10)
+	}
+	payload := base64.StdEncoding.EncodeToString(e.Payload)
+	readings := e.Readings
+	if len(readings) == 0 {
+		readings = []api.Reading{{}}
+	}
+	for _, m := range readings {
+		measured := ""
+		if m.Time != nil {
+			measured = command.Instant(*m.Time)
+		}
+		value := string(m.Value)
+		var text string
+		if json.Unmarshal(m.Value, &text) == nil {
+			value = text
+		}
+		err := r.csv.Write([]string{strconv.FormatUint(e.Number, 10), height, command.Instant(e.Received), e.Source, strings.Join(e.Flags, " "),
+			m.Device, m.Name, value, m.Unit, measured, strings.Join(m.Quality, " "), payload})
+		if err != nil {
+			return err
+		}
+		payload = ""
+	}
+	return nil
+}
+
+func (r *rows) flush() error {
+	if r.csv == nil {
+		return nil
+	}
+	r.csv.Flush()
+	return r.csv.Error()
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"edgechain/agent"
+	"edgechain/agent/api"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/store"
+)
+
+// loadConfig reads the configuration that the command's flags name, and tells its warnings.
+func loadConfig(c *cobra.Command) (*agent.Config, error) {
+	flags := c.Flags()
+	file, err := flags.GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	overrides := map[string]string{}
+	sets, err := flags.GetStringArray("set")
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		key, value, found := strings.Cut(set, "=")
+		if !found {
+			return nil, command.Failf(command.ExitUsage, "--set %q: expected key=value, as in block.interval=10s", set)
+		}
+		overrides[key] = value
+	}
+	if data, err := flags.GetString("data"); err == nil && data != "" {
+		if data, err = filepath.Abs(data); err != nil {
+			return nil, err
+		}
+		overrides["gateway.data"] = data
+	}
+	config, warnings, err := agent.LoadConfig(file, os.Environ(), overrides)
+	for _, w := range warnings {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", w)
+	}
+	if err != nil {
+		return nil, command.Fail(command.ExitUsage, err)
+	}
+	return config, nil
+}
+
+// newLog makes the program's log: text on a terminal, JSON for journals and files.
+func newLogger(c agent.LogConfig, w *os.File) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was checked
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" || c.Format == "auto" && term.IsTerminal(int(w.Fd())) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// connect returns a client of the chain: through the running agent if there is one, else of the folder itself. close
+// must be called.
+func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
+	config, err := loadConfig(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err = api.Dial(c.Context(), config.API.Socket)
+	if err == nil {
+		return client, func() {}, nil
+	}
+	if !errors.Is(err, api.ErrNotRunning) {
+		return nil, nil, command.Fail(command.ExitUnreachable, err)
+	}
+	reader, err := store.OpenReader(config.ChainDir(), store.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	server := &api.Server{Chain: reader, Status: func() api.Status { return agent.ChainStatus(reader) }}
+	return api.Local(server), func() { reader.Close() }, nil
+}
+
+// openChain opens the chain for a long job: the folder itself, or while the agent runs a checkpoint of it, so that
+// the job neither stops recording nor is done by the program that it examines. close must be called.
+func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error) {
+	config, err := loadConfig(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := api.Dial(c.Context(), config.API.Socket)
+	if errors.Is(err, api.ErrNotRunning) {
+		reader, err := store.OpenReader(config.ChainDir(), store.Options{})
+		if err != nil {
+			return nil, nil, err
+		}
+		return reader, func() { reader.Close() }, nil
+	}
+	if err != nil {
+		return nil, nil, command.Fail(command.ExitUnreachable, err)
+	}
+	dir, err := client.Checkpoint(c.Context())
+	if err != nil {
+		return nil, nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
+	}
+	remove := func() {
+		if err := os.RemoveAll(filepath.Dir(dir)); err != nil {
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: the checkpoint stays, until the agent's next start: %v\n", err)
+		}
+	}
+	if reader, err = store.OpenReader(dir, store.Options{}); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return reader, func() { reader.Close(); remove() }, nil
+}
+
+// chainName says which chain was asked, for messages.
+func chainName(ctx context.Context, client *api.Client) string {
+	s, err := client.Status(ctx)
+	if err != nil {
+		return "this chain"
+	}
+	return s.Chain.String()
+}
+
+// createOutput opens the file that a command writes its result to; "-" and "" are standard output. A file that exists
+// is not overwritten.
+func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
+	if file == "" || file == "-" {
+		return nopCloser{c.OutOrStdout()}, nil
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, command.Fail(command.ExitUsage, err)
+	}
+	return f, nil
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain"
+)
+
+func newInit() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "init",
+		GroupID: "gateway",
+		Short:   "Make the gateway's key and begin its chain",
+		Long: `init makes the gateway's Ed25519 key, begins its chain and prints the chain's name: 52 characters that say for good
+which history is meant. Write them down where the gateway cannot change them, for instance into an auditor's trust file.`,
+		Args: command.Args(cobra.NoArgs),
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := loadConfig(c)
+		if err != nil {
+			return err
+		}
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
+		quiet := config.Log
+		quiet.Level = "warn" // what was begun is this command's answer
+		genesis, err := agent.Init(config, newLogger(quiet, stderr(c)))
+		if err != nil {
+			return err
+		}
+		name := ""
+		if n := genesis.Header.Genesis.Name; n != nil {
+			name = *n
+		}
+		key := lightchain.FormatPublicKey(*genesis.Header.NextKey)
+		return out.Print(map[string]any{"chain": genesis.ChainID(), "gateway": name, "key": key, "data": config.Gateway.Data}, func(w io.Writer) {
+			fmt.Fprintf(w, "chain   %s\ngateway %s\nkey     %s\ndata    %s\n", genesis.ChainID(), command.Printable(name), key, config.Gateway.Data)
+		})
+	}
+	return c
+}

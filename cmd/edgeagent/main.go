@@ -1,0 +1,82 @@
+// Command edgeagent is the gateway's program: it records what devices publish in a signed chain, and reads, proves,
+// exports and verifies that chain.
+//
+// One file per command, and no logic: what a command does is in package agent and below.
+package main
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent"
+	"edgechain/agent/api"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
+	"edgechain/tomlconf"
+)
+
+// version is set when a release is built.
+var version = "dev"
+
+func main() { command.Main(newRoot(), exitCode) }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "edgeagent",
+		Short: "Record what devices publish, provably",
+		Long: `edgeagent records what factory devices publish over MQTT: each message is on disk before it is acknowledged,
+hashed into a block, and the block's header signed and chained to all before it. Later any one reading can be
+proved offline.
+
+Begin with:   edgeagent init && edgeagent run
+Or just look: edgeagent demo
+
+Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 not found, 5 locked or unreachable, 6 storage.`,
+		Version: version,
+		Args:    command.Args(cobra.NoArgs),
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	command.OutputFlag(root)
+	flags := root.PersistentFlags()
+	flags.StringP("config", "c", "", "the configuration `FILE` (default "+agent.DefaultConfigPath+")")
+	flags.String("data", "", "the data `FOLDER`, instead of gateway.data: an auditor's image, for instance")
+	flags.StringArray("set", nil, "set one key of the configuration, as in `block.interval=10s`; may be repeated")
+	_ = root.MarkPersistentFlagDirname("data")
+	_ = root.MarkPersistentFlagFilename("config", "toml")
+	root.AddGroup(
+		&cobra.Group{ID: "gateway", Title: "Running a gateway:"},
+		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
+	root.AddCommand(
+		newInit(), newRun(), newDemo(), newConfig(), newCheckConfig(), newKey(),
+		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newVersion())
+	return root
+}
+
+// exitCode maps the errors of this program's packages.
+func exitCode(err error) int {
+	var problems tomlconf.Problems
+	var verify *store.VerifyError
+	var answer *api.AnswerError
+	switch {
+	case errors.As(err, &problems), errors.Is(err, agent.ErrNeedsInit), errors.Is(err, agent.ErrOtherChain),
+		errors.Is(err, store.ErrWrongKey), errors.Is(err, store.ErrExists), errors.Is(err, keyfile.ErrExposed),
+		errors.Is(err, keyfile.ErrPassphraseMissing), errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted):
+		return command.ExitUsage
+	case errors.As(err, &verify):
+		return command.ExitVerification
+	case errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed),
+		errors.Is(err, store.ErrPruned), errors.Is(err, store.ErrNotHeld), errors.Is(err, fs.ErrNotExist):
+		return command.ExitNotFound
+	case errors.Is(err, store.ErrLocked), errors.Is(err, api.ErrNotRunning), errors.Is(err, fs.ErrPermission):
+		return command.ExitUnreachable
+	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrVolatile), errors.Is(err, store.ErrNewer),
+		errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrNoSpace):
+		return command.ExitStorage
+	case errors.As(err, &answer) && answer.Code == 400:
+		return command.ExitUsage
+	}
+	return command.ExitFailed
+}

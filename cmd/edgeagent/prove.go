@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent/api"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain"
+)
+
+func newProve() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "prove [NUMBER]",
+		GroupID: "chain",
+		Short:   "Write the proof of one entry",
+		Long: `prove writes a proof that one entry stands in the chain: a file of a few kilobytes that edgeverify checks offline.
+The entry is named by its number, as the log shows it, or as the newest reading of a device and name at a time:
+
+    edgeagent prove 1042
+    edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z`,
+		Args: command.Args(cobra.MaximumNArgs(1)),
+	}
+	device := c.Flags().String("device", "", "the `DEVICE` that measured")
+	name := c.Flags().String("name", "", "the `NAME` of what it measured")
+	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the newest of all")
+	file := c.Flags().StringP("file", "o", "", "write to this `FILE`; - is standard output (default <chain>-<number>.edgeproof)")
+	text := c.Flags().Bool("text", false, "write PEM, to be pasted, instead of bytes")
+	quorum := c.Flags().Int("quorum", 1, "take in the earliest receipts of so `MANY` aggregators, if there are as many")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
+		client, done, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		number, err := chosenEntry(c, client, args, *device, *name, *at)
+		if err != nil {
+			return err
+		}
+		proof, err := client.Proof(c.Context(), number, *quorum)
+		if err != nil {
+			return err
+		}
+		chain, err := chainOf(proof)
+		if err != nil {
+			return err
+		}
+		path := *file
+		if path == "" {
+			path = fmt.Sprintf("%s-%d.edgeproof", chain.String()[:8], number)
+		}
+		written := proof
+		if *text {
+			written = lightchain.EncodeText(proof)
+		}
+		if path == "-" {
+			_, err := c.OutOrStdout().Write(written)
+			return err
+		}
+		if err := os.WriteFile(path, written, 0o644); err != nil {
+			return err
+		}
+		return out.Print(map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written)}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\nCheck it with: edgeverify --chain %s %s\n", path, number, len(written), chain, path)
+		})
+	}
+	return c
+}
+
+// chainOf checks a proof before it is handed out, and returns the chain that it is of.
+func chainOf(proof []byte) (lightchain.ChainID, error) {
+	p, err := lightchain.DecodeProof(proof)
+	if err != nil {
+		return lightchain.ChainID{}, err
+	}
+	chain := p.Keys[0].ChainID()
+	_, err = p.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{chain}})
+	if err != nil {
+		return chain, fmt.Errorf("the proof that was made does not verify: %w", err)
+	}
+	return chain, nil
+}
+
+// chosenEntry returns the number of the entry that the command names.
+func chosenEntry(c *cobra.Command, client *api.Client, args []string, device, name, at string) (uint64, error) {
+	byReading := device != "" || name != "" || at != ""
+	switch {
+	case len(args) == 1 && byReading:
+		return 0, command.Failf(command.ExitUsage, "name the entry by its number, or by --device, --name and --at; not both")
+	case len(args) == 1:
+		n, err := strconv.ParseUint(args[0], 10, 63)
+		if err != nil {
+			return 0, command.Failf(command.ExitUsage, "%q is not the number of an entry", args[0])
+		}
+		return n, nil
+	case !byReading:
+		return 0, command.Failf(command.ExitUsage, "which entry? Name its number, or --device, --name and --at")
+	}
+	s := selection{device: device, name: name}
+	values, err := s.values()
+	if err != nil {
+		return 0, err
+	}
+	if at != "" {
+		until, err := parseTime("at", at, 0)
+		if err != nil {
+			return 0, err
+		}
+		values.Set("since", strconv.FormatInt(-1<<63+1, 10))
+		values.Set("until", strconv.FormatInt(until+1, 10))
+	}
+	return newestOf(c, client, values)
+}
+
+func newestOf(c *cobra.Command, client *api.Client, values url.Values) (uint64, error) {
+	values.Set("reverse", "true")
+	values.Set("limit", "1")
+	for e, err := range client.Entries(c.Context(), values) {
+		if err != nil {
+			return 0, err
+		}
+		return e.Number, nil
+	}
+	return 0, command.Failf(command.ExitNotFound, "no such reading in %s", chainName(c.Context(), client))
+}

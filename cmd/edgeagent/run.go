@@ -1,0 +1,53 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent"
+	"edgechain/cmd/internal/command"
+)
+
+func newRun() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "run",
+		GroupID: "gateway",
+		Short:   "Record until told to stop",
+		Long: `run records until SIGTERM or SIGINT: then it takes nothing more, commits and acknowledges what it took, and seals the
+last block.`,
+		Args: command.Args(cobra.NoArgs),
+	}
+	begin := c.Flags().Bool("init", false, "begin a chain if there is none; never where the configuration names one or its card is not mounted")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := loadConfig(c)
+		if err != nil {
+			return err
+		}
+		log := newLogger(config.Log, stderr(c))
+		return agent.New(config, agent.Options{
+			Version: version, Log: log, Init: *begin,
+			Fatal: exitOnStorageFailure(log),
+			Ready: func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
+		}).Run(c.Context())
+	}
+	return c
+}
+
+// exitOnStorageFailure ends the process at once: what is on disk is unknown until the next start has looked, so not
+// one more acknowledgement may go out.
+func exitOnStorageFailure(log *slog.Logger) func(error) {
+	return func(err error) {
+		log.Error("writing to the store failed; nothing more is acknowledged, the next start finds out what is on disk", "err", err)
+		os.Exit(command.ExitStorage)
+	}
+}
+
+// stderr returns the file that logs go to.
+func stderr(c *cobra.Command) *os.File {
+	if f, ok := c.ErrOrStderr().(*os.File); ok {
+		return f
+	}
+	return os.Stderr
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/agent/api"
+	"edgechain/cmd/internal/command"
+)
+
+func newStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		GroupID: "chain",
+		Short:   "Say how the gateway stands",
+		Args:    command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			out, err := command.NewOutput(c)
+			if err != nil {
+				return err
+			}
+			client, done, err := connect(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			s, err := client.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			return out.Print(s, func(w io.Writer) { writeStatus(w, &s) })
+		},
+	}
+}
+
+func writeStatus(w io.Writer, s *api.Status) {
+	fmt.Fprintf(w, "chain     %s\n", s.Chain)
+	if s.Gateway != "" {
+		fmt.Fprintf(w, "gateway   %s\n", command.Printable(s.Gateway))
+	}
+	fmt.Fprintf(w, "height    %d, sealed %s\n", s.Height, command.Instant(s.Sealed))
+	fmt.Fprintf(w, "entries   %d, %d of them not sealed yet\n", s.Entries, s.Open)
+	fmt.Fprintf(w, "on disk   %s\n", bytes(s.Bytes))
+	if s.Volatile != "" {
+		fmt.Fprintf(w, "WARNING   the data folder is on %s: a power cut takes it\n", s.Volatile)
+	}
+	l := s.Live
+	if l == nil {
+		fmt.Fprintln(w, "agent     does not run")
+		return
+	}
+	fmt.Fprintf(w, "agent     runs since %s, version %s, boot %d\n", l.Started.UTC().Format(time.RFC3339), s.Version, l.Boot)
+	fmt.Fprintf(w, "clock     %s, off by %.3f s at most\n", l.Clock, l.ClockError)
+	fmt.Fprintf(w, "free      %s, of which %s stay free\n", bytes(l.Free), bytes(l.Reserve))
+	if l.Waiting {
+		fmt.Fprintln(w, "WARNING   recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
+	}
+	fmt.Fprintf(w, "in flight %d messages, %s\n", l.InFlight, bytes(uint64(l.InFlightBytes)))
+	for _, source := range l.Sources {
+		state := "connected"
+		if !source.Connected {
+			state = "NOT CONNECTED"
+		}
+		fmt.Fprintf(w, "source    %s: %s, %d messages, %s\n", source.Name, state, source.Received, command.Printable(source.Detail))
+	}
+}
+
+func bytes(n uint64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/cmd/internal/command"
+)
+
+func newVerify() *cobra.Command {
+	return &cobra.Command{
+		Use:     "verify",
+		GroupID: "chain",
+		Short:   "Check the whole chain, and name the first block that fails",
+		Long: `verify reads the whole chain and checks each header against those before it, its signature, the numbers, and the
+root over the block's entries. While the agent runs it reads a checkpoint, so that recording goes on and the program
+under examination does not examine itself.`,
+		Args: command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			out, err := command.NewOutput(c)
+			if err != nil {
+				return err
+			}
+			chain, done, err := openChain(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			began := time.Now()
+			progress := command.NewProgress(os.Stderr)
+			top := chain.Tip().Height
+			summary, err := chain.Verify(c.Context(), func(height, entries uint64) {
+				progress.Show("checked %d of %d blocks, %d entries", height, top, entries)
+			})
+			progress.Done()
+			if err != nil {
+				return err
+			}
+			return out.Print(summary, func(w io.Writer) {
+				fmt.Fprintf(w, "chain %s verifies\n", summary.Chain)
+				fmt.Fprintf(w, "%d headers, %d blocks with %d entries, in %.1f s\n", summary.Heights, summary.Blocks, summary.Entries, time.Since(began).Seconds())
+				if summary.Open > 0 {
+					fmt.Fprintf(w, "%d entries are not sealed yet\n", summary.Open)
+				}
+				if summary.Absent > 0 || summary.NotHeld > 0 {
+					fmt.Fprintf(w, "the entries of %d blocks and %d headers are not held here\n", summary.Absent, summary.NotHeld)
+				}
+			})
+		},
+	}
+}
