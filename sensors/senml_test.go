@@ -153,7 +153,7 @@ func TestSenMLCBORReadsAllTypes(t *testing.T) {
 		{"one beyond a float", one(2, cbor.Tag{Number: 4, Content: []any{999, 1}}), "error: overflow"},
 		{"one of another shape", one(2, cbor.Tag{Number: 4, Content: []any{1}}), "error: not_senml"},
 		{"a binary fraction, which the RFC does not name", one(2, cbor.Tag{Number: 5, Content: []any{1, 1}}), "error: not_senml"},
-		{"a time as a decimal fraction", encode([]m{{0: "a", 2: 1, 6: cbor.Tag{Number: 4, Content: []any{-3, 1276020076001}}}}),
+		{"a time as a decimal fraction", encode([]m{{0: "a", 2: 1, 6: cbor.Tag{Number: 4, Content: []any{-3, int64(1276020076001)}}}}),
 			"press|a||int 1|2010-06-08T18:01:16.001Z|"},
 		{"a text", one(3, "x"), "press|a||text x||"},
 		{"a boolean", one(4, true), "press|a||bool true||"},
