@@ -20,7 +20,11 @@ func TestNoBitOfAProofIsFreeToChange(t *testing.T) {
 	if _, err := Verify(b, trust); err != nil {
 		t.Fatal(err)
 	}
-	for i := range b {
+	step := 1
+	if testing.Short() {
+		step = 61 // emulated, each try takes milliseconds
+	}
+	for i := 0; i < len(b); i += step {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
 			if _, err := Verify(b, trust); err == nil {
@@ -29,7 +33,7 @@ func TestNoBitOfAProofIsFreeToChange(t *testing.T) {
 			b[i] ^= 1 << bit
 		}
 	}
-	for n := range b {
+	for n := 0; n < len(b); n += step {
 		if _, err := Verify(b[:n], trust); err == nil {
 			t.Errorf("the first %d bytes verify by themselves", n)
 		}

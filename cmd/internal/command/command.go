@@ -45,7 +45,9 @@ func Fail(code int, err error) error {
 }
 
 // Failf is Fail with an error made as by [fmt.Errorf].
-func Failf(code int, format string, args ...any) error { return &Error{code, fmt.Errorf(format, args...)} }
+func Failf(code int, format string, args ...any) error {
+	return &Error{code, fmt.Errorf(format, args...)}
+}
 
 // Code returns the exit code that err asks for: what classify finds, unless the error says so itself.
 func Code(err error, classify func(error) int) int {

@@ -1,0 +1,274 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/sensors"
+)
+
+// bench is a committer over a real store in memory.
+type bench struct {
+	*committer
+	fs    *vfs.MemFS
+	free  atomic.Uint64 // bytes that the disk says are free
+	ended chan error
+}
+
+func testSigner(t testing.TB) lightchain.Signer {
+	t.Helper()
+	s, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func testOptions(t testing.TB, fs vfs.FS) store.Options {
+	return store.Options{FS: fs, Signer: testSigner(t), AllowVolatile: true, Reserve: -1, MaxBlockEntries: 8}
+}
+
+func newBench(t *testing.T, change func(*committer)) *bench {
+	t.Helper()
+	b := &bench{fs: vfs.NewCrashableMem(), ended: make(chan error, 1)}
+	b.free.Store(1 << 30)
+	o := testOptions(t, b.fs)
+	if _, err := store.Create("chain", o, store.Genesis{}); err != nil {
+		t.Fatal(err)
+	}
+	o.Reserve = 1 << 20
+	o.DiskUsage = func() (uint64, uint64, error) { return b.free.Load(), 1 << 30, nil }
+	st, err := store.Open("chain", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.committer = &committer{
+		store: st, queue: newQueue(1<<20, 4),
+		commit: CommitConfig{MaxDelay: 5 * time.Millisecond, MaxEntries: 4, Idle: time.Millisecond},
+		block:  BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
+		clock:  func() lightchain.Clock { return lightchain.Clock{} },
+		now:    time.Now, log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"),
+		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
+	}
+	if change != nil {
+		change(b.committer)
+	}
+	return b
+}
+
+func (b *bench) start() { go func() { b.ended <- b.run() }() }
+
+// stop drains the committer and closes the store.
+func (b *bench) stop(t *testing.T) {
+	t.Helper()
+	b.queue.close()
+	if err := <-b.ended; err != nil {
+		t.Error(err)
+	}
+	if err := b.store.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// put hands over messages and returns a channel with the outcome of each, in the order in which Done was called.
+func (b *bench) put(t *testing.T, payloads ...string) <-chan outcome {
+	t.Helper()
+	done := make(chan outcome, len(payloads))
+	for _, p := range payloads {
+		m := &sensors.Message{Source: "test:x", Received: time.Unix(1_700_000_000, 0), Payload: []byte(p), Flags: lightchain.NotUnderstood}
+		m.Done = func(err error) { done <- outcome{p, err} }
+		if err := b.queue.Put(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return done
+}
+
+type outcome struct {
+	payload string
+	err     error
+}
+
+func payloads(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprint(i))
+	}
+	return all
+}
+
+// The one promise: at the moment of the acknowledgement a power cut can no longer take the entry.
+func TestWhatIsAcknowledgedOutlivesAPowerCut(t *testing.T) {
+	b := newBench(t, nil)
+	var mu sync.Mutex
+	var lost []string
+	b.start()
+	for i := range 50 {
+		p := fmt.Sprint("message ", i)
+		m := &sensors.Message{Source: "test:x", Received: time.Unix(1_700_000_000, 0), Payload: []byte(p), Flags: lightchain.NotUnderstood}
+		acknowledged := make(chan struct{})
+		m.Done = func(err error) {
+			defer close(acknowledged)
+			image := b.fs.CrashClone(vfs.CrashCloneCfg{}) // nothing that was not synced survives
+			if err != nil || !holds(t, image, p) {
+				mu.Lock()
+				defer mu.Unlock()
+				lost = append(lost, p)
+			}
+		}
+		if err := b.queue.Put(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		if i%3 == 0 {
+			<-acknowledged
+		}
+	}
+	b.stop(t)
+	if len(lost) > 0 {
+		t.Errorf("acknowledged and lost: %v", lost)
+	}
+}
+
+// holds opens an image of the disk as the next start would, and looks for a payload.
+func holds(t *testing.T, image vfs.FS, payload string) bool {
+	r, err := store.OpenReader("chain", testOptions(t, image))
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	defer r.Close()
+	for rec, err := range r.Entries(0, r.Next()) {
+		if err == nil && string(rec.Entry.Payload) == payload {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAcknowledgementsComeInTheOrderOfArrival(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	all := payloads(40)
+	done := b.put(t, all...)
+	for _, want := range all {
+		if got := <-done; got.err != nil || got.payload != want {
+			t.Fatalf("%v, want %s", got, want)
+		}
+	}
+	b.stop(t)
+}
+
+func TestABlockIsSealedWhenItIsFullAndTheRestWhenTheAgentStops(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	done := b.put(t, payloads(20)...)
+	for range 20 {
+		<-done
+	}
+	b.queue.close()
+	if err := <-b.ended; err != nil {
+		t.Fatal(err)
+	}
+	var counts []uint64
+	for h, err := range b.store.Headers(1, 100) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts = append(counts, h.Header.Count)
+	}
+	if fmt.Sprint(counts) != "[8 8 4]" {
+		t.Errorf("blocks of %v entries", counts)
+	}
+	if _, err := b.store.Verify(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	b.store.Close()
+}
+
+func TestABlockIsSealedInTimeAndSilenceHasAHeartbeat(t *testing.T) {
+	b := newBench(t, func(c *committer) {
+		c.block.Interval, c.block.Heartbeat = 30*time.Millisecond, 60*time.Millisecond
+	})
+	b.start()
+	<-b.put(t, "alone")
+	for b.store.Tip().Height < 3 { // the block with the one entry, and two heartbeats
+		time.Sleep(5 * time.Millisecond)
+	}
+	b.stop(t)
+}
+
+func TestAFullDiskDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	<-b.put(t, "before")
+	b.free.Store(0)
+	done := b.put(t, "while full")
+	for !b.waiting.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case got := <-done:
+		t.Fatalf("%v, though there is no room", got)
+	default:
+	}
+	b.free.Store(1 << 30)
+	if got := <-done; got.err != nil {
+		t.Fatal(got.err)
+	}
+	if b.waiting.Load() {
+		t.Error("it still says that it waits")
+	}
+	b.stop(t)
+}
+
+func TestStoppingWithAFullDiskAcknowledgesNothing(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	b.free.Store(0)
+	done := b.put(t, "while full")
+	for !b.waiting.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	b.queue.close()
+	if err := <-b.ended; !errors.Is(err, store.ErrNoSpace) {
+		t.Error(err)
+	}
+	if got := <-done; !errors.Is(got.err, store.ErrNoSpace) {
+		t.Errorf("its source hears %v", got.err)
+	}
+	b.store.Close()
+}
+
+func TestAnEntryThatCannotBeEncodedIsKeptBare(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	done := make(chan error, 1)
+	m := &sensors.Message{
+		Source: "test:\xff", Received: time.Unix(1_700_000_000, 0), Payload: []byte("evidence"),
+		Readings: []lightchain.Reading{{Device: "\xff"}}, Done: func(err error) { done <- err },
+	}
+	if err := b.queue.Put(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	rec, err := b.store.Entry(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := rec.Entry; string(e.Payload) != "evidence" || e.Flags != lightchain.NotUnderstood || len(e.Readings) != 0 || !strings.HasPrefix(e.Source, "test:") {
+		t.Errorf("%+v", e)
+	}
+	b.stop(t)
+}

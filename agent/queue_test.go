@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"edgechain/sensors"
+)
+
+func message(payload string) *sensors.Message {
+	return &sensors.Message{Source: "test:x", Payload: []byte(payload)}
+}
+
+func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
+	one := message("x").Size()
+	q := newQueue(2*one, 10)
+	if !q.TryPut(message("a")) || !q.TryPut(message("b")) {
+		t.Fatal("two messages do not fit into a budget for two")
+	}
+	if q.TryPut(message("c")) {
+		t.Fatal("a third one does")
+	}
+	put := make(chan error, 1)
+	go func() { put <- q.Put(t.Context(), message("c")) }()
+	if got := q.take(nil, 10); len(got) != 2 {
+		t.Fatalf("%d messages wait", len(got))
+	}
+	// Taken is not done: the room is given back with the acknowledgement only.
+	if q.TryPut(message("d")) {
+		t.Fatal("there is room before anything is done")
+	}
+	q.release(1, one)
+	if err := <-put; err != nil {
+		t.Fatal(err)
+	}
+	if n, bytes := q.pending(); n != 2 || bytes != 2*one {
+		t.Errorf("%d messages of %d bytes in flight", n, bytes)
+	}
+}
+
+func TestAMessageLargerThanTheBudgetGoesAlone(t *testing.T) {
+	q := newQueue(10, 10)
+	if !q.TryPut(message("larger than ten bytes")) {
+		t.Fatal("it never goes")
+	}
+	if q.TryPut(message("y")) {
+		t.Fatal("it does not go alone")
+	}
+}
+
+func TestMessagesOfOneGoroutineKeepTheirOrder(t *testing.T) {
+	q := newQueue(1<<20, 100)
+	for _, p := range []string{"1", "2", "3", "4", "5"} {
+		if err := q.Put(t.Context(), message(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var order string
+	for range 3 {
+		for _, m := range q.take(nil, 2) {
+			order += string(m.Payload)
+		}
+	}
+	if order != "12345" {
+		t.Errorf("taken in the order %s", order)
+	}
+}
+
+func TestAClosedQueueTakesNothingAndKeepsWhatItHas(t *testing.T) {
+	q := newQueue(message("x").Size(), 10)
+	q.TryPut(message("x"))
+	waiting := make(chan error, 1)
+	go func() { waiting <- q.Put(context.Background(), message("y")) }()
+	q.close()
+	if err := <-waiting; !errors.Is(err, errStopping) {
+		t.Errorf("one that waited for room hears %v", err)
+	}
+	if q.TryPut(message("z")) || q.drained() {
+		t.Error("it takes more, or lost what it had")
+	}
+	if got := q.take(nil, 10); len(got) != 1 || !q.drained() {
+		t.Errorf("%d messages were left", len(got))
+	}
+}
+
+func TestWaitingForRoomEndsWithTheContext(t *testing.T) {
+	q := newQueue(1, 10)
+	q.TryPut(message("x"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.Put(ctx, message("y")); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
