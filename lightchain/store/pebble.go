@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -21,7 +22,7 @@ const formatMajorVersion = pebble.FormatTableFormatV6
 // openPebble opens the database in dir, tuned for a board with 512 MB.
 func openPebble(dir string, o Options, g *guard, readOnly bool) (*pebble.DB, error) {
 	options := &pebble.Options{
-		FS:                          lockFS{o.FS, readOnly},
+		FS:                          storeFS{o.FS, g, readOnly},
 		ReadOnly:                    readOnly,
 		FormatMajorVersion:          formatMajorVersion,
 		CacheSize:                   o.CacheSize,
@@ -68,14 +69,23 @@ func wantDatabase(dir string, o Options) error {
 
 var errLocked = errors.New("its lock is held")
 
-// lockFS says of a lock that somebody holds that it is held. To read, a lock is taken where that is possible and done
-// without where not, so that an auditor's image on read-only media opens and stays as it is.
-type lockFS struct {
+// storeFS is the file system as Pebble gets it, with three of its habits corrected.
+//
+// A lock that somebody holds is said to be held. To read, a lock is taken where that is possible and done without
+// where not, so that an auditor's image on read-only media opens and stays as it is.
+//
+// A folder that cannot be synced makes Pebble panic on a goroutine of its own: here it is a failed write like others.
+//
+// Which manifest counts is said by the name of a marker file. Pebble makes the manifest, makes the new marker, removes
+// the old one, and syncs the folder once: on a file system that does not keep the order of a folder's entries, a power
+// cut could leave a marker without its manifest, or no marker. Here the folder is synced before each step.
+type storeFS struct {
 	vfs.FS
+	guard    *guard
 	readOnly bool
 }
 
-func (fs lockFS) Lock(name string) (io.Closer, error) {
+func (fs storeFS) Lock(name string) (io.Closer, error) {
 	if fs.readOnly {
 		if _, err := fs.Stat(name); err != nil {
 			return io.NopCloser(nil), nil // taking it would create the file
@@ -92,6 +102,52 @@ func (fs lockFS) Lock(name string) (io.Closer, error) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %w", errLocked, err)
+}
+
+func (fs storeFS) OpenDir(name string) (vfs.File, error) {
+	f, err := fs.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return folder{f, fs.guard}, nil
+}
+
+func (fs storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.syncBefore(name); err != nil {
+		return nil, err
+	}
+	return fs.FS.Create(name, category)
+}
+
+func (fs storeFS) Remove(name string) error {
+	if err := fs.syncBefore(name); err != nil {
+		return err
+	}
+	return fs.FS.Remove(name)
+}
+
+func (fs storeFS) syncBefore(name string) error {
+	if !strings.HasPrefix(fs.PathBase(name), "marker.") {
+		return nil
+	}
+	d, err := fs.OpenDir(fs.PathDir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+type folder struct {
+	vfs.File
+	guard *guard
+}
+
+func (f folder) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		f.guard.fail(fmt.Errorf("syncing the folder: %w", err))
+		select {} // as with Fatalf
+	}
+	return nil
 }
 
 // guard stands between the store and Pebble's writes: a write that failed leaves unknown what is on disk, so after

@@ -24,12 +24,15 @@ type Stats struct {
 func (r *Reader) Stats() Stats {
 	at := r.view()
 	m := r.db.Metrics()
-	total := m.Total()
+	var tables uint64
+	for i := range m.Levels {
+		tables += m.Levels[i].TableBytesFlushed + m.Levels[i].TableBytesCompacted
+	}
 	return Stats{
 		Chain: at.tip.Chain, Height: at.tip.Height, Entries: at.next, Open: at.next - at.tip.Next,
 		DiskBytes:  m.DiskSpaceUsage(),
 		WALBytes:   m.WAL.BytesWritten,
-		TableBytes: total.TableBytesFlushed + total.TableBytesCompacted,
+		TableBytes: tables,
 		CacheBytes: m.BlockCache.Size,
 		ReadAmp:    m.ReadAmp(),
 	}

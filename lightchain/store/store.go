@@ -174,6 +174,12 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 	}
 	guard := newGuard(o.Fatal)
 	db, err := openPebble(dir, o, guard, false)
+	if err != nil && !errors.Is(err, ErrLocked) && !isMarked(dir, o) {
+		// The power went out during an earlier creation: nothing was ever recorded here.
+		if err = putAside(dir, o, pebbleFiles(dir, o)); err == nil {
+			db, err = openPebble(dir, o, guard, false)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +199,8 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 	if err := guard.commit(batch); err != nil {
 		return nil, err
 	}
-	return signed, nil
+	// After a crash here the chain is there, and only its mark is missing: the next opening makes it.
+	return signed, mark(dir, o, chain)
 }
 
 // set adds a pair to a batch; that cannot fail.
@@ -237,6 +244,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 	}
 	var repaired Recovered
 	if s.db, err = openPebble(dir, o, s.guard, false); err != nil {
+		if !errors.Is(err, ErrLocked) && !isMarked(dir, o) {
+			return nil, fmt.Errorf("%w: its creation was cut off", ErrNoChain)
+		}
 		if repaired, err = repairLog(dir, o, err); err != nil {
 			return nil, err
 		}
@@ -261,7 +271,10 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.recover(repaired); err != nil {
 		return nil, err
 	}
-	return s, s.countOpening()
+	if err := s.countOpening(); err != nil {
+		return nil, err
+	}
+	return s, mark(dir, o, s.tip.Chain)
 }
 
 // recover finds the tail, checks that the key continues it, and stages again what stands behind a gap.
