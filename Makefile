@@ -35,7 +35,7 @@ fuzz: ## each fuzz test for FUZZTIME=30s
 	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { while (n) print $$2, f[--n] }' | { failed=0; \
 	while read -r package function; do \
 		echo "== $$package $$function"; \
-		go test -run '^$$' -fuzz "^$$function$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || failed=1; \
+		go test -run '^$$' -fuzz "^$$function$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$package" </dev/null || failed=1; \
 	done; exit $$failed; }
 
 bench: ## what it costs, against named baselines
