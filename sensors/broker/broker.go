@@ -280,21 +280,20 @@ func (b *Broker) Reload() error {
 // nothing more, waits up to [Config.Grace] for what it took to become durable, sends the acknowledgements that are
 // owed, and disconnects all clients; wills are not published. It runs once.
 func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
-	listeners, err := b.listen(ctx)
-	if err != nil {
-		return fmt.Errorf("embedded broker: %w", err)
-	}
-	b.sink = sink
-	b.srv = b.newServer()
 	// What was being put when ctx ended may still be taken within the grace.
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	b.run = run
 	defer cancel()
-	if err := b.srv.AddHook(&hook{b: b}, nil); err != nil {
-		return fmt.Errorf("embedded broker: %w", err)
+	b.sink, b.run, b.srv = sink, run, b.newServer()
+	err := b.srv.AddHook(&hook{b: b}, nil)
+	if err == nil {
+		err = b.srv.Serve() // without listeners: those are ours
 	}
-	if err := b.srv.Serve(); err != nil {
-		return fmt.Errorf("embedded broker: %w", err)
+	var listeners []*listener
+	if err == nil {
+		listeners, err = b.listen(ctx)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("embedded broker: %w", err), b.srv.Close())
 	}
 
 	var background sync.WaitGroup

@@ -35,6 +35,7 @@ type conn struct {
 	first      firstPacket
 	will       *will
 	subscribed uint16 // the packet id of the SUBSCRIBE or UNSUBSCRIBE being answered
+	refused    int    // publications that it had no right to
 	tookLeave  bool   // a DISCONNECT came that lets the will lapse
 
 	// Guarded by the lock of cl, which whoever writes holds.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -83,12 +84,24 @@ func (d *disk) Put(ctx context.Context, m *sensors.Message) error {
 func (d *disk) await(n int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	auto := d.auto
-	for len(d.pending) < n {
-		if auto && !d.auto {
-			return false
+	if d.auto {
+		for len(d.pending) < n && d.auto {
+			d.changed.Wait()
 		}
+		return d.auto
+	}
+	late := false
+	defer time.AfterFunc(10*time.Second, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		late = true
+		d.changed.Broadcast()
+	}).Stop()
+	for len(d.pending) < n && !late {
 		d.changed.Wait()
+	}
+	if len(d.pending) < n {
+		panic(fmt.Sprintf("%d messages are in the sink, waiting for %d", len(d.pending), n))
 	}
 	return true
 }

@@ -106,11 +106,15 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 
 func (b *Broker) authenticate(c *conn, pk packets.Packet) bool {
 	users := b.users.Load()
-	if !pk.Connect.UsernameFlag {
-		return c.anonymous && (users == nil || users.anonymous != nil)
+	if users == nil {
+		// A name that nothing proves must not stand in an entry.
+		c.user, c.cl.Properties.Username = "", nil
+		return c.anonymous
 	}
-	if users == nil || c.user == "" {
-		// Where there is no file, a name proves nothing; it is accepted nowhere, so that no entry says that it does.
+	if !pk.Connect.UsernameFlag {
+		return c.anonymous && users.anonymous != nil
+	}
+	if c.user == "" {
 		return false
 	}
 	select {
@@ -247,6 +251,10 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 		}
 	case packets.Suback, packets.Unsuback:
 		pk.PacketID = c.subscribed
+	case packets.Disconnect:
+		if !c.v5 {
+			pk.FixedHeader.Type = packets.Reserved // MQTT 3.1.1 knows none from a server: mochi will fail to encode it
+		}
 	}
 	return pk
 }

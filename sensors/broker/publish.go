@@ -51,7 +51,9 @@ func (b *Broker) checkTopic(c *conn, topic string) packets.Code {
 // would say "on disk", so the connection is closed [MQTT-3.3.5-2].
 func (b *Broker) refuse(c *conn, pk *packets.Packet, topic string, code packets.Code) error {
 	b.stats.refused.Add(1)
-	b.log.Warn("MQTT message refused", "client", c.clientID, "user", c.user, "topic", topic, "reason", code.Reason)
+	if c.refused++; c.refused&(c.refused-1) == 0 { // the 1st, 2nd, 4th …: a device may do it a thousand times a second
+		b.log.Warn("MQTT message refused", "client", c.clientID, "user", c.user, "topic", topic, "reason", code.Reason, "so far", c.refused)
+	}
 	switch {
 	case pk.FixedHeader.Qos == 0:
 		return nil

@@ -292,6 +292,9 @@ func (b *Broker) put(c *conn, m *sensors.Message) error {
 	err := b.sink.Put(b.run, m)
 	if err != nil {
 		b.release()
+		if !b.isStopping() {
+			b.log.Warn("MQTT message not taken", "client", c.clientID, "error", err)
+		}
 	}
 	return err
 }

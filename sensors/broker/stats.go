@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // Stats counts what the broker has seen since it was made, and what is there now.
 type Stats struct {
-	Connected int // clients, now
+	Connected int // connections, now
 	Waiting   int // clients whose socket is not read because the disk or their window is full, now
 	InSink    int // messages handed to the sink and not yet durable, now
 

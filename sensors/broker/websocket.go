@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -22,6 +23,7 @@ func (l *listener) newHTTP() *http.Server {
 	return &http.Server{
 		ReadHeaderTimeout: connectTimeout,
 		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),    // failed handshakes
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/2 has no upgrade
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, err := up.Upgrade(w, r, nil)
