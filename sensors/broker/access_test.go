@@ -268,6 +268,28 @@ func TestTooManyClients(t *testing.T) {
 	}
 }
 
+func TestSessionsAreBounded(t *testing.T) {
+	b := start(t, newDisk(1), func(c *Config) { c.MaxClients = 2 })
+	for i := range 3 * sessionsPerSlot {
+		id := fmt.Sprint(i)
+		w := dial(t, b, login{id: id})
+		if w.code != 0 {
+			t.Fatalf("client %d: return code %d", i, w.code)
+		}
+		w.subscribe(1, "x", 1)
+		w.wants("SUBACK 1 1")
+		w.drop(b, id)
+	}
+	if n := b.srv.Clients.Len(); n != 2*sessionsPerSlot {
+		t.Errorf("%d sessions are kept, want %d", n, 2*sessionsPerSlot)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n, subs := len(b.sessions), b.srv.Info.Subscriptions; n != 2*sessionsPerSlot || subs != 2*sessionsPerSlot {
+		t.Errorf("%d sessions and %d subscriptions are remembered, want %d", n, subs, 2*sessionsPerSlot)
+	}
+}
+
 // Nobody may make the broker allocate before he has shown who he is.
 func TestFirstPacketIsAShortConnect(t *testing.T) {
 	b := start(t, newDisk(1), nil)

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -74,9 +75,6 @@ func (b *Broker) checkClient(c *conn, pk packets.Packet) packets.Code {
 	case !utf8.ValidString(c.user):
 		return packets.ErrBadUsernameOrPassword
 	}
-	if _, known := b.srv.Clients.Get(c.clientID); !known && b.srv.Clients.Len() >= sessionsPerSlot*b.cfg.MaxClients {
-		return packets.ErrServerUnavailable
-	}
 	return packets.CodeSuccess
 }
 
@@ -96,6 +94,7 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 		h.b.log.Warn("MQTT client refused: another user is connected with its client id", "client", c.clientID, "user", c.user, "remote", cl.Net.Remote)
 		return false
 	}
+	h.b.makeRoom(c.clientID)
 	user := c.user
 	if user == "" {
 		user = "-"
@@ -137,10 +136,38 @@ func (b *Broker) ownSession(c *conn) bool {
 	if !existing.Closed() || existing.Net.Inline {
 		return false
 	}
-	b.srv.UnsubscribeClient(existing)
-	existing.ClearInflights()
-	b.srv.Clients.Delete(c.clientID)
+	b.dropSession(existing)
 	return true
+}
+
+// makeRoom ends the session that nobody has come back to for longest, if there are too many for one more.
+func (b *Broker) makeRoom(clientID string) {
+	if _, known := b.srv.Clients.Get(clientID); known || b.srv.Clients.Len() < sessionsPerSlot*b.cfg.MaxClients {
+		return
+	}
+	var oldest *mqtt.Client
+	for _, cl := range b.srv.Clients.GetAll() {
+		if cl.Closed() && (oldest == nil || cl.StopTime() < oldest.StopTime()) {
+			oldest = cl
+		}
+	}
+	if oldest != nil {
+		b.log.Warn("MQTT session ended: there are too many", "client", oldest.ID)
+		b.dropSession(oldest)
+	}
+}
+
+// dropSession ends a session that has no connection.
+func (b *Broker) dropSession(cl *mqtt.Client) {
+	b.srv.UnsubscribeClient(cl) // which mochi leaves out when a session expires
+	cl.ClearInflights()
+	b.srv.Clients.Delete(cl.ID)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sessions, cl.ID)
+	if w := b.wills[cl.ID]; w != nil {
+		w.due = time.Now() // 3.1.3.2.2: at the end of the session at the latest
+	}
 }
 
 // OnACLCheck is asked with a filter when a client subscribes, and with a topic when a message is about to be
@@ -297,12 +324,7 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, _ error, expire bool) {
 }
 
 // OnClientExpired is told when a session has ended that nobody came back to.
-func (h *hook) OnClientExpired(cl *mqtt.Client) {
-	h.b.srv.UnsubscribeClient(cl) // mochi leaves the subscriptions behind
-	h.b.mu.Lock()
-	delete(h.b.sessions, cl.ID)
-	h.b.mu.Unlock()
-}
+func (h *hook) OnClientExpired(cl *mqtt.Client) { h.b.dropSession(cl) }
 
 // OnPublishDropped is told of each message that a subscriber was too slow for.
 func (h *hook) OnPublishDropped(*mqtt.Client, packets.Packet) { h.b.stats.undelivered.Add(1) }

@@ -26,7 +26,11 @@ func (b *Broker) publish(c *conn, pk *packets.Packet) error {
 	if code := b.checkTopic(c, topic); code != packets.CodeSuccess {
 		return b.refuse(c, pk, topic, code)
 	}
-	c.sess.taking.Lock()
+	if !c.sess.taking.TryLock() { // the connection before still waits for the disk
+		stop := c.keepAlive()
+		c.sess.taking.Lock()
+		stop()
+	}
 	defer c.sess.taking.Unlock()
 	if b.isStopping() {
 		return c.wait()
