@@ -54,7 +54,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(fmt.Sprintf("groups=%d", group), func(b *testing.B) {
 			s := newStore(b, testOptions(b, vfs.NewMem()))
 			const n = 200000
-			record(b, s, machineTemperature(n), group)
+			recordAll(b, s, machineTemperature(n), group)
 			compact(b, s)
 			for b.Loop() {
 				if sum := verify(b, &s.Reader); sum.Entries != n {
@@ -70,7 +70,7 @@ func BenchmarkVerify(b *testing.B) {
 func BenchmarkProve(b *testing.B) {
 	s := newStore(b, testOptions(b, vfs.NewMem()))
 	const n = 200000
-	record(b, s, machineTemperature(n), 1000)
+	recordAll(b, s, machineTemperature(n), 1000)
 	compact(b, s)
 	i := uint64(0)
 	for b.Loop() {

@@ -39,8 +39,8 @@ func machineTemperature(n int) []lightchain.Entry {
 	return entries
 }
 
-// record stages the entries in groups and seals a block whenever the next group does not fit.
-func record(t testing.TB, s *Store, entries []lightchain.Entry, group int) {
+// recordAll stages the entries in groups and seals a block whenever the next group does not fit.
+func recordAll(t testing.TB, s *Store, entries []lightchain.Entry, group int) {
 	var last *Staged
 	for len(entries) > 0 {
 		n := min(group, len(entries))
@@ -85,7 +85,7 @@ func TestAReadingCostsFewBytesOnDisk(t *testing.T) {
 	}{{1, 50}, {10, 50}, {25, 50}, {100, 50}, {1000, 42}} {
 		o := testOptions(t, vfs.NewMem())
 		s := newStore(t, o)
-		record(t, s, entries, c.group)
+		recordAll(t, s, entries, c.group)
 		before := s.Stats()
 		each := float64(compact(t, s)) / n
 		t.Logf("groups of %4d: %.1f bytes on disk a reading; written: log %.1f, tables %.1f", c.group, each, float64(before.WALBytes)/n, float64(before.TableBytes)/n)

@@ -13,17 +13,22 @@ import (
 //	0x10 height 0x02                 header: signature or not, then the header's bytes
 //	0x10 height 0x03 level           node of the history tree that this height completed: 32 bytes
 //	0x10 height 0x04 level           summary of the 64^level blocks that end here; see index.go
-//	0x10 height 0x05 name            first receipt of that aggregator for this header
-//	0x10 height 0x06                 which receipts the beacon names; see receipts.go
 //	0x20 first height                a run of heights that is not whole: see absent.go
 //	0x30 height                      a header that sets the key: the key
-//	0x40 name 0x00 height            number of the next entry when that receipt came
+//	0x40 height name                 first receipt of that aggregator for that header; see receipts.go
+//	0x41 name 0x00 height            number of the next entry when that receipt came
+//	0x42 height                      which receipts the beacon of that header names
 //	0x50 word                        what the store remembers about itself; see meta.go
+//
+// What is not written with a block stands in spaces of its own, for which Pebble makes tables of their own: one key
+// that falls behind would make tables overlap, and Pebble write them again.
 const (
 	spaceBlocks   = 0x10
 	spaceAbsent   = 0x20
 	spaceKeys     = 0x30
 	spaceReceipts = 0x40
+	spaceReceived = 0x41
+	spaceBeacons  = 0x42
 	spaceMeta     = 0x50
 )
 
@@ -36,8 +41,6 @@ const (
 	partHeader
 	partNode
 	partSummary
-	partReceipt
-	partBeacon
 )
 
 // key returns the space's key for one number.
@@ -71,16 +74,15 @@ func summaryKey(height uint64, level int) []byte {
 }
 
 func receiptKey(height uint64, name string) []byte {
-	return append(blockKey(height, partReceipt), name...)
+	return append(key(spaceReceipts, height), name...)
 }
-
-func beaconKey(height uint64) []byte { return blockKey(height, partBeacon) }
 
 // receivedKey orders one aggregator's receipts by height.
 func receivedKey(name string, height uint64) []byte {
-	b := append([]byte{spaceReceipts}, name...)
-	return binary.BigEndian.AppendUint64(append(b, 0), height)
+	return binary.BigEndian.AppendUint64(append(receivedPrefix(name), 0), height)
 }
+
+func receivedPrefix(name string) []byte { return append([]byte{spaceReceived}, name...) }
 
 func metaKey(word string) []byte { return append([]byte{spaceMeta}, word...) }
 

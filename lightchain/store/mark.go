@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"edgechain/lightchain"
 
@@ -62,23 +63,30 @@ func pebbleFiles(dir string, o Options) (names []string) {
 // to somebody who investigates. Nothing is ever deleted.
 const asideName = "aside"
 
-// putAside moves files into the folder aside, under a free number.
-func putAside(dir string, o Options, names []string) error {
+// asideFolder makes a new folder in there.
+func asideFolder(dir string, o Options) (string, error) {
 	for n := 1; ; n++ {
-		to := o.FS.PathJoin(dir, asideName, fmt.Sprint(n))
-		if _, err := o.FS.Stat(to); err == nil {
-			continue
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return err
+		to := o.FS.PathJoin(dir, asideName, strconv.Itoa(n))
+		_, err := o.FS.Stat(to)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return to, o.FS.MkdirAll(to, 0o700)
+		case err != nil:
+			return "", err
 		}
-		if err := o.FS.MkdirAll(to, 0o700); err != nil {
-			return err
-		}
-		for _, name := range names {
-			if err := o.FS.Rename(o.FS.PathJoin(dir, name), o.FS.PathJoin(to, name)); err != nil {
-				return err
-			}
-		}
-		return errors.Join(syncFolder(to, o), syncFolder(dir, o))
 	}
+}
+
+// putAside moves files there.
+func putAside(dir string, o Options, names []string) error {
+	to, err := asideFolder(dir, o)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := o.FS.Rename(o.FS.PathJoin(dir, name), o.FS.PathJoin(to, name)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(syncFolder(to, o), syncFolder(dir, o))
 }

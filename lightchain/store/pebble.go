@@ -19,11 +19,42 @@ import (
 // one tells a torn end of the log from a damaged middle.
 const formatMajorVersion = pebble.FormatTableFormatV6
 
-// openPebble opens the database in dir, tuned for a board with 512 MB.
-func openPebble(dir string, o Options, g *guard, readOnly bool) (*pebble.DB, error) {
+// openPebble opens the database in dir for writing. It repairs its log first, which only who holds the lock may do.
+func openPebble(dir string, o Options, g *guard) (db *pebble.DB, repaired Recovered, err error) {
+	fs := storeFS{FS: o.FS, guard: g}
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err != nil {
+		return nil, repaired, openError(err)
+	}
+	defer lock.Close() // the database keeps it
+	if repaired, err = repairLogs(dir, o); err != nil {
+		return nil, repaired, err
+	}
+	options := tuned(o, g)
+	options.FS, options.Lock = fs, lock
+	db, err = pebble.Open(dir, options)
+	return db, repaired, openError(err)
+}
+
+// openPebbleReadOnly opens the database in dir without changing anything: a damaged log is repaired in memory.
+func openPebbleReadOnly(dir string, o Options) (*pebble.DB, error) {
+	g := newGuard(o.Fatal)
+	damaged, err := damagedLogs(dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log: %w", err)
+	}
+	for name, salvaged := range damaged {
+		o.Logger.Error("the write-ahead log is damaged", "file", name, "bytes_lost", salvaged.bad)
+	}
+	options := tuned(o, g)
+	options.FS, options.ReadOnly = storeFS{FS: o.FS, guard: g, readOnly: true, repaired: damaged}, true
+	db, err := pebble.Open(dir, options)
+	return db, openError(err)
+}
+
+// tuned returns the options for a board with 512 MB.
+func tuned(o Options, g *guard) *pebble.Options {
 	options := &pebble.Options{
-		FS:                          storeFS{o.FS, g, readOnly},
-		ReadOnly:                    readOnly,
 		FormatMajorVersion:          formatMajorVersion,
 		CacheSize:                   o.CacheSize,
 		MemTableSize:                o.MemTableSize,
@@ -44,11 +75,10 @@ func openPebble(dir string, o Options, g *guard, readOnly bool) (*pebble.DB, err
 		options.Levels[i].BlockSize = 32 << 10
 		options.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.ZstdCompression }
 	}
-	db, err := pebble.Open(dir, options)
-	if err != nil {
-		return nil, openError(err)
+	options.Experimental.SpanPolicyFunc = func(start []byte) (pebble.SpanPolicy, []byte, error) {
+		return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil // a table never holds keys of two spaces: see keys.go
 	}
-	return db, nil
+	return options
 }
 
 func openError(err error) error {
@@ -83,6 +113,14 @@ type storeFS struct {
 	vfs.FS
 	guard    *guard
 	readOnly bool
+	repaired map[string]salvagedLog // logs to show as they would be after a repair, by name
+}
+
+func (fs storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if log, ok := fs.repaired[fs.PathBase(name)]; ok {
+		return vfs.NewMemFile(log.encode()), nil
+	}
+	return fs.FS.Open(name, opts...)
 }
 
 func (fs storeFS) Lock(name string) (io.Closer, error) {

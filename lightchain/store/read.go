@@ -266,6 +266,26 @@ func (r *Reader) Entries(from, to uint64) iter.Seq2[*Record, error] {
 		}
 		for from < to {
 			first, next, err := r.extent(at, height)
+			if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotHeld) {
+				// The header is gone, and maybe some above it; the next one tells where their entries end.
+				_, above, end, endErr := r.endAround(height, 0, at.tip.Height)
+				if endErr != nil {
+					yield(nil, endErr)
+					return
+				}
+				if end = min(to, end); end > from {
+					if errors.Is(err, ErrNotHeld) {
+						err = fmt.Errorf("entries %d to %d: %w", from, end-1, ErrNotHeld)
+					} else {
+						err = &DamageError{height, from, end - from, err}
+					}
+					if !yield(nil, err) {
+						return
+					}
+				}
+				from, height = max(from, end), above+1
+				continue
+			}
 			if err != nil {
 				yield(nil, err)
 				return

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"edgechain/lightchain"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // Start is recovery: after a proper end and after a crash the same functions find the newest header and derive the
@@ -161,13 +159,4 @@ func (s *Store) stageAgain(orphans []lightchain.Entry) error {
 	}
 	s.show(s.tip.Next + s.open.count)
 	return nil
-}
-
-// repairLog makes a database openable whose write-ahead log is damaged in its middle. It is given the error with
-// which opening failed, and returns it if it cannot help.
-func repairLog(dir string, o Options, err error) (Recovered, error) {
-	if !errors.Is(err, ErrDamaged) && !pebble.IsCorruptionError(err) {
-		return Recovered{}, err
-	}
-	return Recovered{}, err
 }

@@ -173,11 +173,11 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 		return nil, err
 	}
 	guard := newGuard(o.Fatal)
-	db, err := openPebble(dir, o, guard, false)
+	db, _, err := openPebble(dir, o, guard)
 	if err != nil && !errors.Is(err, ErrLocked) && !isMarked(dir, o) {
 		// The power went out during an earlier creation: nothing was ever recorded here.
 		if err = putAside(dir, o, pebbleFiles(dir, o)); err == nil {
-			db, err = openPebble(dir, o, guard, false)
+			db, _, err = openPebble(dir, o, guard)
 		}
 	}
 	if err != nil {
@@ -243,16 +243,11 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	var repaired Recovered
-	if s.db, err = openPebble(dir, o, s.guard, false); err != nil {
+	if s.db, repaired, err = openPebble(dir, o, s.guard); err != nil {
 		if !errors.Is(err, ErrLocked) && !isMarked(dir, o) {
 			return nil, fmt.Errorf("%w: its creation was cut off", ErrNoChain)
 		}
-		if repaired, err = repairLog(dir, o, err); err != nil {
-			return nil, err
-		}
-		if s.db, err = openPebble(dir, o, s.guard, false); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -321,7 +316,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 		return nil, err
 	}
 	r := &Reader{}
-	if r.db, err = openPebble(dir, o, newGuard(o.Fatal), true); err != nil {
+	if r.db, err = openPebbleReadOnly(dir, o); err != nil {
 		return nil, err
 	}
 	defer func() {

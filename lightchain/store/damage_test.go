@@ -1,0 +1,171 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// flip changes one byte of a file.
+func flip(t testing.TB, fs vfs.FS, name string, at int) {
+	t.Helper()
+	b, err := readFile(fs, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at] ^= 0x40
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newest returns the path and size of the newest file of a kind.
+func newest(t testing.TB, fs vfs.FS, suffix string) (name string, size int) {
+	t.Helper()
+	names, err := fs.List("chain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n, suffix) && n > name {
+			name = n
+		}
+	}
+	name = fs.PathJoin("chain", name)
+	info, err := fs.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name, int(info.Size())
+}
+
+// Wherever a byte of the log turns, the store opens, keeps what is whole, tells what is missing, and goes on.
+func TestADamagedLogCostsItsDamagedGroupsAlone(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	o := testOptions(t, disk)
+	s := newStore(t, o)
+	const groups, each = 40, 12
+	for i := range groups {
+		stage(t, s, testEntries(i*each, each))
+	}
+	cut := disk.CrashClone(vfs.CrashCloneCfg{})
+	name, size := newest(t, cut, ".log")
+	for at := 10; at < size-3*size/groups; at += size / 41 {
+		fs := disk.CrashClone(vfs.CrashCloneCfg{})
+		flip(t, fs, name, at)
+		if r, err := OpenReader("chain", testOptions(t, fs)); err != nil {
+			t.Fatal(err)
+		} else if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		o := testOptions(t, fs)
+		o.Rand = &counter{1 << 40}
+		s := openStore(t, o)
+		got := s.Info().Recovered
+		there := map[string]bool{}
+		n := 0
+		for rec, err := range s.Entries(0, 1<<60) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rec.Number != uint64(n) {
+				t.Fatalf("entry %d follows %d", rec.Number, n-1)
+			}
+			there[string(rec.Entry.Payload)] = true
+			n++
+		}
+		missing := 0
+		for i := range groups * each {
+			e := testEntry(i)
+			if !there[string(e.Payload)] {
+				missing++
+			}
+		}
+		if missing > 3*each { // a damaged head hides a chunk or two behind it
+			t.Errorf("byte %d of %d: %d entries are missing", at, size, missing)
+		}
+		if missing > 0 && !got.Lost() {
+			t.Errorf("byte %d of %d: %d entries are missing, and nothing is said to be lost", at, size, missing)
+		}
+		stage(t, s, testEntries(0, 5))
+		seal(t, s)
+		if sum := verify(t, &s.Reader); sum.Entries != uint64(n+5) {
+			t.Fatalf("%+v, want %d entries", sum, n+5)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestADamagedTableDoesNotStopTheStore(t *testing.T) {
+	disk := vfs.NewMem()
+	o := testOptions(t, disk)
+	o.MaxBlockEntries = 100
+	s := newStore(t, o)
+	const n = 20000
+	recordAll(t, s, machineTemperature(n), 10)
+	compact(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name, size := newest(t, disk, ".sst")
+	flip(t, disk, name, size/3)
+	s = openStore(t, o)
+	defer s.Close()
+
+	// New entries are taken and sealed.
+	stage(t, s, testEntries(0, 5))
+	seal(t, s)
+
+	// The damaged ones are named, and all others are there.
+	lost, next := uint64(0), uint64(0)
+	for rec, err := range s.Entries(0, 1<<60) {
+		var damage *DamageError
+		switch {
+		case errors.As(err, &damage):
+			if damage.First != next {
+				t.Fatalf("entries from %d are said to be lost after entry %d", damage.First, next)
+			}
+			lost, next = lost+damage.Count, next+damage.Count
+		case err != nil:
+			t.Fatal(err)
+		case rec.Number != next:
+			t.Fatalf("entry %d follows %d", rec.Number, next-1)
+		default:
+			next++
+		}
+	}
+	if lost == 0 || lost > 3000 || next != n+5 {
+		t.Fatalf("%d entries are lost, the next one is %d", lost, next)
+	}
+	t.Logf("%d entries lost with one block of a table", lost)
+
+	_, err := s.Verify(t.Context(), nil)
+	var failed *VerifyError
+	if !errors.As(err, &failed) {
+		t.Fatalf("verifying a damaged chain: %v", err)
+	}
+	_, _, err = s.BlockOf(n / 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Prove(n, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{s.Chain()}}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,238 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Pebble refuses to open when its write-ahead log is damaged before its last 32 KiB, and takes damage behind that for
+// the end, whatever follows. Both lose groups that were acknowledged and can be read. Here every whole record is kept:
+// the log is written anew without the others before Pebble sees it, and the damaged one put aside. Which entries are
+// missing then shows by their numbers.
+
+// damagedLogs returns what can be kept of the logs in dir that are damaged, by name.
+func damagedLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	damaged := map[string]salvagedLog{}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		log, err := readFile(fs, fs.PathJoin(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if salvaged := salvageLog(log, logNumber(name)); salvaged.bad > 0 {
+			damaged[name] = salvaged
+		}
+	}
+	return damaged, nil
+}
+
+// repairLogs rewrites the logs in dir that are damaged.
+func repairLogs(dir string, o Options) (recovered Recovered, err error) {
+	damaged, err := damagedLogs(dir, o.FS)
+	if err != nil {
+		return recovered, fmt.Errorf("reading the log: %w", err)
+	}
+	for name, salvaged := range damaged {
+		if recovered.LogFile, err = replaceLog(dir, o, name, salvaged.encode()); err != nil {
+			return recovered, fmt.Errorf("repairing %s: %w", name, err)
+		}
+		recovered.LogBytes += salvaged.bad
+		o.Logger.Error("the write-ahead log was damaged", "file", name, "records_kept", len(salvaged.records), "bytes_lost", salvaged.bad, "put_aside", recovered.LogFile)
+	}
+	return recovered, nil
+}
+
+// encode returns a log of the records.
+func (s *salvagedLog) encode() []byte {
+	var b bytes.Buffer
+	w := record.NewWriter(&b)
+	for _, r := range s.records {
+		if _, err := w.WriteRecord(r); err != nil {
+			panic(err) // a buffer takes everything
+		}
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// logNumber returns the number in a log's name, which stands in its chunks too.
+func logNumber(name string) uint32 {
+	n, _ := strconv.ParseUint(strings.TrimSuffix(name, ".log"), 10, 64)
+	return uint32(n)
+}
+
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(f)
+	return b.Bytes(), err
+}
+
+// replaceLog puts a repaired log in the place of a damaged one, which stays in the folder aside.
+func replaceLog(dir string, o Options, name string, repaired []byte) (aside string, err error) {
+	to, err := asideFolder(dir, o)
+	if err != nil {
+		return "", err
+	}
+	path, fresh := o.FS.PathJoin(dir, name), o.FS.PathJoin(dir, name+".repaired")
+	aside = o.FS.PathJoin(to, name)
+	if err := vfs.LinkOrCopy(o.FS, path, aside); err != nil {
+		return "", err
+	}
+	f, err := o.FS.Create(fresh, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(repaired)
+	if err := errors.Join(err, f.Sync(), f.Close(), syncFolder(to, o), syncFolder(dir, o)); err != nil {
+		return "", err
+	}
+	// Until the rename is durable the next start finds the damaged log, and repairs it again.
+	return aside, errors.Join(o.FS.Rename(fresh, path), syncFolder(dir, o))
+}
+
+// A log is a row of blocks of 32 KiB, each a row of chunks: CRC-32C (masked), length, kind, in two of the three forms
+// a log number, in the newest how far the log had been synced, and a piece of a record. (Pebble's package record.)
+const logBlock = 32 << 10
+
+// Kinds come in three forms of four: a whole record, its first, a middle, its last piece.
+const (
+	chunkWhole = iota
+	chunkFirst
+	chunkMiddle
+	chunkLast
+)
+
+// chunkHeads are the lengths of a chunk's head, by form.
+var chunkHeads = [...]int{7, 11, 19}
+
+type salvagedLog struct {
+	records [][]byte
+	bad     int64 // bytes that are known to have been synced, and cannot be read
+}
+
+// salvageLog returns the whole records of a log, in their order. Bytes that cannot be read are damage if a chunk behind
+// them says that the log had been synced beyond them; else they and all that follows were never promised to anybody.
+func salvageLog(log []byte, number uint32) salvagedLog {
+	s := logScan{number: number, from: -1}
+	for at := 0; at < len(log) && !s.ended; at += logBlock {
+		s.block(log[at:min(at+logBlock, len(log))], at)
+	}
+	return s.sure // the torn end and what stands behind it was never acknowledged
+}
+
+type logScan struct {
+	number uint32
+	ended  bool
+
+	sure   salvagedLog // up to the first unreadable bytes of which it is not known whether they were synced
+	unsure salvagedLog // behind them
+	from   int         // where those bytes begin; -1: there are none
+
+	parts  []byte // of a record whose first pieces were read
+	inside bool   // parts is the beginning of one
+}
+
+// lost notes n unreadable bytes at an offset.
+func (s *logScan) lost(at, n int) {
+	if s.from < 0 {
+		s.from = at
+	}
+	s.unsure.bad += int64(n)
+	s.inside = false
+}
+
+func (s *logScan) keep(record []byte) {
+	if s.from < 0 {
+		s.sure.records = append(s.sure.records, record)
+	} else {
+		s.unsure.records = append(s.unsure.records, record)
+	}
+	s.inside = false
+}
+
+// synced says that the log had been synced up to an offset.
+func (s *logScan) synced(upTo uint64) {
+	if s.from < 0 || upTo <= uint64(s.from) {
+		return
+	}
+	s.sure.records = append(s.sure.records, s.unsure.records...)
+	s.sure.bad += s.unsure.bad
+	s.unsure, s.from = salvagedLog{}, -1
+}
+
+// block reads the chunks of one block, which begins at an offset of the log.
+func (s *logScan) block(b []byte, at int) {
+	for len(b) >= chunkHeads[0] {
+		kind := int(b[6])
+		if kind == 0 && len(bytes.Trim(b, "\x00")) == 0 {
+			return // the block's rest is empty
+		}
+		form, piece := (kind-1)/4, (kind-1)%4
+		if kind == 0 || form >= len(chunkHeads) || chunkHeads[form] > len(b) {
+			s.lost(at, len(b))
+			return
+		}
+		head := chunkHeads[form]
+		end := head + int(binary.LittleEndian.Uint16(b[4:]))
+		if end > len(b) {
+			s.lost(at, len(b))
+			return
+		}
+		if binary.LittleEndian.Uint32(b) != logChecksum(b[6:end]) {
+			s.lost(at, end)
+		} else if form > 0 && binary.LittleEndian.Uint32(b[7:]) != s.number {
+			s.ended = true // or bytes of an older log behind the end
+			return
+		} else {
+			if form == 2 {
+				s.synced(binary.LittleEndian.Uint64(b[11:]))
+			}
+			s.chunk(piece, b[head:end], at)
+		}
+		b, at = b[end:], at+end
+	}
+}
+
+// chunk takes one piece of a record.
+func (s *logScan) chunk(piece int, data []byte, at int) {
+	switch {
+	case piece == chunkWhole:
+		s.keep(data)
+	case piece == chunkFirst:
+		s.parts, s.inside = bytes.Clone(data), true
+	case !s.inside:
+		s.lost(at, len(data)) // its beginning is gone
+	default:
+		if s.parts = append(s.parts, data...); piece == chunkLast {
+			s.keep(s.parts)
+			s.parts = nil
+		}
+	}
+}
+
+// logChecksum is the CRC-32C of the kind and all behind it, rotated and offset as LevelDB does.
+func logChecksum(b []byte) uint32 {
+	c := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
+	return (c>>15 | c<<17) + 0xa282ead8
+}
