@@ -164,6 +164,29 @@ func (r *rawPath) path() (p Path, err error) {
 	return p, nil
 }
 
+type rawLater struct {
+	_      struct{} `cbor:",toarray"`
+	Header []byte
+	Path   rawPath
+}
+
+func decodeLater(raw []rawLater) (later []LaterHeader, err error) {
+	if len(raw) > maxLaterHeaders {
+		return nil, fmt.Errorf("%d later headers are above the limit of %d", len(raw), maxLaterHeaders)
+	}
+	for _, l := range raw {
+		var one LaterHeader
+		if one.Header, err = DecodeSignedHeader(l.Header); err != nil {
+			return nil, err
+		}
+		if one.Path, err = l.Path.path(); err != nil {
+			return nil, err
+		}
+		later = append(later, one)
+	}
+	return later, nil
+}
+
 // DecodeProof reads a proof. It checks the encoding alone; see [Verify].
 func DecodeProof(b []byte) (*Proof, error) {
 	p, err := decodeProof(b)
@@ -178,17 +201,13 @@ func decodeProof(b []byte) (*Proof, error) {
 		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxProof)
 	}
 	var raw struct {
-		Version uint64   `cbor:"1,keyasint"`
-		Entry   []byte   `cbor:"2,keyasint"`
-		Path    rawPath  `cbor:"3,keyasint"`
-		Header  []byte   `cbor:"4,keyasint"`
-		Keys    [][]byte `cbor:"5,keyasint"`
-		Later   []struct {
-			_      struct{} `cbor:",toarray"`
-			Header []byte
-			Path   rawPath
-		} `cbor:"6,keyasint"`
-		Beacon [][]byte `cbor:"7,keyasint"`
+		Version uint64     `cbor:"1,keyasint"`
+		Entry   []byte     `cbor:"2,keyasint"`
+		Path    rawPath    `cbor:"3,keyasint"`
+		Header  []byte     `cbor:"4,keyasint"`
+		Keys    [][]byte   `cbor:"5,keyasint"`
+		Later   []rawLater `cbor:"6,keyasint"`
+		Beacon  [][]byte   `cbor:"7,keyasint"`
 	}
 	if err := decode(b, &raw); err != nil {
 		return nil, err
@@ -207,21 +226,14 @@ func decodeProof(b []byte) (*Proof, error) {
 	if p.Header, err = DecodeSignedHeader(raw.Header); err != nil {
 		return nil, err
 	}
-	if len(raw.Keys) > maxKeyHeaders || len(raw.Later) > maxLaterHeaders || len(raw.Beacon) > maxBeacon {
+	if len(raw.Keys) > maxKeyHeaders || len(raw.Beacon) > maxBeacon {
 		return nil, errors.New("more headers than a proof may have")
 	}
 	if p.Keys, err = decodeSignedHeaders(raw.Keys); err != nil {
 		return nil, err
 	}
-	for _, l := range raw.Later {
-		var later LaterHeader
-		if later.Header, err = DecodeSignedHeader(l.Header); err != nil {
-			return nil, err
-		}
-		if later.Path, err = l.Path.path(); err != nil {
-			return nil, err
-		}
-		p.Later = append(p.Later, later)
+	if p.Later, err = decodeLater(raw.Later); err != nil {
+		return nil, err
 	}
 	if p.Beacon, err = decodeSignedHeaders(raw.Beacon); err != nil {
 		return nil, err

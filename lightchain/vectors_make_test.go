@@ -12,7 +12,7 @@ import (
 )
 
 // vectorChain is the chain behind the published proofs: a key change at height 4, a beacon from height 6 on.
-func vectorChain(t *testing.T) *testChain {
+func vectorChain(t testing.TB) *testChain {
 	c := newTestChain(t)
 	c.seal(1, nil)
 	c.seal(5, nil)

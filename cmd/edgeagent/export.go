@@ -23,8 +23,11 @@ func newExport() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "export",
 		GroupID: "chain",
-		Short:   "Write a range of entries as CSV or JSON lines, with their proofs if asked for",
-		Args:    command.Args(cobra.NoArgs),
+		Short:   "Write a range of entries as CSV or JSON lines, with their proofs, or as a bundle",
+		Long: `export writes entries for other programs: a row a reading in CSV, a line an entry in JSON lines. With --proofs each
+entry's proof is written beside it. With --bundle all entries of a run of blocks go into one file which shows, as one
+entry's proof cannot, that none between two numbers is missing; edgeverify checks it.`,
+		Args: command.Args(cobra.NoArgs),
 	}
 	var s selection
 	s.flags(c)
@@ -33,8 +36,14 @@ func newExport() *cobra.Command {
 	from := c.Flags().Uint64("from", 0, "the first `NUMBER`")
 	to := c.Flags().Uint64("to", 0, "the first `NUMBER` not to export")
 	proofs := c.Flags().String("proofs", "", "write the proof of each entry into this `FOLDER`, which is made if it is not there")
+	bundle := c.Flags().String("bundle", "", "write all entries of the blocks `FROM-TO` as one bundle, which shows that none is missing")
 	quorum := c.Flags().Int("quorum", 1, "as in prove")
+	c.MarkFlagsMutuallyExclusive("bundle", "format")
+	c.MarkFlagsMutuallyExclusive("bundle", "proofs")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *bundle != "" {
+			return exportBundle(c, *bundle, *file, *quorum)
+		}
 		values, err := s.values()
 		if err != nil {
 			return err
@@ -93,6 +102,44 @@ func newExport() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// exportBundle writes the bundle of the blocks that text names, as in 100-200.
+func exportBundle(c *cobra.Command, text, file string, quorum int) error {
+	low, high, found := strings.Cut(text, "-")
+	if !found {
+		high = low
+	}
+	from, errFrom := strconv.ParseUint(low, 10, 63)
+	to, errTo := strconv.ParseUint(high, 10, 63)
+	if errFrom != nil || errTo != nil || from > to {
+		return command.Failf(command.ExitUsage, "--bundle %q: expected heights of blocks, as in 100-200", text)
+	}
+	chain, done, err := openChain(c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if file == "" {
+		file = fmt.Sprintf("%s-%d-%d.edgebundle", chain.Chain().String()[:8], from, to)
+	}
+	w, err := createOutput(c, file)
+	if err != nil {
+		return err
+	}
+	progress := command.NewProgress(os.Stderr)
+	defer progress.Done()
+	err = chain.Bundle(c.Context(), w, from, to, quorum, func(height uint64) { progress.Show("block %d of %d", height, to) })
+	if err := errors.Join(err, w.Close()); err != nil {
+		if file != "-" {
+			os.Remove(file) // half a bundle proves nothing
+		}
+		return err
+	}
+	if file != "-" {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: all entries of blocks %d to %d\n", file, from, to)
+	}
+	return nil
 }
 
 func writeProof(chain *store.Reader, dir string, number uint64, quorum int) error {

@@ -1,9 +1,10 @@
-// Command edgeverify is the auditor's program: it checks Edgechain proofs offline, against a list of whom to trust.
+// Command edgeverify is the auditor's program: it checks Edgechain proofs and bundles offline, against a list of whom to trust.
 //
 // It depends on lightchain alone, opens no connection, and writes nothing but its report.
 package main
 
 import (
+	"bufio"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,11 +16,11 @@ import (
 	"edgechain/lightchain"
 )
 
-const usage = `Usage: edgeverify --trust FILE [--output text|json] PROOF...
-       edgeverify --chain CHAIN [--output text|json] PROOF...
+const usage = `Usage: edgeverify --trust FILE [--output text|json] FILE...
+       edgeverify --chain CHAIN [--output text|json] FILE...
 
-Checks proofs (*.edgeproof, or PEM; "-" is standard input) offline and says in plain words what each one proves
-and what it does not. A trust file has lines of UTF-8:
+Checks proofs (*.edgeproof, or PEM) and bundles (*.edgebundle) offline and says in plain words what each one proves
+and what it does not. "-" is standard input. A trust file has lines of UTF-8:
 
     chain <52 characters>
     aggregator <name> ssh-ed25519 <base64>
@@ -79,7 +80,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return fail(exitUsage, "--output %q: expected text or json", *output)
 	}
 	if flags.NArg() == 0 {
-		return fail(exitUsage, "no proof named; edgeverify --help shows how")
+		return fail(exitUsage, "no file named; edgeverify --help shows how")
 	}
 	trust, err := readTrust(*trustFile, *chain)
 	if err != nil {
@@ -121,38 +122,79 @@ func readTrust(file, chain string) (*lightchain.Trust, error) {
 	return t, nil
 }
 
-// outcome is what became of one proof: a report, or the reason why there is none.
+// outcome is what became of one file: the report of a proof or of a bundle, or the reason why there is none.
 type outcome struct {
 	file   string
-	trust  *lightchain.Trust
-	report *lightchain.Report
+	proof  *lightchain.Report
+	bundle *lightchain.BundleReport
 	err    error
 }
 
-// check reads one file, never more of it than a proof may have, and verifies it.
+// check reads one file and verifies it.
 func check(file string, stdin io.Reader, trust *lightchain.Trust) outcome {
-	o := outcome{file: file, trust: trust}
-	b, err := readProof(file, stdin)
-	if err != nil {
-		o.err = err
-		return o
-	}
-	o.report, o.err = lightchain.Verify(b, trust)
-	return o
-}
-
-func readProof(file string, stdin io.Reader) ([]byte, error) {
+	o := outcome{file: file}
 	r := stdin
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			o.err = err
+			return o
 		}
 		defer f.Close()
 		r = f
 	}
+	in := bufio.NewReaderSize(r, 1<<16)
+	first, err := in.Peek(1)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		o.err = err
+	case lightchain.IsBundle(first):
+		o.bundle, o.err = checkBundle(in, trust)
+	default:
+		o.proof, o.err = checkProof(in, trust)
+	}
+	return o
+}
+
+// checkProof reads never more than a proof may have.
+func checkProof(r io.Reader, trust *lightchain.Trust) (*lightchain.Report, error) {
 	// In PEM a proof takes a third more, and the ends of its lines; one byte beyond shows that it is too long.
-	return io.ReadAll(io.LimitReader(r, lightchain.MaxProof/2*3+1))
+	b, err := io.ReadAll(io.LimitReader(r, lightchain.MaxProof/2*3+1))
+	if err != nil {
+		return nil, err
+	}
+	return lightchain.Verify(b, trust)
+}
+
+// checkBundle reads item by item: a bundle may be larger than the memory.
+func checkBundle(r *bufio.Reader, trust *lightchain.Trust) (*lightchain.BundleReport, error) {
+	v := lightchain.NewBundleVerifier(trust)
+	var item []byte
+	for {
+		head, err := r.Peek(9)
+		if len(head) == 0 && errors.Is(err, io.EOF) {
+			return v.Report()
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		start, end, err := lightchain.BundleItem(head)
+		if err != nil {
+			return nil, &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: err}
+		}
+		if cap(item) < end {
+			item = make([]byte, end)
+		}
+		item = item[:end]
+		if _, err := io.ReadFull(r, item); errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: errors.New("bundle: cut short")}
+		} else if err != nil {
+			return nil, err
+		}
+		if err := v.Add(item[start:]); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (o *outcome) exitCode() int {

@@ -16,13 +16,18 @@ import (
 // writeText tells a person what a proof has shown and, as plainly, what it has not.
 func writeText(w io.Writer, o outcome) error {
 	var b strings.Builder
-	if o.err != nil {
+	switch {
+	case o.err != nil:
 		fmt.Fprintf(&b, "%s: NOT VERIFIED\n  %s\n\n", o.file, explain(o.err))
-	} else {
+	case o.bundle != nil:
 		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
-		describe(&b, o.report)
-		proved(&b, o.report)
-		notProved(&b, o.report)
+		describeBundle(&b, o.bundle)
+		b.WriteByte('\n')
+	default:
+		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
+		describe(&b, o.proof)
+		proved(&b, o.proof)
+		notProved(&b, o.proof)
 		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(w, b.String())
@@ -114,17 +119,46 @@ func proved(b *strings.Builder, r *lightchain.Report) {
 	b.WriteString("\n  Proved:\n")
 	fmt.Fprintf(b, "  - The holder of this chain's key recorded exactly these bytes as entry %d.\n", r.Number)
 	if len(r.ReceiptedBy) > 0 {
-		var names []string
-		for _, a := range r.ReceiptedBy {
-			names = append(names, fmt.Sprintf("%s (header %d, %s)", a.Name, a.Height, second(a.Time)))
-		}
-		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", strings.Join(names, ", "))
+		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
 	}
 	if r.NotAfter != nil {
 		fmt.Fprintf(b, "  - Its block was closed not after %s; this holds while fewer than %d of the aggregators lie.\n", second(*r.NotAfter), r.Quorum)
 	}
 	if r.NotBefore != nil {
 		fmt.Fprintf(b, "  - Its block was closed not before %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore))
+	}
+}
+
+func countersigners(receipted []lightchain.ReceiptedBy) string {
+	var names []string
+	for _, a := range receipted {
+		names = append(names, fmt.Sprintf("%s (header %d, %s)", a.Name, a.Height, second(a.Time)))
+	}
+	return strings.Join(names, ", ")
+}
+
+// describeBundle says what a bundle shows: completeness between two numbers, which no single proof can.
+func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
+	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
+	if r.Name != "" {
+		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
+	}
+	fmt.Fprintf(b, "  blocks    %d to %d, the last sealed %s by the gateway's clock\n", r.From, r.To, instant(r.Sealed))
+	b.WriteString("\n  Proved:\n")
+	if r.Next == r.First {
+		b.WriteString("  - The holder of this chain's key recorded no message at all in these blocks.\n")
+	} else {
+		fmt.Fprintf(b, "  - These are all messages from number %d to number %d that the holder of this chain's key recorded: %d, none missing.\n", r.First, r.Next-1, r.Next-r.First)
+	}
+	if len(r.ReceiptedBy) > 0 {
+		fmt.Fprintf(b, "  - They are part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
+	}
+	if r.NotAfter != nil {
+		fmt.Fprintf(b, "  - All of it was closed not after %s; this holds while fewer than %d of the aggregators lie.\n", second(*r.NotAfter), r.Quorum)
+	}
+	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
+	if len(r.ReceiptedBy) == 0 {
+		b.WriteString("  - When it was recorded, and that this history is the only one: no aggregator that you trust has receipted it.\n")
 	}
 }
 
@@ -163,6 +197,14 @@ type reportJSON struct {
 	Quorum      uint64                   `json:"quorum,omitempty"`
 	NotBefore   *uint64                  `json:"not_before"` // seconds since the Unix epoch
 	NotAfter    *uint64                  `json:"not_after"`
+	Bundle      *bundleJSON              `json:"bundle,omitempty"`
+}
+
+type bundleJSON struct {
+	First uint64 `json:"first"` // number of the first entry
+	Count uint64 `json:"count"` // of entries, none missing
+	From  uint64 `json:"from"`  // height of the first block
+	To    uint64 `json:"to"`    // height of the last block
 }
 
 type entryJSON struct {
@@ -192,7 +234,12 @@ func writeJSON(w io.Writer, o outcome) error {
 		}
 		return json.NewEncoder(w).Encode(out)
 	}
-	r := o.report
+	if r := o.bundle; r != nil {
+		out.Chain, out.Gateway, out.ReceiptedBy, out.Quorum, out.NotAfter = r.Chain.String(), r.Name, r.ReceiptedBy, r.Quorum, r.NotAfter
+		out.Bundle = &bundleJSON{r.First, r.Next - r.First, r.From, r.To}
+		return json.NewEncoder(w).Encode(out)
+	}
+	r := o.proof
 	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
 	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
 	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Readings: []readingJSON{}}

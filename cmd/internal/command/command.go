@@ -72,7 +72,8 @@ func Main(root *cobra.Command, classify func(error) int) {
 	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		if strings.HasPrefix(err.Error(), "unknown command") {
+		// cobra has no type for these errors of use.
+		if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "if any flags in the group") {
 			err = Fail(ExitUsage, err)
 		}
 		fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)

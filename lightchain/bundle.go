@@ -1,0 +1,350 @@
+package lightchain
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// A bundle holds all entries of a run of blocks, so that it can show what one entry's proof cannot: that nothing is
+// missing between two numbers. It is a CBOR sequence (RFC 8742) of byte strings, each of which holds one item: the
+// start, each block's header followed by its entries, the end. It is written and checked item by item, in little
+// memory, however long it is. docs/format.md has its CDDL.
+
+// MediaTypeBundle is the media type of a bundle; its files are named *.edgebundle.
+const MediaTypeBundle = "application/vnd.edgechain.bundle+cbor-seq"
+
+// The kinds of items.
+const (
+	itemStart = iota
+	itemBlock
+	itemEntry
+	itemEnd
+)
+
+// maxItem is more than any item takes: the start with all its key headers, or an entry.
+const maxItem = MaxEntry + maxKeyHeaders*maxSignedHeader
+
+// AppendBundleStart appends the item that begins a bundle: the headers that set the key, genesis first, all below
+// the bundle's last block.
+func AppendBundleStart(b []byte, keys []*SignedHeader) ([]byte, error) {
+	if len(keys) == 0 || len(keys) > maxKeyHeaders {
+		return b, fmt.Errorf("bundle: %d headers that set the key, not 1 to %d", len(keys), maxKeyHeaders)
+	}
+	item := appendArray(append(appendArray(nil, 3), itemStart, Version), len(keys))
+	for _, h := range keys {
+		if len(h.Receipts) > 0 {
+			return b, fmt.Errorf("bundle: receipts on header %d, which is there to set the key", h.Header.Height)
+		}
+		var err error
+		if item, err = appendWrapped(item, h); err != nil {
+			return b, fmt.Errorf("bundle: %w", err)
+		}
+	}
+	return appendBytes(b, item), nil
+}
+
+// AppendBundleBlock appends the item that begins a block: its encoded header. The block's entries follow.
+func AppendBundleBlock(b, header []byte) []byte { return appendItem(b, itemBlock, header) }
+
+// AppendBundleEntry appends the item with one encoded entry.
+func AppendBundleEntry(b, entry []byte) []byte { return appendItem(b, itemEntry, entry) }
+
+func appendItem(b []byte, kind byte, content []byte) []byte {
+	return appendBytes(b, appendBytes(append(appendArray(make([]byte, 0, len(content)+8), 2), kind), content))
+}
+
+// AppendBundleEnd appends the item that ends a bundle: the last block's header once more, signed and with receipts if
+// it has any, and later receipted headers whose history contains it.
+func AppendBundleEnd(b []byte, last *SignedHeader, later []LaterHeader) ([]byte, error) {
+	if len(later) > maxLaterHeaders {
+		return b, fmt.Errorf("bundle: %d later headers are above the limit of %d", len(later), maxLaterHeaders)
+	}
+	item, err := appendWrapped(append(appendArray(nil, 3), itemEnd), last)
+	if err != nil {
+		return b, fmt.Errorf("bundle: %w", err)
+	}
+	item = appendArray(item, len(later))
+	for i := range later {
+		if item, err = appendWrapped(appendArray(item, 2), later[i].Header); err != nil {
+			return b, fmt.Errorf("bundle: %w", err)
+		}
+		if item, err = later[i].Path.append(item); err != nil {
+			return b, fmt.Errorf("bundle: %w", err)
+		}
+	}
+	return appendBytes(b, item), nil
+}
+
+// BundleItem says how the next item of a bundle lies in b, of which at least 9 bytes must be there unless the bundle
+// is shorter: its content is b[start:end], if b is long enough.
+func BundleItem(b []byte) (start, end int, err error) {
+	if len(b) == 0 || b[0]&0xe0 != majorBytes {
+		return 0, 0, errors.New("bundle: not a sequence of byte strings")
+	}
+	size, width := uint64(b[0]&0x1f), 0
+	if size >= 24 {
+		if size > 27 {
+			return 0, 0, errNotDeterministic
+		}
+		width = 1 << (size - 24)
+		if len(b) < 1+width {
+			return 0, 0, errors.New("bundle: cut short")
+		}
+		size = 0
+		for _, c := range b[1 : 1+width] {
+			size = size<<8 | uint64(c)
+		}
+	}
+	if size > maxItem {
+		return 0, 0, fmt.Errorf("bundle: an item of %d bytes is above the limit of %d", size, maxItem)
+	}
+	if head := appendHead(nil, majorBytes, size); !bytes.Equal(head, b[:1+width]) {
+		return 0, 0, errNotDeterministic
+	}
+	return 1 + width, 1 + width + int(size), nil
+}
+
+// IsBundle tells a bundle from a proof by its first byte.
+func IsBundle(b []byte) bool { return len(b) > 0 && b[0]&0xe0 == majorBytes }
+
+// BundleReport is what a bundle that verifies has shown: these are all entries from First up to but not including
+// Next.
+type BundleReport struct {
+	Chain       ChainID
+	Name        string // the gateway's name in genesis, "" if it has none
+	First, Next uint64 // numbers of entries
+	From, To    uint64 // heights of the first and the last block
+	Sealed      int64  // when the last block was, by the gateway's clock
+
+	ReceiptedBy []ReceiptedBy
+	Quorum      uint64
+	NotAfter    *uint64 // everything was closed at this second or earlier; nil: no such bound
+}
+
+// BundleVerifier checks a bundle item by item. Its errors are [*CheckError]s; after one it is of no more use.
+type BundleVerifier struct {
+	trust  *Trust
+	keys   []*SignedHeader
+	report BundleReport
+
+	begun, ended bool
+	header       Header          // of the block that is being read
+	hash         Hash            // of that header
+	block        CompactRange    // over its entries so far
+	inside       map[uint64]Hash // the run's headers that set the key, by height
+	proof        Proof           // what the end says, in the shape of a proof
+}
+
+// NewBundleVerifier returns a verifier for somebody who trusts t.
+func NewBundleVerifier(t *Trust) *BundleVerifier {
+	return &BundleVerifier{trust: t, inside: map[uint64]Hash{}}
+}
+
+// Add takes the content of the next item; see [BundleItem].
+func (v *BundleVerifier) Add(item []byte) error {
+	if len(item) < 2 || item[0]&0xe0 != majorArray {
+		return v.fail(CheckDecoding, errors.New("an item that is no array"))
+	}
+	switch k := item[1]; {
+	case v.ended:
+		return v.fail(CheckDecoding, errors.New("an item after the end"))
+	case k == itemStart && v.keys == nil:
+		return v.start(item)
+	case k == itemBlock && v.keys != nil:
+		return v.addBlock(item)
+	case k == itemEntry && v.begun:
+		return v.addEntry(item)
+	case k == itemEnd && v.begun:
+		return v.end(item)
+	default:
+		return v.fail(CheckDecoding, fmt.Errorf("an item of kind %d out of place", k))
+	}
+}
+
+func (v *BundleVerifier) fail(c Check, err error) error {
+	return &CheckError{c, fmt.Errorf("bundle: %w", err)}
+}
+
+func (v *BundleVerifier) start(item []byte) error {
+	var raw struct {
+		_       struct{} `cbor:",toarray"`
+		Kind    uint64
+		Version uint64
+		Keys    [][]byte
+	}
+	if err := decode(item, &raw); err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	if raw.Version != Version {
+		return v.fail(CheckDecoding, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version))
+	}
+	if len(raw.Keys) > maxKeyHeaders {
+		return v.fail(CheckDecoding, errors.New("more headers that set the key than there may be"))
+	}
+	keys, err := decodeSignedHeaders(raw.Keys)
+	if err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	again, err := AppendBundleStart(nil, keys)
+	if err := same(appendBytes(nil, item), again, err); err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	v.keys = keys
+	return nil
+}
+
+// content returns what an item of two elements holds.
+func content(item []byte, kind byte) ([]byte, error) {
+	var raw struct {
+		_       struct{} `cbor:",toarray"`
+		Kind    uint64
+		Content []byte
+	}
+	if err := decode(item, &raw); err != nil {
+		return nil, err
+	}
+	return raw.Content, same(appendBytes(nil, item), appendItem(nil, kind, raw.Content), nil)
+}
+
+// addBlock takes the next header: it must continue the one before, whose entries must all have been there.
+func (v *BundleVerifier) addBlock(item []byte) error {
+	b, err := content(item, itemBlock)
+	if err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	h, err := DecodeHeader(b)
+	if err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	if v.begun {
+		if err := v.closeBlock(); err != nil {
+			return err
+		}
+		if h.Height != v.header.Height+1 || h.Previous != v.hash || h.First != v.header.First+v.header.Count {
+			return v.fail(CheckBlock, fmt.Errorf("header %d does not continue header %d", h.Height, v.header.Height))
+		}
+	} else {
+		v.report.From, v.report.First = h.Height, h.First
+	}
+	if h.Count > math.MaxInt64-h.First {
+		return v.fail(CheckBlock, errors.New("more entries than can be numbered"))
+	}
+	v.begun, v.header, v.hash, v.block = true, h, LeafHash(b), CompactRange{}
+	if h.NextKey != nil {
+		if len(v.inside) == maxKeyHeaders {
+			return v.fail(CheckKeys, errors.New("more changes of key than a bundle may have"))
+		}
+		v.inside[h.Height] = v.hash
+	}
+	return nil
+}
+
+func (v *BundleVerifier) addEntry(item []byte) error {
+	b, err := content(item, itemEntry)
+	if err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	if _, err := DecodeEntry(b); err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	if v.block.Size() == v.header.Count {
+		return v.fail(CheckEntry, fmt.Errorf("block %d has %d entries, and here is one more", v.header.Height, v.header.Count))
+	}
+	v.block.Append(LeafHash(b), nil)
+	return nil
+}
+
+// closeBlock checks that the block's entries are those that its header commits to, all of them.
+func (v *BundleVerifier) closeBlock() error {
+	if n := v.block.Size(); n != v.header.Count {
+		return v.fail(CheckEntry, fmt.Errorf("block %d has %d entries, %d are here", v.header.Height, v.header.Count, n))
+	}
+	if v.block.Root() != v.header.Root {
+		return v.fail(CheckEntry, fmt.Errorf("the entries of block %d are not those that its header commits to", v.header.Height))
+	}
+	return nil
+}
+
+func (v *BundleVerifier) end(item []byte) error {
+	var raw struct {
+		_      struct{} `cbor:",toarray"`
+		Kind   uint64
+		Header []byte
+		Later  []rawLater
+	}
+	if err := decode(item, &raw); err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	last, err := DecodeSignedHeader(raw.Header)
+	if err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	later, err := decodeLater(raw.Later)
+	if err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	again, err := AppendBundleEnd(nil, last, later)
+	if err := same(appendBytes(nil, item), again, err); err != nil {
+		return v.fail(CheckDecoding, err)
+	}
+	if err := v.closeBlock(); err != nil {
+		return err
+	}
+	if last.Hash() != v.hash {
+		return v.fail(CheckBlock, errors.New("the header signed at the end is not that of the last block"))
+	}
+	v.ended = true
+	v.proof = Proof{Header: last, Keys: v.keys, Later: later}
+	return nil
+}
+
+// Report ends the checking, once all items were added: the keys, the one signature that vouches for the run, and the
+// receipts.
+func (v *BundleVerifier) Report() (*BundleReport, error) {
+	if !v.ended {
+		return nil, v.fail(CheckDecoding, errors.New("it has no end"))
+	}
+	p, r := &v.proof, &Report{Quorum: max(1, v.trust.Quorum)}
+	steps := []struct {
+		name  Check
+		check func(*Trust, *Report) error
+	}{
+		{CheckDecoding, func(*Trust, *Report) error { return p.check() }},
+		{CheckChain, p.verifyChain},
+		{CheckKeys, p.verifyKeys},
+		{CheckKeys, v.verifyInside},
+		{CheckSignature, p.verifySignatures},
+		{CheckBlock, p.verifyBlock},
+		{CheckReceipts, p.verifyReceipts},
+	}
+	for _, step := range steps {
+		if err := step.check(v.trust, r); err != nil {
+			return nil, v.fail(step.name, err)
+		}
+	}
+	v.report.Chain, v.report.Name = r.Chain, r.Name
+	v.report.Next, v.report.To, v.report.Sealed = v.header.First+v.header.Count, v.header.Height, v.header.Sealed
+	v.report.ReceiptedBy, v.report.Quorum, v.report.NotAfter = r.ReceiptedBy, r.Quorum, r.NotAfter
+	return &v.report, nil
+}
+
+// verifyInside checks that the headers of the run that set a key are those that the start holds with their own
+// signatures.
+//
+// SPEC: a key from a header whose own signature was not checked is never used
+func (v *BundleVerifier) verifyInside(*Trust, *Report) error {
+	for _, h := range v.keys {
+		if height := h.Header.Height; height >= v.report.From && v.inside[height] != h.Hash() {
+			return fmt.Errorf("header %d, which sets the key, is another one in the run", height)
+		}
+		delete(v.inside, h.Header.Height)
+	}
+	for height := range v.inside {
+		if height != v.header.Height { // the last one's key signs nothing here
+			return fmt.Errorf("header %d sets a key, and stands without its own signature", height)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package lightchain
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+)
+
+// bundle writes the blocks from .. to of the chain, with a receipted head above them.
+func (c *testChain) bundle(from, to uint64, later ...*SignedHeader) [][]byte {
+	c.t.Helper()
+	p := c.prove(to, 0, later...)
+	keys := p.Keys
+	start, err := AppendBundleStart(nil, keys)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	items := [][]byte{start}
+	for height := from; height <= to; height++ {
+		items = append(items, AppendBundleBlock(nil, c.headers[height].Bytes()))
+		for _, e := range c.blocks[height] {
+			items = append(items, AppendBundleEntry(nil, e))
+		}
+	}
+	end, err := AppendBundleEnd(nil, c.headers[to], p.Later)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return append(items, end)
+}
+
+// verifyBundle reads a bundle as a program does that has it in a file.
+func verifyBundle(b []byte, t *Trust) (*BundleReport, error) {
+	v := NewBundleVerifier(t)
+	for len(b) > 0 {
+		start, end, err := BundleItem(b)
+		if err != nil {
+			return nil, &CheckError{CheckDecoding, err}
+		}
+		if end > len(b) {
+			return nil, &CheckError{CheckDecoding, errors.New("cut short")}
+		}
+		if err := v.Add(b[start:end]); err != nil {
+			return nil, err
+		}
+		b = b[end:]
+	}
+	return v.Report()
+}
+
+func TestABundleShowsAllEntriesBetweenTwoNumbers(t *testing.T) {
+	c := vectorChain(t)
+	head := c.receipted(8, map[string]uint64{"north": testTime + 600})
+	for from := uint64(0); from <= 7; from++ {
+		items := c.bundle(from, 7, head)
+		r, err := verifyBundle(bytes.Join(items, nil), c.trust(1, "north"))
+		if err != nil {
+			t.Fatalf("from %d: %v", from, err)
+		}
+		if want := c.headers[from].Header.First; r.First != want || r.Next != 26 || r.From != from || r.To != 7 || *r.NotAfter != testTime+601 {
+			t.Errorf("from %d: %+v", from, r)
+		}
+	}
+}
+
+func TestABundleThatIsNotWholeFails(t *testing.T) {
+	c := vectorChain(t)
+	head := c.receipted(8, map[string]uint64{"north": testTime + 600})
+	whole := c.bundle(1, 7, head)
+	trust := c.trust(1, "north")
+	for i := range whole {
+		without := append(append([][]byte{}, whole[:i]...), whole[i+1:]...)
+		if _, err := verifyBundle(bytes.Join(without, nil), trust); err == nil {
+			t.Errorf("item %d of %d may be left out", i, len(whole))
+		}
+		twice := append(append(append([][]byte{}, whole[:i+1]...), whole[i]), whole[i+1:]...)
+		if _, err := verifyBundle(bytes.Join(twice, nil), trust); err == nil {
+			t.Errorf("item %d of %d may come twice", i, len(whole))
+		}
+		if i+1 < len(whole) {
+			swapped := append([][]byte{}, whole...)
+			swapped[i], swapped[i+1] = swapped[i+1], swapped[i]
+			if _, err := verifyBundle(bytes.Join(swapped, nil), trust); err == nil {
+				t.Errorf("items %d and %d may change places", i, i+1)
+			}
+		}
+	}
+	b := bytes.Join(whole, nil)
+	step := 1
+	if testing.Short() {
+		step = 97
+	}
+	for i := 0; i < len(b); i += step {
+		b[i] ^= 4
+		if _, err := verifyBundle(b, trust); err == nil {
+			t.Errorf("byte %d may change", i)
+		}
+		b[i] ^= 4
+	}
+}
+
+func TestABundleNamesTheCheckThatFails(t *testing.T) {
+	c := vectorChain(t)
+	head := c.receipted(8, map[string]uint64{"north": testTime + 600})
+	other := newTestChain(t)
+	other.tip.Chain[0] ^= 1 // the chains of these tests all begin alike
+	for name, b := range map[Check][]byte{
+		CheckEntry: bytes.Join(append(c.bundle(1, 1, head)[:2], c.bundle(1, 1, head)[3:]...), nil),
+		CheckBlock: bytes.Join(append(append([][]byte{}, c.bundle(5, 7, head)[:10]...), c.bundle(7, 7, head)[1:]...), nil),
+	} {
+		_, err := verifyBundle(b, c.trust(0))
+		var failed *CheckError
+		if !errors.As(err, &failed) || failed.Check != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := verifyBundle(bytes.Join(c.bundle(1, 7, head), nil), other.trust(0))
+	var failed *CheckError
+	if !errors.As(err, &failed) || failed.Check != CheckChain {
+		t.Errorf("another chain: %v", err)
+	}
+}
+
+func FuzzBundle(f *testing.F) {
+	c := vectorChain(f)
+	f.Add(bytes.Join(c.bundle(1, 2), nil))
+	trust := c.trust(0)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = verifyBundle(b, trust) // it must not panic; what it accepts was compared with its own encoding
+	})
+}
