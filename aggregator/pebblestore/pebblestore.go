@@ -1,0 +1,423 @@
+// Package pebblestore keeps what an aggregator knows in Pebble, in one folder, for one process. It owns what lies there
+// and when it is durable; what the records mean is package aggregator's, whose contracts it implements.
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/aggregator"
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// Options says how to open a store. The zero value works.
+type Options struct {
+	FS     vfs.FS       // nil: the operating system's
+	Logger *slog.Logger // nil: silence
+	Cache  int64        // bytes of Pebble's block cache; 0: 64 MiB
+	// Fatal is told once of a write of which it is unknown whether it reached the disk. It must not return: the
+	// program exits, and its next start finds out. nil: panic.
+	Fatal func(error)
+}
+
+const defaultCache = 64 << 20
+
+// formatMajorVersion is pinned: a newer Pebble must not make the store unreadable to an older program unasked.
+const formatMajorVersion = pebble.FormatTableFormatV6
+
+// layout is the version of the keys below, stored under keyLayout.
+const layout = 1
+
+// The first byte of a key says what it is. Chains are 32 bytes, heights 8, big-endian, so that order is order.
+const (
+	keyLayout   = 'v' // -> layout, one byte
+	keyRecord   = 'c' // chain -> record
+	keyState    = 'h' // chain -> state
+	keySegment  = 's' // chain, first height -> segment
+	keyReceipt  = 'r' // chain, height -> time, signed header with its receipt
+	keyEvidence = 'f' // chain, height, id -> when it was seen, evidence
+	keyDocument = 'd' // kind, 0, name -> text
+)
+
+// Store is an open store.
+type Store struct {
+	db    *pebble.DB
+	fatal func(error)
+
+	// updating serialises updates of one chain or document: the lock is chosen by what is updated, so that updates of
+	// others share one sync with it.
+	updating [256]sync.Mutex
+
+	mu     sync.Mutex
+	failed error // the first write that failed; guarded by mu
+}
+
+var _ aggregator.Store = (*Store)(nil)
+
+// Open opens the store in the folder dir, and begins one there if it is empty or absent.
+func Open(dir string, o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Cache == 0 {
+		o.Cache = defaultCache
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	s := &Store{fatal: o.Fatal}
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS:                 o.FS,
+		FormatMajorVersion: formatMajorVersion,
+		CacheSize:          o.Cache,
+		MemTableSize:       uint64(o.Cache / 8),
+		Logger:             logger{o.Logger, s},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { o.Logger.Warn("background work of the store failed", "err", err) },
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				o.Logger.Error("damaged table in the store", "file", i.Path, "err", i.Details)
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
+	s.db = db
+	if err := s.checkLayout(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) checkLayout() error {
+	found, err := s.get([]byte{keyLayout})
+	switch {
+	case err != nil:
+		return err
+	case found == nil:
+		return s.db.Set([]byte{keyLayout}, []byte{layout}, pebble.Sync)
+	case len(found) != 1 || found[0] != layout:
+		return fmt.Errorf("its layout is version %v, this program knows %d", found, layout)
+	}
+	return nil
+}
+
+// Close closes the store. Nothing may use it any more.
+func (s *Store) Close() error {
+	if err := s.err(); err != nil {
+		return err // closing would wait for writes that never come back
+	}
+	return s.db.Close()
+}
+
+// Update implements [aggregator.Chains].
+func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change func(*aggregator.Record) (*aggregator.Change, error)) error {
+	lock := &s.updating[chain[0]]
+	lock.Lock()
+	defer lock.Unlock()
+	if err := errors.Join(ctx.Err(), s.err()); err != nil {
+		return err
+	}
+	r, err := s.Record(ctx, chain)
+	if errors.Is(err, aggregator.ErrNotFound) {
+		r = &aggregator.Record{Chain: chain}
+	} else if err != nil {
+		return err
+	}
+	c, err := change(r)
+	if errors.Is(err, aggregator.ErrUnchanged) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	if err := put(b, r, c); err != nil {
+		b.Close()
+		return err
+	}
+	// Stopping here, nothing has happened. The batch is whole in the log or not at all, and Commit returns when it is
+	// synced: stopping after it, all of it has.
+	return s.commit(b)
+}
+
+func put(b *pebble.Batch, r *aggregator.Record, c *aggregator.Change) error {
+	value, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	set := func(key, value []byte) { err = errors.Join(err, b.Set(key, value, nil)) }
+	set(chainKey(keyRecord, r.Chain), value)
+	if r.State != nil {
+		state, err := r.State.Encode()
+		if err != nil {
+			return err
+		}
+		set(chainKey(keyState, r.Chain), state)
+	}
+	if c == nil {
+		return err
+	}
+	if c.Forget {
+		for _, kind := range []byte{keySegment, keyReceipt} {
+			prefix := chainKey(kind, r.Chain)
+			err = errors.Join(err, b.DeleteRange(prefix, after(prefix), nil))
+		}
+	}
+	for _, g := range c.Segments {
+		set(heightKey(keySegment, r.Chain, g.First), append(binary.BigEndian.AppendUint64(nil, g.Last), g.Body...))
+	}
+	if t := c.Receipt; t != nil {
+		set(heightKey(keyReceipt, r.Chain, t.Height), append(binary.BigEndian.AppendUint64(nil, t.Time), t.Body...))
+	}
+	if e := c.Evidence; e != nil {
+		set(append(heightKey(keyEvidence, r.Chain, e.Height), e.ID[:]...), append(binary.BigEndian.AppendUint64(nil, uint64(e.Seen)), e.Body...))
+	}
+	return err
+}
+
+// Record implements [aggregator.Chains].
+func (s *Store) Record(_ context.Context, chain lightchain.ChainID) (*aggregator.Record, error) {
+	value, err := s.get(chainKey(keyRecord, chain))
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, aggregator.ErrNotFound
+	}
+	r, err := aggregator.DecodeRecord(value)
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.get(chainKey(keyState, chain))
+	if err != nil || state == nil {
+		return r, err
+	}
+	r.State, err = headersync.DecodeState(state)
+	return r, err
+}
+
+// Records implements [aggregator.Chains].
+func (s *Store) Records(ctx context.Context, above lightchain.ChainID, limit int) (records []*aggregator.Record, err error) {
+	lower := append(chainKey(keyRecord, above), 0)
+	err = s.scan(lower, []byte{keyRecord + 1}, func(_, value []byte) (bool, error) {
+		r, err := aggregator.DecodeRecord(value)
+		records = append(records, r)
+		return len(records) < limit, errors.Join(err, ctx.Err())
+	})
+	return records, err
+}
+
+// Segments implements [aggregator.History].
+func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) (segments []aggregator.Segment, err error) {
+	prefix := chainKey(keySegment, chain)
+	lower := heightKey(keySegment, chain, from)
+	// The segment that from lies in may begin below it.
+	below, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(lower)})
+	if err != nil {
+		return nil, err
+	}
+	if below.Last() {
+		g, err := decodeSegment(below.Key(), below.Value())
+		if err == nil && g.Last >= from {
+			lower = heightKey(keySegment, chain, g.First)
+		}
+	}
+	if err := below.Close(); err != nil {
+		return nil, err
+	}
+	err = s.scan(lower, after(prefix), func(key, value []byte) (bool, error) {
+		g, err := decodeSegment(key, value)
+		segments = append(segments, g)
+		return len(segments) < limit, errors.Join(err, ctx.Err())
+	})
+	return segments, err
+}
+
+func decodeSegment(key, value []byte) (g aggregator.Segment, err error) {
+	if len(value) < 8 {
+		return g, errDamaged
+	}
+	return aggregator.Segment{First: heightOf(key), Last: binary.BigEndian.Uint64(value), Body: append([]byte(nil), value[8:]...)}, nil
+}
+
+// Receipts implements [aggregator.History].
+func (s *Store) Receipts(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) (receipts []aggregator.Receipted, err error) {
+	err = s.scan(heightKey(keyReceipt, chain, from), after(chainKey(keyReceipt, chain)), func(key, value []byte) (bool, error) {
+		if len(value) < 8 {
+			return false, errDamaged
+		}
+		receipts = append(receipts, aggregator.Receipted{
+			Height: heightOf(key), Time: binary.BigEndian.Uint64(value), Body: append([]byte(nil), value[8:]...)})
+		return len(receipts) < limit, ctx.Err()
+	})
+	return receipts, err
+}
+
+// Forks implements [aggregator.History].
+func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) (forks []aggregator.Evidence, err error) {
+	prefix := chainKey(keyEvidence, chain)
+	err = s.scan(prefix, after(prefix), func(key, value []byte) (bool, error) {
+		if len(value) < 8 || len(key) != len(prefix)+8+len(lightchain.Hash{}) {
+			return false, errDamaged
+		}
+		e := aggregator.Evidence{Height: heightOf(key), Seen: int64(binary.BigEndian.Uint64(value)), Body: append([]byte(nil), value[8:]...)}
+		copy(e.ID[:], key[len(prefix)+8:])
+		forks = append(forks, e)
+		return true, ctx.Err()
+	})
+	return forks, err
+}
+
+// UpdateDocument implements [aggregator.Documents].
+func (s *Store) UpdateDocument(ctx context.Context, kind, name string, change func([]byte) ([]byte, error)) error {
+	key := append(documentPrefix(kind), name...)
+	lock := &s.updating[key[len(key)-1]]
+	lock.Lock()
+	defer lock.Unlock()
+	if err := errors.Join(ctx.Err(), s.err()); err != nil {
+		return err
+	}
+	old, err := s.get(key)
+	if err != nil {
+		return err
+	}
+	text, err := change(old)
+	if errors.Is(err, aggregator.ErrUnchanged) || err == nil && old == nil && text == nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	if text == nil {
+		err = b.Delete(key, nil)
+	} else {
+		err = b.Set(key, text, nil)
+	}
+	if err != nil {
+		b.Close()
+		return err
+	}
+	return s.commit(b)
+}
+
+// Documents implements [aggregator.Documents].
+func (s *Store) Documents(ctx context.Context, kind string) (map[string][]byte, error) {
+	prefix, documents := documentPrefix(kind), map[string][]byte{}
+	err := s.scan(prefix, after(prefix), func(key, value []byte) (bool, error) {
+		documents[string(key[len(prefix):])] = append([]byte(nil), value...)
+		return true, ctx.Err()
+	})
+	return documents, err
+}
+
+var errDamaged = errors.New("the store holds what it never wrote")
+
+func chainKey(kind byte, chain lightchain.ChainID) []byte {
+	return append(append(make([]byte, 0, 80), kind), chain[:]...)
+}
+
+func heightKey(kind byte, chain lightchain.ChainID, height uint64) []byte {
+	return binary.BigEndian.AppendUint64(chainKey(kind, chain), height)
+}
+
+func documentPrefix(kind string) []byte {
+	return append(append([]byte{keyDocument}, kind...), 0)
+}
+
+func heightOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[1+len(lightchain.ChainID{}):]) }
+
+// after returns the first key that does not begin with prefix.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; ; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+}
+
+// get returns a copy of a value, nil where there is none.
+func (s *Store) get(key []byte) ([]byte, error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("reading the store: %w", err)
+	}
+	defer closer.Close()
+	return append([]byte{}, value...), nil
+}
+
+// scan visits the keys in [lower, upper) in order until visit says that it has enough.
+func (s *Store) scan(lower, upper []byte, visit func(key, value []byte) (more bool, err error)) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		more, visitErr := visit(it.Key(), it.Value())
+		if visitErr != nil || !more {
+			return errors.Join(visitErr, it.Close())
+		}
+	}
+	return errors.Join(it.Error(), it.Close())
+}
+
+// commit makes a batch durable. After the first one that failed nothing is ever reported as durable.
+func (s *Store) commit(b *pebble.Batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // which is how some failed writes come back from Pebble
+			err = s.fail(fmt.Errorf("pebble: %v", p))
+		}
+	}()
+	if err := b.Commit(pebble.Sync); err != nil {
+		return s.fail(err)
+	}
+	b.Close()
+	return s.err()
+}
+
+func (s *Store) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+func (s *Store) fail(err error) error {
+	s.mu.Lock()
+	first := s.failed == nil
+	if first {
+		s.failed = fmt.Errorf("%w: %w", aggregator.ErrFailed, err)
+	}
+	err = s.failed
+	s.mu.Unlock()
+	if first {
+		s.fatal(err)
+	}
+	return err
+}
+
+// logger takes Pebble's word. Its Fatalf must not return: where the program does not exit, the goroutine stays here.
+type logger struct {
+	log   *slog.Logger
+	store *Store
+}
+
+func (l logger) Infof(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l logger) Errorf(format string, args ...any) { l.log.Warn(fmt.Sprintf(format, args...)) }
+
+func (l logger) Fatalf(format string, args ...any) {
+	l.store.fail(fmt.Errorf(format, args...))
+	select {}
+}

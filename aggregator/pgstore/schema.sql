@@ -1,0 +1,48 @@
+-- What an aggregator keeps, in SQL that PostgreSQL, CockroachDB and YugabyteDB share: tables, primary keys and
+-- ON CONFLICT; no sequences, triggers, advisory locks, LISTEN, or columns of their own types. Heights and times are
+-- whole numbers; chains 32 bytes. Each statement stands alone between empty lines and may run again.
+
+CREATE TABLE IF NOT EXISTS edgechain_layout (
+    id      integer PRIMARY KEY,
+    version integer NOT NULL
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_chains (
+    chain   bytea PRIMARY KEY,
+    version bigint NOT NULL,
+    record  bytea NOT NULL,
+    state   bytea
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_segments (
+    chain   bytea NOT NULL,
+    lowest  bigint NOT NULL,
+    highest bigint NOT NULL,
+    body    bytea NOT NULL,
+    PRIMARY KEY (chain, lowest)
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_receipts (
+    chain  bytea NOT NULL,
+    height bigint NOT NULL,
+    at     bigint NOT NULL,
+    body   bytea NOT NULL,
+    PRIMARY KEY (chain, height)
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_forks (
+    chain  bytea NOT NULL,
+    height bigint NOT NULL,
+    id     bytea NOT NULL,
+    seen   bigint NOT NULL,
+    body   bytea NOT NULL,
+    PRIMARY KEY (chain, height, id)
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_documents (
+    kind    text NOT NULL,
+    name    text NOT NULL,
+    version bigint NOT NULL,
+    body    bytea NOT NULL,
+    PRIMARY KEY (kind, name)
+)

@@ -1,0 +1,348 @@
+package aggregator_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"edgechain/aggregator"
+	"edgechain/aggregator/pebblestore"
+	"edgechain/aggregator/pgstore"
+	"edgechain/build/testenv"
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// opened is a store under test. again opens it once more: after a restart, or, where that is allowed, beside the first
+// as another replica does.
+type opened struct {
+	aggregator.Store
+	again   func() aggregator.Store
+	replica bool
+}
+
+// eachStore runs a test against every kind of store, each time on an empty one.
+func eachStore(t *testing.T, test func(t *testing.T, s opened)) {
+	t.Run("Pebble", func(t *testing.T) {
+		dir := t.TempDir()
+		var now *pebblestore.Store
+		open := func() aggregator.Store {
+			var err error
+			if now != nil {
+				if err := now.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if now, err = pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err != nil {
+				t.Fatal(err)
+			}
+			return now
+		}
+		t.Cleanup(func() { now.Close() })
+		test(t, opened{Store: open(), again: open})
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		dsn := testenv.Postgres(t)
+		open := func() aggregator.Store {
+			s, err := pgstore.Open(t.Context(), dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			return s
+		}
+		test(t, opened{Store: open(), again: open, replica: true})
+	})
+}
+
+func mustUpdate(t testing.TB, s aggregator.Chains, id lightchain.ChainID, change func(*aggregator.Record) (*aggregator.Change, error)) {
+	t.Helper()
+	if err := s.Update(context.Background(), id, change); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStoresKeepTheContract(t *testing.T) {
+	eachStore(t, func(t *testing.T, s opened) {
+		for _, c := range []struct {
+			claim string
+			test  func(*testing.T, opened)
+		}{
+			{"what an update wrote is what the next one reads, after a restart too", updatesAreSeen},
+			{"an update that changes nothing or fails writes nothing", updatesAreWhole},
+			{"of racing updates each sees what the one before wrote", updatesAreSerial},
+			{"headers are found by height", segmentsAreFound},
+			{"forgetting removes headers and receipts, and keeps state and evidence", forgettingKeepsEvidence},
+			{"records come in pages, ascending, without states", recordsCome},
+			{"documents change one writer at a time", documentsChange},
+		} {
+			t.Run(c.claim, func(t *testing.T) { c.test(t, s) })
+		}
+	})
+}
+
+func updatesAreSeen(t *testing.T, s opened) {
+	c := newChain(t, "seen")
+	c.sealMany(5)
+	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, aggregator.ErrNotFound) {
+		t.Fatalf("a chain that nobody wrote: %v", err)
+	}
+	state := &headersync.State{Chain: c.id(), Keys: c.headers[:1], Head: &headersync.Mark{Head: c.headers[0]}, Last: 17}
+	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+		if r.Known() || r.Chain != c.id() || r.State != nil {
+			t.Errorf("a fresh record is %+v", r)
+		}
+		r.Standing, r.Name, r.Labels, r.State = aggregator.Approved, "press", map[string]string{"hall": "3"}, state
+		r.Note(aggregator.Gap, chainTime, 4, "12 messages")
+		return nil, nil
+	})
+	check := func(r *aggregator.Record) {
+		t.Helper()
+		if r.Standing != aggregator.Approved || r.Name != "press" || r.Labels["hall"] != "3" || r.Findings[aggregator.Gap].Text != "12 messages" {
+			t.Errorf("read back: %+v", r)
+		}
+		if r.State == nil || r.State.Last != 17 || r.State.Head.Head.Hash() != c.leaves[0] {
+			t.Errorf("its state: %+v", r.State)
+		}
+	}
+	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) { check(r); return nil, aggregator.ErrUnchanged })
+	s.Store = s.again()
+	r, err := s.Record(t.Context(), c.id())
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(r)
+}
+
+func updatesAreWhole(t *testing.T, s opened) {
+	s.Store = s.again()
+	c := newChain(t, "whole")
+	c.sealMany(3)
+	refused := errors.New("not like this")
+	for _, end := range []error{aggregator.ErrUnchanged, refused} {
+		err := s.Update(t.Context(), c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+			r.Standing = aggregator.Approved
+			return &aggregator.Change{Segments: aggregator.NewSegments(c.held(0, 3))}, end
+		})
+		if end == refused && !errors.Is(err, refused) || end != refused && err != nil {
+			t.Errorf("a change that ends with %v: %v", end, err)
+		}
+	}
+	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, aggregator.ErrNotFound) {
+		t.Errorf("a record was written: %v", err)
+	}
+	if found, err := s.Segments(t.Context(), c.id(), 0, 10); err != nil || len(found) > 0 {
+		t.Errorf("segments were written: %v, %v", found, err)
+	}
+}
+
+func updatesAreSerial(t *testing.T, s opened) {
+	s.Store = s.again()
+	c := newChain(t, "serial")
+	stores := []aggregator.Store{s.Store, s.Store}
+	if s.replica {
+		stores[1] = s.again()
+	}
+	const each = 25
+	var racing sync.WaitGroup
+	for i := range 4 {
+		racing.Go(func() {
+			for range each {
+				err := stores[i%2].Update(context.Background(), c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+					r.Standing = aggregator.Approved
+					r.Decided++
+					return &aggregator.Change{Receipt: &aggregator.Receipted{Height: uint64(r.Decided), Time: 1, Body: []byte{1}}}, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	racing.Wait()
+	r, err := s.Record(t.Context(), c.id())
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipts, err := s.Receipts(t.Context(), c.id(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Decided != 4*each || len(receipts) != 4*each {
+		t.Errorf("of %d updates %d counted, with %d receipts", 4*each, r.Decided, len(receipts))
+	}
+}
+
+func segmentsAreFound(t *testing.T, s opened) {
+	s.Store = s.again()
+	c := newChain(t, "segments")
+	c.sealMany(60)
+	for _, piece := range [][2]uint64{{0, 0}, {1, 20}, {21, 21}, {40, 60}} {
+		mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+			r.Standing = aggregator.Approved
+			return &aggregator.Change{Segments: aggregator.NewSegments(c.held(piece[0], piece[1]))}, nil
+		})
+	}
+	for _, q := range []struct {
+		from  uint64
+		limit int
+		want  []uint64 // where the segments begin
+	}{
+		{0, 10, []uint64{0, 1, 21, 40}}, {0, 2, []uint64{0, 1}}, {1, 1, []uint64{1}}, {20, 2, []uint64{1, 21}},
+		{21, 1, []uint64{21}}, {22, 5, []uint64{40}}, {60, 5, []uint64{40}}, {61, 5, nil},
+	} {
+		found, err := s.Segments(t.Context(), c.id(), q.from, q.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first []uint64
+		for i := range found {
+			first = append(first, found[i].First)
+			height := found[i].First
+			err := found[i].Walk(func(h headersync.Held) error {
+				want := c.headers[height]
+				signed := height == found[i].Last || height == 0
+				if h.Height != height || !bytes.Equal(h.Bytes, want.Bytes()) || (h.Signature != nil) != signed || signed && *h.Signature != want.Signature {
+					t.Errorf("header %d reads as %d, signed %t", height, h.Height, h.Signature != nil)
+				}
+				height++
+				return nil
+			})
+			if err != nil || height != found[i].Last+1 {
+				t.Errorf("walking %d to %d ended before %d: %v", found[i].First, found[i].Last, height, err)
+			}
+		}
+		if !slices.Equal(first, q.want) {
+			t.Errorf("from %d, at most %d: segments from %v, want %v", q.from, q.limit, first, q.want)
+		}
+	}
+	damaged := aggregator.Segment{First: 3, Last: 4, Body: []byte{0, 200, 1, 2, 3}}
+	if err := damaged.Walk(func(headersync.Held) error { return nil }); err == nil {
+		t.Error("a damaged segment reads well")
+	}
+}
+
+func forgettingKeepsEvidence(t *testing.T, s opened) {
+	s.Store = s.again()
+	c := newChain(t, "forgotten")
+	c.sealMany(4)
+	id := sha256.Sum256([]byte("evidence"))
+	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+		r.Standing = aggregator.Approved
+		r.State = &headersync.State{Chain: c.id(), Keys: c.headers[:1], Head: &headersync.Mark{Head: c.headers[0]}}
+		return &aggregator.Change{
+			Segments: aggregator.NewSegments(c.held(0, 4)),
+			Receipt:  &aggregator.Receipted{Height: 4, Time: chainTime, Body: []byte("receipted")},
+			Evidence: &aggregator.Evidence{Height: 3, ID: id, Seen: chainTime, Body: []byte("evidence")},
+		}, nil
+	})
+	receipts, err := s.Receipts(t.Context(), c.id(), 4, 10)
+	if err != nil || len(receipts) != 1 || receipts[0].Time != chainTime || string(receipts[0].Body) != "receipted" {
+		t.Errorf("receipts: %+v, %v", receipts, err)
+	}
+	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+		r.Standing = aggregator.Forgotten
+		return &aggregator.Change{Forget: true}, nil
+	})
+	segments, err1 := s.Segments(t.Context(), c.id(), 0, 10)
+	receipts, err2 := s.Receipts(t.Context(), c.id(), 0, 10)
+	if len(segments)+len(receipts) > 0 || err1 != nil || err2 != nil {
+		t.Errorf("left: %v, %v (%v, %v)", segments, receipts, err1, err2)
+	}
+	forks, err := s.Forks(t.Context(), c.id())
+	if err != nil || len(forks) != 1 || forks[0].ID != id || forks[0].Height != 3 || forks[0].Seen != chainTime || string(forks[0].Body) != "evidence" {
+		t.Errorf("evidence: %+v, %v", forks, err)
+	}
+	if r, err := s.Record(t.Context(), c.id()); err != nil || r.State == nil {
+		t.Errorf("the record: %+v, %v", r, err)
+	}
+}
+
+func recordsCome(t *testing.T, s opened) {
+	s.Store = s.again()
+	for i := range 25 {
+		id := lightchain.ChainID(sha256.Sum256([]byte(fmt.Sprint("record", i))))
+		mustUpdate(t, s, id, func(r *aggregator.Record) (*aggregator.Change, error) {
+			r.Standing = aggregator.Waiting
+			r.State = &headersync.State{Chain: id}
+			return nil, nil
+		})
+	}
+	var all []lightchain.ChainID
+	for after := (lightchain.ChainID{}); ; {
+		page, err := s.Records(t.Context(), after, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page {
+			if r.State != nil {
+				t.Fatal("a record came with its state")
+			}
+			all = append(all, r.Chain)
+		}
+		if len(page) < 7 {
+			break
+		}
+		after = all[len(all)-1]
+	}
+	ascending := slices.IsSortedFunc(all, func(a, b lightchain.ChainID) int { return bytes.Compare(a[:], b[:]) })
+	if len(all) < 25 || !ascending || len(slices.Compact(slices.Clone(all))) != len(all) {
+		t.Errorf("%d records, ascending: %t", len(all), ascending)
+	}
+}
+
+func documentsChange(t *testing.T, s opened) {
+	s.Store = s.again()
+	put := func(name string, text []byte, want string) {
+		t.Helper()
+		err := s.UpdateDocument(t.Context(), "token", name, func(old []byte) ([]byte, error) {
+			if string(old) != want {
+				t.Errorf("%s held %q, want %q", name, old, want)
+			}
+			return text, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a", []byte("1"), "")
+	put("a", []byte("2"), "1")
+	put("b", []byte("3"), "")
+	put("gone", nil, "")
+	put("b", nil, "3")
+	found, err := s.Documents(t.Context(), "token")
+	if err != nil || len(found) != 1 || string(found["a"]) != "2" {
+		t.Errorf("documents %q, %v", found, err)
+	}
+	if others, err := s.Documents(t.Context(), "tok"); err != nil || len(others) != 0 {
+		t.Errorf("documents of another kind: %q, %v", others, err)
+	}
+	// Two who take the same thing: one gets it.
+	var racing sync.WaitGroup
+	taken := make(chan int, 8)
+	for i := range 8 {
+		racing.Go(func() {
+			mine := false
+			err := s.UpdateDocument(context.Background(), "token", "a", func(old []byte) ([]byte, error) {
+				if mine = string(old) == "2"; !mine {
+					return nil, aggregator.ErrUnchanged
+				}
+				return []byte("taken"), nil
+			})
+			if err != nil {
+				t.Error(err)
+			} else if mine {
+				taken <- i
+			}
+		})
+	}
+	racing.Wait()
+	if len(taken) != 1 {
+		t.Errorf("%d took it", len(taken))
+	}
+}
