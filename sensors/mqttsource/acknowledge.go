@@ -82,7 +82,7 @@ func (l *link) signal() {
 	}
 }
 
-// acknowledge writes what [Source.collect] finds due, until the connection ends.
+// acknowledge writes what [link.collect] finds due, until the connection ends.
 func (l *link) acknowledge() {
 	defer close(l.acking)
 	var due []byte

@@ -2,6 +2,7 @@ package mqttsource
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ func startBroker(t *testing.T, extra string) *broker {
 // publisher is a device.
 func publisher(t *testing.T, server string) mqtt.Client {
 	t.Helper()
-	opt := mqtt.NewClientOptions().AddBroker(server).SetClientID("device-" + t.Name()).SetOrderMatters(true)
+	opt := mqtt.NewClientOptions().AddBroker(server).SetClientID("device-" + crand.Text())
 	c := mqtt.NewClient(opt)
 	if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatalf("device: %v", token.Error())

@@ -35,9 +35,9 @@ func TestWhatComesAgainBeforeItWasAcknowledgedIsRecognised(t *testing.T) {
 					d.awaitDurable(t, 40)
 				}
 				w.set(false, false)
-				s.await("all come again", func(st Stats) bool { return st.Recognised == 40 })
+				s.await("all come again", func(st Stats) bool { return st.Recognised >= 40 })
 				d.allow(everything)
-				s.await("all acknowledged", func(st Stats) bool { return st.Acknowledged == 40 && st.InFlight == 0 })
+				s.await("all acknowledged", func(st Stats) bool { return st.Acknowledged >= 40 && st.InFlight == 0 })
 
 				w.cut()
 				s.await("a third connection", func(st Stats) bool { return st.Connections >= 3 && st.Subscribed })
@@ -72,7 +72,7 @@ func TestWhatComesAgainAfterADoubtfulAcknowledgementIsKeptAndFlagged(t *testing.
 			w.set(false, false)
 			w.cut()
 			d.awaitDurable(t, 40)
-			s.await("acknowledgements written", func(st Stats) bool { return st.Acknowledged == 40 })
+			s.await("acknowledgements written", func(st Stats) bool { return st.Acknowledged >= 40 })
 			if got, want := d.payloads(), append(numbered(0, 20), numbered(0, 20)...); !slices.Equal(got, want) {
 				t.Fatalf("entries %q", got)
 			}
@@ -119,13 +119,23 @@ func newPeer(t *testing.T) *peer {
 		t.Fatal(err)
 	}
 	p := &peer{t: t, l: l, url: "tcp://" + l.Addr().String()}
-	t.Cleanup(func() {
-		l.Close()
-		if p.conn != nil {
-			p.conn.Close()
-		}
-	})
+	t.Cleanup(p.close)
 	return p
+}
+
+// run starts a source that ends without waiting for the peer, which goes first.
+func (p *peer) run(cfg Config, d *disk) *running {
+	p.t.Helper()
+	r := run(p.t, cfg, d)
+	p.t.Cleanup(p.close)
+	return r
+}
+
+func (p *peer) close() {
+	p.l.Close()
+	if p.conn != nil {
+		p.conn.Close()
+	}
 }
 
 // accept takes the next connection as far as its SUBACK with the codes.
@@ -195,7 +205,7 @@ func TestABrokerThatUsesOnePacketIDForEverLosesNothing(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
 	d := newDisk(t, everything)
-	run(t, config(p.url, 1), d)
+	p.run(config(p.url, 1), d)
 	p.accept(false, 1)
 	for range 10 {
 		p.publish(1, false, false, "21.5")
@@ -213,7 +223,7 @@ func TestAnIDThatIsUsedAnewBeforeItsAcknowledgementHidesNoMessage(t *testing.T) 
 	t.Parallel()
 	p := newPeer(t)
 	d := newDisk(t, 0)
-	s := run(t, config(p.url, 1), d)
+	s := p.run(config(p.url, 1), d)
 	p.accept(false, 1)
 	p.publish(1, false, false, "first")
 	p.publish(1, false, false, "first") // no DUP: another
@@ -242,7 +252,7 @@ func TestANewSessionRecognisesNothing(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
 	d := newDisk(t, 0)
-	s := run(t, config(p.url, 1), d)
+	s := p.run(config(p.url, 1), d)
 	p.accept(false, 1)
 	p.publish(1, false, false, "a")
 	d.awaitPending(t, 1)
@@ -261,7 +271,7 @@ func TestAMessageSentAgainOnTheSameConnectionIsAcknowledgedOnce(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
 	d := newDisk(t, 0)
-	s := run(t, config(p.url, 1), d)
+	s := p.run(config(p.url, 1), d)
 	p.accept(false, 1)
 	p.publish(1, false, false, "a")
 	d.awaitPending(t, 1)
@@ -282,7 +292,7 @@ func TestAcknowledgementsGoInTheOrderOfTheMessages(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
 	d := newDisk(t, 1)
-	s := run(t, config(p.url, 1), d)
+	s := p.run(config(p.url, 1), d)
 	p.accept(false, 1)
 	p.publish(1, false, true, "state")
 	p.acked(1)
@@ -305,7 +315,7 @@ func TestARefusedSubscriptionIsNamedAndTheOthersGoOn(t *testing.T) {
 	// The order of filters in a packet is paho's: refuse all, then grant the one that is asked for again and again.
 	log := logged(&cfg)
 	d := newDisk(t, everything)
-	s := run(t, cfg, d)
+	s := p.run(cfg, d)
 	p.accept(false, 0x80, 0x80)
 	eventually(t, "both refusals are named", func() bool {
 		text := log.String()
@@ -324,7 +334,7 @@ func TestARefusedSubscriptionIsNamedAndTheOthersGoOn(t *testing.T) {
 func TestAMalformedSubackEndsTheConnectionAndNotTheProgram(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
-	s := run(t, config(p.url, 1), newDisk(t, everything))
+	s := p.run(config(p.url, 1), newDisk(t, everything))
 	p.accept(false, 1, 1, 1, 1)
 	p.accept(false, 1)
 	s.awaitReady()
