@@ -28,31 +28,40 @@ import (
 type Options struct {
 	Version string
 	Log     *slog.Logger
-	Init    bool            // begin a chain where there is none
-	Fatal   func(err error) // ends the process at once, without another acknowledgement; it must not return
-	Ready   func(a *Agent)  // called once, when the chain is open and all sources run; may be nil
+	Init    bool                    // begin a chain where there is none
+	Fatal   func(err error)         // ends the process at once, without another acknowledgement; it must not return
+	Ready   func(a *Agent)          // called once, when the chain is open and all sources run; may be nil
+	Load    func() (*Config, error) // reads the configuration again for a reload; nil: there is none
+	Hangup  <-chan os.Signal        // asks for a reload
 }
 
 // Agent is one gateway at work.
 type Agent struct {
-	config  *Config
 	options Options
 	log     *slog.Logger
 	clock   arm.Clock
 	metrics *metrics
 	started time.Time
+	data    string // the data folder
 
 	store     *store.Store
 	queue     *queue
 	committer *committer
-	sources   []source
 	losses    losses
 	api       *api.Server
+	failed    chan error // a source that ended by itself
+
+	sourcesCtx context.Context // of the sources, also those that a reload starts
+
+	reloading sync.Mutex // one reload at a time
+	mu        sync.Mutex
+	config    *Config   // in force; swapped whole
+	sources   []*source // that run; swapped whole
 }
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, log: o.Log, metrics: newMetrics(o.Version)}
+	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1)}
 }
 
 // Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It
@@ -77,26 +86,31 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 
 	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
 	// answers to the end.
-	sourcesCtx, stopSources := context.WithCancel(ctx)
-	defer stopSources()
+	sourcesCtx, cancelSources := context.WithCancel(ctx)
+	defer cancelSources()
+	a.sourcesCtx = sourcesCtx
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
-	var sources, served sync.WaitGroup
+	var watchers, served sync.WaitGroup
 	served.Go(func() { a.api.Serve(apiCtx, listeners...) })
-	failed := a.runSources(sourcesCtx, &sources)
-	if a.options.Ready != nil {
-		go a.signalReady(sourcesCtx)
+	for _, s := range a.sources {
+		a.startSource(sourcesCtx, s)
 	}
+	watchers.Go(func() { a.watchClock(sourcesCtx) })
+	watchers.Go(func() { a.recordLosses(sourcesCtx) })
+	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
+	go a.signalReady(sourcesCtx)
 
 	var failure error
 	select {
 	case <-ctx.Done():
 		a.log.Info("stopping: committing what was taken and sealing the last block")
-	case failure = <-failed:
+	case failure = <-a.failed:
 	case failure = <-committed:
 		committed <- failure
 	}
-	stopSources()
-	sources.Wait()
+	cancelSources()
+	watchers.Wait()
+	stopSources(a.running())
 	a.queue.close()
 	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
 	stopAPI()
@@ -121,13 +135,14 @@ func (a *Agent) prepare() error {
 		log: a.log, metrics: a.metrics,
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
 	}
-	if err := a.makeSources(); err != nil {
+	var err error
+	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
 		return err
 	}
 	a.registerGauges()
 	a.api = &api.Server{
 		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
-		Metrics: a.metrics.registry, Log: a.log,
+		Reload: a.reload, Metrics: a.metrics.registry, Log: a.log,
 	}
 	return nil
 }
@@ -161,14 +176,17 @@ func (a *Agent) record(ctx context.Context, word string, payload any) {
 
 // signalReady tells the caller once all sources stand.
 func (a *Agent) signalReady(ctx context.Context) {
-	for _, s := range a.sources {
+	for _, s := range a.running() {
 		select {
 		case <-s.ready:
+		case <-s.done: // a reload has taken it away, or the agent stops
 		case <-ctx.Done():
 			return
 		}
 	}
-	a.options.Ready(a)
+	if a.options.Ready != nil && ctx.Err() == nil {
+		a.options.Ready(a)
+	}
 }
 
 // listen opens the API's listeners.
@@ -191,7 +209,7 @@ func (a *Agent) listen() ([]net.Listener, error) {
 
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
 func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
-	dir, err = os.MkdirTemp(a.config.Gateway.Data, checkpointPrefix)
+	dir, err = os.MkdirTemp(a.data, checkpointPrefix)
 	if err != nil {
 		return "", err
 	}

@@ -21,8 +21,6 @@ import (
 type committer struct {
 	store   *store.Store
 	queue   *queue
-	commit  CommitConfig
-	block   BlockConfig
 	clock   func() lightchain.Clock
 	now     func() time.Time
 	log     *slog.Logger
@@ -36,6 +34,8 @@ type committer struct {
 	waiting atomic.Bool // staging has stopped for want of room
 
 	// Owned by the committer's goroutine.
+	commit CommitConfig
+	block  BlockConfig
 	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
 	sealed time.Time          // when the newest block was sealed
 	spare  []lightchain.Entry // reused from group to group
@@ -127,6 +127,10 @@ func (c *committer) open() uint64 {
 	return count
 }
 
+// room returns how many more entries the open block takes. A block that was begun under a larger limit may have less
+// than none.
+func (c *committer) room() int { return min(c.store.Room(), c.block.MaxEntries-int(c.open())) }
+
 // do runs job on the committer's goroutine, where the tail stands still.
 func (c *committer) do(ctx context.Context, job func()) error {
 	done := make(chan struct{})
@@ -141,7 +145,7 @@ func (c *committer) do(ctx context.Context, job func()) error {
 
 // commitGroup gathers one group, stages it and hands it over for acknowledgement.
 func (c *committer) commitGroup() error {
-	limit := min(c.commit.MaxEntries, c.store.Room())
+	limit := min(c.commit.MaxEntries, c.room())
 	messages := c.gather(limit)
 	if len(messages) == 0 {
 		return nil
@@ -286,7 +290,7 @@ func (c *committer) untilSeal() time.Duration {
 	if c.begun.IsZero() {
 		return c.block.Heartbeat - now.Sub(c.sealed)
 	}
-	if c.store.Room() == 0 {
+	if c.room() <= 0 {
 		return 0
 	}
 	return c.block.Interval - now.Sub(c.begun)

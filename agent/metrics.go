@@ -70,15 +70,31 @@ func (m *metrics) gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
-// sourceGauges shows how one source stands.
-func (m *metrics) sourceGauges(s source) {
-	label := prometheus.Labels{"source": s.name}
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "edgeagent_source_connected", Help: "1 if the source is connected to its broker, or listens; else 0.", ConstLabels: label},
-		func() float64 { return truth(s.stats().Connected) }))
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "edgeagent_source_received_total", Help: "Messages that a source received, repetitions included.", ConstLabels: label},
-		func() float64 { return float64(s.stats().Received) }))
+// sourceCollector shows how the sources stand that run when it is asked.
+type sourceCollector struct {
+	running             func() []*source
+	connected, received *prometheus.Desc
+}
+
+func newSourceCollector(running func() []*source) *sourceCollector {
+	return &sourceCollector{running,
+		prometheus.NewDesc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0.", []string{"source"}, nil),
+		prometheus.NewDesc("edgeagent_source_received_total", "Messages that a source received, repetitions included.", []string{"source"}, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.connected
+	out <- c.received
+}
+
+// Collect implements [prometheus.Collector].
+func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
+	for _, s := range c.running() {
+		stats := s.stats()
+		out <- prometheus.MustNewConstMetric(c.connected, prometheus.GaugeValue, truth(stats.Connected), s.name)
+		out <- prometheus.MustNewConstMetric(c.received, prometheus.CounterValue, float64(stats.Received), s.name)
+	}
 }
 
 // committed counts a group that is on disk.

@@ -97,7 +97,7 @@ func (c *Config) storeOptions(log *slog.Logger) store.Options {
 		Logger:          log,
 		CacheSize:       int64(c.Store.Cache),
 		MemTableSize:    uint64(c.Store.Memtable),
-		MaxBlockEntries: c.Block.MaxEntries,
+		MaxBlockEntries: lightchain.MaxBlock, // block.max_entries may change while the agent runs: the committer keeps it
 		Reserve:         int64(c.Store.Reserve),
 		AllowVolatile:   c.Store.AllowVolatile,
 	}

@@ -153,3 +153,14 @@ func (q *queue) drained() bool {
 	defer q.mu.Unlock()
 	return q.closed && len(q.waiting) == 0
 }
+
+// setLimits changes the budget, which holds for what comes from now on.
+func (q *queue) setLimits(maxBytes, wake int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.maxBytes, q.wake = maxBytes, wake
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}

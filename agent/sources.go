@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain/agent/api"
@@ -16,80 +18,163 @@ import (
 	"edgechain/sensors/mqttsource"
 )
 
-// source is one running source of messages, whichever kind.
+// source is one source of messages, whichever kind.
 type source struct {
-	name  string
-	run   func(context.Context, sensors.Sink) error
-	ready <-chan struct{}
-	stats func() api.Source
+	name   string
+	config any // what it was made of: one whose configuration has not changed goes on over a reload
+	run    func(context.Context, sensors.Sink) error
+	ready  <-chan struct{}
+	stats  func() api.Source
+	// adopt returns what takes over a changed configuration without a break, or nil if that cannot be; adopt itself
+	// may be nil.
+	adopt func(config any) (func(), error)
+	// refresh reads again the files that the configuration names and that are not watched; nil: there are none.
+	refresh func() error
+
+	cancel context.CancelFunc // set while it runs
+	done   chan struct{}      // closed when it has stopped
 }
 
-// makeSources builds what the configuration names.
-func (a *Agent) makeSources() error {
-	if a.config.Broker.Enabled {
-		if err := a.makeBroker(); err != nil {
-			return err
-		}
-	}
-	for i := range a.config.MQTT {
-		if err := a.makeMQTT(&a.config.MQTT[i]); err != nil {
-			return err
-		}
-	}
-	if a.config.Hwmon.Enabled {
-		a.makeHwmon()
-	}
-	return nil
-}
-
-// runSources starts every source; the channel tells of the first that ended by itself.
-func (a *Agent) runSources(ctx context.Context, running *sync.WaitGroup) <-chan error {
-	failed := make(chan error, len(a.sources)+1)
-	for _, s := range a.sources {
-		running.Go(func() {
-			if err := s.run(ctx, a.queue); err != nil && ctx.Err() == nil {
-				failed <- fmt.Errorf("source %s: %w", s.name, err)
+// wantedSources builds a source for everything that the configuration names, but takes from running those that are
+// there already and need no change, or can adopt it: adopt does that. None is started.
+func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, adopt []func(), err error) {
+	add := func(name string, config any, make func() (*source, error)) error {
+		for _, old := range running {
+			if old.name != name {
+				continue
 			}
-		})
+			if reflect.DeepEqual(old.config, config) {
+				wanted = append(wanted, old)
+				return nil
+			}
+			if old.adopt != nil {
+				takeOver, err := old.adopt(config)
+				if err != nil {
+					return err
+				}
+				if takeOver != nil {
+					wanted = append(wanted, old)
+					adopt = append(adopt, func() { takeOver(); old.config = config })
+					return nil
+				}
+			}
+		}
+		s, err := make()
+		if err != nil {
+			return err
+		}
+		s.name, s.config = name, config
+		wanted = append(wanted, s)
+		return nil
 	}
-	running.Go(func() { a.watchClock(ctx) })
-	running.Go(func() { a.recordLosses(ctx) })
-	return failed
+	if c.Broker.Enabled {
+		config := brokerSettings{c.Broker, c.Payload}
+		if err := add("broker", config, func() (*source, error) { return a.newBroker(config) }); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, m := range c.MQTT {
+		config := mqttSettings{m, c.Payload}
+		if err := add("mqtt:"+m.Name, config, func() (*source, error) { return a.newMQTT(config) }); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.Hwmon.Enabled {
+		config := c.Hwmon
+		if config.Device == "" {
+			config.Device = c.name()
+		}
+		if err := add("hwmon", config, func() (*source, error) { return a.newHwmon(config), nil }); err != nil {
+			return nil, nil, err
+		}
+	}
+	return wanted, adopt, nil
+}
+
+// startSource starts a source; what it ends with by itself goes to a.failed.
+func (a *Agent) startSource(ctx context.Context, s *source) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.done = make(chan struct{})
+	go func() {
+		defer close(s.done)
+		if err := s.run(ctx, a.queue); err != nil && ctx.Err() == nil {
+			select {
+			case a.failed <- fmt.Errorf("source %s: %w", s.name, err):
+			default:
+			}
+		}
+	}()
+}
+
+// stopSources stops sources and waits until what they took is durable and acknowledged.
+func stopSources(sources []*source) {
+	for _, s := range sources {
+		s.cancel()
+	}
+	for _, s := range sources {
+		<-s.done
+	}
+}
+
+// running returns the sources that run now.
+func (a *Agent) running() []*source {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sources
 }
 
 // intake is how the messages of one subscription are read.
-func (a *Agent) intake(key string, c sensors.Config) (*sensors.Intake, error) {
+func (a *Agent) intake(key string, c sensors.Config, payload PayloadConfig) (*sensors.Intake, error) {
 	d, err := sensors.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return &sensors.Intake{
-		Decoder: d, PayloadMax: int(a.config.Payload.Max),
+		Decoder: d, PayloadMax: int(payload.Max),
 		Refused: func(r sensors.Reason) { a.metrics.notUnderstood.WithLabelValues(string(r)).Inc() },
 	}, nil
 }
 
-func (a *Agent) makeBroker() error {
-	c := &a.config.Broker
-	type rule struct {
-		filter sensors.Filter
-		intake *sensors.Intake
-	}
-	var rules []rule
-	for i, d := range append(c.Decode, DecodeConfig{Topics: []string{"#"}}) {
-		in, err := a.intake(fmt.Sprintf("broker.decode[%d]", i), d.Config)
+// brokerSettings is what the embedded broker is made of.
+type brokerSettings struct {
+	BrokerConfig
+	payload PayloadConfig
+}
+
+// decodeRule is how messages on some topics of the embedded broker are read.
+type decodeRule struct {
+	filter sensors.Filter
+	intake *sensors.Intake
+}
+
+// decodeRules returns the rules in the order in which they are tried; the last one takes everything.
+func (a *Agent) decodeRules(c brokerSettings) ([]decodeRule, error) {
+	var rules []decodeRule
+	for i, d := range append(slices.Clone(c.Decode), DecodeConfig{Topics: []string{"#"}}) {
+		in, err := a.intake(fmt.Sprintf("broker.decode[%d]", i), d.Config, c.payload)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, text := range d.Topics {
 			filter, err := sensors.ParseFilter(text)
 			if err != nil {
-				return fmt.Errorf("broker.decode[%d]: %w", i, err)
+				return nil, fmt.Errorf("broker.decode[%d]: %w", i, err)
 			}
-			rules = append(rules, rule{filter, in})
+			rules = append(rules, decodeRule{filter, in})
 		}
 	}
+	return rules, nil
+}
+
+func (a *Agent) newBroker(c brokerSettings) (*source, error) {
+	first, err := a.decodeRules(c)
+	if err != nil {
+		return nil, err
+	}
+	var rules atomic.Pointer[[]decodeRule] // swapped whole by a reload
+	rules.Store(&first)
 	decode := func(topic, clientID, _ string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message {
+		rules := *rules.Load()
 		for i := range rules {
 			if r := &rules[i]; r.filter.Matches(topic) {
 				return r.intake.Message("", topic, clientID, flags, payload, received)
@@ -111,16 +196,29 @@ func (a *Agent) makeBroker() error {
 	if c.TLSCert != "" {
 		certificate, err := broker.Certificate(c.TLSCert, c.TLSKey, a.log)
 		if err != nil {
-			return fmt.Errorf("broker.tls_cert: %w", err)
+			return nil, fmt.Errorf("broker.tls_cert: %w", err)
 		}
 		certificate.MinVersion = tls.VersionTLS12
 		config.TLS = certificate
 	}
 	b, err := broker.New(config)
 	if err != nil {
-		return fmt.Errorf("broker: %w", err)
+		return nil, fmt.Errorf("broker: %w", err)
 	}
-	a.sources = append(a.sources, source{"broker", b.Run, b.Ready(), func() api.Source {
+	adopt := func(changed any) (func(), error) {
+		next := changed.(brokerSettings)
+		same := next
+		same.Decode, same.payload = c.Decode, c.payload
+		if !reflect.DeepEqual(same, c) {
+			return nil, nil // listeners or limits: that takes a new broker
+		}
+		changedRules, err := a.decodeRules(next)
+		if err != nil {
+			return nil, err
+		}
+		return func() { rules.Store(&changedRules); c = next }, nil
+	}
+	return &source{run: b.Run, ready: b.Ready(), adopt: adopt, refresh: b.Reload, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {
@@ -132,15 +230,20 @@ func (a *Agent) makeBroker() error {
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
 			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected}
-	}})
-	return nil
+	}}, nil
 }
 
-func (a *Agent) makeMQTT(c *MQTTConfig) error {
+// mqttSettings is what one MQTT source is made of.
+type mqttSettings struct {
+	MQTTConfig
+	payload PayloadConfig
+}
+
+func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	name := "mqtt:" + c.Name
 	password, err := c.ReadPassword()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config := mqttsource.Config{
 		Name: c.Name, User: c.Username, Password: password, ClientID: c.ClientID, Gateway: a.store.Chain().String()[:12],
@@ -153,9 +256,9 @@ func (a *Agent) makeMQTT(c *MQTTConfig) error {
 		config.Servers = append(config.Servers, string(s))
 	}
 	for i, s := range c.Subscribe {
-		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config)
+		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, filter := range s.Topics {
 			config.Subscriptions = append(config.Subscriptions, mqttsource.Subscription{Filter: filter, QoS: byte(s.QoS),
@@ -166,36 +269,30 @@ func (a *Agent) makeMQTT(c *MQTTConfig) error {
 	}
 	s, err := mqttsource.New(config)
 	if err != nil {
-		return fmt.Errorf("mqtt %q: %w", c.Name, err)
+		return nil, fmt.Errorf("mqtt %q: %w", c.Name, err)
 	}
-	a.sources = append(a.sources, source{name, s.Run, s.Ready(), func() api.Source {
+	return &source{run: s.Run, ready: s.Ready(), stats: func() api.Source {
 		stats := s.Stats()
 		out := api.Source{Name: name, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received)}
 		if !stats.Subscribed && stats.LastError != "" {
 			out.Detail = stats.LastError
 		}
 		return out
-	}})
-	return nil
+	}}, nil
 }
 
-func (a *Agent) makeHwmon() {
-	c := &a.config.Hwmon
-	device := c.Device
-	if device == "" {
-		device = a.config.name()
-	}
-	h := hwmon.New(hwmon.Config{Root: c.Root, Interval: c.Interval, Device: device, Logger: a.log})
+func (a *Agent) newHwmon(c HwmonConfig) *source {
+	h := hwmon.New(hwmon.Config{Root: c.Root, Interval: c.Interval, Device: c.Device, Logger: a.log})
 	ready := make(chan struct{})
 	close(ready)
-	a.sources = append(a.sources, source{"hwmon", h.Run, ready, func() api.Source {
+	return &source{run: h.Run, ready: ready, stats: func() api.Source {
 		stats := h.Stats()
 		out := api.Source{Name: "hwmon", Connected: true, Received: uint64(stats.Messages)}
 		if stats.Failures > 0 {
 			out.Detail = fmt.Sprintf("%d readings failed", stats.Failures)
 		}
 		return out
-	}})
+	}}
 }
 
 // timeFloor is a time that is certainly past: the newest header's. A board without a real-time clock may start in

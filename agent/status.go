@@ -38,7 +38,7 @@ func (a *Agent) Status() api.Status {
 		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
 	}
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
-	for _, source := range a.sources {
+	for _, source := range a.running() {
 		s.Live.Sources = append(s.Live.Sources, source.stats())
 	}
 	return s
@@ -64,7 +64,7 @@ func (a *Agent) ready() error {
 	if a.committer.waiting.Load() {
 		return errors.New("recording has stopped: no room on the disk")
 	}
-	for _, s := range a.sources {
+	for _, s := range a.running() {
 		if stats := s.stats(); !stats.Connected {
 			return fmt.Errorf("source %s is not connected: %s", s.name, stats.Detail)
 		}
@@ -88,9 +88,7 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
 	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
 	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })
-	for _, s := range a.sources {
-		m.sourceGauges(s)
-	}
+	m.registry.MustRegister(newSourceCollector(a.running))
 }
 
 func truth(b bool) float64 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -119,9 +120,6 @@ func number[T int | int64 | uint64](q *question, name string, absent T) T {
 }
 
 func (q *question) flag(name string) bool { return q.values.Get(name) == "true" }
-
-// mostAnswers bounds one answer that names no limit of its own.
-const mostAnswers = 1 << 40
 
 func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 	q := &question{values: r.URL.Query()}
@@ -276,14 +274,14 @@ func (s *Server) blocks(w http.ResponseWriter, r *http.Request) {
 	q := &question{values: r.URL.Query()}
 	top := s.Chain.Tip().Height
 	from, to := number[uint64](q, "from", 0), min(number(q, "to", top+1), top+1)
-	limit := number(q, "limit", mostAnswers)
+	limit := number[uint64](q, "limit", math.MaxInt64)
 	if q.err != nil {
 		fail(w, q.err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := json.NewEncoder(w)
-	for i := range min(uint64(limit), to-min(from, to)) {
+	for i := range min(limit, to-min(from, to)) {
 		height := from + i
 		if q.flag("reverse") {
 			height = to - 1 - i
@@ -356,4 +354,17 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, Checkpoint{dir})
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	if s.Reload == nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"error":"the agent does not run"}`)
+		return
+	}
+	if err := s.Reload(r.Context()); err != nil {
+		fail(w, &wrongQuestion{err})
+		return
+	}
+	answer(w, struct{}{})
 }

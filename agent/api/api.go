@@ -7,6 +7,7 @@
 //	GET  /v1/blocks?from=&to=&limit=&reverse=                                                 JSON lines
 //	GET  /v1/proof?number=&quorum=                                                            application/vnd.edgechain.proof+cbor
 //	POST /v1/checkpoint
+//	POST /v1/reload
 //	GET  /healthz  /readyz  /metrics
 package api
 
@@ -71,6 +72,7 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
+	Reload     func(context.Context) error
 	Metrics    prometheus.Gatherer
 	Log        *slog.Logger
 }
@@ -83,6 +85,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/blocks", s.blocks)
 	mux.HandleFunc("GET /v1/proof", s.proof)
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
+	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /healthz", check(s.Alive))
 	mux.HandleFunc("GET /readyz", check(s.Ready))
 	if s.Metrics != nil {

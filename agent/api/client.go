@@ -149,6 +149,15 @@ func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
 	return answer.Dir, err
 }
 
+// Reload asks the agent to read its configuration again; the error says why the old one stays.
+func (c *Client) Reload(ctx context.Context) error {
+	body, err := c.get(ctx, http.MethodPost, "/v1/reload", nil)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
 // Proof asks for the encoded proof of an entry.
 func (c *Client) Proof(ctx context.Context, number uint64, quorum int) ([]byte, error) {
 	values := url.Values{"number": {fmt.Sprint(number)}, "quorum": {fmt.Sprint(quorum)}}

@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +18,7 @@ func newRun() *cobra.Command {
 		GroupID: "gateway",
 		Short:   "Record until told to stop",
 		Long: `run records until SIGTERM or SIGINT: then it takes nothing more, commits and acknowledges what it took, and seals the
-last block.`,
+last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 		Args: command.Args(cobra.NoArgs),
 	}
 	begin := c.Flags().Bool("init", false, "begin a chain if there is none; never where the configuration names one or its card is not mounted")
@@ -26,10 +28,14 @@ last block.`,
 			return err
 		}
 		log := newLogger(config.Log, stderr(c))
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
 		return agent.New(config, agent.Options{
 			Version: version, Log: log, Init: *begin,
-			Fatal: exitOnStorageFailure(log),
-			Ready: func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
+			Fatal:  exitOnStorageFailure(log),
+			Ready:  func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
+			Load:   func() (*agent.Config, error) { return loadConfig(c) },
+			Hangup: hangup,
 		}).Run(c.Context())
 	}
 	return c
