@@ -113,7 +113,10 @@ func (t *Tip) Leap(c *Consistency) error {
 		return fmt.Errorf("%w: a proof from a history of %d headers, the tip's has %d", ErrNotNext, c.From, t.History.Size())
 	}
 	head := &c.Head.Header
-	if head.Height == t.Height+1 {
+	if head.Height == c.From { // nothing lies between, so the head's link to the header below can be checked too
+		if len(c.Nodes) > 0 {
+			return errConsistency
+		}
 		return t.FollowOne(c.Head)
 	}
 	at := t.Clone()

@@ -38,10 +38,15 @@ func (r *Run) Add(h *Header, sig *Signature) {
 	} else if last := &r.Headers[n-1]; last.NextKey == nil {
 		last.Signature = nil
 	}
-	r.Headers = append(r.Headers, RunHeader{
+	r.Headers = append(r.Headers, NewRunHeader(h, sig))
+}
+
+// NewRunHeader returns what h says for itself, with its signature, which may be nil.
+func NewRunHeader(h *Header, sig *Signature) RunHeader {
+	return RunHeader{
 		Root: h.Root, Count: h.Count, Sealed: h.Sealed, Clock: h.Clock,
 		Beacon: h.Beacon, NextKey: h.NextKey, Extra: h.Extra, Signature: sig,
-	})
+	}
 }
 
 // check enforces the shape of a run, whichever chain it belongs to.
@@ -67,10 +72,11 @@ func (r *Run) check() error {
 
 // Derived is one header of a run, whole again.
 type Derived struct {
-	Header    *Header    // valid during the call
-	Bytes     []byte     // its encoding, which its hash covers; valid during the call
-	Hash      Hash       //
+	Header    *Header // valid during the call
+	Bytes     []byte  // its encoding, which its hash covers; valid during the call
+	Hash      Hash
 	Signature *Signature // nil where it travelled without
+	Before    *Tip       // what the header continues; valid during the call
 }
 
 // Follow checks a run that continues the chain at the tip, moves the tip to the run's last header and returns that
@@ -116,7 +122,7 @@ func (t *Tip) Follow(r *Run, visit func(Derived) error) (*SignedHeader, error) {
 			}
 		}
 		if visit != nil {
-			if err := visit(Derived{&h, encoded, hash, said.Signature}); err != nil {
+			if err := visit(Derived{&h, encoded, hash, said.Signature, at}); err != nil {
 				return nil, err
 			}
 		}

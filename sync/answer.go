@@ -1,0 +1,305 @@
+package headersync
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// receivePull answers an aggregator. What costs nothing is looked at first, a signature only then.
+func (g *Gateway) receivePull(now time.Time, b []byte) error {
+	pull, s, err := decodePull(b)
+	if err != nil {
+		return err
+	}
+	p := g.peers[pull.Name]
+	if p == nil || pull.Chain != g.chain {
+		return errStranger
+	}
+	if _, ok := p.key(s.keyID); !ok {
+		return errStranger
+	}
+	if p.nonce == 0 || pull.Sequence <= p.floor {
+		// Either a copy of an old pull, or an aggregator whose numbers are not known here: because this process is
+		// young, because another replica took over, because its clock went back. A hello lets it say.
+		if g.asked.take(now) {
+			g.sendHello(now, nil)
+		}
+		return errOld
+	}
+	if err := g.checked(now, p, s); err != nil {
+		return err
+	}
+	p.floor = pull.Sequence
+	if !p.answers.take(now) {
+		return errBusy
+	}
+	most := min(max(pull.Most, minPage), g.c.MaxPage)
+	if left := g.spent.left(now, g.c.BytesPerDay); left < most {
+		if left < minPage {
+			return errBusy
+		}
+		most = left
+	}
+	page, err := g.page(pull, most)
+	if err != nil {
+		return err
+	}
+	payload, err := page.Encode()
+	if err != nil {
+		return err
+	}
+	g.publish(now, topic(g.c.Prefix, g.chain, topicPulled, p.name), payload, false)
+	return nil
+}
+
+// page makes the answer to a pull, of at most most bytes.
+func (g *Gateway) page(pull *Pull, most uint64) (*Pulled, error) {
+	tip, head, err := g.c.Chain.Head()
+	if err != nil {
+		return nil, err
+	}
+	page := &Pulled{Correlation: pull.Sequence, Head: tip.Height}
+	if newest, found, err := g.c.Receipts.NewestReceipt(pull.Name); err != nil {
+		return nil, err
+	} else if found {
+		page.Receipted = &newest
+	}
+	first := pull.First
+	if first == 0 {
+		if page.Genesis, err = g.signedHeader(0); err != nil {
+			return nil, err
+		}
+		first = 1
+	} else {
+		err := g.checkBelow(page, tip, head, first-1, pull.Below)
+		if err != nil || page.Other != nil {
+			return orUnavailable(page, err)
+		}
+	}
+	last := min(pull.Last, tip.Height)
+	if first > last {
+		return page, nil // nothing new
+	}
+	const around = 1024 // what a page has beside run or proof: genesis above all
+	if pull.Want == Sparse {
+		page.Consistency, err = g.proof(first, last, most-around)
+	} else {
+		page.Run, err = g.run(first, last, most-around)
+	}
+	return orUnavailable(page, err)
+}
+
+func orUnavailable(page *Pulled, err error) (*Pulled, error) {
+	if errors.Is(err, ErrUnavailable) {
+		page.Run, page.Consistency, page.Other, page.Unavailable = nil, nil, nil, true
+		return page, nil
+	}
+	return page, err
+}
+
+// checkBelow shows what this gateway has instead, if its header at height is not the one that the asker knows.
+func (g *Gateway) checkBelow(page *Pulled, tip *lightchain.Tip, head *lightchain.SignedHeader, height uint64, known lightchain.Hash) error {
+	other := head
+	if height <= tip.Height {
+		own, err := g.c.Chain.Node(0, height)
+		if err != nil || own == known {
+			return err
+		}
+		if other, err = g.signedHeader(height); err != nil {
+			return err
+		}
+	}
+	keys, err := g.keyHeaders(other.Header.Height)
+	if err != nil {
+		return err
+	}
+	if keys = keys[min(1, len(keys)):]; len(keys) > maxWelcomeKeys {
+		keys = keys[len(keys)-maxWelcomeKeys:]
+	}
+	page.Other = append(keys, other)
+	return nil
+}
+
+// run returns headers from first on, up to last, as many as fit into most bytes and end with a signature.
+func (g *Gateway) run(first, last, most uint64) (*lightchain.Run, error) {
+	var headers []lightchain.RunHeader
+	for height, size := first, uint64(0); height <= last && len(headers) < lightchain.MaxRun; height++ {
+		h, sig, err := g.c.Chain.Header(height)
+		if errors.Is(err, ErrUnavailable) && len(headers) > 0 {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		if size += leastBytes(h); size > most {
+			break
+		}
+		headers = append(headers, lightchain.NewRunHeader(h, sig))
+	}
+	return fitRun(first, headers, most)
+}
+
+// leastBytes is the least that a header takes in a run; what it takes beyond is seen when the run is encoded.
+func leastBytes(h *lightchain.Header) uint64 {
+	least := uint64(1)
+	if h.Count > 0 {
+		least += 32
+	}
+	if h.NextKey != nil {
+		least += 100
+	}
+	return least
+}
+
+// fitRun returns the longest run of headers, as they are with whatever signatures there are, that takes at most most
+// bytes and ends with a signature; an error that wraps [ErrUnavailable] if there is none.
+func fitRun(first uint64, headers []lightchain.RunHeader, most uint64) (*lightchain.Run, error) {
+	for n := len(headers); ; {
+		for n > 0 && headers[n-1].Signature == nil {
+			n--
+		}
+		if n == 0 {
+			return nil, fmt.Errorf("a run with a signature at its end, within %d bytes: %w", most, ErrUnavailable)
+		}
+		r := &lightchain.Run{First: first, Headers: append([]lightchain.RunHeader(nil), headers[:n]...)}
+		for i := range r.Headers[:n-1] {
+			if h := &r.Headers[i]; h.NextKey == nil {
+				h.Signature = nil
+			}
+		}
+		b, err := r.Append(nil)
+		if err != nil {
+			return nil, err
+		}
+		if uint64(len(b)) <= most {
+			return r, nil
+		}
+		n = min(n-1, int(uint64(n)*most/uint64(len(b))))
+	}
+}
+
+// proof returns the proof that leads from the header below first to last; or, where more changes of key lie between
+// than fit, to one of the headers that make them.
+func (g *Gateway) proof(first, last, most uint64) (*lightchain.Consistency, error) {
+	heights, err := g.c.Chain.KeyHeights(last)
+	if err != nil {
+		return nil, err
+	}
+	for len(heights) > 0 && heights[0] < first {
+		heights = heights[1:]
+	}
+	if len(heights) > lightchain.MaxConsistencyKeys {
+		last, heights = heights[lightchain.MaxConsistencyKeys], heights[:lightchain.MaxConsistencyKeys]
+	}
+	for {
+		c, err := g.proofAcross(first, last, heights)
+		if err != nil {
+			return nil, err
+		}
+		b, err := c.Append(nil)
+		if err != nil {
+			return nil, err
+		}
+		if uint64(len(b)) <= most || len(heights) == 0 {
+			return c, nil
+		}
+		half := len(heights) / 2
+		last, heights = heights[half], heights[:half]
+	}
+}
+
+func (g *Gateway) proofAcross(first, last uint64, keys []uint64) (*lightchain.Consistency, error) {
+	c := &lightchain.Consistency{From: first}
+	var err error
+	if c.Head, err = g.signedHeader(last); err != nil {
+		return nil, err
+	}
+	if c.Nodes, err = lightchain.ProveGrowth(g.c.Chain.Node, first, last); err != nil {
+		return nil, err
+	}
+	for _, height := range keys {
+		var k lightchain.KeyHeader
+		if k.Header, err = g.signedHeader(height); err != nil {
+			return nil, err
+		}
+		if k.Path, err = lightchain.ProveInclusion(g.c.Chain.Node, last, height); err != nil {
+			return nil, err
+		}
+		c.Keys = append(c.Keys, k)
+	}
+	return c, nil
+}
+
+// receiveReceipt takes an aggregator's receipt on one of this chain's headers.
+func (g *Gateway) receiveReceipt(now time.Time, p *peer, b []byte) error {
+	s, err := lightchain.DecodeSignedHeader(b)
+	if err != nil {
+		return err
+	}
+	if len(s.Receipts) != 1 || s.ChainID() != g.chain {
+		return errors.New("not one receipt on a header of this chain")
+	}
+	r := &s.Receipts[0]
+	key, ok := p.key(r.KeyID)
+	if !ok || r.Name != p.name {
+		return errStranger
+	}
+	tip, _, err := g.c.Chain.Head()
+	if err != nil {
+		return err
+	}
+	height := s.Header.Height
+	if height > tip.Height {
+		return fmt.Errorf("a receipt on header %d, the newest is %d", height, tip.Height)
+	}
+	// A copy of a receipt that is held costs a look into the store, not a signature.
+	if held, err := g.c.Receipts.HasReceipt(height, p.name); err != nil {
+		return err
+	} else if held {
+		return errOld
+	}
+	if !g.checks.take(now) {
+		return errBusy
+	}
+	if err := s.CheckReceipt(r, key); err != nil {
+		return err
+	}
+	own, err := g.signedHeader(height)
+	if err != nil {
+		return err
+	}
+	if own.Hash() != s.Hash() {
+		return g.foundFork(p, s, nil)
+	}
+	if own.Signature != s.Signature {
+		return errors.New("a receipt on a signature that is not this gateway's")
+	}
+	if err := g.c.Receipts.PutReceipt(height, *r); err != nil {
+		return err
+	}
+	g.notify(Notice{Aggregator: p.name, Receipt: height})
+	return nil
+}
+
+// foundFork looks whether a head that an aggregator shows is another history of this chain, up to this gateway's
+// newest height.
+func (g *Gateway) foundFork(p *peer, other *lightchain.SignedHeader, otherKeys []*lightchain.SignedHeader) error {
+	own, err := g.signedHeader(other.Header.Height)
+	if err != nil {
+		return err
+	}
+	keys, err := g.keyHeaders(other.Header.Height)
+	if err != nil {
+		return err
+	}
+	bare := *other
+	bare.Receipts = nil
+	f := accuse(g.chain, keys, headSide(own), headSide(&bare, otherKeys...))
+	if f == nil {
+		return errors.New("a head that no key of this chain signed")
+	}
+	g.stand(p, Forked, other, f)
+	return nil
+}

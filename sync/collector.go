@@ -1,0 +1,329 @@
+package headersync
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// CollectorConfig is what a [Collector] needs. Its functions are called from several goroutines.
+type CollectorConfig struct {
+	Prefix string // of the topics; "" is [DefaultPrefix]
+	Conn   Conn
+	Store  Store
+	Name   string // the aggregator's
+	Signer lightchain.Signer
+
+	// Policy says how a gateway is followed; ok is false for one that is not: an unknown one, one that waits for
+	// approval, one that another replica follows. It is asked at each message.
+	Policy func(chain lightchain.ChainID) (p Policy, ok bool)
+	// Clock returns the time, whole seconds since the Unix epoch, rounded down, and whether the clock is synchronised:
+	// if not, nothing is countersigned.
+	Clock func() (seconds uint64, synchronised bool)
+	// Stranger is told of a gateway that Policy knows nothing of; nil: nobody.
+	Stranger func(Stranger)
+	// Notify is told what was found about a gateway; nil: nobody.
+	Notify func(Finding)
+
+	Random  io.Reader    // nil is crypto/rand
+	Log     *slog.Logger // nil: silent
+	Workers int          // goroutines over which [Collector.Run] divides the chains; 0 is one for each processor
+}
+
+// Stranger is a gateway that is not followed, as far as its message says. Nothing of it was checked, but that Head's
+// signature or a genesis would have to follow from the chain itself.
+type Stranger struct {
+	Chain lightchain.ChainID
+	Enrol *Enrolment               // it holds a token; see [Enrolment.Check]
+	Head  *lightchain.SignedHeader // what it announced
+}
+
+// Finding is something about one gateway that was found out.
+type Finding struct {
+	Chain   lightchain.ChainID
+	Verdict Verdict
+	Height  uint64 // of the newest head known
+	Fork    *lightchain.Fork
+	Err     error // why a page is invalid; anybody on the broker may have sent it
+
+	Receipt *lightchain.Receipt // this head was countersigned just now
+	Spent   Spent               // what following it has cost today
+}
+
+// Collector is an aggregator's side of the protocol, for any number of gateways. [Collector.Run] drives it; a test may
+// call Receive and Tick instead. Both are safe for concurrent use; messages of one chain are taken one at a time.
+type Collector struct {
+	c       CollectorConfig
+	session Nonce
+	shards  []*shard
+}
+
+// shard is a part of the chains, divided by their hash.
+type shard struct {
+	c  *Collector
+	in chan Message
+
+	mu        sync.Mutex // guards what follows
+	followers map[lightchain.ChainID]*follower
+	due       queue
+}
+
+// follower is what is remembered of one chain between messages; everything that must last is in the store.
+type follower struct {
+	chain     lightchain.ChainID
+	announced uint64 // the highest head that is believed to exist
+	sequence  uint64 // of the newest pull
+	answered  uint64 // pulls up to this one are dealt with
+	asked     uint64 // the newest request to restore that was answered
+	reserved  uint64 // bytes that the pull on its way may cost, and that are counted already
+	waiting   bool   // a pull is on its way
+	failures  int8
+	spent     Spent
+	loaded    bool // spent was read from the store
+
+	at    time.Time // when to look again; zero: not of itself
+	index int       // in the queue; -1: not there
+
+	greeted bucket    // welcomes
+	guess   time.Time // no pull before this because of a head whose signature cannot be checked
+	repeat  time.Time // no receipt is published again before this
+	repeats int8      // how often it was
+	lag     time.Time // no lagging head is told of again before this
+}
+
+// NewCollector checks the configuration and returns a collector that does nothing yet.
+func NewCollector(c CollectorConfig) (*Collector, error) {
+	if c.Prefix == "" {
+		c.Prefix = DefaultPrefix
+	}
+	if err := errors.Join(CheckPrefix(c.Prefix), lightchain.CheckAggregatorName(c.Name)); err != nil {
+		return nil, err
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Workers == 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	k := &Collector{c: c}
+	if _, err := io.ReadFull(c.Random, k.session[:]); err != nil {
+		return nil, fmt.Errorf("reading random bytes: %w", err)
+	}
+	for range c.Workers {
+		k.shards = append(k.shards, &shard{c: k, in: make(chan Message, queued), followers: make(map[lightchain.ChainID]*follower)})
+	}
+	return k, nil
+}
+
+// Filters returns the topics that an aggregator listens to.
+func (k *Collector) Filters() []string {
+	return []string{
+		k.c.Prefix + "/+/" + topicHead,
+		k.c.Prefix + "/+/" + topicHello,
+		k.c.Prefix + "/+/" + topicPulled + "/" + k.c.Name,
+	}
+}
+
+// Run subscribes and serves until ctx ends.
+func (k *Collector) Run(ctx context.Context) error {
+	err := k.c.Conn.Subscribe(k.Filters(), k.Deliver)
+	if err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	var all sync.WaitGroup
+	for _, s := range k.shards {
+		all.Go(func() {
+			_ = drive(ctx, s.in, nil,
+				func(now time.Time) time.Time { return s.tick(ctx, now) },
+				func(now time.Time, m Message) { s.receive(ctx, now, m) })
+		})
+	}
+	all.Wait()
+	return nil
+}
+
+// Deliver takes a message for [Collector.Run] and does not block: for a subscription that was made elsewhere, as a
+// shared one.
+func (k *Collector) Deliver(m Message) {
+	chain, _, _, ok := splitTopic(k.c.Prefix, m.Topic)
+	if !ok {
+		if m.Done != nil {
+			m.Done()
+		}
+		return
+	}
+	deliver(k.shard(chain).in, m, k.c.Log)
+}
+
+func (k *Collector) shard(chain lightchain.ChainID) *shard {
+	return k.shards[(uint(chain[0])<<8|uint(chain[1]))%uint(len(k.shards))]
+}
+
+// Receive takes one message.
+func (k *Collector) Receive(ctx context.Context, now time.Time, m Message) {
+	chain, _, _, ok := splitTopic(k.c.Prefix, m.Topic)
+	if ok {
+		k.shard(chain).receive(ctx, now, m)
+	} else if m.Done != nil {
+		m.Done()
+	}
+}
+
+// Tick does what is due at now and returns when to call it again at the latest.
+func (k *Collector) Tick(ctx context.Context, now time.Time) time.Time {
+	next := now.Add(time.Hour)
+	for _, s := range k.shards {
+		next = earliest(next, s.tick(ctx, now))
+	}
+	return next
+}
+
+// Follow makes the collector look at a chain now: after its gateway was approved, or after another replica left it.
+func (k *Collector) Follow(ctx context.Context, now time.Time, chain lightchain.ChainID) {
+	s := k.shard(chain)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.follower(chain)
+	f.announced = max(f.announced, 1) // at least genesis; its page says how high the chain is
+	s.look(ctx, now, f)
+}
+
+// Forget drops what is remembered of a chain between messages.
+func (k *Collector) Forget(chain lightchain.ChainID) {
+	s := k.shard(chain)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.followers[chain]; f != nil {
+		s.due.remove(f)
+		delete(s.followers, chain)
+	}
+}
+
+func (s *shard) follower(chain lightchain.ChainID) *follower {
+	f := s.followers[chain]
+	if f == nil {
+		f = &follower{chain: chain, index: -1, greeted: bucket{interval: 30 * time.Second, burst: 10}}
+		s.followers[chain] = f
+	}
+	return f
+}
+
+func (s *shard) tick(ctx context.Context, now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.due) > 0 && !now.Before(s.due[0].at) {
+		f := s.due[0]
+		s.due.remove(f)
+		if f.waiting { // nobody answered in time
+			f.waiting = false
+			f.failures = min(f.failures+1, 20)
+		}
+		s.look(ctx, now, f)
+	}
+	if len(s.due) == 0 {
+		return now.Add(time.Hour)
+	}
+	return s.due[0].at
+}
+
+func (s *shard) receive(ctx context.Context, now time.Time, m Message) {
+	if m.Done != nil {
+		defer m.Done()
+	}
+	chain, word, name, ok := splitTopic(s.c.c.Prefix, m.Topic)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	policy, ok := s.c.c.Policy(chain)
+	if !ok {
+		s.stranger(chain, word, m.Payload)
+		return
+	}
+	f := s.follower(chain)
+	if err := s.load(ctx, f); err != nil {
+		s.c.c.Log.Error("reading the state of a chain", "chain", chain, "err", err)
+		return
+	}
+	f.spent.add(now, 0)
+	var err error
+	switch {
+	case word == topicHead && name == "":
+		err = s.receiveHead(ctx, now, f, m)
+	case word == topicHello && name == "":
+		err = s.receiveHello(ctx, now, f, policy, m)
+	case word == topicPulled && name == s.c.c.Name:
+		err = s.receivePage(ctx, now, f, policy, m)
+	}
+	if err != nil {
+		s.c.c.Log.Debug("message refused", "topic", m.Topic, "err", err)
+	}
+}
+
+// load reads what was spent today by whoever followed the chain before.
+func (s *shard) load(ctx context.Context, f *follower) error {
+	if f.loaded {
+		return nil
+	}
+	state, err := s.c.c.Store.Load(ctx, f.chain)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		f.spent = state.Spent
+	}
+	f.loaded = true
+	return nil
+}
+
+func (s *shard) stranger(chain lightchain.ChainID, word string, payload []byte) {
+	if s.c.c.Stranger == nil {
+		return
+	}
+	unknown := Stranger{Chain: chain}
+	switch word {
+	case topicHead:
+		head, err := lightchain.DecodeSignedHeader(payload)
+		if err != nil || head.ChainID() != chain {
+			return
+		}
+		unknown.Head = head
+	case topicHello:
+		h, _, err := decodeHello(payload)
+		if err != nil || h.Chain != chain {
+			return
+		}
+		unknown.Enrol = h.Enrol
+	default:
+		return
+	}
+	s.c.c.Stranger(unknown)
+}
+
+// publish sends a message and counts what it costs.
+func (s *shard) publish(now time.Time, f *follower, word, name string, payload []byte, retained bool) {
+	t := topic(s.c.c.Prefix, f.chain, word, name)
+	f.spent.add(now, cost(t, payload))
+	if err := s.c.c.Conn.Publish(t, payload, retained); err != nil {
+		s.c.c.Log.Debug("not published", "topic", t, "err", err)
+	}
+}
+
+func (s *shard) tell(f *follower, n Finding) {
+	if s.c.c.Notify != nil {
+		n.Chain, n.Spent = f.chain, f.spent
+		s.c.c.Notify(n)
+	}
+}

@@ -1,0 +1,496 @@
+package headersync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// Chain is a gateway's own chain, as far as it is durable. Its methods are called from one goroutine.
+type Chain interface {
+	// Head returns the tip and the newest signed header. The caller may move the tip.
+	Head() (*lightchain.Tip, *lightchain.SignedHeader, error)
+	// Header returns the header at a height up to the tip's, and its signature, nil where it is held without one.
+	Header(height uint64) (*lightchain.Header, *lightchain.Signature, error)
+	// Node returns the root of a complete subtree of the history of all headers up to the tip.
+	Node(level int, index uint64) (lightchain.Hash, error)
+	// KeyHeights returns the heights below to of the headers that set the key, genesis first, ascending.
+	KeyHeights(to uint64) ([]uint64, error)
+}
+
+// ErrUnavailable is what errors of a [Chain] and a [Store] wrap where the thing asked for is not held, and is not
+// expected to be: in a chain that was restored from a sparse copy, below that copy's head.
+var ErrUnavailable = errors.New("not held here")
+
+// Receipts keeps what the aggregators countersigned. Its methods are called from the goroutine that calls [Chain]'s.
+type Receipts interface {
+	// NewestReceipt returns the highest height that the aggregator has receipted.
+	NewestReceipt(aggregator string) (height uint64, found bool, err error)
+	// HasReceipt reports whether a receipt of the aggregator on the header at height is held.
+	HasReceipt(height uint64, aggregator string) (bool, error)
+	// PutReceipt stores a receipt, which has been checked, and returns when it is durable. With it goes the number of
+	// the next entry, which must be such that no entry of that number or a higher one had arrived, messages in queues
+	// included, when the receipt was durable: a block's beacon names receipts held before its first entry arrived.
+	PutReceipt(height uint64, r lightchain.Receipt) error
+}
+
+// Restorer puts back what a chain lost. Its methods are called from the goroutine that calls [Chain]'s, and only until
+// the head is settled, when nothing is sealed yet. When one returns, [Chain] shows the new tip.
+type Restorer interface {
+	// RestoreRun appends headers that have been checked against the tip, durably.
+	RestoreRun(run *lightchain.Run) error
+	// RestoreHead moves the tip onto a head that has been checked; the headers between are not held any more. It is
+	// durable when it returns.
+	RestoreHead(tip *lightchain.Tip, head *lightchain.SignedHeader) error
+	// SealedUnconfirmed reports whether a header was ever sealed since an aggregator last agreed with the head: by a
+	// run of the program that began to seal although nobody answered. It is remembered durably before such a seal.
+	SealedUnconfirmed() (bool, error)
+}
+
+// ConfirmHead says whether sealing waits for an aggregator's word on the newest head.
+type ConfirmHead string
+
+// The ways to confirm a head after a start.
+const (
+	ConfirmAlways      ConfirmHead = "always"       // seal nothing before an aggregator has answered
+	ConfirmIfReachable ConfirmHead = "if_reachable" // wait for ConfirmWait, then seal
+	ConfirmNever       ConfirmHead = "never"        // seal at once
+)
+
+// GatewayConfig is what a [Gateway] needs. Where a zero value works, it says so.
+type GatewayConfig struct {
+	Prefix      string // of the topics; "" is [DefaultPrefix]
+	Conn        Conn
+	Chain       Chain
+	Receipts    Receipts
+	Restorer    Restorer                // nil: nothing is ever restored
+	Signer      lightchain.Signer       // the gateway's key; see [Gateway.SetSigner]
+	Aggregators []lightchain.Aggregator // nobody else is answered; a name may have several keys
+	Announce    time.Duration           // at least this long between two announcements of a head
+	Confirm     ConfirmHead             // "" is if_reachable
+	ConfirmWait time.Duration           // 0 is a minute
+	BytesPerDay uint64                  // what answers may cost in a day, UTC; 0 is no limit
+	MaxPage     uint64                  // bytes of a page; 0 is [DefaultPage]
+	EnrolToken  string                  // shown to aggregators that do not know the gateway yet; "": none
+	Random      io.Reader               // nonces
+	Log         *slog.Logger            // nil: silent
+	Settled     func(Settlement)        // told once what became of the head; sealing may begin or may not; nil: nobody
+	Notify      func(Notice)            // told what happens later; nil: nobody
+}
+
+// Standing is how a gateway's head stands to what an aggregator knows.
+type Standing string
+
+// The standings. Sealing may go on in the first four.
+const (
+	Agreed      Standing = "agreed"      // an aggregator knows this head, or an earlier one of this history
+	Unknown     Standing = "unknown"     // those who answered know nothing of the chain
+	Unreachable Standing = "unreachable" // nobody answered
+	Recovered   Standing = "restored"    // the chain's own newest headers were put back
+	Behind      Standing = "behind"      // an aggregator knows a newer head
+	KeyChanged  Standing = "key changed" // an aggregator knows a newer head, under a key that this gateway lacks
+	Unprovable  Standing = "unprovable"  // the head known could be restored, but not whether it continues what was sealed here
+	Forked      Standing = "forked"      // two histories of this chain are signed
+)
+
+// Settlement says what became of the head after a start.
+type Settlement struct {
+	Standing Standing
+	By       []string // the aggregators that answered
+
+	From, To   uint64                   // heights that were put back, where Recovered: what agent:restore records
+	FirstEntry uint64                   // number of the first entry that is not held any more
+	NextEntry  uint64                   // number of the next entry
+	Sparse     bool                     // the headers between are not held either
+	Head       *lightchain.SignedHeader // the head that an aggregator knows, where sealing must not go on
+	Fork       *lightchain.Fork
+}
+
+// MaySeal reports whether the chain can go on.
+func (s Standing) MaySeal() bool {
+	return s == Agreed || s == Unknown || s == Unreachable || s == Recovered
+}
+
+// Notice is something that happened after the head was settled, or that an operator wants to know.
+type Notice struct {
+	Aggregator string
+	Standing   Standing // found out after the head was settled, or Forked; "" where the notice is another
+	Receipt    uint64   // height of the header that was receipted; 0 where the notice is another
+	Head       *lightchain.SignedHeader
+	Fork       *lightchain.Fork
+	Err        error // an aggregator's message that its key signed and that cannot be
+}
+
+// Gateway is a gateway's side of the protocol. [Gateway.Run] drives it; a test may call Receive and Tick instead.
+type Gateway struct {
+	c     GatewayConfig
+	chain lightchain.ChainID
+	wake  chan struct{}
+
+	signals struct { // set by any goroutine
+		sync.Mutex
+		sealed, connected bool
+		signer            lightchain.Signer
+	}
+
+	// Everything below is owned by the goroutine that calls Receive and Tick.
+	peers  map[string]*peer
+	signer lightchain.Signer
+	checks bucket // of signatures: each costs a small board a millisecond, whoever sent it
+	spent  Spent
+
+	said       bool      // a head was announced,
+	saidAt     time.Time // then,
+	announced  uint64    // of this height,
+	repeatAt   time.Time // and is announced again then if not all have receipted it
+	announcing backoff
+
+	nonces   []issued // the hellos that may still be answered, oldest first
+	helloAt  time.Time
+	hellos   backoff
+	asked    bucket // hellos because of somebody's pull
+	settled  bool
+	waitTill time.Time
+	restore  *restoring
+}
+
+// issued is a hello's nonce, and its number in this process.
+type issued struct {
+	nonce  Nonce
+	number uint64
+}
+
+// peer is one configured aggregator.
+type peer struct {
+	name     string
+	keys     []lightchain.PublicKey
+	nonce    uint64 // number of the hello that its newest welcome answers; 0: none yet
+	floor    uint64 // pulls up to this number are old
+	answers  bucket
+	session  Nonce
+	asks     uint64
+	standing Standing // "" before its first welcome
+	head     *lightchain.SignedHeader
+}
+
+// NewGateway checks the configuration and returns a gateway that does nothing yet.
+func NewGateway(c GatewayConfig) (*Gateway, error) {
+	if c.Prefix == "" {
+		c.Prefix = DefaultPrefix
+	}
+	if err := CheckPrefix(c.Prefix); err != nil {
+		return nil, err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxPage == 0 {
+		c.MaxPage = DefaultPage
+	}
+	if c.MaxPage < minPage || c.MaxPage > MaxPage {
+		return nil, fmt.Errorf("a page of %d bytes: %d to %d", c.MaxPage, minPage, MaxPage)
+	}
+	if c.ConfirmWait == 0 {
+		c.ConfirmWait = time.Minute
+	}
+	switch c.Confirm {
+	case "":
+		c.Confirm = ConfirmIfReachable
+	case ConfirmAlways, ConfirmIfReachable, ConfirmNever:
+	default:
+		return nil, fmt.Errorf("confirm_head %q: always, if_reachable or never", c.Confirm)
+	}
+	tip, _, err := c.Chain.Head()
+	if err != nil {
+		return nil, fmt.Errorf("reading the chain's head: %w", err)
+	}
+	g := &Gateway{
+		c: c, chain: tip.Chain, signer: c.Signer, wake: make(chan struct{}, 1),
+		peers:      make(map[string]*peer),
+		checks:     bucket{interval: 50 * time.Millisecond, burst: 40},
+		asked:      bucket{interval: 30 * time.Second, burst: 4},
+		hellos:     backoff{least: 2 * time.Second, most: time.Minute},
+		announcing: backoff{least: max(c.Announce, 30*time.Second), most: time.Hour},
+	}
+	for _, a := range c.Aggregators {
+		if err := errors.Join(lightchain.CheckAggregatorName(a.Name), a.Key.Check()); err != nil {
+			return nil, err
+		}
+		p := g.peers[a.Name]
+		if p == nil {
+			p = &peer{name: a.Name, answers: bucket{interval: 500 * time.Millisecond, burst: 16}}
+			g.peers[a.Name] = p
+		}
+		p.keys = append(p.keys, a.Key)
+	}
+	return g, nil
+}
+
+// Sealed tells the gateway that a header was sealed and is durable. It may be called from any goroutine.
+func (g *Gateway) Sealed() {
+	g.signals.Lock()
+	g.signals.sealed = true
+	g.signals.Unlock()
+	g.nudge()
+}
+
+// Connected tells the gateway that its connection was made, again or for the first time.
+func (g *Gateway) Connected() {
+	g.signals.Lock()
+	g.signals.connected = true
+	g.signals.Unlock()
+	g.nudge()
+}
+
+// SetSigner gives the gateway its new key, after a header that set it was sealed.
+func (g *Gateway) SetSigner(s lightchain.Signer) {
+	g.signals.Lock()
+	g.signals.signer = s
+	g.signals.Unlock()
+}
+
+func (g *Gateway) nudge() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// queued bounds what waits between the connection and the gateway; more is dropped, and asked for again by whoever
+// wanted it.
+const queued = 256
+
+// Run subscribes and serves until ctx ends.
+func (g *Gateway) Run(ctx context.Context) error {
+	in := make(chan Message, queued)
+	if err := g.c.Conn.Subscribe(g.Filters(), func(m Message) { deliver(in, m, g.c.Log) }); err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	return drive(ctx, in, g.wake, g.Tick, g.Receive)
+}
+
+func deliver(in chan<- Message, m Message, log *slog.Logger) {
+	select {
+	case in <- m:
+	default:
+		log.Warn("message dropped, the queue is full", "topic", m.Topic)
+		if m.Done != nil {
+			m.Done()
+		}
+	}
+}
+
+// drive gives messages and the passing of time to one side of the protocol until ctx ends.
+func drive(ctx context.Context, in <-chan Message, wake <-chan struct{}, tick func(time.Time) time.Time, receive func(time.Time, Message)) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-in:
+			receive(time.Now(), m)
+		case <-wake:
+		case <-timer.C:
+		}
+		// Far or near, the next time to wake comes from the machine; an hour bounds what a stepped clock can do.
+		timer.Reset(min(max(time.Until(tick(time.Now())), time.Millisecond), time.Hour))
+	}
+}
+
+// Filters returns the topics that a gateway listens to.
+func (g *Gateway) Filters() []string {
+	filters := []string{topic(g.c.Prefix, g.chain, topicPull, "")}
+	for name := range g.peers {
+		for _, word := range [...]string{topicWelcome, topicReceipt, topicRestore} {
+			filters = append(filters, topic(g.c.Prefix, g.chain, word, name))
+		}
+	}
+	slices.Sort(filters)
+	return filters
+}
+
+// Tick does what is due at now and returns when to call it again at the latest.
+func (g *Gateway) Tick(now time.Time) time.Time {
+	g.signals.Lock()
+	sealed, connected := g.signals.sealed, g.signals.connected
+	g.signals.sealed, g.signals.connected = false, false
+	if g.signals.signer != nil {
+		g.signer, g.signals.signer = g.signals.signer, nil
+	}
+	g.signals.Unlock()
+	if connected {
+		g.publish(now, StatusTopic(g.c.Prefix, g.chain), []byte("online"), true)
+		g.repeatAt, g.helloAt = g.saidAt.Add(g.c.Announce), now
+		g.announcing.reset()
+		g.hellos.reset()
+	}
+	if sealed {
+		g.announcing.reset()
+	}
+	// The newest head first: whatever else waits, whoever listens learns it before anything older.
+	next := earliest(g.tickAnnounce(now), g.tickHello(now), g.tickSettle(now))
+	return earliest(next, now.Add(time.Hour))
+}
+
+func earliest(times ...time.Time) time.Time {
+	var first time.Time
+	for _, t := range times {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// tickAnnounce publishes the newest head: once for each new one, no more often than configured; and again, ever more
+// rarely, while an aggregator has not receipted it.
+func (g *Gateway) tickAnnounce(now time.Time) time.Time {
+	if len(g.peers) == 0 {
+		return time.Time{}
+	}
+	tip, head, err := g.c.Chain.Head()
+	if err != nil {
+		g.c.Log.Error("reading the head to announce it", "err", err)
+		return now.Add(time.Minute)
+	}
+	due := g.repeatAt
+	if fresh := !g.said || tip.Height != g.announced; fresh {
+		due = g.saidAt.Add(g.c.Announce)
+	} else if g.receiptedByAll(tip.Height) {
+		return time.Time{}
+	}
+	if g.said && now.Before(due) {
+		return due
+	}
+	payload, err := head.Encode()
+	if err != nil {
+		g.c.Log.Error("encoding the head", "err", err)
+		return now.Add(time.Minute)
+	}
+	g.publish(now, topic(g.c.Prefix, g.chain, topicHead, ""), payload, true)
+	g.said, g.saidAt, g.announced = true, now, tip.Height
+	g.repeatAt = now.Add(g.announcing.next())
+	return g.repeatAt
+}
+
+func (g *Gateway) receiptedByAll(height uint64) bool {
+	for name := range g.peers {
+		newest, found, err := g.c.Receipts.NewestReceipt(name)
+		if err != nil || !found || newest < height {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *Gateway) publish(now time.Time, topic string, payload []byte, retained bool) {
+	g.spent.add(now, cost(topic, payload))
+	if err := g.c.Conn.Publish(topic, payload, retained); err != nil {
+		g.c.Log.Debug("not published", "topic", topic, "err", err)
+	}
+}
+
+// Spent returns what was published today, in bytes. It belongs to the goroutine that calls Tick.
+func (g *Gateway) Spent() Spent { return g.spent }
+
+func (g *Gateway) notify(n Notice) {
+	if g.c.Notify != nil {
+		g.c.Notify(n)
+	}
+}
+
+// Receive takes one message.
+func (g *Gateway) Receive(now time.Time, m Message) {
+	if m.Done != nil {
+		defer m.Done()
+	}
+	chain, word, name, ok := splitTopic(g.c.Prefix, m.Topic)
+	if !ok || chain != g.chain {
+		return
+	}
+	var err error
+	switch p := g.peers[name]; {
+	case word == topicPull && name == "":
+		err = g.receivePull(now, m.Payload)
+	case p == nil:
+	case word == topicWelcome:
+		err = g.receiveWelcome(now, p, m.Payload)
+	case word == topicReceipt:
+		err = g.receiveReceipt(now, p, m.Payload)
+	case word == topicRestore:
+		err = g.receiveRestored(now, p, m.Payload)
+	}
+	if err != nil {
+		// Anybody on the broker can cause this line: it is no finding.
+		g.c.Log.Debug("message refused", "topic", m.Topic, "err", err)
+	}
+}
+
+// key returns the key of p's that a signed message names.
+func (p *peer) key(id [8]byte) (lightchain.PublicKey, bool) {
+	for _, k := range p.keys {
+		if k.KeyID() == id {
+			return k, true
+		}
+	}
+	return lightchain.PublicKey{}, false
+}
+
+var (
+	errStranger = errors.New("not from an aggregator that is configured")
+	errForged   = errors.New("its signature does not check")
+	errBusy     = errors.New("more than are answered in this time")
+	errOld      = errors.New("old, or a copy")
+)
+
+// checked checks a signed message of p's, at a bounded rate.
+func (g *Gateway) checked(now time.Time, p *peer, s *sealed) error {
+	key, ok := p.key(s.keyID)
+	switch {
+	case !ok:
+		return errStranger
+	case !g.checks.take(now):
+		return errBusy
+	case !s.check(key):
+		return errForged
+	}
+	return nil
+}
+
+// keyHeaders returns the signed headers below the height that set the key, genesis first.
+func (g *Gateway) keyHeaders(height uint64) ([]*lightchain.SignedHeader, error) {
+	heights, err := g.c.Chain.KeyHeights(height)
+	if err != nil {
+		return nil, err
+	}
+	var headers []*lightchain.SignedHeader
+	for _, height := range heights {
+		s, err := g.signedHeader(height)
+		if err != nil {
+			return nil, err
+		}
+		headers = append(headers, s)
+	}
+	return headers, nil
+}
+
+// signedHeader returns the header at a height with its signature; an error wraps [ErrUnavailable] where that is not
+// held.
+func (g *Gateway) signedHeader(height uint64) (*lightchain.SignedHeader, error) {
+	h, sig, err := g.c.Chain.Header(height)
+	if err != nil {
+		return nil, err
+	}
+	if sig == nil {
+		return nil, fmt.Errorf("signature of header %d: %w", height, ErrUnavailable)
+	}
+	return lightchain.NewSignedHeader(*h, *sig)
+}

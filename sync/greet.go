@@ -1,0 +1,155 @@
+package headersync
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// receiveHello answers a gateway that has just started, or that does not know this aggregator's numbers.
+func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, policy Policy, m Message) error {
+	h, signed, err := decodeHello(m.Payload)
+	if err != nil {
+		return err
+	}
+	if h.Chain != f.chain {
+		return errStranger
+	}
+	state, err := s.c.c.Store.Load(ctx, f.chain)
+	if err != nil {
+		return err
+	}
+	if state == nil {
+		state = &State{Chain: f.chain}
+	}
+	// Up to the newest head known, the key that signs after the gateway's head is known too; beyond, it may have been
+	// changed, and a welcome does no harm to anybody.
+	proved := false
+	if key, ok := state.keyAfter(h.Height); ok {
+		proved = signed.check(key)
+		if !proved && h.Height < state.Head.Height() && !s.anyKey(state, signed) {
+			return errForged
+		}
+	}
+	// A request of this session with a number above the last is no copy, so it is not counted among the hellos, which
+	// anybody can repeat.
+	if h.Restore != nil && h.Restore.Aggregator == s.c.c.Name && proved && state.Fork == nil &&
+		h.Restore.Session == s.c.session && h.Restore.Sequence > f.asked && state.Head != nil && h.Height < state.Head.Height() {
+		f.asked = h.Restore.Sequence
+		f.spent.add(now, cost(m.Topic, m.Payload))
+		return s.giveBack(ctx, now, f, policy, state, h)
+	}
+	if !f.greeted.take(now) {
+		return errBusy
+	}
+	f.spent.add(now, cost(m.Topic, m.Payload))
+	w := Welcome{Chain: f.chain, Name: s.c.c.Name, Nonce: h.Nonce, Sequence: f.sequence, Session: s.c.session, Fork: state.Fork}
+	if f.sequence == 0 {
+		w.Sequence = uint64(max(now.UnixMicro(), 0)) - 1
+		f.sequence = w.Sequence
+	}
+	if state.Head != nil {
+		w.Head = state.Head.Head
+		for _, k := range below(state.Keys, w.Head.Header.Height) {
+			if k.Header.Height > h.Height && len(w.Keys) < maxWelcomeKeys {
+				w.Keys = append(w.Keys, k)
+			}
+		}
+	}
+	payload, err := w.Sign(s.c.c.Signer)
+	if err != nil {
+		return err
+	}
+	s.publish(now, f, topicWelcome, s.c.c.Name, payload, false)
+	// A gateway that says hello has perhaps dropped the pull that is on its way.
+	if proved && (state.Head == nil || h.Height > state.Head.Height()) {
+		f.announced = max(f.announced, h.Height)
+	}
+	if f.waiting {
+		f.waiting = false
+		s.due.remove(f)
+	}
+	if state.Head == nil {
+		f.announced = max(f.announced, 1)
+	}
+	s.look(ctx, now, f)
+	return nil
+}
+
+// anyKey reports whether one of the chain's keys signed: that of a gateway whose key changed without it.
+func (s *shard) anyKey(state *State, m *sealed) bool {
+	for _, k := range state.Keys {
+		if m.check(*k.Header.NextKey) {
+			return true
+		}
+	}
+	return false
+}
+
+// giveBack sends a gateway that lost its newest headers what it needs to go on.
+func (s *shard) giveBack(ctx context.Context, now time.Time, f *follower, policy Policy, state *State, h *Hello) error {
+	most := min(max(h.Restore.Most, minPage), MaxPage)
+	if left := f.spent.left(now, policy.BytesPerDay); left < most {
+		if left < minPage {
+			return errBusy
+		}
+		most = left
+	}
+	page := &Restored{Correlation: h.Restore.Sequence}
+	run, err := s.heldRun(ctx, state, h, most-64)
+	switch {
+	case err == nil:
+		page.Run = run
+	case errors.Is(err, ErrUnavailable):
+		page.Sparse = &SparseCopy{Head: state.Head.Head, Edge: state.Head.Edge}
+	default:
+		return err
+	}
+	payload, err := page.Encode()
+	if err != nil {
+		return err
+	}
+	s.publish(now, f, topicRestore, s.c.c.Name, payload, false)
+	return nil
+}
+
+// heldRun returns headers above the gateway's. The error wraps [ErrUnavailable] where they are not held.
+func (s *shard) heldRun(ctx context.Context, state *State, h *Hello, most uint64) (*lightchain.Run, error) {
+	if state.Every == nil || h.Height >= state.Every.Height() {
+		return nil, ErrUnavailable
+	}
+	var (
+		headers []lightchain.RunHeader
+		size    uint64
+		next    = h.Height
+		full    = errors.New("full")
+	)
+	err := s.c.c.Store.Headers(ctx, state.Chain, h.Height, state.Every.Height(), func(held Held) error {
+		if held.Height != next {
+			return ErrUnavailable
+		}
+		next++
+		header, err := lightchain.DecodeHeader(held.Bytes)
+		if err != nil {
+			return err
+		}
+		if held.Height == h.Height {
+			if lightchain.LeafHash(held.Bytes) != h.Hash {
+				// It sealed on top of an older head: the announcement of its own brings the evidence.
+				return errors.New("the gateway's head is not in the history that is known")
+			}
+			return nil
+		}
+		if size += leastBytes(&header); size > most || len(headers) == lightchain.MaxRun {
+			return full
+		}
+		headers = append(headers, lightchain.NewRunHeader(&header, held.Signature))
+		return nil
+	})
+	if err != nil && !errors.Is(err, full) {
+		return nil, err
+	}
+	return fitRun(h.Height+1, headers, most)
+}

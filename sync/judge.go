@@ -1,0 +1,210 @@
+package headersync
+
+import (
+	"errors"
+	"fmt"
+
+	"edgechain/lightchain"
+)
+
+// Verdict is what a page or a head turned out to be.
+type Verdict string
+
+// The verdicts.
+const (
+	Extended Verdict = "extended" // it continues what is known, which moved
+	Known    Verdict = "known"    // it says nothing new
+	Lagging  Verdict = "behind"   // the gateway shows a head below the one known, which may be an old copy
+	Split    Verdict = "fork"     // it is another signed history: the evidence is in the state
+	Lacking  Verdict = "unavailable"
+	Invalid  Verdict = "invalid" // it cannot be: the error says why
+)
+
+var errNotAsked = errors.New("a page that answers something else")
+
+// Judge decides what a page changes in the state of its chain, which it changes accordingly, and puts the headers
+// that are to be held. every says that each header is wanted, not only heads. The page may come from anybody: it
+// changes nothing that the chain's keys did not sign. If the verdict is neither [Extended] nor [Split] the state is
+// as it was; put may have been called even so, and what it was given counts only if the verdict is [Extended].
+func Judge(s *State, p *Pulled, every bool, put func(Held) error) (Verdict, error) {
+	if s.Fork != nil {
+		return Split, nil
+	}
+	next := *s
+	verdict, err := next.take(p, every, put)
+	if err != nil {
+		return Invalid, err
+	}
+	if verdict == Extended || verdict == Split {
+		*s = next
+	}
+	return verdict, nil
+}
+
+func (s *State) take(p *Pulled, every bool, put func(Held) error) (Verdict, error) {
+	verdict := Known
+	if s.Head == nil {
+		if p.Genesis == nil {
+			return Invalid, errNotAsked
+		}
+		if err := s.begin(p.Genesis); err != nil {
+			return Invalid, err
+		}
+		verdict = Extended
+	} else if p.Genesis != nil {
+		return Known, nil // a copy of the first page
+	}
+	if every && s.Every == nil {
+		genesis := s.Keys[0]
+		s.Every = &Mark{Head: genesis}
+		if err := put(Held{0, genesis.Bytes(), &genesis.Signature}); err != nil {
+			return Invalid, err
+		}
+	}
+	switch {
+	case p.Unavailable:
+		return Lacking, nil
+	case p.Other != nil:
+		n := len(p.Other) - 1
+		return s.compare(p.Other[n], p.Other[:n], nil)
+	case p.Run != nil:
+		return s.takeRun(p.Run, every, put)
+	case p.Consistency != nil:
+		return s.takeLeap(p.Consistency)
+	}
+	return verdict, nil
+}
+
+// begin takes the chain's genesis.
+func (s *State) begin(genesis *lightchain.SignedHeader) error {
+	if genesis.Header.Genesis == nil || genesis.ChainID() != s.Chain || len(genesis.Receipts) > 0 {
+		return fmt.Errorf("not the genesis of chain %s", s.Chain)
+	}
+	if _, err := lightchain.Begin(genesis); err != nil {
+		return err
+	}
+	s.Keys, s.Head = []*lightchain.SignedHeader{genesis}, &Mark{Head: genesis}
+	return nil
+}
+
+// takeRun follows a run, from the newest head or, where the headers below that are still being fetched, from the last
+// one held.
+func (s *State) takeRun(r *lightchain.Run, every bool, put func(Held) error) (Verdict, error) {
+	backlog := every && s.Every.Height() < s.Head.Height()
+	from := s.Head
+	if backlog {
+		from = s.Every
+	}
+	switch {
+	case r.Last() <= from.Height():
+		return Known, nil // a copy of an earlier page
+	case r.First != from.Height()+1:
+		return Invalid, errNotAsked
+	case backlog && r.Last() > s.Head.Height():
+		return Invalid, errNotAsked
+	}
+	tip, err := s.tip(from)
+	if err != nil {
+		return Invalid, err
+	}
+	to := new(Mark)
+	var keys []*lightchain.SignedHeader
+	to.Head, err = tip.Follow(r, func(d lightchain.Derived) error {
+		if d.Header.Height == r.Last() {
+			to.Edge = d.Before.History.Edge()
+		}
+		if d.Header.NextKey != nil {
+			k, err := lightchain.NewSignedHeader(*d.Header, *d.Signature)
+			if err != nil {
+				return err
+			}
+			keys = append(keys, k)
+		}
+		if !every {
+			return nil
+		}
+		return put(Held{d.Header.Height, append([]byte(nil), d.Bytes...), d.Signature})
+	})
+	if err != nil {
+		return Invalid, err
+	}
+	if !backlog {
+		s.Keys = append(s.Keys[:len(s.Keys):len(s.Keys)], keys...)
+		s.Head, s.Receipt = to, nil
+		if every {
+			s.Every = to
+		}
+		return Extended, nil
+	}
+	if to.Height() == s.Head.Height() && to.Head.Hash() != s.Head.Head.Hash() {
+		return s.compare(to.Head, keys, nil)
+	}
+	s.Every = to
+	return Extended, nil
+}
+
+// takeLeap moves onto a head that the proof shows to continue the one known.
+func (s *State) takeLeap(c *lightchain.Consistency) (Verdict, error) {
+	height := c.Head.Header.Height
+	if height <= s.Head.Height() {
+		return Known, nil
+	}
+	tip, err := s.tip(s.Head)
+	if err != nil {
+		return Invalid, err
+	}
+	history := tip.History.Clone()
+	if err := tip.Leap(c); err != nil {
+		return Invalid, err
+	}
+	if err := history.Grow(height, c.Nodes); err != nil {
+		return Invalid, err
+	}
+	s.Keys = s.Keys[:len(s.Keys):len(s.Keys)]
+	for _, k := range c.Keys {
+		s.Keys = append(s.Keys, k.Header)
+	}
+	if c.Head.Header.NextKey != nil {
+		s.Keys = append(s.Keys, c.Head)
+	}
+	s.Head, s.Receipt = &Mark{c.Head, history.Edge()}, nil
+	return Extended, nil
+}
+
+// compare sets a head that the gateway showed against the history that is known. own gives that history's side at a
+// height below the newest head, nil where it cannot; own itself may be nil.
+func (s *State) compare(other *lightchain.SignedHeader, otherKeys []*lightchain.SignedHeader, own func(height uint64) (*lightchain.Side, error)) (Verdict, error) {
+	height := other.Header.Height
+	bare := *other
+	bare.Receipts = nil
+	var side *lightchain.Side
+	switch {
+	case other.ChainID() != s.Chain:
+		return Invalid, errors.New("a head of another chain")
+	case height > s.Head.Height():
+		return Known, nil
+	case height == s.Head.Height():
+		at := headSide(s.Head.Head)
+		side = &at
+	case own != nil:
+		var err error
+		if side, err = own(height); err != nil {
+			return Invalid, err
+		}
+	}
+	if side == nil {
+		return Lagging, nil
+	}
+	if side.Leaf == bare.Hash() {
+		if height < s.Head.Height() {
+			return Lagging, nil
+		}
+		return Known, nil
+	}
+	f := accuse(s.Chain, below(s.Keys, side.Head.Header.Height), *side, headSide(&bare, otherKeys...))
+	if f == nil {
+		return Invalid, errors.New("a head that no key of the chain signed")
+	}
+	s.Fork = f
+	return Split, nil
+}

@@ -1,0 +1,215 @@
+package headersync
+
+import (
+	"errors"
+	"fmt"
+
+	"edgechain/lightchain"
+)
+
+// Pulled is a gateway's answer to a pull. It is not signed: what it carries stands or falls by itself.
+type Pulled struct {
+	Correlation uint64  // the pull's sequence number
+	Head        uint64  // height of the gateway's newest header: a hint
+	Receipted   *uint64 // highest header for which the gateway holds the asker's receipt; a hint
+
+	Genesis     *lightchain.SignedHeader // where the chain was wanted from its beginning
+	Run         *lightchain.Run
+	Consistency *lightchain.Consistency
+
+	// Other is what the gateway has instead of the header that the asker knows: its own header of that height, or,
+	// being behind, its newest one; before it the headers below it that set the key, at most 16, without genesis.
+	Other []*lightchain.SignedHeader
+
+	// Unavailable says that the gateway lacks what it would take to answer: it was itself restored from a sparse copy.
+	Unavailable bool
+}
+
+const maxOther = maxWelcomeKeys + 1
+
+type rawPulled struct {
+	Version     uint64   `cbor:"1,keyasint"`
+	Correlation uint64   `cbor:"2,keyasint"`
+	Head        uint64   `cbor:"3,keyasint"`
+	Receipted   *uint64  `cbor:"4,keyasint,omitempty"`
+	Genesis     []byte   `cbor:"5,keyasint,omitempty"`
+	Run         []byte   `cbor:"6,keyasint,omitempty"`
+	Consistency []byte   `cbor:"7,keyasint,omitempty"`
+	Other       [][]byte `cbor:"8,keyasint,omitempty"`
+	Unavailable bool     `cbor:"9,keyasint,omitempty"`
+}
+
+// Encode returns the page as it travels.
+func (p *Pulled) Encode() ([]byte, error) {
+	raw := rawPulled{Version: lightchain.Version, Correlation: p.Correlation, Head: p.Head, Receipted: p.Receipted, Unavailable: p.Unavailable}
+	var err error
+	if p.Genesis != nil {
+		if raw.Genesis, err = p.Genesis.Encode(); err != nil {
+			return nil, err
+		}
+	}
+	if p.Run != nil {
+		if raw.Run, err = p.Run.Append(nil); err != nil {
+			return nil, err
+		}
+	}
+	if p.Consistency != nil {
+		if raw.Consistency, err = p.Consistency.Append(nil); err != nil {
+			return nil, err
+		}
+	}
+	if raw.Other, err = encodeHeaders(p.Other); err != nil {
+		return nil, err
+	}
+	return encode(raw), nil
+}
+
+// DecodePulled reads a page. It checks the encoding alone; see [Judge].
+func DecodePulled(b []byte) (*Pulled, error) {
+	p, err := readPulled(b)
+	if err != nil {
+		return nil, fmt.Errorf("page: %w", err)
+	}
+	return p, nil
+}
+
+func readPulled(b []byte) (*Pulled, error) {
+	var raw rawPulled
+	// SPEC: Pages stay within 64 KiB unless configured, never above 128 KiB
+	if err := decode(b, MaxPage, &raw); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Correlation, raw.Head), checkOptional(raw.Receipted)); err != nil {
+		return nil, err
+	}
+	p := &Pulled{Correlation: raw.Correlation, Head: raw.Head, Receipted: raw.Receipted, Unavailable: raw.Unavailable}
+	var err error
+	if len(raw.Genesis) > 0 {
+		if p.Genesis, err = lightchain.DecodeSignedHeader(raw.Genesis); err != nil {
+			return nil, err
+		}
+	}
+	if len(raw.Run) > 0 {
+		if p.Run, err = lightchain.DecodeRun(raw.Run); err != nil {
+			return nil, err
+		}
+	}
+	if len(raw.Consistency) > 0 {
+		if p.Consistency, err = lightchain.DecodeConsistency(raw.Consistency); err != nil {
+			return nil, err
+		}
+	}
+	if p.Other, err = decodeHeaders(raw.Other, maxOther); err != nil {
+		return nil, err
+	}
+	kinds := 0
+	for _, present := range [...]bool{p.Run != nil, p.Consistency != nil, p.Other != nil, p.Unavailable} {
+		if present {
+			kinds++
+		}
+	}
+	if kinds > 1 {
+		return nil, errors.New("more than one answer in one page")
+	}
+	return p, nil
+}
+
+// Restored is an aggregator's answer to a gateway that lost its newest headers. It is not signed either.
+type Restored struct {
+	Correlation uint64 // the request's sequence number
+	Run         *lightchain.Run
+	Sparse      *SparseCopy // where the aggregator does not hold the headers themselves
+}
+
+// SparseCopy is a head and what it takes to continue from it.
+type SparseCopy struct {
+	Head *lightchain.SignedHeader
+	Edge []lightchain.Hash // of the head's history: the compact range of the headers below it
+}
+
+type rawRestored struct {
+	Version     uint64     `cbor:"1,keyasint"`
+	Correlation uint64     `cbor:"2,keyasint"`
+	Run         []byte     `cbor:"3,keyasint,omitempty"`
+	Sparse      *rawSparse `cbor:"4,keyasint,omitempty"`
+}
+
+type rawSparse struct {
+	_    struct{} `cbor:",toarray"`
+	Head []byte
+	Edge []byte
+}
+
+// Encode returns the page as it travels.
+func (r *Restored) Encode() ([]byte, error) {
+	raw := rawRestored{Version: lightchain.Version, Correlation: r.Correlation}
+	var err error
+	if r.Run != nil {
+		if raw.Run, err = r.Run.Append(nil); err != nil {
+			return nil, err
+		}
+	}
+	if r.Sparse != nil {
+		raw.Sparse = new(rawSparse)
+		if raw.Sparse.Head, err = r.Sparse.Head.Encode(); err != nil {
+			return nil, err
+		}
+		raw.Sparse.Edge = joinHashes(r.Sparse.Edge)
+	}
+	return encode(raw), nil
+}
+
+// DecodeRestored reads a page. It checks the encoding alone.
+func DecodeRestored(b []byte) (*Restored, error) {
+	r, err := readRestored(b)
+	if err != nil {
+		return nil, fmt.Errorf("restore page: %w", err)
+	}
+	return r, nil
+}
+
+func readRestored(b []byte) (*Restored, error) {
+	var raw rawRestored
+	if err := decode(b, MaxPage, &raw); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Correlation)); err != nil {
+		return nil, err
+	}
+	r := &Restored{Correlation: raw.Correlation}
+	if (len(raw.Run) > 0) == (raw.Sparse != nil) {
+		return nil, errors.New("neither a run nor a sparse copy, or both")
+	}
+	var err error
+	if raw.Sparse == nil {
+		r.Run, err = lightchain.DecodeRun(raw.Run)
+		return r, err
+	}
+	r.Sparse = new(SparseCopy)
+	if r.Sparse.Head, err = lightchain.DecodeSignedHeader(raw.Sparse.Head); err != nil {
+		return nil, err
+	}
+	r.Sparse.Edge, err = splitHashes(raw.Sparse.Edge)
+	return r, err
+}
+
+func joinHashes(hashes []lightchain.Hash) []byte {
+	b := make([]byte, 0, len(hashes)*len(lightchain.Hash{}))
+	for i := range hashes {
+		b = append(b, hashes[i][:]...)
+	}
+	return b
+}
+
+// splitHashes reads at most one hash for each bit of a height.
+func splitHashes(b []byte) ([]lightchain.Hash, error) {
+	const size = len(lightchain.Hash{})
+	if len(b)%size != 0 || len(b)/size > lightchain.MaxPath {
+		return nil, fmt.Errorf("%d bytes are not at most %d hashes", len(b), lightchain.MaxPath)
+	}
+	hashes := make([]lightchain.Hash, len(b)/size)
+	for i := range hashes {
+		b = b[copy(hashes[i][:], b):]
+	}
+	return hashes, nil
+}

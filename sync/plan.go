@@ -1,0 +1,60 @@
+package headersync
+
+import "math"
+
+// Policy says how one gateway is followed.
+type Policy struct {
+	Mode        Mode
+	BytesPerDay uint64 // on the wire, both ways, UTC days; 0 is no limit
+	Page        uint64 // bytes of a page; 0 is [DefaultPage]
+	// LeapOver is from how many missing headers on the newest head is fetched first, with a proof, so that it is
+	// countersigned at once, and the headers below it after that; 0 is 2,000. Only for [EveryHeader].
+	LeapOver uint64
+}
+
+const (
+	leapOver  = 2000
+	noCeiling = math.MaxInt64
+)
+
+// next returns what to ask the gateway for, of which a head at the height announced was heard: the newest head first,
+// the backlog behind it. ok is false if nothing is missing.
+func (s *State) next(p Policy, announced uint64) (pull Pull, ok bool) {
+	if p.LeapOver == 0 {
+		p.LeapOver = leapOver
+	}
+	every := p.Mode == EveryHeader
+	pull = Pull{Chain: s.Chain, Want: p.Mode, Last: noCeiling}
+	if s.Fork != nil {
+		return pull, false
+	}
+	if s.Head == nil {
+		if every && announced > p.LeapOver {
+			pull.Want = Sparse
+		}
+		return pull, true
+	}
+	from := s.Head
+	held := s.Head.Height()
+	if every {
+		held = 0
+		if s.Every != nil {
+			held = s.Every.Height()
+		}
+	}
+	switch {
+	case announced > s.Head.Height():
+		if held < s.Head.Height() || announced-s.Head.Height() > p.LeapOver {
+			pull.Want = Sparse
+		}
+	case held < s.Head.Height():
+		if from = s.Every; from == nil {
+			from = &Mark{Head: s.Keys[0]}
+		}
+		pull.Last = s.Head.Height()
+	default:
+		return pull, false
+	}
+	pull.First, pull.Below = from.Height()+1, from.Head.Hash()
+	return pull, true
+}

@@ -1,0 +1,334 @@
+package headersync
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"edgechain/lightchain"
+)
+
+// Requests are signed, name the chain and who asks, and cannot be replayed with effect.
+//
+//   - A gateway's hello carries a fresh nonce. An aggregator's signed welcome repeats it, so it is an answer to this
+//     hello and no older one, and says from which sequence number on the aggregator will count its pulls. A gateway
+//     answers nobody's pull before that aggregator's welcome, and then only pulls whose number is above all it has
+//     seen. Nothing of this outlives the process: after a start there is a new nonce, so a recorded pull is dead until
+//     the aggregator itself has spoken, and then its number is too low.
+//   - A welcome likewise carries a nonce of the aggregator's process, its session, which a gateway repeats when it
+//     asks for its own headers back, with a number that grows.
+
+// Nonce is 16 random bytes that are used once.
+type Nonce [16]byte
+
+// Hello asks the aggregators which head of this gateway's chain they know, and may ask one of them for what the
+// gateway has lost.
+type Hello struct {
+	Chain  lightchain.ChainID
+	Nonce  Nonce
+	Height uint64 // of the gateway's newest header
+	Hash   lightchain.Hash
+
+	Restore *RestoreRequest
+	Enrol   *Enrolment
+}
+
+// RestoreRequest asks one aggregator for the headers above the hello's height.
+type RestoreRequest struct {
+	Aggregator string
+	Session    Nonce  // from the aggregator's welcome
+	Sequence   uint64 // above that of every earlier request of the session; the page repeats it
+	Most       uint64 // bytes in a page
+}
+
+// Enrolment shows that the gateway holds a one-off token, without showing it to others on the broker.
+type Enrolment struct {
+	Token [8]byte // first bytes of the token's SHA-256: which token
+	MAC   [32]byte
+}
+
+// NewEnrolment returns what shows that this chain's gateway holds the token.
+func NewEnrolment(token string, chain lightchain.ChainID) *Enrolment {
+	e := new(Enrolment)
+	id := sha256.Sum256([]byte(token))
+	copy(e.Token[:], id[:])
+	mac := hmac.New(sha256.New, []byte(token))
+	mac.Write([]byte("edgechain enrolment\x00"))
+	mac.Write(chain[:])
+	mac.Sum(e.MAC[:0])
+	return e
+}
+
+// Check reports whether e was made with the token, for this chain.
+func (e *Enrolment) Check(token string, chain lightchain.ChainID) bool {
+	want := NewEnrolment(token, chain)
+	return hmac.Equal(e.MAC[:], want.MAC[:]) && e.Token == want.Token
+}
+
+type rawHello struct {
+	Version uint64        `cbor:"1,keyasint"`
+	Chain   []byte        `cbor:"2,keyasint"`
+	Nonce   []byte        `cbor:"3,keyasint"`
+	Height  uint64        `cbor:"4,keyasint"`
+	Hash    []byte        `cbor:"5,keyasint"`
+	Restore *rawRestore   `cbor:"6,keyasint,omitempty"`
+	Enrol   *rawEnrolment `cbor:"7,keyasint,omitempty"`
+}
+
+type rawRestore struct {
+	_          struct{} `cbor:",toarray"`
+	Aggregator string
+	Session    []byte
+	Sequence   uint64
+	Most       uint64
+}
+
+type rawEnrolment struct {
+	_     struct{} `cbor:",toarray"`
+	Token []byte
+	MAC   []byte
+}
+
+// Sign returns the hello as it travels.
+func (h *Hello) Sign(signer lightchain.Signer) ([]byte, error) {
+	raw := rawHello{Version: lightchain.Version, Chain: h.Chain[:], Nonce: h.Nonce[:], Height: h.Height, Hash: h.Hash[:]}
+	if r := h.Restore; r != nil {
+		raw.Restore = &rawRestore{Aggregator: r.Aggregator, Session: r.Session[:], Sequence: r.Sequence, Most: r.Most}
+	}
+	if e := h.Enrol; e != nil {
+		raw.Enrol = &rawEnrolment{Token: e.Token[:], MAC: e.MAC[:]}
+	}
+	return seal(mediaHello, signer, encode(raw))
+}
+
+// decodeHello reads a hello. It checks no signature.
+func decodeHello(b []byte) (*Hello, *sealed, error) {
+	s, err := unseal(mediaHello, b, maxRequest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("hello: %w", err)
+	}
+	var raw rawHello
+	h := new(Hello)
+	err = decode(s.payload, maxRequest, &raw)
+	if err == nil {
+		err = errors.Join(checkVersion(raw.Version), checkNumbers(raw.Height), fixed(h.Chain[:], raw.Chain),
+			fixed(h.Nonce[:], raw.Nonce), fixed(h.Hash[:], raw.Hash))
+	}
+	h.Height = raw.Height
+	if r := raw.Restore; err == nil && r != nil {
+		h.Restore = &RestoreRequest{Aggregator: r.Aggregator, Sequence: r.Sequence, Most: r.Most}
+		err = errors.Join(lightchain.CheckAggregatorName(r.Aggregator), checkNumbers(r.Sequence, r.Most), fixed(h.Restore.Session[:], r.Session))
+	}
+	if e := raw.Enrol; err == nil && e != nil {
+		h.Enrol = new(Enrolment)
+		err = errors.Join(fixed(h.Enrol.Token[:], e.Token), fixed(h.Enrol.MAC[:], e.MAC))
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("hello: %w", err)
+	}
+	return h, s, nil
+}
+
+// Welcome answers a hello.
+type Welcome struct {
+	Chain    lightchain.ChainID
+	Name     string // the aggregator's
+	Nonce    Nonce  // the hello's
+	Sequence uint64 // the aggregator's next pulls have higher numbers
+	Session  Nonce  // the aggregator's own, for requests to it
+
+	Head *lightchain.SignedHeader   // the newest head known; nil: none
+	Keys []*lightchain.SignedHeader // headers above the hello's height, and below the head, that set the key
+	Fork *lightchain.Fork           // the chain was forked, and is not countersigned any more
+}
+
+const (
+	maxWelcomeKeys = 16
+	maxWelcome     = 64 << 10
+)
+
+type rawWelcome struct {
+	Version  uint64   `cbor:"1,keyasint"`
+	Chain    []byte   `cbor:"2,keyasint"`
+	Name     string   `cbor:"3,keyasint"`
+	Nonce    []byte   `cbor:"4,keyasint"`
+	Sequence uint64   `cbor:"5,keyasint"`
+	Session  []byte   `cbor:"6,keyasint"`
+	Head     []byte   `cbor:"7,keyasint,omitempty"`
+	Keys     [][]byte `cbor:"8,keyasint,omitempty"`
+	Fork     []byte   `cbor:"9,keyasint,omitempty"`
+}
+
+// Sign returns the welcome as it travels.
+func (w *Welcome) Sign(signer lightchain.Signer) ([]byte, error) {
+	raw := rawWelcome{Version: lightchain.Version, Chain: w.Chain[:], Name: w.Name, Nonce: w.Nonce[:], Sequence: w.Sequence, Session: w.Session[:]}
+	var err error
+	if w.Head != nil {
+		if raw.Head, err = w.Head.Encode(); err != nil {
+			return nil, err
+		}
+	}
+	if raw.Keys, err = encodeHeaders(w.Keys); err != nil {
+		return nil, err
+	}
+	if w.Fork != nil {
+		if raw.Fork, err = w.Fork.Append(nil); err != nil {
+			return nil, err
+		}
+	}
+	return seal(mediaWelcome, signer, encode(raw))
+}
+
+// decodeWelcome reads a welcome. It checks no signature.
+func decodeWelcome(b []byte) (*Welcome, *sealed, error) {
+	s, err := unseal(mediaWelcome, b, maxWelcome)
+	if err != nil {
+		return nil, nil, fmt.Errorf("welcome: %w", err)
+	}
+	w, err := readWelcome(s.payload)
+	if err != nil {
+		return nil, nil, fmt.Errorf("welcome: %w", err)
+	}
+	return w, s, nil
+}
+
+func readWelcome(b []byte) (*Welcome, error) {
+	var raw rawWelcome
+	if err := decode(b, maxWelcome, &raw); err != nil {
+		return nil, err
+	}
+	w := &Welcome{Name: raw.Name, Sequence: raw.Sequence}
+	err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Sequence), lightchain.CheckAggregatorName(raw.Name),
+		fixed(w.Chain[:], raw.Chain), fixed(w.Nonce[:], raw.Nonce), fixed(w.Session[:], raw.Session))
+	if err == nil && len(raw.Head) > 0 {
+		w.Head, err = lightchain.DecodeSignedHeader(raw.Head)
+	}
+	if err == nil {
+		w.Keys, err = decodeHeaders(raw.Keys, maxWelcomeKeys)
+	}
+	if err == nil && len(raw.Fork) > 0 {
+		w.Fork, err = lightchain.DecodeFork(raw.Fork)
+	}
+	return w, err
+}
+
+// Mode says how a chain is followed.
+type Mode uint64
+
+// The two modes.
+const (
+	EveryHeader Mode = 1 // all headers, in runs
+	Sparse      Mode = 2 // heads alone, each with the proof that it continues the one before
+)
+
+// Pull asks a gateway for what its asker lacks. Its sequence number is the correlation that the page repeats.
+type Pull struct {
+	Chain    lightchain.ChainID
+	Name     string // who asks
+	Sequence uint64
+	First    uint64          // height of the first header wanted
+	Below    lightchain.Hash // hash of the header below it, as the asker knows it; nothing where First is 0
+	Most     uint64          // bytes in the page
+	Want     Mode            // a run, or a consistency proof
+	Last     uint64          // height above which nothing is wanted
+}
+
+type rawPull struct {
+	Version  uint64 `cbor:"1,keyasint"`
+	Chain    []byte `cbor:"2,keyasint"`
+	Name     string `cbor:"3,keyasint"`
+	Sequence uint64 `cbor:"4,keyasint"`
+	First    uint64 `cbor:"5,keyasint"`
+	Below    []byte `cbor:"6,keyasint,omitempty"`
+	Most     uint64 `cbor:"7,keyasint"`
+	Want     uint64 `cbor:"8,keyasint"`
+	Last     uint64 `cbor:"9,keyasint"`
+}
+
+// Sign returns the pull as it travels.
+func (p *Pull) Sign(signer lightchain.Signer) ([]byte, error) {
+	raw := rawPull{Version: lightchain.Version, Chain: p.Chain[:], Name: p.Name, Sequence: p.Sequence, First: p.First, Most: p.Most, Want: uint64(p.Want), Last: p.Last}
+	if p.First > 0 {
+		raw.Below = p.Below[:]
+	}
+	return seal(mediaPull, signer, encode(raw))
+}
+
+// decodePull reads a pull. It checks no signature.
+func decodePull(b []byte) (*Pull, *sealed, error) {
+	s, err := unseal(mediaPull, b, maxRequest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("pull: %w", err)
+	}
+	var raw rawPull
+	p := new(Pull)
+	err = decode(s.payload, maxRequest, &raw)
+	if err == nil {
+		err = errors.Join(checkVersion(raw.Version), checkNumbers(raw.Sequence, raw.First, raw.Most, raw.Last),
+			lightchain.CheckAggregatorName(raw.Name), fixed(p.Chain[:], raw.Chain))
+	}
+	switch {
+	case err != nil:
+	case Mode(raw.Want) != EveryHeader && Mode(raw.Want) != Sparse:
+		err = fmt.Errorf("%d is neither a run nor a consistency proof", raw.Want)
+	case raw.First > 0:
+		err = fixed(p.Below[:], raw.Below)
+	case len(raw.Below) != 0:
+		err = errors.New("nothing is below genesis")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("pull: %w", err)
+	}
+	p.Name, p.Sequence, p.First, p.Most, p.Want, p.Last = raw.Name, raw.Sequence, raw.First, raw.Most, Mode(raw.Want), raw.Last
+	return p, s, nil
+}
+
+func checkVersion(v uint64) error {
+	if v != lightchain.Version {
+		return fmt.Errorf("format version %d, this program knows %d", v, lightchain.Version)
+	}
+	return nil
+}
+
+// SPEC: a uint in 0 .. 2^63−1
+func checkNumbers(numbers ...uint64) error {
+	for _, n := range numbers {
+		if n > 1<<63-1 {
+			return fmt.Errorf("%d is above 2^63-1", n)
+		}
+	}
+	return nil
+}
+
+func encodeHeaders(headers []*lightchain.SignedHeader) (encoded [][]byte, err error) {
+	for _, h := range headers {
+		b, err := h.Encode()
+		if err != nil {
+			return nil, err
+		}
+		encoded = append(encoded, b)
+	}
+	return encoded, nil
+}
+
+func decodeHeaders(encoded [][]byte, most int) (headers []*lightchain.SignedHeader, err error) {
+	if len(encoded) > most {
+		return nil, fmt.Errorf("%d headers are above the limit of %d", len(encoded), most)
+	}
+	for _, b := range encoded {
+		h, err := lightchain.DecodeSignedHeader(b)
+		if err != nil {
+			return nil, err
+		}
+		headers = append(headers, h)
+	}
+	return headers, nil
+}
+
+func checkOptional(n *uint64) error {
+	if n == nil {
+		return nil
+	}
+	return checkNumbers(*n)
+}
