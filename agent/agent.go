@@ -98,7 +98,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
-	go a.signalReady(sourcesCtx)
+	watchers.Go(func() { a.petWatchdog(sourcesCtx) })
+	watchers.Go(func() { a.signalReady(sourcesCtx) })
 
 	var failure error
 	select {
@@ -108,6 +109,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	case failure = <-committed:
 		committed <- failure
 	}
+	notify("STOPPING=1")
 	cancelSources()
 	watchers.Wait()
 	stopSources(a.running())
@@ -184,7 +186,11 @@ func (a *Agent) signalReady(ctx context.Context) {
 			return
 		}
 	}
-	if a.options.Ready != nil && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		return
+	}
+	notify("READY=1\nSTATUS=recording chain " + a.Chain().String())
+	if a.options.Ready != nil {
 		a.options.Ready(a)
 	}
 }

@@ -127,8 +127,9 @@ func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 		Device: q.values.Get("device"), Name: q.values.Get("name"), Source: q.values.Get("source"),
 		From: number[int64](q, "since", 0), To: number[int64](q, "until", 0), Received: q.flag("received"),
 		After: number[uint64](q, "from", 0), Before: number[uint64](q, "to", 0),
-		Limit: number(q, "limit", 0), Reverse: q.flag("reverse"),
+		Reverse: q.flag("reverse"),
 	}
+	limit := number[uint64](q, "limit", math.MaxInt64) // of entries; the store counts readings
 	if q.err != nil {
 		fail(w, q.err)
 		return
@@ -142,15 +143,16 @@ func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 				_ = out.Encode(Failure{err.Error()})
 				return
 			}
-			if out.Encode(e) != nil || r.Context().Err() != nil {
-				return
+			if limit == 0 || out.Encode(e) != nil || r.Context().Err() != nil {
+				break
 			}
+			limit--
 		}
-		if !q.flag("follow") || s.Status == nil {
+		if r.Context().Err() != nil || limit == 0 || !q.flag("follow") || s.Status == nil {
 			return
 		}
 		_ = http.NewResponseController(w).Flush()
-		query.After, query.Limit, query.Reverse = next, 0, false
+		query.After, query.Reverse = next, false
 		if !s.waitFor(r.Context(), next) {
 			return
 		}
