@@ -18,6 +18,7 @@ import (
 // [OpenReader]. It is safe for concurrent use. It never shows an entry that is not durable.
 type Reader struct {
 	db      *pebble.DB
+	from    pebble.Reader // db, or a batch on top of it
 	decoder *zstd.Decoder
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 }
@@ -26,6 +27,13 @@ type Reader struct {
 type view struct {
 	tip  *lightchain.Tip
 	next uint64 // entries below it are durable; those from tip.Next on are in the open block
+}
+
+// on returns a reader that sees what the batch is about to write.
+func (r *Reader) on(batch *pebble.Batch) *Reader {
+	with := &Reader{db: r.db, from: batch, decoder: r.decoder}
+	with.now.Store(r.view())
+	return with
 }
 
 func (r *Reader) view() *view { return r.now.Load() }
@@ -51,7 +59,7 @@ func (r *Reader) Next() uint64 { return r.view().next }
 
 // get returns a copy of the value.
 func (r *Reader) get(k []byte) ([]byte, error) {
-	v, closer, err := r.db.Get(k)
+	v, closer, err := r.from.Get(k)
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -61,7 +69,7 @@ func (r *Reader) get(k []byte) ([]byte, error) {
 
 // seekLT returns copies of the last pair of keys from lower on and below upper.
 func (r *Reader) seekLT(lower, upper []byte) (k, v []byte, err error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, nil, readError(err)
 	}
@@ -348,7 +356,7 @@ type seedAt struct {
 
 // scanBlock returns a scan over the entries from .. to−1, all of which the block at height has or had.
 func (r *Reader) scanBlock(height, from, to uint64) (*blockScan, error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{
+	it, err := r.from.NewIter(&pebble.IterOptions{
 		LowerBound: blockKey(height, partSeed),
 		UpperBound: headerKey(height),
 	})
@@ -488,7 +496,7 @@ func (r *Reader) keyAt(height uint64) (lightchain.PublicKey, error) {
 
 // KeyHeights returns the heights below to of the headers that set the key, genesis first.
 func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: key(spaceKeys, 0), UpperBound: key(spaceKeys, to)})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceKeys, 0), UpperBound: key(spaceKeys, to)})
 	if err != nil {
 		return nil, readError(err)
 	}

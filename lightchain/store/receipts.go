@@ -48,7 +48,7 @@ func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending uint64) 
 
 // Receipts returns the receipts held on the header at height, in the order in which they stand on it.
 func (r *Reader) Receipts(height uint64) ([]lightchain.Receipt, error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: key(spaceReceipts, height), UpperBound: key(spaceReceipts, height+1)})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceReceipts, height), UpperBound: key(spaceReceipts, height+1)})
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -76,7 +76,7 @@ func (r *Reader) receipt(height uint64, name string) (lightchain.Receipt, error)
 
 // Aggregators returns the names of those whose receipts are held.
 func (r *Reader) Aggregators() (names []string, err error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceReceived}, UpperBound: []byte{spaceReceived + 1}})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceReceived}, UpperBound: []byte{spaceReceived + 1}})
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -94,7 +94,7 @@ func (r *Reader) Aggregators() (names []string, err error) {
 
 // Receipted returns the lowest height at or above the given one that the aggregator has receipted.
 func (r *Reader) Receipted(name string, from uint64) (height uint64, found bool, err error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, from), UpperBound: append(receivedPrefix(name), 1)})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, from), UpperBound: append(receivedPrefix(name), 1)})
 	if err != nil {
 		return 0, false, readError(err)
 	}
@@ -115,7 +115,7 @@ type named struct {
 
 // newestBefore returns the newest receipt, by height, of the aggregator that was held before the entry arrived.
 func (r *Reader) newestBefore(name string, entry uint64) (height uint64, found bool, err error) {
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, 0), UpperBound: append(receivedPrefix(name), 1)})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, 0), UpperBound: append(receivedPrefix(name), 1)})
 	if err != nil {
 		return 0, false, readError(err)
 	}

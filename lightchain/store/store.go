@@ -185,7 +185,7 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	// A crash before the batch below is durable leaves a database without a layout: there is no chain yet.
-	r := Reader{db: db}
+	r := Reader{from: db}
 	if _, err := r.get(metaKey(metaLayout)); !errors.Is(err, ErrNotFound) {
 		return nil, errors.Join(ErrExists, err)
 	}
@@ -249,6 +249,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		}
 		return nil, err
 	}
+	s.from = s.db
 	defer func() {
 		if err != nil {
 			s.db.Close()
@@ -319,6 +320,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	if r.db, err = openPebbleReadOnly(dir, o); err != nil {
 		return nil, err
 	}
+	r.from = r.db
 	defer func() {
 		if err != nil {
 			r.db.Close()

@@ -106,7 +106,7 @@ func newVerifier(r *Reader, progress func(height, entries uint64)) (*verifier, e
 	if progress == nil {
 		progress = func(uint64, uint64) {}
 	}
-	it, err := r.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceBlocks}, UpperBound: []byte{spaceBlocks + 1}})
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceBlocks}, UpperBound: []byte{spaceBlocks + 1}})
 	if err != nil {
 		return nil, readError(err)
 	}
