@@ -28,11 +28,13 @@ import (
 type Options struct {
 	Version string
 	Log     *slog.Logger
-	Init    bool                    // begin a chain where there is none
-	Fatal   func(err error)         // ends the process at once, without another acknowledgement; it must not return
-	Ready   func(a *Agent)          // called once, when the chain is open and all sources run; may be nil
-	Load    func() (*Config, error) // reads the configuration again for a reload; nil: there is none
-	Hangup  <-chan os.Signal        // asks for a reload
+	Init    bool // begin a chain where there is none
+	// ChainFile is written with the chain's name when a chain is begun, for the operator to find; "" for no file.
+	ChainFile string
+	Fatal     func(err error)         // ends the process at once, without another acknowledgement; it must not return
+	Ready     func(a *Agent)          // called once, when the chain is open and all sources run; may be nil
+	Load      func() (*Config, error) // reads the configuration again for a reload; nil: there is none
+	Hangup    <-chan os.Signal        // asks for a reload
 }
 
 // Agent is one gateway at work.

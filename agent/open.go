@@ -39,8 +39,14 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 		if err := a.mayBegin(); err != nil {
 			return nil, err
 		}
-		if _, err := Init(c, a.options.Log); err != nil {
+		genesis, err := Init(c, a.log)
+		if err != nil {
 			return nil, err
+		}
+		if file := a.options.ChainFile; file != "" {
+			if err := os.WriteFile(file, []byte(genesis.ChainID().String()+"\n"), 0o644); err != nil {
+				a.log.Warn("the chain's name was not written beside the configuration", "err", err)
+			}
 		}
 	}
 	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase)

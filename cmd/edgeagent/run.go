@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		return agent.New(config, agent.Options{
-			Version: version, Log: log, Init: *begin,
+			Version: version, Log: log, Init: *begin, ChainFile: chainFile(c),
 			Fatal:  exitOnStorageFailure(log),
 			Ready:  func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
 			Load:   func() (*agent.Config, error) { return loadConfig(c) },
@@ -39,6 +40,18 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 		}).Run(c.Context())
 	}
 	return c
+}
+
+// chainFile returns the file beside the configuration that the chain's name is written to when a chain is begun.
+func chainFile(c *cobra.Command) string {
+	file, err := c.Flags().GetString("config")
+	if err != nil || file == "" {
+		file = agent.DefaultConfigPath
+		if _, err := os.Stat(file); err != nil {
+			return ""
+		}
+	}
+	return filepath.Join(filepath.Dir(file), "chain")
 }
 
 // exitOnStorageFailure ends the process at once: what is on disk is unknown until the next start has looked, so not
