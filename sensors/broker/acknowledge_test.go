@@ -86,6 +86,7 @@ func TestShutdownAcknowledgesWhatBecomesDurable(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
 	<-b.stopping
+	v5.silent()
 	w.publish(2, 1, "x", "too late")
 	d.commit(1)
 	w.closed("PUBACK 1")

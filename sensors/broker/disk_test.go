@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ type disk struct {
 	changed *sync.Cond
 	room    int // messages that may be pending
 	auto    bool
+	waiting []*sensors.Message // for room; the last one gets it first, which is hard on those who rely on an order
 	pending []*sensors.Message
 	entries []*sensors.Message
 
@@ -69,7 +71,9 @@ func (d *disk) Put(ctx context.Context, m *sensors.Message) error {
 	defer context.AfterFunc(ctx, d.changed.Broadcast)()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for len(d.pending) >= d.room {
+	d.waiting = append(d.waiting, m)
+	defer func() { d.waiting = slices.DeleteFunc(d.waiting, func(w *sensors.Message) bool { return w == m }) }()
+	for len(d.pending) >= d.room || d.waiting[len(d.waiting)-1] != m {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

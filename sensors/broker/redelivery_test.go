@@ -109,6 +109,24 @@ func TestDoubtfulRepetitionIsKeptAndFlagged(t *testing.T) {
 		w.wants("PUBACK 1", "PUBREC 2")
 		d.holds(t, "on", "on", "~on", "~on")
 	})
+	t.Run("the id has been given to a new message", func(t *testing.T) {
+		d := newDisk(10)
+		b := start(t, d, nil)
+		w := dial(t, b, login{id: "a"})
+		w.publish(1, 1, "x", "on")
+		d.await(1)
+		w.drop(b, "a")
+		w = dial(t, b, login{id: "a"})
+		w.publish(1, 1, "x", "on")
+		d.await(2)
+		d.commit(2)
+		w.wants("PUBACK 1")
+		w.publish(1, 1, "x", "on", dup)
+		d.await(1)
+		d.commit(1)
+		w.wants("PUBACK 1")
+		d.holds(t, "on", "on", "~on")
+	})
 	t.Run("no session", func(t *testing.T) {
 		d := newDisk(10)
 		b := start(t, d, nil)
@@ -246,14 +264,43 @@ func TestOrderIsKeptWhenAConnectionReplacesAnother(t *testing.T) {
 	w.publish(1, 1, "x", "1")
 	w.publish(2, 1, "x", "2")
 	await(t, func() bool { return b.Stats().Waiting == 1 })
-	second := dial(t, b, login{id: "a"})
+	second := dial(t, b, login{id: "a", keepAlive: 1})
 	second.publish(1, 1, "x", "1", dup)
 	second.publish(2, 1, "x", "2", dup)
 	second.publish(3, 1, "x", "3")
+	second.wants("PINGRESP") // it waits as well
 	for range 3 {
 		d.await(1)
 		d.commit(1)
 	}
-	second.wants("PUBACK 1", "PUBACK 2", "PUBACK 3")
+	for acks := 0; acks < 3; {
+		if kind, body := second.read(); kind == packets.Puback {
+			acks++
+			if got, want := second.format(kind, body), fmt.Sprintf("PUBACK %d", acks); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+	}
 	d.holds(t, "1", "2", "3")
+}
+
+// Its writer may find out late that its connection has been replaced.
+func TestReplacedConnectionTakesNoAcknowledgementOfTheNext(t *testing.T) {
+	b, s := new(Broker), new(session)
+	old := &conn{b: b, sess: s, writing: true, gone: make(chan struct{}), room: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
+	next := &conn{b: b, sess: s, writing: true, gone: make(chan struct{}), room: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
+	s.attach(old)
+	s.attach(next)
+	if s.admit(next, &exchange{b: b, s: s, id: 1, qos: 1, state: durable}, false) != take {
+		t.Fatal("not taken")
+	}
+	if acks := old.due(nil); acks != nil {
+		t.Errorf("the old connection sends % x", acks)
+	}
+	if s.admit(old, &exchange{b: b, s: s, id: 2, qos: 1}, false) != late {
+		t.Error("the old connection could still publish")
+	}
+	if acks := next.due(nil); string(acks) != "\x40\x02\x00\x01" {
+		t.Errorf("the new connection sends % x", acks)
+	}
 }
