@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // absence says what of a run of heights the store does not have, and why: bodies that retention deleted, bodies
@@ -29,6 +31,12 @@ func (a run) err() error {
 		return ErrPruned
 	}
 	return ErrNotHeld
+}
+
+// putRun notes a run of heights that are not whole.
+func putRun(batch *pebble.Batch, from, to, first, next uint64, what absence) {
+	k, v := run{from: from, to: to, first: first, next: next, what: what}.record()
+	set(batch, k, v)
 }
 
 // record returns the run's key and value.

@@ -28,7 +28,7 @@ func TestHistoryProofsHoldOverALongChain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.putHeader(batch, tip, signed); err != nil {
+			if err := s.putHeader(batch, tip, signed, nil); err != nil {
 				t.Fatal(err)
 			}
 			leaves = append(leaves, signed.Hash())

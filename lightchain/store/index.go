@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // The index answers "which blocks may hold readings of this device and name, of this time?". Each block has a small
@@ -216,5 +218,24 @@ func (r *Reader) summariesAbove(height uint64, own summary, put func(level int, 
 		merged.merge(own)
 		put(level, merged)
 		own, width = merged, width*fanOut
+	}
+}
+
+// putSummaries puts into the batch the summaries that are completed when the chain moves from one tip to another over
+// heights of which no entries are held: of each level the one that those below the old tip still waited for.
+func (r *Reader) putSummaries(batch *pebble.Batch, from, to uint64) {
+	with := r.on(batch)
+	width := uint64(fanOut)
+	for level := 1; width <= to+1; level++ {
+		last := from/width*width + width - 1
+		if last > from && last <= to {
+			merged := newSummary()
+			child := width / fanOut
+			for end := last + child - width; end <= last; end += child {
+				merged.merge(with.summary(end, level-1))
+			}
+			set(batch, summaryKey(last, level), merged.append(nil))
+		}
+		width *= fanOut
 	}
 }

@@ -95,7 +95,7 @@ func (r *Reader) addReceipts(p *lightchain.Proof, quorum int) error {
 	}
 	var all []found
 	for _, name := range names {
-		at, ok, err := r.Receipted(name, height)
+		at, ok, err := r.usableReceipt(name, height)
 		if err != nil {
 			return err
 		}
@@ -140,6 +140,26 @@ func (r *Reader) addReceipts(p *lightchain.Proof, quorum int) error {
 		p.Later = append(p.Later, l)
 	}
 	return nil
+}
+
+// usableReceipt returns the lowest height from height on that the aggregator has receipted and whose signed header is
+// held with what shows that it contains the one at height: after a restore there may be others.
+func (r *Reader) usableReceipt(name string, height uint64) (at uint64, found bool, err error) {
+	for at = height; ; at++ {
+		if at, found, err = r.Receipted(name, at); err != nil || !found {
+			return 0, false, err
+		}
+		_, err = r.Header(at)
+		if err == nil && at > height {
+			_, err = r.HistoryPath(height, at)
+		}
+		if err == nil {
+			return at, true, nil
+		}
+		if !errors.Is(err, ErrNotHeld) && !errors.Is(err, ErrUnsigned) && !errors.Is(err, ErrDamaged) {
+			return 0, false, err
+		}
+	}
 }
 
 // addKeys adds the headers that set the key.

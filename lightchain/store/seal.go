@@ -49,7 +49,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 		return nil, err
 	}
 	tip := s.tip.Clone()
-	if err := s.putHeader(batch, tip, signed); err != nil {
+	if err := s.putHeader(batch, tip, signed, &signed.Signature); err != nil {
 		return nil, err
 	}
 	set(batch, summaryKey(h.Height, 0), s.open.summary.append(nil))
@@ -70,8 +70,8 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 }
 
 // putHeader moves tip onto a header and puts into the batch what goes with one: itself, the nodes of the history that
-// it completes, the key that it sets.
-func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *lightchain.SignedHeader) error {
+// it completes, the key that it sets. sig is nil for a header that is held without its signature.
+func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *lightchain.SignedHeader, sig *lightchain.Signature) error {
 	h := &signed.Header
 	err := tip.Extend(h, signed.Hash(), func(level int, _ uint64, node lightchain.Hash) {
 		if level > 0 { // a leaf is the header's own hash
@@ -81,7 +81,7 @@ func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *ligh
 	if err != nil {
 		return err
 	}
-	set(batch, headerKey(h.Height), appendHeader(nil, &signed.Signature, signed.Bytes()))
+	set(batch, headerKey(h.Height), appendHeader(nil, sig, signed.Bytes()))
 	if h.NextKey != nil {
 		set(batch, key(spaceKeys, h.Height), h.NextKey[:])
 	}

@@ -408,6 +408,13 @@ func (s *Store) showTip(tip *lightchain.Tip) {
 	s.now.Store(&view{tip: tip, next: max(s.now.Load().next, tip.Next)})
 }
 
+// showMoved lets readers see another end of the chain, whose entries have other numbers.
+func (s *Store) showMoved(tip *lightchain.Tip, next uint64) {
+	s.seeing.Lock()
+	defer s.seeing.Unlock()
+	s.now.Store(&view{tip: tip, next: next})
+}
+
 // openBlock is the block that is being filled: what of its entries is needed to seal it.
 type openBlock struct {
 	root    lightchain.CompactRange

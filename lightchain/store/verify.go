@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 
@@ -45,12 +46,18 @@ func (e *VerifyError) Unwrap() error { return e.Err }
 //
 // Hashing is spread over the cores; nothing is decoded but headers.
 func (r *Reader) Verify(ctx context.Context, progress func(height, entries uint64)) (Summary, error) {
-	v, err := newVerifier(r, progress)
+	return r.VerifyRange(ctx, 0, math.MaxUint64, progress)
+}
+
+// VerifyRange is Verify for the blocks of the heights from .. to−1, which it checks against the stored history below
+// them: a scrub goes through the chain in small pieces, and over a failure to the next height.
+func (r *Reader) VerifyRange(ctx context.Context, from, to uint64, progress func(height, entries uint64)) (Summary, error) {
+	v, err := newVerifier(r, from, progress)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer v.close()
-	for height := uint64(0); height <= v.at.tip.Height; height++ {
+	for height := from; height < min(to, v.at.tip.Height+1); height++ {
 		if err := ctx.Err(); err != nil {
 			return v.summary, err
 		}
@@ -102,7 +109,7 @@ type storedChunk struct {
 	value []byte
 }
 
-func newVerifier(r *Reader, progress func(height, entries uint64)) (*verifier, error) {
+func newVerifier(r *Reader, from uint64, progress func(height, entries uint64)) (*verifier, error) {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
 	}
@@ -112,7 +119,7 @@ func newVerifier(r *Reader, progress func(height, entries uint64)) (*verifier, e
 	}
 	v := &verifier{r: r, at: r.view(), iter: it, progress: progress, work: make(chan *piece)}
 	v.summary.Chain = v.at.tip.Chain
-	it.First()
+	it.SeekGE(blockKey(from, partSeed))
 	for range runtime.GOMAXPROCS(0) {
 		v.workers.Go(func() {
 			u := unpacker{decoder: r.decoder}
@@ -206,7 +213,13 @@ func (v *verifier) height(height uint64) error {
 	if s.header, err = lightchain.DecodeHeader(s.bytes); err != nil {
 		return err
 	}
-	if err := v.extend(s); err != nil {
+	if isAbsent && absent.what == headerNotHeld {
+		// It sets a key, and is held for that; what is around it is not.
+		v.tip = nil
+		if s.key, err = v.r.keyAt(height); err != nil {
+			return err
+		}
+	} else if err := v.extend(s); err != nil {
 		return err
 	}
 	if s.bodies = s.header.Count > 0 && !isAbsent; !s.bodies && isAbsent {
@@ -234,17 +247,17 @@ func (v *verifier) extend(s *piece) error {
 		return v.begin(s)
 	}
 	if v.tip == nil {
-		// The headers below are not held. That they are those which this one commits to, the nodes that came with the
-		// copy show.
+		// The headers below are not held, or not looked at. That they are those which this one commits to, the stored
+		// nodes of the history show.
 		history, err := v.r.compactRange(s.height)
 		if err != nil {
 			return err
 		}
-		below, _, err := v.r.absentAt(s.height - 1)
+		_, _, next, err := v.r.endAround(s.height-1, 0, v.at.tip.Height)
 		if err != nil {
 			return err
 		}
-		v.tip = &lightchain.Tip{Chain: v.at.tip.Chain, Height: s.height - 1, Hash: h.Previous, History: history, Next: below.next}
+		v.tip = &lightchain.Tip{Chain: v.at.tip.Chain, Height: s.height - 1, Hash: h.Previous, History: history, Next: next}
 		if v.tip.Key, err = v.r.keyAt(s.height); err != nil {
 			return err
 		}

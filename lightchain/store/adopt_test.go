@@ -1,0 +1,312 @@
+package store
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// setBack runs a chain, keeps the card as it was in the middle, and returns both states: the store that went on, and
+// one that was opened from the old card.
+func setBack(t *testing.T, seed uint64, rotate bool) (ahead, old *Store) {
+	t.Helper()
+	disk := vfs.NewCrashableMem()
+	o := testOptions(t, disk)
+	s := newStore(t, o)
+	rng := rand.New(rand.NewPCG(seed, 3))
+	n := 0
+	grow := func(blocks int) {
+		for range blocks {
+			if size := rng.IntN(9); size > 0 {
+				stage(t, s, testEntries(n, size))
+				n += size
+			}
+			seal(t, s)
+		}
+	}
+	grow(rng.IntN(150))
+	stage(t, s, testEntries(n, 5)) // staged and not sealed when the image is made
+	image := disk.CrashClone(vfs.CrashCloneCfg{})
+	n += 5
+	grow(1 + rng.IntN(5))
+	if rotate {
+		if _, err := s.Seal(SealParams{NextSigner: testSigner(t, 2)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grow(2 + rng.IntN(150))
+	o = testOptions(t, image)
+	o.Rand = &counter{1 << 50}
+	o.NextSigner = testSigner(t, 2)
+	return s, openStore(t, o)
+}
+
+func runAbove(t *testing.T, ahead *Store, height uint64) (run []Adopted) {
+	t.Helper()
+	for h, err := range ahead.Headers(height+1, 1<<60) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		run = append(run, Adopted{Header: h.Header})
+		if h.Header.NextKey != nil || h.Header.Height == ahead.Tip().Height {
+			run[len(run)-1].Signature = &h.Signature
+		}
+	}
+	return run
+}
+
+// checkAdopted checks a store that was brought to the end of another, and then recorded more.
+func checkAdopted(t *testing.T, ahead, old *Store, sparse bool) {
+	t.Helper()
+	if got, want := old.Tip(), ahead.Tip(); got.Hash != want.Hash || got.Next != want.Next || got.Key != want.Key || got.History.Root() != want.History.Root() {
+		t.Fatalf("tip %+v, want %+v", got, want)
+	}
+	if old.Next() != old.Tip().Next+5 {
+		t.Fatalf("next entry %d above %d: the five that were staged are not there", old.Next(), old.Tip().Next)
+	}
+	sealed := seal(t, old)
+	if sealed.Header.Count != 5 || sealed.Header.Previous != ahead.Tip().Hash {
+		t.Fatalf("%+v", sealed.Header)
+	}
+	stage(t, old, testEntries(7000, 20))
+	for range 70 {
+		seal(t, old)
+	}
+	o := old.options
+	closeStore(t, old)
+	old = openStore(t, o)
+	sum := verify(t, &old.Reader)
+	if sparse != (sum.NotHeld > 0) {
+		t.Fatalf("%+v", sum)
+	}
+	held, gone := 0, 0
+	for rec, err := range old.Entries(0, 1<<60) {
+		switch {
+		case errors.Is(err, ErrNotHeld):
+			gone++
+		case err != nil:
+			t.Fatal(err)
+		default:
+			held++
+			if p, err := old.Prove(rec.Number, 0); err != nil {
+				t.Fatal(err)
+			} else if _, err := p.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{old.Chain()}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if uint64(held) != sum.Entries || gone == 0 {
+		t.Fatalf("%d entries are held, %d verify, %d gaps", held, sum.Entries, gone)
+	}
+	// The index knows what was there before and what came after.
+	for _, q := range []Query{{Device: "press-01", Before: 5}, {Device: "press-01", After: sealed.Header.First}} {
+		found := 0
+		for _, err := range old.Find(q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found++
+		}
+		if found == 0 && (q.Before == 0 || held > 30) {
+			t.Fatalf("%+v finds nothing", q)
+		}
+	}
+	closeStore(t, old)
+	closeStore(t, ahead)
+}
+
+func TestAnOldImageTakesItsHeadersBackAndGoesOn(t *testing.T) {
+	for seed := range uint64(12) {
+		ahead, old := setBack(t, seed, seed%3 == 0)
+		run := runAbove(t, ahead, old.Tip().Height)
+		half := run[:len(run)/2+1]
+		if last := &half[len(half)-1]; last.Signature == nil {
+			h, err := ahead.Header(last.Header.Height)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last.Signature = &h.Signature
+		}
+		// A part that ends before the key that this gateway has is refused only if it never comes into force.
+		if err := old.Adopt(half); err != nil {
+			t.Fatal(err)
+		}
+		if rest := run[len(half):]; len(rest) > 0 {
+			if err := old.Adopt(rest); err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkAdopted(t, ahead, old, false)
+	}
+}
+
+func TestAnOldImageGoesOnFromAHeadAlone(t *testing.T) {
+	for seed := range uint64(12) {
+		ahead, old := setBack(t, 100+seed, seed%3 == 0)
+		a := headOf(t, ahead, old)
+		if err := old.AdoptHead(a); err != nil {
+			t.Fatal(err)
+		}
+		checkAdopted(t, ahead, old, true)
+	}
+}
+
+func headOf(t *testing.T, ahead, old *Store) (a AdoptedHead) {
+	t.Helper()
+	var err error
+	check := func() {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	from, to := old.Tip().Height, ahead.Tip().Height
+	a.Head, err = ahead.Header(to)
+	check()
+	a.Edge, err = ahead.Edge(to)
+	check()
+	a.Consistency, err = ahead.Consistency(from+1, to)
+	check()
+	keys, err := ahead.KeyHeights(to)
+	check()
+	for _, height := range keys {
+		if height > from {
+			h, err := ahead.Header(height)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Keys = append(a.Keys, h)
+		}
+	}
+	return a
+}
+
+func TestWhatIsNotThisChainsIsNotAdopted(t *testing.T) {
+	ahead, old := setBack(t, 1, false)
+	defer closeStore(t, ahead)
+	defer closeStore(t, old)
+	before := old.Tip()
+	run := runAbove(t, ahead, before.Height)
+	spoil := func(what string, f func(run []Adopted) []Adopted) {
+		t.Helper()
+		if err := old.Adopt(f(append([]Adopted(nil), run...))); err == nil {
+			t.Fatalf("%s: adopted", what)
+		}
+		if old.Tip().Hash != before.Hash || old.Next() != before.Next+5 {
+			t.Fatalf("%s: moved", what)
+		}
+	}
+	spoil("no headers", func([]Adopted) []Adopted { return nil })
+	spoil("an end without signature", func(r []Adopted) []Adopted { return r[:len(r)-1] })
+	spoil("a missing header", func(r []Adopted) []Adopted { return r[1:] })
+	spoil("another time", func(r []Adopted) []Adopted { r[0].Header.Sealed++; return r })
+	spoil("a wrong signature", func(r []Adopted) []Adopted {
+		sig := *r[len(r)-1].Signature
+		sig[0]++
+		r[len(r)-1].Signature = &sig
+		return r
+	})
+	spoil("a smuggled key", func(r []Adopted) []Adopted {
+		stolen := testSigner(t, 9).Public()
+		r[0].Header.NextKey = &stolen
+		return r
+	})
+	good := headOf(t, ahead, old)
+	for what, a := range map[string]AdoptedHead{
+		"another edge":   {good.Head, append([]lightchain.Hash{{1}}, good.Edge[1:]...), good.Consistency, good.Keys},
+		"no consistency": {good.Head, good.Edge, nil, good.Keys},
+		"a foreign key":  {good.Head, good.Edge, good.Consistency, []*lightchain.SignedHeader{good.Head}},
+	} {
+		if err := old.AdoptHead(a); err == nil {
+			t.Fatalf("%s: adopted", what)
+		}
+	}
+	if err := old.AdoptHead(good); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAKeyThatThisGatewayDoesNotHaveStopsAdoption(t *testing.T) {
+	ahead, old := setBack(t, 4, true)
+	defer closeStore(t, ahead)
+	o := old.options
+	closeStore(t, old)
+	o.NextSigner = nil
+	old = openStore(t, o)
+	defer closeStore(t, old)
+	if err := old.Adopt(runAbove(t, ahead, old.Tip().Height)); !errors.Is(err, ErrWrongKey) {
+		t.Fatal(err)
+	}
+	if err := old.AdoptHead(headOf(t, ahead, old)); !errors.Is(err, ErrWrongKey) {
+		t.Fatal(err)
+	}
+}
+
+func TestPrunedEntriesAreGoneAndTheChainStaysWhole(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	const blocks, each = 300, 7
+	for i := range blocks {
+		stage(t, s, testEntries(i*each, each))
+		seal(t, s)
+	}
+	kept, err := s.Prove(3*each, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(0)
+	for _, below := range []uint64{1, 5, 5, 130, 201} {
+		p, err := s.Prune(below)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.To != 0 && (p.First != next || p.To != below || p.Next != (below-1)*each) {
+			t.Fatalf("below %d: %+v", below, p)
+		}
+		next = max(next, p.Next)
+	}
+	check := func() {
+		t.Helper()
+		if sum := verify(t, &s.Reader); sum.Absent != 200 || sum.Entries != 100*each {
+			t.Fatalf("%+v", sum)
+		}
+		if number, height, err := s.Oldest(); err != nil || number != 200*each || height != 201 {
+			t.Fatalf("oldest %d in block %d: %v", number, height, err)
+		}
+		if _, err := s.Entry(3 * each); !errors.Is(err, ErrPruned) {
+			t.Fatal(err)
+		}
+		if _, err := s.Prove(3*each, 0); !errors.Is(err, ErrPruned) {
+			t.Fatal(err)
+		}
+		if _, err := s.Prove(205*each, 0); err != nil {
+			t.Fatal(err)
+		}
+		for m, err := range s.Find(Query{Device: "press-02", Limit: 1}) {
+			if err != nil || m.Number < 200*each {
+				t.Fatal(m.Record, err)
+			}
+		}
+	}
+	check()
+	if _, err := kept.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{s.Chain()}}); err != nil {
+		t.Fatal(err)
+	}
+	compact(t, s)
+	o := s.options
+	closeStore(t, s)
+	s = openStore(t, o)
+	check()
+	if _, found, _ := s.absentAt(1); !found {
+		t.Fatal("the run is lost")
+	}
+	for n := uint64(1); n < 300; n += 20 { // a scrub in pieces
+		if _, err := s.VerifyRange(t.Context(), n, n+20, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, s)
+}
