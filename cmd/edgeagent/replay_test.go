@@ -117,7 +117,7 @@ func portOfAddress(t testing.TB, address string) int {
 func replay(t *testing.T, g *gateway, port int) {
 	payloads, lowest := machineMessages(t)
 	began := time.Now()
-	pub := mosquittoPub(t, port, "-t", machineTopic, "-l")
+	pub := mosquittoPub(t, port, "-i", "machine-7", "-t", machineTopic, "-l")
 	pub.Stdin = strings.NewReader(strings.Join(payloads, "\n") + "\n")
 	if output, err := pub.CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_pub: %v\n%s", err, output)
