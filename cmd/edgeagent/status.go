@@ -43,7 +43,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 	}
 	fmt.Fprintf(w, "height    %d, sealed %s\n", s.Height, command.Instant(s.Sealed))
 	fmt.Fprintf(w, "entries   %d, %d of them not sealed yet\n", s.Entries, s.Open)
-	fmt.Fprintf(w, "on disk   %s\n", bytes(s.Bytes))
+	fmt.Fprintf(w, "on disk   %s\n", size(s.Bytes))
 	if s.Volatile != "" {
 		fmt.Fprintf(w, "WARNING   the data folder is on %s: a power cut takes it\n", s.Volatile)
 	}
@@ -54,11 +54,11 @@ func writeStatus(w io.Writer, s *api.Status) {
 	}
 	fmt.Fprintf(w, "agent     runs since %s, version %s, boot %d\n", l.Started.UTC().Format(time.RFC3339), s.Version, l.Boot)
 	fmt.Fprintf(w, "clock     %s, off by %.3f s at most\n", l.Clock, l.ClockError)
-	fmt.Fprintf(w, "free      %s, of which %s stay free\n", bytes(l.Free), bytes(l.Reserve))
+	fmt.Fprintf(w, "free      %s, of which %s stay free\n", size(l.Free), size(l.Reserve))
 	if l.Waiting {
 		fmt.Fprintln(w, "WARNING   recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
 	}
-	fmt.Fprintf(w, "in flight %d messages, %s\n", l.InFlight, bytes(uint64(l.InFlightBytes)))
+	fmt.Fprintf(w, "in flight %d messages, %s\n", l.InFlight, size(uint64(l.InFlightBytes)))
 	for _, source := range l.Sources {
 		state := "connected"
 		if !source.Connected {
@@ -68,7 +68,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 	}
 }
 
-func bytes(n uint64) string {
+func size(n uint64) string {
 	switch {
 	case n >= 1<<30:
 		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
