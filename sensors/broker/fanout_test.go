@@ -189,6 +189,37 @@ func TestSubscribersWindowIsKept(t *testing.T) {
 	}
 }
 
+// mochi's own count of that window stops it for good when both directions are busy at once.
+func TestBusyInBothDirectionsAtOnce(t *testing.T) {
+	d := autoDisk(t, 0)
+	b := start(t, d, nil)
+	who := login{id: "both", v5: true, receiveMax: 5000}
+	both := dial(t, b, who)
+	both.subscribe(1, "x", 1)
+	both.wants("SUBACK 1 1")
+	w := dial(t, b, login{id: "w", clean: true})
+	w.publish(1, 1, "x", "m")
+	if kind, _ := both.read(); kind != packets.Publish {
+		t.Fatalf("got packet %d", kind)
+	}
+	both.drop(b, "both")
+	both = dial(t, b, who) // resumed, with a message in flight
+	drain := func(w *wire) {
+		for err := error(nil); err == nil; {
+			_, _, err = w.tryRead()
+		}
+	}
+	go drain(both)
+	go drain(w)
+	const n = 20_000
+	for i := range n {
+		w.publish(uint16(i+2), 1, "x", "m")
+		both.publish(0, 0, "y", "m")
+	}
+	d.awaitEntries(2*n + 1)
+	await(t, func() bool { return len(b.fanout.queue) == 0 })
+}
+
 func TestFanoutIsBounded(t *testing.T) {
 	b := &Broker{fanout: fanout{queue: make(chan *forward, 3)}}
 	small := &forward{payload: make([]byte, 1)}

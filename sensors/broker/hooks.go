@@ -56,6 +56,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if c.v5 {
 		c.window = int(pk.Properties.ReceiveMaximum)
 		cl.State.Inflight.ResetSendQuota(0)
+		cl.Properties.Props.ReceiveMaximum = 0 // from which a resumed session would take it again
 	}
 	// mochi counts an alias as known to the client even where it dropped the message that would have told it.
 	cl.Properties.Props.TopicAliasMaximum = 0
