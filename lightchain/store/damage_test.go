@@ -33,7 +33,7 @@ func flip(t testing.TB, fs vfs.FS, name string, at int) {
 // newest returns the path and size of the newest file of a kind.
 func newest(t testing.TB, fs vfs.FS, suffix string) (name string, size int) {
 	t.Helper()
-	names, err := fs.List("chain")
+	names, err := fs.List("chain/data-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func newest(t testing.TB, fs vfs.FS, suffix string) (name string, size int) {
 			name = n
 		}
 	}
-	name = fs.PathJoin("chain", name)
+	name = fs.PathJoin("chain/data-1", name)
 	info, err := fs.Stat(name)
 	if err != nil {
 		t.Fatal(err)

@@ -19,21 +19,12 @@ import (
 // one tells a torn end of the log from a damaged middle.
 const formatMajorVersion = pebble.FormatTableFormatV6
 
-// openPebble opens the database in dir for writing. It repairs its log first, which only who holds the lock may do.
-func openPebble(dir string, o Options, g *guard) (db *pebble.DB, repaired Recovered, err error) {
-	fs := storeFS{FS: o.FS, guard: g}
-	lock, err := pebble.LockDirectory(dir, fs)
-	if err != nil {
-		return nil, repaired, openError(err)
-	}
-	defer lock.Close() // the database keeps it
-	if repaired, err = repairLogs(dir, o); err != nil {
-		return nil, repaired, err
-	}
+// openPebble opens the database in dir for writing, or makes it.
+func openPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 	options := tuned(o, g)
-	options.FS, options.Lock = fs, lock
-	db, err = pebble.Open(dir, options)
-	return db, repaired, openError(err)
+	options.FS = storeFS{FS: o.FS, guard: g}
+	db, err := pebble.Open(dir, options)
+	return db, openError(err)
 }
 
 // openPebbleReadOnly opens the database in dir without changing anything: a damaged log is repaired in memory.
@@ -86,15 +77,6 @@ func openError(err error) error {
 		return fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	return readError(err)
-}
-
-// wantDatabase fails with ErrNoChain where there is no database, since opening would begin one.
-func wantDatabase(dir string, o Options) error {
-	desc, err := pebble.Peek(dir, o.FS)
-	if errors.Is(err, os.ErrNotExist) || err == nil && !desc.Exists {
-		return ErrNoChain
-	}
-	return err
 }
 
 var errLocked = errors.New("its lock is held")

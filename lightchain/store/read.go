@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type Reader struct {
 	db      *pebble.DB
 	from    pebble.Reader // db, or a batch on top of it
 	decoder *zstd.Decoder
+	lock    io.Closer            // of the folder; nil in a Store, which holds its own
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 }
 
@@ -37,6 +39,16 @@ func (r *Reader) on(batch *pebble.Batch) *Reader {
 }
 
 func (r *Reader) view() *view { return r.now.Load() }
+
+// Close ends reading. Nobody may be reading any more.
+func (r *Reader) Close() error {
+	r.decoder.Close()
+	err := r.db.Close()
+	if r.lock != nil {
+		err = errors.Join(err, r.lock.Close())
+	}
+	return err
+}
 
 // Record is one entry of the chain with its place.
 type Record struct {

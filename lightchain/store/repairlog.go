@@ -40,14 +40,14 @@ func damagedLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
 	return damaged, nil
 }
 
-// repairLogs rewrites the logs in dir that are damaged.
-func repairLogs(dir string, o Options) (recovered Recovered, err error) {
-	damaged, err := damagedLogs(dir, o.FS)
+// repairLogs rewrites the logs of the database in path that are damaged.
+func repairLogs(dir, path string, o Options) (recovered Recovered, err error) {
+	damaged, err := damagedLogs(path, o.FS)
 	if err != nil {
 		return recovered, fmt.Errorf("reading the log: %w", err)
 	}
 	for name, salvaged := range damaged {
-		if recovered.LogFile, err = replaceLog(dir, o, name, salvaged.encode()); err != nil {
+		if recovered.LogFile, err = replaceLog(dir, path, o, name, salvaged.encode()); err != nil {
 			return recovered, fmt.Errorf("repairing %s: %w", name, err)
 		}
 		recovered.LogBytes += salvaged.bad
@@ -89,12 +89,12 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 }
 
 // replaceLog puts a repaired log in the place of a damaged one, which stays in the folder aside.
-func replaceLog(dir string, o Options, name string, repaired []byte) (aside string, err error) {
+func replaceLog(dir, data string, o Options, name string, repaired []byte) (aside string, err error) {
 	to, err := asideFolder(dir, o)
 	if err != nil {
 		return "", err
 	}
-	path, fresh := o.FS.PathJoin(dir, name), o.FS.PathJoin(dir, name+".repaired")
+	path, fresh := o.FS.PathJoin(data, name), o.FS.PathJoin(data, name+".repaired")
 	aside = o.FS.PathJoin(to, name)
 	if err := vfs.LinkOrCopy(o.FS, path, aside); err != nil {
 		return "", err
@@ -104,11 +104,11 @@ func replaceLog(dir string, o Options, name string, repaired []byte) (aside stri
 		return "", err
 	}
 	_, err = f.Write(repaired)
-	if err := errors.Join(err, f.Sync(), f.Close(), syncFolder(to, o), syncFolder(dir, o)); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close(), syncFolder(to, o), syncFolder(dir, o), syncFolder(data, o)); err != nil {
 		return "", err
 	}
 	// Until the rename is durable the next start finds the damaged log, and repairs it again.
-	return aside, errors.Join(o.FS.Rename(fresh, path), syncFolder(dir, o))
+	return aside, errors.Join(o.FS.Rename(fresh, path), syncFolder(data, o))
 }
 
 // A log is a row of blocks of 32 KiB, each a row of chunks: CRC-32C (masked), length, kind, in two of the three forms

@@ -9,7 +9,6 @@ package store
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -108,6 +107,7 @@ type Store struct {
 	space      *spaceCheck
 	compressor compressor
 	info       OpenInfo
+	lock       io.Closer
 
 	// Owned by the goroutine that owns the tail.
 	signer lightchain.Signer
@@ -128,227 +128,11 @@ type OpenInfo struct {
 	Recovered Recovered // what the last run left behind
 }
 
-// Genesis is what the operator decides about a new chain.
-type Genesis struct {
-	Name      string           // the gateway's name, "" for none
-	Continues *lightchain.Hash // the last known header of the chain that this one takes over from
-	Clock     lightchain.Clock
-}
-
-// Create begins a chain in dir, which is made if it is not there. When it returns the genesis header, that is
-// durable. It fails with [ErrExists] where a chain is, and with [ErrVolatile].
-func Create(dir string, o Options, g Genesis) (*lightchain.SignedHeader, error) {
-	header, err := create(dir, o, g)
-	if err != nil {
-		return nil, fmt.Errorf("creating a chain in %s: %w", dir, err)
-	}
-	return header, nil
-}
-
-func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err error) {
-	if o, err = o.withDefaults(); err != nil {
-		return nil, err
-	}
-	if o.Signer == nil {
-		return nil, errors.New("no key to sign with")
-	}
-	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	if _, err := checkVolatile(dir, o); err != nil {
-		return nil, err
-	}
-	genesis := lightchain.Genesis{Continues: g.Continues}
-	if g.Name != "" {
-		genesis.Name = &g.Name
-	}
-	if _, err := io.ReadFull(o.Rand, genesis.Nonce[:]); err != nil {
-		return nil, fmt.Errorf("nonce: %w", err)
-	}
-	signed, err := lightchain.NewGenesis(genesis, o.Signer.Public(), o.Now().UnixNano(), g.Clock).Sign(o.Signer)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := lightchain.Begin(signed); err != nil {
-		return nil, err
-	}
-	guard := newGuard(o.Fatal)
-	db, _, err := openPebble(dir, o, guard)
-	if err != nil && !errors.Is(err, ErrLocked) && !isMarked(dir, o) {
-		// The power went out during an earlier creation: nothing was ever recorded here.
-		if err = putAside(dir, o, pebbleFiles(dir, o)); err == nil {
-			db, _, err = openPebble(dir, o, guard)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	// A crash before the batch below is durable leaves a database without a layout: there is no chain yet.
-	r := Reader{from: db}
-	if _, err := r.get(metaKey(metaLayout)); !errors.Is(err, ErrNotFound) {
-		return nil, errors.Join(ErrExists, err)
-	}
-	batch := db.NewBatch()
-	defer batch.Close()
-	chain := signed.ChainID()
-	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(o.migrations)))
-	set(batch, metaKey(metaChain), chain[:])
-	set(batch, headerKey(0), appendHeader(nil, &signed.Signature, signed.Bytes()))
-	set(batch, key(spaceKeys, 0), signed.Header.NextKey[:])
-	if err := guard.commit(batch); err != nil {
-		return nil, err
-	}
-	// After a crash here the chain is there, and only its mark is missing: the next opening makes it.
-	return signed, mark(dir, o, chain)
-}
-
 // set adds a pair to a batch; that cannot fail.
 func set(b *pebble.Batch, k, v []byte) {
 	if err := b.Set(k, v, nil); err != nil {
 		panic(err)
 	}
-}
-
-// Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's
-// end can be found at all, and says in Info what was lost; the entries that were acknowledged and are not lost are
-// there. Errors a caller branches on: [ErrNoChain], [ErrNewer], [ErrWrongKey], [ErrVolatile], [ErrLocked],
-// [ErrNoSpace].
-func Open(dir string, o Options) (*Store, error) {
-	s, err := open(dir, o)
-	if err != nil {
-		return nil, fmt.Errorf("opening the chain in %s: %w", dir, err)
-	}
-	return s, nil
-}
-
-func open(dir string, o Options) (_ *Store, err error) {
-	if o, err = o.withDefaults(); err != nil {
-		return nil, err
-	}
-	if o.Signer == nil {
-		return nil, errors.New("no key to sign with")
-	}
-	if err := wantDatabase(dir, o); err != nil {
-		return nil, err
-	}
-	volatile, err := checkVolatile(dir, o)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{options: o, dir: dir, guard: newGuard(o.Fatal), signer: o.Signer, open: newOpenBlock()}
-	s.space = newSpaceCheck(dir, o)
-	s.space.volatile = volatile
-	if err := s.space.enoughToOpen(); err != nil {
-		return nil, err
-	}
-	var repaired Recovered
-	if s.db, repaired, err = openPebble(dir, o, s.guard); err != nil {
-		if !errors.Is(err, ErrLocked) && !isMarked(dir, o) {
-			return nil, fmt.Errorf("%w: its creation was cut off", ErrNoChain)
-		}
-		return nil, err
-	}
-	s.from = s.db
-	defer func() {
-		if err != nil {
-			s.db.Close()
-		}
-	}()
-	if s.decoder, err = newDecoder(); err != nil {
-		return nil, err
-	}
-	if s.compressor, err = newCompressor(); err != nil {
-		return nil, err
-	}
-	if err := s.migrate(); err != nil {
-		return nil, err
-	}
-	if err := s.recover(repaired); err != nil {
-		return nil, err
-	}
-	if err := s.countOpening(); err != nil {
-		return nil, err
-	}
-	return s, mark(dir, o, s.tip.Chain)
-}
-
-// recover finds the tail, checks that the key continues it, and stages again what stands behind a gap.
-func (s *Store) recover(repaired Recovered) error {
-	tip, err := s.findTip()
-	if err != nil {
-		return err
-	}
-	s.tip = tip
-	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
-	switch {
-	case s.signer.Public() == tip.Key:
-	case s.options.NextSigner != nil && s.options.NextSigner.Public() == tip.Key:
-		s.signer = s.options.NextSigner
-	default:
-		return fmt.Errorf("%w: the one in force is %s, the one given is %s", ErrWrongKey, tip.Key, s.signer.Public())
-	}
-	orphans, recovered, err := s.recoverOpen(&s.open)
-	if err != nil {
-		return err
-	}
-	recovered.LogBytes, recovered.LogFile = repaired.LogBytes, repaired.LogFile
-	s.show(tip.Next + s.open.count)
-	s.info.Recovered = recovered
-	return s.stageAgain(orphans)
-}
-
-// OpenReader opens the chain in dir for reading only. Beside nobody who writes to it: it fails with [ErrLocked] while
-// the agent runs, which makes a checkpoint for those who must read meanwhile. It works on read-only media, on a
-// volatile folder and without any key; nothing in the folder changes.
-func OpenReader(dir string, o Options) (*Reader, error) {
-	r, err := openReader(dir, o)
-	if err != nil {
-		return nil, fmt.Errorf("reading the chain in %s: %w", dir, err)
-	}
-	return r, nil
-}
-
-func openReader(dir string, o Options) (_ *Reader, err error) {
-	if o, err = o.withDefaults(); err != nil {
-		return nil, err
-	}
-	if err := wantDatabase(dir, o); err != nil {
-		return nil, err
-	}
-	r := &Reader{}
-	if r.db, err = openPebbleReadOnly(dir, o); err != nil {
-		return nil, err
-	}
-	r.from = r.db
-	defer func() {
-		if err != nil {
-			r.db.Close()
-		}
-	}()
-	if r.decoder, err = newDecoder(); err != nil {
-		return nil, err
-	}
-	if err := r.checkLayout(o.migrations); err != nil {
-		return nil, err
-	}
-	tip, err := r.findTip()
-	if err != nil {
-		return nil, err
-	}
-	r.now.Store(&view{tip: tip, next: tip.Next})
-	open := newOpenBlock()
-	if _, _, err = r.recoverOpen(&open); err != nil {
-		return nil, err
-	}
-	r.now.Store(&view{tip: tip, next: tip.Next + open.count})
-	return r, nil
-}
-
-// Close ends reading. Nobody may be reading any more.
-func (r *Reader) Close() error {
-	r.decoder.Close()
-	return r.db.Close()
 }
 
 // Info returns what opening the store found.
@@ -364,10 +148,7 @@ func (s *Store) Close() error {
 		err = s.guard.commit(batch)
 		batch.Close()
 	}
-	if closeErr := s.Reader.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	if err = errors.Join(err, s.Reader.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
@@ -376,7 +157,12 @@ func (s *Store) Close() error {
 // Checkpoint makes a copy of the store in dir, which must not exist: hard links where both are on one file system, so
 // that it costs little. It holds all that is durable now, and can be read while this store goes on.
 func (s *Store) Checkpoint(dir string) error {
-	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+	fs := s.options.FS
+	err := fs.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = s.db.Checkpoint(fs.PathJoin(dir, dataName(1)), pebble.WithFlushedWAL())
+	}
+	if err != nil {
 		return fmt.Errorf("checkpoint in %s: %w", dir, err)
 	}
 	return nil

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// A store's folder holds:
+//
+//	LOCK       held while the store is open
+//	data-N     the database; the highest N counts
+//	data-N.new one that is being made; whatever is in it, nobody relies on it yet
+//	aside/     what is of no use to the store any more, but may be to somebody who investigates
+//
+// A database gets its name when it is complete and durable, in one rename: a power cut while a chain is begun leaves
+// no chain, and one while a damaged database is rebuilt leaves the damaged one. Databases are never deleted.
+const (
+	dataPrefix = "data-"
+	newSuffix  = ".new"
+	asideName  = "aside"
+)
+
+// dataName returns the name of the n-th database.
+func dataName(n int) string { return dataPrefix + strconv.Itoa(n) }
+
+// current returns the path and number of the database that counts, or ErrNoChain.
+func current(dir string, o Options) (path string, n int, err error) {
+	names, err := o.FS.List(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", 0, ErrNoChain
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	for _, name := range names {
+		digits, ok := strings.CutPrefix(name, dataPrefix)
+		if m, err := strconv.Atoi(digits); ok && err == nil && m > n {
+			n = m
+		}
+	}
+	if n == 0 {
+		return "", 0, ErrNoChain
+	}
+	return o.FS.PathJoin(dir, dataName(n)), n, nil
+}
+
+// install lets build make the n-th database in a folder that nobody relies on, and gives it its name.
+func install(dir string, n int, o Options, build func(path string) error) error {
+	path := o.FS.PathJoin(dir, dataName(n))
+	if err := o.FS.RemoveAll(path + newSuffix); err != nil {
+		return err
+	}
+	if err := build(path + newSuffix); err != nil {
+		return err
+	}
+	if err := syncFolder(path+newSuffix, o); err != nil {
+		return err
+	}
+	// Before the rename is durable there is the old database, or none; after it, the new one.
+	if err := o.FS.Rename(path+newSuffix, path); err != nil {
+		return err
+	}
+	return syncFolder(dir, o)
+}
+
+// lockFolder takes the lock that a store holds while it is open.
+func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
+	lock, err := storeFS{FS: o.FS, readOnly: readOnly}.Lock(o.FS.PathJoin(dir, "LOCK"))
+	if errors.Is(err, errLocked) {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return lock, err
+}
+
+func syncFolder(dir string, o Options) error {
+	d, err := o.FS.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// asideFolder makes a new folder for what is put aside.
+func asideFolder(dir string, o Options) (string, error) {
+	for n := 1; ; n++ {
+		to := o.FS.PathJoin(dir, asideName, strconv.Itoa(n))
+		_, err := o.FS.Stat(to)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return to, o.FS.MkdirAll(to, 0o700)
+		case err != nil:
+			return "", err
+		}
+	}
+}
