@@ -85,6 +85,7 @@ type follower struct {
 	asked     uint64 // the newest request to restore that was answered
 	reserved  uint64 // bytes that the pull on its way may cost, and that are counted already
 	waiting   bool   // a pull is on its way
+	doubt     bool   // the gateway seems to have another history, which nothing shows yet
 	failures  int8
 	spent     Spent
 	loaded    bool // spent was read from the store

@@ -127,7 +127,7 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		}
 		return nil
 	}
-	if w.Head.Check(tip.Key) == nil && len(w.Keys) == 0 {
+	if w.Head.Check(tip.Key) == nil {
 		standing := Behind
 		if next := w.Head.Header.NextKey; next != nil && *next != g.signer.Public() {
 			standing = KeyChanged

@@ -42,6 +42,10 @@ func (s *shard) look(ctx context.Context, now time.Time, f *follower) {
 		}
 	}
 	pull, ok := state.next(policy, f.announced)
+	if !ok && f.doubt && state.Head != nil && state.Fork == nil {
+		// Nothing is missing, but the gateway seems to have another history: its answer shows that.
+		pull.First, pull.Below, ok = state.Head.Height()+1, state.Head.Head.Hash(), true
+	}
 	if !ok {
 		return
 	}
@@ -119,6 +123,12 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 		return nil
 	}
 	verdict, err := s.compareHead(ctx, f, state, head)
+	if verdict == Invalid {
+		// It is another header than ours, and no key that we know signed it: forged, or of another history that went on
+		// with a key of its own. That costs a pull to find out.
+		f.doubt = f.doubt || !now.Before(f.guess)
+		return errors.Join(err, s.guess(ctx, now, f, f.announced))
+	}
 	if err != nil {
 		return err
 	}
@@ -275,7 +285,7 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 		f.spent.Bytes -= min(f.spent.Bytes, f.reserved)
 	}
 	f.spent.add(now, cost(m.Topic, m.Payload))
-	f.answered, f.waiting = f.sequence, false
+	f.answered, f.waiting, f.doubt = f.sequence, false, false
 	s.due.remove(f)
 	f.failures = 0
 	if verdict == Extended {

@@ -24,15 +24,10 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	if state == nil {
 		state = &State{Chain: f.chain}
 	}
-	// Up to the newest head known, the key that signs after the gateway's head is known too; beyond, it may have been
-	// changed, and a welcome does no harm to anybody.
-	proved := false
-	if key, ok := state.keyAfter(h.Height); ok {
-		proved = signed.check(key)
-		if !proved && h.Height < state.Head.Height() && !s.anyKey(state, signed) {
-			return errForged
-		}
-	}
+	// The key that signs after the gateway's head is known up to the newest head, if the gateway is not on another
+	// history, with keys of its own. Either way a welcome does no harm to anybody, and tells a gateway where it stands.
+	key, ok := state.keyAfter(h.Height)
+	proved := ok && signed.check(key)
 	// A request of this session with a number above the last is no copy, so it is not counted among the hellos, which
 	// anybody can repeat.
 	if h.Restore != nil && h.Restore.Aggregator == s.c.c.Name && proved && state.Fork == nil &&
@@ -52,11 +47,12 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	}
 	if state.Head != nil {
 		w.Head = state.Head.Head
-		for _, k := range below(state.Keys, w.Head.Header.Height) {
-			if k.Header.Height > h.Height && len(w.Keys) < maxWelcomeKeys {
+		for _, k := range below(state.Keys, max(1, w.Head.Header.Height))[1:] {
+			if k.Header.Height > h.Height || !proved {
 				w.Keys = append(w.Keys, k)
 			}
 		}
+		w.Keys = w.Keys[max(0, len(w.Keys)-maxWelcomeKeys):]
 	}
 	payload, err := w.Sign(s.c.c.Signer)
 	if err != nil {
@@ -76,16 +72,6 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	}
 	s.look(ctx, now, f)
 	return nil
-}
-
-// anyKey reports whether one of the chain's keys signed: that of a gateway whose key changed without it.
-func (s *shard) anyKey(state *State, m *sealed) bool {
-	for _, k := range state.Keys {
-		if m.check(*k.Header.NextKey) {
-			return true
-		}
-	}
-	return false
 }
 
 // giveBack sends a gateway that lost its newest headers what it needs to go on.

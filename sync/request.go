@@ -138,9 +138,11 @@ type Welcome struct {
 	Sequence uint64 // the aggregator's next pulls have higher numbers
 	Session  Nonce  // the aggregator's own, for requests to it
 
-	Head *lightchain.SignedHeader   // the newest head known; nil: none
-	Keys []*lightchain.SignedHeader // headers above the hello's height, and below the head, that set the key
-	Fork *lightchain.Fork           // the chain was forked, and is not countersigned any more
+	Head *lightchain.SignedHeader // the newest head known; nil: none
+	// Keys are headers below the head that set the key: those above the hello's height, or, where its signature does
+	// not fit the history known, all but genesis; the newest 16 of them.
+	Keys []*lightchain.SignedHeader
+	Fork *lightchain.Fork // the chain was forked, and is not countersigned any more
 }
 
 const (

@@ -59,6 +59,10 @@ type Config struct {
 	// throw each other out forever.
 	ClientID string
 
+	// CleanSession has the broker forget the session with the connection: for one of several members of a shared
+	// subscription, whose part others must take when it dies. What comes while there is no connection is lost then.
+	CleanSession bool
+
 	// Will is what the broker publishes when the connection breaks, and the Link itself when it ends in good order.
 	Will *Will
 
@@ -116,6 +120,9 @@ type Link struct {
 	unwanted      []string       // guarded by mu: filters that an earlier session may still hold
 	status        Status         // guarded by mu
 	now           *session       // guarded by mu: the connection that stands, or nil
+	version       int            // guarded by mu: counts changes of subscriptions
+	stands        int            // guarded by mu: the version that the broker has granted, -1 without a connection
+	standing      chan struct{}  // guarded by mu: closed, and replaced, when stands changes
 }
 
 var _ headersync.Conn = (*Link)(nil)
@@ -128,7 +135,7 @@ type subscription struct {
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Link, error) {
-	l := &Link{cfg: cfg}
+	l := &Link{cfg: cfg, stands: -1, standing: make(chan struct{})}
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("broker %s: %w", cfg.Name, err)
 	}
@@ -233,10 +240,55 @@ func (l *Link) Subscribe(filters []string, deliver func(headersync.Message)) err
 	defer l.mu.Unlock()
 	l.subscriptions = append(l.subscriptions, subscription{slices.Clone(filters), deliver})
 	l.unwanted = slices.DeleteFunc(l.unwanted, func(f string) bool { return slices.Contains(filters, f) })
+	l.changed()
+	return nil
+}
+
+// changed has the connection that stands ask for what is wanted now. The caller holds mu.
+func (l *Link) changed() {
+	l.version++
 	if l.now != nil {
 		l.now.subscribe()
 	}
-	return nil
+}
+
+// granted notes which version of the subscriptions the broker has answered.
+func (l *Link) granted(version int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stands = version
+	close(l.standing)
+	l.standing = make(chan struct{})
+}
+
+// asked waits until the broker has answered for all subscriptions made so far.
+func (l *Link) asked(ctx context.Context) error {
+	l.mu.Lock()
+	want := l.version
+	l.mu.Unlock()
+	for {
+		l.mu.Lock()
+		stands, change := l.stands, l.standing
+		l.mu.Unlock()
+		if stands >= want {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// drop takes a filter back that was subscribed to by itself.
+func (l *Link) drop(filter string) {
+	l.mu.Lock()
+	l.subscriptions = slices.DeleteFunc(slices.Clone(l.subscriptions), func(s subscription) bool {
+		return len(s.filters) == 1 && s.filters[0] == filter
+	})
+	l.mu.Unlock()
+	l.Unsubscribe([]string{filter})
 }
 
 // Unsubscribe has the broker forget filters that an earlier session of the same client id may have asked for, unless
@@ -249,9 +301,7 @@ func (l *Link) Unsubscribe(filters []string) {
 			l.unwanted = append(l.unwanted, f)
 		}
 	}
-	if l.now != nil {
-		l.now.subscribe()
-	}
+	l.changed()
 }
 
 // Run connects, and keeps connecting, until ctx ends; then it publishes what the will says, disconnects, and returns

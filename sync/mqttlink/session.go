@@ -82,7 +82,7 @@ func (l *Link) dial(ctx context.Context, server *url.URL) (*session, error) {
 		SetUsername(user).
 		SetPassword(password).
 		SetProtocolVersion(4).
-		SetCleanSession(false).
+		SetCleanSession(l.cfg.CleanSession).
 		SetKeepAlive(l.cfg.KeepAlive).
 		SetPingTimeout(max(l.cfg.KeepAlive/2, time.Second)).
 		SetConnectTimeout(l.cfg.ConnectTimeout).
@@ -150,6 +150,7 @@ func (s *session) serve(ctx context.Context) error {
 	l.mu.Unlock()
 	defer func() {
 		l.out.connected(false)
+		l.granted(-1)
 		l.mu.Lock()
 		l.now, l.status.Connected = nil, false
 		l.mu.Unlock()
@@ -225,6 +226,7 @@ const refusal = 0x80
 func (s *session) ask(ctx context.Context) error {
 	l := s.link
 	l.mu.Lock()
+	version := l.version
 	var wanted []string
 	for _, sub := range l.subscriptions {
 		wanted = append(wanted, sub.filters...)
@@ -253,6 +255,7 @@ func (s *session) ask(ctx context.Context) error {
 			}
 		}
 	}
+	l.granted(version)
 	return nil
 }
 
