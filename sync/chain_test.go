@@ -176,8 +176,8 @@ func (c *memChain) RestoreRun(run *lightchain.Run) error {
 	return err
 }
 
-func (c *memChain) RestoreHead(tip *lightchain.Tip, head *lightchain.SignedHeader) error {
-	c.tip, c.headers[tip.Height] = tip.Clone(), head
+func (c *memChain) RestoreHead(tip *lightchain.Tip, copied *SparseCopy) error {
+	c.tip, c.headers[tip.Height] = tip.Clone(), copied.Head
 	first := uint64(0)
 	for _, h := range tip.History.Edge() {
 		level := 63

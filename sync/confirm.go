@@ -379,7 +379,7 @@ func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy) error {
 	if head.NextKey != nil {
 		at.Key = *head.NextKey
 	}
-	if err := g.c.Restorer.RestoreHead(at.Clone(), s.Head); err != nil {
+	if err := g.c.Restorer.RestoreHead(at.Clone(), s); err != nil {
 		return err
 	}
 	*tip, g.restore.done = *at, true
