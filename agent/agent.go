@@ -22,6 +22,7 @@ import (
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/sensors"
+	headersync "edgechain/sync"
 )
 
 // Options is what the command that runs an agent decides beside its configuration.
@@ -52,18 +53,20 @@ type Agent struct {
 	losses    losses
 	api       *api.Server
 	failed    chan error // a source that ended by itself
+	upstreams []*upstream
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
 
 	reloading sync.Mutex // one reload at a time
 	mu        sync.Mutex
-	config    *Config   // in force; swapped whole
-	sources   []*source // that run; swapped whole
+	standings map[string]headersync.Standing // of the head, by upstream
+	config    *Config                        // in force; swapped whole
+	sources   []*source                      // that run; swapped whole
 }
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1)}
+	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}}
 }
 
 // Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It
@@ -82,20 +85,23 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 
+	sourcesCtx, cancelSources := context.WithCancel(ctx)
+	defer cancelSources()
+	a.sourcesCtx = sourcesCtx
 	committed := make(chan error, 1)
 	go func() { committed <- a.committer.run() }()
 	a.recordStart(ctx)
 
 	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
 	// answers to the end.
-	sourcesCtx, cancelSources := context.WithCancel(ctx)
-	defer cancelSources()
-	a.sourcesCtx = sourcesCtx
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	var watchers, served sync.WaitGroup
 	served.Go(func() { a.api.Serve(apiCtx, listeners...) })
 	for _, s := range a.sources {
 		a.startSource(sourcesCtx, s)
+	}
+	for _, u := range a.upstreams {
+		u.run(sourcesCtx, &watchers, a.failed)
 	}
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
@@ -142,6 +148,15 @@ func (a *Agent) prepare() error {
 	var err error
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
 		return err
+	}
+	if err := a.newUpstreams(c, a.store.Signer()); err != nil {
+		return err
+	}
+	a.committer.held = len(a.upstreams) > 0
+	a.committer.onSeal = func() {
+		for _, u := range a.upstreams {
+			u.gateway.Sealed()
+		}
 	}
 	a.registerGauges()
 	a.api = &api.Server{

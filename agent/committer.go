@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,10 @@ type committer struct {
 
 	waiting atomic.Bool // staging has stopped for want of room
 
+	onSeal func() // told after each seal; must not block; nil: nobody
+
 	// Owned by the committer's goroutine.
+	held   bool // nothing is sealed until the head is settled with the aggregators
 	commit CommitConfig
 	block  BlockConfig
 	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
@@ -88,7 +92,7 @@ func (c *committer) run() error {
 		default:
 		}
 	}
-	if err == nil && c.open() > 0 {
+	if err == nil && c.open() > 0 && !c.held {
 		err = c.seal()
 	}
 	return err
@@ -98,8 +102,17 @@ func (c *committer) loop() error {
 	timer := time.NewTimer(c.untilSeal())
 	defer timer.Stop()
 	for {
+		first := c.queue.first
+		if c.room() <= 0 { // the block is full and cannot be sealed yet: messages wait, unacknowledged
+			if c.queue.stopped() {
+				c.abandonWaiting(errHeld)
+				return nil
+			}
+			first = nil
+			timer.Reset(spaceInterval)
+		}
 		select {
-		case <-c.queue.first:
+		case <-first:
 			if err := c.commitGroup(); err != nil {
 				return err
 			}
@@ -272,6 +285,18 @@ func (c *committer) acknowledge() {
 	}
 }
 
+// errHeld is what sources hear whose messages wait for a block that cannot be sealed when the agent stops.
+var errHeld = errors.New("the block is full and cannot be sealed")
+
+// abandonWaiting tells the sources of all waiting messages that they will not become durable.
+func (c *committer) abandonWaiting(err error) {
+	g := group{messages: c.queue.take(nil, math.MaxInt)}
+	for _, m := range g.messages {
+		g.bytes += m.Size()
+	}
+	c.abandon(g, err)
+}
+
 // abandon tells the sources of a group that it will never be durable.
 func (c *committer) abandon(g group, err error) { c.finish(g, err) }
 
@@ -286,6 +311,9 @@ func (c *committer) finish(g group, err error) {
 
 // untilSeal returns how long the open block may wait; zero or less means that it is due.
 func (c *committer) untilSeal() time.Duration {
+	if c.held {
+		return heldInterval
+	}
 	now := c.now()
 	if c.begun.IsZero() {
 		return c.block.Heartbeat - now.Sub(c.sealed)
@@ -295,6 +323,9 @@ func (c *committer) untilSeal() time.Duration {
 	}
 	return c.block.Interval - now.Sub(c.begun)
 }
+
+// heldInterval is how often the committer looks whether it may seal again.
+const heldInterval = time.Hour
 
 // seal closes the open block, or writes a heartbeat if it is empty.
 func (c *committer) seal() error {
@@ -310,6 +341,9 @@ func (c *committer) seal() error {
 	c.begun, c.sealed = time.Time{}, c.now()
 	c.alive.mark(c.sealed)
 	c.metrics.blocks.Inc()
+	if c.onSeal != nil {
+		c.onSeal()
+	}
 	c.log.Debug("sealed", "height", header.Header.Height, "entries", header.Header.Count, "hash", header.Hash())
 	return nil
 }

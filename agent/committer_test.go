@@ -272,3 +272,59 @@ func TestAnEntryThatCannotBeEncodedIsKeptBare(t *testing.T) {
 	}
 	b.stop(t)
 }
+
+func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) {
+	b := newBench(t, func(c *committer) { c.held, c.block.Interval = true, time.Millisecond })
+	b.start()
+	done := b.put(t, payloads(12)...)
+	for range 8 { // as many as the block takes are durable and acknowledged
+		if got := <-done; got.err != nil {
+			t.Fatal(got.err)
+		}
+	}
+	if err := b.do(t.Context(), func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if height := b.store.Tip().Height; height != 0 {
+		t.Fatalf("block %d was sealed", height)
+	}
+	select {
+	case got := <-done:
+		t.Fatalf("%v, beyond what the block takes", got)
+	default:
+	}
+	if err := b.do(t.Context(), func() { b.held = false }); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if got := <-done; got.err != nil {
+			t.Fatal(got.err)
+		}
+	}
+	b.stop(t)
+	if height := b.store.Tip().Height; height < 2 {
+		t.Errorf("height %d", height)
+	}
+}
+
+func TestStoppingBeforeTheHeadIsSettledSealsNothing(t *testing.T) {
+	b := newBench(t, func(c *committer) { c.held = true })
+	b.start()
+	done := b.put(t, payloads(12)...)
+	for range 8 {
+		<-done
+	}
+	b.queue.close()
+	if err := <-b.ended; err != nil {
+		t.Error(err)
+	}
+	for range 4 {
+		if got := <-done; !errors.Is(got.err, errHeld) {
+			t.Errorf("a message beyond the block hears %v", got.err)
+		}
+	}
+	if height := b.store.Tip().Height; height != 0 {
+		t.Errorf("block %d was sealed", height)
+	}
+	b.store.Close()
+}

@@ -312,6 +312,11 @@ func (s *Server) block(height uint64) Block {
 		b.Gone = err.Error()
 		return b
 	}
+	if receipts, err := s.Chain.Receipts(height); err == nil {
+		for _, r := range receipts {
+			b.Receipts = append(b.Receipts, r.Name)
+		}
+	}
 	b.First, b.Count, b.Sealed, b.Root = h.First, h.Count, h.Sealed, h.Root
 	b.Clock, b.Boot, b.Beacon = h.Clock.State.String(), h.Clock.Boot, h.Beacon != nil
 	if h.NextKey != nil {

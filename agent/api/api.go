@@ -44,16 +44,32 @@ type Status struct {
 
 // Live is what only a running agent knows.
 type Live struct {
-	Started       time.Time `json:"started"`
-	Boot          uint64    `json:"boot"`
-	Clock         string    `json:"clock"`
-	ClockError    float64   `json:"clock_error_seconds"`
-	InFlight      int       `json:"in_flight_messages"`
-	InFlightBytes int       `json:"in_flight_bytes"`
-	Waiting       bool      `json:"waiting_for_space"`
-	Free          uint64    `json:"free_bytes"`
-	Reserve       uint64    `json:"reserve_bytes"`
-	Sources       []Source  `json:"sources"`
+	Started       time.Time  `json:"started"`
+	Boot          uint64     `json:"boot"`
+	Clock         string     `json:"clock"`
+	ClockError    float64    `json:"clock_error_seconds"`
+	InFlight      int        `json:"in_flight_messages"`
+	InFlightBytes int        `json:"in_flight_bytes"`
+	Waiting       bool       `json:"waiting_for_space"`
+	Free          uint64     `json:"free_bytes"`
+	Reserve       uint64     `json:"reserve_bytes"`
+	Sources       []Source   `json:"sources"`
+	Upstreams     []Upstream `json:"upstreams,omitempty"`
+}
+
+// Upstream is how one broker that leads to aggregators stands.
+type Upstream struct {
+	Name        string       `json:"name"`
+	Connected   bool         `json:"connected"`
+	Detail      string       `json:"detail,omitempty"`   // where to, or why not
+	Standing    string       `json:"standing,omitempty"` // of this chain's head to what the aggregators know; "" not settled yet
+	Aggregators []Aggregator `json:"aggregators"`
+}
+
+// Aggregator is what one of them has countersigned.
+type Aggregator struct {
+	Name      string  `json:"name"`
+	Receipted *uint64 `json:"receipted,omitempty"` // the highest header
 }
 
 // Source is how one source of messages stands.

@@ -59,6 +59,23 @@ func writeStatus(w io.Writer, s *api.Status) {
 		fmt.Fprintln(w, "WARNING   recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
 	}
 	fmt.Fprintf(w, "in flight %d messages, %s\n", l.InFlight, size(uint64(l.InFlightBytes)))
+	for _, u := range l.Upstreams {
+		state, standing := "connected", u.Standing
+		if !u.Connected {
+			state = "NOT CONNECTED"
+		}
+		if standing == "" {
+			standing = "not settled yet"
+		}
+		fmt.Fprintf(w, "upstream  %s: %s, %s, head %s\n", u.Name, state, command.Printable(u.Detail), standing)
+		for _, g := range u.Aggregators {
+			if g.Receipted == nil {
+				fmt.Fprintf(w, "          %s has receipted nothing yet\n", g.Name)
+				continue
+			}
+			fmt.Fprintf(w, "          %s has receipted up to height %d\n", g.Name, *g.Receipted)
+		}
+	}
 	for _, source := range l.Sources {
 		state := "connected"
 		if !source.Connected {

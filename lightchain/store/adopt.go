@@ -65,6 +65,7 @@ type AdoptedHead struct {
 	Head        *lightchain.SignedHeader
 	Edge        []lightchain.Hash          // compact range of Head's history: that of Head.Height headers
 	Consistency []lightchain.Hash          // that Head's history begins with this store's, the tip included
+	Compared    bool                       // the caller knows that by other means; Consistency is not looked at
 	Keys        []*lightchain.SignedHeader // between the tip and Head, those that set the key, ascending
 }
 
@@ -90,8 +91,10 @@ func (s *Store) adoptHead(a AdoptedHead) error {
 	if history.Root() != h.History {
 		return errors.New("the edge is not the one that its history has")
 	}
-	if err := lightchain.VerifyConsistency(s.tip.Height+1, h.Height, s.tip.History.Root(), h.History, a.Consistency); err != nil {
-		return err
+	if !a.Compared {
+		if err := lightchain.VerifyConsistency(s.tip.Height+1, h.Height, s.tip.History.Root(), h.History, a.Consistency); err != nil {
+			return err
+		}
 	}
 	if h.First < s.tip.Next {
 		return fmt.Errorf("its first entry is %d, and %d are sealed here", h.First, s.tip.Next)
@@ -156,6 +159,9 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 	if err := batch.DeleteRange(blockKey(height, partSeed), headerKey(height), nil); err != nil {
 		return err
 	}
+	if err := batch.Delete(metaKey(metaUnsure), nil); err != nil {
+		return err
+	}
 	s.putSummaries(batch, s.tip.Height, tip.Height)
 	oldTip, oldOpen, oldSigner := s.tip, s.open, s.signer
 	s.tip, s.open, s.signer = tip, newOpenBlock(), signer
@@ -170,6 +176,7 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 		s.tip, s.open, s.signer = oldTip, oldOpen, oldSigner
 		return err
 	}
+	s.unsure = false
 	s.showMoved(tip.Clone(), tip.Next+s.open.count)
 	return nil
 }

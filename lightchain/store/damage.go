@@ -17,6 +17,7 @@ var (
 	ErrLocked    = errors.New("another program has the store open")
 	ErrNoSpace   = errors.New("free space is below the reserve")
 	ErrBlockFull = errors.New("the open block has no room for the group")
+	ErrUnsure    = errors.New("headers may be missing at the end of the chain: sealing now could fork it")
 	ErrFailed    = errors.New("the store has failed and must be opened again")
 	ErrNotFound  = errors.New("not found")
 	ErrNotSealed = errors.New("not sealed yet")

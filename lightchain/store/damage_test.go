@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -167,5 +168,144 @@ func TestADamagedTableDoesNotStopTheStore(t *testing.T) {
 	}
 	if _, err := p.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{s.Chain()}}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// lost counts which of the entries 0 .. n−1 of the test's stream a store no longer has.
+func lost(t *testing.T, s *Store, n int) (missing int) {
+	t.Helper()
+	there := map[string]bool{}
+	for rec, err := range s.Entries(0, 1<<60) {
+		if err == nil {
+			there[string(rec.Entry.Payload)] = true
+		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		e := testEntry(i)
+		if !there[string(e.Payload)] {
+			missing++
+		}
+	}
+	return missing
+}
+
+// A card that lied leaves tables that are empty or spoiled, often the newest ones. The store opens all the same, takes
+// entries, and does not seal before it knows that nothing newer of it is about.
+func TestAStoreWhoseNewestTablesAreSpoiledOpensAndDoesNotFork(t *testing.T) {
+	for _, what := range []string{"flipped", "empty", "missing", "no manifest", "several"} {
+		t.Run(what, func(t *testing.T) {
+			disk := vfs.NewMem()
+			o := testOptions(t, disk)
+			o.MemTableSize = 64 << 10
+			s := newStore(t, o)
+			n := 0
+			for range 40 {
+				for range 5 {
+					stage(t, s, testEntries(n, 12))
+					n += 12
+				}
+				seal(t, s)
+				if n%600 == 0 {
+					if err := s.db.Flush(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			head := s.Tip()
+			run := runAbove(t, s, 0)
+			closeStore(t, s)
+			spoil(t, disk, what)
+
+			o.Rand = &counter{1 << 40}
+			s = openStore(t, o)
+			defer func() { closeStore(t, s) }()
+			if got := s.Info().Recovered; !got.Lost() {
+				t.Fatalf("nothing is said to be lost: %+v", got)
+			}
+			missing := lost(t, s, n)
+			t.Logf("%d of %d entries missing, tip %d of %d, %d staged again", missing, n, s.Tip().Height, head.Height, s.Info().Recovered.Restaged)
+			if missing > n/2 {
+				t.Fatalf("%d of %d entries are missing", missing, n)
+			}
+			stage(t, s, testEntries(n, 5))
+			if s.Tip().Hash != head.Hash {
+				if _, err := s.Seal(SealParams{}); !errors.Is(err, ErrUnsure) {
+					t.Fatalf("sealing on an old head: %v", err)
+				}
+				// A restart does not forget it.
+				closeStore(t, s)
+				s = openStore(t, o)
+				if _, err := s.Seal(SealParams{}); !errors.Is(err, ErrUnsure) {
+					t.Fatalf("sealing on an old head, later: %v", err)
+				}
+				if err := s.Adopt(run[s.Tip().Height:]); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := s.ConfirmHead(); err != nil {
+				t.Fatal(err)
+			}
+			if h := seal(t, s); h.Header.Previous != head.Hash {
+				t.Fatal("the chain does not go on where it was")
+			}
+			if got := lost(t, s, n+5); got > missing {
+				t.Fatalf("%d entries are missing now, %d before", got, missing)
+			}
+			if _, err := s.Prove(s.Next()-1, 0); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func spoil(t *testing.T, fs vfs.FS, what string) {
+	t.Helper()
+	empty := func(name string) {
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The newest tables hold what closing wrote; the newest large one holds the last blocks.
+	names, err := fs.List("chain/data-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	var tables []string
+	manifest := ""
+	for _, n := range names {
+		path := fs.PathJoin("chain/data-1", n)
+		info, err := fs.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(n, ".sst") && info.Size() > 5000 {
+			tables = append(tables, path)
+		}
+		if strings.HasPrefix(n, "MANIFEST") {
+			manifest = path
+		}
+	}
+	last := tables[len(tables)-1]
+	switch what {
+	case "flipped":
+		info, _ := fs.Stat(last)
+		flip(t, fs, last, int(info.Size())-3000)
+	case "empty":
+		empty(last)
+	case "missing":
+		if err := fs.Remove(last); err != nil {
+			t.Fatal(err)
+		}
+	case "no manifest":
+		if err := fs.Remove(manifest); err != nil {
+			t.Fatal(err)
+		}
+	case "several":
+		empty(last)
+		empty(tables[len(tables)/2])
+		empty(manifest)
 	}
 }

@@ -41,6 +41,15 @@ func (r *Reader) node(level int, index uint64) (lightchain.Hash, error) {
 	return lightchain.NodeHash(left, right), nil
 }
 
+// Node returns the root of the complete subtree of 2^level headers that begins at height index·2^level. Its error is
+// [ErrNotHeld] where a sparse copy left out what it takes.
+func (r *Reader) Node(level int, index uint64) (lightchain.Hash, error) {
+	if top := r.Tip().Height; level < 0 || level > 63 || index > top>>level || (index+1)<<level > top+1 {
+		return lightchain.Hash{}, fmt.Errorf("history: node (%d, %d): %w", level, index, ErrNotFound)
+	}
+	return r.node(level, index)
+}
+
 func (r *Reader) storedNode(height uint64, level int) (h lightchain.Hash, err error) {
 	b, err := r.get(nodeKey(height, level))
 	if err == nil && copy(h[:], b) != len(h) {

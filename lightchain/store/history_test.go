@@ -86,7 +86,7 @@ func TestHistoryProofsHoldOverALongChain(t *testing.T) {
 		}
 	}
 	// The same tip comes back from disk.
-	tip, err := s.findTip()
+	tip, _, err := s.findTip()
 	if err != nil || tip.Hash != s.tip.Hash || tip.History.Root() != s.tip.History.Root() {
 		t.Fatalf("tip: %v", err)
 	}

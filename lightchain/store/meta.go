@@ -15,7 +15,36 @@ const (
 	metaOpens  = "opens"  // uvarint: how often the store was opened
 	metaBoots  = "boots"  // uvarint: boots counted, then the machine's id of the last one
 	metaClean  = "clean"  // present while the store is closed properly
+	metaUnsure = "unsure" // present while headers may be missing at the chain's end
+
+	metaUnconfirmed = "unconfirmed" // present since something may have been sealed that no aggregator has agreed with
 )
+
+// Unconfirmed reports what [Store.SetUnconfirmed] noted.
+func (r *Reader) Unconfirmed() (bool, error) {
+	_, err := r.get(metaKey(metaUnconfirmed))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// SetUnconfirmed notes durably whether sealing goes on without an aggregator's word on the head. Note it before the
+// first such seal: a head that is restored later may then not continue what was sealed here.
+func (s *Store) SetUnconfirmed(unconfirmed bool) error {
+	if is, err := s.Unconfirmed(); err != nil || is == unconfirmed {
+		return err
+	}
+	if unconfirmed {
+		return s.putSynced(metaKey(metaUnconfirmed), nil)
+	}
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	if err := batch.Delete(metaKey(metaUnconfirmed), nil); err != nil {
+		return err
+	}
+	return s.guard.commit(batch)
+}
 
 // A migration brings a store from one layout to the next. What it puts into the batch becomes durable together with
 // the new version, so a crash leaves the old layout or the new one. One that cannot be a single batch must prepare in

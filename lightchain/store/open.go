@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"syscall"
 
 	"edgechain/lightchain"
 )
@@ -152,23 +154,45 @@ func open(dir string, o Options) (_ *Store, err error) {
 
 // openDatabase opens the database that counts, repairing what must be repaired for that.
 func (s *Store) openDatabase() (repaired Recovered, err error) {
-	path, _, err := current(s.dir, s.options)
+	path, n, err := current(s.dir, s.options)
 	if err != nil {
 		return repaired, err
 	}
 	if repaired, err = repairLogs(s.dir, path, s.options); err != nil {
 		return repaired, err
 	}
-	s.db, err = openPebble(path, s.options, s.guard)
+	if s.db, err = openPebble(path, s.options, s.guard); err == nil || s.guard.err() != nil || !isDamage(err) {
+		return repaired, err
+	}
+	if err := rebuild(s.dir, path, n, s.options, s.guard, err); err != nil {
+		return repaired, err
+	}
+	repaired.Rebuilt = path
+	path, _, err = current(s.dir, s.options)
+	if err == nil {
+		s.db, err = openPebble(path, s.options, s.guard)
+	}
 	return repaired, err
+}
+
+// isDamage tells whether a database that does not open may be damaged: not if the system refused something.
+func isDamage(err error) bool {
+	for _, other := range [...]error{ErrLocked, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	return true
 }
 
 // recover finds the tail, checks that the key continues it, and stages again what stands behind a gap.
 func (s *Store) recover(repaired Recovered) error {
-	tip, err := s.findTip()
+	tip, sure, err := s.findTip()
 	if err != nil {
 		return err
 	}
+	_, noted := s.get(metaKey(metaUnsure))
+	s.unsure = !sure || noted == nil
 	s.tip = tip
 	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
 	switch {
@@ -182,7 +206,8 @@ func (s *Store) recover(repaired Recovered) error {
 	if err != nil {
 		return err
 	}
-	recovered.LogBytes, recovered.LogFile = repaired.LogBytes, repaired.LogFile
+	recovered.LogBytes, recovered.LogFile, recovered.Rebuilt = repaired.LogBytes, repaired.LogFile, repaired.Rebuilt
+	recovered.Unsure = s.unsure
 	s.show(tip.Next + s.open.count)
 	s.info.Recovered = recovered
 	return s.stageAgain(orphans)
@@ -232,7 +257,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	if err := r.checkLayout(o.migrations); err != nil {
 		return nil, err
 	}
-	tip, err := r.findTip()
+	tip, _, err := r.findTip()
 	if err != nil {
 		return nil, err
 	}

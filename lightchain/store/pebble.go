@@ -27,6 +27,13 @@ func openPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 	return db, openError(err)
 }
 
+// keySchemas returns the one way in which this store's tables lay out keys, which is Pebble's own.
+func keySchemas() sstable.KeySchemas {
+	var o pebble.Options
+	o.EnsureDefaults()
+	return o.KeySchemas
+}
+
 // openPebbleReadOnly opens the database in dir without changing anything: a damaged log is repaired in memory.
 func openPebbleReadOnly(dir string, o Options) (*pebble.DB, error) {
 	g := newGuard(o.Fatal)

@@ -16,18 +16,19 @@ import (
 // maxBeacon is how many receipts a beacon names at most.
 const maxBeacon = 8
 
-// PutReceipt stores a receipt on the header at height durably, with the number of the next entry to arrive: a block
-// may name the receipt in its beacon only if its own first entry arrived later. pending is how many entries have
-// arrived and were not staged yet. The caller has checked the receipt under the aggregator's key. Of one aggregator's
-// receipts on one header the first stays, as it is the earliest, and one that a beacon names must not change.
-func (s *Store) PutReceipt(height uint64, r lightchain.Receipt, pending uint64) error {
+// PutReceipt stores a receipt on the header at height durably, and then with it the number of the next entry to
+// arrive: a block may name the receipt in its beacon only if its own first entry arrived after the receipt was durable.
+// pending is asked for once it is: how many entries have arrived by then and were not staged yet, or more. The caller
+// has checked the receipt under the aggregator's key. Of one aggregator's receipts on one header the first stays, as
+// it is the earliest, and one that a beacon names must not change.
+func (s *Store) PutReceipt(height uint64, r lightchain.Receipt, pending func() uint64) error {
 	if err := s.putReceipt(height, r, pending); err != nil {
 		return fmt.Errorf("storing the receipt of %s on header %d: %w", r.Name, height, err)
 	}
 	return nil
 }
 
-func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending uint64) error {
+func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending func() uint64) error {
 	encoded, err := r.Append(nil)
 	if err != nil {
 		return err
@@ -35,15 +36,31 @@ func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending uint64) 
 	if height > s.tip.Height {
 		return fmt.Errorf("%w: the newest header is %d", ErrNotFound, s.tip.Height)
 	}
-	if _, err := s.get(receiptKey(height, r.Name)); !errors.Is(err, ErrNotFound) {
+	if _, err := s.get(receivedKey(r.Name, height)); !errors.Is(err, ErrNotFound) {
 		return err
 	}
+	if _, err := s.get(receiptKey(height, r.Name)); errors.Is(err, ErrNotFound) {
+		if err := s.putSynced(receiptKey(height, r.Name), encoded); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	// The receipt is durable. If the power fails here nobody finds it, until it comes again and the number with it.
+	next := s.tip.Next + s.open.count + pending()
+	return s.putSynced(receivedKey(r.Name, height), binary.AppendUvarint(nil, next))
+}
+
+func (s *Store) putSynced(k, v []byte) error {
 	batch := s.db.NewBatch()
 	defer batch.Close()
-	next := s.tip.Next + s.open.count + pending
-	set(batch, receiptKey(height, r.Name), encoded)
-	set(batch, receivedKey(r.Name, height), binary.AppendUvarint(nil, next))
+	set(batch, k, v)
 	return s.guard.commit(batch)
+}
+
+// NewestReceipt returns the highest header that the aggregator has receipted.
+func (r *Reader) NewestReceipt(name string) (height uint64, found bool, err error) {
+	return r.newestBefore(name, math.MaxUint64)
 }
 
 // Receipts returns the receipts held on the header at height, in the order in which they stand on it.

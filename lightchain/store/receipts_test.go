@@ -24,7 +24,7 @@ func TestProofsCarryTheEarliestReceiptsAndTheBeacons(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.PutReceipt(h.Header.Height, r, 0); err != nil {
+		if err := s.PutReceipt(h.Header.Height, r, func() uint64 { return 0 }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestABeaconNamesNoReceiptThatCameAfterTheBlocksFirstEntry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.PutReceipt(height, r, pending); err != nil {
+		if err := s.PutReceipt(height, r, func() uint64 { return pending }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Start is recovery: after a proper end and after a crash the same functions find the newest header and derive the
@@ -17,10 +19,14 @@ type Recovered struct {
 	Restaged uint64 // entries behind a gap, staged again under new numbers
 	LogBytes int64  // bytes of the write-ahead log that could not be read
 	LogFile  string // where the damaged log was put aside, "" if there is none
+	Rebuilt  string // the database that did not open and was rebuilt, "" if none was
+	Unsure   bool   // headers may be missing at the chain's end: see Store.ConfirmHead
 }
 
 // Lost reports whether anything was lost.
-func (r *Recovered) Lost() bool { return len(r.Gaps) > 0 || r.LogBytes > 0 }
+func (r *Recovered) Lost() bool {
+	return len(r.Gaps) > 0 || r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure
+}
 
 // Gap is a run of numbers whose entries were staged and are gone. The numbers were never sealed, and are given again.
 type Gap struct {
@@ -28,46 +34,58 @@ type Gap struct {
 	Err          error
 }
 
-// findTip returns the sealed end of the chain.
-func (r *Reader) findTip() (*lightchain.Tip, error) {
-	tip, err := r.readTip()
-	if err != nil {
-		return nil, fmt.Errorf("finding the newest header: %w", err)
+// findTip returns the sealed end of the chain. Where the newest header, or a node of the history that is needed to
+// extend it, cannot be read, it is the newest one for which that is not so, and not sure.
+func (r *Reader) findTip() (tip *lightchain.Tip, sure bool, err error) {
+	height, err := r.newestHeight()
+	sure = err == nil
+	if errors.Is(err, ErrDamaged) {
+		height, err = r.highestInTables()
 	}
-	return tip, nil
+	if err != nil {
+		return nil, false, fmt.Errorf("finding the newest header: %w", err)
+	}
+	for {
+		// What follows reads below the tip alone, and asks where that is.
+		r.now.Store(&view{tip: &lightchain.Tip{Height: height}})
+		tip, err := r.tipAt(height)
+		if err == nil {
+			return tip, sure, nil
+		}
+		if height == 0 || !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotHeld) {
+			return nil, false, fmt.Errorf("finding the newest header: %w", err)
+		}
+		height, sure = height-1, false
+	}
 }
 
-func (r *Reader) readTip() (*lightchain.Tip, error) {
+func (r *Reader) tipAt(height uint64) (*lightchain.Tip, error) {
+	t := &lightchain.Tip{Height: height}
 	chain, err := r.get(metaKey(metaChain))
-	if err != nil {
-		return nil, err
+	if err != nil || copy(t.Chain[:], chain) != len(t.Chain) {
+		genesis, genesisErr := r.headerBytes(0)
+		if genesisErr != nil {
+			return nil, errors.Join(err, genesisErr)
+		}
+		t.Chain = lightchain.ChainID(lightchain.LeafHash(genesis))
 	}
-	t := &lightchain.Tip{}
-	if copy(t.Chain[:], chain) != len(t.Chain) {
-		return nil, ErrDamaged
-	}
-	if t.Height, err = r.newestHeight(); err != nil {
-		return nil, err
-	}
-	// What follows reads below the tip alone, and asks where that is.
-	r.now.Store(&view{tip: t})
-	b, err := r.headerBytes(t.Height)
+	b, err := r.headerBytes(height)
 	if err != nil {
 		return nil, err
 	}
 	h, err := lightchain.DecodeHeader(b)
 	if err != nil {
-		return nil, &DamageError{Height: t.Height, Err: err}
+		return nil, &DamageError{Height: height, Err: err}
 	}
 	t.Hash, t.Next = lightchain.LeafHash(b), h.First+h.Count
-	if t.Key, err = r.keyAt(t.Height + 1); err != nil {
+	if t.Key, err = r.keyAt(height + 1); err != nil {
 		return nil, err
 	}
-	if t.History, err = r.compactRange(t.Height); err != nil {
+	if t.History, err = r.compactRange(height); err != nil {
 		return nil, err
 	}
 	if t.History.Root() != h.History {
-		return nil, &DamageError{Height: t.Height, Err: errors.New("the nodes of the history do not give what its header says")}
+		return nil, &DamageError{Height: height, Err: errors.New("the nodes of the history do not give what its header says")}
 	}
 	t.History.Append(t.Hash, nil)
 	return t, nil
@@ -92,6 +110,22 @@ func (r *Reader) newestHeight() (uint64, error) {
 		}
 		upper = blockKey(height, partSeed) // nothing but staged entries: the open block
 	}
+}
+
+// highestInTables returns the highest height of which any table says that it holds something.
+func (r *Reader) highestInTables() (highest uint64, err error) {
+	levels, err := r.db.SSTables()
+	if err != nil {
+		return 0, readError(err)
+	}
+	for _, tables := range levels {
+		for _, t := range tables {
+			if height, _, _, ok := parseBlockKey(t.Largest.UserKey); ok {
+				highest = max(highest, height)
+			}
+		}
+	}
+	return highest, nil
 }
 
 // recoverOpen derives the open block from what is staged above the tip. It returns the entries that a gap cut off:
@@ -131,13 +165,58 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 			recovered.Restaged++
 		}
 	}
-	return orphans, recovered, nil
+	// Above the open block there is nothing, unless headers were lost: then what was sealed under them is recorded again.
+	strays, err := r.strays(tip.Height + 2)
+	if err != nil {
+		return nil, recovered, err
+	}
+	recovered.Restaged += uint64(len(strays))
+	return append(orphans, strays...), recovered, nil
+}
+
+// strays returns the entries of all blocks from a height on, as far as they can be read.
+func (r *Reader) strays(from uint64) (entries []lightchain.Entry, err error) {
+	for height := from; ; height++ {
+		it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: blockKey(height, partSeed), UpperBound: []byte{spaceBlocks + 1}})
+		if err != nil {
+			return nil, readError(err)
+		}
+		found := it.First()
+		if found {
+			height, _, _, _ = parseBlockKey(it.Key())
+		}
+		failed := it.Error()
+		it.Close()
+		if failed != nil {
+			highest, err := r.highestInTables()
+			if err != nil || height > highest {
+				return entries, err
+			}
+			continue
+		}
+		if !found {
+			return entries, nil
+		}
+		scan, err := r.scanBlock(height, 0, untilEnd)
+		if err != nil {
+			continue
+		}
+		for scan.next() {
+			if scan.err != nil {
+				continue
+			}
+			if e, err := lightchain.DecodeEntry(scan.entry(nil)); err == nil {
+				entries = append(entries, e)
+			}
+		}
+		scan.close()
+	}
 }
 
 // stageAgain gives the entries behind a gap new numbers, in their order, and deletes the old ones, in one synced
 // batch: after a crash either the gap is found again, or no gap.
 func (s *Store) stageAgain(orphans []lightchain.Entry) error {
-	if len(s.info.Recovered.Gaps) == 0 && len(orphans) == 0 {
+	if len(s.info.Recovered.Gaps) == 0 && len(orphans) == 0 && !s.unsure {
 		return nil
 	}
 	height, next := s.tip.Height+1, s.tip.Next+s.open.count
@@ -145,9 +224,12 @@ func (s *Store) stageAgain(orphans []lightchain.Entry) error {
 	defer batch.Close()
 	if err := errors.Join(
 		batch.DeleteRange(seedKey(height, next), blockKey(height, partChunk), nil),
-		batch.DeleteRange(chunkKey(height, next), headerKey(height), nil),
+		batch.DeleteRange(chunkKey(height, next), []byte{spaceBlocks + 1}, nil),
 	); err != nil {
 		return err
+	}
+	if s.unsure {
+		set(batch, metaKey(metaUnsure), nil)
 	}
 	if len(orphans) > 0 {
 		if err := s.stage(batch, orphans); err != nil {

@@ -18,7 +18,8 @@ type SealParams struct {
 
 // Seal closes the open block, which may be empty (a heartbeat), with a signed header that names in its beacon the
 // receipts held before the block's first entry. The header is durable when Seal returns it, and never seen by anyone
-// before. Groups staged before it are then durable too, since they were written before.
+// before. It fails with [ErrUnsure] while the newest header on disk may not be the newest that left: see ConfirmHead.
+// Groups staged before it are then durable too, since they were written before.
 func (s *Store) Seal(p SealParams) (*lightchain.SignedHeader, error) {
 	header, err := s.seal(p)
 	if err != nil {
@@ -30,6 +31,9 @@ func (s *Store) Seal(p SealParams) (*lightchain.SignedHeader, error) {
 func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	if err := s.guard.err(); err != nil {
 		return nil, err
+	}
+	if s.unsure {
+		return nil, ErrUnsure
 	}
 	if err := s.space.enoughToSeal(); err != nil {
 		return nil, err
@@ -87,3 +91,25 @@ func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *ligh
 	}
 	return nil
 }
+
+// ConfirmHead says that the newest header held is the newest there ever was, as an aggregator's signed word or nobody's
+// knowing of any header can tell. It lets a store seal again that lost tables at its end; Adopt and AdoptHead do, too.
+func (s *Store) ConfirmHead() error {
+	if !s.unsure {
+		return nil
+	}
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	err := batch.Delete(metaKey(metaUnsure), nil)
+	if err == nil {
+		err = s.guard.commit(batch)
+	}
+	if err != nil {
+		return fmt.Errorf("confirming header %d: %w", s.tip.Height, err)
+	}
+	s.unsure = false
+	return nil
+}
+
+// Signer returns what signs the next header. It belongs to the owner of the tail.
+func (s *Store) Signer() lightchain.Signer { return s.signer }

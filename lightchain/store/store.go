@@ -113,6 +113,7 @@ type Store struct {
 	signer lightchain.Signer
 	tip    *lightchain.Tip
 	open   openBlock
+	unsure bool // headers may be missing above tip
 	group  chunkBuilder
 	buffer []byte
 

@@ -1,0 +1,283 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"edgechain/agent/api"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	headersync "edgechain/sync"
+	"edgechain/sync/mqttlink"
+)
+
+// upstream is one broker that leads to aggregators, and the gateway's side of the protocol over it.
+type upstream struct {
+	name        string
+	aggregators []string
+	link        *mqttlink.Link
+	gateway     *headersync.Gateway
+}
+
+// newUpstreams builds what the configuration names, and starts none of it.
+func (a *Agent) newUpstreams(c *Config, signer lightchain.Signer) error {
+	for i := range c.Upstream {
+		u, err := a.newUpstream(c, &c.Upstream[i], signer)
+		if err != nil {
+			return fmt.Errorf("upstream %q: %w", c.Upstream[i].Name, err)
+		}
+		a.upstreams = append(a.upstreams, u)
+	}
+	return nil
+}
+
+func (a *Agent) newUpstream(c *Config, uc *UpstreamConfig, signer lightchain.Signer) (*upstream, error) {
+	u := &upstream{name: uc.Name}
+	clientID := uc.ClientID
+	if clientID == "" {
+		clientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + uc.Name
+	}
+	config := mqttlink.Config{
+		Name: uc.Name, ClientID: clientID, KeepAlive: uc.KeepAlive, ConnectTimeout: uc.ConnectTimeout,
+		TLS:       &mqttlink.TLS{CAFile: uc.TLSCA, CertFile: uc.TLSCert, KeyFile: uc.TLSKey, ServerName: uc.TLSServerName},
+		Will:      &mqttlink.Will{Topic: headersync.StatusTopic(uc.Prefix, a.store.Chain()), Payload: []byte("offline")},
+		Connected: func() { u.gateway.Connected() },
+		TimeFloor: a.timeFloor, Log: a.log,
+		Credentials: func() (string, string, error) {
+			password, err := uc.ReadPassword()
+			return uc.Username, password, err
+		},
+	}
+	for _, s := range uc.Servers {
+		config.Servers = append(config.Servers, string(s))
+	}
+	var err error
+	if u.link, err = mqttlink.New(config); err != nil {
+		return nil, err
+	}
+	var aggregators []lightchain.Aggregator
+	for _, g := range uc.Aggregator {
+		key, err := lightchain.ParsePublicKey(g.Key)
+		if err != nil {
+			return nil, fmt.Errorf("aggregator %s: %w", g.Name, err)
+		}
+		aggregators = append(aggregators, lightchain.Aggregator{Name: g.Name, Key: key})
+		u.aggregators = append(u.aggregators, g.Name)
+	}
+	u.gateway, err = headersync.NewGateway(headersync.GatewayConfig{
+		Prefix: uc.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
+		Signer: signer, Aggregators: aggregators, Announce: c.Sync.Announce, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead),
+		ConfirmWait: c.Sync.ConfirmWait, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken),
+		Random: rand.Reader, Log: a.log.With("upstream", uc.Name),
+		Settled: func(s headersync.Settlement) { a.settled(u, s) },
+		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
+	})
+	return u, err
+}
+
+// run keeps the broker connected and serves the aggregators until ctx ends.
+func (u *upstream) run(ctx context.Context, running *sync.WaitGroup, failed chan<- error) {
+	for _, run := range []func(context.Context) error{u.link.Run, u.gateway.Run} {
+		running.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				select {
+				case failed <- fmt.Errorf("upstream %s: %w", u.name, err):
+				default:
+				}
+			}
+		})
+	}
+}
+
+// restoreEvent is what the chain says about headers that came back from an aggregator.
+type restoreEvent struct {
+	From       uint64   `json:"from"` // heights
+	To         uint64   `json:"to"`
+	FirstEntry uint64   `json:"first_entry"` // the entries from this number on are not held any more,
+	NextEntry  uint64   `json:"next_entry"`  // up to but not including this one
+	Sparse     bool     `json:"sparse"`      // nor are the headers between
+	By         []string `json:"by,omitempty"`
+}
+
+// settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
+// of them the chain must not go on.
+func (a *Agent) settled(u *upstream, s headersync.Settlement) {
+	log := a.log.With("upstream", u.name, "standing", string(s.Standing), "aggregators", s.By)
+	switch {
+	case s.Standing == headersync.Recovered:
+		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
+		go a.record(a.sourcesCtx, "restore", restoreEvent{s.From, s.To, s.FirstEntry, s.NextEntry, s.Sparse, s.By})
+	case s.Standing.MaySeal():
+		log.Info("the head is settled")
+	default:
+		log.Error("this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept and nothing is sealed. "+
+			"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue", "height", a.store.Tip().Height)
+	}
+	a.mu.Lock()
+	a.standings[u.name] = s.Standing
+	all, may, confirmed := len(a.standings) == len(a.upstreams), true, false
+	for _, standing := range a.standings {
+		may = may && standing.MaySeal()
+		confirmed = confirmed || standing == headersync.Agreed || standing == headersync.Recovered
+	}
+	a.mu.Unlock()
+	if !all || !may {
+		return
+	}
+	go a.releaseSealing(confirmed)
+}
+
+// releaseSealing lets the committer seal. It runs beside the upstream's goroutine, which must not wait for the tail.
+func (a *Agent) releaseSealing(confirmed bool) {
+	err := a.committer.do(a.sourcesCtx, func() {
+		if err := a.store.SetUnconfirmed(!confirmed); err != nil {
+			a.log.Error("nothing is sealed: it could not be noted that no aggregator has confirmed the head", "err", err)
+			return
+		}
+		a.committer.held = false
+	})
+	if err != nil && a.sourcesCtx.Err() == nil {
+		a.log.Error("sealing was not released", "err", err)
+	}
+}
+
+// noticed takes what an upstream tells later.
+func (a *Agent) noticed(u *upstream, n headersync.Notice) {
+	log := a.log.With("upstream", u.name, "aggregator", n.Aggregator)
+	switch {
+	case n.Err != nil:
+		log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
+	case n.Standing == headersync.Agreed:
+		if err := a.committer.do(a.sourcesCtx, func() {
+			if err := a.store.SetUnconfirmed(false); err != nil {
+				log.Error("noting that the head is confirmed", "err", err)
+			}
+		}); err != nil && a.sourcesCtx.Err() == nil {
+			log.Error("noting that the head is confirmed", "err", err)
+		}
+	case n.Standing != "" && !n.Standing.MaySeal():
+		log.Error("an aggregator knows another history of this chain; it countersigns nothing more of it. The way out is a new chain that names this one: edgeagent init --continue", "standing", string(n.Standing))
+		a.mu.Lock()
+		a.standings[u.name] = n.Standing
+		a.mu.Unlock()
+	case n.Receipt != 0:
+		log.Debug("receipted", "height", n.Receipt)
+	}
+}
+
+// syncChain is the chain as the protocol reads it.
+type syncChain struct{ r *store.Reader }
+
+func (c syncChain) Head() (*lightchain.Tip, *lightchain.SignedHeader, error) {
+	tip := c.r.Tip()
+	h, err := c.r.Header(tip.Height)
+	return tip, h, unavailable(err)
+}
+
+func (c syncChain) Header(height uint64) (*lightchain.Header, *lightchain.Signature, error) {
+	signed, err := c.r.Header(height)
+	if err == nil {
+		return &signed.Header, &signed.Signature, nil
+	}
+	if !errors.Is(err, store.ErrUnsigned) {
+		return nil, nil, unavailable(err)
+	}
+	h, err := c.r.HeaderAt(height)
+	return &h, nil, unavailable(err)
+}
+
+func (c syncChain) Node(level int, index uint64) (lightchain.Hash, error) {
+	h, err := c.r.Node(level, index)
+	return h, unavailable(err)
+}
+
+func (c syncChain) KeyHeights(to uint64) ([]uint64, error) { return c.r.KeyHeights(to) }
+
+// unavailable translates the store's word for what a sparse copy left out.
+func unavailable(err error) error {
+	if errors.Is(err, store.ErrNotHeld) || errors.Is(err, store.ErrDamaged) {
+		return fmt.Errorf("%w: %w", headersync.ErrUnavailable, err)
+	}
+	return err
+}
+
+// syncReceipts stores receipts on the goroutine that owns the tail.
+type syncReceipts struct{ a *Agent }
+
+func (r syncReceipts) NewestReceipt(aggregator string) (uint64, bool, error) {
+	return r.a.store.NewestReceipt(aggregator)
+}
+
+func (r syncReceipts) HasReceipt(height uint64, aggregator string) (bool, error) {
+	receipts, err := r.a.store.Receipts(height)
+	return slices.ContainsFunc(receipts, func(r lightchain.Receipt) bool { return r.Name == aggregator }), err
+}
+
+func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err error) {
+	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
+		err = r.a.store.PutReceipt(height, receipt, func() uint64 {
+			inFlight, _ := r.a.queue.pending()
+			return uint64(inFlight)
+		})
+	})
+	return errors.Join(doErr, err)
+}
+
+// syncRestorer puts back what the chain lost, on the goroutine that owns the tail.
+type syncRestorer struct{ a *Agent }
+
+func (r syncRestorer) RestoreRun(run *lightchain.Run) error {
+	var adopted []store.Adopted
+	_, err := r.a.store.Tip().Follow(run, func(d lightchain.Derived) error {
+		adopted = append(adopted, store.Adopted{Header: *d.Header, Signature: d.Signature})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.onTail(func() error { return r.a.store.Adopt(adopted) })
+}
+
+func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCopy) error {
+	return r.onTail(func() error {
+		head := copied.Head
+		if head.Header.Height == r.a.store.Tip().Height+1 {
+			return r.a.store.Adopt([]store.Adopted{{Header: head.Header, Signature: &head.Signature}})
+		}
+		return r.a.store.AdoptHead(store.AdoptedHead{Head: head, Edge: copied.Edge, Compared: true})
+	})
+}
+
+func (r syncRestorer) SealedUnconfirmed() (bool, error) { return r.a.store.Unconfirmed() }
+
+func (r syncRestorer) onTail(job func() error) (err error) {
+	doErr := r.a.committer.do(r.a.sourcesCtx, func() { err = job() })
+	return errors.Join(doErr, err)
+}
+
+// upstreamStatus says how the upstreams stand.
+func (a *Agent) upstreamStatus() []api.Upstream {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var all []api.Upstream
+	for _, u := range a.upstreams {
+		status := u.link.Status()
+		out := api.Upstream{Name: u.name, Connected: status.Connected, Detail: status.Server, Standing: string(a.standings[u.name])}
+		if !status.Connected && status.LastError != "" {
+			out.Detail = status.LastError
+		}
+		for _, name := range u.aggregators {
+			g := api.Aggregator{Name: name}
+			if height, found, err := a.store.NewestReceipt(name); err == nil && found {
+				g.Receipted = &height
+			}
+			out.Aggregators = append(out.Aggregators, g)
+		}
+		all = append(all, out)
+	}
+	return all
+}
