@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"edgechain/agent/api"
+)
+
+// patience is for a machine with more to do.
+const patience = time.Minute
+
+// program is a process that runs beside the measurement, with its output kept for the case that it fails.
+type program struct {
+	cmd    *exec.Cmd
+	output bytes.Buffer
+	done   chan struct{} // closed when it has ended
+}
+
+func startProgram(ctx context.Context, path string, args ...string) (*program, error) {
+	p := &program{cmd: exec.CommandContext(ctx, path, args...), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// The kernel sends the signal when the thread that started the process ends: this one stays as long as it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// await asks ready until it says yes.
+func (p *program) await(ready func() bool) error {
+	deadline := time.After(patience)
+	for !ready() {
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s has ended: %s", p.cmd.Path, &p.output)
+		case <-deadline:
+			p.stop()
+			return fmt.Errorf("%s is not ready after %v: %s", p.cmd.Path, patience, &p.output)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// stop ends the process in good order.
+func (p *program) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+func (p *program) pid() string { return strconv.Itoa(p.cmd.Process.Pid) }
+
+// root returns the folder of the module that is measured.
+func root(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "edgechain").Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// build builds a program as it is shipped.
+func build(ctx context.Context, name, file string, env ...string) error {
+	dir, err := root(ctx)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./cmd/"+name)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// agentProgram builds the agent once in a run.
+func (b *bench) agentProgram(ctx context.Context) (string, error) {
+	file := filepath.Join(b.dir, "edgeagent")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	return file, build(ctx, "edgeagent", file)
+}
+
+// gateway is a running agent with a chain of its own.
+type gateway struct {
+	*program
+	dir    string
+	socket string // apart: a socket's path may have 107 bytes at most
+	client *api.Client
+	broker string // where its embedded broker listens, "" where it has none
+	before uint64 // entries that it made itself when it began
+}
+
+const gatewayConfig = `
+[gateway]
+name = "bench"
+data = %q
+
+[api]
+socket = %q
+
+[log]
+level = "warn"
+`
+
+const decoding = `
+topics = ["plant/#"]
+dialect = "json"
+timestamp_path = "time"
+unit_path = "unit"
+device_path = "device"
+`
+
+const brokerConfig = `
+[broker]
+enabled = true
+listen = "127.0.0.1:0"
+allow_anonymous = true
+max_clients = 64
+[[broker.decode]]` + decoding
+
+const mqttConfig = `
+[[mqtt]]
+name = "line-1"
+servers = ["tcp://%s"]
+[[mqtt.subscribe]]
+qos = %d` + decoding
+
+// startGateway starts an agent with a new chain; sources is the rest of its configuration.
+func (b *bench) startGateway(ctx context.Context, sources string) (*gateway, error) {
+	path, err := b.agentProgram(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(b.dir, "gateway-")
+	if err != nil {
+		return nil, err
+	}
+	socket, err := os.CreateTemp("", "edgechain-bench-*.sock")
+	if err != nil {
+		return nil, err
+	}
+	socket.Close()
+	os.Remove(socket.Name())
+	g := &gateway{dir: dir, socket: socket.Name()}
+	file := filepath.Join(dir, "edgeagent.toml")
+	if err := os.WriteFile(file, []byte(fmt.Sprintf(gatewayConfig, filepath.Join(dir, "data"), g.socket)+sources), 0o600); err != nil {
+		return nil, err
+	}
+	if g.program, err = startProgram(ctx, path, "run", "--init", "--config", file); err != nil {
+		return nil, err
+	}
+	return g, g.await(func() bool {
+		if g.client == nil {
+			if g.client, err = api.Dial(ctx, g.socket); err != nil {
+				g.client = nil
+				return false
+			}
+		}
+		s, err := g.client.Status(ctx)
+		if err != nil || s.Live == nil || len(s.Live.Sources) == 0 {
+			return false
+		}
+		for _, source := range s.Live.Sources {
+			if !source.Connected {
+				return false
+			}
+			if source.Name == "broker" {
+				g.broker = source.Detail
+			}
+		}
+		g.before = s.Entries
+		return s.Live.InFlight == 0
+	})
+}
+
+// entries returns how many entries are on disk since the gateway began to take some.
+func (g *gateway) entries(ctx context.Context) (int, error) {
+	s, err := g.client.Status(ctx)
+	return int(s.Entries - g.before), err
+}
+
+func (g *gateway) close() error {
+	g.stop()
+	if !g.cmd.ProcessState.Success() {
+		return fmt.Errorf("the agent ended with %v: %s", g.cmd.ProcessState, &g.output)
+	}
+	return os.RemoveAll(g.dir)
+}
+
+// mosquitto is a Mosquitto that drops nothing.
+type mosquitto struct {
+	*program
+	address string
+	dir     string
+}
+
+func (b *bench) startMosquitto(ctx context.Context) (*mosquitto, error) {
+	path, err := exec.LookPath("mosquitto")
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
+			return nil, errors.New("mosquitto is not installed: build/testenv/install.sh installs it")
+		}
+	}
+	dir, err := os.MkdirTemp(b.dir, "mosquitto-")
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	m := &mosquitto{address: listener.Addr().String(), dir: dir}
+	listener.Close()
+	_, port, _ := strings.Cut(m.address, ":")
+	file := filepath.Join(dir, "mosquitto.conf")
+	config := "user root\nlog_dest stderr\nlog_type error\nallow_anonymous true\npersistence false\n" +
+		"max_inflight_messages 10000\nmax_queued_messages 10000000\nlistener " + port + " 127.0.0.1\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	if m.program, err = startProgram(ctx, path, "-c", file); err != nil {
+		return nil, err
+	}
+	return m, m.await(func() bool {
+		nc, err := net.Dial("tcp", m.address)
+		if err == nil {
+			nc.Close()
+		}
+		return err == nil
+	})
+}
+
+func (m *mosquitto) close() error {
+	m.stop()
+	return os.RemoveAll(m.dir)
+}
