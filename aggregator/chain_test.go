@@ -2,6 +2,7 @@ package aggregator_test
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"testing"
 
@@ -111,3 +112,8 @@ func (c *chain) held(from, to uint64) (held []headersync.Held) {
 	}
 	return held
 }
+
+// testRandom gives nonces that differ from each other.
+type testRandom struct{}
+
+func (testRandom) Read(p []byte) (int, error) { return rand.Read(p) }

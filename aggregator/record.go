@@ -100,8 +100,8 @@ func DecodeRecord(b []byte) (*Record, error) {
 // Kind names a finding.
 type Kind string
 
-// What is found out about a gateway. Silence and a clock that is not synchronised are not noted but follow from the
-// record when somebody looks; see [Record.Ailments].
+// What is found out about a gateway. Silence, absence, a missing receipt and a clock that is not synchronised are not
+// noted but follow from the record when somebody looks; see [Record.Ailments].
 const (
 	Forked    Kind = "fork"       // its keys signed two histories; nothing is countersigned any more
 	Rollback  Kind = "rollback"   // it stands below a head that it had shown, as after an old image was restored
@@ -152,6 +152,9 @@ func (r *Record) Clear(kind Kind) bool {
 	return found
 }
 
+// receiptGrace is how many seconds a head may wait for its receipt before that is a finding.
+const receiptGrace = 60
+
 // Ailment is one finding as it stands now.
 type Ailment struct {
 	Kind Kind `json:"kind"`
@@ -174,6 +177,12 @@ func (r *Record) Ailments(now time.Time, usual time.Duration) []Ailment {
 		if quiet := now.Sub(time.Unix(since, 0)); bound > 0 && quiet > bound {
 			found[Silent] = &Finding{First: since, Last: now.Unix(), Count: 1, Height: r.Head.Height,
 				Text: fmt.Sprintf("no new head for %s, expected within %s", quiet.Round(time.Second), bound)}
+		}
+		// A fork has a finding of its own, and is never countersigned again.
+		if late := now.Unix() - r.Seen; r.Head.Known && found[Forked] == nil && late > receiptGrace &&
+			(r.Receipt.Time == 0 || r.Receipt.Height < r.Head.Height) {
+			found[Unsigned] = &Finding{First: r.Seen, Last: now.Unix(), Count: 1, Height: r.Head.Height,
+				Text: "its newest head is not countersigned: is this machine's clock synchronised?"}
 		}
 		if r.Online == Offline {
 			found[Away] = &Finding{First: r.Seen, Last: now.Unix(), Count: 1, Height: r.Head.Height, Text: "it is not connected"}

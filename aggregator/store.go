@@ -61,7 +61,7 @@ var (
 	// ErrNotFound means that the store has no record of the chain.
 	ErrNotFound = errors.New("the chain is not known here")
 	// ErrUnchanged, returned by a change, ends the update without an error and without writing anything.
-	ErrUnchanged = errors.New("nothing to change")
+	ErrUnchanged = headersync.ErrUnchanged
 	// ErrFailed means that the store cannot write any more: the program must end, and look again when it starts.
 	ErrFailed = errors.New("the store failed")
 )

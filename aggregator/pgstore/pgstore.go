@@ -157,11 +157,11 @@ func queue(b *pgx.Batch, chain lightchain.ChainID, c *aggregator.Change) {
 		b.Queue("DELETE FROM edgechain_receipts WHERE chain = $1", chain[:])
 	}
 	for _, g := range c.Segments {
-		b.Queue("INSERT INTO edgechain_segments (chain, lowest, highest, body) VALUES ($1, $2, $3, $4)",
+		b.Queue("INSERT INTO edgechain_segments (chain, lowest, highest, body) VALUES ($1, $2, $3, $4) ON CONFLICT (chain, lowest) DO UPDATE SET highest = excluded.highest, body = excluded.body",
 			chain[:], int64(g.First), int64(g.Last), g.Body)
 	}
 	if t := c.Receipt; t != nil {
-		b.Queue("INSERT INTO edgechain_receipts (chain, height, at, body) VALUES ($1, $2, $3, $4)",
+		b.Queue("INSERT INTO edgechain_receipts (chain, height, at, body) VALUES ($1, $2, $3, $4) ON CONFLICT (chain, height) DO UPDATE SET at = excluded.at, body = excluded.body",
 			chain[:], int64(t.Height), int64(t.Time), t.Body)
 	}
 	if e := c.Evidence; e != nil {

@@ -1,0 +1,298 @@
+// Package aggregator is the aggregation node as a running thing: whose heads it countersigns, what it keeps of them,
+// what it tells its operator, and every goroutine.
+//
+// Messages flow one way: a broker's connection (sync/mqttlink) hands them to the protocol's machine for that broker
+// (package headersync), which judges pages and asks for more; what it accepts goes through the ledger into the
+// [Store], is countersigned when it is durable there, and only then answered. What travels and what a page means is
+// owned by headersync, how a chain is checked by lightchain, how things lie on disk by the stores below this folder.
+package aggregator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"edgechain/arm"
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// Options is what the command that runs an aggregator decides beside its configuration.
+type Options struct {
+	Version string
+	Store   Store
+	Signer  lightchain.Signer
+	Log     *slog.Logger
+
+	// Clock says how far this machine's clock can be believed; nil: the machine's own word ([arm.Clock]).
+	Clock func() lightchain.ClockState
+	Now   func() time.Time // nil: time.Now
+	Ready func()           // called once, when everything runs; may be nil
+}
+
+// Aggregator is one aggregation node at work.
+type Aggregator struct {
+	config   *Config
+	options  Options
+	log      *slog.Logger
+	now      func() time.Time
+	metrics  *metrics
+	registry *Registry
+	ledger   *ledger
+	replicas *replicas // nil where the store is this process's own
+	links    []*brokerLink
+	presence *presence
+	started  time.Time
+
+	strangers *rate.Limiter // of messages that cost a look into the store
+	notes     *rate.Limiter // of findings that anybody on a broker can cause
+}
+
+// New returns an aggregator. It opens no connection.
+func New(c *Config, o Options) (*Aggregator, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = func() lightchain.ClockState { return arm.Clock{}.Status().State }
+	}
+	a := &Aggregator{
+		config: c, options: o, log: o.Log, now: o.Now, metrics: newMetrics(o.Version),
+		strangers: rate.NewLimiter(200, 1000), notes: rate.NewLimiter(20, 100),
+	}
+	a.registry = NewRegistry(o.Store, c.rules(), o.Now, o.Log)
+	a.registry.decided = a.decided
+	a.ledger = &ledger{store: o.Store, now: o.Now, tell: a.found}
+	if c.Store.URL != "" {
+		var random [8]byte
+		if _, err := rand.Read(random[:]); err != nil {
+			return nil, err
+		}
+		a.replicas = newReplicas(o.Store, c.Aggregator.Replica, random, o.Log)
+		a.replicas.changed = a.replicasChanged
+	}
+	a.presence = newPresence(a.registry, a.mine, o.Log)
+	for i := range c.Broker {
+		l, err := a.newBrokerLink(&c.Broker[i])
+		if err != nil {
+			return nil, err
+		}
+		a.links = append(a.links, l)
+	}
+	a.registerGauges()
+	return a, nil
+}
+
+// rules returns what the registry does without being asked.
+func (c *Config) rules() Rules {
+	return Rules{
+		Trust: c.Trust.Gateways, Mode: c.Pull.Mode, MaxInbox: c.Trust.MaxInbox, Silence: c.Silence.After,
+		Policy: headersync.Policy{
+			BytesPerDay: uint64(c.Pull.BytesPerDay), Page: uint64(c.Pull.Page), LeapOver: uint64(c.Pull.LeapOver),
+		},
+	}
+}
+
+// Registry returns who is countersigned.
+func (a *Aggregator) Registry() *Registry { return a.registry }
+
+// Run follows gateways until ctx ends. It returns when everything that it started has stopped; the store stays open.
+func (a *Aggregator) Run(ctx context.Context) error {
+	a.started = time.Now()
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The API answers to the end; who asks while the rest stops gets an answer.
+	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAPI()
+	server := a.Server()
+	var served, running sync.WaitGroup
+	for i, l := range listeners {
+		served.Go(func() { server.Serve(apiCtx, l, i > 0) })
+	}
+	failed := make(chan error, len(a.links)+1)
+	running.Go(func() { a.presence.run(ctx) })
+	running.Go(func() { a.count(ctx) })
+	if a.replicas != nil {
+		running.Go(func() { a.replicas.Run(ctx) })
+	}
+	for _, l := range a.links {
+		running.Go(func() {
+			if err := l.run(ctx); err != nil && ctx.Err() == nil {
+				failed <- fmt.Errorf("broker %s: %w", l.config.Name, err)
+			}
+		})
+	}
+	if a.options.Ready != nil {
+		a.options.Ready()
+	}
+	select {
+	case <-ctx.Done():
+		a.log.Info("stopping")
+		err = nil
+	case err = <-failed:
+	}
+	cancel()
+	running.Wait()
+	stopAPI()
+	served.Wait()
+	return err
+}
+
+// listen opens the API's listeners, the socket first.
+func (a *Aggregator) listen() ([]net.Listener, error) {
+	socket, err := ListenUnix(a.config.API.Socket)
+	if err != nil {
+		return nil, err
+	}
+	listeners := []net.Listener{socket}
+	if address := a.config.API.Listen; address != "" {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("api.listen: %w", err), socket.Close())
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// clock is the time that stands in receipts.
+//
+// SPEC: An aggregator whose clock is not synchronised does not countersign
+func (a *Aggregator) clock() (seconds uint64, synchronised bool) {
+	now := a.now().Unix()
+	return uint64(max(now, 0)), now > 0 && a.options.Clock() == lightchain.ClockSynchronised
+}
+
+// mine reports whether a chain falls to this replica.
+func (a *Aggregator) mine(chain lightchain.ChainID) bool {
+	return a.replicas == nil || a.replicas.Mine(chain)
+}
+
+// stranger is told of a gateway that is not followed.
+func (a *Aggregator) stranger(ctx context.Context, s headersync.Stranger) {
+	a.metrics.strangers.Inc()
+	if !a.strangers.Allow() {
+		a.metrics.dropped.WithLabelValues("stranger").Inc()
+		return
+	}
+	if err := a.registry.Heard(ctx, s); err != nil && ctx.Err() == nil {
+		a.log.Error("noting an unknown gateway", "chain", s.Chain, "err", err)
+	}
+}
+
+// notify is told what was found out about a gateway. What changed its state is in its record already.
+func (a *Aggregator) notify(ctx context.Context, f headersync.Finding) {
+	if f.Receipt != nil {
+		a.metrics.receipts.Inc()
+		return
+	}
+	a.metrics.verdicts.WithLabelValues(string(f.Verdict)).Inc()
+	var kind Kind
+	var text string
+	switch f.Verdict {
+	case headersync.Lagging:
+		kind, text = Rollback, fmt.Sprintf("it shows a head below %d, which it had shown before: an old image restored, or an old message", f.Height)
+	case headersync.Invalid:
+		kind, text = Invalid, fmt.Sprint(f.Err)
+	case headersync.Lacking:
+		kind, text = Damage, "it does not hold what it takes to answer"
+	default:
+		return
+	}
+	if !a.notes.Allow() {
+		a.metrics.dropped.WithLabelValues("finding").Inc()
+		return
+	}
+	err := a.options.Store.Update(ctx, f.Chain, func(r *Record) (*Change, error) {
+		if !r.Known() {
+			return nil, ErrUnchanged
+		}
+		r.Note(kind, a.now().Unix(), r.Head.Height, text)
+		return nil, nil
+	})
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("noting a finding", "chain", f.Chain, "finding", kind, "err", err)
+	}
+	a.log.Warn("finding", "chain", f.Chain, "finding", kind, "text", text)
+}
+
+// found is told of findings that an update brought.
+func (a *Aggregator) found(r *Record, kind Kind) {
+	a.log.Warn("finding", "chain", r.Chain, "gateway", r.Name, "finding", kind, "text", r.Findings[kind].Text)
+}
+
+// decided is told of a chain whose standing changed here.
+func (a *Aggregator) decided(chain lightchain.ChainID, standing Standing) {
+	for _, l := range a.links {
+		l.decided(chain, standing)
+	}
+}
+
+// replicasChanged has this replica look at the chains that fall to it now.
+func (a *Aggregator) replicasChanged() {
+	for _, l := range a.links {
+		l.lookAgain()
+	}
+}
+
+const (
+	countEvery = 30 * time.Second
+	countShare = 50 // of the time that counting may take: one part in so many
+)
+
+// count counts the gateways by standing and finding, again and again.
+func (a *Aggregator) count(ctx context.Context) {
+	for {
+		began := time.Now()
+		if err := a.countOnce(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("counting the gateways", "err", err)
+		}
+		pause := time.NewTimer(max(countEvery, countShare*time.Since(began)))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
+	}
+}
+
+func (a *Aggregator) countOnce(ctx context.Context) error {
+	now := a.now()
+	standings, ailing := map[Standing]int{}, map[Kind]int{}
+	err := EachRecord(ctx, a.options.Store, func(r *Record) error {
+		standings[r.Standing]++
+		if r.Standing == Approved {
+			for _, ailment := range r.Ailments(now, a.config.Silence.After) {
+				ailing[ailment.Kind]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.registry.counted(standings[Waiting])
+	for _, s := range []Standing{Waiting, Approved, Rejected, Forgotten} {
+		a.metrics.gateways.WithLabelValues(string(s)).Set(float64(standings[s]))
+	}
+	for _, kind := range Kinds {
+		a.metrics.findings.WithLabelValues(string(kind)).Set(float64(ailing[kind]))
+	}
+	a.metrics.scanned.Set(float64(now.Unix()))
+	return nil
+}

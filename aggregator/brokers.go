@@ -1,0 +1,295 @@
+package aggregator
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+	"edgechain/sync/mqttlink"
+)
+
+// brokerLink is one broker and the protocol's machine behind it.
+type brokerLink struct {
+	aggregator *Aggregator
+	config     *BrokerConfig
+	link       *mqttlink.Link
+	log        *slog.Logger
+	connected  chan struct{} // capacity 1
+	look       chan struct{} // capacity 1: other chains fall to this replica
+
+	collector atomic.Pointer[headersync.Collector] // nil until it runs
+	shared    atomic.Bool                          // the broker divides heads among the replicas
+}
+
+func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
+	b := &brokerLink{
+		aggregator: a, config: c, log: a.log.With("broker", c.Name),
+		connected: make(chan struct{}, 1), look: make(chan struct{}, 1),
+	}
+	servers := make([]string, len(c.Servers))
+	for i, s := range c.Servers {
+		servers[i] = string(s)
+	}
+	cfg := mqttlink.Config{
+		Name: c.Name, Servers: servers, ClientID: a.config.clientID(c),
+		KeepAlive: c.KeepAlive, ConnectTimeout: c.ConnectTimeout, Log: a.log, Queue: 64 << 20,
+		// Where there are replicas, a dead one's session must not go on taking its share of the heads.
+		CleanSession: a.replicas != nil,
+		Connected:    func() { signal(b.connected) },
+	}
+	if c.Username != "" {
+		cfg.Credentials = c.Credentials
+	}
+	if c.TLSCA != "" || c.TLSCert != "" || c.TLSServerName != "" {
+		cfg.TLS = &mqttlink.TLS{CAFile: c.TLSCA, CertFile: c.TLSCert, KeyFile: c.TLSKey, ServerName: c.TLSServerName}
+	}
+	var err error
+	b.link, err = mqttlink.New(cfg)
+	return b, err
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the connection and follows gateways over it until ctx ends.
+func (b *brokerLink) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var linking sync.WaitGroup
+	defer linking.Wait()
+	defer cancel()
+	a := b.aggregator
+	// A session that the broker kept delivers as soon as there is a connection, and what nobody has subscribed to here
+	// by then is lost. Where there is none to keep, the connection comes first, since it is tried what the broker can.
+	connect := func() { linking.Go(func() { _ = b.link.Run(ctx) }) } // it ends without an error
+	if a.replicas != nil {
+		connect()
+		connect = func() {}
+		b.shared.Store(b.mayShare(ctx))
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	collector, err := headersync.NewCollector(headersync.CollectorConfig{
+		Prefix: b.config.Prefix, Conn: divided{b, sync.OnceFunc(connect)}, Store: a.ledger, Name: a.config.Aggregator.Name, Signer: a.options.Signer,
+		Policy:   func(chain lightchain.ChainID) (headersync.Policy, bool) { return a.registry.Policy(ctx, chain) },
+		Clock:    a.clock,
+		Stranger: func(s headersync.Stranger) { a.stranger(ctx, s) },
+		Notify:   func(f headersync.Finding) { a.notify(ctx, f) },
+		Log:      b.log, Workers: a.config.Pull.Workers,
+	})
+	if err != nil {
+		return err
+	}
+	b.collector.Store(collector)
+	if err := b.link.Subscribe([]string{b.config.Prefix + "/+/status"}, a.presence.deliver); err != nil {
+		return err
+	}
+	linking.Go(func() { b.watch(ctx, collector) })
+	return collector.Run(ctx)
+}
+
+// probeFor bounds how long a broker may take to give back a message of a shared subscription.
+const probeFor = 5 * time.Second
+
+// mayShare finds out whether the broker divides a subscription among those who share it: some accept it, and then
+// deliver nothing.
+func (b *brokerLink) mayShare(ctx context.Context) bool {
+	if b.aggregator.replicas == nil || b.config.Shared == "never" {
+		return false
+	}
+	if b.config.Shared == "always" {
+		return true
+	}
+	select {
+	case <-b.connected:
+	case <-ctx.Done():
+		return false
+	}
+	probing, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	works, err := b.link.ProbeShared(probing, b.group(), b.config.Prefix+"/probe/"+b.aggregator.config.Aggregator.Name)
+	if err != nil && ctx.Err() == nil {
+		b.log.Info("the broker's shared subscriptions could not be tried", "err", err)
+	}
+	b.log.Info("gateways are divided among replicas", "by", map[bool]string{true: "the broker", false: "the chains' names"}[works])
+	return works
+}
+
+// group names the shared subscription; two aggregators at one broker each get all heads.
+func (b *brokerLink) group() string { return "edgechain-" + b.aggregator.config.Aggregator.Name }
+
+// watch looks at chains anew when others fall to this replica.
+func (b *brokerLink) watch(ctx context.Context, collector *headersync.Collector) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.look:
+		}
+		err := EachRecord(ctx, b.aggregator.options.Store, func(r *Record) error {
+			if r.Standing == Approved && b.aggregator.mine(r.Chain) {
+				collector.Follow(ctx, time.Now(), r.Chain)
+			}
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			b.log.Error("looking at the chains that fall to this replica now", "err", err)
+		}
+	}
+}
+
+func (b *brokerLink) lookAgain() { signal(b.look) }
+
+// decided has the machine look at a chain whose standing changed. It is called by the machine itself too, when a
+// gateway comes in with a token, and so must not wait for it.
+func (b *brokerLink) decided(chain lightchain.ChainID, standing Standing) {
+	collector := b.collector.Load()
+	if collector == nil || !b.aggregator.mine(chain) {
+		return
+	}
+	if standing == Approved {
+		go collector.Follow(context.Background(), time.Now(), chain)
+	} else {
+		go collector.Forget(chain)
+	}
+}
+
+// divided is the connection as the machine sees it: of what all replicas hear it lets through what falls to this one.
+type divided struct {
+	b          *brokerLink
+	subscribed func() // called when the machine's subscriptions stand
+}
+
+func (d divided) Publish(topic string, payload []byte, retained bool) error {
+	return d.b.link.Publish(topic, payload, retained)
+}
+
+// Subscribe implements [headersync.Conn].
+//
+// Heads come to one replica each where the broker divides them, and whichever gets one asks for the page. A hello may
+// begin a conversation, so one replica has all of a gateway's. A page comes to all, and only who asked for it knows
+// its number.
+func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) error {
+	defer d.subscribed()
+	if d.b.aggregator.replicas == nil {
+		return d.b.link.Subscribe(filters, deliver)
+	}
+	var heads, pages, others []string
+	for _, f := range filters {
+		switch word := strings.TrimPrefix(f, d.b.config.Prefix+"/+/"); {
+		case !d.b.shared.Load():
+			others = append(others, f)
+		case word == "head":
+			heads = append(heads, mqttlink.Shared(d.b.group(), f))
+		case strings.HasPrefix(word, "pulled/"):
+			pages = append(pages, f)
+		default:
+			others = append(others, f)
+		}
+	}
+	if err := d.b.link.Subscribe(append(heads, pages...), deliver); err != nil {
+		return err
+	}
+	return d.b.link.Subscribe(others, func(m headersync.Message) {
+		if chain, ok := chainOf(d.b.config.Prefix, m.Topic); ok && d.b.aggregator.mine(chain) {
+			deliver(m)
+		} else if m.Done != nil {
+			m.Done()
+		}
+	})
+}
+
+// chainOf returns the chain that a topic names behind the prefix.
+func chainOf(prefix, topic string) (lightchain.ChainID, bool) {
+	rest, ok := strings.CutPrefix(topic, prefix+"/")
+	name, _, _ := strings.Cut(rest, "/")
+	chain, err := lightchain.ParseChainID(name)
+	return chain, ok && err == nil
+}
+
+// presence writes down what status topics say, one after the other: while one is written others may come, and of each
+// gateway only the last counts.
+type presence struct {
+	registry *Registry
+	mine     func(lightchain.ChainID) bool
+	log      *slog.Logger
+	wake     chan struct{} // capacity 1
+
+	mu   sync.Mutex
+	said map[lightchain.ChainID]Presence // guarded by mu: not written down yet
+}
+
+// mostSaid bounds what made-up chains cost.
+const mostSaid = 1 << 16
+
+func newPresence(g *Registry, mine func(lightchain.ChainID) bool, log *slog.Logger) *presence {
+	return &presence{registry: g, mine: mine, log: log, wake: make(chan struct{}, 1), said: map[lightchain.ChainID]Presence{}}
+}
+
+func (p *presence) deliver(m headersync.Message) {
+	defer m.Done()
+	levels := strings.Split(m.Topic, "/")
+	if len(levels) < 2 {
+		return
+	}
+	chain, err := lightchain.ParseChainID(levels[len(levels)-2])
+	said := Presence(m.Payload)
+	if err != nil || said != Online && said != Offline || !p.mine(chain) {
+		return
+	}
+	p.mu.Lock()
+	if len(p.said) < mostSaid {
+		p.said[chain] = said
+	}
+	p.mu.Unlock()
+	signal(p.wake)
+}
+
+func (p *presence) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		}
+		p.mu.Lock()
+		said := p.said
+		p.said = map[lightchain.ChainID]Presence{}
+		p.mu.Unlock()
+		for chain, now := range said {
+			if err := p.registry.Present(ctx, chain, now); err != nil && ctx.Err() == nil {
+				p.log.Error("noting a gateway's presence", "chain", chain, "err", err)
+			}
+		}
+	}
+}
+
+// registerGauges shows what is read when it is asked for.
+func (a *Aggregator) registerGauges() {
+	m := a.metrics
+	m.gauge("edgeaggregator_clock_synchronised", "1 if this machine's clock is synchronised, else 0, and nothing is countersigned.", nil,
+		func() float64 { _, ok := a.clock(); return truth(ok) })
+	if a.replicas != nil {
+		m.gauge("edgeaggregator_replicas", "Replicas alive, this one included.", nil, func() float64 { return float64(len(a.replicas.Alive())) })
+	}
+	for _, b := range a.links {
+		label := prometheus.Labels{"broker": b.config.Name}
+		m.gauge("edgeaggregator_broker_connected", "1 if the broker is connected, else 0.", label, func() float64 { return truth(b.link.Status().Connected) })
+		m.gauge("edgeaggregator_broker_waiting_messages", "Messages that wait to be sent to the broker.", label, func() float64 { return float64(b.link.Status().Waiting) })
+		m.counter("edgeaggregator_broker_received_total", "Messages that came from the broker.", label, func() float64 { return float64(b.link.Status().Received) })
+		m.counter("edgeaggregator_broker_sent_total", "Messages that the broker confirmed.", label, func() float64 { return float64(b.link.Status().Sent) })
+		m.counter("edgeaggregator_broker_connections_total", "Connections made to the broker.", label, func() float64 { return float64(b.link.Status().Connections) })
+	}
+}

@@ -1,0 +1,281 @@
+package aggregator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"edgechain/lightchain"
+)
+
+// The local HTTP interface: what an aggregator answers on its socket, to its own commands and to monitoring. The same
+// handlers serve a store that no aggregator runs on. A chain is named by its 52 characters, or, since it selects from
+// what is known here, by 8 or more of the first ones.
+//
+//	GET  /v1/status
+//	GET  /v1/gateways?standing=&finding=                       JSON lines of [Gateway]
+//	GET  /v1/gateways/CHAIN
+//	POST /v1/gateways/CHAIN/approve  (reject, forget)          [Settings]
+//	POST /v1/approve?name=PATTERN                              [Settings]
+//	GET  /v1/gateways/CHAIN/headers?from=&to=&limit=           JSON lines of [Header]
+//	GET  /v1/gateways/CHAIN/receipt?height=                    application/vnd.edgechain.header+cbor
+//	GET  /v1/gateways/CHAIN/forks                              JSON lines of [Fork]
+//	GET  /v1/gateways/CHAIN/forks/ID                           the evidence, CBOR
+//	GET  /v1/tokens        POST /v1/tokens  [TokenRequest]     DELETE /v1/tokens/ID
+//	GET  /healthz  /readyz  /metrics
+//
+// On TCP, where anybody on the machine can connect, only GET is answered.
+
+// Server answers. What is nil belongs to a running aggregator and is answered with 503, or left out.
+type Server struct {
+	Identity Identity
+	Store    Store
+	Registry *Registry
+	Silence  time.Duration
+	Now      func() time.Time
+	Live     func() *Live
+	Alive    func() error // nil while the program makes progress
+	Ready    func() error // nil while all brokers are connected and receipts can be issued
+	Metrics  prometheus.Gatherer
+	Log      *slog.Logger
+}
+
+// Identity is whose receipts these are.
+type Identity struct {
+	Name    string `json:"name"`
+	Key     string `json:"key"` // "ssh-ed25519 …"
+	Version string `json:"version,omitempty"`
+	Store   string `json:"store"` // "folder" or "database"
+}
+
+// Status is how an aggregator stands.
+type Status struct {
+	Running bool `json:"running"`
+	Identity
+	Gateways map[Standing]int `json:"gateways"`
+	Ailing   map[Kind]int     `json:"ailing"`
+	Live     *Live            `json:"live,omitempty"`
+}
+
+// Live is what only a running aggregator knows.
+type Live struct {
+	Started  time.Time `json:"started"`
+	Clock    string    `json:"clock"`
+	Replica  string    `json:"replica,omitempty"`
+	Replicas []string  `json:"replicas,omitempty"`
+	Brokers  []Broker  `json:"brokers"`
+}
+
+// Broker is how the connection to one broker stands.
+type Broker struct {
+	Name      string `json:"name"`
+	Connected bool   `json:"connected"`
+	Server    string `json:"server,omitempty"`
+	Error     string `json:"error,omitempty"`
+	Divided   string `json:"divided,omitempty"` // among replicas: by "broker" or by "chain"
+	Received  int64  `json:"received"`
+	Sent      int64  `json:"sent"`
+}
+
+// Gateway is what is told of one gateway.
+type Gateway struct {
+	Record
+	Ailments []Ailment `json:"ailments"`
+	Key      string    `json:"key,omitempty"`     // in force; only where one gateway is asked for
+	Keys     int       `json:"keys,omitempty"`    // how many there were
+	Genesis  int64     `json:"genesis,omitempty"` // when the chain was begun, by the gateway's clock
+}
+
+// Header is what is told of one header.
+type Header struct {
+	Height  uint64          `json:"height"`
+	Hash    lightchain.Hash `json:"hash"`
+	First   uint64          `json:"first"`
+	Count   uint64          `json:"count"`
+	Sealed  int64           `json:"sealed"` // nanoseconds since the Unix epoch, by the gateway's clock
+	Clock   string          `json:"clock"`
+	Boot    uint64          `json:"boot"`
+	Root    lightchain.Hash `json:"root"`
+	Beacon  bool            `json:"beacon,omitempty"`
+	NextKey string          `json:"next_key,omitempty"`
+	Signed  bool            `json:"signed,omitempty"` // its own signature is held
+}
+
+// Fork is what is told of evidence.
+type Fork struct {
+	Chain  lightchain.ChainID `json:"chain"`
+	Name   string             `json:"name,omitempty"`
+	ID     lightchain.Hash    `json:"id"`
+	Height uint64             `json:"height"`
+	Seen   int64              `json:"seen"` // seconds since the Unix epoch
+	Bytes  int                `json:"bytes"`
+}
+
+// TokenRequest asks for a token.
+type TokenRequest struct {
+	Life   time.Duration     `json:"life"`
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Failure is an answer that is not 200, and the last line of one that broke off.
+type Failure struct {
+	Error string `json:"error"`
+}
+
+// Server returns the interface of a running aggregator.
+func (a *Aggregator) Server() *Server {
+	s := NewServer(a.config, a.options)
+	s.Registry = a.registry
+	s.Live, s.Alive, s.Ready, s.Metrics = a.live, func() error { return nil }, a.ready, a.metrics.registry
+	return s
+}
+
+// NewServer returns the interface of a store that no aggregator runs on.
+func NewServer(c *Config, o Options) *Server {
+	s := &Server{Store: o.Store, Silence: c.Silence.After, Now: o.Now, Log: o.Log}
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	s.Identity = Identity{Name: c.Aggregator.Name, Version: o.Version, Store: "folder"}
+	if c.Store.URL != "" {
+		s.Identity.Store = "database"
+	}
+	if o.Signer != nil {
+		s.Identity.Key = lightchain.FormatPublicKey(o.Signer.Public())
+	}
+	s.Registry = NewRegistry(o.Store, c.rules(), s.Now, s.Log)
+	return s
+}
+
+func (a *Aggregator) live() *Live {
+	l := &Live{Started: a.started, Clock: a.options.Clock().String()}
+	if a.replicas != nil {
+		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
+	}
+	for _, b := range a.links {
+		st := b.link.Status()
+		broker := Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent}
+		if a.replicas != nil {
+			broker.Divided = map[bool]string{true: "broker", false: "chain"}[b.shared.Load()]
+		}
+		l.Brokers = append(l.Brokers, broker)
+	}
+	return l
+}
+
+// ready returns nil while gateways are followed and countersigned.
+func (a *Aggregator) ready() error {
+	if _, ok := a.clock(); !ok {
+		return errors.New("nothing is countersigned: this machine's clock is not synchronised")
+	}
+	for _, b := range a.links {
+		if st := b.link.Status(); !st.Connected {
+			return fmt.Errorf("broker %s is not connected: %s", b.config.Name, st.LastError)
+		}
+	}
+	return nil
+}
+
+// Handler returns the interface; without changes nothing but GET is answered.
+func (s *Server) Handler(readOnly bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/gateways", s.gateways)
+	mux.HandleFunc("GET /v1/gateways/{chain}", s.gateway)
+	mux.HandleFunc("GET /v1/gateways/{chain}/headers", s.headers)
+	mux.HandleFunc("GET /v1/gateways/{chain}/receipt", s.receipt)
+	mux.HandleFunc("GET /v1/gateways/{chain}/forks", s.forks)
+	mux.HandleFunc("GET /v1/gateways/{chain}/forks/{id}", s.evidence)
+	mux.HandleFunc("GET /v1/tokens", s.tokens)
+	mux.HandleFunc("GET /healthz", check(s.Alive))
+	mux.HandleFunc("GET /readyz", check(s.Ready))
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
+	}
+	if readOnly {
+		return mux
+	}
+	mux.HandleFunc("POST /v1/gateways/{chain}/approve", s.approve)
+	mux.HandleFunc("POST /v1/gateways/{chain}/reject", s.reject)
+	mux.HandleFunc("POST /v1/gateways/{chain}/forget", s.forget)
+	mux.HandleFunc("POST /v1/approve", s.approveNames)
+	mux.HandleFunc("POST /v1/tokens", s.newToken)
+	mux.HandleFunc("DELETE /v1/tokens/{id}", s.removeToken)
+	return mux
+}
+
+// Serve answers on the listener until ctx ends; then it closes it, ends long answers and returns.
+func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) {
+	server := &http.Server{
+		Handler:           s.Handler(readOnly),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = server.Serve(l) // ends with ErrServerClosed
+		close(done)
+	}()
+	<-ctx.Done()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := server.Shutdown(closing); err != nil {
+		server.Close()
+	}
+	<-done
+}
+
+// ListenUnix listens on a Unix socket that its owner and group may use. A socket file that nobody listens on any more,
+// as a crash leaves it, is replaced.
+func ListenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("api.socket: an aggregator answers on %s already: %w", path, ErrRunning)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("api.socket: %w", err)
+	}
+	return l, nil
+}
+
+// ErrRunning means that another process has what this one needs for itself.
+var ErrRunning = errors.New("another aggregator runs")
+
+func check(f func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if f == nil {
+			http.Error(w, "the aggregator does not run", http.StatusServiceUnavailable)
+			return
+		}
+		if err := f(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	}
+}

@@ -1,0 +1,235 @@
+package aggregator
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgechain/arm"
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// ledger is the store as package headersync sees it. What a page means is decided there ([headersync.Judge]); here it
+// is kept together with what it says about the gateway, and what must never happen is refused once more, whoever asks.
+type ledger struct {
+	store Store
+	now   func() time.Time
+	tell  func(r *Record, kind Kind) // of a finding that is new; called when it is durable
+}
+
+var _ headersync.Store = (*ledger)(nil)
+
+// Load implements [headersync.Store].
+func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersync.State, error) {
+	r, err := l.store.Record(ctx, chain)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return r.State, nil
+}
+
+// Update implements [headersync.Store].
+func (l *ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*headersync.State, func(headersync.Held) error) error) error {
+	var after *Record
+	var news []Kind
+	err := l.store.Update(ctx, chain, func(r *Record) (*Change, error) {
+		after, news = nil, nil
+		if r.State == nil {
+			r.State = &headersync.State{Chain: chain}
+		}
+		before := *r.State
+		var held []headersync.Held
+		err := f(r.State, func(h headersync.Held) error {
+			held = append(held, h)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		change := &Change{Segments: NewSegments(held)}
+		if err := l.guard(r, &before, change); err != nil {
+			return nil, err
+		}
+		if news, err = l.observe(r, &before, held, change); err != nil {
+			return nil, err
+		}
+		after = r
+		return change, nil
+	})
+	if err == nil && after != nil && l.tell != nil {
+		for _, kind := range news {
+			l.tell(after, kind)
+		}
+	}
+	return err
+}
+
+// Errors of an update that must never be made.
+var (
+	errShorter  = errors.New("the newest head would move down")
+	errUnasked  = errors.New("a receipt for a gateway that is not approved")
+	errForked   = errors.New("a receipt for a chain that was forked")
+	errBackward = errors.New("a receipt's time is below the last one's")
+)
+
+// guard refuses what no program error may bring about, and puts a new receipt and new evidence into the change.
+func (l *ledger) guard(r *Record, before *headersync.State, c *Change) error {
+	s := r.State
+	if before.Head != nil && (s.Head == nil || s.Head.Height() < before.Head.Height()) {
+		return errShorter
+	}
+	if f := s.Fork; f != nil && before.Fork == nil {
+		body, err := f.Append(nil)
+		if err != nil {
+			return err
+		}
+		c.Evidence = &Evidence{Height: f.Height(), ID: sha256.Sum256(body), Seen: l.now().Unix(), Body: body}
+	}
+	if s.Receipt == nil || before.Receipt != nil && *before.Receipt == *s.Receipt {
+		return nil
+	}
+	switch {
+	case r.Standing != Approved:
+		return errUnasked
+	case s.Fork != nil:
+		return errForked
+	// SPEC: none issues, for one chain, a time below its last
+	case s.Receipt.Time < before.Last || s.Receipt.Time < r.Receipt.Time || s.Last < before.Last:
+		return errBackward
+	}
+	head := *s.Head.Head
+	head.Receipts = []lightchain.Receipt{*s.Receipt}
+	body, err := head.Encode()
+	if err != nil {
+		return err
+	}
+	c.Receipt = &Receipted{Height: s.Head.Height(), Time: s.Receipt.Time, Body: body}
+	r.Receipt = ReceiptNote{Height: s.Head.Height(), Time: s.Receipt.Time}
+	return nil
+}
+
+// observe notes in the record what the update says about the gateway, and returns the findings that are new.
+func (l *ledger) observe(r *Record, before *headersync.State, held []headersync.Held, c *Change) (news []Kind, err error) {
+	now := l.now().Unix()
+	s := r.State
+	note := func(kind Kind, height uint64, format string, args ...any) {
+		if r.Findings[kind] == nil {
+			news = append(news, kind)
+		}
+		r.Note(kind, now, height, fmt.Sprintf(format, args...))
+	}
+	if c.Evidence != nil {
+		note(Forked, c.Evidence.Height, "two signed headers stand at height %d, seen at the latest; evidence %.16s", c.Evidence.Height, c.Evidence.ID)
+	}
+	r.Traffic = s.Spent
+	if s.Every != nil {
+		r.Head.Every = s.Every.Height()
+	}
+	if s.Head == nil || before.Head != nil && before.Head.Height() == s.Head.Height() {
+		return news, nil
+	}
+	// A longer history than the last: the gateway is alive, and no longer behind.
+	r.Seen, r.Online = now, Online
+	r.Clear(Rollback)
+	r.Clear(Invalid)
+	h := &s.Head.Head.Header
+	previous := r.Head
+	r.Head = headNote(s.Head.Head, r.Head.Every)
+	if g := s.Keys[0].Header.Genesis; r.Name == "" && g != nil && g.Name != nil {
+		r.Name = *g.Name
+	}
+	if !previous.Known {
+		previous = headNote(s.Keys[0], 0)
+	}
+	last := moment{previous.Height, previous.Sealed, previous.Clock}
+	for _, one := range held {
+		if one.Height <= last.height || one.Height >= h.Height {
+			continue // below: the backlog, whose time has passed
+		}
+		header, err := lightchain.DecodeHeader(one.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		next := moment{header.Height, header.Sealed, header.Clock}
+		if step := last.step(next); step != 0 {
+			note(ClockStep, next.height, "its clock moved by %s between blocks %d and %d", step, last.height, next.height)
+		}
+		last = next
+	}
+	if step := last.step(moment{h.Height, h.Sealed, h.Clock}); step != 0 {
+		note(ClockStep, h.Height, "its clock moved by %s between blocks %d and %d", step, last.height, h.Height)
+	}
+	return news, nil
+}
+
+func headNote(head *lightchain.SignedHeader, every uint64) HeadNote {
+	h := &head.Header
+	return HeadNote{Known: true, Height: h.Height, Hash: head.Hash(), Next: h.First + h.Count, Sealed: h.Sealed, Clock: h.Clock, Every: every}
+}
+
+// moment is what a header says of its gateway's clocks.
+type moment struct {
+	height uint64
+	sealed int64
+	clock  lightchain.Clock
+}
+
+// stepThreshold is far above what the reading of two clocks one after the other can differ by on a busy board, and
+// what a gateway reports of itself (agent:clock) anyway.
+const stepThreshold = 10 * arm.StepThreshold
+
+// step returns by how much the wall clock moved against the uptime from one header to a later one, positive forwards;
+// 0 if that is nothing, or cannot be told since the machine was started in between.
+func (m moment) step(next moment) time.Duration {
+	if m.clock.Boot != next.clock.Boot || m.clock.Boot == 0 || next.clock.Uptime < m.clock.Uptime {
+		return 0
+	}
+	step := time.Duration(next.sealed-m.sealed) - time.Duration(next.clock.Uptime-m.clock.Uptime)
+	if step.Abs() < stepThreshold {
+		return 0
+	}
+	return step.Round(time.Millisecond)
+}
+
+// readAhead is how many segments are read from the store at once.
+const readAhead = 64
+
+// Headers implements [headersync.Store].
+func (l *ledger) Headers(ctx context.Context, chain lightchain.ChainID, from, to uint64, visit func(headersync.Held) error) error {
+	return WalkHeaders(ctx, l.store, chain, from, to, visit)
+}
+
+// WalkHeaders calls visit for the headers held from one height to another, both included, ascending, until it returns
+// an error, which it returns. A header that is not held is left out.
+func WalkHeaders(ctx context.Context, h History, chain lightchain.ChainID, from, to uint64, visit func(headersync.Held) error) error {
+	for from <= to {
+		segments, err := h.Segments(ctx, chain, from, readAhead)
+		if err != nil {
+			return err
+		}
+		for i := range segments {
+			if segments[i].First > to {
+				return nil
+			}
+			err := segments[i].Walk(func(held headersync.Held) error {
+				if held.Height < from || held.Height > to {
+					return nil
+				}
+				return visit(held)
+			})
+			if err != nil {
+				return err
+			}
+			from = segments[i].Last + 1
+		}
+		if len(segments) < readAhead {
+			return nil
+		}
+	}
+	return nil
+}
