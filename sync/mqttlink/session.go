@@ -108,10 +108,13 @@ func (l *Link) dial(ctx context.Context, server *url.URL) (*session, error) {
 		opt.SetBinaryWill(w.Topic, w.Payload, 1, true)
 	}
 	s.client = mqtt.NewClient(opt)
+	// From a session that the broker kept, messages come before anything else happens, and answers to them must go out.
+	l.out.connected(true)
 	token := s.client.Connect()
 	token.Wait()
 	settled()
 	if err := token.Error(); err != nil {
+		l.out.connected(false)
 		return nil, l.explain(server, user, reached, err)
 	}
 	return s, nil
@@ -155,10 +158,12 @@ func (s *session) serve(ctx context.Context) error {
 		l.now, l.status.Connected = nil, false
 		l.mu.Unlock()
 	}()
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	working.Go(func() { s.send(sending) })
 	if err := s.ask(ctx); err != nil {
 		return err
 	}
-	l.out.connected(true)
 	l.mu.Lock()
 	l.status.Connected, l.status.LastError = true, ""
 	l.mu.Unlock()
@@ -166,9 +171,6 @@ func (s *session) serve(ctx context.Context) error {
 	if l.cfg.Connected != nil {
 		l.cfg.Connected()
 	}
-	sending, stop := context.WithCancel(ctx)
-	defer stop()
-	working.Go(func() { s.send(sending) })
 	for {
 		select {
 		case <-ctx.Done():
