@@ -1,0 +1,207 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A smallDisk is a file system of its own, with a file that fills it as far as wanted.
+type smallDisk struct {
+	t   testing.TB
+	dir string
+}
+
+const smallDiskSize = 48 << 20
+
+// newSmallDisk mounts one in memory. Who may not mount cannot run the test.
+func newSmallDisk(t testing.TB) *smallDisk {
+	t.Helper()
+	wholeSystem(t)
+	d := &smallDisk{t, t.TempDir()}
+	if err := syscall.Mount("edgeagent-test", d.dir, "tmpfs", 0, fmt.Sprintf("size=%d", smallDiskSize)); err != nil {
+		t.Skipf("mounting a small file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(d.dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmounting %s: %v", d.dir, err)
+		}
+	})
+	return d
+}
+
+// leave fills the disk, or gives space back, until so many bytes are free.
+func (d *smallDisk) leave(bytes int64) {
+	d.t.Helper()
+	ballast := filepath.Join(d.dir, "ballast")
+	if err := os.RemoveAll(ballast); err != nil {
+		d.t.Fatal(err)
+	}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(d.dir, &s); err != nil {
+		d.t.Fatal(err)
+	}
+	fill := int64(s.Bavail)*int64(s.Bsize) - bytes
+	if fill <= 0 {
+		return
+	}
+	f, err := os.Create(ballast)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Fallocate(int(f.Fd()), 0, 0, fill); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+const mib = 1 << 20
+
+func TestFullDiskStopsAcknowledgementsAndLosesNone(t *testing.T) {
+	disk := newSmallDisk(t)
+	g := prepareGateway(t, disk.dir, "")
+	g.must("init")
+	payloads := spectra(5000)
+	g.start("--set", "store.reserve=16MiB")
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
+	p.allow(500)
+	acknowledged(t, p, 500)
+	disk.leave(18 * mib) // room for some of them
+	p.allow(len(payloads))
+	g.await("out of room", func() bool { return g.status().Live.Waiting })
+
+	stopped, _ := p.promised()
+	if code, body := g.get("/readyz"); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz says %d %s on a full disk", code, body)
+	}
+	if code, body := g.get("/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz says %d %s on a full disk, which no restart makes larger", code, body)
+	}
+	if !g.logged("recording has stopped") {
+		t.Error("the log does not say that recording has stopped")
+	}
+	time.Sleep(time.Second) // during which a wrong acknowledgement may come
+	still, _ := p.promised()
+	if count(still) > count(stopped)+p.window { // those that were on their way
+		t.Errorf("%d rows were acknowledged while recording had stopped", count(still)-count(stopped))
+	}
+	if count(still) == len(payloads) {
+		t.Fatal("the disk never was full")
+	}
+
+	// What was promised is there, even if the program dies now, and comes back to the same full disk.
+	g.kill()
+	acked, sent := p.promised()
+	checkRows(g, payloads, acked, sent)
+	g.launch("--set", "store.reserve=16MiB")
+	g.await("out of room again", func() bool {
+		code, _ := g.get("/healthz")
+		return code != 0 && g.status().Live.Waiting
+	})
+	disk.leave(40 * mib)
+	acknowledged(t, p, len(payloads))
+	g.stop()
+	checkRows(g, payloads, nil, len(payloads))
+	g.verify()
+}
+
+func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
+	disk := newSmallDisk(t)
+	g := prepareGateway(t, disk.dir, "")
+	g.must("init")
+	g.start("--set", "store.reserve=16MiB")
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(100))
+	p.allow(50)
+	acknowledged(t, p, 50)
+	disk.leave(12 * mib)
+	p.allow(100)
+	g.await("out of room", func() bool { return g.status().Live.Waiting })
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	if code := g.ended(); code != 0 && code != 6 {
+		t.Errorf("it ends with %d, want 0 or 6", code)
+	}
+	acked, sent := p.promised()
+	checkRows(g, spectra(100), acked, sent)
+	g.verify()
+}
+
+func TestStartWithoutRoomWaitsAndSaysSo(t *testing.T) {
+	disk := newSmallDisk(t)
+	g := prepareGateway(t, disk.dir, "")
+	g.must("init")
+	disk.leave(mib)
+	g.launch("--set", "store.reserve=16MiB")
+	g.await("said to wait", func() bool { return g.logged("waiting for some") })
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	if code := g.ended(); code != 0 && code != 6 {
+		t.Errorf("told to stop while it waits, it ends with %d, want 0 or 6", code)
+	}
+	g.launch("--set", "store.reserve=16MiB")
+	disk.leave(32 * mib)
+	g.await("ready", func() bool {
+		code, _ := g.get("/readyz")
+		return code == http.StatusOK
+	})
+	g.stop()
+}
+
+// A disk may fail in spite of its free space. Here it is a limit to the size of a file, which a write runs into.
+func TestWriteThatFailsEndsAgentWithoutFurtherAcknowledgement(t *testing.T) {
+	g := newGateway(t, "")
+	whole := g.emulator
+	g.emulator = []string{"sh", "-c", `ulimit -f 400 && exec "$0" "$@"`} // 200 KiB or 400, as the shell has it
+	g.start()
+	g.emulator = whole
+	payloads := spectra(5000)
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
+	p.allow(len(payloads))
+	if code := g.ended(); code != 6 {
+		t.Errorf("the agent ends with %d after a failed write, want 6", code)
+	}
+	acked, sent := p.promised()
+	if n := count(acked); n == 0 || n == len(acked) {
+		t.Errorf("%d of %d rows were acknowledged before the write failed", n, len(acked))
+	}
+	checkRows(g, payloads, acked, sent)
+	g.start()
+	acknowledged(t, p, len(payloads))
+	g.stop()
+	checkRows(g, payloads, nil, len(payloads))
+	g.verify()
+}
+
+// spectra returns payloads of about 2 KB that do not compress well, and of which no two are the same.
+func spectra(n int) (payloads []string) {
+	random := rand.NewChaCha8([32]byte{1})
+	bins := make([]byte, 1500)
+	for i := range n {
+		_, _ = random.Read(bins)
+		payloads = append(payloads, fmt.Sprintf(`{"count":%d,"spectrum":%q}`, i, base64.StdEncoding.EncodeToString(bins)))
+	}
+	return payloads
+}
+
+func acknowledged(t testing.TB, p *publisher, n int) {
+	t.Helper()
+	select {
+	case <-p.await(n):
+	case <-time.After(patience):
+		acked, _ := p.promised()
+		t.Fatalf("%d of %d rows are acknowledged after %v", count(acked), n, patience)
+	}
+}
+
+func count(acked []bool) (n int) {
+	for _, a := range acked {
+		if a {
+			n++
+		}
+	}
+	return n
+}
