@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -54,7 +55,7 @@ func readError(err error) error {
 		return nil
 	case errors.Is(err, pebble.ErrNotFound):
 		return ErrNotFound
-	case pebble.IsCorruptionError(err):
+	case pebble.IsCorruptionError(err) || errors.Is(err, syscall.EIO): // a sector that is gone
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err

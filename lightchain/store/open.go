@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Genesis is what the operator decides about a new chain.
@@ -127,57 +129,120 @@ func open(dir string, o Options) (_ *Store, err error) {
 			s.lock.Close()
 		}
 	}()
-	repaired, err := s.openDatabase()
-	if err != nil {
-		return nil, err
-	}
-	s.from = s.db
-	defer func() {
-		if err != nil {
-			s.db.Close()
-		}
-	}()
 	if s.decoder, err = newDecoder(); err != nil {
 		return nil, err
 	}
 	if s.compressor, err = newCompressor(); err != nil {
 		return nil, err
 	}
+	if err := s.openDatabase(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && s.db != nil {
+			s.db.Close()
+		}
+	}()
 	if err := s.migrate(); err != nil {
 		return nil, err
 	}
-	if err := s.recover(repaired); err != nil {
+	if err := s.rebuildIfTailDamaged(); err != nil {
+		return nil, err
+	}
+	if err := s.recover(); err != nil {
 		return nil, err
 	}
 	return s, s.countOpening()
 }
 
 // openDatabase opens the database that counts, repairing what must be repaired for that.
-func (s *Store) openDatabase() (repaired Recovered, err error) {
+func (s *Store) openDatabase() error {
+	path, _, err := current(s.dir, s.options)
+	if err != nil {
+		return err
+	}
+	if desc, err := pebble.Peek(path, s.options.FS); err == nil && desc.FormatMajorVersion > formatMajorVersion {
+		return fmt.Errorf("%w: Pebble's format %d, this program knows %d", ErrNewer, desc.FormatMajorVersion, formatMajorVersion)
+	}
+	repaired, err := repairLogs(s.dir, path, s.options)
+	if err != nil {
+		return err
+	}
+	s.info.Recovered.LogBytes += repaired.LogBytes
+	if repaired.LogFile != "" {
+		s.info.Recovered.LogFile = repaired.LogFile
+	}
+	s.db, err = openPebble(path, s.options, s.guard)
+	if err != nil && s.guard.err() == nil && isDamage(err) {
+		return s.rebuild(err)
+	}
+	s.from = s.db
+	return err
+}
+
+// rebuild puts a new database in the place of a damaged one that is not open, and opens it.
+func (s *Store) rebuild(failed error) error {
 	path, n, err := current(s.dir, s.options)
 	if err != nil {
-		return repaired, err
+		return err
 	}
-	if repaired, err = repairLogs(s.dir, path, s.options); err != nil {
-		return repaired, err
+	if err := rebuild(s.dir, path, n, s.options, s.guard, failed); err != nil {
+		return err
 	}
-	if s.db, err = openPebble(path, s.options, s.guard); err == nil || s.guard.err() != nil || !isDamage(err) {
-		return repaired, err
+	s.info.Recovered.Rebuilt = path
+	if path, _, err = current(s.dir, s.options); err != nil {
+		return err
 	}
-	if err := rebuild(s.dir, path, n, s.options, s.guard, err); err != nil {
-		return repaired, err
-	}
-	repaired.Rebuilt = path
-	path, _, err = current(s.dir, s.options)
+	s.db, err = openPebble(path, s.options, s.guard)
+	s.from = s.db
+	return err
+}
+
+// rebuildIfTailDamaged looks for damage where the chain grows. Pebble would stumble over it for ever, so the database
+// is made anew without it. Damage further below stays where it is: it is read past, and never written over.
+func (s *Store) rebuildIfTailDamaged() error {
+	err := s.tailDamage()
 	if err == nil {
-		s.db, err = openPebble(path, s.options, s.guard)
+		return nil
 	}
-	return repaired, err
+	size := s.db.Metrics().DiskSpaceUsage()
+	if free, reserve, known := s.space.state(); known && free < size+reserve/2 {
+		s.options.Logger.Error("the end of the chain is damaged, and there is no room to rebuild the database", "needed", size, "free", free, "err", err)
+		return nil
+	}
+	if closeErr := s.db.Close(); closeErr != nil {
+		return errors.Join(err, closeErr)
+	}
+	s.db = nil
+	return s.rebuild(err)
+}
+
+// tailDamage returns what cannot be read of the newest header and of what is staged above it.
+func (s *Store) tailDamage() error {
+	tip, sure, err := s.findTip()
+	if err != nil {
+		return err
+	}
+	if !sure {
+		return fmt.Errorf("the newest header: %w", ErrDamaged)
+	}
+	s.now.Store(&view{tip: tip, next: tip.Next})
+	open := newOpenBlock()
+	_, recovered, err := s.recoverOpen(&open)
+	if err != nil {
+		return err
+	}
+	for _, gap := range recovered.Gaps {
+		if err := readError(gap.Err); errors.Is(err, ErrDamaged) {
+			return err
+		}
+	}
+	return nil
 }
 
 // isDamage tells whether a database that does not open may be damaged: not if the system refused something.
 func isDamage(err error) bool {
-	for _, other := range [...]error{ErrLocked, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
+	for _, other := range [...]error{ErrLocked, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, other) {
 			return false
 		}
@@ -186,7 +251,7 @@ func isDamage(err error) bool {
 }
 
 // recover finds the tail, checks that the key continues it, and stages again what stands behind a gap.
-func (s *Store) recover(repaired Recovered) error {
+func (s *Store) recover() error {
 	tip, sure, err := s.findTip()
 	if err != nil {
 		return err
@@ -206,7 +271,8 @@ func (s *Store) recover(repaired Recovered) error {
 	if err != nil {
 		return err
 	}
-	recovered.LogBytes, recovered.LogFile, recovered.Rebuilt = repaired.LogBytes, repaired.LogFile, repaired.Rebuilt
+	before := s.info.Recovered
+	recovered.LogBytes, recovered.LogFile, recovered.Rebuilt = before.LogBytes, before.LogFile, before.Rebuilt
 	recovered.Unsure = s.unsure
 	s.show(tip.Next + s.open.count)
 	s.info.Recovered = recovered
