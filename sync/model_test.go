@@ -260,7 +260,7 @@ func (n *collectorNode) start() {
 	c := n.config
 	c.Conn, c.Store, c.Random, c.Workers = n.end, n.store, seeded{n.w.rng}, 1
 	c.Policy = func(lightchain.ChainID) (Policy, bool) { return n.policy, true }
-	c.Clock = func() (uint64, bool) { return uint64(n.w.now.Unix()), n.w.rng.IntN(10) > 0 }
+	c.Clock = func() (uint64, bool) { return uint64(n.w.now.Unix()), n.w.rng.IntN(10) > 0 } // unsynchronised at times
 	c.Notify = func(f Finding) {
 		n.lacking = n.lacking || f.Verdict == Lacking
 		if f.Verdict == Split && f.Fork != nil {
