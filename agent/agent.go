@@ -153,7 +153,8 @@ func (a *Agent) prepare() error {
 		return err
 	}
 	a.committer.held = len(a.upstreams) > 0
-	a.committer.onSeal = func() {
+	a.committer.onSeal = func(height uint64) {
+		a.rotateWhenDue(height)
 		for _, u := range a.upstreams {
 			u.gateway.Sealed()
 		}
@@ -161,7 +162,7 @@ func (a *Agent) prepare() error {
 	a.registerGauges()
 	a.api = &api.Server{
 		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
-		Reload: a.reload, Metrics: a.metrics.registry, Log: a.log,
+		Reload: a.reload, Rotate: a.RotateKey, Metrics: a.metrics.registry, Log: a.log,
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ type committer struct {
 
 	waiting atomic.Bool // staging has stopped for want of room
 
-	onSeal func() // told after each seal; must not block; nil: nobody
+	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
 
 	// Owned by the committer's goroutine.
 	held   bool // nothing is sealed until the head is settled with the aggregators
@@ -142,7 +142,12 @@ func (c *committer) open() uint64 {
 
 // room returns how many more entries the open block takes. A block that was begun under a larger limit may have less
 // than none.
-func (c *committer) room() int { return min(c.store.Room(), c.block.MaxEntries-int(c.open())) }
+func (c *committer) room() int {
+	if c.held { // whatever the format allows: nothing can be sealed to make room
+		return c.store.Room()
+	}
+	return min(c.store.Room(), c.block.MaxEntries-int(c.open()))
+}
 
 // do runs job on the committer's goroutine, where the tail stands still.
 func (c *committer) do(ctx context.Context, job func()) error {
@@ -329,7 +334,7 @@ const heldInterval = time.Hour
 
 // seal closes the open block, or writes a heartbeat if it is empty.
 func (c *committer) seal() error {
-	header, err := c.store.Seal(store.SealParams{Sealed: c.now().UnixNano(), Clock: c.clock()})
+	header, err := c.sealWith(nil)
 	if errors.Is(err, store.ErrNoSpace) {
 		c.log.Error("sealing waits for room on the disk", "err", err)
 		c.begun, c.sealed = c.now(), c.now()
@@ -338,12 +343,21 @@ func (c *committer) seal() error {
 	if err != nil {
 		return fmt.Errorf("sealing: %w", err)
 	}
+	if c.onSeal != nil {
+		c.onSeal(header.Header.Height)
+	}
+	return nil
+}
+
+// sealWith seals with a header that hands over to the next signer; nil: the key stays.
+func (c *committer) sealWith(next lightchain.Signer) (*lightchain.SignedHeader, error) {
+	header, err := c.store.Seal(store.SealParams{Sealed: c.now().UnixNano(), Clock: c.clock(), NextSigner: next})
+	if err != nil {
+		return nil, err
+	}
 	c.begun, c.sealed = time.Time{}, c.now()
 	c.alive.mark(c.sealed)
 	c.metrics.blocks.Inc()
-	if c.onSeal != nil {
-		c.onSeal()
-	}
 	c.log.Debug("sealed", "height", header.Header.Height, "entries", header.Header.Count, "hash", header.Hash())
-	return nil
+	return header, nil
 }

@@ -49,12 +49,12 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 			}
 		}
 	}
-	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase)
+	signer, next, err := loadKeys(c)
 	if err != nil {
-		return nil, fmt.Errorf("reading the gateway's key: %w", err)
+		return nil, err
 	}
 	o := c.storeOptions(a.log)
-	o.Signer, o.Fatal = signer, a.options.Fatal
+	o.Signer, o.NextSigner, o.Fatal = signer, next, a.options.Fatal
 	if o.BootID, err = a.clock.BootID(); err != nil {
 		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)
 	}
@@ -75,6 +75,9 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := finishRotation(c, st, next, a.log); err != nil {
+		return nil, errors.Join(err, st.Close())
 	}
 	if want := c.Gateway.Chain; want != "" && want != st.Chain().String() {
 		return nil, errors.Join(fmt.Errorf("%w: gateway.chain is %s, %s holds %s", ErrOtherChain, want, c.Gateway.Data, st.Chain()), st.Close())
@@ -111,7 +114,31 @@ func (c *Config) storeOptions(log *slog.Logger) store.Options {
 
 // Init makes the gateway's key, if it has none yet, and begins its chain. The key is never made twice: where a chain
 // could not be begun after it was, the next try takes it.
-func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
+func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) { return begin(c, nil, log) }
+
+// Continue begins a new chain whose genesis names the newest header of the one in the data folder, for a gateway whose
+// chain cannot go on: an aggregator knows another end of it. The old chain moves aside, to chain-<its first 8
+// characters>, and stays readable there.
+func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
+	reader, err := store.OpenReader(c.chainDir(), store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	tip := reader.Tip()
+	if err := reader.Close(); err != nil {
+		return nil, err
+	}
+	aside := c.chainDir() + "-" + tip.Chain.String()[:8]
+	if err := os.Rename(c.chainDir(), aside); err != nil {
+		return nil, fmt.Errorf("moving the old chain aside: %w", err)
+	}
+	log.Info("the old chain has moved aside", "chain", tip.Chain, "height", tip.Height, "folder", aside)
+	// If this is cut off here, there is no chain, and init makes one that names none; the old one is still there.
+	return begin(c, &tip.Hash, log)
+}
+
+// begin makes the key if there is none, and the chain.
+func begin(c *Config, continues *lightchain.Hash, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if err := os.MkdirAll(c.Gateway.Data, 0o750); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
@@ -128,7 +155,7 @@ func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if now, err := (arm.Clock{}).Now(); err == nil {
 		clock.Uptime = uint64(now.Uptime)
 	}
-	genesis, err := store.Create(c.chainDir(), o, store.Genesis{Name: c.name(), Clock: clock})
+	genesis, err := store.Create(c.chainDir(), o, store.Genesis{Name: c.name(), Continues: continues, Clock: clock})
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,12 @@ type Checkpoint struct {
 	Dir string `json:"dir"`
 }
 
+// Rotation is a change of key.
+type Rotation struct {
+	Key    string `json:"key"`    // the new public key
+	Height uint64 `json:"height"` // of the header that commits to it
+}
+
 // Failure is the body of an answer that is not 200.
 type Failure struct {
 	Error string `json:"error"`
@@ -351,8 +357,7 @@ func (s *Server) proof(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 	if s.Checkpoint == nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = io.WriteString(w, `{"error":"the agent does not run"}`)
+		notRunning(w)
 		return
 	}
 	dir, err := s.Checkpoint(r.Context())
@@ -365,8 +370,7 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if s.Reload == nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = io.WriteString(w, `{"error":"the agent does not run"}`)
+		notRunning(w)
 		return
 	}
 	if err := s.Reload(r.Context()); err != nil {
@@ -374,4 +378,23 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, struct{}{})
+}
+
+func (s *Server) rotate(w http.ResponseWriter, r *http.Request) {
+	if s.Rotate == nil {
+		notRunning(w)
+		return
+	}
+	key, height, err := s.Rotate(r.Context())
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, Rotation{lightchain.FormatPublicKey(key), height})
+}
+
+// notRunning answers what only a running agent can do.
+func notRunning(w http.ResponseWriter) {
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, `{"error":"the agent does not run"}`)
 }

@@ -8,6 +8,7 @@
 //	GET  /v1/proof?number=&quorum=                                                            application/vnd.edgechain.proof+cbor
 //	POST /v1/checkpoint
 //	POST /v1/reload
+//	POST /v1/rotate
 //	GET  /healthz  /readyz  /metrics
 package api
 
@@ -89,6 +90,7 @@ type Server struct {
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
 	Reload     func(context.Context) error
+	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Metrics    prometheus.Gatherer
 	Log        *slog.Logger
 }
@@ -102,6 +104,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/proof", s.proof)
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
 	mux.HandleFunc("POST /v1/reload", s.reload)
+	mux.HandleFunc("POST /v1/rotate", s.rotate)
 	mux.HandleFunc("GET /healthz", check(s.Alive))
 	mux.HandleFunc("GET /readyz", check(s.Ready))
 	if s.Metrics != nil {

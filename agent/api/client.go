@@ -158,6 +158,16 @@ func (c *Client) Reload(ctx context.Context) error {
 	return body.Close()
 }
 
+// Rotate asks the agent to change its key.
+func (c *Client) Rotate(ctx context.Context) (r Rotation, err error) {
+	body, err := c.get(ctx, http.MethodPost, "/v1/rotate", nil)
+	if err != nil {
+		return r, err
+	}
+	defer body.Close()
+	return r, json.NewDecoder(body).Decode(&r)
+}
+
 // Proof asks for the encoded proof of an entry.
 func (c *Client) Proof(ctx context.Context, number uint64, quorum int) ([]byte, error) {
 	values := url.Values{"number": {fmt.Sprint(number)}, "quorum": {fmt.Sprint(quorum)}}

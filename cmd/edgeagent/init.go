@@ -20,6 +20,7 @@ func newInit() *cobra.Command {
 which history is meant. Write them down where the gateway cannot change them, for instance into an auditor's trust file.`,
 		Args: command.Args(cobra.NoArgs),
 	}
+	continues := c.Flags().Bool("continue", false, "begin a new chain that names the present one, which moves aside: the way out where an aggregator knows another end of it")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		config, err := loadConfig(c)
 		if err != nil {
@@ -31,7 +32,11 @@ which history is meant. Write them down where the gateway cannot change them, fo
 		}
 		quiet := config.Log
 		quiet.Level = "warn" // what was begun is this command's answer
-		genesis, err := agent.Init(config, newLogger(quiet, stderr(c)))
+		begin := agent.Init
+		if *continues {
+			begin = agent.Continue
+		}
+		genesis, err := begin(config, newLogger(quiet, stderr(c)))
 		if err != nil {
 			return err
 		}

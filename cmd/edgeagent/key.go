@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
@@ -40,5 +41,37 @@ func newKey() *cobra.Command {
 			return out.Print(map[string]any{"key": line, "file": config.Key.File}, func(w io.Writer) { fmt.Fprintln(w, line) })
 		},
 	})
+	key.AddCommand(newRotate())
 	return key
+}
+
+func newRotate() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate",
+		Short: "Let the running agent change its key",
+		Long: `rotate lets the running agent make a new key, commit to it in a header signed by the old one, and destroy the old one.
+Destroying means overwriting and deleting the file. On a hard disk that removes the key; on flash it mostly does not:
+the card keeps old cells until it needs them. Only a key encrypted under a passphrase kept off the card is gone for
+certain.`,
+		Args: command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			out, err := command.NewOutput(c)
+			if err != nil {
+				return err
+			}
+			client, err := api.Dial(c.Context(), config.API.Socket)
+			if err != nil {
+				return err
+			}
+			r, err := client.Rotate(c.Context())
+			if err != nil {
+				return err
+			}
+			return out.Print(r, func(w io.Writer) { fmt.Fprintf(w, "%s\nsigns from header %d on\n", r.Key, r.Height+1) })
+		},
+	}
 }

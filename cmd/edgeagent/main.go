@@ -51,7 +51,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
 	root.AddCommand(
 		newInit(), newRun(), newReload(), newDemo(), newConfig(), newCheckConfig(), newKey(),
-		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newVersion())
+		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newVersion())
 	return root
 }
 

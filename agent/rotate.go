@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
+)
+
+// keyEvent is what the chain says about a change of key, beside the header that makes it.
+type keyEvent struct {
+	Key    string `json:"key"`    // the new public key
+	Height uint64 `json:"height"` // of the header that commits to it; it signs from the next one on
+}
+
+// nextKeyFile is where the next key waits until the chain has committed to it.
+func (c *Config) nextKeyFile() string { return c.Key.File + ".next" }
+
+// loadKeys reads the gateway's key, and the next one if a change of key was cut off before its end.
+func loadKeys(c *Config) (signer, next lightchain.Signer, err error) {
+	next, err = keyfile.Load(c.nextKeyFile(), c.Key.Passphrase)
+	if errors.Is(err, fs.ErrNotExist) {
+		next, err = nil, nil
+	}
+	if err == nil {
+		signer, err = keyfile.Load(c.Key.File, c.Key.Passphrase)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the gateway's key: %w", err)
+	}
+	return signer, next, nil
+}
+
+// finishRotation puts the next key into the old one's place if the chain has it in force already.
+func finishRotation(c *Config, st *store.Store, next lightchain.Signer, log *slog.Logger) error {
+	if next == nil || st.Signer().Public() != next.Public() {
+		return nil // a key that nothing has named waits for the next change
+	}
+	log.Info("a change of key that was cut off is finished", "key", lightchain.FormatPublicKey(next.Public()))
+	return keyfile.Replace(c.nextKeyFile(), c.Key.File)
+}
+
+// RotateKey seals the open block with a header that hands over to a new key, and destroys the old one as far as that
+// can be done. A power cut between any two steps leaves a gateway that goes on; see package keyfile.
+func (a *Agent) RotateKey(ctx context.Context) (key lightchain.PublicKey, height uint64, err error) {
+	doErr := a.committer.do(ctx, func() { key, height, err = a.rotateOnTail() })
+	if err := errors.Join(doErr, err); err != nil {
+		return key, 0, fmt.Errorf("changing the key: %w", err)
+	}
+	a.record(ctx, "key", keyEvent{lightchain.FormatPublicKey(key), height})
+	return key, height, nil
+}
+
+func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err error) {
+	c := a.config // the key's place never changes while the agent runs
+	if a.committer.held {
+		return key, 0, errors.New("the head is not settled with the aggregators yet")
+	}
+	next, err := keyfile.Load(c.nextKeyFile(), c.Key.Passphrase)
+	if errors.Is(err, fs.ErrNotExist) {
+		next, err = keyfile.Create(c.nextKeyFile(), keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
+	}
+	if err != nil {
+		return key, 0, err
+	}
+	// The next key is on disk. If the power fails now nothing has named it, and it is taken the next time.
+	header, err := a.committer.sealWith(next)
+	if err != nil {
+		return key, 0, err
+	}
+	// The chain continues under the next key alone. If the power fails now the next start finishes what follows.
+	if err := keyfile.Replace(c.nextKeyFile(), c.Key.File); err != nil {
+		return key, 0, fmt.Errorf("the chain goes on under the new key, but the old one could not be destroyed: %w", err)
+	}
+	for _, u := range a.upstreams {
+		u.gateway.SetSigner(next)
+	}
+	a.log.Info("the key was changed", "key", lightchain.FormatPublicKey(next.Public()), "height", header.Header.Height)
+	return next.Public(), header.Header.Height, nil
+}
+
+// rotateWhenDue changes the key every so many blocks; the committer calls it after each seal.
+func (a *Agent) rotateWhenDue(height uint64) {
+	every := uint64(a.config.Key.RotateEvery)
+	if every == 0 {
+		return
+	}
+	heights, err := a.store.KeyHeights(height + 1)
+	if err != nil || len(heights) == 0 || height-heights[len(heights)-1] < every {
+		return
+	}
+	key, at, err := a.rotateOnTail()
+	if err != nil {
+		a.log.Error("the key was due to be changed, and was not", "err", err)
+		return
+	}
+	go a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), at})
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/cmd/internal/command"
+)
+
+func newReceipts() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "receipts",
+		GroupID: "chain",
+		Short:   "List which blocks are receipted, by whom, and which are not yet",
+		Long: `receipts lists blocks, the newest first, with the aggregators that countersigned them. A receipt covers every block
+below it too: covered says which header's receipt is the first to do so.`,
+		Args: command.Args(cobra.NoArgs),
+	}
+	limit := c.Flags().IntP("limit", "n", 50, "at most so `MANY` blocks; 0 for all")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
+		client, done, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		values := url.Values{"reverse": {"true"}}
+		if *limit > 0 {
+			values.Set("limit", strconv.Itoa(*limit))
+		}
+		var table *command.Table
+		if !out.JSON() {
+			table = command.NewTable(out.Writer(), "HEIGHT", "SEALED", "RECEIPTED BY", "COVERED")
+			defer table.Flush()
+		}
+		covered := map[string]uint64{} // lowest receipted header seen so far, by aggregator
+		for b, err := range client.Blocks(c.Context(), values) {
+			if err != nil {
+				return err
+			}
+			for _, name := range b.Receipts {
+				covered[name] = b.Height
+			}
+			if out.JSON() {
+				line := map[string]any{"height": b.Height, "sealed": b.Sealed, "receipts": b.Receipts, "covered": covered}
+				if err := json.NewEncoder(out.Writer()).Encode(line); err != nil {
+					return err
+				}
+				continue
+			}
+			table.Row(strconv.FormatUint(b.Height, 10), command.Instant(b.Sealed), orDash(strings.Join(b.Receipts, " ")), orDash(coverage(covered)))
+		}
+		return nil
+	}
+	return c
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "not yet"
+	}
+	return s
+}
+
+// coverage says by whose receipt on which header a block is covered.
+func coverage(covered map[string]uint64) string {
+	names := make([]string, 0, len(covered))
+	for name := range covered {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = name + "@" + strconv.FormatUint(covered[name], 10)
+	}
+	return strings.Join(names, " ")
+}
