@@ -2,7 +2,9 @@ package headersync
 
 import (
 	"context"
+	"encoding/binary"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -170,4 +172,32 @@ func TestRunServesUntilItIsTold(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// What a collector remembers of a gateway between messages is small, so that a machine can follow very many.
+func TestAKnownGatewayTakesLittleMemory(t *testing.T) {
+	const gateways = 20_000
+	k, err := NewCollector(CollectorConfig{Name: "north", Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range gateways {
+		var chain lightchain.ChainID
+		binary.BigEndian.PutUint64(chain[:], uint64(i)*0x9e3779b97f4a7c15)
+		s := k.shard(chain)
+		s.later(s.follower(chain), time.Unix(int64(i), 0))
+	}
+	each := (heap() - before) / gateways
+	t.Logf("%d bytes for each gateway", each)
+	if each > 1024 {
+		t.Errorf("a gateway takes %d bytes", each)
+	}
+	runtime.KeepAlive(k)
 }

@@ -68,8 +68,9 @@ type Collector struct {
 
 // shard is a part of the chains, divided by their hash.
 type shard struct {
-	c  *Collector
-	in chan Message
+	c    *Collector
+	in   chan Message
+	wake chan struct{}
 
 	mu        sync.Mutex // guards what follows
 	followers map[lightchain.ChainID]*follower
@@ -122,7 +123,7 @@ func NewCollector(c CollectorConfig) (*Collector, error) {
 		return nil, fmt.Errorf("reading random bytes: %w", err)
 	}
 	for range c.Workers {
-		k.shards = append(k.shards, &shard{c: k, in: make(chan Message, queued), followers: make(map[lightchain.ChainID]*follower)})
+		k.shards = append(k.shards, &shard{c: k, in: make(chan Message, queued), wake: make(chan struct{}, 1), followers: make(map[lightchain.ChainID]*follower)})
 	}
 	return k, nil
 }
@@ -145,7 +146,7 @@ func (k *Collector) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, s := range k.shards {
 		all.Go(func() {
-			_ = drive(ctx, s.in, nil,
+			_ = drive(ctx, s.in, s.wake,
 				func(now time.Time) time.Time { return s.tick(ctx, now) },
 				func(now time.Time, m Message) { s.receive(ctx, now, m) })
 		})
@@ -198,6 +199,7 @@ func (k *Collector) Follow(ctx context.Context, now time.Time, chain lightchain.
 	f := s.follower(chain)
 	f.announced = max(f.announced, 1) // at least genesis; its page says how high the chain is
 	s.look(ctx, now, f)
+	nudge(s.wake) // there is something to wait for now
 }
 
 // Forget drops what is remembered of a chain between messages.

@@ -85,49 +85,6 @@ type GatewayConfig struct {
 	Notify      func(Notice)            // told what happens later; nil: nobody
 }
 
-// Standing is how a gateway's head stands to what an aggregator knows.
-type Standing string
-
-// The standings. Sealing may go on in the first four.
-const (
-	Agreed      Standing = "agreed"      // an aggregator knows this head, or an earlier one of this history
-	Unknown     Standing = "unknown"     // those who answered know nothing of the chain
-	Unreachable Standing = "unreachable" // nobody answered
-	Recovered   Standing = "restored"    // the chain's own newest headers were put back
-	Behind      Standing = "behind"      // an aggregator knows a newer head
-	KeyChanged  Standing = "key changed" // an aggregator knows a newer head, under a key that this gateway lacks
-	Unprovable  Standing = "unprovable"  // the head known could be restored, but not whether it continues what was sealed here
-	Forked      Standing = "forked"      // two histories of this chain are signed
-)
-
-// Settlement says what became of the head after a start.
-type Settlement struct {
-	Standing Standing
-	By       []string // the aggregators that answered
-
-	From, To   uint64                   // heights that were put back, where Recovered: what agent:restore records
-	FirstEntry uint64                   // number of the first entry that is not held any more
-	NextEntry  uint64                   // number of the next entry
-	Sparse     bool                     // the headers between are not held either
-	Head       *lightchain.SignedHeader // the head that an aggregator knows, where sealing must not go on
-	Fork       *lightchain.Fork
-}
-
-// MaySeal reports whether the chain can go on.
-func (s Standing) MaySeal() bool {
-	return s == Agreed || s == Unknown || s == Unreachable || s == Recovered
-}
-
-// Notice is something that happened after the head was settled, or that an operator wants to know.
-type Notice struct {
-	Aggregator string
-	Standing   Standing // found out after the head was settled, or Forked; "" where the notice is another
-	Receipt    uint64   // height of the header that was receipted; 0 where the notice is another
-	Head       *lightchain.SignedHeader
-	Fork       *lightchain.Fork
-	Err        error // an aggregator's message that its key signed and that cannot be
-}
-
 // Gateway is a gateway's side of the protocol. [Gateway.Run] drives it; a test may call Receive and Tick instead.
 type Gateway struct {
 	c     GatewayConfig
@@ -238,7 +195,7 @@ func (g *Gateway) Sealed() {
 	g.signals.Lock()
 	g.signals.sealed = true
 	g.signals.Unlock()
-	g.nudge()
+	nudge(g.wake)
 }
 
 // Connected tells the gateway that its connection was made, again or for the first time.
@@ -246,7 +203,7 @@ func (g *Gateway) Connected() {
 	g.signals.Lock()
 	g.signals.connected = true
 	g.signals.Unlock()
-	g.nudge()
+	nudge(g.wake)
 }
 
 // SetSigner gives the gateway its new key, after a header that set it was sealed.
@@ -256,9 +213,9 @@ func (g *Gateway) SetSigner(s lightchain.Signer) {
 	g.signals.Unlock()
 }
 
-func (g *Gateway) nudge() {
+func nudge(wake chan<- struct{}) {
 	select {
-	case g.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -348,47 +305,6 @@ func earliest(times ...time.Time) time.Time {
 		}
 	}
 	return first
-}
-
-// tickAnnounce publishes the newest head: once for each new one, no more often than configured; and again, ever more
-// rarely, while an aggregator has not receipted it.
-func (g *Gateway) tickAnnounce(now time.Time) time.Time {
-	if len(g.peers) == 0 {
-		return time.Time{}
-	}
-	tip, head, err := g.c.Chain.Head()
-	if err != nil {
-		g.c.Log.Error("reading the head to announce it", "err", err)
-		return now.Add(time.Minute)
-	}
-	due := g.repeatAt
-	if fresh := !g.said || tip.Height != g.announced; fresh {
-		due = g.saidAt.Add(g.c.Announce)
-	} else if g.receiptedByAll(tip.Height) {
-		return time.Time{}
-	}
-	if g.said && now.Before(due) {
-		return due
-	}
-	payload, err := head.Encode()
-	if err != nil {
-		g.c.Log.Error("encoding the head", "err", err)
-		return now.Add(time.Minute)
-	}
-	g.publish(now, topic(g.c.Prefix, g.chain, topicHead, ""), payload, true)
-	g.said, g.saidAt, g.announced = true, now, tip.Height
-	g.repeatAt = now.Add(g.announcing.next())
-	return g.repeatAt
-}
-
-func (g *Gateway) receiptedByAll(height uint64) bool {
-	for name := range g.peers {
-		newest, found, err := g.c.Receipts.NewestReceipt(name)
-		if err != nil || !found || newest < height {
-			return false
-		}
-	}
-	return true
 }
 
 func (g *Gateway) publish(now time.Time, topic string, payload []byte, retained bool) {

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 300, "random schedules of the model test")
+	schedules = flag.Int("schedules", 60, "random schedules of the model test")
 	firstSeed = flag.Uint64("seed", 1, "the first schedule's seed; each prints its own if it fails")
 )
 

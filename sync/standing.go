@@ -1,0 +1,46 @@
+package headersync
+
+import "edgechain/lightchain"
+
+// Standing is how a gateway's head stands to what an aggregator knows.
+type Standing string
+
+// The standings. Sealing may go on in the first four.
+const (
+	Agreed      Standing = "agreed"      // an aggregator knows this head, or an earlier one of this history
+	Unknown     Standing = "unknown"     // those who answered know nothing of the chain
+	Unreachable Standing = "unreachable" // nobody answered
+	Recovered   Standing = "restored"    // the chain's own newest headers were put back
+	Behind      Standing = "behind"      // an aggregator knows a newer head
+	KeyChanged  Standing = "key changed" // an aggregator knows a newer head, under a key that this gateway lacks
+	Unprovable  Standing = "unprovable"  // the head known could be restored, but not whether it continues what was sealed here
+	Forked      Standing = "forked"      // two histories of this chain are signed
+)
+
+// Settlement says what became of the head after a start.
+type Settlement struct {
+	Standing Standing
+	By       []string // the aggregators that answered
+
+	From, To   uint64                   // heights that were put back, where Recovered: what agent:restore records
+	FirstEntry uint64                   // number of the first entry that is not held any more
+	NextEntry  uint64                   // number of the next entry
+	Sparse     bool                     // the headers between are not held either
+	Head       *lightchain.SignedHeader // the head that an aggregator knows, where sealing must not go on
+	Fork       *lightchain.Fork
+}
+
+// MaySeal reports whether the chain can go on.
+func (s Standing) MaySeal() bool {
+	return s == Agreed || s == Unknown || s == Unreachable || s == Recovered
+}
+
+// Notice is something that happened after the head was settled, or that an operator wants to know.
+type Notice struct {
+	Aggregator string
+	Standing   Standing // found out after the head was settled, or Forked; "" where the notice is another
+	Receipt    uint64   // height of the header that was receipted; 0 where the notice is another
+	Head       *lightchain.SignedHeader
+	Fork       *lightchain.Fork
+	Err        error // an aggregator's message that its key signed and that cannot be
+}
