@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A release is one commit of the tree, as something to be installed.
+type release struct {
+	root    string
+	version string    // as the programs print it: "v1.4.0", "v1.4.0-5-gabc1234", "abc1234-dirty"
+	date    time.Time // the commit's, in every package instead of the time of building
+	env     []string  // what the Makefile is run with: VERSION, for one
+}
+
+// A target is a kind of machine that packages are made for.
+type target struct {
+	debian string // what Debian calls the architecture
+	goarch string
+	goarm  string
+}
+
+// Debian's armhf is ARMv7, Raspberry Pi OS's is ARMv6: built for the older, a package runs on every Pi.
+var targets = []target{
+	{debian: "amd64", goarch: "amd64"},
+	{debian: "arm64", goarch: "arm64"},
+	{debian: "armhf", goarch: "arm", goarm: "6"},
+}
+
+// newRelease finds out when the tree's commit was made: SOURCE_DATE_EPOCH says so where there is no repository. What
+// version it is, the first program that is compiled says.
+func newRelease(ctx context.Context, root string, env []string) (*release, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	seconds := ""
+	for _, variable := range env {
+		if value, ok := strings.CutPrefix(variable, "SOURCE_DATE_EPOCH="); ok {
+			seconds = value
+		}
+	}
+	if seconds == "" {
+		output, err := command(ctx, "git", "-C", root, "log", "-1", "--format=%ct").Output()
+		if err != nil {
+			return nil, errors.New("there is no git repository that tells the date of the release: set SOURCE_DATE_EPOCH, in seconds since 1970")
+		}
+		seconds = strings.TrimSpace(string(output))
+	}
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("SOURCE_DATE_EPOCH=%s: expected seconds since 1970", seconds)
+	}
+	return &release{root: root, date: time.Unix(n, 0).UTC(), env: env}, nil
+}
+
+// compile has the Makefile compile all programs into a folder, so that what is packed is what `make build` makes.
+func (r *release) compile(ctx context.Context, bin string, t target) error {
+	make := command(ctx, "make", "-s", "-C", r.root, "build", "BIN="+bin+"/")
+	make.Env = append(slices.Clone(r.env), "GOARCH="+t.goarch)
+	if t.debian != "" {
+		make.Env = append(make.Env, "GOOS=linux", "GOARM="+t.goarm)
+	}
+	var output bytes.Buffer
+	make.Stdout, make.Stderr = &output, &output
+	if err := make.Run(); err != nil {
+		return fmt.Errorf("compiling for %s: %w\n%s", t.debian, err, output.Bytes())
+	}
+	return nil
+}
+
+// command is one whose output does not depend on who runs it, or where.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	return c
+}
+
+// What `git describe --tags --always --dirty` prints: a tag, how many commits since, which, and whether files differ.
+var described = regexp.MustCompile(`^(?:v?(\d+\.\d+\.\d+)(?:-([0-9A-Za-z.-]+?))?(?:-(\d+)-g([0-9a-f]+))?|([0-9a-f]{7,40}))(-dirty)?$`)
+
+// debianVersion returns the version in the form and the order of Debian's: a candidate comes before its release
+// ("1.4.0~rc.1"), what follows a release after it ("1.4.0+5.gabc1234"), and a tree without tags before everything, by
+// the time of its commit.
+func (r *release) debianVersion() string {
+	m := described.FindStringSubmatch(r.version)
+	var v string
+	switch {
+	case m == nil || m[1] == "":
+		v = "0~" + r.date.Format("20060102150405")
+		if m != nil {
+			v += ".g" + m[5]
+		}
+	default:
+		v = m[1]
+		if m[2] != "" {
+			v += "~" + strings.ReplaceAll(m[2], "-", ".")
+		}
+		if m[3] != "" {
+			v += "+" + m[3] + ".g" + m[4]
+		}
+	}
+	if m != nil && m[6] != "" {
+		v += "+dirty"
+	}
+	return v
+}
