@@ -1,6 +1,7 @@
 # make help lists what can be asked for.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BIN ?= bin/
 FUZZTIME ?= 30s
 SOAK ?= 10m
 
@@ -8,14 +9,14 @@ SOAK ?= 10m
 SHELL = /bin/bash
 .SHELLFLAGS = -o pipefail -c
 
-# As shipped: one file, no C, no paths of the machine that built it.
+# As shipped: one file, no C, nothing of the machine or the folder that built it.
 export CGO_ENABLED = 0
-BUILD = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 
 .PHONY: build demo test env soak fuzz bench packages clean help
 
 build: ## the programs, in bin/ (the default)
-	$(BUILD) -o bin/ ./cmd/...
+	$(BUILD) -o $(BIN) ./cmd/...
 
 demo: build ## a gateway with simulated devices, until Ctrl-C or for DEMO=20s
 	DEMO=$(DEMO) bin/edgeagent demo
