@@ -64,7 +64,11 @@ var errEnough = errors.New("enough")
 func (s *Server) find(r *http.Request) (*Record, error) {
 	name := r.PathValue("chain")
 	if chain, err := lightchain.ParseChainID(name); err == nil {
-		return s.Store.Record(r.Context(), chain)
+		record, err := s.Store.Record(r.Context(), chain)
+		if errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("chain %s: %w", name, err)
+		}
+		return record, err
 	}
 	// SPEC: A prefix of 8 or more may select from a list that the program already holds
 	const least = 8
@@ -232,7 +236,7 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 	case len(receipts) == 0 || r.FormValue("height") == "" && receipts[0].Height != height:
-		err = fmt.Errorf("no receipt was issued at height %d or above: %w", height, ErrNotFound)
+		err = fmt.Errorf("a receipt at height %d or above: %w", height, ErrNotFound)
 	}
 	if err != nil {
 		fail(w, err)

@@ -58,8 +58,8 @@ type Store interface {
 }
 
 var (
-	// ErrNotFound means that the store has no record of the chain.
-	ErrNotFound = errors.New("the chain is not known here")
+	// ErrNotFound means that the store has no record of the chain, or not what was asked for.
+	ErrNotFound = errors.New("not known here")
 	// ErrUnchanged, returned by a change, ends the update without an error and without writing anything.
 	ErrUnchanged = headersync.ErrUnchanged
 	// ErrFailed means that the store cannot write any more: the program must end, and look again when it starts.

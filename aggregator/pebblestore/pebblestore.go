@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -78,7 +80,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{fatal: o.Fatal}
 	db, err := pebble.Open(dir, &pebble.Options{
-		FS:                 o.FS,
+		FS:                 lockFS{o.FS},
 		FormatMajorVersion: formatMajorVersion,
 		CacheSize:          o.Cache,
 		MemTableSize:       uint64(o.Cache / 8),
@@ -98,6 +100,17 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), db.Close())
 	}
 	return s, nil
+}
+
+// lockFS says of a lock that somebody holds that another aggregator runs.
+type lockFS struct{ vfs.FS }
+
+func (fs lockFS) Lock(name string) (io.Closer, error) {
+	lock, err := fs.FS.Lock(name)
+	if err == nil || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		return lock, err
+	}
+	return nil, fmt.Errorf("%w on this store: %w", aggregator.ErrRunning, err)
 }
 
 func (s *Store) checkLayout() error {

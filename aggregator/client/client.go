@@ -1,0 +1,276 @@
+// Package client asks an aggregator over its local HTTP interface, or the handlers of that interface in this process
+// where none runs. It owns the asking; what is answered is package aggregator's.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"syscall"
+
+	"edgechain/aggregator"
+)
+
+// Client asks an aggregator. A chain is named by its 52 characters or, of one that is known there, by 8 or more of the
+// first ones.
+type Client struct {
+	http *http.Client
+}
+
+// ErrNotRunning means that nobody answers on the aggregator's socket.
+var ErrNotRunning = errors.New("the aggregator does not run")
+
+// Dial returns a client of the aggregator that listens on the socket at path, or [ErrNotRunning].
+func Dial(ctx context.Context, path string) (*Client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNotRunning
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%w: join the socket's group, or use sudo", err)
+	case err != nil:
+		return nil, err
+	}
+	conn.Close()
+	return &Client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", path)
+	}}}}, nil
+}
+
+// Local returns a client of a store that no aggregator runs on: the same handlers, without a socket between.
+func Local(s *aggregator.Server) *Client {
+	return &Client{&http.Client{Transport: local{s.Handler(false)}}}
+}
+
+// local carries requests to a handler in this process. Answers stream through a pipe.
+type local struct{ handler http.Handler }
+
+func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
+	reader, writer := io.Pipe()
+	w := &pipeWriter{header: http.Header{}, body: writer, ready: make(chan struct{})}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	go func() {
+		l.handler.ServeHTTP(w, r)
+		w.WriteHeader(http.StatusOK)
+		writer.Close()
+	}()
+	<-w.ready
+	return &http.Response{StatusCode: w.code, Header: w.header, Body: reader, Request: r}, nil
+}
+
+type pipeWriter struct {
+	header http.Header
+	body   *io.PipeWriter
+	ready  chan struct{}
+	code   int
+}
+
+func (w *pipeWriter) Header() http.Header { return w.header }
+
+func (w *pipeWriter) WriteHeader(code int) {
+	if w.code == 0 {
+		w.code = code
+		close(w.ready)
+	}
+}
+
+func (w *pipeWriter) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}
+
+// AnswerError is an answer that is not 200.
+type AnswerError struct {
+	Code    int // of HTTP: 400 a wrong question, 404 not found
+	Message string
+}
+
+func (e *AnswerError) Error() string { return e.Message }
+
+// Is lets errors.Is find the aggregator's errors on this side of the socket.
+func (e *AnswerError) Is(target error) bool {
+	return target == aggregator.ErrNotFound && e.Code == http.StatusNotFound
+}
+
+// ask sends a request with body, nil for none, in JSON, and returns the body of a good answer.
+func (c *Client) ask(ctx context.Context, method, path string, values url.Values, body any) (io.ReadCloser, error) {
+	var in io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		in = bytes.NewReader(b)
+	}
+	u := url.URL{Scheme: "http", Host: "aggregator", Path: path, RawQuery: values.Encode()}
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), in)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	var f aggregator.Failure
+	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&f); err != nil {
+		return nil, fmt.Errorf("%s answers %s", path, http.StatusText(response.StatusCode))
+	}
+	return nil, &AnswerError{response.StatusCode, f.Error}
+}
+
+// one asks for one object.
+func one[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) (v T, err error) {
+	answer, err := c.ask(ctx, method, path, values, body)
+	if err != nil {
+		return v, err
+	}
+	defer answer.Close()
+	return v, json.NewDecoder(answer).Decode(&v)
+}
+
+// lines asks for objects, one a line. A line that is an [aggregator.Failure] ends them.
+func lines[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		answer, err := c.ask(ctx, method, path, values, body)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer answer.Close()
+		in := json.NewDecoder(answer)
+		for {
+			var line json.RawMessage
+			if err := in.Decode(&line); errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
+				return
+			} else if err != nil {
+				yield(none, err)
+				return
+			}
+			if bytes.HasPrefix(line, []byte(`{"error":`)) {
+				var f aggregator.Failure
+				_ = json.Unmarshal(line, &f)
+				yield(none, errors.New(f.Error))
+				return
+			}
+			var v T
+			if err := json.Unmarshal(line, &v); err != nil {
+				yield(none, err)
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// raw asks for bytes.
+func (c *Client) raw(ctx context.Context, path string, values url.Values) ([]byte, error) {
+	answer, err := c.ask(ctx, http.MethodGet, path, values, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	return io.ReadAll(answer)
+}
+
+func gatewayPath(chain, word string) string {
+	path := "/v1/gateways/" + url.PathEscape(chain)
+	if word != "" {
+		path += "/" + word
+	}
+	return path
+}
+
+// Status asks how the aggregator stands.
+func (c *Client) Status(ctx context.Context) (aggregator.Status, error) {
+	return one[aggregator.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+}
+
+// Gateways asks for all gateways of a standing with a finding; "" is any.
+func (c *Client) Gateways(ctx context.Context, standing aggregator.Standing, finding aggregator.Kind) iter.Seq2[aggregator.Gateway, error] {
+	values := url.Values{"standing": {string(standing)}, "finding": {string(finding)}}
+	return lines[aggregator.Gateway](ctx, c, http.MethodGet, "/v1/gateways", values, nil)
+}
+
+// Gateway asks for one.
+func (c *Client) Gateway(ctx context.Context, chain string) (aggregator.Gateway, error) {
+	return one[aggregator.Gateway](ctx, c, http.MethodGet, gatewayPath(chain, ""), nil, nil)
+}
+
+// Approve has a gateway followed and countersigned.
+func (c *Client) Approve(ctx context.Context, chain string, s aggregator.Settings) (aggregator.Gateway, error) {
+	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "approve"), nil, s)
+}
+
+// ApproveNames approves all that wait under a name that the pattern matches.
+func (c *Client) ApproveNames(ctx context.Context, pattern string, s aggregator.Settings) iter.Seq2[aggregator.Gateway, error] {
+	return lines[aggregator.Gateway](ctx, c, http.MethodPost, "/v1/approve", url.Values{"name": {pattern}}, s)
+}
+
+// Reject has a gateway ignored.
+func (c *Client) Reject(ctx context.Context, chain string) (aggregator.Gateway, error) {
+	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "reject"), nil, nil)
+}
+
+// Forget drops all that is kept of a gateway but its newest head and evidence.
+func (c *Client) Forget(ctx context.Context, chain string) (aggregator.Gateway, error) {
+	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "forget"), nil, nil)
+}
+
+// Headers asks for headers; values may hold from, to (both included) and limit.
+func (c *Client) Headers(ctx context.Context, chain string, values url.Values) iter.Seq2[aggregator.Header, error] {
+	return lines[aggregator.Header](ctx, c, http.MethodGet, gatewayPath(chain, "headers"), values, nil)
+}
+
+// Receipt asks for the newest receipt, or, with a height, for the first one at it or above: a signed header.
+func (c *Client) Receipt(ctx context.Context, chain string, height *uint64) ([]byte, error) {
+	values := url.Values{}
+	if height != nil {
+		values.Set("height", strconv.FormatUint(*height, 10))
+	}
+	return c.raw(ctx, gatewayPath(chain, "receipt"), values)
+}
+
+// Forks asks which evidence there is.
+func (c *Client) Forks(ctx context.Context, chain string) iter.Seq2[aggregator.Fork, error] {
+	return lines[aggregator.Fork](ctx, c, http.MethodGet, gatewayPath(chain, "forks"), nil, nil)
+}
+
+// Evidence asks for one piece of evidence.
+func (c *Client) Evidence(ctx context.Context, chain, id string) ([]byte, error) {
+	return c.raw(ctx, gatewayPath(chain, "forks/"+url.PathEscape(id)), nil)
+}
+
+// Tokens asks for all tokens, without their texts.
+func (c *Client) Tokens(ctx context.Context) iter.Seq2[aggregator.Token, error] {
+	return lines[aggregator.Token](ctx, c, http.MethodGet, "/v1/tokens", nil, nil)
+}
+
+// NewToken asks for a new one.
+func (c *Client) NewToken(ctx context.Context, r aggregator.TokenRequest) (aggregator.Token, error) {
+	return one[aggregator.Token](ctx, c, http.MethodPost, "/v1/tokens", nil, r)
+}
+
+// RemoveToken takes one back.
+func (c *Client) RemoveToken(ctx context.Context, id string) error {
+	_, err := one[struct{}](ctx, c, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil)
+	return err
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/aggregator"
+	"edgechain/aggregator/client"
+	"edgechain/cmd/internal/command"
+)
+
+func newGateways() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "gateways",
+		GroupID: "gateways",
+		Short:   "Who is countersigned, who waits, and what is wrong with whom",
+		Args:    command.Args(cobra.NoArgs),
+		RunE:    help,
+	}
+	c.AddCommand(newGatewaysList(), newGatewaysShow(), newGatewaysApprove(), newGatewaysChange("reject",
+		"Ignore gateways from now on",
+		(*client.Client).Reject), newGatewaysChange("forget",
+		"Drop what is kept of gateways, but for their newest heads and any evidence against them",
+		(*client.Client).Forget), newGatewaysToken())
+	return c
+}
+
+func newGatewaysList() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List gateways",
+		Args:  command.Args(cobra.NoArgs),
+	}
+	standing := c.Flags().String("standing", "", "only those `approved`, waiting, rejected or forgotten (default approved and waiting)")
+	finding := c.Flags().String("finding", "", `only those with this finding, such as "silent", or "any"`)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return with(c, func(asked *client.Client, out *command.Output) error {
+			var table *command.Table
+			if !out.JSON() {
+				table = command.NewTable(out.Writer(), "CHAIN", "NAME", "STANDING", "HEIGHT", "ENTRIES", "SEEN", "RECEIPT", "FINDINGS", "LABELS")
+				defer table.Flush()
+			}
+			for g, err := range asked.Gateways(c.Context(), aggregator.Standing(*standing), aggregator.Kind(*finding)) {
+				if err != nil {
+					return err
+				}
+				if *standing == "" && g.Standing != aggregator.Approved && g.Standing != aggregator.Waiting {
+					continue
+				}
+				if table == nil {
+					if err := json.NewEncoder(out.Writer()).Encode(g); err != nil {
+						return err
+					}
+					continue
+				}
+				receipt := "-"
+				if g.Receipt.Time > 0 {
+					receipt = strconv.FormatUint(g.Receipt.Height, 10)
+				}
+				table.Row(g.Chain.String()[:16], command.Printable(g.Name), string(g.Standing), strconv.FormatUint(g.Head.Height, 10),
+					strconv.FormatUint(g.Head.Next, 10), second(g.Seen), receipt, findings(&g), labelText(&g))
+			}
+			return nil
+		})
+	}
+	return c
+}
+
+func findings(g *aggregator.Gateway) string {
+	var kinds []string
+	for _, a := range g.Ailments {
+		kinds = append(kinds, string(a.Kind))
+	}
+	if kinds == nil {
+		return "-"
+	}
+	return strings.Join(kinds, ",")
+}
+
+func labelText(g *aggregator.Gateway) string {
+	var all []string
+	for _, name := range g.LabelNames() {
+		all = append(all, command.Printable(name+"="+g.Labels[name]))
+	}
+	return strings.Join(all, ",")
+}
+
+func newGatewaysShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show CHAIN",
+		Short: "Show all that is known of a gateway",
+		Args:  command.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c, func(asked *client.Client, out *command.Output) error {
+				g, err := asked.Gateway(c.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return out.Print(g, func(w io.Writer) { writeGateway(w, &g) })
+			})
+		},
+	}
+}
+
+func writeGateway(w io.Writer, g *aggregator.Gateway) {
+	line(w, "chain", g.Chain.String())
+	line(w, "name", command.Printable(g.Name))
+	standing := string(g.Standing)
+	if g.By != "" {
+		standing += " since " + second(g.Decided) + " by " + command.Printable(g.By)
+	}
+	line(w, "standing", standing)
+	line(w, "labels", labelText(g))
+	line(w, "mode", string(g.Mode))
+	line(w, "heard of", second(g.Added))
+	line(w, "status", string(g.Online))
+	if g.Head.Known {
+		line(w, "head", fmt.Sprintf("%d, %s, seen %s", g.Head.Height, g.Head.Hash, second(g.Seen)))
+		line(w, "entries", strconv.FormatUint(g.Head.Next, 10))
+		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(g.Head.Sealed), g.Head.Clock.State, g.Head.Clock.Boot))
+		line(w, "headers", fmt.Sprintf("all up to %d are held", g.Head.Every))
+	} else {
+		line(w, "head", fmt.Sprintf("%d, as it says; nothing of it was checked", g.Head.Height))
+	}
+	line(w, "key", g.Key)
+	if g.Keys > 1 {
+		line(w, "", fmt.Sprintf("changed %d times", g.Keys-1))
+	}
+	if g.Receipt.Time > 0 {
+		line(w, "receipt", fmt.Sprintf("on %d, at %s", g.Receipt.Height, second(int64(g.Receipt.Time))))
+	}
+	line(w, "traffic", fmt.Sprintf("%d bytes on %s", g.Traffic.Bytes, time.Unix(g.Traffic.Day*86400, 0).UTC().Format(time.DateOnly)))
+	for _, a := range g.Ailments {
+		line(w, "finding", fmt.Sprintf("%s: %s (first %s, last %s, %d times)", a.Kind, command.Printable(a.Text), second(a.First), second(a.Last), a.Count))
+	}
+}
+
+func newGatewaysApprove() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "approve CHAIN... | --name PATTERN",
+		Short: "Follow and countersign gateways, or change their settings",
+		Long: `approve has gateways followed and countersigned: those named by their chains, or all that wait under a name that the
+pattern matches (* any characters, ? one, [a-z] one of these). Names are what gateways say of themselves: a chain is
+the 52 characters that a gateway's own "edgeagent init" printed.`,
+	}
+	flags := c.Flags()
+	name := flags.String("name", "", "approve all that wait under a name that matches the `PATTERN`")
+	labelTexts := flags.StringArray("label", nil, "add a label, as in `site=north`; an empty value removes it; may be repeated")
+	mode := flags.String("mode", "", "`headers` or sparse, instead of pull.mode")
+	silence := flags.Duration("silence-after", 0, "report silence after so `LONG`, instead of silence.after")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if (*name == "") == (len(args) == 0) {
+			return command.Failf(command.ExitUsage, "expected chains, or --name and a pattern\nUsage: %s", c.UseLine())
+		}
+		settings := aggregator.Settings{Mode: aggregator.Mode(*mode), Silence: *silence}
+		var err error
+		if settings.Labels, err = labels(*labelTexts); err != nil {
+			return err
+		}
+		return with(c, func(asked *client.Client, out *command.Output) error {
+			if *name != "" {
+				found := false
+				for g, err := range asked.ApproveNames(c.Context(), *name, settings) {
+					if err != nil {
+						return err
+					}
+					found = true
+					if err := tell(out, &g); err != nil {
+						return err
+					}
+				}
+				if !found {
+					return command.Failf(command.ExitNotFound, "nobody waits under a name that %q matches", *name)
+				}
+				return nil
+			}
+			for _, chain := range args {
+				g, err := asked.Approve(c.Context(), chain, settings)
+				if err != nil {
+					return err
+				}
+				if err := tell(out, &g); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return c
+}
+
+// newGatewaysChange returns a command that does the same to each chain named.
+func newGatewaysChange(verb, short string, do func(*client.Client, ctx, string) (aggregator.Gateway, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   verb + " CHAIN...",
+		Short: short,
+		Args:  command.Args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c, func(asked *client.Client, out *command.Output) error {
+				for _, chain := range args {
+					g, err := do(asked, c.Context(), chain)
+					if err != nil {
+						return err
+					}
+					if err := tell(out, &g); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// tell says what became of a gateway.
+func tell(out *command.Output, g *aggregator.Gateway) error {
+	return out.Print(g, func(w io.Writer) {
+		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("%s %s %s", g.Chain, g.Standing, command.Printable(g.Name))))
+	})
+}

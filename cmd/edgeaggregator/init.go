@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+)
+
+func newInit() *cobra.Command {
+	return &cobra.Command{
+		Use:     "init",
+		GroupID: "node",
+		Short:   "Make the aggregator's key",
+		Long: `init makes the data folder and the aggregator's Ed25519 key, if there is none yet, and prints what gateways and auditors
+need to know. All replicas of one aggregator use one key: copy it to them.`,
+		Args: command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			out, err := command.NewOutput(c)
+			if err != nil {
+				return err
+			}
+			for _, dir := range []string{config.Aggregator.Data, filepath.Dir(config.Key.File)} {
+				if err := os.MkdirAll(dir, 0o750); err != nil {
+					return command.Failf(command.ExitStorage, "making the data folder: %w", err)
+				}
+			}
+			signer, err := keyfile.Load(config.Key.File, config.Key.Passphrase)
+			if errors.Is(err, fs.ErrNotExist) {
+				signer, err = keyfile.Create(config.Key.File, keyfile.Options{Passphrase: config.Key.Passphrase, Comment: config.Aggregator.Name})
+			}
+			if err != nil {
+				return err
+			}
+			return showKey(out, config.Aggregator.Name, config.Key.File, signer)
+		},
+	}
+}
+
+func newKey() *cobra.Command {
+	key := &cobra.Command{
+		Use:     "key",
+		GroupID: "node",
+		Short:   "The aggregator's signing key",
+		Args:    command.Args(cobra.NoArgs),
+		RunE:    help,
+	}
+	key.AddCommand(&cobra.Command{
+		Use:   "show",
+		Short: "Print the lines that gateways and auditors need",
+		Args:  command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			out, err := command.NewOutput(c)
+			if err != nil {
+				return err
+			}
+			signer, err := loadKey(config)
+			if err != nil {
+				return err
+			}
+			return showKey(out, config.Aggregator.Name, config.Key.File, signer)
+		},
+	})
+	return key
+}
+
+// showKey prints the line of an auditor's trust file, and what a gateway's configuration needs. All of it is valid in a
+// trust file, where the rest are comments.
+func showKey(out *command.Output, name, file string, signer lightchain.Signer) error {
+	key := lightchain.FormatPublicKey(signer.Public())
+	return out.Print(map[string]string{"name": name, "key": key, "file": file}, func(w io.Writer) {
+		fmt.Fprintf(w, "# For an auditor's trust file:\naggregator %s %s\n\n", name, key)
+		fmt.Fprintf(w, "# For a gateway's configuration, below its [[upstream]]:\n# [[upstream.aggregator]]\n# name = %q\n# key = %q\n", name, key)
+	})
+}

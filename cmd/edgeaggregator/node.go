@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"edgechain/aggregator"
+	"edgechain/aggregator/client"
+	"edgechain/aggregator/pebblestore"
+	"edgechain/aggregator/pgstore"
+	"edgechain/cmd/internal/command"
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+)
+
+// loadConfig reads the configuration that the command's flags name, and tells its warnings.
+func loadConfig(c *cobra.Command) (*aggregator.Config, error) {
+	flags := c.Flags()
+	file, err := flags.GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	overrides := map[string]string{}
+	sets, err := flags.GetStringArray("set")
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		key, value, found := strings.Cut(set, "=")
+		if !found {
+			return nil, command.Failf(command.ExitUsage, "--set %q: expected key=value, as in pull.mode=sparse", set)
+		}
+		overrides[key] = value
+	}
+	if data, err := flags.GetString("data"); err == nil && data != "" {
+		if data, err = filepath.Abs(data); err != nil {
+			return nil, err
+		}
+		overrides["aggregator.data"] = data
+	}
+	if url, err := flags.GetString("store"); err == nil && url != "" {
+		overrides["store.url"] = url
+	}
+	config, warnings, err := aggregator.LoadConfig(file, os.Environ(), overrides)
+	for _, w := range warnings {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeaggregator: warning: %s\n", w)
+	}
+	if err != nil {
+		return nil, command.Fail(command.ExitUsage, err)
+	}
+	return config, nil
+}
+
+// newLogger makes the program's log: text on a terminal, JSON for journals and files.
+func newLogger(c aggregator.LogConfig, w *os.File) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was checked
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" || c.Format == "auto" && term.IsTerminal(int(w.Fd())) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// stderr returns the file that logs go to.
+func stderr(c *cobra.Command) *os.File {
+	if f, ok := c.ErrOrStderr().(*os.File); ok {
+		return f
+	}
+	return os.Stderr
+}
+
+// loadKey reads the aggregator's key.
+func loadKey(config *aggregator.Config) (lightchain.Signer, error) {
+	signer, err := keyfile.Load(config.Key.File, config.Key.Passphrase)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, command.Failf(command.ExitUsage, "%w: make one with `edgeaggregator init`", err)
+	}
+	return signer, err
+}
+
+// openStore opens the store that the configuration names. Where it is a folder that is not there, begin says whether
+// one is begun.
+func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *slog.Logger) (aggregator.Store, error) {
+	if url := string(config.Store.URL); url != "" {
+		s, err := pgstore.Open(ctx, url)
+		if err != nil {
+			return nil, command.Fail(command.ExitUnreachable, err)
+		}
+		return s, nil
+	}
+	dir := config.StoreDir()
+	if !begin {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, fmt.Errorf("there is no store yet: %w", err)
+		}
+	}
+	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Cache: int64(config.Store.Cache), Fatal: func(err error) {
+		log.Error("writing to the store failed; nothing more is countersigned, the next start finds out what is on disk", "err", err)
+		os.Exit(command.ExitStorage)
+	}})
+	if err != nil && !errors.Is(err, aggregator.ErrRunning) {
+		err = command.Fail(command.ExitStorage, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect returns a client: of the running aggregator if there is one, else of the store itself. done must be called.
+func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
+	config, err := loadConfig(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	asked, err = client.Dial(c.Context(), config.API.Socket)
+	if err == nil {
+		return asked, func() {}, nil
+	}
+	if !errors.Is(err, client.ErrNotRunning) {
+		return nil, nil, command.Fail(command.ExitUnreachable, err)
+	}
+	store, err := openStore(c.Context(), config, false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, nil, err
+	}
+	o := aggregator.Options{Version: version, Store: store}
+	if signer, err := loadKey(config); err == nil {
+		o.Signer = signer
+	}
+	server := aggregator.NewServer(config, o)
+	return client.Local(server), func() { store.Close() }, nil
+}
+
+// with runs work with a client and the command's output.
+func with(c *cobra.Command, work func(*client.Client, *command.Output) error) error {
+	out, err := command.NewOutput(c)
+	if err != nil {
+		return err
+	}
+	asked, done, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return work(asked, out)
+}
+
+// writeResult writes bytes to a file, which must not exist, or to standard output where none is named.
+func writeResult(c *cobra.Command, file string, b []byte) error {
+	if file == "" || file == "-" {
+		_, err := c.OutOrStdout().Write(b)
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return command.Fail(command.ExitUsage, err)
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
+}
+
+// labels reads --label name=value.
+func labels(texts []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, text := range texts {
+		name, value, found := strings.Cut(text, "=")
+		if !found || name == "" {
+			return nil, command.Failf(command.ExitUsage, "--label %q: expected name=value", text)
+		}
+		all[name] = value
+	}
+	return all, nil
+}
+
+// second formats seconds since the Unix epoch; 0 is never.
+func second(s int64) string {
+	if s == 0 {
+		return "-"
+	}
+	return strings.TrimSuffix(command.Instant(s*1e9), ".000Z") + "Z"
+}
+
+// help is what a command without a verb does.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
+
+// line writes "name  value" where there is a value.
+func line(w io.Writer, name, value string) {
+	if value != "" {
+		fmt.Fprintf(w, "%-10s %s\n", name, value)
+	}
+}

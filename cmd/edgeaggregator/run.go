@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/aggregator"
+	"edgechain/cmd/internal/command"
+)
+
+func newRun() *cobra.Command {
+	return &cobra.Command{
+		Use:     "run",
+		GroupID: "node",
+		Short:   "Follow and countersign gateways until told to stop",
+		Args:    command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			config, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			signer, err := loadKey(config)
+			if err != nil {
+				return err
+			}
+			log := newLogger(config.Log, stderr(c))
+			store, err := openStore(c.Context(), config, true, log)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, store.Close()) }()
+			a, err := aggregator.New(config, aggregator.Options{
+				Version: version, Store: store, Signer: signer, Log: log,
+				Ready: func() {
+					log.Info("ready", "name", config.Aggregator.Name, "replica", config.Aggregator.Replica, "socket", config.API.Socket)
+				},
+			})
+			if err != nil {
+				return command.Fail(command.ExitUsage, err)
+			}
+			if err := a.Run(c.Context()); !errors.Is(err, context.Canceled) {
+				return err
+			}
+			return nil
+		},
+	}
+}

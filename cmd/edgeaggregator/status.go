@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"edgechain/aggregator"
+	"edgechain/aggregator/client"
+	"edgechain/cmd/internal/command"
+)
+
+func newStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		GroupID: "gateways",
+		Short:   "Say how the aggregator stands",
+		Args:    command.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return with(c, func(asked *client.Client, out *command.Output) error {
+				s, err := asked.Status(c.Context())
+				if err != nil {
+					return err
+				}
+				return out.Print(s, func(w io.Writer) { writeStatus(w, &s) })
+			})
+		},
+	}
+}
+
+func writeStatus(w io.Writer, s *aggregator.Status) {
+	running := "no"
+	if s.Running {
+		running = "yes"
+	}
+	line(w, "name", s.Name)
+	line(w, "running", running)
+	line(w, "key", s.Key)
+	line(w, "store", s.Store)
+	var gateways []string
+	for _, standing := range []aggregator.Standing{aggregator.Approved, aggregator.Waiting, aggregator.Rejected, aggregator.Forgotten} {
+		if n := s.Gateways[standing]; n > 0 {
+			gateways = append(gateways, fmt.Sprintf("%d %s", n, standing))
+		}
+	}
+	if gateways == nil {
+		gateways = []string{"none yet"}
+	}
+	line(w, "gateways", strings.Join(gateways, ", "))
+	var ailing []string
+	for _, kind := range aggregator.Kinds {
+		if n := s.Ailing[kind]; n > 0 {
+			ailing = append(ailing, fmt.Sprintf("%d %s", n, kind))
+		}
+	}
+	line(w, "findings", strings.Join(ailing, ", "))
+	if s.Live == nil {
+		return
+	}
+	line(w, "since", s.Live.Started.UTC().Format(time.RFC3339))
+	line(w, "clock", s.Live.Clock)
+	if s.Live.Replica != "" {
+		line(w, "replicas", strings.Join(s.Live.Replicas, ", ")+"; this is "+s.Live.Replica)
+	}
+	for _, b := range s.Live.Brokers {
+		state := "connected to " + b.Server
+		if !b.Connected {
+			state = "not connected: " + b.Error
+		}
+		line(w, "broker", b.Name+", "+state)
+	}
+}
