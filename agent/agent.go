@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -207,6 +208,8 @@ func (a *Agent) signalReady(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	// What opening the chain took is given back: of a board with 512 MB, the idle agent keeps 24 MB instead of 33.
+	debug.FreeOSMemory()
 	notify("READY=1\nSTATUS=recording chain " + a.Chain().String())
 	if a.options.Ready != nil {
 		a.options.Ready(a)
