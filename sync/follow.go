@@ -233,7 +233,8 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 	if err != nil {
 		return err
 	}
-	if page.Correlation <= f.answered || page.Correlation > f.sequence {
+	// The answer to a pull of another replica's is as good: what a page brings, it proves.
+	if page.Correlation <= f.answered {
 		return errOld
 	}
 	var (

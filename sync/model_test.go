@@ -46,6 +46,7 @@ type end struct {
 	w       *world
 	name    string
 	filters []string
+	group   string // ends of one group share what comes: a shared subscription
 	cut     bool
 	receive func(Message)
 	sent    uint64 // bytes
@@ -117,7 +118,19 @@ func (w *world) send(m Message, retained bool) {
 }
 
 func (w *world) route(m Message) {
+	turn := w.rng.IntN(6)
 	for _, e := range w.ends {
+		if e.group != "" { // one of the group's ends that are there, by turns
+			var there []*end
+			for _, other := range w.ends {
+				if other.group == e.group && !other.cut {
+					there = append(there, other)
+				}
+			}
+			if len(there) > 0 && there[turn%len(there)] != e {
+				continue
+			}
+		}
 		if !slices.ContainsFunc(e.filters, func(f string) bool { return matches(f, m.Topic) }) {
 			continue
 		}
@@ -346,6 +359,15 @@ func (w *world) addGateway(chain *memChain, trusted []lightchain.Aggregator) *ga
 	return n
 }
 
+// replicate starts a second aggregator of the same name on the same store.
+func (w *world) replicate(n *collectorNode) {
+	twin := *n
+	twin.end = &end{w: w, name: n.end.name + "'"}
+	n.end.group, twin.end.group = n.config.Name, n.config.Name
+	w.collectors, w.ends = append(w.collectors, &twin), append(w.ends, twin.end)
+	twin.start()
+}
+
 // forkedAt returns the lowest height at which two different headers were signed.
 func (w *world) forkedAt() (uint64, bool) {
 	lowest, found := uint64(0), false
@@ -496,6 +518,9 @@ func course(t *testing.T, seed uint64) {
 		}
 	})
 	g := w.gateways[0]
+	if w.rng.IntN(3) == 0 {
+		w.replicate(w.collectors[0])
+	}
 	w.misbehave()
 	g.start(ConfirmIfReachable)
 	var image *memChain
