@@ -27,11 +27,13 @@ const (
 // table's compression, which sees many of them at once (45 bytes a reading instead of 91 at chunks of one).
 const compressFrom = 4 << 10
 
-// maxChunk bounds what a compressed chunk may claim to hold: a group of the largest entries, and never more than a
-// 32-bit machine can give.
-const maxChunk = 1 << 30
+// maxChunk bounds the bytes of a chunk before compression: eight of the largest entries, which a board with 512 MB can
+// still unpack.
+const maxChunk = 128 << 20
 
-// compressor turns plain chunks into what is stored. Its encoder is told to stay small: left alone it takes 30 MB.
+// compressor turns plain chunks into what is stored. Its encoder is told to stay small: left alone it takes 30 MB. The
+// fastest level is also the one that stores these entries in the fewest bytes, and clears the smallest tables before
+// each chunk, which at groups of 100 takes longer than the chunk.
 type compressor struct {
 	encoder *zstd.Encoder
 }
@@ -39,6 +41,7 @@ type compressor struct {
 func newCompressor() (compressor, error) {
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithLowerEncoderMem(true),
 		zstd.WithWindowSize(256<<10),
 		zstd.WithEncoderCRC(false)) // Pebble's checksums cover it, and the block's root

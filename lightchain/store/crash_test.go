@@ -172,7 +172,7 @@ func TestAPowerCutAtAnyWriteLosesNothingAcknowledgedAndForksNothing(t *testing.T
 func TestAFailedWriteIsNeverAcknowledgedWhetherItPersistedOrNot(t *testing.T) {
 	failure := errors.New("the card said no")
 	for _, persisted := range []bool{false, true} {
-		for k := int32(0); k < 400; k += 13 {
+		for k := int32(0); k < 400; k += 31 {
 			disk := vfs.NewCrashableMem()
 			h := &history{}
 			var count, failed atomic.Int32

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -37,10 +38,14 @@ type DamageError struct {
 }
 
 func (e *DamageError) Error() string {
-	if e.Count == 0 {
-		return fmt.Sprintf("block %d: %v: %v", e.Height, ErrDamaged, e.Err)
+	what := fmt.Sprintf("block %d", e.Height)
+	if e.Count > 0 {
+		what = fmt.Sprintf("entries %d to %d of block %d", e.First, e.First+e.Count-1, e.Height)
 	}
-	return fmt.Sprintf("entries %d to %d of block %d: %v: %v", e.First, e.First+e.Count-1, e.Height, ErrDamaged, e.Err)
+	if errors.Is(e.Err, ErrDamaged) { // it says so itself
+		return fmt.Sprintf("%s: %v", what, e.Err)
+	}
+	return fmt.Sprintf("%s: %v: %v", what, ErrDamaged, e.Err)
 }
 
 // Is makes every DamageError an [ErrDamaged].
@@ -56,7 +61,19 @@ func readError(err error) error {
 	case errors.Is(err, pebble.ErrNotFound):
 		return ErrNotFound
 	case pebble.IsCorruptionError(err) || errors.Is(err, syscall.EIO): // a sector that is gone
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return &corruption{err}
 	}
 	return err
 }
+
+// corruption is what Pebble says of a damaged file, without the page of detail that it adds behind the first line.
+type corruption struct{ err error }
+
+func (c *corruption) Error() string {
+	what, _, _ := strings.Cut(c.err.Error(), "\n")
+	return ErrDamaged.Error() + ": " + what
+}
+
+func (c *corruption) Is(target error) bool { return target == ErrDamaged }
+
+func (c *corruption) Unwrap() error { return c.err }

@@ -69,7 +69,7 @@ func install(dir string, n int, o Options, build func(path string) error) error 
 
 // lockFolder takes the lock that a store holds while it is open.
 func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
-	lock, err := storeFS{FS: o.FS, readOnly: readOnly}.Lock(o.FS.PathJoin(dir, "LOCK"))
+	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly}).Lock(o.FS.PathJoin(dir, "LOCK"))
 	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}

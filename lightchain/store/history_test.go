@@ -52,7 +52,7 @@ func TestHistoryProofsHoldOverALongChain(t *testing.T) {
 		return roots[size]
 	}
 	rng := rand.New(rand.NewPCG(5, 5))
-	for range 40 {
+	for range 15 {
 		size := 2 + rng.Uint64N(uint64(len(leaves))-1)
 		for range 20 {
 			index := rng.Uint64N(size)

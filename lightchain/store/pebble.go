@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -22,7 +21,7 @@ const formatMajorVersion = pebble.FormatTableFormatV6
 // openPebble opens the database in dir for writing, or makes it.
 func openPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 	options := tuned(o, g)
-	options.FS = storeFS{FS: o.FS, guard: g}
+	options.FS = &storeFS{FS: o.FS, guard: g}
 	db, err := pebble.Open(dir, options)
 	return db, openError(err)
 }
@@ -45,7 +44,7 @@ func openPebbleReadOnly(dir string, o Options) (*pebble.DB, error) {
 		o.Logger.Error("the write-ahead log is damaged", "file", name, "bytes_lost", salvaged.bad)
 	}
 	options := tuned(o, g)
-	options.FS, options.ReadOnly = storeFS{FS: o.FS, guard: g, readOnly: true, repaired: damaged}, true
+	options.FS, options.ReadOnly = &storeFS{FS: o.FS, guard: g, readOnly: true, repaired: damaged}, true
 	db, err := pebble.Open(dir, options)
 	return db, openError(err)
 }
@@ -105,14 +104,14 @@ type storeFS struct {
 	repaired map[string]salvagedLog // logs to show as they would be after a repair, by name
 }
 
-func (fs storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if log, ok := fs.repaired[fs.PathBase(name)]; ok {
 		return vfs.NewMemFile(log.encode()), nil
 	}
 	return fs.FS.Open(name, opts...)
 }
 
-func (fs storeFS) Lock(name string) (io.Closer, error) {
+func (fs *storeFS) Lock(name string) (io.Closer, error) {
 	if fs.readOnly {
 		if _, err := fs.Stat(name); err != nil {
 			return io.NopCloser(nil), nil // taking it would create the file
@@ -131,7 +130,7 @@ func (fs storeFS) Lock(name string) (io.Closer, error) {
 	return nil, fmt.Errorf("%w: %w", errLocked, err)
 }
 
-func (fs storeFS) OpenDir(name string) (vfs.File, error) {
+func (fs *storeFS) OpenDir(name string) (vfs.File, error) {
 	f, err := fs.FS.OpenDir(name)
 	if err != nil {
 		return nil, err
@@ -139,21 +138,21 @@ func (fs storeFS) OpenDir(name string) (vfs.File, error) {
 	return folder{f, fs.guard}, nil
 }
 
-func (fs storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (fs *storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := fs.syncBefore(name); err != nil {
 		return nil, err
 	}
 	return fs.FS.Create(name, category)
 }
 
-func (fs storeFS) Remove(name string) error {
+func (fs *storeFS) Remove(name string) error {
 	if err := fs.syncBefore(name); err != nil {
 		return err
 	}
 	return fs.FS.Remove(name)
 }
 
-func (fs storeFS) syncBefore(name string) error {
+func (fs *storeFS) syncBefore(name string) error {
 	if !strings.HasPrefix(fs.PathBase(name), "marker.") {
 		return nil
 	}
@@ -175,92 +174,6 @@ func (f folder) Sync() error {
 		select {} // as with Fatalf
 	}
 	return nil
-}
-
-// guard stands between the store and Pebble's writes: a write that failed leaves unknown what is on disk, so after
-// the first one nothing is ever reported as durable.
-type guard struct {
-	fatal func(error)
-
-	mu     sync.Mutex
-	failed error // the first failure; guarded by mu
-}
-
-func newGuard(fatal func(error)) *guard { return &guard{fatal: fatal} }
-
-func (g *guard) err() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.failed
-}
-
-// fail notes a failure and tells Fatal of the first one.
-func (g *guard) fail(err error) error {
-	g.mu.Lock()
-	first := g.failed == nil
-	if first {
-		g.failed = fmt.Errorf("%w: %w", ErrFailed, err)
-	}
-	err = g.failed
-	g.mu.Unlock()
-	if first {
-		g.fatal(err)
-	}
-	return err
-}
-
-// caught turns a panic of Pebble's, which is how some failed writes come back from it, into a failure.
-func (g *guard) caught(err *error) {
-	if p := recover(); p != nil {
-		*err = g.fail(fmt.Errorf("pebble: %v", p))
-	}
-}
-
-// begin applies the batch and begins its sync.
-func (g *guard) begin(db *pebble.DB, b *pebble.Batch) (err error) {
-	defer g.caught(&err)
-	if err := db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
-		return g.fail(err)
-	}
-	return nil
-}
-
-// wait waits until a batch begun is durable, and closes it.
-func (g *guard) wait(b *pebble.Batch) (err error) {
-	defer g.caught(&err)
-	if err := b.SyncWait(); err != nil {
-		return g.fail(err)
-	}
-	b.Close()
-	return g.err() // an earlier group failed: this one must not be acknowledged before it
-}
-
-// commit makes a batch durable.
-func (g *guard) commit(b *pebble.Batch) (err error) {
-	defer g.caught(&err)
-	if err := g.err(); err != nil {
-		return err
-	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return g.fail(err)
-	}
-	return g.err()
-}
-
-// pebbleLogger takes Pebble's word. Its Fatalf must not return: where the program does not exit, the goroutine stays
-// here, for what it would do next was never meant to happen.
-type pebbleLogger struct {
-	log   *slog.Logger
-	guard *guard
-}
-
-func (l pebbleLogger) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
-
-func (l pebbleLogger) Errorf(format string, args ...any) { l.log.Warn(fmt.Sprintf(format, args...)) }
-
-func (l pebbleLogger) Fatalf(format string, args ...any) {
-	l.guard.fail(fmt.Errorf(format, args...))
-	select {}
 }
 
 // quietListener reports what an operator can do something about, and nothing of Pebble's daily work.

@@ -70,6 +70,9 @@ func (s *Store) stage(batch *pebble.Batch, entries []lightchain.Entry) error {
 			return &EntryError{i, err}
 		}
 	}
+	if size := len(s.group.bodies) + 16*len(entries); size > maxChunk {
+		return fmt.Errorf("staging: a group of %d bytes is above the limit of %d", size, maxChunk)
+	}
 	height, first := s.tip.Height+1, s.tip.Next+s.open.count
 	if s.open.seed == nil {
 		var seed lightchain.Seed

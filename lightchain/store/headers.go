@@ -1,0 +1,141 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// A stored header is a byte that says whether a signature follows, the signature, and the header.
+const (
+	headerUnsigned byte = iota
+	headerSigned
+)
+
+// appendHeader appends the stored form of a header.
+func appendHeader(b []byte, sig *lightchain.Signature, header []byte) []byte {
+	if sig == nil {
+		return append(append(b, headerUnsigned), header...)
+	}
+	return append(append(append(b, headerSigned), sig[:]...), header...)
+}
+
+var errHeader = errors.New("not a stored header")
+
+func splitHeader(b []byte) (sig *lightchain.Signature, header []byte, err error) {
+	switch {
+	case len(b) > 0 && b[0] == headerUnsigned:
+		return nil, b[1:], nil
+	case len(b) > len(sig) && b[0] == headerSigned:
+		s := lightchain.Signature(b[1:])
+		return &s, b[1+len(s):], nil
+	}
+	return nil, nil, errHeader
+}
+
+func (r *Reader) storedHeader(height uint64) (*lightchain.Signature, []byte, error) {
+	b, err := r.get(headerKey(height))
+	if err == nil {
+		sig, header, err := splitHeader(b)
+		if err != nil {
+			return nil, nil, &DamageError{Height: height, Err: err}
+		}
+		return sig, header, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrDamaged) {
+			err = &DamageError{Height: height, Err: err}
+		}
+		return nil, nil, err
+	}
+	if tip := r.view().tip; height > tip.Height {
+		return nil, nil, fmt.Errorf("header %d: %w: the newest is %d", height, ErrNotFound, tip.Height)
+	}
+	if a, found, err := r.absentAt(height); err != nil {
+		return nil, nil, err
+	} else if found && a.what == headerNotHeld {
+		return nil, nil, fmt.Errorf("header %d: %w", height, ErrNotHeld)
+	}
+	return nil, nil, &DamageError{Height: height, Err: errors.New("its header is missing")}
+}
+
+func (r *Reader) headerBytes(height uint64) ([]byte, error) {
+	_, b, err := r.storedHeader(height)
+	return b, err
+}
+
+// HeaderAt returns the header at height, signed or not: one restored from a run may have come without signature.
+func (r *Reader) HeaderAt(height uint64) (lightchain.Header, error) {
+	b, err := r.headerBytes(height)
+	if err != nil {
+		return lightchain.Header{}, err
+	}
+	h, err := lightchain.DecodeHeader(b)
+	if err != nil {
+		return h, &DamageError{Height: height, Err: err}
+	}
+	return h, nil
+}
+
+// ErrUnsigned means that a header is held without its signature: it came in a run, which one signature vouches for.
+var ErrUnsigned = errors.New("held without its signature")
+
+// Header returns the signed header at height, without receipts. Its error is [ErrNotFound] above the tip,
+// [ErrNotHeld] for a height that a sparse copy left out, [ErrUnsigned], or [ErrDamaged].
+func (r *Reader) Header(height uint64) (*lightchain.SignedHeader, error) {
+	sig, b, err := r.storedHeader(height)
+	if err != nil {
+		return nil, err
+	}
+	if sig == nil {
+		return nil, fmt.Errorf("header %d: %w", height, ErrUnsigned)
+	}
+	h, err := lightchain.DecodeHeader(b)
+	if err != nil {
+		return nil, &DamageError{Height: height, Err: err}
+	}
+	return lightchain.NewSignedHeader(h, *sig)
+}
+
+// Headers returns the headers from height from up to but not including to, or to the tip, in order. One that cannot
+// be returned comes as an error, and the next ones follow if the caller goes on.
+func (r *Reader) Headers(from, to uint64) iter.Seq2[*lightchain.SignedHeader, error] {
+	return func(yield func(*lightchain.SignedHeader, error) bool) {
+		for height := from; height < min(to, r.view().tip.Height+1); height++ {
+			if !yield(r.Header(height)) {
+				return
+			}
+		}
+	}
+}
+
+// keyAt returns the key in force at height: that of the newest header below it that sets one; for genesis its own.
+func (r *Reader) keyAt(height uint64) (lightchain.PublicKey, error) {
+	var public lightchain.PublicKey
+	_, v, err := r.seekLT(key(spaceKeys, 0), key(spaceKeys, max(1, height)))
+	if err == nil && copy(public[:], v) != len(public) {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return public, fmt.Errorf("the key in force at height %d: %w", height, err)
+	}
+	return public, nil
+}
+
+// KeyHeights returns the heights below to of the headers that set the key, genesis first.
+func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceKeys, 0), UpperBound: key(spaceKeys, to)})
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		heights = append(heights, binary.BigEndian.Uint64(it.Key()[1:]))
+	}
+	return heights, readError(it.Error())
+}
