@@ -32,8 +32,8 @@ const compressFrom = 4 << 10
 const maxChunk = 128 << 20
 
 // compressor turns plain chunks into what is stored. Its encoder is told to stay small: left alone it takes 30 MB. The
-// fastest level is also the one that stores these entries in the fewest bytes, and clears the smallest tables before
-// each chunk, which at groups of 100 takes longer than the chunk.
+// fastest level stores small readings in no more bytes than the default one, and costs a fifth less CPU in all at
+// groups of 100, since it has smaller tables to clear before each chunk.
 type compressor struct {
 	encoder *zstd.Encoder
 }
