@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -226,4 +229,34 @@ func readPacket(in *bufio.Reader) (kind byte, body []byte, err error) {
 	body = make([]byte, length)
 	_, err = io.ReadFull(in, body)
 	return kind, body, err
+}
+
+// spectra returns payloads of about 2 KB that do not compress well, and of which no two are the same.
+func spectra(n int) (payloads []string) {
+	random := rand.NewChaCha8([32]byte{1})
+	bins := make([]byte, 1500)
+	for i := range n {
+		_, _ = random.Read(bins)
+		payloads = append(payloads, fmt.Sprintf(`{"count":%d,"spectrum":%q}`, i, base64.StdEncoding.EncodeToString(bins)))
+	}
+	return payloads
+}
+
+func acknowledged(t testing.TB, p *publisher, n int) {
+	t.Helper()
+	select {
+	case <-p.await(n):
+	case <-time.After(patience):
+		acked, _ := p.promised()
+		t.Fatalf("%d of %d rows are acknowledged after %v", count(acked), n, patience)
+	}
+}
+
+func count(acked []bool) (n int) {
+	for _, a := range acked {
+		if a {
+			n++
+		}
+	}
+	return n
 }
