@@ -218,6 +218,7 @@ func (b *bench) reportStaging(group int, rate map[string][]float64, results map[
 	b.compare("staging", name("written"), "bytes/reading", each("store", written), "Tessera POSIX", each("tessera", written), none())
 	cpu := func(r stagingResult) float64 { return float64(r.Cost.CPU.Nanoseconds()) / float64(r.Entries) / 1000 }
 	b.compare("staging", name("CPU"), "µs/reading", each("store", cpu), "plain file", each("file", cpu), none())
+	b.compare("staging", name("CPU"), "µs/reading", each("store", cpu), "Tessera POSIX", each("tessera", cpu), none())
 	peak := func(r stagingResult) float64 { return float64(r.Cost.Peak-min(r.Cost.Peak, r.Cost.Base)) / 1e6 }
 	b.compare("staging", name("peak memory beyond the input"), "MB", each("store", peak), "plain file", each("file", peak), none())
 	b.compare("staging", name("peak memory beyond the input"), "MB", each("store", peak), "Tessera POSIX", each("tessera", peak), none())
