@@ -1,0 +1,529 @@
+package mqttlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"edgechain/build/testenv"
+	headersync "edgechain/sync"
+)
+
+// inbox collects what is delivered.
+type inbox struct {
+	hold bool // messages are not dealt with by themselves
+
+	mu  sync.Mutex
+	all []headersync.Message // guarded by mu
+}
+
+func (i *inbox) deliver(m headersync.Message) {
+	i.mu.Lock()
+	i.all = append(i.all, m)
+	i.mu.Unlock()
+	if !i.hold {
+		m.Done()
+	}
+}
+
+func (i *inbox) payloads() (payloads []string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, m := range i.all {
+		payloads = append(payloads, string(m.Payload))
+	}
+	return payloads
+}
+
+func (i *inbox) await(t testing.TB, payloads ...string) {
+	t.Helper()
+	await(t, fmt.Sprintf("messages %q", payloads), func() bool {
+		got := i.payloads()
+		return !slices.ContainsFunc(payloads, func(p string) bool { return !slices.Contains(got, p) })
+	})
+}
+
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// quick is a configuration that does not wait long.
+func quick(id string, servers ...string) Config {
+	return Config{
+		Name: id, ClientID: id, Servers: servers, KeepAlive: 5 * time.Second, ConnectTimeout: 20 * time.Second,
+		BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
+	}
+}
+
+// start runs a link until the test ends, or stop is called. prepare, which may be nil, subscribes before.
+func start(t testing.TB, c Config, prepare func(*Link)) (l *Link, stop func()) {
+	t.Helper()
+	l, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(l)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return l, stop
+}
+
+func connected(t testing.TB, l *Link) {
+	t.Helper()
+	await(t, "a connection of "+l.Name(), func() bool { return l.Status().Connected })
+}
+
+func subscribe(t testing.TB, l *Link, deliver func(headersync.Message), filters ...string) {
+	t.Helper()
+	if err := l.Subscribe(filters, deliver); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func publish(t testing.TB, l *Link, topic, payload string, retained bool) {
+	t.Helper()
+	if err := l.Publish(topic, []byte(payload), retained); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMessagesReachAllWhoAsked(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	var heads, all inbox
+	to, _ := start(t, quick("to", "tcp://"+b.Addr), func(l *Link) {
+		subscribe(t, l, heads.deliver, "p/+/head")
+	})
+	connected(t, to)
+	subscribe(t, to, all.deliver, "p/#") // while connected
+	from, _ := start(t, quick("from", "tcp://"+b.Addr), nil)
+	connected(t, from)
+	if err := to.asked(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, from, "p/a/head", "1", false)
+	publish(t, from, "p/a/pull", "2", false)
+	publish(t, from, "p/b/head", "3", true)
+	heads.await(t, "1", "3")
+	all.await(t, "1", "2", "3")
+	if got := heads.payloads(); slices.Contains(got, "2") {
+		t.Errorf("delivered to a filter that does not match: %q", got)
+	}
+	await(t, "all to be dealt with", func() bool { return to.Status().Unfinished == 0 })
+}
+
+func TestWhatWasNotDealtWithComesAgain(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	first := inbox{hold: true}
+	to, stop := start(t, quick("to", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, first.deliver, "t") })
+	from, _ := start(t, quick("from", "tcp://"+b.Addr), nil)
+	connected(t, to)
+	connected(t, from)
+	publish(t, from, "t", "done", false)
+	publish(t, from, "t", "left", false)
+	first.await(t, "done", "left")
+	first.mu.Lock()
+	done := first.all[slices.IndexFunc(first.all, func(m headersync.Message) bool { return string(m.Payload) == "done" })]
+	first.mu.Unlock()
+	done.Done()
+	await(t, "one to be left", func() bool { return to.Status().Unfinished == 1 })
+	// The acknowledgement is behind this publication on the same connection, so it has left when this has come back.
+	var echo inbox
+	subscribe(t, to, echo.deliver, "echo")
+	if err := to.asked(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, to, "echo", "back", false)
+	echo.await(t, "back")
+	stop()
+	publish(t, from, "t", "meanwhile", false)
+	await(t, "it to be sent", func() bool { return from.Status().Sent == 3 })
+	var second inbox
+	start(t, quick("to", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, second.deliver, "t") })
+	second.await(t, "left", "meanwhile")
+	if got := second.payloads(); slices.Contains(got, "done") {
+		t.Errorf("an acknowledged message came again: %q", got)
+	}
+}
+
+func TestTheNewestRetainedMessageWaitsForAConnectionAndOthersAreRefused(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	var in inbox
+	to, _ := start(t, quick("to", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, in.deliver, "#") })
+	connected(t, to)
+	from, err := New(quick("from", "tcp://"+b.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, from, "head", "old", true)
+	publish(t, from, "other", "kept", true)
+	publish(t, from, "head", "new", true)
+	if err := from.Publish("pulled", []byte("page"), false); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("a page without a connection: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = from.Run(ctx)
+	}()
+	in.await(t, "new", "kept")
+	if got := in.payloads(); slices.Contains(got, "old") || slices.Contains(got, "page") {
+		t.Errorf("came: %q", got)
+	}
+	cancel()
+	<-done
+}
+
+func TestTheOutboxIsBounded(t *testing.T) {
+	o := newOutbox(1000)
+	o.connected(true)
+	for i := range 3 {
+		if err := o.put(message{"t", make([]byte, 200), false}); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	if err := o.put(message{"t", make([]byte, 200), false}); !errors.Is(err, ErrFull) {
+		t.Errorf("one too many: %v", err)
+	}
+	for {
+		if _, found := o.take(); !found {
+			break
+		}
+	}
+	if err := o.put(message{"t", make([]byte, 5000), false}); err != nil {
+		t.Errorf("a large one by itself: %v", err)
+	}
+	if o.connected(false); o.len() != 0 || o.bytes != 0 {
+		t.Errorf("after the connection's end %d messages wait, %d bytes", o.len(), o.bytes)
+	}
+	for i := range 5 {
+		if err := o.put(message{"head", []byte{byte(i)}, true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, _ := o.take(); o.len() != 0 || m.payload[0] != 4 {
+		t.Errorf("of five retained messages of one topic %v is sent, and %d wait", m.payload, o.len())
+	}
+}
+
+func TestItComesBackWhenTheBrokerDoes(t *testing.T) {
+	b := testenv.Mosquitto(t, testenv.Persistent)
+	var in inbox
+	to, _ := start(t, quick("to", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, in.deliver, "t") })
+	var times sync.Map
+	c := quick("from", "tcp://"+b.Addr)
+	c.Connected = func() { times.Store(time.Now(), true) }
+	from, _ := start(t, c, nil)
+	connected(t, to)
+	connected(t, from)
+	for round := range 3 {
+		if round%2 == 0 {
+			b.Kill()
+		}
+		b.Restart()
+		await(t, "both to be back", func() bool {
+			return to.Status().Connections > int64(round)+1 && from.Status().Connections > int64(round)+1 && to.Status().Connected && from.Status().Connected
+		})
+		text := fmt.Sprint("round ", round)
+		publish(t, from, "t", text, false)
+		in.await(t, text)
+	}
+	calls := 0
+	times.Range(func(any, any) bool { calls++; return true })
+	if calls < 4 {
+		t.Errorf("Connected was called %d times for 4 connections", calls)
+	}
+}
+
+func TestTheWillIsPublishedHoweverTheConnectionEnds(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	var in inbox
+	watch, _ := start(t, quick("watch", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, in.deliver, "status/+") })
+	connected(t, watch)
+	c := quick("orderly", "tcp://"+b.Addr)
+	c.Will = &Will{"status/orderly", []byte("orderly offline")}
+	l, stop := start(t, c, nil)
+	connected(t, l)
+	stop()
+	in.await(t, "orderly offline")
+
+	// Through a relay that breaks the connection without a word to the broker's client.
+	relay := newRelay(t, b.Addr)
+	c = quick("broken", "tcp://"+relay.addr)
+	c.Will = &Will{"status/broken", []byte("broken offline")}
+	l, _ = start(t, c, nil)
+	connected(t, l)
+	relay.breakAll()
+	in.await(t, "broken offline")
+}
+
+// relay passes TCP on until it is told to break the connections.
+type relay struct {
+	addr string
+	mu   sync.Mutex
+	all  []net.Conn // guarded by mu
+}
+
+func newRelay(t testing.TB, to string) *relay {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{addr: listener.Addr().String()}
+	t.Cleanup(func() {
+		listener.Close()
+		r.breakAll()
+	})
+	pass := func(a, b net.Conn) {
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := a.Read(buf)
+			if err != nil {
+				break
+			}
+			if _, err := b.Write(buf[:n]); err != nil {
+				break
+			}
+		}
+		a.Close()
+		b.Close()
+	}
+	go func() {
+		for {
+			a, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			r.mu.Lock()
+			r.all = append(r.all, a, b)
+			r.mu.Unlock()
+			go pass(a, b)
+			go pass(b, a)
+		}
+	}()
+	return r
+}
+
+func (r *relay) breakAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.all {
+		c.Close()
+	}
+}
+
+func TestUsersAndPasswordFilesAreFollowed(t *testing.T) {
+	users := filepath.Join(t.TempDir(), "users")
+	passwd := testenv.Program(t, "mosquitto_passwd")
+	if out, err := exec.Command(passwd, "-b", "-c", users, "agg", "right").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chmod(users, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := testenv.Mosquitto(t, "allow_anonymous false\npassword_file "+users+"\n")
+	var mu sync.Mutex
+	password := "wrong"
+	c := quick("agg", "tcp://"+b.Addr)
+	c.Credentials = func() (string, string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return "agg", password, nil
+	}
+	l, _ := start(t, c, nil)
+	await(t, "the refusal", func() bool { return strings.Contains(l.Status().LastError, `refuses user "agg"`) })
+	mu.Lock()
+	password = "right"
+	mu.Unlock()
+	connected(t, l)
+	nobody, _ := start(t, quick("nobody", "tcp://"+b.Addr), nil)
+	await(t, "the refusal", func() bool {
+		return strings.Contains(nobody.Status().LastError, "refuses a client without user and password")
+	})
+}
+
+func TestConnectionsInEveryForm(t *testing.T) {
+	dir := t.TempDir()
+	pki := newPKI(t, dir)
+	tlsLines := fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\n", pki.ca, pki.server, pki.serverKey)
+	trusted := &TLS{CAFile: pki.ca}
+	known := &TLS{CAFile: pki.ca, CertFile: pki.client, KeyFile: pki.clientKey}
+	// Mosquitto does not run with listeners for WebSocket alone.
+	webSocket := fmt.Sprintf("protocol websockets\nlistener %d 127.0.0.1\n", testenv.FreePort(t))
+	for _, c := range []struct {
+		name, scheme, config string
+		tls                  *TLS
+		refused              string // part of why there is no connection; "" where there is one
+	}{
+		{"tcp", "tcp", "", nil, ""},
+		{"mqtt", "mqtt", "", nil, ""},
+		{"WebSocket", "ws", webSocket, nil, ""},
+		{"TLS", "ssl", tlsLines, trusted, ""},
+		{"TLS with a client's certificate", "mqtts", tlsLines + "require_certificate true\n", known, ""},
+		{"TLS without the certificate asked for", "ssl", tlsLines + "require_certificate true\n", trusted, "gives no MQTT answer"},
+		{"TLS of an authority that is not trusted", "ssl", tlsLines, nil, "certificate"},
+		{"TLS of another name", "ssl", tlsLines, &TLS{CAFile: pki.ca, ServerName: "elsewhere.example"}, "elsewhere.example"},
+		{"WebSocket over TLS", "wss", tlsLines + webSocket, trusted, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := testenv.Mosquitto(t, c.config)
+			cfg := quick("c", c.scheme+"://"+b.Addr)
+			cfg.TLS = c.tls
+			var in inbox
+			l, _ := start(t, cfg, func(l *Link) { subscribe(t, l, in.deliver, "t") })
+			if c.refused != "" {
+				await(t, "the reason", func() bool { return l.Status().LastError != "" })
+				if why := l.Status().LastError; !strings.Contains(why, c.refused) && !strings.Contains(why, "certificate required") {
+					t.Errorf("no connection because %q, want %q", why, c.refused)
+				}
+				return
+			}
+			connected(t, l)
+			publish(t, l, "t", "hello", false)
+			in.await(t, "hello")
+		})
+	}
+}
+
+func TestACertificateIsCheckedAtAPlausibleTime(t *testing.T) {
+	pki := newPKI(t, t.TempDir())
+	b := testenv.Mosquitto(t, fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\n", pki.ca, pki.server, pki.serverKey))
+	c := quick("c", "ssl://"+b.Addr)
+	c.TLS = &TLS{CAFile: pki.ca}
+	c.Now = func() time.Time { return time.Unix(0, 0) }
+	l, _ := start(t, c, nil)
+	await(t, "the refusal", func() bool {
+		return strings.Contains(l.Status().LastError, "at 1970-01-01T00:00:00Z by this machine's clock")
+	})
+	c.ClientID, c.TimeFloor = "d", time.Now
+	l, _ = start(t, c, nil)
+	connected(t, l)
+}
+
+func TestServersAreTriedInTurn(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	l, _ := start(t, quick("c", fmt.Sprintf("tcp://127.0.0.1:%d", testenv.FreePort(t)), "tcp://"+b.Addr), nil)
+	connected(t, l)
+	if st := l.Status(); st.Server != "tcp://"+b.Addr || st.Failures == 0 {
+		t.Errorf("connected to %s after %d failures", st.Server, st.Failures)
+	}
+}
+
+func TestSharedSubscriptionsAreTried(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	l, _ := start(t, quick("c", "tcp://"+b.Addr), nil)
+	connected(t, l)
+	if works, err := l.ProbeShared(t.Context(), "g", "p/probe/a"); !works || err != nil {
+		t.Errorf("at Mosquitto: %t, %v", works, err)
+	}
+	var one, two inbox
+	subscribe(t, l, one.deliver, Shared("g", "p/+/head"))
+	other, _ := start(t, quick("d", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, two.deliver, Shared("g", "p/+/head")) })
+	connected(t, other)
+	if err := l.asked(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const n = 20
+	for i := range n {
+		publish(t, l, "p/a/head", fmt.Sprint(i), false)
+	}
+	await(t, "all to come once", func() bool { return len(one.payloads())+len(two.payloads()) == n })
+	if len(one.payloads()) == 0 || len(two.payloads()) == 0 {
+		t.Errorf("%d and %d came to the two", len(one.payloads()), len(two.payloads()))
+	}
+
+	// A broker that grants the subscription and delivers nothing, as one whose rules forbid the topic does.
+	rules := filepath.Join(t.TempDir(), "acl")
+	if err := os.WriteFile(rules, []byte("topic readwrite other/#\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	deaf := testenv.Mosquitto(t, "acl_file "+rules+"\n")
+	l, _ = start(t, quick("c", "tcp://"+deaf.Addr), nil)
+	connected(t, l)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if works, err := l.ProbeShared(ctx, "g", "p/probe/a"); works || err != nil {
+		t.Errorf("at a broker that delivers nothing: %t, %v", works, err)
+	}
+}
+
+func TestTopicsMatchFilters(t *testing.T) {
+	for _, c := range []struct {
+		filter, topic string
+		want          bool
+	}{
+		{"a/b", "a/b", true}, {"a/b", "a/c", false}, {"a/b", "a", false}, {"a", "a/b", false}, {"a/+", "a/b", true},
+		{"a/+", "a/b/c", false}, {"a/+", "a", false}, {"a/+/c", "a/b/c", true}, {"a/#", "a/b/c", true}, {"a/#", "a", true},
+		{"#", "a/b", true}, {"+/+", "/a", true}, {"a/+", "a/", true}, {"a//b", "a//b", true},
+	} {
+		if got := matches(c.filter, c.topic); got != c.want {
+			t.Errorf("%q matches %q: %t", c.filter, c.topic, got)
+		}
+	}
+	if got := bare("$share/g/a/+/b"); got != "a/+/b" {
+		t.Errorf("bare: %q", got)
+	}
+}
+
+func TestABadConfigurationIsRefusedInWords(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(c *Config) { c.Servers = nil }, "servers"},
+		{func(c *Config) { c.Servers = []string{"http://x"} }, "tcp://"},
+		{func(c *Config) { c.Servers = []string{"tcp://user:secret@x"} }, "keys of their own"},
+		{func(c *Config) { c.ClientID = "" }, "client_id"},
+		{func(c *Config) { c.KeepAlive = time.Millisecond }, "keep_alive"},
+		{func(c *Config) { c.BackoffMin, c.BackoffMax = time.Minute, time.Second }, "backoff_max"},
+		{func(c *Config) { c.TLS = &TLS{CertFile: "x"} }, "go together"},
+		{func(c *Config) { c.TLS = &TLS{CAFile: "nowhere"} }, "reading the authorities"},
+	} {
+		cfg := quick("c", "tcp://x")
+		c.change(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("want %q, got %v", c.want, err)
+		}
+	}
+	if l, err := New(Config{Servers: []string{"tcp://x"}, ClientID: "c", Log: slog.New(slog.DiscardHandler)}); err != nil || l.cfg.KeepAlive != DefaultKeepAlive {
+		t.Errorf("the zero value of all else: %v", err)
+	}
+	l, _ := New(quick("c", "tcp://x"))
+	if err := l.Subscribe([]string{"$share/g"}, nil); err == nil {
+		t.Error("a shared subscription to nothing")
+	}
+}
