@@ -102,11 +102,13 @@ func flood(b *testing.B, address string, conns int) {
 			n++
 		}
 		free := make(chan struct{}, window)
+		failed := make(chan struct{})
 		wg.Go(func() {
 			var ack [4]byte
 			for range n {
 				if _, err := io.ReadFull(w.r, ack[:]); err != nil || ack[0]>>4 != packets.Puback {
 					b.Errorf("got % x, %v", ack, err)
+					close(failed)
 					return
 				}
 				<-free
@@ -120,7 +122,11 @@ func flood(b *testing.B, address string, conns int) {
 				case free <- struct{}{}:
 				default:
 					out.Flush()
-					free <- struct{}{}
+					select {
+					case free <- struct{}{}:
+					case <-failed:
+						return
+					}
 				}
 				binary.BigEndian.PutUint16(p[id:], uint16(i%65_535+1))
 				_, _ = out.Write(p)
