@@ -111,7 +111,7 @@ func (s *Source) isNew(l *link, d *delivery, replay lightchain.Hash) bool {
 		}
 		d.ticket = &ticket{link: l, of: d, id: d.id, qos: d.qos}
 		l.order = append(l.order, d.ticket)
-		if d.sub < 0 || !s.filters[d.sub].shared {
+		if d.sub < 0 || !s.filters[d.sub].Shared {
 			d.content = d.payload
 			s.unacked[d.id] = d
 		}

@@ -171,7 +171,7 @@ type Stats struct {
 type Source struct {
 	cfg     Config
 	servers []*url.URL
-	filters []filter // one for each of cfg.Subscriptions
+	filters []sensors.Filter // one for each of cfg.Subscriptions
 	log     *slog.Logger
 	ready   chan struct{} // closed when every filter has been granted once
 
@@ -241,7 +241,7 @@ func (s *Source) check() error {
 		return errors.New("subscriptions: there is none, nothing would arrive")
 	}
 	for _, sub := range c.Subscriptions {
-		f, err := parseFilter(sub.Filter)
+		f, err := sensors.ParseFilter(sub.Filter)
 		if err != nil {
 			return fmt.Errorf("subscriptions: %w", err)
 		}
@@ -399,4 +399,14 @@ func (s *Source) backoff(n int) time.Duration {
 		d = s.cfg.BackoffMax
 	}
 	return d/2 + time.Duration(s.cfg.Jitter()*float64(d))
+}
+
+// subscription returns the index of the first configured subscription that covers the topic, or −1.
+func (s *Source) subscription(topic string) int {
+	for i := range s.filters {
+		if s.filters[i].Matches(topic) {
+			return i
+		}
+	}
+	return -1
 }

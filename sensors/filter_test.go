@@ -1,4 +1,4 @@
-package mqttsource
+package sensors
 
 import "testing"
 
@@ -35,11 +35,11 @@ func TestFiltersMatchAsMQTTSays(t *testing.T) {
 		{"$share/group/#", "$SYS/x", false},
 		{"$share/group//a", "/a", true},
 	} {
-		f, err := parseFilter(c.filter)
+		f, err := ParseFilter(c.filter)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := f.matches(c.topic); got != c.want {
+		if got := f.Matches(c.topic); got != c.want {
 			t.Errorf("%q matches %q: %t", c.filter, c.topic, got)
 		}
 	}
@@ -48,7 +48,7 @@ func TestFiltersMatchAsMQTTSays(t *testing.T) {
 func TestFiltersThatMQTTForbidsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "sport/tennis#", "sport/#/ranking", "sport+", "#/a", "a\x00b", "a\xff", "$share/g", "$share//a", "$share/a+/b", "$share/g/"} {
-		if _, err := parseFilter(text); err == nil {
+		if _, err := ParseFilter(text); err == nil {
 			t.Errorf("%q is accepted", text)
 		}
 	}
