@@ -119,8 +119,16 @@ func checkAdopted(t *testing.T, ahead, old *Store, sparse bool) {
 	closeStore(t, ahead)
 }
 
+// adoptions returns how many images are tried.
+func adoptions() uint64 {
+	if testing.Short() {
+		return 2
+	}
+	return 6
+}
+
 func TestAnOldImageTakesItsHeadersBackAndGoesOn(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range adoptions() {
 		ahead, old := setBack(t, seed, seed%3 == 0)
 		run := runAbove(t, ahead, old.Tip().Height)
 		half := run[:len(run)/2+1]
@@ -145,7 +153,7 @@ func TestAnOldImageTakesItsHeadersBackAndGoesOn(t *testing.T) {
 }
 
 func TestAnOldImageGoesOnFromAHeadAlone(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range adoptions() {
 		ahead, old := setBack(t, 100+seed, seed%3 == 0)
 		a := headOf(t, ahead, old)
 		if err := old.AdoptHead(a); err != nil {

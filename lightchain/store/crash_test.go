@@ -132,6 +132,10 @@ func (h *history) check(t *testing.T, o Options, c crash) {
 }
 
 func TestAPowerCutAtAnyWriteLosesNothingAcknowledgedAndForksNothing(t *testing.T) {
+	every := 2
+	if testing.Short() {
+		every = 12
+	}
 	for seed := range uint64(3) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		disk := vfs.NewCrashableMem()
@@ -144,7 +148,7 @@ func TestAPowerCutAtAnyWriteLosesNothingAcknowledgedAndForksNothing(t *testing.T
 			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 				mu.Lock()
 				defer mu.Unlock()
-				if ops++; ops%2 == int(seed)%2 {
+				if ops++; ops%every == int(seed)%every {
 					c := crash{acked: h.acked.Load(), headers: int(h.left.Load())}
 					c.disk = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[seed%3], RNG: pick})
 					crashes = append(crashes, c)
@@ -172,7 +176,11 @@ func TestAPowerCutAtAnyWriteLosesNothingAcknowledgedAndForksNothing(t *testing.T
 func TestAFailedWriteIsNeverAcknowledgedWhetherItPersistedOrNot(t *testing.T) {
 	failure := errors.New("the card said no")
 	for _, persisted := range []bool{false, true} {
-		for k := int32(0); k < 400; k += 31 {
+		step := int32(31)
+		if testing.Short() {
+			step = 97
+		}
+		for k := int32(0); k < 400; k += step {
 			disk := vfs.NewCrashableMem()
 			h := &history{}
 			var count, failed atomic.Int32

@@ -16,9 +16,9 @@ func jumping(rng *rand.Rand, n int) []lightchain.Entry {
 	at := int64(1700000000e9)
 	entries := make([]lightchain.Entry, n)
 	for i := range entries {
-		at += int64(rng.IntN(2e9))
+		at += rng.Int64N(2e9)
 		if rng.IntN(60) == 0 {
-			at = int64(rng.IntN(2000000000)) * 1e9 // the gateway's clock is set
+			at = rng.Int64N(2000000000) * 1e9 // the gateway's clock is set
 		}
 		e := lightchain.Entry{Received: at, Source: fmt.Sprintf("mqtt:a:%d", rng.IntN(3)), Payload: []byte{byte(i)}}
 		if rng.IntN(20) == 0 {
@@ -28,7 +28,7 @@ func jumping(rng *rand.Rand, n int) []lightchain.Entry {
 				r := lightchain.Reading{Device: fmt.Sprintf("d%d", rng.IntN(6)), Name: fmt.Sprintf("n%d", rng.IntN(3)), Value: lightchain.Int(int64(i))}
 				switch rng.IntN(3) {
 				case 0:
-					r.Timed, r.Time = true, at-int64(rng.IntN(1e12))
+					r.Timed, r.Time = true, at-rng.Int64N(1e12)
 				case 1:
 					r.Timed, r.Time, r.Quality = true, int64(rng.Uint64()), lightchain.Bad
 				}
@@ -70,6 +70,10 @@ func search(entries []lightchain.Entry, q Query) (found []string) {
 }
 
 func TestFindAgreesWithALookAtEveryEntryWhateverTheClocksDo(t *testing.T) {
+	queries := 300
+	if testing.Short() {
+		queries = 50
+	}
 	for seed := range uint64(4) {
 		rng := rand.New(rand.NewPCG(seed, 9))
 		s := newStore(t, testOptions(t, vfs.NewMem()))
@@ -88,14 +92,14 @@ func TestFindAgreesWithALookAtEveryEntryWhateverTheClocksDo(t *testing.T) {
 			}
 			return ""
 		}
-		for range 300 {
+		for range queries {
 			q := Query{Device: pick(7, "d%d"), Name: pick(4, "n%d"), Reverse: rng.IntN(2) == 0, Received: rng.IntN(2) == 0}
 			if rng.IntN(4) == 0 {
 				q.Source = []string{"agent:gap", "agent:boot", "mqtt:a:1"}[rng.IntN(3)]
 			}
 			if rng.IntN(3) > 0 {
-				q.From = entries[rng.IntN(len(entries))].Received - int64(rng.IntN(1e12))
-				q.To = q.From + 1 + int64(rng.IntN(1e13))
+				q.From = entries[rng.IntN(len(entries))].Received - rng.Int64N(1e12)
+				q.To = q.From + 1 + rng.Int64N(1e13)
 			}
 			if rng.IntN(3) == 0 {
 				q.Limit = 1 + rng.IntN(5)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"edgechain/lightchain"
 
@@ -82,12 +83,22 @@ func (s *Store) stage(batch *pebble.Batch, entries []lightchain.Entry) error {
 		s.open.seed = &seedAt{first, seed}
 		set(batch, seedKey(height, first), seed[:])
 	}
+	// Compressing and hashing want nothing of each other, and take about as long: for a large group they run side by side.
+	var stored []byte
+	compress := func() { stored = s.group.append(nil, s.compressor) }
+	var beside sync.WaitGroup
+	if len(s.group.bodies) < compressFrom {
+		compress()
+	} else {
+		beside.Go(compress)
+	}
 	for i := range entries {
 		salt := s.open.seed.seed.Salt(first + uint64(i) - s.open.seed.first)
 		s.buffer = lightchain.AppendEntry(s.buffer[:0], salt, entries[i].Received, s.group.body(i))
 		s.open.add(&entries[i], s.buffer)
 	}
-	set(batch, chunkKey(height, first), s.group.append(nil, s.compressor))
+	beside.Wait()
+	set(batch, chunkKey(height, first), stored)
 	return nil
 }
 
