@@ -2,6 +2,10 @@ package headersync
 
 import "time"
 
+// unheard is after how many announcements without a receipt a gateway asks how its head stands: an aggregator that knows
+// another history of the chain, or a longer one, countersigns nothing and would otherwise say nothing.
+const unheard = 3
+
 // tickAnnounce publishes the newest head: once for each new one, no more often than configured; and again, ever more
 // rarely, while an aggregator has not receipted it.
 func (g *Gateway) tickAnnounce(now time.Time) time.Time {
@@ -14,7 +18,8 @@ func (g *Gateway) tickAnnounce(now time.Time) time.Time {
 		return now.Add(time.Minute)
 	}
 	due := g.repeatAt
-	if fresh := !g.said || tip.Height != g.announced; fresh {
+	fresh := !g.said || tip.Height != g.announced
+	if fresh {
 		due = g.saidAt.Add(g.c.Announce)
 	} else if g.receiptedByAll(tip.Height) {
 		return time.Time{}
@@ -28,6 +33,9 @@ func (g *Gateway) tickAnnounce(now time.Time) time.Time {
 		return now.Add(time.Minute)
 	}
 	g.publish(now, topic(g.c.Prefix, g.chain, topicHead, ""), payload, true)
+	if !fresh && g.announcing.failures >= unheard && g.asked.take(now) {
+		g.sendHello(now, nil)
+	}
 	g.said, g.saidAt, g.announced = true, now, tip.Height
 	g.repeatAt = now.Add(g.announcing.next())
 	return g.repeatAt

@@ -405,7 +405,7 @@ func TestTheDaysBudgetIsKept(t *testing.T) {
 		w.replay, w.forge = 0, 0
 		g, k := w.gateways[0], w.collectors[0]
 		const budget = 20 << 10
-		k.policy.BytesPerDay, k.policy.Page = budget, 4<<10
+		k.policy.BytesPerDay, k.policy.Page = budget, 16<<10
 		g.start(ConfirmIfReachable)
 		w.run(2 * time.Minute)
 		rng := rand.New(rand.NewPCG(seed, 1))

@@ -273,7 +273,8 @@ func (n *collectorNode) start() {
 	c := n.config
 	c.Conn, c.Store, c.Random, c.Workers = n.end, n.store, seeded{n.w.rng}, 1
 	c.Policy = func(lightchain.ChainID) (Policy, bool) { return n.policy, true }
-	c.Clock = func() (uint64, bool) { return uint64(n.w.now.Unix()), n.w.rng.IntN(10) > 0 } // unsynchronised at times
+	// A clock that is off by some seconds, now this way and now that, and unsynchronised at times.
+	c.Clock = func() (uint64, bool) { return uint64(n.w.now.Unix() - n.w.rng.Int64N(40)), n.w.rng.IntN(10) > 0 }
 	c.Notify = func(f Finding) {
 		n.lacking = n.lacking || f.Verdict == Lacking
 		if f.Verdict == Split && f.Fork != nil {
