@@ -68,7 +68,10 @@ func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, a
 		return nil
 	}
 	if c.Broker.Enabled {
-		config := brokerSettings{c.Broker, c.Payload}
+		config := brokerSettings{c.Broker, c.Payload, nil}
+		for _, u := range c.Upstream {
+			config.prefixes = append(config.prefixes, u.Prefix)
+		}
 		if err := add("broker", config, func() (*source, error) { return a.newBroker(config) }); err != nil {
 			return nil, nil, err
 		}
@@ -138,7 +141,17 @@ func (a *Agent) intake(key string, c sensors.Config, payload PayloadConfig) (*se
 // brokerSettings is what the embedded broker is made of.
 type brokerSettings struct {
 	BrokerConfig
-	payload PayloadConfig
+	payload  PayloadConfig
+	prefixes []string // of the topics of the gateway's upstreams
+}
+
+// upstreamTopic reports whether a topic belongs to the traffic with aggregators, which may go through the embedded
+// broker: recorded, each announcement of a block would be an entry of the next one, for ever.
+func (c *brokerSettings) upstreamTopic(topic string) bool {
+	return slices.ContainsFunc(c.prefixes, func(prefix string) bool {
+		rest, under := strings.CutPrefix(topic, prefix)
+		return under && strings.HasPrefix(rest, "/")
+	})
 }
 
 // decodeRule is how messages on some topics of the embedded broker are read.
@@ -183,7 +196,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		return nil
 	}
 	config := broker.Config{
-		Users: c.Users, Decode: decode, MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight, Log: a.log,
+		PassOn: c.upstreamTopic, Users: c.Users, Decode: decode, MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight, Log: a.log,
 	}
 	for _, l := range [...]struct {
 		kind    broker.Kind

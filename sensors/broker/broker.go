@@ -91,6 +91,10 @@ type Config struct {
 	Users     string      // path of the users file, described at [ParseUsers]; "" where there are only anonymous clients
 	Decode    Decode
 
+	// PassOn says of a topic that its messages are passed on to subscribers and never recorded: the gateway's own
+	// traffic with its aggregators, where that goes through this broker. nil: everything is recorded.
+	PassOn func(topic string) bool
+
 	MaxClients  int // connected at one time; 0 is 256
 	MaxPacket   int // bytes of one MQTT packet; 0 is 16 MiB, which is also the most
 	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535; 0 is 1024

@@ -238,3 +238,22 @@ func TestFanoutIsBounded(t *testing.T) {
 		t.Errorf("%d were dropped, want 5; %d bytes are queued", got, b.fanout.bytes.Load())
 	}
 }
+
+func TestWhatIsOnlyPassedOnReachesSubscribersAndIsNeverRecorded(t *testing.T) {
+	d := autoDisk(t, 0)
+	b := start(t, d, func(c *Config) { c.PassOn = func(topic string) bool { return topic == "sync/x" } })
+	reader := dial(t, b, login{id: "reader", clean: true})
+	reader.subscribe(1, "#", 1)
+	reader.wants("SUBACK 1 1")
+	w := dial(t, b, login{id: "w", clean: true})
+	w.publish(1, 1, "sync/x", "passed on")
+	w.wants("PUBACK 1")
+	w.publish(2, 1, "line/x", "recorded")
+	w.wants("PUBACK 2")
+	for range 2 {
+		if kind, _ := reader.read(); kind != packets.Publish {
+			t.Fatalf("the subscriber got packet %d", kind)
+		}
+	}
+	d.awaitEntries(1)
+}

@@ -77,7 +77,7 @@ func (b *Broker) takeUnpromised(c *conn, pk *packets.Packet, topic string) error
 	pass := b.passable(c, pk, topic)
 	m := b.message(c, topic, pk.Payload, lightchain.QoS0)
 	m.Done = func(err error) { b.finish(err, pass) }
-	if err := b.put(c, m); err != nil {
+	if err := b.put(c, topic, m); err != nil {
 		return c.wait()
 	}
 	return nil
@@ -106,7 +106,7 @@ func (b *Broker) takePromised(c *conn, pk *packets.Packet, topic string) error {
 	ex.pass = b.passable(c, pk, topic)
 	m := b.message(c, topic, pk.Payload, flags)
 	m.Done = ex.done
-	if err := b.put(c, m); err != nil {
+	if err := b.put(c, topic, m); err != nil {
 		c.sess.withdraw(ex)
 		return c.wait()
 	}

@@ -9,7 +9,7 @@ type Stats struct {
 	InSink    int // messages handed to the sink and not yet durable, now
 
 	Received        [3]uint64 // PUBLISH packets by QoS, repetitions included, refused ones not
-	Committed       uint64    // messages that became durable, of every QoS
+	Committed       uint64    // messages that became durable, of every QoS, or were only to be passed on
 	Failed          uint64    // messages that the sink gave up: none was acknowledged
 	Acknowledged    uint64    // PUBACK and PUBREC packets sent, refusals included
 	Recognised      uint64    // certain repetitions: acknowledged, not taken again

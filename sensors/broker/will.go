@@ -75,7 +75,7 @@ func (b *Broker) publishWill(w *will) {
 	m := b.message(c, topic, w.pk.Payload, flags)
 	m.Done = func(err error) { b.finish(err, pass) }
 	b.stats.wills.Add(1)
-	if err := b.put(c, m); err != nil {
+	if err := b.put(c, topic, m); err != nil {
 		b.log.Warn("MQTT will lost", "client", c.clientID, "topic", topic, "error", err)
 	}
 }
