@@ -53,14 +53,19 @@ type chunkBuilder struct {
 	received []int64
 	ends     []int // of each body in bodies
 	bodies   []byte
+	plain    []byte // scratch: the chunk before compression
 }
 
 func (c *chunkBuilder) reset() {
 	c.received, c.ends, c.bodies = c.received[:0], c.ends[:0], c.bodies[:0]
-	if cap(c.bodies) > 4<<20 {
-		c.bodies = nil // one huge group must not stay in memory for ever
+	if cap(c.bodies) > keptBuffer {
+		c.bodies, c.plain = nil, nil
 	}
 }
+
+// keptBuffer is the size in bytes from which a buffer is not kept for the next group: one huge group must not stay in
+// memory for ever.
+const keptBuffer = 2 << 20
 
 // body returns the i-th body.
 func (c *chunkBuilder) body(i int) []byte {
@@ -73,20 +78,20 @@ func (c *chunkBuilder) body(i int) []byte {
 
 // append appends the stored form to b.
 func (c *chunkBuilder) append(b []byte, z compressor) []byte {
-	head := make([]byte, 0, 16+6*len(c.received))
-	head = binary.AppendUvarint(head, uint64(len(c.received)))
+	plain := binary.AppendUvarint(c.plain[:0], uint64(len(c.received)))
 	last := int64(0)
 	for _, t := range c.received {
-		head = binary.AppendVarint(head, t-last) // wraps for times an age apart, and wraps back
+		plain = binary.AppendVarint(plain, t-last) // wraps for times an age apart, and wraps back
 		last = t
 	}
 	for i := range len(c.received) - 1 {
-		head = binary.AppendUvarint(head, uint64(len(c.body(i))))
+		plain = binary.AppendUvarint(plain, uint64(len(c.body(i))))
 	}
-	if len(head)+len(c.bodies) < compressFrom {
-		return append(append(append(b, codecPlain), head...), c.bodies...)
+	plain = append(plain, c.bodies...)
+	c.plain = plain
+	if len(plain) < compressFrom {
+		return append(append(b, codecPlain), plain...)
 	}
-	plain := append(head, c.bodies...)
 	return z.encoder.EncodeAll(plain, append(b, codecZstd))
 }
 

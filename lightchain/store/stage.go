@@ -84,8 +84,7 @@ func (s *Store) stage(batch *pebble.Batch, entries []lightchain.Entry) error {
 		set(batch, seedKey(height, first), seed[:])
 	}
 	// Compressing and hashing want nothing of each other, and take about as long: for a large group they run side by side.
-	var stored []byte
-	compress := func() { stored = s.group.append(nil, s.compressor) }
+	compress := func() { s.stored = s.group.append(s.stored[:0], s.compressor) }
 	var beside sync.WaitGroup
 	if len(s.group.bodies) < compressFrom {
 		compress()
@@ -98,7 +97,10 @@ func (s *Store) stage(batch *pebble.Batch, entries []lightchain.Entry) error {
 		s.open.add(&entries[i], s.buffer)
 	}
 	beside.Wait()
-	set(batch, chunkKey(height, first), stored)
+	set(batch, chunkKey(height, first), s.stored)
+	if cap(s.stored) > keptBuffer || cap(s.buffer) > keptBuffer {
+		s.stored, s.buffer = nil, nil
+	}
 	return nil
 }
 

@@ -115,7 +115,8 @@ type Store struct {
 	open   openBlock
 	unsure bool // headers may be missing above tip
 	group  chunkBuilder
-	buffer []byte
+	buffer []byte // scratch: an encoded entry
+	stored []byte // scratch: a chunk as it is stored
 
 	seeing sync.Mutex // guards the swap of Reader.now
 }
