@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"edgechain/arm"
 	"edgechain/lightchain"
 	headersync "edgechain/sync"
+	"edgechain/tomlconf"
 )
 
 // Options is what the command that runs an aggregator decides beside its configuration.
@@ -35,6 +37,11 @@ type Options struct {
 	Clock func() lightchain.ClockState
 	Now   func() time.Time // nil: time.Now
 	Ready func()           // called once, when everything runs; may be nil
+
+	// Hangup asks to read the configuration again, by Load; what it says of trust, pulls and silence is followed from
+	// then on, all else at the next start. nil: never.
+	Hangup <-chan os.Signal
+	Load   func() (*Config, error)
 }
 
 // Aggregator is one aggregation node at work.
@@ -136,20 +143,48 @@ func (a *Aggregator) Run(ctx context.Context) error {
 			}
 		})
 	}
+	running.Go(func() { a.petWatchdog(ctx) })
+	tellManager("READY=1")
 	if a.options.Ready != nil {
 		a.options.Ready()
 	}
-	select {
-	case <-ctx.Done():
-		a.log.Info("stopping")
-		err = nil
-	case err = <-failed:
+	for going := true; going; {
+		select {
+		case <-ctx.Done():
+			a.log.Info("stopping")
+			going, err = false, nil
+		case err = <-failed:
+			going = false
+		case <-a.options.Hangup:
+			a.reload()
+		}
 	}
+	tellManager("STOPPING=1")
 	cancel()
 	running.Wait()
 	stopAPI()
 	served.Wait()
 	return err
+}
+
+// reload follows what a changed configuration says of trust, pulls and silence. A wrong one changes nothing.
+func (a *Aggregator) reload() {
+	tellManager("RELOADING=1")
+	defer tellManager("READY=1")
+	c, err := a.options.Load()
+	if err != nil {
+		a.log.Error("the configuration stays as it was", "err", err)
+		return
+	}
+	a.registry.SetRules(c.rules())
+	after := *a.config
+	after.Trust, after.Pull, after.Silence = c.Trust, c.Pull, c.Silence
+	after.Pull.Workers = a.config.Pull.Workers
+	if tomlconf.Format(&after) != tomlconf.Format(c) {
+		a.log.Warn("the configuration was read again; more has changed in it than trust, pull and silence, which is followed at the next start")
+		return
+	}
+	a.log.Info("the configuration was read again")
 }
 
 // listen opens the API's listeners, the socket first.
@@ -272,12 +307,12 @@ func (a *Aggregator) count(ctx context.Context) {
 }
 
 func (a *Aggregator) countOnce(ctx context.Context) error {
-	now := a.now()
+	now, silence := a.now(), a.registry.Rules().Silence
 	standings, ailing := map[Standing]int{}, map[Kind]int{}
 	err := EachRecord(ctx, a.options.Store, func(r *Record) error {
 		standings[r.Standing]++
 		if r.Standing == Approved {
-			for _, ailment := range r.Ailments(now, a.config.Silence.After) {
+			for _, ailment := range r.Ailments(now, silence) {
 				ailing[ailment.Kind]++
 			}
 		}

@@ -99,7 +99,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	err := EachRecord(r.Context(), s.Store, func(r *Record) error {
 		st.Gateways[r.Standing]++
 		if r.Standing == Approved {
-			for _, a := range r.Ailments(now, s.Silence) {
+			for _, a := range r.Ailments(now, s.Registry.Rules().Silence) {
 				st.Ailing[a.Kind]++
 			}
 		}
@@ -116,7 +116,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) tell(r *Record) Gateway {
-	return Gateway{Record: *r, Ailments: append([]Ailment{}, r.Ailments(s.Now(), s.Silence)...)}
+	return Gateway{Record: *r, Ailments: append([]Ailment{}, r.Ailments(s.Now(), s.Registry.Rules().Silence)...)}
 }
 
 func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {

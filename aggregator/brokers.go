@@ -26,12 +26,18 @@ type brokerLink struct {
 
 	collector atomic.Pointer[headersync.Collector] // nil until it runs
 	shared    atomic.Bool                          // the broker divides heads among the replicas
+
+	mu    sync.Mutex
+	asked map[lightchain.ChainID]time.Time // guarded by mu: of which chains this replica asked for a page, and when; nil where that does not matter
 }
 
 func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 	b := &brokerLink{
 		aggregator: a, config: c, log: a.log.With("broker", c.Name),
 		connected: make(chan struct{}, 1), look: make(chan struct{}, 1),
+	}
+	if a.replicas != nil {
+		b.asked = make(map[lightchain.ChainID]time.Time)
 	}
 	servers := make([]string, len(c.Servers))
 	for i, s := range c.Servers {
@@ -173,14 +179,51 @@ type divided struct {
 }
 
 func (d divided) Publish(topic string, payload []byte, retained bool) error {
+	if d.b.asked != nil && strings.HasSuffix(topic, "/pull") {
+		d.b.ask(topic)
+	}
 	return d.b.link.Publish(topic, payload, retained)
+}
+
+// An answer is given up after answerWithin; then whoever wants it asks anew.
+const answerWithin = 15 * time.Minute
+
+// ask notes that this replica asked for a page of a chain, and clears away, now and then, what was given up.
+func (b *brokerLink) ask(topic string) {
+	chain, ok := chainOf(b.config.Prefix, topic)
+	if !ok {
+		return
+	}
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.asked) >= 1024 && len(b.asked)&(len(b.asked)-1) == 0 {
+		for other, at := range b.asked {
+			if now.Sub(at) > answerWithin {
+				delete(b.asked, other)
+			}
+		}
+	}
+	b.asked[chain] = now
+}
+
+// askedFor reports whether a page on the topic may be the answer to a question of this replica's.
+func (b *brokerLink) askedFor(topic string) bool {
+	chain, ok := chainOf(b.config.Prefix, topic)
+	if !ok {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at, found := b.asked[chain]
+	return found && time.Since(at) < answerWithin
 }
 
 // Subscribe implements [headersync.Conn].
 //
 // Heads come to one replica each where the broker divides them, and whichever gets one asks for the page. A hello may
-// begin a conversation, so one replica has all of a gateway's. A page comes to all, and only who asked for it knows
-// its number.
+// begin a conversation, so one replica has all of a gateway's. A page comes to all, and goes to those who lately asked
+// that gateway for one.
 func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) error {
 	defer d.subscribed()
 	if d.b.aggregator.replicas == nil {
@@ -199,16 +242,27 @@ func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) e
 			others = append(others, f)
 		}
 	}
-	if err := d.b.link.Subscribe(append(heads, pages...), deliver); err != nil {
+	if err := d.b.link.Subscribe(heads, deliver); err != nil {
 		return err
 	}
-	return d.b.link.Subscribe(others, func(m headersync.Message) {
-		if chain, ok := chainOf(d.b.config.Prefix, m.Topic); ok && d.b.aggregator.mine(chain) {
+	if err := d.b.link.Subscribe(pages, only(d.b.askedFor, deliver)); err != nil {
+		return err
+	}
+	return d.b.link.Subscribe(others, only(func(topic string) bool {
+		chain, ok := chainOf(d.b.config.Prefix, topic)
+		return ok && d.b.aggregator.mine(chain)
+	}, deliver))
+}
+
+// only delivers the messages on topics that wanted says yes to; the others are dealt with at once.
+func only(wanted func(topic string) bool, deliver func(headersync.Message)) func(headersync.Message) {
+	return func(m headersync.Message) {
+		if wanted(m.Topic) {
 			deliver(m)
 		} else if m.Done != nil {
 			m.Done()
 		}
-	})
+	}
 }
 
 // chainOf returns the chain that a topic names behind the prefix.

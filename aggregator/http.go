@@ -41,7 +41,6 @@ type Server struct {
 	Identity Identity
 	Store    Store
 	Registry *Registry
-	Silence  time.Duration
 	Now      func() time.Time
 	Live     func() *Live
 	Alive    func() error // nil while the program makes progress
@@ -142,7 +141,7 @@ func (a *Aggregator) Server() *Server {
 
 // NewServer returns the interface of a store that no aggregator runs on.
 func NewServer(c *Config, o Options) *Server {
-	s := &Server{Store: o.Store, Silence: c.Silence.After, Now: o.Now, Log: o.Log}
+	s := &Server{Store: o.Store, Now: o.Now, Log: o.Log}
 	if s.Now == nil {
 		s.Now = time.Now
 	}

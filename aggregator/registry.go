@@ -35,15 +35,29 @@ type Rules struct {
 // gateways say of themselves, and several may say the same.
 type Registry struct {
 	store Store
-	rules Rules
 	now   func() time.Time
 	log   *slog.Logger
 	// decided is told of a chain whose standing changed here; nil: nobody.
 	decided func(chain lightchain.ChainID, standing Standing)
 
 	mu      sync.Mutex
+	rules   Rules                         // guarded by mu
 	cache   map[lightchain.ChainID]cached // guarded by mu
 	waiting int                           // guarded by mu: in the inbox, as far as is known
+}
+
+// Rules returns what the registry does without being asked.
+func (g *Registry) Rules() Rules {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.rules
+}
+
+// SetRules changes that, from the next message on.
+func (g *Registry) SetRules(rules Rules) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rules = rules
 }
 
 // cached is what a chain's record said a moment ago: policies are asked for at each message.
@@ -75,9 +89,10 @@ func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (header
 	if c.standing != Approved {
 		return headersync.Policy{}, false
 	}
-	p := g.rules.Policy
+	rules := g.Rules()
+	p := rules.Policy
 	p.Mode = headersync.EveryHeader
-	if mode := c.mode; mode == Sparse || mode == "" && g.rules.Mode == Sparse {
+	if mode := c.mode; mode == Sparse || mode == "" && rules.Mode == Sparse {
 		p.Mode = headersync.Sparse
 	}
 	return p, true
@@ -131,7 +146,7 @@ func (g *Registry) Heard(ctx context.Context, s headersync.Stranger) error {
 	switch {
 	case c.standing == Approved || c.standing == Rejected:
 		return nil // rejected is rejected, token or not
-	case g.rules.Trust == TrustAll:
+	case g.Rules().Trust == TrustAll:
 		return g.decide(ctx, s.Chain, Approved, "trust all", nil)
 	case s.Enrol != nil:
 		labels, id, err := g.redeem(ctx, s.Chain, s.Enrol)

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +18,9 @@ func newRun() *cobra.Command {
 		Use:     "run",
 		GroupID: "node",
 		Short:   "Follow and countersign gateways until told to stop",
-		Args:    command.Args(cobra.NoArgs),
+		Long: `run follows gateways until SIGTERM or SIGINT. SIGHUP reads the configuration again: what it says of trust, pulls and
+silence is followed from then on, all else at the next start.`,
+		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			config, err := loadConfig(c)
 			if err != nil {
@@ -31,7 +36,10 @@ func newRun() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, store.Close()) }()
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
 			a, err := aggregator.New(config, aggregator.Options{
+				Load: func() (*aggregator.Config, error) { return loadConfig(c) }, Hangup: hangup,
 				Version: version, Store: store, Signer: signer, Log: log,
 				Ready: func() {
 					log.Info("ready", "name", config.Aggregator.Name, "replica", config.Aggregator.Replica, "socket", config.API.Socket)
