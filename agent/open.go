@@ -108,6 +108,7 @@ func (c *Config) storeOptions(log *slog.Logger) store.Options {
 		MemTableSize:    uint64(c.Store.Memtable),
 		MaxBlockEntries: lightchain.MaxBlock, // block.max_entries may change while the agent runs: the committer keeps it
 		Reserve:         int64(c.Store.Reserve),
+		ReservePercent:  c.Store.ReservePercent,
 		AllowVolatile:   c.Store.AllowVolatile,
 	}
 }

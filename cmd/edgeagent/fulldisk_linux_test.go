@@ -149,6 +149,22 @@ func TestStartWithoutRoomWaitsAndSaysSo(t *testing.T) {
 	g.stop()
 }
 
+func TestReserveIsTheLargerOfBytesAndPercent(t *testing.T) {
+	disk := newSmallDisk(t)
+	g := prepareGateway(t, disk.dir, "")
+	g.must("init")
+	for _, c := range []struct {
+		reserve, percent string
+		want             uint64
+	}{{"20MiB", "10", 20 * mib}, {"1MiB", "50", smallDiskSize / 100 * 50}} {
+		g.start("--set", "store.reserve="+c.reserve, "--set", "store.reserve_percent="+c.percent)
+		if got := g.status().Live.Reserve; got != c.want {
+			t.Errorf("of %d bytes, %s and %s %% reserve %d, want %d", smallDiskSize, c.reserve, c.percent, got, c.want)
+		}
+		g.stop()
+	}
+}
+
 // A disk may fail in spite of its free space. Here it is a limit to the size of a file, which a write runs into.
 func TestWriteThatFailsEndsAgentWithoutFurtherAcknowledgement(t *testing.T) {
 	g := newGateway(t, "")

@@ -80,6 +80,7 @@ data = %q
 [store]
 allow_volatile = true
 reserve = "1MiB"
+reserve_percent = 0
 [api]
 socket = %q
 [broker]

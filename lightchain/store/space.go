@@ -14,11 +14,12 @@ const (
 type spaceCheck struct {
 	usage    func() (free, total uint64, err error)
 	reserve  int64  // as configured
+	percent  int    // as configured
 	volatile string // kind of file system that forgets everything, "" if it does not
 }
 
 func newSpaceCheck(dir string, o Options) *spaceCheck {
-	c := &spaceCheck{usage: o.DiskUsage, reserve: o.Reserve}
+	c := &spaceCheck{usage: o.DiskUsage, reserve: o.Reserve, percent: o.ReservePercent}
 	if c.usage == nil {
 		c.usage = func() (free, total uint64, err error) {
 			u, err := o.FS.GetDiskUsage(dir)
@@ -37,7 +38,7 @@ func (c *spaceCheck) state() (free, reserve uint64, known bool) {
 	case c.reserve < 0:
 		return free, 0, true
 	case c.reserve > 0:
-		return free, uint64(c.reserve), true
+		return free, max(uint64(c.reserve), total/100*uint64(c.percent)), true
 	}
 	return free, max(leastReserve, total/100*reservePercent), true
 }

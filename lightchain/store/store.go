@@ -37,6 +37,7 @@ type Options struct {
 
 	MaxBlockEntries int   // 0: 4096; at most lightchain.MaxBlock
 	Reserve         int64 // bytes of free space below which nothing is staged; 0: the larger of 64 MiB and 2 %; below 0: none
+	ReservePercent  int   // of the file system, where Reserve is above 0: the larger of the two counts
 	// DiskUsage tells the bytes free for the store and in all; nil: what FS says.
 	DiskUsage func() (free, total uint64, err error)
 
