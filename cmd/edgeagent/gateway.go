@@ -17,41 +17,50 @@ import (
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/store"
+	"edgechain/tomlconf"
 )
 
 // loadConfig reads the configuration that the command's flags name, and tells its warnings.
 func loadConfig(c *cobra.Command) (*agent.Config, error) {
+	config, warnings, err := readConfig(c)
+	for _, w := range warnings {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", w)
+	}
+	return config, err
+}
+
+// quietConfig is loadConfig for commands that only read: what is hardly meant concerns those who record.
+func quietConfig(c *cobra.Command) (*agent.Config, error) {
+	config, _, err := readConfig(c)
+	return config, err
+}
+
+func readConfig(c *cobra.Command) (*agent.Config, []tomlconf.Problem, error) {
 	flags := c.Flags()
 	file, err := flags.GetString("config")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	overrides := map[string]string{}
 	sets, err := flags.GetStringArray("set")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, set := range sets {
 		key, value, found := strings.Cut(set, "=")
 		if !found {
-			return nil, command.Failf(command.ExitUsage, "--set %q: expected key=value, as in block.interval=10s", set)
+			return nil, nil, command.Failf(command.ExitUsage, "--set %q: expected key=value, as in block.interval=10s", set)
 		}
 		overrides[key] = value
 	}
 	if data, err := flags.GetString("data"); err == nil && data != "" {
 		if data, err = filepath.Abs(data); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		overrides["gateway.data"] = data
 	}
 	config, warnings, err := agent.LoadConfig(file, os.Environ(), overrides)
-	for _, w := range warnings {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", w)
-	}
-	if err != nil {
-		return nil, command.Fail(command.ExitUsage, err)
-	}
-	return config, nil
+	return config, warnings, command.Fail(command.ExitUsage, err)
 }
 
 // newLog makes the program's log: text on a terminal, JSON for journals and files.
@@ -68,7 +77,7 @@ func newLogger(c agent.LogConfig, w *os.File) *slog.Logger {
 // connect returns a client of the chain: through the running agent if there is one, else of the folder itself. close
 // must be called.
 func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
-	config, err := loadConfig(c)
+	config, err := quietConfig(c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,7 +99,7 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 // openChain opens the chain for a long job: the folder itself, or while the agent runs a checkpoint of it, so that
 // the job neither stops recording nor is done by the program that it examines. close must be called.
 func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error) {
-	config, err := loadConfig(c)
+	config, err := quietConfig(c)
 	if err != nil {
 		return nil, nil, err
 	}

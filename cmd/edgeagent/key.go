@@ -25,7 +25,7 @@ func newKey() *cobra.Command {
 		Short: "Print the public key of the gateway's key file",
 		Args:  command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := loadConfig(c)
+			config, err := quietConfig(c)
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ the card keeps old cells until it needs them. Only a key encrypted under a passp
 certain.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := loadConfig(c)
+			config, err := quietConfig(c)
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ unseen: the chain's name and the aggregators' keys are compared with what was wr
 	}
 	quorum := c.Flags().Uint64("quorum", 0, "how many aggregators a proof must show (default: as many as are configured, at most 1)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, err := loadConfig(c)
+		config, err := quietConfig(c)
 		if err != nil {
 			return err
 		}
