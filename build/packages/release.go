@@ -86,32 +86,35 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return c
 }
 
-// What `git describe --tags --always --dirty` prints: a tag, how many commits since, which, and whether files differ.
-var described = regexp.MustCompile(`^(?:v?(\d+\.\d+\.\d+)(?:-([0-9A-Za-z.-]+?))?(?:-(\d+)-g([0-9a-f]+))?|([0-9a-f]{7,40}))(-dirty)?$`)
+// What `git describe --tags --always --dirty` prints is a tag, or nothing, then how many commits were made since, and
+// which is the last, or that alone, then whether files differ.
+var (
+	tagged = regexp.MustCompile(`^v?(\d+\.\d+\.\d+)(?:-([0-9A-Za-z.-]+))?$`)
+	since  = regexp.MustCompile(`^(.+)-(\d+)-g([0-9a-f]+)$`)
+	commit = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
+)
 
 // debianVersion returns the version in the form and the order of Debian's: a candidate comes before its release
 // ("1.4.0~rc.1"), what follows a release after it ("1.4.0+5.gabc1234"), and a tree without tags before everything, by
 // the time of its commit.
 func (r *release) debianVersion() string {
-	m := described.FindStringSubmatch(r.version)
-	var v string
-	switch {
-	case m == nil || m[1] == "":
-		v = "0~" + r.date.Format("20060102150405")
-		if m != nil {
-			v += ".g" + m[5]
-		}
-	default:
-		v = m[1]
+	tag, dirty := strings.CutSuffix(r.version, "-dirty")
+	after := ""
+	if m := since.FindStringSubmatch(tag); m != nil {
+		tag, after = m[1], "+"+m[2]+".g"+m[3]
+	}
+	version := "0~" + r.date.Format("20060102150405")
+	if m := tagged.FindStringSubmatch(tag); m != nil {
+		version = m[1]
 		if m[2] != "" {
-			v += "~" + strings.ReplaceAll(m[2], "-", ".")
+			version += "~" + strings.ReplaceAll(m[2], "-", ".")
 		}
-		if m[3] != "" {
-			v += "+" + m[3] + ".g" + m[4]
-		}
+		version += after
+	} else if commit.MatchString(tag) {
+		version += ".g" + tag
 	}
-	if m != nil && m[6] != "" {
-		v += "+dirty"
+	if dirty {
+		version += "+dirty"
 	}
-	return v
+	return version
 }

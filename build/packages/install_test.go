@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const suite = "bookworm" // Debian 12, the oldest release that the packages are for
+
+// debianTree unpacks a minimal Debian into a folder of the test's. debootstrap makes it once a month, and it is kept in the
+// user's cache.
+func debianTree(t *testing.T) root {
+	t.Helper()
+	need(t, "debootstrap", "tar", "chroot", "dpkg-deb")
+	if os.Geteuid() != 0 {
+		lack(t, "installing packages into a tree needs root")
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	archive := filepath.Join(cache, "edgechain", "debian-"+suite+".tar")
+	if stat, err := os.Stat(archive); err != nil || time.Since(stat.ModTime()) > 30*24*time.Hour {
+		fresh := filepath.Join(scratch, "debian")
+		log, err := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,procps", suite, fresh).CombinedOutput()
+		if err != nil {
+			lack(t, fmt.Sprintf("debootstrap cannot make a Debian: %v\n%s", err, log))
+		}
+		if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		// Complete or not at all: two checkouts may come here at once.
+		partial := fmt.Sprintf("%s.%d", archive, os.Getpid())
+		output(t, "tar", "-C", fresh, "--exclude=./var/cache/apt/archives/*.deb", "-cpf", partial, ".")
+		if err := os.Rename(partial, archive); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree := t.TempDir()
+	output(t, "tar", "-C", tree, "-xpf", archive)
+	return root{t, tree}
+}
+
+// A root is an installed Debian in a folder, in which no service manager runs.
+type root struct {
+	t    *testing.T
+	path string
+}
+
+func (r root) command(user string, args ...string) *exec.Cmd {
+	c := exec.Command("chroot", append([]string{"--userspec=" + user + ":" + user, r.path}, args...)...)
+	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
+	return c
+}
+
+// run runs a program in the tree, which must succeed, and returns what it prints.
+func (r root) run(user string, args ...string) string {
+	r.t.Helper()
+	out, err := r.command(user, args...).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// install copies packages into the tree and has dpkg install them, as an administrator would who keeps his own
+// configuration.
+func (r root) install(debs ...string) {
+	r.t.Helper()
+	args := []string{"dpkg", "--force-confdef", "--force-confold", "--install"}
+	for _, file := range debs {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		name := filepath.Join("/tmp", filepath.Base(file))
+		if err := os.WriteFile(filepath.Join(r.path, name), data, 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+		args = append(args, name)
+	}
+	r.run("root", args...)
+}
+
+// expect holds a file's owner, group and mode to what `stat -c '%U:%G %a'` prints; "" means that it is not there.
+func (r root) expect(path, want string) {
+	r.t.Helper()
+	if _, err := os.Lstat(filepath.Join(r.path, path)); err != nil {
+		if want != "" || !errors.Is(err, fs.ErrNotExist) {
+			r.t.Errorf("%s: %v", path, err)
+		}
+		return
+	}
+	if got := strings.TrimSpace(r.run("root", "stat", "-c", "%U:%G %a", path)); got != want {
+		r.t.Errorf("%s is %q, want %q", path, got, want)
+	}
+}
+
+func (r root) read(path string) string {
+	r.t.Helper()
+	data, err := os.ReadFile(filepath.Join(r.path, path))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// agent runs the agent in the tree as its unit does, until it is ready, calls f and stops it.
+func (r root) agent(f func()) {
+	r.t.Helper()
+	if err := os.MkdirAll(filepath.Join(r.path, "run/edgeagent"), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	r.run("root", "chown", "edgeagent:edgeagent", "/run/edgeagent")
+	var log bytes.Buffer
+	c := r.command("edgeagent", "edgeagent", "run", "--init")
+	c.Stdout, c.Stderr = &log, &log
+	if err := c.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if r.command("edgeagent", "edgeagent", "status").Run() == nil && r.socket() {
+			break
+		}
+		select {
+		case err := <-ended:
+			r.t.Fatalf("the agent ended: %v\n%s", err, log.Bytes())
+		default:
+		}
+		if time.Now().After(deadline) {
+			_ = c.Process.Kill()
+			<-ended
+			r.t.Fatalf("the agent does not answer\n%s", log.Bytes())
+		}
+	}
+	f()
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		r.t.Fatalf("the agent ended with %v\n%s", err, log.Bytes())
+	}
+}
+
+func (r root) socket() bool {
+	stat, err := os.Stat(filepath.Join(r.path, "run/edgeagent/edgeagent.sock"))
+	return err == nil && stat.Mode().Type() == fs.ModeSocket
+}
+
+// chain asks edgeagent which chain it has.
+func (r root) chain() string {
+	r.t.Helper()
+	var status struct{ Chain string }
+	out, err := r.command("edgeagent", "edgeagent", "status", "--output", "json").Output()
+	if err == nil {
+		err = json.Unmarshal(out, &status)
+	}
+	if err != nil || len(status.Chain) != 52 {
+		r.t.Fatalf("status: %v\n%s", err, out)
+	}
+	return status.Chain
+}
+
+func TestAPackageLivesOnDebian(t *testing.T) {
+	need(t, "make", "git")
+	debian := debianTree(t)
+	old := must(t, packages)
+	debian.install(built(t, old, "edgeverify", "amd64"), built(t, old, "edgeagent", "amd64"))
+
+	t.Log("installing makes a user and places for everything, and no key")
+	if passwd := debian.run("root", "getent", "passwd", "edgeagent"); !strings.Contains(passwd, ":/var/lib/edgeagent:/usr/sbin/nologin") {
+		t.Errorf("the user is %q", passwd)
+	}
+	debian.expect("/etc/edgeagent", "root:edgeagent 750")
+	debian.expect("/etc/edgeagent/edgeagent.toml", "root:edgeagent 640")
+	debian.expect("/etc/edgeagent/chain", "edgeagent:edgeagent 644")
+	debian.expect("/var/lib/edgeagent", "edgeagent:edgeagent 750")
+	debian.expect("/var/lib/edgeagent/key", "")
+	debian.expect("/etc/systemd/system/multi-user.target.wants/edgeagent.service", "root:root 777") // enabled
+	if status := debian.run("root", "dpkg-query", "-W", "-f", "${Conffiles}", "edgeagent"); !strings.Contains(status, "/etc/edgeagent/edgeagent.toml") {
+		t.Errorf("conffiles are %q", status)
+	}
+	debian.run("edgeagent", "edgeagent", "check-config")
+	for _, p := range []string{"edgeagent", "edgeverify"} {
+		if version := debian.run("root", p, "--version"); !strings.Contains(version, "v1.2.3") {
+			t.Errorf("%s is version %q", p, version)
+		}
+	}
+
+	t.Log("the first start makes the key and the chain")
+	debian.agent(func() { debian.expect("/run/edgeagent/edgeagent.sock", "edgeagent:edgeagent 660") })
+	debian.expect("/var/lib/edgeagent/key", "edgeagent:edgeagent 600")
+	chain := debian.chain()
+
+	t.Log("upgrading keeps them, and what the administrator wrote, though the sample is another now")
+	config := debian.read("/etc/edgeagent/edgeagent.toml") + "\n[[mqtt]]\nname = \"line-1\"\nservers = [\"tcp://127.0.0.1:1\"]\n[[mqtt.subscribe]]\ntopics = [\"#\"]\n"
+	if err := os.WriteFile(filepath.Join(debian.path, "etc/edgeagent/edgeagent.toml"), []byte(config), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	debian.install(built(t, upgraded(t), "edgeagent", "amd64"))
+	if version := debian.run("root", "edgeagent", "--version"); !strings.Contains(version, "v1.10.0") {
+		t.Errorf("upgraded to %q", version)
+	}
+	if got := debian.read("/etc/edgeagent/edgeagent.toml"); got != config {
+		t.Error("the configuration is not the administrator's any more")
+	}
+	debian.expect("/etc/edgeagent/edgeagent.toml", "root:edgeagent 640")
+	debian.expect("/etc/edgeagent/edgeagent.toml.dpkg-dist", "root:edgeagent 640")
+	if got := debian.chain(); got != chain {
+		t.Errorf("the chain was %s, and is %s", chain, got)
+	}
+	debian.run("edgeagent", "edgeagent", "verify")
+
+	t.Log("removing keeps data and configuration, and installing again finds them")
+	debian.run("root", "dpkg", "--remove", "edgeagent")
+	debian.expect("/usr/bin/edgeagent", "")
+	debian.expect("/var/lib/edgeagent/key", "edgeagent:edgeagent 600")
+	if got := debian.read("/etc/edgeagent/edgeagent.toml"); got != config {
+		t.Error("removing took the configuration")
+	}
+	debian.install(built(t, upgraded(t), "edgeagent", "amd64"))
+	if got := debian.chain(); got != chain {
+		t.Errorf("the chain was %s, and is %s", chain, got)
+	}
+
+	t.Log("purging removes all but the user")
+	debian.run("root", "dpkg", "--purge", "edgeagent", "edgeverify")
+	for _, path := range []string{"/etc/edgeagent", "/var/lib/edgeagent", "/usr/bin/edgeverify", "/usr/share/doc/edgeagent",
+		"/etc/systemd/system/multi-user.target.wants/edgeagent.service", "/var/lib/systemd/deb-systemd-helper-enabled/edgeagent.service.dsh-also"} {
+		debian.expect(path, "")
+	}
+	debian.run("root", "getent", "passwd", "edgeagent")
+}
+
+// upgraded packs the snapshot as a later version, with another sample configuration.
+func upgraded(t *testing.T) string {
+	t.Helper()
+	dist := filepath.Join(scratch, "upgraded")
+	if _, err := os.Stat(dist); err == nil {
+		return dist
+	}
+	tree := filepath.Join(t.TempDir(), "tree")
+	if err := os.CopyFS(tree, os.DirFS(must(t, snapshot))); err != nil {
+		t.Fatal(err)
+	}
+	sample, err := os.OpenFile(filepath.Join(tree, "agent/sample.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sample.WriteString("\n# A later version says more.\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := sample.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pack(tree, dist, targets[:1], "VERSION=v1.10.0"); err != nil {
+		t.Fatal(err)
+	}
+	return dist
+}
+
+// The units as they are installed, with their drop-ins, are what systemd of that release reads without a complaint.
+func TestUnitsAreSound(t *testing.T) {
+	need(t, "make", "git", "systemd-analyze", "dpkg-deb")
+	debian := debianTree(t)
+	dist := must(t, packages)
+	for _, p := range programs() {
+		if !p.service {
+			continue
+		}
+		output(t, "dpkg-deb", "--extract", built(t, dist, p.name, "amd64"), debian.path)
+		for name := range p.examples {
+			if filepath.Ext(name) != ".conf" {
+				continue
+			}
+			data, err := os.ReadFile(filepath.Join(debian.path, "usr/share/doc", p.name, "examples", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			folder := filepath.Join(debian.path, "etc/systemd/system", p.name+".service.d")
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(folder, name), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out := output(t, "systemd-analyze", "--root="+debian.path, "--man=no", "verify", p.name+".service"); out != "" {
+			t.Errorf("systemd-analyze verify %s:\n%s", p.name, out)
+		}
+	}
+}
+
+func TestUnitsAreConfined(t *testing.T) {
+	need(t, "systemd-analyze")
+	units, err := filepath.Glob("../systemd/*.service")
+	if err != nil || len(units) == 0 {
+		t.Fatal(units, err)
+	}
+	for _, unit := range units {
+		unit, err := filepath.Abs(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// In tenths: an exposure of 2.0.
+		if out, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=yes", "--threshold=20", unit).CombinedOutput(); err != nil {
+			t.Errorf("systemd-analyze security %s: %v\n%s", unit, err, out)
+		}
+	}
+}
