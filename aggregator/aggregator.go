@@ -72,6 +72,9 @@ func New(c *Config, o Options) (*Aggregator, error) {
 	}
 	if o.Clock == nil {
 		o.Clock = func() lightchain.ClockState { return arm.Clock{}.Status().State }
+		if c.Clock.AssumeSynchronised {
+			o.Clock = func() lightchain.ClockState { return lightchain.ClockSynchronised }
+		}
 	}
 	a := &Aggregator{
 		config: c, options: o, log: o.Log, now: o.Now, metrics: newMetrics(o.Version),

@@ -36,6 +36,7 @@ type Config struct {
 	Trust      TrustConfig    `toml:"trust"`
 	Pull       PullConfig     `toml:"pull"`
 	Silence    SilenceConfig  `toml:"silence"`
+	Clock      ClockConfig    `toml:"clock"`
 	API        APIConfig      `toml:"api"`
 	Log        LogConfig      `toml:"log"`
 	Broker     []BrokerConfig `toml:"broker"`
@@ -73,6 +74,11 @@ type PullConfig struct {
 	BytesPerDay tomlconf.Size `toml:"bytes_per_day"` // 0 is no limit
 	LeapOver    int           `toml:"leap_over"`
 	Workers     int           `toml:"workers"`
+}
+
+// ClockConfig says how far this machine's clock is believed.
+type ClockConfig struct {
+	AssumeSynchronised bool `toml:"assume_synchronised"` // whatever the kernel says of it
 }
 
 // SilenceConfig says when silence is a finding.

@@ -51,6 +51,9 @@ func (c *Config) check(d *tomlconf.Document) {
 	tomlconf.Between(d, &p.BytesPerDay, 0, tomlconf.TiB)
 	tomlconf.Between(d, &p.LeapOver, 1, 1<<30)
 	tomlconf.Between(d, &p.Workers, 1, 1024)
+	if c.Clock.AssumeSynchronised {
+		d.Warn(&c.Clock.AssumeSynchronised, "receipts say when; if this machine's clock is wrong they say what is not true, and proofs fail or lie")
+	}
 	if c.Silence.After != 0 {
 		tomlconf.Between(d, &c.Silence.After, time.Second, 366*24*time.Hour)
 	}

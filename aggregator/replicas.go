@@ -61,7 +61,7 @@ func (r *replicas) Run(ctx context.Context) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for count := uint64(1); ; count++ {
-		if err := r.beat(ctx, count, time.Now()); err != nil && ctx.Err() == nil {
+		if err := r.Beat(ctx, count, time.Now()); err != nil && ctx.Err() == nil {
 			r.log.Warn("telling the other replicas that this one is alive", "err", err)
 		}
 		select {
@@ -77,8 +77,8 @@ func (r *replicas) Run(ctx context.Context) {
 	}
 }
 
-// beat writes this replica's, reads the others', and decides who is alive.
-func (r *replicas) beat(ctx context.Context, count uint64, now time.Time) error {
+// Beat writes this replica's, reads the others', and decides who is alive.
+func (r *replicas) Beat(ctx context.Context, count uint64, now time.Time) error {
 	text, err := json.Marshal(beatMark{r.run, count})
 	if err != nil {
 		return err

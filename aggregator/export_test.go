@@ -1,0 +1,28 @@
+package aggregator
+
+import (
+	"log/slog"
+	"time"
+
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// What the tests look at besides.
+
+// NewLedger returns the store as the protocol's machine sees it.
+func NewLedger(s Store, now func() time.Time) headersync.Store { return &ledger{store: s, now: now} }
+
+// ErrBackward, ErrUnasked, ErrForked and ErrShorter are what the ledger refuses with.
+var ErrBackward, ErrUnasked, ErrForked, ErrShorter = errBackward, errUnasked, errForked, errShorter
+
+// Replicas is who shares a store.
+type Replicas struct{ *replicas }
+
+// NewReplicas returns one of those who share a store.
+func NewReplicas(s Documents, self string, run byte) Replicas {
+	return Replicas{newReplicas(s, self, [8]byte{run}, slog.New(slog.DiscardHandler))}
+}
+
+// Highest returns to whom of the names a chain falls.
+func Highest(names []string, chain lightchain.ChainID) string { return highest(names, chain) }

@@ -1,0 +1,326 @@
+package aggregator_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"edgechain/aggregator"
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// testClock is a clock that the test moves.
+type testClock struct {
+	mu  sync.Mutex
+	now time.Time // guarded by mu
+}
+
+func newClock() *testClock { return &testClock{now: time.Unix(chainTime, 0)} }
+
+func (c *testClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *testClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func newRegistry(t testing.TB, rules aggregator.Rules) (*aggregator.Registry, aggregator.Store, *testClock) {
+	t.Helper()
+	if rules.MaxInbox == 0 {
+		rules.MaxInbox = 100
+	}
+	store, clock := openPebble(t), newClock()
+	return aggregator.NewRegistry(store, rules, clock.Now, slog.New(slog.DiscardHandler)), store, clock
+}
+
+func (c *chain) stranger() headersync.Stranger {
+	return headersync.Stranger{Chain: c.id(), Head: c.headers[0]}
+}
+
+func mustHear(t testing.TB, g *aggregator.Registry, s headersync.Stranger) {
+	t.Helper()
+	if err := g.Heard(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func standing(t testing.TB, s aggregator.Store, id lightchain.ChainID) aggregator.Standing {
+	t.Helper()
+	r, err := s.Record(context.Background(), id)
+	if errors.Is(err, aggregator.ErrNotFound) {
+		return ""
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return r.Standing
+}
+
+func TestOnlyWhoIsApprovedIsFollowed(t *testing.T) {
+	g, store, _ := newRegistry(t, aggregator.Rules{Trust: aggregator.TrustApproved, Mode: aggregator.Dense})
+	c := newChain(t, "press-1")
+	followed := func() bool {
+		_, ok := g.Policy(t.Context(), c.id())
+		return ok
+	}
+	if followed() {
+		t.Error("an unknown gateway is followed")
+	}
+	mustHear(t, g, c.stranger())
+	if standing(t, store, c.id()) != aggregator.Waiting || followed() {
+		t.Errorf("heard of, it is %q, followed %t", standing(t, store, c.id()), followed())
+	}
+	for _, step := range []struct {
+		do   func() error
+		want bool
+	}{
+		{func() error { return g.Approve(t.Context(), c.id(), aggregator.Settings{}, "test") }, true},
+		{func() error { return g.Reject(t.Context(), c.id()) }, false},
+		{func() error {
+			return g.Approve(t.Context(), c.id(), aggregator.Settings{Mode: aggregator.Sparse}, "test")
+		}, true},
+		{func() error { return g.Forget(t.Context(), c.id()) }, false},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if followed() != step.want {
+			t.Errorf("%s: followed is %t", standing(t, store, c.id()), followed())
+		}
+	}
+	mustHear(t, g, c.stranger())
+	if standing(t, store, c.id()) != aggregator.Waiting {
+		t.Errorf("one that was forgotten and speaks again is %q", standing(t, store, c.id()))
+	}
+}
+
+func TestAGatewaysOwnModeWins(t *testing.T) {
+	g, _, _ := newRegistry(t, aggregator.Rules{Mode: aggregator.Dense, Policy: headersync.Policy{Page: 7777, BytesPerDay: 99}})
+	for _, c := range []struct {
+		name string
+		mode aggregator.Mode
+		want headersync.Mode
+	}{{"a", "", headersync.EveryHeader}, {"b", aggregator.Sparse, headersync.Sparse}, {"c", aggregator.Dense, headersync.EveryHeader}} {
+		id := newChain(t, c.name).id()
+		if err := g.Approve(t.Context(), id, aggregator.Settings{Mode: c.mode}, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := g.Policy(t.Context(), id); !ok || p.Mode != c.want || p.Page != 7777 || p.BytesPerDay != 99 {
+			t.Errorf("mode %q: %+v", c.mode, p)
+		}
+	}
+	g.SetRules(aggregator.Rules{Mode: aggregator.Sparse})
+	if p, _ := g.Policy(t.Context(), newChain(t, "a").id()); p.Mode != headersync.Sparse {
+		t.Errorf("after the rules changed: %+v", p)
+	}
+}
+
+func TestTrustAllIsOnlyForThoseWhoAreNotRejected(t *testing.T) {
+	g, store, _ := newRegistry(t, aggregator.Rules{Trust: aggregator.TrustAll})
+	c, d := newChain(t, "c"), newChain(t, "d")
+	if err := g.Reject(t.Context(), d.id()); err != nil {
+		t.Fatal(err)
+	}
+	mustHear(t, g, c.stranger())
+	mustHear(t, g, d.stranger())
+	if standing(t, store, c.id()) != aggregator.Approved || standing(t, store, d.id()) != aggregator.Rejected {
+		t.Errorf("%q and %q", standing(t, store, c.id()), standing(t, store, d.id()))
+	}
+}
+
+func TestWhichTokensLetIn(t *testing.T) {
+	g, store, clock := newRegistry(t, aggregator.Rules{})
+	token := func(life time.Duration) string {
+		made, err := g.NewToken(t.Context(), life, map[string]string{"site": "north"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made.Text
+	}
+	c, rejected := newChain(t, "good"), newChain(t, "rejected")
+	if err := g.Reject(t.Context(), rejected.id()); err != nil {
+		t.Fatal(err)
+	}
+	good, expired := token(time.Hour), token(time.Minute)
+	clock.advance(2 * time.Minute)
+	copied := headersync.NewEnrolment(token(time.Hour), newChain(t, "another").id()) // of another gateway's hello
+	for _, test := range []struct {
+		claim string
+		chain *chain
+		shows *headersync.Enrolment
+		want  aggregator.Standing
+	}{
+		{"expired", newChain(t, "late"), headersync.NewEnrolment(expired, newChain(t, "late").id()), aggregator.Waiting},
+		{"made up", newChain(t, "forger"), headersync.NewEnrolment("edgechain-token-abc", newChain(t, "forger").id()), aggregator.Waiting},
+		{"copied from another's hello", newChain(t, "copier"), copied, aggregator.Waiting},
+		{"of who is rejected", rejected, headersync.NewEnrolment(token(time.Hour), rejected.id()), aggregator.Rejected},
+		{"good", c, headersync.NewEnrolment(good, c.id()), aggregator.Approved},
+		{"shown again by the same", c, headersync.NewEnrolment(good, c.id()), aggregator.Approved},
+		{"used up", newChain(t, "second"), headersync.NewEnrolment(good, newChain(t, "second").id()), aggregator.Waiting},
+	} {
+		s := test.chain.stranger()
+		s.Enrol = test.shows
+		mustHear(t, g, s)
+		if got := standing(t, store, test.chain.id()); got != test.want {
+			t.Errorf("a token that is %s: the gateway is %q, want %q", test.claim, got, test.want)
+		}
+	}
+	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Labels["site"] != "north" {
+		t.Errorf("labels: %+v, %v", r, err)
+	}
+	for _, life := range []time.Duration{0, -time.Hour, aggregator.MaxTokenLife + 1} {
+		if _, err := g.NewToken(t.Context(), life, nil); err == nil {
+			t.Errorf("a token for %v was made", life)
+		}
+	}
+}
+
+func oneTokenLetsOneIn(t *testing.T, s opened) {
+	stores := []aggregator.Store{s.Store, s.Store}
+	if s.replica {
+		stores[1] = s.again()
+	}
+	clock := newClock()
+	var registries []*aggregator.Registry
+	for _, store := range stores {
+		registries = append(registries, aggregator.NewRegistry(store, aggregator.Rules{MaxInbox: 100}, clock.Now, slog.New(slog.DiscardHandler)))
+	}
+	for round := range 5 {
+		token, err := registries[0].NewToken(t.Context(), time.Hour, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var racing sync.WaitGroup
+		var chains []*chain
+		for i := range 4 {
+			c := newChain(t, fmt.Sprintf("round %d, gateway %d", round, i))
+			chains = append(chains, c)
+			racing.Go(func() {
+				mine := c.stranger()
+				mine.Enrol = headersync.NewEnrolment(token.Text, c.id())
+				if err := registries[i%2].Heard(context.Background(), mine); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		racing.Wait()
+		in := 0
+		for _, c := range chains {
+			if standing(t, s.Store, c.id()) == aggregator.Approved {
+				in++
+			}
+		}
+		if in != 1 {
+			t.Errorf("one token let %d gateways in", in)
+		}
+	}
+}
+
+func TestPatternsApproveOnlyWhoWaitsUnderSuchAName(t *testing.T) {
+	g, store, _ := newRegistry(t, aggregator.Rules{})
+	wanted, other, rejected := newChain(t, "press-1"), newChain(t, "oven-1"), newChain(t, "press-2")
+	for _, c := range []*chain{wanted, other, rejected} {
+		mustHear(t, g, c.stranger())
+	}
+	if err := g.Reject(t.Context(), rejected.id()); err != nil {
+		t.Fatal(err)
+	}
+	approved, err := g.ApproveNames(t.Context(), "press-*", aggregator.Settings{Labels: map[string]string{"hall": "3"}})
+	if err != nil || len(approved) != 1 || approved[0] != wanted.id() {
+		t.Errorf("approved %v, %v", approved, err)
+	}
+	r, err := store.Record(t.Context(), wanted.id())
+	if err != nil || r.By != "pattern press-*" || r.Labels["hall"] != "3" {
+		t.Errorf("the record: %+v, %v", r, err)
+	}
+	if standing(t, store, other.id()) != aggregator.Waiting || standing(t, store, rejected.id()) != aggregator.Rejected {
+		t.Error("others were touched")
+	}
+	if _, err := g.ApproveNames(t.Context(), "[", aggregator.Settings{}); err == nil {
+		t.Error("a pattern that is none")
+	}
+}
+
+func TestTheInboxIsBounded(t *testing.T) {
+	g, store, _ := newRegistry(t, aggregator.Rules{MaxInbox: 3})
+	for i := range 10 {
+		mustHear(t, g, headersync.Stranger{Chain: sha256.Sum256([]byte{byte(i)})})
+	}
+	waiting := 0
+	err := aggregator.EachRecord(t.Context(), store, func(*aggregator.Record) error { waiting++; return nil })
+	if err != nil || waiting != 3 {
+		t.Errorf("%d wait, %v", waiting, err)
+	}
+}
+
+func TestSettingsAreChecked(t *testing.T) {
+	for _, s := range []aggregator.Settings{
+		{Mode: "some"}, {Silence: -time.Second}, {Silence: time.Millisecond}, {Labels: map[string]string{"": "x"}},
+		{Labels: map[string]string{"x": strings.Repeat("y", 257)}},
+	} {
+		if s.Check() == nil {
+			t.Errorf("%+v passes", s)
+		}
+	}
+	if s := (aggregator.Settings{Mode: aggregator.Sparse, Silence: time.Minute, Labels: map[string]string{"a": "b"}}); s.Check() != nil {
+		t.Error(s.Check())
+	}
+}
+
+func TestWhatIsWrongWithAGateway(t *testing.T) {
+	now := time.Unix(chainTime, 0)
+	fresh := func() *aggregator.Record {
+		return &aggregator.Record{
+			Standing: aggregator.Approved, Decided: chainTime - 100000, Seen: chainTime - 10, Online: aggregator.Online,
+			Head:    aggregator.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockSynchronised}},
+			Receipt: aggregator.ReceiptNote{Height: 7, Time: chainTime - 9},
+		}
+	}
+	for _, c := range []struct {
+		claim  string
+		change func(*aggregator.Record)
+		want   []aggregator.Kind
+	}{
+		{"nothing", func(*aggregator.Record) {}, nil},
+		{"silent beyond the usual", func(r *aggregator.Record) { r.Seen = chainTime - 7201 }, []aggregator.Kind{aggregator.Silent}},
+		{"silent beyond its own bound", func(r *aggregator.Record) { r.Silence = 5 }, []aggregator.Kind{aggregator.Silent}},
+		{"never seen, and approved just now", func(r *aggregator.Record) {
+			r.Seen, r.Decided, r.Head, r.Receipt = 0, chainTime-5, aggregator.HeadNote{}, aggregator.ReceiptNote{}
+		}, nil},
+		{"offline", func(r *aggregator.Record) { r.Online = aggregator.Offline }, []aggregator.Kind{aggregator.Away}},
+		{"its clock", func(r *aggregator.Record) { r.Head.Clock.State = lightchain.ClockUnsynchronised }, []aggregator.Kind{aggregator.Clockless}},
+		{"not countersigned", func(r *aggregator.Record) { r.Seen, r.Receipt.Height = chainTime-100, 6 }, []aggregator.Kind{aggregator.Unsigned}},
+		{"not countersigned yet", func(r *aggregator.Record) { r.Receipt.Height = 6 }, nil},
+		{"forked, and so not countersigned", func(r *aggregator.Record) {
+			r.Seen, r.Receipt.Height = chainTime-100, 6
+			r.Note(aggregator.Forked, chainTime, 7, "two heads")
+		}, []aggregator.Kind{aggregator.Forked}},
+		{"several, the worst first", func(r *aggregator.Record) {
+			r.Note(aggregator.ClockStep, chainTime, 7, "by an hour")
+			r.Note(aggregator.Rollback, chainTime, 7, "below")
+			r.Online = aggregator.Offline
+		}, []aggregator.Kind{aggregator.Rollback, aggregator.Away, aggregator.ClockStep}},
+		{"waiting and quiet", func(r *aggregator.Record) { r.Standing, r.Seen = aggregator.Waiting, 0 }, nil},
+	} {
+		r := fresh()
+		c.change(r)
+		var got []aggregator.Kind
+		for _, a := range r.Ailments(now, 2*time.Hour) {
+			got = append(got, a.Kind)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: found %v, want %v", c.claim, got, c.want)
+		}
+	}
+}
