@@ -431,6 +431,7 @@ func (w *world) check() {
 			w.t.Errorf("%s (mode %d) knows header %d, the head of %s is %d (fork made: %t)",
 				k.end.name, k.policy.Mode, s.Head.Height(), g.end.name, tip.Height, made)
 		}
+		k.checkMissed(s)
 		if slices.ContainsFunc(w.gateways, func(g *gatewayNode) bool { return !g.maySeal() || g.stopped || g.sparse && k.lacking }) {
 			continue // headers may have gone with the card
 		}
@@ -438,7 +439,6 @@ func (w *world) check() {
 			w.t.Errorf("%s does not hold every header", k.end.name)
 		} else if k.policy.Mode == EveryHeader {
 			k.checkHeaders(s)
-			k.checkMissed(s)
 		}
 	}
 }
