@@ -18,8 +18,8 @@ BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VER
 build: ## the programs, in bin/ (the default)
 	$(BUILD) -o $(BIN) ./cmd/...
 
-demo: build ## a gateway with simulated devices, until Ctrl-C or for DEMO=20s
-	DEMO=$(DEMO) bin/edgeagent demo
+demo: build ## a gateway with simulated devices and an aggregator, until Ctrl-C or for DEMO=20s
+	@DEMO=$(DEMO) build/demo.sh bin
 
 test: env ## everything that is checked, within 25 minutes on two cores; PART="unit race" for some of it
 	@go run ./build/testrun $(PART)

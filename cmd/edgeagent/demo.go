@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 	"edgechain/agent/api"
 	"edgechain/agent/demo"
 	"edgechain/cmd/internal/command"
+	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 )
 
@@ -31,10 +33,13 @@ func newDemo() *cobra.Command {
 		Long: `demo starts a gateway in a temporary folder, with its embedded broker on a free port and blocks sealed every second.
 Four simulated devices publish over MQTT in four dialects, and the machine's own sensors are read. It shows what
 arrives until Ctrl-C, or for the time that --for or the variable DEMO says. Then it proves one reading, checks the
-proof with edgeverify, changes one byte of it, and verifies the whole chain.`,
+proof with edgeverify, changes one byte of it, and verifies the whole chain. With --aggregator the gateway also syncs
+its headers, through its own broker, to an aggregator that somebody else runs, and the proof carries a receipt.`,
 		Args: command.Args(cobra.NoArgs),
 	}
 	length := c.Flags().Duration("for", 0, "how long to show, such as 20s (default $DEMO, else until Ctrl-C)")
+	listen := c.Flags().String("listen", "127.0.0.1:0", "where the embedded broker listens")
+	aggregator := c.Flags().String("aggregator", "", "the `LINE` of an aggregator, as edgeaggregator key show prints it for a trust file")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if text := os.Getenv("DEMO"); *length == 0 && text != "" {
 			d, err := time.ParseDuration(text)
@@ -52,7 +57,13 @@ proof with edgeverify, changes one byte of it, and verifies the whole chain.`,
 			return err
 		}
 		defer os.RemoveAll(dir)
-		d := &demonstration{w: c.OutOrStdout(), dir: dir, verifier: verifier, length: *length}
+		d := &demonstration{w: c.OutOrStdout(), dir: dir, verifier: verifier, length: *length, listen: *listen, trust: new(lightchain.Trust)}
+		if *aggregator != "" {
+			if d.trust, err = lightchain.ParseTrust([]byte(*aggregator)); err != nil {
+				return command.Failf(command.ExitUsage, "--aggregator: %w", err)
+			}
+			d.trust.Quorum = 1
+		}
 		return d.run(c.Context())
 	}
 	return c
@@ -84,12 +95,14 @@ type demonstration struct {
 	dir      string
 	verifier string
 	length   time.Duration
+	listen   string
+	trust    *lightchain.Trust // the aggregators, and once it is known the chain
 }
 
 func (d *demonstration) say(format string, args ...any) { fmt.Fprintf(d.w, format+"\n", args...) }
 
 func (d *demonstration) run(ctx context.Context) error {
-	config := demo.Gateway(filepath.Join(d.dir, "data"))
+	config := demo.Gateway(filepath.Join(d.dir, "data"), d.listen, d.trust.Aggregators)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -111,7 +124,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	if err := d.show(ctx, client); err != nil {
 		return err
 	}
-	proof, chain, err := d.prove(client)
+	proof, err := d.prove(client)
 	if err != nil {
 		return err
 	}
@@ -119,7 +132,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	if err := <-ended; err != nil {
 		return err
 	}
-	if err := d.check(proof, chain); err != nil {
+	if err := d.check(proof); err != nil {
 		return err
 	}
 	return d.verify(config)
@@ -163,11 +176,24 @@ func (d *demonstration) show(ctx context.Context, client *api.Client) error {
 		if now := time.Now(); now.Sub(shown) > 5*time.Second {
 			shown = now
 			if s, err := client.Status(ctx); err == nil {
-				d.say("-- block %d sealed, %d entries, head %s", s.Height, s.Entries, s.Head.String()[:16])
+				d.say("-- block %d sealed, %d entries, head %s%s", s.Height, s.Entries, s.Head.String()[:16], receipted(&s))
 			}
 		}
 	}
 	return <-devices
+}
+
+// receipted says how far the aggregators have countersigned.
+func receipted(s *api.Status) string {
+	var text strings.Builder
+	for _, u := range s.Live.Upstreams {
+		for _, g := range u.Aggregators {
+			if g.Receipted != nil {
+				fmt.Fprintf(&text, ", countersigned by %s up to block %d", g.Name, *g.Receipted)
+			}
+		}
+	}
+	return text.String()
 }
 
 func portOf(address string) string {
@@ -177,44 +203,64 @@ func portOf(address string) string {
 	return "1883"
 }
 
-// prove takes the newest reading of the press that is sealed, and writes its proof.
-func (d *demonstration) prove(client *api.Client) (file, chain string, err error) {
+// prove writes the proof of the newest reading of the press that is sealed, and receipted if anybody does that.
+func (d *demonstration) prove(client *api.Client) (file string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		for e, err := range client.Entries(ctx, url.Values{"device": {"press-07"}, "name": {"temperature"}, "reverse": {"true"}, "limit": {"1"}}) {
+	number := uint64(0)
+	for found := false; ; {
+		if !found {
+			number, found, err = newestPress(ctx, client)
 			if err != nil {
-				return "", "", err
+				return "", err
 			}
-			proof, err := client.Proof(ctx, e.Number, 1)
-			if errors.Is(err, store.ErrNotSealed) {
-				break // its block is sealed within the second
+		}
+		if found {
+			proof, err := client.Proof(ctx, number, 1)
+			switch {
+			case errors.Is(err, store.ErrNotSealed): // its block is sealed within the second
+			case err != nil:
+				return "", err
+			default:
+				chain, err := chainOf(proof)
+				if err != nil {
+					return "", err
+				}
+				d.trust.Chains = []lightchain.ChainID{chain}
+				if _, err := lightchain.Verify(proof, d.trust); err == nil {
+					file = filepath.Join(d.dir, "press-07-"+strconv.FormatUint(number, 10)+".edgeproof")
+					d.say("\nOne reading of press-07, entry %d, is proved in %d bytes. The proof goes to edgeverify, which knows this and nothing else:\n", number, len(proof))
+					d.say("%s", d.trust.Format())
+					return file, os.WriteFile(file, proof, 0o644)
+				}
 			}
-			if err != nil {
-				return "", "", err
-			}
-			c, err := chainOf(proof)
-			if err != nil {
-				return "", "", err
-			}
-			file = filepath.Join(d.dir, "press-07-"+strconv.FormatUint(e.Number, 10)+".edgeproof")
-			d.say("\nOne reading of press-07, entry %d, is proved in %d bytes. The proof goes to edgeverify, which knows the chain's name and nothing else:\n", e.Number, len(proof))
-			return file, c.String(), os.WriteFile(file, proof, 0o644)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return "", "", errors.New("no reading of press-07 was sealed: let the demo run for a few seconds")
+			return "", errors.New("no reading of press-07 was sealed and receipted: let the demo run for a few seconds")
 		}
 	}
 }
 
+// newestPress returns the number of the newest entry with the press's temperature.
+func newestPress(ctx context.Context, client *api.Client) (number uint64, found bool, err error) {
+	for e, err := range client.Entries(ctx, url.Values{"device": {"press-07"}, "name": {"temperature"}, "reverse": {"true"}, "limit": {"1"}}) {
+		return e.Number, err == nil, err
+	}
+	return 0, false, nil
+}
+
 // check lets edgeverify judge the proof, and then the same proof with one byte changed.
-func (d *demonstration) check(file, chain string) error {
+func (d *demonstration) check(file string) error {
+	trust := filepath.Join(d.dir, "auditor.trust")
+	if err := os.WriteFile(trust, d.trust.Format(), 0o644); err != nil {
+		return err
+	}
 	judge := func(file string) (string, error) {
-		out, err := exec.Command(d.verifier, "--chain", chain, file).CombinedOutput()
+		out, err := exec.Command(d.verifier, "--trust", trust, file).CombinedOutput()
 		return string(out), err
 	}
 	out, err := judge(file)
