@@ -50,7 +50,8 @@ func (b *bench) ingestEmbedded(ctx context.Context) error {
 				return fmt.Errorf("mochi: %w", err)
 			}
 			agent, empty = append(agent, a.rate), append(empty, e.rate)
-			beyond = append(beyond, float64((a.cpu-e.cpu).Nanoseconds())/1000)
+			cpu, emptyCPU = append(cpu, micros(a.cpu)), append(emptyCPU, micros(e.cpu))
+			beyond = append(beyond, micros(a.cpu-e.cpu))
 			lost = append(lost, 100*a.lost)
 			fmt.Fprintf(b.log, "   %s, round %d: %s/s, %v CPU each; empty hook %s/s, %v CPU each\n", name, round+1, plain(a.rate), a.cpu, plain(e.rate), e.cpu)
 			if c.conns == 1 && c.qos == 1 {
