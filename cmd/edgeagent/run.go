@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 			return err
 		}
 		log := newLogger(config.Log, stderr(c))
+		limitMemory(config)
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		return agent.New(config, agent.Options{
@@ -40,6 +42,15 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 		}).Run(c.Context())
 	}
 	return c
+}
+
+// limitMemory lets the garbage collector work harder before the heap outgrows what a small board has to spare: a soft
+// limit, above what the configuration lets be in flight. GOMEMLIMIT, where it is set, says otherwise.
+func limitMemory(config *agent.Config) {
+	const rest = 24 << 20 // bytes
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(rest + int64(config.Ingest.MaxBytes))
+	}
 }
 
 // chainFile returns the file beside the configuration that the chain's name is written to when a chain is begun.
