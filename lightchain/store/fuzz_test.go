@@ -84,8 +84,8 @@ func FuzzSmallRecords(f *testing.F) {
 func FuzzLog(f *testing.F) {
 	var log bytes.Buffer
 	w := record.NewWriter(&log)
-	for i := range 5 {
-		if _, err := w.WriteRecord(bytes.Repeat([]byte{byte(i)}, 9000*i)); err != nil {
+	for i, size := range []int{0, 40, 300, 32 << 10, 7} { // one spans two blocks
+		if _, err := w.WriteRecord(bytes.Repeat([]byte{byte(i)}, size)); err != nil {
 			f.Fatal(err)
 		}
 	}

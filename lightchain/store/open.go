@@ -229,6 +229,9 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	}()
 	r := &Reader{lock: lock}
 	if r.db, err = openPebbleReadOnly(path, o); err != nil {
+		if isDamage(err) {
+			err = fmt.Errorf("%w (opened for recording, it is rebuilt from what can be read)", err)
+		}
 		return nil, err
 	}
 	r.from = r.db

@@ -26,12 +26,16 @@ const (
 // Pebble merges tables of its lowest level only with something that lies above them, so a table is laid there that
 // deletes two keys which never were, one at each end of the row.
 func (s *Store) Tidy(ctx context.Context) error {
+	var failed error
 	for _, row := range s.smallRows() {
-		if err := s.mergeRow(ctx, row); err != nil {
-			return fmt.Errorf("merging small tables: %w", err)
+		if err := s.mergeRow(ctx, row); err != nil { // one with a damaged table stays as it is
+			failed = errors.Join(failed, fmt.Errorf("merging small tables: %w", err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return failed
 }
 
 func (s *Store) mergeRow(ctx context.Context, row pebble.KeyRange) error {
