@@ -251,8 +251,10 @@ func (s *shard) receive(ctx context.Context, now time.Time, m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	policy, ok := s.c.c.Policy(chain)
-	if !ok {
+	if !ok || policy.Introduce {
 		s.stranger(chain, word, m.Payload)
+	}
+	if !ok {
 		return
 	}
 	f := s.follower(chain)

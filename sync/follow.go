@@ -36,7 +36,7 @@ func (s *shard) look(ctx context.Context, now time.Time, f *follower) {
 		f.spent = state.Spent
 	}
 	f.loaded = true
-	if state.Head != nil && state.Receipt == nil && state.Fork == nil {
+	if state.Head != nil && state.Receipt == nil && state.Fork == nil && !policy.Introduce {
 		if !s.countersign(ctx, now, f) {
 			s.later(f, now.Add(clockWait))
 		}

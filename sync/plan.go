@@ -10,6 +10,9 @@ type Policy struct {
 	// LeapOver is from how many missing headers on the newest head is fetched first, with a proof, so that it is
 	// countersigned at once, and the headers below it after that; 0 is 2,000. Only for [EveryHeader].
 	LeapOver uint64
+	// Introduce asks for the genesis header alone, and has nothing countersigned: a gateway that waits for approval
+	// says its name. What it sends is told as a [Stranger]'s too.
+	Introduce bool
 }
 
 const (
@@ -25,8 +28,12 @@ func (s *State) next(p Policy, announced uint64) (pull Pull, ok bool) {
 	}
 	every := p.Mode == EveryHeader
 	pull = Pull{Chain: s.Chain, Want: p.Mode, Last: noCeiling}
-	if s.Fork != nil {
+	if s.Fork != nil || p.Introduce && s.Head != nil {
 		return pull, false
+	}
+	if p.Introduce {
+		pull.Want, pull.Last = EveryHeader, 0
+		return pull, true
 	}
 	if s.Head == nil {
 		if every && announced > p.LeapOver {
