@@ -165,7 +165,7 @@ func (b *brokerLink) decided(chain lightchain.ChainID, standing Standing) {
 	if collector == nil || !b.aggregator.mine(chain) {
 		return
 	}
-	if standing == Approved {
+	if standing == Approved || standing == Waiting {
 		go collector.Follow(context.Background(), time.Now(), chain)
 	} else {
 		go collector.Forget(chain)

@@ -134,7 +134,10 @@ func (l *ledger) observe(r *Record, before *headersync.State, held []headersync.
 		return news, nil
 	}
 	// A longer history than the last: the gateway is alive, and no longer behind.
-	r.Seen, r.Online = now, Online
+	r.Seen = now
+	if r.Standing == Approved {
+		r.Online, r.Announced = Online, 0
+	}
 	r.Clear(Rollback)
 	r.Clear(Invalid)
 	h := &s.Head.Head.Header

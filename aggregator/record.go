@@ -24,7 +24,11 @@ type Record struct {
 	Decided  int64              `json:"decided,omitempty"` // when it got its standing
 	By       string             `json:"by,omitempty"`      // who gave it: "command", "pattern press-*", "token 5f0c…", "trust all"
 
-	Head     HeadNote          `json:"head"`
+	Head HeadNote `json:"head"`
+
+	// Announced is the height of the head that a gateway announced while it waits. Nobody has checked it.
+	Announced uint64 `json:"announced,omitempty"`
+
 	Receipt  ReceiptNote       `json:"receipt"`
 	Seen     int64             `json:"seen,omitempty"`   // when a head higher than the last was accepted
 	Online   Presence          `json:"online,omitempty"` // what the gateway, or its last will, said last
@@ -36,9 +40,9 @@ type Record struct {
 	State *headersync.State `json:"-"`
 }
 
-// HeadNote is what a record repeats of the newest head. In an unknown chain nobody has checked it.
+// HeadNote is what a record repeats of the newest head.
 type HeadNote struct {
-	Known  bool             `json:"known,omitempty"` // it was checked, from genesis on
+	Known  bool             `json:"known,omitempty"` // there is one
 	Height uint64           `json:"height"`
 	Hash   lightchain.Hash  `json:"hash"`
 	Next   uint64           `json:"next,omitempty"`   // number of the next entry

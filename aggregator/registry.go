@@ -79,6 +79,12 @@ func NewRegistry(store Store, rules Rules, now func() time.Time, log *slog.Logge
 	return &Registry{store: store, rules: rules, now: now, log: log, cache: make(map[lightchain.ChainID]cached)}
 }
 
+// What a gateway may cost in a day that nobody has approved, and in one page, in bytes.
+const (
+	introduction     = 256 << 10
+	introductionPage = 4 << 10
+)
+
 // Policy says how a chain is followed, if it is.
 func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (headersync.Policy, bool) {
 	c, err := g.lookup(ctx, chain)
@@ -86,7 +92,12 @@ func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (header
 		g.log.Error("reading a chain's record", "chain", chain, "err", err)
 		return headersync.Policy{}, false
 	}
-	if c.standing != Approved {
+	switch c.standing {
+	case Approved:
+	case Waiting:
+		// Its genesis says its name, by which an operator knows it; nothing is countersigned.
+		return headersync.Policy{Mode: headersync.Sparse, Introduce: true, BytesPerDay: introduction, Page: introductionPage}, true
+	default:
 		return headersync.Policy{}, false
 	}
 	rules := g.Rules()
@@ -184,12 +195,8 @@ func (g *Registry) inbox(ctx context.Context, s headersync.Stranger) error {
 			return nil, ErrUnchanged
 		}
 		r.Seen = now
-		if s.Head != nil && !r.Head.Known {
-			h := &s.Head.Header
-			r.Head = HeadNote{Height: h.Height, Hash: s.Head.Hash(), Sealed: h.Sealed, Clock: h.Clock}
-			if gen := h.Genesis; gen != nil && gen.Name != nil {
-				r.Name = *gen.Name
-			}
+		if s.Head != nil {
+			r.Announced = s.Head.Header.Height
 		}
 		return nil, nil
 	})
@@ -199,6 +206,9 @@ func (g *Registry) inbox(ctx context.Context, s headersync.Stranger) error {
 		g.mu.Unlock()
 		g.forget(s.Chain)
 		g.log.Info("an unknown gateway waits for approval", "chain", s.Chain)
+		if g.decided != nil {
+			g.decided(s.Chain, Waiting)
+		}
 	}
 	return err
 }

@@ -71,8 +71,8 @@ func TestOnlyWhoIsApprovedIsFollowed(t *testing.T) {
 	g, store, _ := newRegistry(t, aggregator.Rules{Trust: aggregator.TrustApproved, Mode: aggregator.Dense})
 	c := newChain(t, "press-1")
 	followed := func() bool {
-		_, ok := g.Policy(t.Context(), c.id())
-		return ok
+		p, ok := g.Policy(t.Context(), c.id())
+		return ok && !p.Introduce
 	}
 	if followed() {
 		t.Error("an unknown gateway is followed")
@@ -230,8 +230,12 @@ func oneTokenLetsOneIn(t *testing.T, s opened) {
 func TestPatternsApproveOnlyWhoWaitsUnderSuchAName(t *testing.T) {
 	g, store, _ := newRegistry(t, aggregator.Rules{})
 	wanted, other, rejected := newChain(t, "press-1"), newChain(t, "oven-1"), newChain(t, "press-2")
+	l := aggregator.NewLedger(store, newClock().Now)
 	for _, c := range []*chain{wanted, other, rejected} {
 		mustHear(t, g, c.stranger())
+		if _, err := take(l, c.id(), &headersync.Pulled{Genesis: c.headers[0]}, false); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := g.Reject(t.Context(), rejected.id()); err != nil {
 		t.Fatal(err)

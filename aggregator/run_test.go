@@ -264,8 +264,14 @@ func TestAGatewayIsFollowedOnceItIsApproved(t *testing.T) {
 	c := newChain(t, "press-1")
 	c.sealMany(100)
 	g := newGateway(t, broker.Addr, c, "", n.self)
-	r := n.awaitStanding(t, c.id(), aggregator.Waiting)
-	if r.Head.Known || r.Receipt.Time != 0 {
+	n.awaitStanding(t, c.id(), aggregator.Waiting)
+	var r *aggregator.Record
+	eventually(t, "the gateway that waits to say its name", func() bool {
+		var err error
+		r, err = n.store.Record(t.Context(), c.id())
+		return err == nil && r.Name == "press-1"
+	})
+	if r.Head.Height != 0 || r.Receipt.Time != 0 || r.Announced != 100 {
 		t.Errorf("of a gateway that waits: %+v", r)
 	}
 	if err := n.Registry().Approve(t.Context(), c.id(), aggregator.Settings{Labels: map[string]string{"hall": "3"}}, "test"); err != nil {

@@ -63,7 +63,8 @@ func newGatewaysList() *cobra.Command {
 				if g.Receipt.Time > 0 {
 					receipt = strconv.FormatUint(g.Receipt.Height, 10)
 				}
-				table.Row(g.Chain.String()[:16], command.Printable(g.Name), string(g.Standing), strconv.FormatUint(g.Head.Height, 10),
+				height := strconv.FormatUint(max(g.Head.Height, g.Announced), 10)
+				table.Row(g.Chain.String()[:16], command.Printable(g.Name), string(g.Standing), height,
 					strconv.FormatUint(g.Head.Next, 10), second(g.Seen), receipt, findings(&g), labelText(&g))
 			}
 			return nil
@@ -120,13 +121,14 @@ func writeGateway(w io.Writer, g *aggregator.Gateway) {
 	line(w, "mode", string(g.Mode))
 	line(w, "heard of", second(g.Added))
 	line(w, "status", string(g.Online))
+	if g.Standing == aggregator.Waiting {
+		line(w, "announced", fmt.Sprintf("%d, as it says; that was not checked", g.Announced))
+	}
 	if g.Head.Known {
 		line(w, "head", fmt.Sprintf("%d, %s, seen %s", g.Head.Height, g.Head.Hash, second(g.Seen)))
 		line(w, "entries", strconv.FormatUint(g.Head.Next, 10))
 		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(g.Head.Sealed), g.Head.Clock.State, g.Head.Clock.Boot))
 		line(w, "headers", fmt.Sprintf("all up to %d are held", g.Head.Every))
-	} else {
-		line(w, "head", fmt.Sprintf("%d, as it says; nothing of it was checked", g.Head.Height))
 	}
 	line(w, "key", g.Key)
 	if g.Keys > 1 {
