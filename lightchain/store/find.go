@@ -20,7 +20,7 @@ type Query struct {
 	// the time of arrival where the device says none or one beyond belief.
 	Received bool
 	Reverse  bool   // the newest number first
-	After    uint64 // numbers above this one minus one only: where to go on; 0 from the beginning
+	After    uint64 // numbers from this one on: where to go on
 	Before   uint64 // numbers below this one only; 0: to the end
 	Limit    int    // how many to find; 0: all
 }
