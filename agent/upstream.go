@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -152,20 +153,24 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 	case n.Err != nil:
 		log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
 	case n.Standing == headersync.Agreed:
-		if err := a.committer.do(a.sourcesCtx, func() {
-			if err := a.store.SetUnconfirmed(false); err != nil {
-				log.Error("noting that the head is confirmed", "err", err)
-			}
-		}); err != nil && a.sourcesCtx.Err() == nil {
-			log.Error("noting that the head is confirmed", "err", err)
-		}
+		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
 	case n.Standing != "" && !n.Standing.MaySeal():
-		log.Error("an aggregator knows another history of this chain; it countersigns nothing more of it. The way out is a new chain that names this one: edgeagent init --continue", "standing", string(n.Standing))
+		log.Error("an aggregator knows another history of this chain, and nothing more is sealed on this one. The way out is a new chain that names it: edgeagent init --continue", "standing", string(n.Standing))
 		a.mu.Lock()
 		a.standings[u.name] = n.Standing
 		a.mu.Unlock()
+		a.onTail(log, func() error { a.committer.held = true; return nil })
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
+	}
+}
+
+// onTail does something where the tail stands still, and logs what fails but for the agent's end.
+func (a *Agent) onTail(log *slog.Logger, job func() error) {
+	var err error
+	doErr := a.committer.do(a.sourcesCtx, func() { err = job() })
+	if err := errors.Join(doErr, err); err != nil && a.sourcesCtx.Err() == nil {
+		log.Error("what an aggregator said could not be acted on", "err", err)
 	}
 }
 
