@@ -106,6 +106,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
+	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
 	watchers.Go(func() { a.petWatchdog(sourcesCtx) })
 	watchers.Go(func() { a.signalReady(sourcesCtx) })
@@ -154,6 +155,11 @@ func (a *Agent) prepare() error {
 		return err
 	}
 	a.committer.held = len(a.upstreams) > 0
+	if !a.committer.held { // nobody could say more about the newest header than the disk does
+		if err := a.store.ConfirmHead(); err != nil {
+			return err
+		}
+	}
 	a.committer.onSeal = func(height uint64) {
 		a.rotateWhenDue(height)
 		for _, u := range a.upstreams {
@@ -213,6 +219,22 @@ func (a *Agent) signalReady(ctx context.Context) {
 	notify("READY=1\nSTATUS=recording chain " + a.Chain().String())
 	if a.options.Ready != nil {
 		a.options.Ready(a)
+	}
+}
+
+// tidyDaily lets the store merge the small tables that quiet days leave.
+func (a *Agent) tidyDaily(ctx context.Context) {
+	tick := time.NewTicker(24 * time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := a.store.Tidy(ctx); err != nil && ctx.Err() == nil {
+				a.log.Warn("the store could not be tidied", "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -33,8 +33,10 @@ type (
 		SHA256 string `json:"sha256"`
 	}
 	damageEvent struct {
-		LogBytes int64  `json:"log_bytes"` // of the write-ahead log that could not be read
-		File     string `json:"file,omitempty"`
+		LogBytes int64  `json:"log_bytes,omitempty"` // of the write-ahead log that could not be read
+		File     string `json:"file,omitempty"`      // where it was put aside
+		Rebuilt  string `json:"rebuilt,omitempty"`   // the database that did not open; what could be read of it is in a new one
+		Unsure   bool   `json:"unsure,omitempty"`    // headers may be missing at the chain's end
 	}
 )
 
@@ -48,9 +50,9 @@ func (a *Agent) recordStart(ctx context.Context) {
 		a.log.Error("entries of the open block are gone", "first", gap.First, "count", gap.Count, "err", gap.Err)
 		a.record(ctx, "gap", gapEvent{First: &gap.First, Count: gap.Count, Why: gap.Err.Error()})
 	}
-	if r := info.Recovered; r.LogBytes > 0 {
-		a.log.Error("the end of the write-ahead log could not be read; it was put aside", "bytes", r.LogBytes, "file", r.LogFile)
-		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile})
+	if r := info.Recovered; r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure {
+		a.log.Error("the store was damaged; what could be read was kept, the rest lies aside", "log bytes", r.LogBytes, "log", r.LogFile, "database", r.Rebuilt, "head unsure", r.Unsure)
+		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile, Rebuilt: r.Rebuilt, Unsure: r.Unsure})
 	}
 	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String()})
 	a.log.Info("recording", "chain", a.store.Chain(), "height", a.store.Tip().Height, "next", a.store.Next(), "clean", info.Clean)

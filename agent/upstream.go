@@ -135,8 +135,8 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 // releaseSealing lets the committer seal. It runs beside the upstream's goroutine, which must not wait for the tail.
 func (a *Agent) releaseSealing(confirmed bool) {
 	err := a.committer.do(a.sourcesCtx, func() {
-		if err := a.store.SetUnconfirmed(!confirmed); err != nil {
-			a.log.Error("nothing is sealed: it could not be noted that no aggregator has confirmed the head", "err", err)
+		if err := errors.Join(a.store.SetUnconfirmed(!confirmed), a.store.ConfirmHead()); err != nil {
+			a.log.Error("nothing is sealed: it could not be noted how the head stands", "err", err)
 			return
 		}
 		a.committer.held = false
