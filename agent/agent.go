@@ -106,6 +106,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
+	watchers.Go(func() { a.watchBoard(sourcesCtx) })
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
 	watchers.Go(func() { a.petWatchdog(sourcesCtx) })

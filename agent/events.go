@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,6 +76,30 @@ func (a *Agent) watchClock(ctx context.Context) {
 			a.log.Warn("the clock was stepped", "by", step)
 			a.record(ctx, "clock", clockEvent{Step: int64(step), Clock: a.clock.Status()})
 		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// boardInterval is how often the power supply and the cards are looked at.
+const boardInterval = 30 * time.Second
+
+// watchBoard records changes of the board itself, under-voltage and another card among them, until ctx ends.
+func (a *Agent) watchBoard(ctx context.Context) {
+	var board arm.Board
+	var before arm.State
+	tick := time.NewTicker(boardInterval)
+	defer tick.Stop()
+	for {
+		now := board.State()
+		for _, change := range arm.Changes(before, now) {
+			a.log.Warn("the board has changed", "what", change.Source, "state", string(change.Payload))
+			a.record(ctx, strings.TrimPrefix(change.Source, "agent:"), json.RawMessage(change.Payload))
+		}
+		before = now
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edgechain/agent/api"
+	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 )
@@ -89,6 +90,12 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
 	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
 	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })
+	var board arm.Board
+	m.gauge("edgeagent_under_voltage", "1 if the board's supply fell below its limit since it was last asked, else 0.", func() float64 { return truth(board.Power().UnderVoltage) })
+	m.gauge("edgeagent_throttled", "1 if the processor is slowed, by low voltage or heat; else 0.", func() float64 { return truth(board.Power().Throttled) })
+	if t := board.Temperature(); t.Known {
+		m.gauge("edgeagent_temperature_celsius", "Temperature of the processor.", func() float64 { return float64(board.Temperature().MilliCelsius) / 1000 })
+	}
 	m.registry.MustRegister(newSourceCollector(a.running))
 }
 
