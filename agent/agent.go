@@ -74,7 +74,9 @@ func New(c *Config, o Options) *Agent {
 // returns when everything that it started has stopped, with the last block sealed.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	a.started = time.Now()
-	if a.store, err = a.openStore(ctx); err != nil {
+	if a.store, err = a.openStore(ctx); errors.Is(err, context.Canceled) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.store.Close()) }()

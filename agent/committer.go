@@ -175,6 +175,10 @@ func (c *committer) commitGroup() error {
 	var err error
 	if g.write, err = c.stage(messages); err != nil {
 		c.abandon(g, err)
+		if errors.Is(err, store.ErrNoSpace) { // only when the agent stops: what could not be taken was not acknowledged
+			c.abandonWaiting(err)
+			return nil
+		}
 		return err
 	}
 	// Staged, not yet durable: if the program ends here, nobody was told anything.
@@ -190,25 +194,27 @@ func (c *committer) commitGroup() error {
 	return nil
 }
 
+// idleSteps is in how many steps the moment is looked at in which nothing new may come.
+const idleSteps = 4
+
 // gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
 func (c *committer) gather(limit int) []*sensors.Message {
 	deadline := time.NewTimer(c.commit.MaxDelay)
 	defer deadline.Stop()
-	idle := time.NewTimer(c.commit.Idle)
-	defer idle.Stop()
-	for seen := c.queue.waits(); seen < limit && !c.queue.stopped(); {
+	step := time.NewTicker(max(c.commit.Idle/idleSteps, time.Microsecond))
+	defer step.Stop()
+	seen, quiet := c.queue.waits(), 0
+	for seen < limit && quiet < idleSteps && c.commit.Idle > 0 && !c.queue.stopped() {
 		select {
 		case <-c.queue.full:
 			seen = c.queue.waits()
 		case <-deadline.C:
-			seen = limit
-		case <-idle.C:
-			n := c.queue.waits()
-			if n == seen {
-				n = limit
+			quiet = idleSteps
+		case <-step.C:
+			quiet++
+			if n := c.queue.waits(); n != seen {
+				seen, quiet = n, 0
 			}
-			seen = n
-			idle.Reset(c.commit.Idle)
 		}
 	}
 	return c.queue.take(nil, limit)

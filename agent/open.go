@@ -70,7 +70,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 		select {
 		case <-time.After(waitForRoom):
 		case <-ctx.Done():
-			return nil, err
+			return nil, ctx.Err() // told to stop while waiting: nothing failed
 		}
 	}
 	if err != nil {

@@ -80,7 +80,7 @@ type Listener struct {
 }
 
 // Decode makes the message of what a client published: payload, flags and readings. The broker fills in source,
-// time of arrival, the flags that it gave, and Done. user is "" for an anonymous client. It is called from many
+// time of arrival, the flags that it gave, and Done. user is "" for an anonymous client, clientID for one that named none. It is called from many
 // goroutines at once, and may keep payload.
 type Decode func(topic, clientID, user string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message
 

@@ -23,6 +23,7 @@ type conn struct {
 	cl       *mqtt.Client
 	user     string // "" is anonymous
 	clientID string
+	named    string // the client id, unless the broker had to make one up: then it names no device
 	source   string // what an entry's source begins with: "broker:press/press-07:"
 	v5       bool
 	window   int // of MQTT 5, how many QoS 1 and 2 messages the client takes before it has acknowledged one; 0 is any number

@@ -41,6 +41,9 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	c.v5 = pk.ProtocolVersion == 5
 	// mochi's strings are parts of the packet, which holds a password and perhaps a long will.
 	c.clientID = strings.Clone(cl.ID)
+	if pk.Connect.ClientIdentifier != "" {
+		c.named = c.clientID
+	}
 	c.user = string(pk.Connect.Username)
 	cl.ID = c.clientID
 	cl.Properties.Username = []byte(c.user)

@@ -175,7 +175,7 @@ func (b *Broker) isStopping() bool {
 
 func (b *Broker) message(c *conn, topic string, payload []byte, flags lightchain.Flags) *sensors.Message {
 	now := b.cfg.Now()
-	m := b.cfg.Decode(topic, c.clientID, c.user, flags, payload, now)
+	m := b.cfg.Decode(topic, c.named, c.user, flags, payload, now)
 	m.Source, m.Received = c.source+topic, now
 	m.Flags |= flags
 	return m

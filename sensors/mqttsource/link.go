@@ -158,7 +158,7 @@ func (l *link) begin(present bool) {
 // serve subscribes, and returns when the connection is lost or ctx ends.
 func (l *link) serve(ctx context.Context) error {
 	go l.acknowledge()
-	l.source.log.Info("connected to the broker", "server", l.server, "client_id", l.source.cfg.ClientID)
+	l.source.log.Info("connected to the broker", "server", l.server.Redacted(), "client_id", l.source.cfg.ClientID)
 	wanted := make(map[string]byte)
 	for _, sub := range l.source.cfg.Subscriptions {
 		wanted[sub.Filter] = max(wanted[sub.Filter], sub.QoS)
@@ -234,7 +234,7 @@ func (l *link) subscribe(ctx context.Context, wanted map[string]byte, level slog
 			case !answered || code == refusal:
 				refused[f] = wanted[f]
 				l.source.log.Log(ctx, level, "the broker refuses a subscription: do its access rules let this user read there?",
-					"filter", f, "user", l.source.cfg.User, "server", l.server)
+					"filter", f, "user", l.source.cfg.User, "server", l.server.Redacted())
 			case code < wanted[f]:
 				l.source.log.Warn("the broker grants a lower QoS than was asked for", "filter", f, "asked", wanted[f], "granted", code)
 			}

@@ -167,7 +167,7 @@ func (s *session) serve(ctx context.Context) error {
 	l.mu.Lock()
 	l.status.Connected, l.status.LastError = true, ""
 	l.mu.Unlock()
-	l.log.Info("connected to the broker", "server", s.server, "client_id", l.cfg.ClientID)
+	l.log.Info("connected to the broker", "server", s.server.Redacted(), "client_id", l.cfg.ClientID)
 	if l.cfg.Connected != nil {
 		l.cfg.Connected()
 	}
@@ -253,7 +253,7 @@ func (s *session) ask(ctx context.Context) error {
 		granted := token.(*mqtt.SubscribeToken).Result()
 		for _, f := range some {
 			if code, answered := granted[f]; !answered || code == refusal {
-				l.log.Error("the broker refuses a subscription: do its access rules let this user read there?", "filter", f, "server", s.server)
+				l.log.Error("the broker refuses a subscription: do its access rules let this user read there?", "filter", f, "server", s.server.Redacted())
 			}
 		}
 	}
