@@ -25,6 +25,7 @@ servers = ["tcp://127.0.0.1:$port"]
 TOML
 "$bin/edgeaggregator" -c "$dir/edgeaggregator.toml" init >/dev/null 2>&1
 line=$("$bin/edgeaggregator" -c "$dir/edgeaggregator.toml" key show 2>/dev/null | grep '^aggregator ')
-"$bin/edgeaggregator" -c "$dir/edgeaggregator.toml" run >"$dir/aggregator.log" 2>&1 &
+# In a session of its own: Ctrl-C is for the gateway, which still wants a receipt then.
+setsid "$bin/edgeaggregator" -c "$dir/edgeaggregator.toml" run >"$dir/aggregator.log" 2>&1 &
 aggregator=$!
 "$bin/edgeagent" demo --listen "127.0.0.1:$port" --aggregator "$line"
