@@ -27,7 +27,8 @@ func writeArchive(dist string, r *release, p *product, t target, contents []file
 			err = e
 		}
 	}()
-	compressed, err := gzip.NewWriterLevel(out, gzip.BestCompression)
+	// Level 9 takes more than twice as long, and saves less than a hundredth.
+	compressed, err := gzip.NewWriterLevel(out, 6)
 	if err != nil {
 		return "", err
 	}

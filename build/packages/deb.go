@@ -48,7 +48,7 @@ func writeDeb(dist string, r *release, p *product, t target, contents []file) (n
 		MTime:           r.date,
 		Overridables: nfpm.Overridables{
 			Depends: p.depends, Recommends: p.recommends, Suggests: p.suggests,
-			Deb: nfpm.Deb{Arch: t.debian, Compression: "gzip:9"},
+			Deb: nfpm.Deb{Arch: t.debian, Compression: "gzip:6"},
 		},
 	})
 	for i, f := range contents {

@@ -142,6 +142,7 @@ func programs() (all []*product) {
 // The same tree, somewhere else, by somebody with other habits: everything is compiled again for one target, with a
 // cache of its own, and linked and packed again for the others.
 func TestTheSameCommitGivesTheSameBytes(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("compiles everything again")
 	}
@@ -252,6 +253,7 @@ func TestSumsAreSignedForAReleaseAndNothingElse(t *testing.T) {
 }
 
 func TestLintianFindsNothingUnexplained(t *testing.T) {
+	t.Parallel()
 	need(t, "make", "git", "lintian")
 	dist := must(t, packages)
 	var debs []string

@@ -1,5 +1,5 @@
 // Testrun runs everything `make test` runs, and counts it: static checks, the tests plain, under the race detector, and
-// under emulated ARM, and those of whole systems. Each part is given a share of the 25 minutes that two cores may take.
+// under emulated ARM, those of whole systems, and of what people install. Each part is given a share of the 25 minutes that two cores may take.
 //
 // It knows which runs there are and what their events mean. What a test needs from the machine is the business of
 // build/testenv. Named on the command line, only those parts run.
@@ -90,7 +90,7 @@ func over(took, budget time.Duration) string {
 }
 
 // parts returns the runs of `make test`. Every test runs plainly once: unit tests, then whole systems (the programs
-// in cmd/, started, killed and looked at from outside) and the policy.
+// in cmd/, started, killed and looked at from outside), the packages, installed and removed, and the policy.
 //
 // The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
 // programs a test starts, so tests that are long, or start programs, leave there. It needs cgo, with which Pebble
@@ -135,6 +135,11 @@ func parts() ([]part, error) {
 	}
 	return append(all,
 		part{"system", 6 * time.Minute, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
+		part{"packages", 3 * time.Minute, []step{
+			{env: pure, args: []string{"go", "vet", "-C", "build/packages", "./..."}},
+			// A module of its own; -C comes before all other flags.
+			{env: pure, args: []string{"go", "test", "-C", "build/packages", "-json", "-timeout=15m", "-count=1", "./..."}, events: true},
+		}},
 		part{"policy", 2 * time.Minute, []step{test(pure, "-count=1", "edgechain")}},
 	), nil
 }
