@@ -3,9 +3,13 @@ package aggregator_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -488,4 +492,57 @@ func assertOneReceiptEach(t *testing.T, n *node, g *gateway) {
 			t.Errorf("header %d was countersigned twice differently", r.Height)
 		}
 	}
+}
+
+func TestAMeteredGatewayIsFollowedByItsHeadsAlone(t *testing.T) {
+	broker := testenv.Mosquitto(t, "")
+	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) {
+		c.Trust.Gateways, c.Pull.Mode = aggregator.TrustAll, aggregator.Sparse
+	})
+	c := newChain(t, "metered")
+	c.sealMany(3000)
+	g := newGateway(t, broker.Addr, c, "", n.self)
+	g.awaitReceipt(n.self)
+	g.seal(500)
+	g.awaitReceipt(n.self)
+	r, err := n.store.Record(t.Context(), c.id())
+	if err != nil || r.Head.Height != 3500 || r.Head.Every != 0 || r.State.Head.Head.Hash() != c.tip.Hash {
+		t.Errorf("the record: %+v, %v", r, err)
+	}
+	if got := r.State.Head.Edge; len(got) != bits.OnesCount(3500) {
+		t.Errorf("the head's compact range has %d hashes", len(got))
+	}
+	if r.Traffic.Bytes > 32<<10 {
+		t.Errorf("3,500 headers cost %d bytes in two steps", r.Traffic.Bytes)
+	}
+	if segments, err := n.store.Segments(t.Context(), c.id(), 0, 10); err != nil || len(segments) > 0 {
+		t.Errorf("headers are held: %v, %v", segments, err)
+	}
+}
+
+func TestTheConfigurationIsReadAgainWhenAsked(t *testing.T) {
+	broker := testenv.Mosquitto(t, "")
+	hangup := make(chan os.Signal)
+	var loaded *aggregator.Config
+	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
+		changed := *c
+		changed.Trust.Gateways = aggregator.TrustAll
+		loaded = &changed
+		o.Hangup, o.Load = hangup, func() (*aggregator.Config, error) {
+			if loaded == nil {
+				return nil, errors.New("a mistake")
+			}
+			return loaded, nil
+		}
+	})
+	first := newChain(t, "first")
+	newGateway(t, broker.Addr, first, "", n.self)
+	n.awaitStanding(t, first.id(), aggregator.Waiting)
+	hangup <- os.Interrupt
+	eventually(t, "the rules to change", func() bool { return n.Registry().Rules().Trust == aggregator.TrustAll })
+	second := newChain(t, "second")
+	newGateway(t, broker.Addr, second, "", n.self).awaitReceipt(n.self)
+	loaded = nil
+	hangup <- os.Interrupt
+	eventually(t, "the mistake to be told", func() bool { return strings.Contains(n.log.String(), "the configuration stays as it was") })
 }

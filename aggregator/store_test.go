@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -76,23 +78,78 @@ func TestOnPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer admin.Close(context.Background())
-	for i, c := range onBothStores {
-		t.Run(c.claim, func(t *testing.T) {
-			schema := fmt.Sprint("s", i) // each in tables of its own
-			if _, err := admin.Exec(t.Context(), "CREATE SCHEMA "+schema); err != nil {
-				t.Fatal(err)
-			}
-			open := func() aggregator.Store {
-				s, err := pgstore.Open(t.Context(), dsn+"&search_path="+schema)
-				if err != nil {
+	// What databases of this protocol agree on least is what transactions see of each other: their usual way, and the
+	// strictest, which is CockroachDB's only one in older versions.
+	for _, isolation := range []string{"read committed", "serializable"} {
+		for i, c := range onBothStores {
+			t.Run(isolation+": "+c.claim, func(t *testing.T) {
+				schema := fmt.Sprintf("s%d%.4s", i, isolation) // each in tables of its own
+				if _, err := admin.Exec(t.Context(), "CREATE SCHEMA "+schema); err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() { s.Close() })
-				return s
-			}
-			c.test(t, opened{Store: open(), again: open, replica: true})
-		})
+				settings := "&search_path=" + schema + "&default_transaction_isolation=" + url.PathEscape(isolation)
+				open := func() aggregator.Store { return openPostgres(t, dsn+settings) }
+				c.test(t, opened{Store: open(), again: open, replica: true})
+			})
+		}
 	}
+	t.Run("many may begin at the same time", func(t *testing.T) {
+		if _, err := admin.Exec(t.Context(), "CREATE SCHEMA begins"); err != nil {
+			t.Fatal(err)
+		}
+		var racing sync.WaitGroup
+		for range 6 {
+			racing.Go(func() {
+				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				s.Close()
+			})
+		}
+		racing.Wait()
+	})
+	t.Run("connections may break at any moment", func(t *testing.T) {
+		s := openPostgres(t, dsn+"&application_name=victim")
+		stop := make(chan struct{})
+		var breaking sync.WaitGroup
+		breaking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(3 * time.Millisecond):
+				}
+				if _, err := admin.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		c := newChain(t, "broken connections")
+		for i := range int64(100) {
+			mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+				// A commit whose answer was lost may have happened: the change is made again on what is there.
+				if r.Decided != i && r.Decided != i+1 {
+					t.Errorf("update %d finds %d", i, r.Decided)
+				}
+				r.Standing, r.Decided = aggregator.Approved, i+1
+				return nil, nil
+			})
+		}
+		close(stop)
+		breaking.Wait()
+	})
+}
+
+func openPostgres(t *testing.T, dsn string) aggregator.Store {
+	t.Helper()
+	s, err := pgstore.Open(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 func mustUpdate(t testing.TB, s aggregator.Chains, id lightchain.ChainID, change func(*aggregator.Record) (*aggregator.Change, error)) {

@@ -272,7 +272,9 @@ func passing(err error) bool {
 		code == "40P01", // deadlock_detected
 		code == "40003", // statement_completion_unknown
 		code == "23505", // unique_violation: an insert raced another, and reading anew shows what it left
-		code == "XX000", // how YugabyteDB words some conflicts
+		code == "XX000", // how YugabyteDB words some conflicts, and changes of tables in between
+		code == "42710", // duplicate_object, and
+		code == "42P07", // duplicate_table: of two who make the same table IF NOT EXISTS, PostgreSQL tells the second so
 		code == "55P03": // lock_not_available
 		return true
 	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"): // connection exceptions; shutting down or starting
