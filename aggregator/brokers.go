@@ -27,8 +27,15 @@ type brokerLink struct {
 	collector atomic.Pointer[headersync.Collector] // nil until it runs
 	shared    atomic.Bool                          // the broker divides heads among the replicas
 
-	mu    sync.Mutex
-	asked map[lightchain.ChainID]time.Time // guarded by mu: of which chains this replica asked for a page, and when; nil where that does not matter
+	mu     sync.Mutex
+	asked  map[lightchain.ChainID]time.Time // guarded by mu: of which chains this replica asked for a page, and when; nil where that does not matter
+	passed map[lightchain.ChainID]passed    // guarded by mu: heads of the last moments that fall to others
+}
+
+// passed is a head that falls to another replica, which may be dead already without this one knowing.
+type passed struct {
+	head headersync.Message
+	at   time.Time
 }
 
 func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
@@ -37,7 +44,7 @@ func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 		connected: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 	if a.replicas != nil {
-		b.asked = make(map[lightchain.ChainID]time.Time)
+		b.asked, b.passed = make(map[lightchain.ChainID]time.Time), make(map[lightchain.ChainID]passed)
 	}
 	servers := make([]string, len(c.Servers))
 	for i, s := range c.Servers {
@@ -144,6 +151,9 @@ func (b *brokerLink) watch(ctx context.Context, collector *headersync.Collector)
 			return
 		case <-b.look:
 		}
+		for _, head := range b.takeOver() {
+			collector.Deliver(head)
+		}
 		err := EachRecord(ctx, b.aggregator.options.Store, func(r *Record) error {
 			if r.Standing == Approved && b.aggregator.mine(r.Chain) {
 				collector.Follow(ctx, time.Now(), r.Chain)
@@ -248,10 +258,54 @@ func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) e
 	if err := d.b.link.Subscribe(pages, only(d.b.askedFor, deliver)); err != nil {
 		return err
 	}
-	return d.b.link.Subscribe(others, only(func(topic string) bool {
-		chain, ok := chainOf(d.b.config.Prefix, topic)
-		return ok && d.b.aggregator.mine(chain)
-	}, deliver))
+	return d.b.link.Subscribe(others, func(m headersync.Message) {
+		chain, ok := chainOf(d.b.config.Prefix, m.Topic)
+		switch {
+		case ok && d.b.aggregator.mine(chain):
+			deliver(m)
+			return
+		case ok && strings.HasSuffix(m.Topic, "/head"):
+			d.b.pass(chain, m)
+		}
+		if m.Done != nil {
+			m.Done()
+		}
+	})
+}
+
+// passedFor is how long a head is kept for the case that its replica is dead: until that would be noticed, and a bit.
+const passedFor = 2 * deadAfter
+
+// pass keeps the newest head of a chain that falls to another replica.
+func (b *brokerLink) pass(chain lightchain.ChainID, m headersync.Message) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.passed); n >= 256 && n&(n-1) == 0 {
+		for other, p := range b.passed {
+			if now.Sub(p.at) > passedFor {
+				delete(b.passed, other)
+			}
+		}
+	}
+	b.passed[chain] = passed{headersync.Message{Topic: m.Topic, Payload: m.Payload}, now}
+}
+
+// takeOver returns the heads of the last moments that fall to this replica now.
+func (b *brokerLink) takeOver() (heads []headersync.Message) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for chain, p := range b.passed {
+		mine := b.aggregator.mine(chain)
+		if mine && now.Sub(p.at) <= passedFor {
+			heads = append(heads, p.head)
+		}
+		if mine || now.Sub(p.at) > passedFor {
+			delete(b.passed, chain)
+		}
+	}
+	return heads
 }
 
 // only delivers the messages on topics that wanted says yes to; the others are dealt with at once.

@@ -241,6 +241,21 @@ func startNode(t testing.TB, broker string, store aggregator.Store, change func(
 	return &node{a, c, store, lightchain.Aggregator{Name: c.Aggregator.Name, Key: signer.Public()}, log, stop}
 }
 
+// kill has the node vanish as a process that is killed: its beat stands still in the database, its connection breaks.
+func (n *node) kill(t testing.TB) {
+	t.Helper()
+	last, err := n.store.Documents(context.Background(), "replica")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	name := n.config.Aggregator.Replica
+	err = n.store.UpdateDocument(context.Background(), "replica", name, func([]byte) ([]byte, error) { return last[name], nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func openPebble(t testing.TB) aggregator.Store {
 	t.Helper()
 	s, err := pebblestore.Open(t.TempDir(), pebblestore.Options{Cache: 8 << 20})
@@ -455,7 +470,7 @@ func TestReplicasShareADatabaseAndOutliveEachOther(t *testing.T) {
 			for _, g := range gateways {
 				g.awaitReceipt(nodes[0].self)
 			}
-			nodes[1].stop()
+			nodes[1].kill(t)
 			for range 3 {
 				for _, g := range gateways {
 					g.seal(1)
