@@ -1,6 +1,8 @@
 # make help lists what can be asked for.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# When the source was committed: a clock that stands before it is wrong.
+BUILT ?= $(shell git log -1 --format=%cI 2>/dev/null)
 BIN ?= bin/
 FUZZTIME ?= 30s
 SOAK ?= 10m
@@ -11,7 +13,7 @@ SHELL = /bin/bash
 
 # As shipped: one file, no C, nothing of the machine or the folder that built it.
 export CGO_ENABLED = 0
-BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION) -X main.built=$(BUILT)"
 
 .PHONY: build demo test env soak fuzz bench packages clean help
 

@@ -29,6 +29,7 @@ import (
 // Options is what the command that runs an agent decides beside its configuration.
 type Options struct {
 	Version string
+	Built   time.Time // of the program's source; no clock stands before it in earnest
 	Log     *slog.Logger
 	Init    bool // begin a chain where there is none
 	// ChainFile is written with the chain's name when a chain is begun, for the operator to find; "" for no file.

@@ -308,12 +308,14 @@ func (a *Agent) newHwmon(c HwmonConfig) *source {
 	}}
 }
 
-// timeFloor is a time that is certainly past: the newest header's. A board without a real-time clock may start in
-// 1970, and no certificate is valid then.
+// timeFloor is a time that is certainly past: the program's own, or the newest header's. A board without a real-time
+// clock may start in 1970, and no certificate is valid then.
 func (a *Agent) timeFloor() time.Time {
-	h, err := a.store.HeaderAt(a.store.Tip().Height)
-	if err != nil {
-		return time.Time{}
+	floor := a.options.Built
+	if h, err := a.store.HeaderAt(a.store.Tip().Height); err == nil {
+		if sealed := time.Unix(0, h.Sealed); sealed.After(floor) {
+			return sealed
+		}
 	}
-	return time.Unix(0, h.Sealed)
+	return floor
 }

@@ -45,6 +45,8 @@ func writeVectors(t *testing.T) {
 	writeTreeVectors(t, write)
 	writeTrustVectors(write)
 	writeProofVectors(t, write)
+	writeBundleVectors(t, write)
+	writeRunVectors(t, write)
 }
 
 func unhex(t *testing.T, s string) []byte {
@@ -251,4 +253,52 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 		_, p.Beacon = c.beacon(5, map[string]uint64{"north": testTime + 311, "south": testTime + 305})
 	})
 	write("proof-bad-cut", vector{About: "the last byte missing", Kind: "proof", Bytes: aloneBytes[:len(aloneBytes)-1], Trust: trust, Expect: "fail", Check: "decoding"})
+}
+
+func writeBundleVectors(t *testing.T, write func(string, vector)) {
+	c := vectorChain(t)
+	trust := string(c.trust(1, "north").Format())
+	seconds := func(n uint64) *uint64 { return &n }
+	head := c.receipted(8, map[string]uint64{"north": testTime + 600})
+	items := c.bundle(1, 6, head)
+	whole := bytes.Join(items, nil)
+	write("bundle-good", vector{About: "all entries of blocks 1 to 6, a change of key among them", Kind: "bundle", Bytes: whole, Trust: trust,
+		Expect: "ok", Number: seconds(0), Next: seconds(24), Height: seconds(6), ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 601)})
+	for name, v := range map[string]vector{
+		"bad-entry-left-out": {About: "one entry left out", Check: "entry", Bytes: bytes.Join(append(append([][]byte{}, items[:2]...), items[3:]...), nil)},
+		"bad-cut":            {About: "the last byte missing", Check: "decoding", Bytes: whole[:len(whole)-1]},
+		"bad-no-end":         {About: "no end", Check: "decoding", Bytes: bytes.Join(items[:len(items)-1], nil)},
+	} {
+		v.Kind, v.Trust, v.Expect = "bundle", trust, "fail"
+		write("bundle-"+name, v)
+	}
+}
+
+func writeRunVectors(t *testing.T, write func(string, vector)) {
+	c := vectorChain(t)
+	make := func(change func(*Run)) []byte {
+		t.Helper()
+		var run Run
+		for _, h := range c.headers[1:] {
+			run.Add(&h.Header, &h.Signature)
+		}
+		change(&run)
+		b, err := run.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	genesis, err := c.headers[0].Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := c.headers[len(c.headers)-1].Hash().String()
+	write("run-good", vector{About: "the headers behind a genesis, to follow from it", Kind: "run", Genesis: genesis, Bytes: make(func(*Run) {}), Expect: "ok", Hash: head})
+	write("run-bad-count", vector{About: "a block that claims one entry more", Kind: "run", Genesis: genesis, Bytes: make(func(r *Run) { r.Headers[1].Count++ }), Expect: "fail"})
+	write("run-bad-root", vector{About: "another root", Kind: "run", Genesis: genesis, Bytes: make(func(r *Run) { r.Headers[1].Root[0] ^= 1 }), Expect: "fail"})
+	write("run-bad-key", vector{About: "a key smuggled in, with a signature of its own", Kind: "run", Genesis: genesis, Bytes: make(func(r *Run) {
+		stolen := testSigner("mallory").Public()
+		r.Headers[3].NextKey = &stolen
+	}), Expect: "fail"})
 }

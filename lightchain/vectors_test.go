@@ -23,11 +23,14 @@ type vector struct {
 	Text  string `json:"text,omitempty"`
 	Trust string `json:"trust,omitempty"`
 
+	Genesis []byte `json:"genesis,omitempty"` // base64
+
 	Expect string `json:"expect"`          // ok or fail
 	Check  string `json:"check,omitempty"` // the first check that fails
 	Hash   string `json:"hash,omitempty"`
 
 	Number      *uint64  `json:"number,omitempty"`
+	Next        *uint64  `json:"next,omitempty"`
 	Height      *uint64  `json:"height,omitempty"`
 	ReceiptedBy []string `json:"receipted_by,omitempty"`
 	NotBefore   *uint64  `json:"not_before,omitempty"`
@@ -104,6 +107,12 @@ func (v *vector) run(t *testing.T) {
 	case "proof":
 		v.runProof(t)
 		return
+	case "bundle":
+		v.runBundle(t)
+		return
+	case "run":
+		v.runRun(t)
+		return
 	case "entry":
 		_, err = DecodeEntry(v.Bytes)
 	case "header":
@@ -171,5 +180,49 @@ func (v *vector) runProof(t *testing.T) {
 	if report.Number != *v.Number || report.Header.Height != *v.Height || !slices.Equal(names, v.ReceiptedBy) ||
 		!equal(report.NotBefore, v.NotBefore) || !equal(report.NotAfter, v.NotAfter) {
 		t.Errorf("entry %d at height %d by %v, not before %v, not after %v", report.Number, report.Header.Height, names, report.NotBefore, report.NotAfter)
+	}
+}
+
+func (v *vector) runBundle(t *testing.T) {
+	t.Helper()
+	trust, err := ParseTrust([]byte(v.Trust))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := verifyBundle(v.Bytes, trust)
+	if v.Expect == "fail" {
+		var failed *CheckError
+		if !errors.As(err, &failed) || string(failed.Check) != v.Check {
+			t.Errorf("the check to fail is %s: %v", v.Check, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.First != *v.Number || report.Next != *v.Next || report.To != *v.Height || *report.NotAfter != *v.NotAfter || len(report.ReceiptedBy) != len(v.ReceiptedBy) {
+		t.Errorf("%+v", report)
+	}
+}
+
+func (v *vector) runRun(t *testing.T) {
+	t.Helper()
+	genesis, err := DecodeSignedHeader(v.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tip, err := Begin(genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := DecodeRun(v.Bytes)
+	if err == nil {
+		_, err = tip.Follow(run, nil)
+	}
+	if (err == nil) != (v.Expect == "ok") {
+		t.Errorf("expected %s: %v", v.Expect, err)
+	}
+	if err == nil && tip.Hash.String() != v.Hash {
+		t.Errorf("it leads to %s, want %s", tip.Hash, v.Hash)
 	}
 }

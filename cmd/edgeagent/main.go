@@ -7,6 +7,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +19,17 @@ import (
 	"edgechain/tomlconf"
 )
 
-// version is set when a release is built.
-var version = "dev"
+// version, and built as in RFC 3339, are set when a release is built.
+var version, built = "dev", ""
+
+// buildTime returns when the program's source was committed; the zero time if nobody said.
+func buildTime() time.Time {
+	t, err := time.Parse(time.RFC3339, built)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
 
 func main() { command.Main(newRoot(), exitCode) }
 

@@ -34,7 +34,7 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		return agent.New(config, agent.Options{
-			Version: version, Log: log, Init: *begin, ChainFile: chainFile(c),
+			Version: version, Built: buildTime(), Log: log, Init: *begin, ChainFile: chainFile(c),
 			Fatal:  exitOnStorageFailure(log),
 			Ready:  func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
 			Load:   func() (*agent.Config, error) { return loadConfig(c) },

@@ -122,11 +122,19 @@ func proved(b *strings.Builder, r *lightchain.Report) {
 		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
 	}
 	if r.NotAfter != nil {
-		fmt.Fprintf(b, "  - Its block was closed not after %s; this holds while fewer than %d of the aggregators lie.\n", second(*r.NotAfter), r.Quorum)
+		fmt.Fprintf(b, "  - Its block was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.Quorum))
 	}
 	if r.NotBefore != nil {
 		fmt.Fprintf(b, "  - Its block was closed not before %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore))
 	}
+}
+
+// unless says what a bound rests on.
+func unless(quorum uint64) string {
+	if quorum == 1 {
+		return "that is the word of one aggregator, and false if it lies"
+	}
+	return fmt.Sprintf("that is false only if %d of the aggregators lie", quorum)
 }
 
 func countersigners(receipted []lightchain.ReceiptedBy) string {
@@ -154,7 +162,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 		fmt.Fprintf(b, "  - They are part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
 	}
 	if r.NotAfter != nil {
-		fmt.Fprintf(b, "  - All of it was closed not after %s; this holds while fewer than %d of the aggregators lie.\n", second(*r.NotAfter), r.Quorum)
+		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.Quorum))
 	}
 	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
 	if len(r.ReceiptedBy) == 0 {
