@@ -127,8 +127,8 @@ func TestWrongConfigurationsAreRefusedAtTheirLines(t *testing.T) {
 }
 
 func TestWhatIsAllowedAndHardlyMeantIsWarnedOf(t *testing.T) {
-	_, warnings, err := loadText(t, "[trust]\ngateways = \"all\"\n[[broker]]\nname = \"a\"\nservers = [\"tcp://192.0.2.1\"]\nusername = \"u\"\npassword = \"secret\"\n", nil, named)
-	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0].Text, "any gateway") || !strings.Contains(warnings[1].Text, "in the clear") {
+	_, warnings, err := loadText(t, "[trust]\ngateways = \"all\"\n[clock]\nassume_synchronised = true\n[[broker]]\nname = \"a\"\nservers = [\"tcp://192.0.2.1\"]\nusername = \"u\"\npassword = \"secret\"\n", nil, named)
+	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0].Text, "any gateway") || !strings.Contains(warnings[1].Text, "receipts say when") || !strings.Contains(warnings[2].Text, "in the clear") {
 		t.Errorf("%v, %v", warnings, err)
 	}
 }

@@ -409,6 +409,14 @@ func TestNothingIsCountersignedByAClockThatIsNotSynchronised(t *testing.T) {
 	}
 }
 
+func TestAnOperatorMayVouchForTheClock(t *testing.T) {
+	broker := testenv.Mosquitto(t, "")
+	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
+		c.Trust.Gateways, c.Clock.AssumeSynchronised, o.Clock = aggregator.TrustAll, true, nil
+	})
+	newGateway(t, broker.Addr, newChain(t, "vouched"), "", n.self).awaitReceipt(n.self)
+}
+
 func TestWhatWasAcceptedSurvivesRestarts(t *testing.T) {
 	broker := testenv.Mosquitto(t, testenv.Persistent)
 	dir := t.TempDir()
