@@ -1,5 +1,6 @@
 // Testrun runs everything `make test` runs, and counts it: static checks, the tests plain, under the race detector, and
-// under emulated ARM, those of whole systems, and of what people install. Each part is given a share of the 25 minutes that two cores may take.
+// under emulated ARM, those of whole systems, of what people install, and of the modules that ship nothing. Each part is
+// given a share of the 25 minutes that two cores may take.
 //
 // It knows which runs there are and what their events mean. What a test needs from the machine is the business of
 // build/testenv. Named on the command line, only those parts run.
@@ -90,7 +91,8 @@ func over(took, budget time.Duration) string {
 }
 
 // parts returns the runs of `make test`. Every test runs plainly once: unit tests, then whole systems (the programs
-// in cmd/, started, killed and looked at from outside), the packages, installed and removed, and the policy.
+// in cmd/, started, killed and looked at from outside), the packages, installed and removed, the modules that only build or
+// measure, and the policy.
 //
 // The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
 // programs a test starts, so tests that are long, or start programs, leave there. It needs cgo, with which Pebble
@@ -124,7 +126,7 @@ func parts() ([]part, error) {
 			{env: pure, args: []string{"gofmt", "-l", "."}},
 			{env: pure, args: []string{"go", "tool", "staticcheck", "./..."}},
 		}},
-		{"unit", 3 * time.Minute, []step{test(pure, units...)}},
+		{"unit", 2 * time.Minute, []step{test(pure, units...)}},
 		{"race", 4 * time.Minute, []step{race}},
 	}
 	for _, target := range arm.Targets() {
@@ -135,13 +137,18 @@ func parts() ([]part, error) {
 	}
 	return append(all,
 		part{"system", 6 * time.Minute, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
-		part{"packages", 3 * time.Minute, []step{
-			{env: pure, args: []string{"go", "vet", "-C", "build/packages", "./..."}},
-			// A module of its own; -C comes before all other flags.
-			{env: pure, args: []string{"go", "test", "-C", "build/packages", "-json", "-timeout=15m", "-count=1", "./..."}, events: true},
-		}},
+		part{"packages", 3 * time.Minute, module(pure, "build/packages")},
+		part{"modules", time.Minute, append(module(pure, "build/nats"), module(pure, "build/bench")...)},
 		part{"policy", 2 * time.Minute, []step{test(pure, "-count=1", "edgechain")}},
 	), nil
+}
+
+// module makes the steps of a module of its own. -C comes before all other flags.
+func module(env []string, dir string) []step {
+	return []step{
+		{env: env, args: []string{"go", "vet", "-C", dir, "./..."}},
+		{env: env, args: []string{"go", "test", "-C", dir, "-json", "-timeout=15m", "-count=1", "./..."}, events: true},
+	}
 }
 
 // test makes the step of a test run. A test that hangs ends with the stacks of all goroutines.
