@@ -137,14 +137,14 @@ func parts() ([]part, error) {
 	}
 	return append(all,
 		part{"system", 6 * time.Minute, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
-		part{"packages", 3 * time.Minute, module(pure, "build/packages")},
-		part{"modules", time.Minute, append(module(pure, "build/nats"), module(pure, "build/bench")...)},
+		part{"packages", 3 * time.Minute, separate(pure, "build/packages")},
+		part{"modules", time.Minute, append(separate(pure, "build/nats"), separate(pure, "build/bench")...)},
 		part{"policy", 2 * time.Minute, []step{test(pure, "-count=1", "edgechain")}},
 	), nil
 }
 
-// module makes the steps of a module of its own. -C comes before all other flags.
-func module(env []string, dir string) []step {
+// separate makes the steps of a module of its own. -C comes before all other flags.
+func separate(env []string, dir string) []step {
 	return []step{
 		{env: env, args: []string{"go", "vet", "-C", dir, "./..."}},
 		{env: env, args: []string{"go", "test", "-C", dir, "-json", "-timeout=15m", "-count=1", "./..."}, events: true},
