@@ -4,10 +4,23 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"edgechain/build/testenv/program"
 )
 
+// builds are the programs that the tests of whole systems start.
+var builds = program.NewBuilds("../..", "edgeagent", "edgeaggregator", "edgeverify")
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"edgeaggregator": main})
+	testscript.Main(removing{m}, map[string]func(){"edgeaggregator": main})
+}
+
+// removing runs the tests, and removes what they built.
+type removing struct{ *testing.M }
+
+func (r removing) Run() int {
+	defer builds.Remove()
+	return r.M.Run()
 }
 
 func TestScripts(t *testing.T) {

@@ -1,0 +1,201 @@
+// Package program builds Edgechain's programs as they are shipped, and runs them beside a test: started, awaited,
+// asked, stopped, killed.
+//
+// It knows how a program is built and what becomes of its process; what a program is configured to do is the
+// business of the test that runs it. Only tests import it.
+package program
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience is for a machine with more to do than the test. What is awaited is noticed at once.
+const Patience = time.Minute
+
+// Builds are the programs that were built for the tests of one process. One value serves all of them, and Remove ends
+// it.
+type Builds struct {
+	root   string // of the module, from the folder of the tests
+	names  []string
+	mu     sync.Mutex        // held while building, so that each is built once
+	folder string            // "" before the first
+	done   map[string]string // folders by platform
+}
+
+// NewBuilds names the programs of cmd/ to build. Root is the path from the tests' folder to the module's.
+func NewBuilds(root string, names ...string) *Builds { return &Builds{root: root, names: names} }
+
+// Native builds the programs for this machine, or skips a test where only quick ones are wanted, and returns the
+// folder that holds them.
+func (b *Builds) Native(t testing.TB) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts whole programs")
+	}
+	return b.For(t, "native")
+}
+
+// For builds the programs for the platform that env names, or for this machine, and returns the folder that holds
+// them. The flags are those with which they are shipped and weighed, so that what is compiled here is not compiled
+// again there.
+func (b *Builds) For(t testing.TB, platform string, env ...string) string {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if folder, ok := b.done[platform]; ok {
+		return folder
+	}
+	if b.folder == "" {
+		folder, err := os.MkdirTemp("", "edgechain-programs-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.folder, b.done = folder, map[string]string{}
+	}
+	folder := filepath.Join(b.folder, platform)
+	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", folder + "/"}
+	for _, name := range b.names {
+		args = append(args, "./cmd/"+name)
+	}
+	build := exec.Command("go", args...)
+	build.Dir = b.root
+	build.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building for %s: %v\n%s", platform, err, output)
+	}
+	b.done[platform] = folder
+	return folder
+}
+
+// Remove deletes what was built.
+func (b *Builds) Remove() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.folder != "" {
+		os.RemoveAll(b.folder)
+	}
+}
+
+// A Process is a program at work beside a test, and dies with it. Its methods belong to the test's goroutine.
+type Process struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	gone chan struct{}
+}
+
+// Start runs cmd, which writes what it says to the end of the file log.
+func Start(t testing.TB, cmd *exec.Cmd, log string) *Process {
+	t.Helper()
+	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	cmd.Stdout, cmd.Stderr = output, output
+	dieWithTest(cmd)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &Process{t: t, cmd: cmd, gone: make(chan struct{})}
+	go func() {
+		defer close(p.gone)
+		_ = cmd.Wait() // its state is read once gone is closed
+	}()
+	t.Cleanup(p.Kill)
+	return p
+}
+
+// Gone is closed when the process has ended.
+func (p *Process) Gone() <-chan struct{} { return p.gone }
+
+// State is what the process ended with, once it has.
+func (p *Process) State() *os.ProcessState { return p.cmd.ProcessState }
+
+// Signal sends a signal. A process that has ended gets none.
+func (p *Process) Signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Await waits until something is so of a process that goes on.
+func (p *Process) Await(what string, so func() bool) {
+	p.t.Helper()
+	deadline := time.After(Patience)
+	for !so() {
+		select {
+		case <-p.gone:
+			p.t.Fatalf("waiting until %s: the program ended with %v", what, p.cmd.ProcessState)
+		case <-deadline:
+			p.t.Fatalf("after %v it is still not so that %s", Patience, what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Ended waits for the end and returns the exit code, -1 after a signal.
+func (p *Process) Ended() int {
+	p.t.Helper()
+	select {
+	case <-p.gone:
+	case <-time.After(Patience):
+		p.Signal(syscall.SIGQUIT) // for the stacks of its goroutines
+		<-p.gone
+		p.t.Fatal("the program does not end")
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Stop ends the process in good order.
+func (p *Process) Stop() {
+	p.t.Helper()
+	p.Signal(syscall.SIGTERM)
+	if code := p.Ended(); code != 0 {
+		p.t.Fatalf("after SIGTERM the program ended with %d", code)
+	}
+}
+
+// Kill ends the process as a power cut would, as far as the program is concerned.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.gone
+}
+
+// Output runs a program to its end; code is what it exited with.
+func Output(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// Environment is this process's, less the variables with the prefix, which set keys of a program's configuration.
+func Environment(prefix string) (env []string) {
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, prefix) {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+// ShowLog shows the end of a program's log if the test has failed by its end.
+func ShowLog(t testing.TB, name, log string) {
+	const most = 16 << 10
+	t.Cleanup(func() {
+		b, err := os.ReadFile(log)
+		if err != nil || !t.Failed() {
+			return // it was never started, or nobody wants to see it
+		}
+		t.Logf("the end of %s's log:\n%s", name, b[max(0, len(b)-most):])
+	})
+}

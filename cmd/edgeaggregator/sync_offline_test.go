@@ -1,0 +1,42 @@
+package main
+
+import (
+	"testing"
+
+	"edgechain/aggregator"
+	"edgechain/build/testenv"
+)
+
+func TestGatewayCatchesUpAfterItsBrokerWasAway(t *testing.T) {
+	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+		t.Run(string(mode), func(t *testing.T) {
+			broker := testenv.Mosquitto(t, testenv.KeepsAll)
+			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
+			n.start()
+			g := newGateway(t, "press-hall", broker.Addr, "", n)
+			g.start()
+			g.record(3)
+			before := countersigned(g, n)
+			broker.Stop()
+			const away = 60
+			after := g.record(away)
+			broker.Restart()
+			head := countersigned(g, n)
+			if head.Height < before.Height+away || head.Height < after.Height {
+				t.Fatalf("the head countersigned is %d; offline the chain grew from %d to %d", head.Height, before.Height, after.Height)
+			}
+			held := n.headers(g.chain)
+			if mode == aggregator.Dense && uint64(len(held)) != head.Height+1 {
+				t.Errorf("the aggregator holds %d headers, want all %d", len(held), head.Height+1)
+			}
+			if mode == aggregator.Sparse && len(held) >= away {
+				t.Errorf("the aggregator holds %d headers of %d, which is not sparse", len(held), head.Height+1)
+			}
+			if last := held[len(held)-1]; last.Hash != head.Head {
+				t.Errorf("the newest header held is %d, %s; want %s", last.Height, last.Hash, head.Head)
+			}
+			g.stop()
+			g.must("verify")
+		})
+	}
+}
