@@ -112,7 +112,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
-	watchers.Go(func() { a.petWatchdog(sourcesCtx) })
+	watchers.Go(func() { arm.PetWatchdog(sourcesCtx, a.mayPet) })
 	watchers.Go(func() { a.signalReady(sourcesCtx) })
 
 	var failure error
@@ -123,7 +123,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	case failure = <-committed:
 		committed <- failure
 	}
-	notify("STOPPING=1")
+	arm.Notify("STOPPING=1")
 	cancelSources()
 	watchers.Wait()
 	stopSources(a.running())
@@ -220,7 +220,7 @@ func (a *Agent) signalReady(ctx context.Context) {
 	}
 	// What opening the chain took is given back: of a board with 512 MB, the idle agent keeps 24 MB instead of 33.
 	debug.FreeOSMemory()
-	notify("READY=1\nSTATUS=recording chain " + a.Chain().String())
+	arm.Notify("READY=1\nSTATUS=recording chain " + a.Chain().String())
 	if a.options.Ready != nil {
 		a.options.Ready(a)
 	}

@@ -140,6 +140,7 @@ func (a *Agent) releaseSealing(confirmed bool) {
 			return
 		}
 		a.committer.held = false
+		a.releasedAt = a.store.Tip().Height
 	})
 	if err != nil && a.sourcesCtx.Err() == nil {
 		a.log.Error("sealing was not released", "err", err)
@@ -162,6 +163,14 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 		a.onTail(log, func() error { a.committer.held = true; return nil })
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
+		// An aggregator countersigns one history of a chain: a receipt on a header sealed since the start agrees with the
+		// head that was sealed upon, also where nobody knew the chain then or nobody answered.
+		a.onTail(log, func() error {
+			if n.Receipt <= a.releasedAt {
+				return nil
+			}
+			return a.store.SetUnconfirmed(false)
+		})
 	}
 }
 

@@ -146,8 +146,11 @@ func (a *Aggregator) Run(ctx context.Context) error {
 			}
 		})
 	}
-	running.Go(func() { a.petWatchdog(ctx) })
-	tellManager("READY=1")
+	running.Go(func() {
+		// That a broker or a database is away is no ailment of the program: starting it again would help nobody.
+		arm.PetWatchdog(ctx, func() bool { return true })
+	})
+	arm.Notify("READY=1")
 	if a.options.Ready != nil {
 		a.options.Ready()
 	}
@@ -162,7 +165,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 			a.reload()
 		}
 	}
-	tellManager("STOPPING=1")
+	arm.Notify("STOPPING=1")
 	cancel()
 	running.Wait()
 	stopAPI()
@@ -172,8 +175,8 @@ func (a *Aggregator) Run(ctx context.Context) error {
 
 // reload follows what a changed configuration says of trust, pulls and silence. A wrong one changes nothing.
 func (a *Aggregator) reload() {
-	tellManager("RELOADING=1")
-	defer tellManager("READY=1")
+	arm.Notify("RELOADING=1")
+	defer arm.Notify("READY=1")
 	c, err := a.options.Load()
 	if err != nil {
 		a.log.Error("the configuration stays as it was", "err", err)

@@ -1,4 +1,4 @@
-package aggregator
+package arm
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// tellManager tells the service manager something, if one listens (sd_notify(3)). It is a datagram to a Unix socket;
-// what becomes of it is not our business.
-func tellManager(state string) {
+// Notify tells the service manager something, if one listens (sd_notify(3)): "READY=1", say. It is a datagram to a
+// Unix socket; what becomes of it is not the program's business.
+func Notify(state string) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return
@@ -23,9 +23,9 @@ func tellManager(state string) {
 	_, _ = conn.Write([]byte(state))
 }
 
-// petWatchdog tells the service manager's watchdog that the program runs. That a broker or a database is away is no
-// ailment of the program: starting it again would help nobody.
-func (a *Aggregator) petWatchdog(ctx context.Context) {
+// PetWatchdog tells the service manager's watchdog that the program is alive, three times in each of its periods, for
+// as long as alive says so, until ctx ends. It returns at once where there is no watchdog.
+func PetWatchdog(ctx context.Context, alive func() bool) {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	if err != nil || usec <= 0 {
 		return
@@ -33,7 +33,9 @@ func (a *Aggregator) petWatchdog(ctx context.Context) {
 	tick := time.NewTicker(time.Duration(usec) * time.Microsecond / 3)
 	defer tick.Stop()
 	for {
-		tellManager("WATCHDOG=1")
+		if alive() {
+			Notify("WATCHDOG=1")
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
