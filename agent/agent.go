@@ -57,6 +57,8 @@ type Agent struct {
 	failed    chan error // a source that ended by itself
 	upstreams []*upstream
 
+	releasedAt uint64 // height of the head when sealing began; the committer's goroutine's, like the chain's tail
+
 	sourcesCtx context.Context // of the sources, also those that a reload starts
 
 	reloading sync.Mutex // one reload at a time

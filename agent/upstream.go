@@ -163,14 +163,6 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 		a.onTail(log, func() error { a.committer.held = true; return nil })
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
-		// An aggregator countersigns one history of a chain: a receipt on a header sealed since the start agrees with the
-		// head that was sealed upon, also where nobody knew the chain then or nobody answered.
-		a.onTail(log, func() error {
-			if n.Receipt <= a.releasedAt {
-				return nil
-			}
-			return a.store.SetUnconfirmed(false)
-		})
 	}
 }
 
@@ -237,6 +229,11 @@ func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err
 			inFlight, _ := r.a.queue.pending()
 			return uint64(inFlight)
 		})
+		// An aggregator countersigns one history of a chain. Its receipt on a header that was sealed since the start agrees
+		// with the head that this was sealed upon, also where nobody knew the chain then, or nobody answered.
+		if err == nil && !r.a.committer.held && height > r.a.releasedAt {
+			err = r.a.store.SetUnconfirmed(false)
+		}
 	})
 	return errors.Join(doErr, err)
 }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"edgechain/agent/api"
+	"edgechain/aggregator"
+	"edgechain/build/testenv"
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// outdated runs a gateway that was set back: its data folder is an image made before more of its blocks were
+// countersigned. It returns the head at the time of the image and the newest head; the gateway is stopped.
+func outdated(t *testing.T, g *gateway, n *node, between func()) (old, newest uint64) {
+	t.Helper()
+	g.start()
+	g.record(3)
+	old = countersigned(g, n).Height
+	g.stop()
+	image := g.image()
+	g.start()
+	between()
+	g.record(5)
+	newest = countersigned(g, n).Height
+	g.stop()
+	g.putBack(image)
+	return old, newest
+}
+
+func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
+	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+		t.Run(string(mode), func(t *testing.T) {
+			broker := testenv.Mosquitto(t, testenv.KeepsAll)
+			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
+			n.start()
+			g := newGateway(t, "press-hall", broker.Addr, "", n)
+			old, newest := outdated(t, g, n, func() {})
+
+			g.start()
+			g.process.Await("the gateway has restored its head", func() bool { return g.standing() != "" })
+			g.record(2)
+			head := countersigned(g, n)
+			if head.Chain.String() != g.chain || head.Height <= newest {
+				t.Errorf("after the restore the chain is %s at %d; want %s above %d", head.Chain, head.Height, g.chain, newest)
+			}
+			g.stop()
+			restored := g.events("restore")
+			if len(restored) != 1 {
+				t.Fatalf("the chain records %d restores, want 1: %v", len(restored), restored)
+			}
+			// Heads below the newest receipted one may have been sealed by the stop and never announced.
+			if from, to := restored[0]["from"].(float64), restored[0]["to"].(float64); uint64(from) <= old || uint64(to) < newest {
+				t.Errorf("recorded as restored: %v to %v; the image ended at %d or soon after, the aggregator knew %d", from, to, old, newest)
+			}
+			if sparse := restored[0]["sparse"].(bool); sparse && mode == aggregator.Dense {
+				t.Error("every header is held by the aggregator, and the restore says sparse")
+			}
+			g.must("verify")
+			if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) {
+				t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
+			}
+		})
+	}
+}
+
+func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing.T) {
+	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	_, newest := outdated(t, g, n, func() {})
+
+	broker.Stop()
+	g.start()
+	g.process.Await("the gateway has waited long enough", func() bool { return g.standing() == string(headersync.Unreachable) })
+	g.record(10) // beyond what the aggregator knows
+	broker.Restart()
+	g.process.Await("the aggregator shows the fork", func() bool {
+		known, _ := n.gateway(g.chain)
+		return finding(known, aggregator.Forked)
+	})
+	g.process.Await("the gateway knows of the fork", func() bool { return g.standing() == string(headersync.Forked) })
+
+	if says := g.must("status"); !strings.Contains(says, "head forked") {
+		t.Errorf("edgeagent status does not say that the chain is forked:\n%s", says)
+	}
+	known, _ := n.gateway(g.chain)
+	if known.Receipt.Height > newest+1 {
+		t.Errorf("the forked chain was countersigned at %d, above %d", known.Receipt.Height, newest)
+	}
+	fork := n.evidence(g.chain)
+	for _, h := range n.headers(g.chain) {
+		if h.Height == fork.Height() && !slices.Contains(leaves(fork), h.Hash) {
+			t.Errorf("neither side of the evidence is the header %d that was countersigned", h.Height)
+		}
+	}
+
+	// The way out.
+	g.stop()
+	var end api.Status
+	g.read(&end, "status")
+	forked := g.chain
+	g.begin("--continue")
+	if g.chain == forked {
+		t.Fatal("the new chain has the old one's name")
+	}
+	g.start()
+	g.record(2)
+	countersigned(g, n)
+	proof, err := lightchain.DecodeProof([]byte(g.must("prove", "0", "--file", "-")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := proof.Keys[0].Header.Genesis.Continues; names == nil || *names != end.Head {
+		t.Errorf("the new chain's genesis names %v, want the old chain's newest header %s", names, end.Head)
+	}
+	if old, _ := n.gateway(forked); !finding(old, aggregator.Forked) {
+		t.Error("the evidence against the old chain is gone")
+	}
+}
