@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -233,6 +234,22 @@ func (g *gateway) ask() (s api.Status, ok bool) {
 	}
 	s, err = asked.Status(g.t.Context())
 	return s, err == nil
+}
+
+// blocks are the headers that the running agent holds.
+func (g *gateway) blocks() (all []api.Block) {
+	g.t.Helper()
+	asked, err := api.Dial(g.t.Context(), g.socket())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for b, err := range asked.Blocks(g.t.Context(), url.Values{}) {
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 // standing is what the gateway says of its head to what the aggregators know, "" before it knows.

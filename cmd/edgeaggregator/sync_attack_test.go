@@ -1,0 +1,222 @@
+package main
+
+import (
+	"crypto/rand"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"edgechain/agent/api"
+	"edgechain/aggregator"
+	"edgechain/build/testenv"
+	headersync "edgechain/sync"
+)
+
+// A broker is only asked to let gateways and aggregators pass. Here stands what others on it cannot do.
+
+func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
+	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	first := newGateway(t, "press-hall", broker.Addr, "", n)
+	first.start()
+	first.record(3)
+	countersigned(first, n)
+	first.stop()
+	second := prepareGateway(t, "press-hall", broker.Addr, "", n)
+	second.chain = first.chain
+	copyTree(t, first.data(), second.data())
+
+	// Brokers disconnect the older of two clients with one name; each gateway gets its turn to speak.
+	first.start()
+	first.record(4)
+	countersigned(first, n)
+	second.start("--set", "sync.confirm_head=never")
+	second.publish(8) // sealed until it learns what it is
+	second.process.Await("the aggregator shows the fork", func() bool {
+		known, _ := n.gateway(first.chain)
+		return finding(known, aggregator.Forked)
+	})
+	fork := n.evidence(first.chain)
+	for _, g := range []*gateway{first, second} {
+		if !slices.ContainsFunc(g.blocks(), func(b api.Block) bool { return b.Hash != nil && slices.Contains(leaves(fork), *b.Hash) }) {
+			t.Errorf("neither side of the evidence, %v, is a block of the gateway in %s", leaves(fork), g.dir)
+		}
+	}
+}
+
+func TestKeyChangeIsFollowedAndImageFromBeforeCannotGoOn(t *testing.T) {
+	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	var key string
+	outdated(t, g, n, func() {
+		g.record(1)
+		g.must("key", "rotate")
+		g.record(2)
+		head := countersigned(g, n)
+		key = head.Key
+		if known, _ := n.gateway(g.chain); known.Key != key || known.Keys != 2 {
+			t.Errorf("the aggregator follows %d keys up to %s, want 2 up to %s", known.Keys, known.Key, key)
+		}
+	})
+	g.start()
+	g.process.Await("the gateway says that its key was changed", func() bool { return g.standing() == string(headersync.KeyChanged) })
+	if says := g.must("status"); !strings.Contains(says, "head key changed") {
+		t.Errorf("edgeagent status does not say it plainly:\n%s", says)
+	}
+	before, _ := g.ask()
+	g.publish(3) // kept, and not sealed
+	after, _ := g.ask()
+	if after.Height != before.Height || after.Open < 3 {
+		t.Errorf("after the head was found out of date the chain went from %d to %d with %d entries open", before.Height, after.Height, after.Open)
+	}
+	if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) || known.Key != key {
+		t.Errorf("nothing was forked; the aggregator shows %+v under key %s", known.Ailments, known.Key)
+	}
+}
+
+// eavesdropper is a user of the broker who hears everything and may publish anything.
+type eavesdropper struct {
+	client mqtt.Client
+	mu     sync.Mutex
+	heard  []headersync.Message
+	words  map[string]int // how many of each kind were heard
+	quiet  bool
+}
+
+// enoughOfAKind bounds how many messages of a kind are recorded. Both sides refuse what comes too fast, from anybody, so
+// that a flood costs time; how much is not the claim here.
+const enoughOfAKind = 2
+
+func eavesdrop(t testing.TB, broker string) *eavesdropper {
+	t.Helper()
+	e := &eavesdropper{words: map[string]int{}}
+	options := mqtt.NewClientOptions().AddBroker("tcp://" + broker).SetClientID("eavesdropper")
+	e.client = mqtt.NewClient(options)
+	if token := e.client.Connect(); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	t.Cleanup(func() { e.client.Disconnect(0) })
+	token := e.client.Subscribe("#", 1, func(_ mqtt.Client, m mqtt.Message) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if parts := strings.Split(m.Topic(), "/"); len(parts) > 3 && !e.quiet && e.words[parts[3]] < enoughOfAKind {
+			e.heard = append(e.heard, headersync.Message{Topic: m.Topic(), Payload: slices.Clone(m.Payload())})
+			e.words[parts[3]]++
+		}
+	})
+	if token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	return e
+}
+
+// recorded stops listening and returns what was heard.
+func (e *eavesdropper) recorded() []headersync.Message {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.quiet = true
+	return e.heard
+}
+
+func (e *eavesdropper) has(words ...string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !slices.ContainsFunc(words, func(w string) bool { return e.words[w] == 0 })
+}
+
+func (e *eavesdropper) say(t testing.TB, topic string, payload []byte) {
+	t.Helper()
+	token := e.client.Publish(topic, 1, false, payload)
+	if !token.WaitTimeout(time.Minute) || token.Error() != nil {
+		t.Fatalf("publishing on %s: %v", topic, token.Error())
+	}
+}
+
+func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
+	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	e := eavesdrop(t, broker.Addr)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	// A restore, so that its messages are among those recorded too.
+	outdated(t, g, n, func() {})
+	g.start()
+	g.record(2)
+	before := countersigned(g, n)
+	g.process.Await("all kinds of messages were heard", func() bool {
+		return e.has("head", "status", "hello", "welcome", "pull", "pulled", "receipt", "restore")
+	})
+	heard := e.recorded()
+	for _, m := range heard {
+		e.say(t, m.Topic, m.Payload)
+		damaged := slices.Clone(m.Payload)
+		if len(damaged) > 0 {
+			damaged[len(damaged)/2] ^= 1
+			e.say(t, m.Topic, damaged)
+			e.say(t, m.Topic, damaged[:len(damaged)/2])
+		}
+		noise := make([]byte, 200)
+		rand.Read(noise)
+		e.say(t, m.Topic, noise)
+		e.say(t, m.Topic, nil)
+	}
+	// And under the name of a chain that nobody has.
+	stranger := strings.Repeat("b", 51) + "a"
+	for _, m := range heard {
+		e.say(t, strings.ReplaceAll(m.Topic, g.chain, stranger), m.Payload)
+	}
+
+	g.record(5)
+	head := countersigned(g, n)
+	if head.Height < before.Height+5 {
+		t.Errorf("the head is %d, was %d before", head.Height, before.Height)
+	}
+	known, _ := n.gateway(g.chain)
+	if finding(known, aggregator.Forked) || finding(known, aggregator.Rollback) && known.Findings[aggregator.Rollback].Height > before.Height {
+		t.Errorf("the aggregator shows %+v", known.Ailments)
+	}
+	if held := n.headers(g.chain); uint64(len(held)) != head.Height+1 || held[head.Height].Hash != head.Head {
+		t.Errorf("the aggregator holds %d headers, want all %d", len(held), head.Height+1)
+	}
+	if asked, known := n.gateway(stranger); known && (asked.Head.Known || asked.Receipt.Time != 0) {
+		t.Errorf("a chain that nobody has is %+v", asked)
+	}
+	g.stop()
+	g.must("verify")
+}
+
+func TestForgottenChainIsNeverCountersignedShorter(t *testing.T) {
+	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	old, newest := outdated(t, g, n, func() {})
+	n.must("gateways", "forget", g.chain)
+
+	// The old image comes back with a shorter chain, and asks nobody.
+	g.start("--set", "sync.confirm_head=never")
+	g.publish(1)
+	n.must("gateways", "approve", g.chain)
+	g.process.Await("the aggregator shows that two histories are signed", func() bool {
+		known, _ := n.gateway(g.chain)
+		return finding(known, aggregator.Forked) || finding(known, aggregator.Rollback)
+	})
+	g.publish(3)
+	g.process.Await("the gateway has stopped sealing", func() bool {
+		standing := headersync.Standing(g.standing())
+		return standing != "" && !standing.MaySeal()
+	})
+	if s, _ := g.ask(); s.Height >= newest || *s.Live.Upstreams[0].Aggregators[0].Receipted > old {
+		t.Errorf("the image's chain ended at %d; now it is at %d, and has a receipt on %d", old, s.Height, *s.Live.Upstreams[0].Aggregators[0].Receipted)
+	}
+	if known, _ := n.gateway(g.chain); known.Receipt.Height < newest || known.Head.Height < newest {
+		t.Errorf("the head went from %d to %d, the newest receipt is %d", newest, known.Head.Height, known.Receipt.Height)
+	}
+}
