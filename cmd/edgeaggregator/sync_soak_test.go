@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"edgechain/agent"
+	"edgechain/agent/api"
+	"edgechain/aggregator"
+	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+)
+
+// fleetSize is how many gateways share one broker and one aggregator.
+const fleetSize = 200
+
+// A member is a gateway of a fleet: package agent as it runs in edgeagent, with a store and a connection of its own,
+// but in the process of the test, so that a fleet of them fits into one machine.
+type member struct {
+	dir    string
+	config *agent.Config
+	quiet  atomic.Bool    // what a reload finds: no more blocks of its own
+	hangup chan os.Signal // asks for that
+	ready  chan struct{}
+	ended  chan error
+	stop   context.CancelFunc
+	chain  string
+}
+
+// heartbeat is how often each member seals a block while the fleet works.
+const heartbeat = 2 * time.Second
+
+func newMember(t testing.TB, root string, i int, broker string, n *node) *member {
+	t.Helper()
+	m := &member{dir: filepath.Join(root, fmt.Sprint(i)), hangup: make(chan os.Signal, 1), ready: make(chan struct{}), ended: make(chan error, 1)}
+	m.config = m.settings(i, broker, n)
+	genesis, err := agent.Init(m.config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.chain = genesis.ChainID().String()
+	return m
+}
+
+func (m *member) settings(i int, broker string, n *node) *agent.Config {
+	c := agent.DefaultConfig()
+	c.Gateway.Name, c.Gateway.Data = fmt.Sprintf("press-%03d", i), filepath.Join(m.dir, "data")
+	c.Key.File, c.API.Socket = filepath.Join(m.dir, "key"), filepath.Join(m.dir, "s")
+	c.Store.AllowVolatile, c.Store.Reserve, c.Store.ReservePercent = true, 1<<20, 0
+	c.Store.Cache, c.Store.Memtable = 2<<20, 512<<10
+	c.Block.Interval, c.Block.Heartbeat = heartbeat, heartbeat
+	c.Sync.Announce = time.Second
+	if m.quiet.Load() {
+		c.Block.Heartbeat = time.Hour
+	}
+	c.Upstream = []agent.UpstreamConfig{{
+		ConnectionConfig: agent.ConnectionConfig{
+			Name: "office", Servers: []agent.Server{agent.Server("tcp://" + broker)}, KeepAlive: 30 * time.Second, ConnectTimeout: 30 * time.Second,
+		},
+		Prefix:     "edgechain/v1",
+		Aggregator: []agent.AggregatorConfig{{Name: n.name, Key: n.key}},
+	}}
+	return c
+}
+
+// run starts the agent; its end is on ended.
+func (m *member) run(t testing.TB, i int, broker string, n *node) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	m.stop = stop
+	a := agent.New(m.config, agent.Options{
+		Log: slog.New(slog.DiscardHandler), Hangup: m.hangup, Ready: func(*agent.Agent) { close(m.ready) },
+		Fatal: func(err error) { panic(err) },
+		Load:  func() (*agent.Config, error) { return m.settings(i, broker, n), nil },
+	})
+	go func() { m.ended <- a.Run(ctx) }()
+}
+
+func (m *member) status(ctx context.Context) (s api.Status, err error) {
+	asked, err := api.Dial(ctx, m.config.API.Socket)
+	if err != nil {
+		return s, err
+	}
+	return asked.Status(ctx)
+}
+
+// checkReceipts checks every receipt that a stopped gateway holds, and returns how many.
+func (m *member) checkReceipts(n *node) (count int, err error) {
+	key, err := lightchain.ParsePublicKey(n.key)
+	if err != nil {
+		return 0, err
+	}
+	r, err := store.OpenReader(m.config.ChainDir(), store.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for height := range r.Tip().Height + 1 {
+		receipts, err := r.Receipts(height)
+		if err != nil {
+			return count, err
+		}
+		for _, receipt := range receipts {
+			signed, err := r.Header(height)
+			if err == nil {
+				err = signed.CheckReceipt(&receipt, key)
+			}
+			if err != nil {
+				return count, fmt.Errorf("block %d: %w", height, err)
+			}
+			count++
+		}
+	}
+	return count, nil
+}
+
+// A bridge is the network of one gateway, which can be cut.
+type bridge struct {
+	addr string
+	to   string
+	mu   sync.Mutex // guards what follows
+	cut  bool
+	open map[net.Conn]struct{}
+}
+
+func newBridge(t testing.TB, to string) *bridge {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bridge{addr: listener.Addr().String(), to: to, open: map[net.Conn]struct{}{}}
+	t.Cleanup(func() { listener.Close(); b.set(true) })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go b.carry(conn)
+		}
+	}()
+	return b
+}
+
+func (b *bridge) carry(near net.Conn) {
+	defer near.Close()
+	far, err := net.Dial("tcp", b.to)
+	if err != nil {
+		return
+	}
+	defer far.Close()
+	b.mu.Lock()
+	cut := b.cut
+	if !cut {
+		b.open[near], b.open[far] = struct{}{}, struct{}{}
+	}
+	b.mu.Unlock()
+	if cut {
+		return
+	}
+	go func() { _, _ = io.Copy(far, near); far.Close() }()
+	_, _ = io.Copy(near, far)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.open, near)
+	delete(b.open, far)
+}
+
+// set cuts the network or mends it.
+func (b *bridge) set(cut bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut = cut
+	for conn := range b.open {
+		if cut {
+			conn.Close()
+		}
+	}
+}
+
+func TestSoakFleetEndsWithEqualHeadsWhateverFails(t *testing.T) {
+	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	cable := newBridge(t, broker.Addr)
+	root := shortDir(t)
+	members := make([]*member, fleetSize)
+	for i := range members {
+		through := broker.Addr
+		if i == 0 {
+			through = cable.addr
+		}
+		m := newMember(t, root, i, through, n)
+		members[i] = m
+		m.run(t, i, through, n)
+		t.Cleanup(m.stop)
+	}
+	for i, m := range members {
+		select {
+		case <-m.ready:
+		case err := <-m.ended:
+			t.Fatalf("gateway %d ended: %v", i, err)
+		case <-time.After(program.Patience):
+			t.Fatalf("gateway %d does not begin", i)
+		}
+	}
+
+	// Each failure strikes while the fleet seals, at its share of the time.
+	third := testenv.Long(t, time.Minute) / 3
+	time.Sleep(third / 2)
+	broker.Restart()
+	time.Sleep(third / 2)
+	cable.set(true)
+	n.process.Signal(syscall.SIGKILL)
+	n.process.Ended()
+	time.Sleep(third / 4)
+	n.start()
+	time.Sleep(third * 3 / 4)
+	cable.set(false)
+	broker.Kill()
+	broker.Restart()
+	time.Sleep(third)
+
+	for _, m := range members {
+		m.quiet.Store(true)
+		m.hangup <- syscall.SIGHUP
+	}
+	heads := make([]api.Status, len(members))
+	for i, m := range members {
+		n.process.Await(fmt.Sprintf("gateway %d and the aggregator have one head", i), func() bool {
+			select {
+			case err := <-m.ended:
+				t.Fatalf("gateway %d ended: %v", i, err)
+			default:
+			}
+			var err error
+			heads[i], err = m.status(t.Context())
+			if err != nil || heads[i].Open > 0 || len(heads[i].Live.Upstreams) == 0 {
+				return false
+			}
+			receipted := heads[i].Live.Upstreams[0].Aggregators[0].Receipted
+			known, ok := n.gateway(m.chain)
+			return ok && known.Head.Hash == heads[i].Head && receipted != nil && *receipted == heads[i].Height
+		})
+	}
+	blocks := uint64(0)
+	for i, m := range members {
+		blocks += heads[i].Height
+		known, _ := n.gateway(m.chain)
+		for _, kind := range []aggregator.Kind{aggregator.Forked, aggregator.Rollback, aggregator.Invalid} {
+			if finding(known, kind) {
+				t.Errorf("gateway %d: the aggregator shows %+v", i, known.Ailments)
+			}
+		}
+	}
+	for _, m := range members {
+		m.stop()
+	}
+	receipts := 0
+	for i, m := range members {
+		if err := <-m.ended; err != nil {
+			t.Errorf("gateway %d ended with %v", i, err)
+		}
+		count, err := m.checkReceipts(n)
+		if err != nil || count == 0 {
+			t.Errorf("gateway %d holds %d receipts: %v", i, count, err)
+		}
+		receipts += count
+	}
+	t.Logf("%d gateways sealed %d blocks and hold %d receipts", len(members), blocks, receipts)
+}
