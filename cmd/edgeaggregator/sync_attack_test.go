@@ -12,14 +12,13 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/aggregator"
-	"edgechain/build/testenv"
 	headersync "edgechain/sync"
 )
 
 // A broker is only asked to let gateways and aggregators pass. Here stands what others on it cannot do.
 
 func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
 	first := newGateway(t, "press-hall", broker.Addr, "", n)
@@ -50,7 +49,7 @@ func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
 }
 
 func TestKeyChangeIsFollowedAndImageFromBeforeCannotGoOn(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
 	g := newGateway(t, "press-hall", broker.Addr, "", n)
@@ -140,7 +139,7 @@ func (e *eavesdropper) say(t testing.TB, topic string, payload []byte) {
 }
 
 func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	e := eavesdrop(t, broker.Addr)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
@@ -193,7 +192,7 @@ func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
 }
 
 func TestForgottenChainIsNeverCountersignedShorter(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
 	g := newGateway(t, "press-hall", broker.Addr, "", n)

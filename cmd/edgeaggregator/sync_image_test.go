@@ -7,7 +7,6 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/aggregator"
-	"edgechain/build/testenv"
 	"edgechain/lightchain"
 	headersync "edgechain/sync"
 )
@@ -33,7 +32,7 @@ func outdated(t *testing.T, g *gateway, n *node, between func()) (old, newest ui
 func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
 	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
-			broker := testenv.Mosquitto(t, testenv.KeepsAll)
+			broker := newBroker(t)
 			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
 			n.start()
 			g := newGateway(t, "press-hall", broker.Addr, "", n)
@@ -67,7 +66,7 @@ func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
 }
 
 func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
 	g := newGateway(t, "press-hall", broker.Addr, "", n)

@@ -4,13 +4,12 @@ import (
 	"testing"
 
 	"edgechain/aggregator"
-	"edgechain/build/testenv"
 )
 
 func TestGatewayCatchesUpAfterItsBrokerWasAway(t *testing.T) {
 	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
-			broker := testenv.Mosquitto(t, testenv.KeepsAll)
+			broker := newBroker(t)
 			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
 			n.start()
 			g := newGateway(t, "press-hall", broker.Addr, "", n)

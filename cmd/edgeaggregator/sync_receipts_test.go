@@ -11,14 +11,13 @@ import (
 	"testing"
 
 	"edgechain/aggregator"
-	"edgechain/build/testenv"
 	"edgechain/build/testenv/program"
 )
 
 const everyone = "[trust]\ngateways = \"all\"\n"
 
 func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
 	g := newGateway(t, "press-hall", broker.Addr, "", n)
@@ -97,7 +96,7 @@ func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
 }
 
 func TestUnknownGatewayWaitsUntilApproved(t *testing.T) {
-	broker := testenv.Mosquitto(t, testenv.KeepsAll)
+	broker := newBroker(t)
 	n := newNode(t, broker.Addr, "")
 	n.start()
 	waiting := newGateway(t, "press-hall", broker.Addr, "", n)

@@ -25,13 +25,21 @@ import (
 // The tests in sync_*_test.go run gateways, aggregators and a broker as they are shipped, and look at them from
 // outside. What the protocol itself promises is tested where it is.
 
+// newBroker starts the broker between gateways and aggregators, or skips the test where only quick ones are wanted.
+func newBroker(t testing.TB) *testenv.Broker {
+	t.Helper()
+	builds.Native(t)
+	return testenv.Mosquitto(t, testenv.KeepsAll)
+}
+
 // A node is an edgeaggregator of the test's own.
 type node struct {
 	t       testing.TB
 	dir     string
 	name    string
-	key     string // "ssh-ed25519 …"
-	config  string // file
+	key     string   // "ssh-ed25519 …"
+	config  string   // file
+	words   []string // more flags for each of its commands
 	process *program.Process
 }
 
@@ -51,10 +59,10 @@ servers = ["tcp://%s"]
 `
 
 // newNode makes an aggregator's key and configuration, to which extra is added; it does not run yet.
-func newNode(t testing.TB, broker, extra string) *node {
+func newNode(t testing.TB, broker, extra string, words ...string) *node {
 	t.Helper()
 	builds.Native(t)
-	n := &node{t: t, dir: shortDir(t), name: "agg-1"}
+	n := &node{t: t, dir: shortDir(t), name: "agg-1", words: words}
 	n.config = filepath.Join(n.dir, "edgeaggregator.toml")
 	text := fmt.Sprintf(nodeSettings, n.name, filepath.Join(n.dir, "data"), n.socket(), broker) + extra
 	if err := os.WriteFile(n.config, []byte(text), 0o600); err != nil {
@@ -71,7 +79,7 @@ func (n *node) socket() string { return filepath.Join(n.dir, "s") }
 func (n *node) log() string    { return filepath.Join(n.dir, "log") }
 
 func (n *node) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(builds.Native(n.t), "edgeaggregator"), append(args, "--config", n.config)...)
+	cmd := exec.Command(filepath.Join(builds.Native(n.t), "edgeaggregator"), slices.Concat(args, []string{"--config", n.config}, n.words)...)
 	cmd.Env = program.Environment("EDGEAGGREGATOR_")
 	return cmd
 }
