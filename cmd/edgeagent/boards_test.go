@@ -22,7 +22,7 @@ func TestOneChainIsWrittenProvedAndCheckedOnEveryKindOfBoard(t *testing.T) {
 	machines := []machine{{name: "here", programs: g.programs}}
 	for _, target := range arm.Targets() {
 		testenv.Need(t, target.Emulator[0])
-		machines = append(machines, machine{target.Name, programs(t, target.Name, target.Env()...), target.Emulator, ""})
+		machines = append(machines, machine{target.Name, builds.For(t, target.Name, target.Env()...), target.Emulator, ""})
 	}
 	// The board that begins is not the machine on which the tests run: that one comes last.
 	machines = append(machines[1:], machines[0])

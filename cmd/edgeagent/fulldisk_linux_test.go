@@ -120,7 +120,7 @@ func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
 	disk.leave(12 * mib)
 	p.allow(100)
 	g.await("out of room", func() bool { return g.status().Live.Waiting })
-	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	g.process.Signal(syscall.SIGTERM)
 	if code := g.ended(); code != 0 && code != 6 {
 		t.Errorf("it ends with %d, want 0 or 6", code)
 	}
@@ -136,7 +136,7 @@ func TestStartWithoutRoomWaitsAndSaysSo(t *testing.T) {
 	disk.leave(mib)
 	g.launch("--set", "store.reserve=16MiB")
 	g.await("said to wait", func() bool { return g.logged("waiting for some") })
-	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	g.process.Signal(syscall.SIGTERM)
 	if code := g.ended(); code != 0 && code != 6 {
 		t.Errorf("told to stop while it waits, it ends with %d, want 0 or 6", code)
 	}

@@ -13,16 +13,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"edgechain/agent/api"
 	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
 )
 
-// patience is for a machine with more to do than this test. What is awaited is noticed at once.
-const patience = 2 * time.Minute
+// patience is how long anything is awaited.
+const patience = program.Patience
 
 // A gateway is an edgeagent of the test's own: a data folder, a configuration, and the program that runs on them. Its
 // methods belong to the test's goroutine, unless they say otherwise.
@@ -34,9 +33,8 @@ type gateway struct {
 	config   string // file
 	port     int    // of the embedded broker, where it is on
 
-	cmd    *exec.Cmd // nil when the agent does not run
-	exited chan struct{}
-	http   *http.Client
+	process *program.Process // nil when the agent does not run
+	http    *http.Client
 }
 
 // newGateway writes a configuration with the embedded broker open on loopback, followed by extra, and begins a chain.
@@ -61,14 +59,7 @@ func prepareGateway(t testing.TB, dir, extra string) *gateway {
 			return d.DialContext(ctx, "unix", g.socket())
 		},
 	}}
-	t.Cleanup(func() {
-		if g.cmd != nil {
-			g.kill()
-		}
-		if t.Failed() {
-			g.showLog()
-		}
-	})
+	program.ShowLog(t, "the agent", g.log())
 	return g
 }
 
@@ -94,8 +85,8 @@ func (g *gateway) socket() string { return filepath.Join(g.dir, "s") } // its pa
 func (g *gateway) log() string    { return filepath.Join(filepath.Dir(g.config), "log") }
 
 // command prepares one of the programs.
-func (g *gateway) command(program string, args ...string) *exec.Cmd {
-	args = append(append([]string{}, g.emulator...), append([]string{filepath.Join(g.programs, program)}, args...)...)
+func (g *gateway) command(name string, args ...string) *exec.Cmd {
+	args = append(append([]string{}, g.emulator...), append([]string{filepath.Join(g.programs, name)}, args...)...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = g.dir
 	cmd.Env = withoutSettings()
@@ -115,83 +106,40 @@ func (g *gateway) start(args ...string) {
 // launch runs the agent and does not wait.
 func (g *gateway) launch(args ...string) {
 	g.t.Helper()
-	output, err := os.OpenFile(g.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer output.Close()
-	cmd := g.command("edgeagent", append([]string{"run", "--config", g.config}, args...)...)
-	cmd.Stdout, cmd.Stderr = output, output
-	dieWithTest(cmd)
-	if err := cmd.Start(); err != nil {
-		g.t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait() // its state is read once exited is closed
-	}()
-	g.cmd, g.exited = cmd, exited
+	g.process = program.Start(g.t, g.command("edgeagent", append([]string{"run", "--config", g.config}, args...)...), g.log())
 }
 
 // await waits until something is so of a running agent.
 func (g *gateway) await(what string, so func() bool) {
 	g.t.Helper()
-	deadline := time.After(patience)
-	for !so() {
-		select {
-		case <-g.exited:
-			g.t.Fatalf("waiting until it is %s: the agent ended with %v", what, g.cmd.ProcessState)
-		case <-deadline:
-			g.t.Fatalf("it is not %s after %v", what, patience)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	g.process.Await("the agent is "+what, so)
 }
 
 // ended waits for the agent's end and returns its exit code, -1 after a signal.
 func (g *gateway) ended() int {
 	g.t.Helper()
-	select {
-	case <-g.exited:
-	case <-time.After(patience):
-		_ = g.cmd.Process.Signal(syscall.SIGQUIT) // for the stacks of its goroutines
-		<-g.exited
-		g.t.Fatalf("the agent does not end")
-	}
-	code := g.cmd.ProcessState.ExitCode()
-	g.cmd = nil
+	code := g.process.Ended()
+	g.process = nil
 	return code
 }
 
 // stop ends the agent in good order.
 func (g *gateway) stop() {
 	g.t.Helper()
-	_ = g.cmd.Process.Signal(syscall.SIGTERM)
-	if code := g.ended(); code != 0 {
-		g.t.Fatalf("after SIGTERM the agent ended with %d", code)
-	}
+	g.process.Stop()
+	g.process = nil
 }
 
 // kill ends the agent as a power cut would, as far as the program is concerned.
 func (g *gateway) kill() {
-	_ = g.cmd.Process.Kill()
-	<-g.exited
-	g.cmd = nil
+	g.process.Kill()
+	g.process = nil
 }
 
 // output runs a program to its end; code is what it exited with.
-func (g *gateway) output(program string, args ...string) (stdout, stderr string, code int) {
+func (g *gateway) output(name string, args ...string) (stdout, stderr string, code int) {
 	g.t.Helper()
-	cmd := g.command(program, args...)
-	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		g.t.Fatal(err)
-	}
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	return program.Output(g.t, g.command(name, args...))
 }
 
 // must runs a command of edgeagent that must succeed.
@@ -320,13 +268,4 @@ func mosquittoPub(t testing.TB, port int, args ...string) *exec.Cmd {
 func (g *gateway) logged(text string) bool {
 	b, err := os.ReadFile(g.log())
 	return err == nil && strings.Contains(string(b), text)
-}
-
-func (g *gateway) showLog() {
-	const most = 16 << 10
-	b, err := os.ReadFile(g.log())
-	if err != nil {
-		return // it was never started
-	}
-	g.t.Logf("the end of the agent's log:\n%s", b[max(0, len(b)-most):])
 }

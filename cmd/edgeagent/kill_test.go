@@ -66,8 +66,8 @@ func killWhile(g *gateway, p *publisher, look func()) {
 		g.t.Helper()
 		select {
 		case <-p.await(n):
-		case <-g.exited:
-			g.t.Fatalf("the agent ended with %v", g.cmd.ProcessState)
+		case <-g.process.Gone():
+			g.t.Fatalf("the agent ended with %v", g.process.State())
 		case <-time.After(patience):
 			g.t.Fatalf("%d rows are not acknowledged after %v", n, patience)
 		}

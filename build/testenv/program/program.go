@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Patience is for a machine with more to do than the test. What is awaited is noticed at once.
-const Patience = time.Minute
+// Patience is for a machine with more to do than the test, or an emulated one. What is awaited is noticed at once.
+const Patience = 2 * time.Minute
 
 // Builds are the programs that were built for the tests of one process. One value serves all of them, and Remove ends
 // it.
