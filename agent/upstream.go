@@ -115,8 +115,7 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 	case s.Standing.MaySeal():
 		log.Info("the head is settled")
 	default:
-		log.Error("this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept and nothing is sealed. "+
-			"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue", "height", a.store.Tip().Height)
+		log.Error("nothing is sealed: "+wayOut(s.Standing), "height", a.store.Tip().Height)
 	}
 	a.mu.Lock()
 	a.standings[u.name] = s.Standing
@@ -156,7 +155,7 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 	case n.Standing == headersync.Agreed:
 		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
 	case n.Standing != "" && !n.Standing.MaySeal():
-		log.Error("an aggregator knows another history of this chain, and nothing more is sealed on this one. The way out is a new chain that names it: edgeagent init --continue", "standing", string(n.Standing))
+		log.Error("nothing more is sealed: "+wayOut(n.Standing), "standing", string(n.Standing))
 		a.mu.Lock()
 		a.standings[u.name] = n.Standing
 		a.mu.Unlock()
@@ -164,6 +163,15 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
 	}
+}
+
+// wayOut tells the operator what to do about a chain that cannot go on as it stands.
+func wayOut(s headersync.Standing) string {
+	if s == headersync.Behind {
+		return "an aggregator knows newer headers of this chain than this gateway has. Start the agent again with sync.confirm_head unlike \"never\": it takes them back"
+	}
+	return "this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept. " +
+		"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue"
 }
 
 // onTail does something where the tail stands still, and logs what fails but for the agent's end.
