@@ -89,6 +89,7 @@ var floors = map[string]int{
 	"sensors":            1,
 	"arm":                1,
 	"tomlconf":           1,
+	"localhttp":          1,
 	"sensors/mqttsource": 2,
 	"sensors/broker":     2,
 	"sensors/hwmon":      2,

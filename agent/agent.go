@@ -22,6 +22,7 @@ import (
 	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 	"edgechain/sensors"
 	headersync "edgechain/sync"
 )
@@ -246,9 +247,12 @@ func (a *Agent) tidyDaily(ctx context.Context) {
 
 // listen opens the API's listeners.
 func (a *Agent) listen() ([]net.Listener, error) {
-	socket, err := api.ListenUnix(a.config.API.Socket)
+	socket, err := localhttp.Listen(a.config.API.Socket)
+	if errors.Is(err, localhttp.ErrTaken) {
+		return nil, fmt.Errorf("api.socket: an agent answers on %s already: %w", a.config.API.Socket, store.ErrLocked)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("api.socket: %w", err)
 	}
 	listeners := []net.Listener{socket}
 	if address := a.config.API.Listen; address != "" {

@@ -22,6 +22,7 @@ import (
 
 	"edgechain/arm"
 	"edgechain/lightchain"
+	"edgechain/localhttp"
 	headersync "edgechain/sync"
 	"edgechain/tomlconf"
 )
@@ -195,9 +196,12 @@ func (a *Aggregator) reload() {
 
 // listen opens the API's listeners, the socket first.
 func (a *Aggregator) listen() ([]net.Listener, error) {
-	socket, err := ListenUnix(a.config.API.Socket)
+	socket, err := localhttp.Listen(a.config.API.Socket)
+	if errors.Is(err, localhttp.ErrTaken) {
+		return nil, fmt.Errorf("api.socket: an aggregator answers on %s already: %w", a.config.API.Socket, ErrRunning)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("api.socket: %w", err)
 	}
 	listeners := []net.Listener{socket}
 	if address := a.config.API.Listen; address != "" {

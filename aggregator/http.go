@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -236,30 +234,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) {
 		server.Close()
 	}
 	<-done
-}
-
-// ListenUnix listens on a Unix socket that its owner and group may use. A socket file that nobody listens on any more,
-// as a crash leaves it, is replaced.
-func ListenUnix(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("api.socket: an aggregator answers on %s already: %w", path, ErrRunning)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	return l, nil
 }
 
 // ErrRunning means that another process has what this one needs for itself.

@@ -8,14 +8,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 )
 
 // Client asks a gateway.
@@ -28,62 +25,19 @@ var ErrNotRunning = errors.New("the agent does not run")
 
 // Dial returns a client of the agent that listens on the socket at path, or [ErrNotRunning].
 func Dial(ctx context.Context, path string) (*Client, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
-	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	carrier, err := localhttp.Dial(ctx, path)
+	if errors.Is(err, localhttp.ErrNobody) {
 		return nil, ErrNotRunning
-	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("%w: join the socket's group, or use sudo", err)
-	case err != nil:
+	}
+	if err != nil {
 		return nil, err
 	}
-	conn.Close()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return d.DialContext(ctx, "unix", path)
-	}}
-	return &Client{&http.Client{Transport: transport}}, nil
+	return &Client{&http.Client{Transport: carrier}}, nil
 }
 
 // Local returns a client of a chain that is only read: the same handlers, without a socket between.
 func Local(s *Server) *Client {
-	return &Client{&http.Client{Transport: local{s.Handler()}}}
-}
-
-// local carries requests to a handler in this process. Answers stream through a pipe.
-type local struct{ handler http.Handler }
-
-func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
-	reader, writer := io.Pipe()
-	w := &pipeWriter{header: http.Header{}, body: writer, ready: make(chan struct{})}
-	go func() {
-		l.handler.ServeHTTP(w, r)
-		w.WriteHeader(http.StatusOK)
-		writer.Close()
-	}()
-	<-w.ready
-	return &http.Response{StatusCode: w.code, Header: w.header, Body: reader, Request: r}, nil
-}
-
-type pipeWriter struct {
-	header http.Header
-	body   *io.PipeWriter
-	ready  chan struct{}
-	code   int
-}
-
-func (w *pipeWriter) Header() http.Header { return w.header }
-
-func (w *pipeWriter) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
-		close(w.ready)
-	}
-}
-
-func (w *pipeWriter) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(b)
+	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler())}}
 }
 
 // get asks, and returns the body of a good answer.
@@ -224,27 +178,4 @@ func lines[T any](c *Client, ctx context.Context, path string, values url.Values
 			}
 		}
 	}
-}
-
-// ListenUnix listens on a Unix socket that its owner and group may use. A socket file that nobody listens on any
-// more, as a crash leaves it, is replaced.
-func ListenUnix(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	if _, err := Dial(context.Background(), path); err == nil {
-		return nil, fmt.Errorf("api.socket: an agent answers on %s already: %w", path, store.ErrLocked)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("api.socket: %w", err)
-	}
-	return l, nil
 }

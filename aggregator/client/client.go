@@ -10,14 +10,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
-	"syscall"
 
 	"edgechain/aggregator"
+	"edgechain/localhttp"
 )
 
 // Client asks an aggregator. A chain is named by its 52 characters or, of one that is known there, by 8 or more of the
@@ -31,64 +29,19 @@ var ErrNotRunning = errors.New("the aggregator does not run")
 
 // Dial returns a client of the aggregator that listens on the socket at path, or [ErrNotRunning].
 func Dial(ctx context.Context, path string) (*Client, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
-	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	carrier, err := localhttp.Dial(ctx, path)
+	if errors.Is(err, localhttp.ErrNobody) {
 		return nil, ErrNotRunning
-	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("%w: join the socket's group, or use sudo", err)
-	case err != nil:
+	}
+	if err != nil {
 		return nil, err
 	}
-	conn.Close()
-	return &Client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return d.DialContext(ctx, "unix", path)
-	}}}}, nil
+	return &Client{&http.Client{Transport: carrier}}, nil
 }
 
 // Local returns a client of a store that no aggregator runs on: the same handlers, without a socket between.
 func Local(s *aggregator.Server) *Client {
-	return &Client{&http.Client{Transport: local{s.Handler(false)}}}
-}
-
-// local carries requests to a handler in this process. Answers stream through a pipe.
-type local struct{ handler http.Handler }
-
-func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
-	reader, writer := io.Pipe()
-	w := &pipeWriter{header: http.Header{}, body: writer, ready: make(chan struct{})}
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	go func() {
-		l.handler.ServeHTTP(w, r)
-		w.WriteHeader(http.StatusOK)
-		writer.Close()
-	}()
-	<-w.ready
-	return &http.Response{StatusCode: w.code, Header: w.header, Body: reader, Request: r}, nil
-}
-
-type pipeWriter struct {
-	header http.Header
-	body   *io.PipeWriter
-	ready  chan struct{}
-	code   int
-}
-
-func (w *pipeWriter) Header() http.Header { return w.header }
-
-func (w *pipeWriter) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
-		close(w.ready)
-	}
-}
-
-func (w *pipeWriter) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(b)
+	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler(false))}}
 }
 
 // AnswerError is an answer that is not 200.
