@@ -45,15 +45,7 @@ func TestNothingAcknowledgedIsMissingAfterTenKillsBehindMosquitto(t *testing.T) 
 // publishInBackground publishes from a goroutine of its own, as far as it is allowed.
 func publishInBackground(t testing.TB, address string, payloads []string) *publisher {
 	p := newPublisher(address, "machine-7", machineTopic, payloads)
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		p.run(stop)
-	}()
-	t.Cleanup(func() {
-		close(stop)
-		<-done
-	})
+	inBackground(t, p)
 	return p
 }
 

@@ -96,6 +96,26 @@ func (p *publisher) await(n int) <-chan struct{} {
 	return reached
 }
 
+// inBackground publishes from a goroutine of its own, as far as the publisher is allowed.
+func inBackground(t testing.TB, p *publisher) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		p.run(stop)
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+	})
+}
+
+// progress returns how many messages are acknowledged.
+func (p *publisher) progress() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done
+}
+
 // promised returns, by index, what was acknowledged, and how many messages were sent.
 func (p *publisher) promised() (acked []bool, sent int) {
 	p.mu.Lock()

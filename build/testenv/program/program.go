@@ -119,6 +119,9 @@ func (p *Process) Gone() <-chan struct{} { return p.gone }
 // State is what the process ended with, once it has.
 func (p *Process) State() *os.ProcessState { return p.cmd.ProcessState }
 
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Signal sends a signal. A process that has ended gets none.
 func (p *Process) Signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 
