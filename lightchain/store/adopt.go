@@ -133,7 +133,7 @@ func putEdge(batch *pebble.Batch, size uint64, edge []lightchain.Hash) {
 	for level := 63; level >= 0; level-- {
 		if size>>level&1 == 1 {
 			first += 1 << level
-			set(batch, nodeKey(first-1, level), edge[0][:])
+			putNode(batch, first-1, level, edge[0])
 			edge = edge[1:]
 		}
 	}

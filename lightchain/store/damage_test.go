@@ -125,8 +125,9 @@ func TestADamagedTableDoesNotStopTheStore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	name, size := newest(t, disk, ".sst")
-	flip(t, disk, name, size/3)
+	all := tables(t, disk)
+	largest := all[len(all)-1]
+	flip(t, disk, largest, fileSize(t, disk, largest)/3)
 	s = openStore(t, o)
 	defer s.Close()
 

@@ -6,10 +6,17 @@ import (
 	"math/bits"
 
 	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // The history tree has the headers as its leaves. Each complete subtree's root is stored once, by the height that
 // completed it, so that any path costs a handful of point reads however long the chain is.
+//
+// A large subtree's root follows from nothing but all the headers below it. One damaged table would take it for good,
+// and with it the end of the chain, whose history cannot be extended without; so from spareLevel on a copy lies in a
+// space, and so a table, of its own. It takes a byte or two per block.
+const spareLevel = 6
 
 // node returns the root of the complete subtree of 2^level headers that begins at height index·2^level. A leaf is
 // the hash of its header; one whose header is not held, and every node above, is read as stored. A stored node that
@@ -30,6 +37,9 @@ func (r *Reader) node(level int, index uint64) (lightchain.Hash, error) {
 		return lightchain.Hash{}, fmt.Errorf("history: %w", err)
 	}
 	h, err := r.storedNode(last, level)
+	if err != nil && level >= spareLevel {
+		h, err = r.nodeUnder(spareNodeKey(last, level))
+	}
 	if err == nil {
 		return h, nil
 	}
@@ -41,6 +51,14 @@ func (r *Reader) node(level int, index uint64) (lightchain.Hash, error) {
 	return lightchain.NodeHash(left, right), nil
 }
 
+// putNode puts into the batch a node above the leaves that a height completes.
+func putNode(batch *pebble.Batch, height uint64, level int, node lightchain.Hash) {
+	set(batch, nodeKey(height, level), node[:])
+	if level >= spareLevel {
+		set(batch, spareNodeKey(height, level), node[:])
+	}
+}
+
 // Node returns the root of the complete subtree of 2^level headers that begins at height index·2^level. Its error is
 // [ErrNotHeld] where a sparse copy left out what it takes.
 func (r *Reader) Node(level int, index uint64) (lightchain.Hash, error) {
@@ -50,8 +68,12 @@ func (r *Reader) Node(level int, index uint64) (lightchain.Hash, error) {
 	return r.node(level, index)
 }
 
-func (r *Reader) storedNode(height uint64, level int) (h lightchain.Hash, err error) {
-	b, err := r.get(nodeKey(height, level))
+func (r *Reader) storedNode(height uint64, level int) (lightchain.Hash, error) {
+	return r.nodeUnder(nodeKey(height, level))
+}
+
+func (r *Reader) nodeUnder(k []byte) (h lightchain.Hash, err error) {
+	b, err := r.get(k)
 	if err == nil && copy(h[:], b) != len(h) {
 		err = fmt.Errorf("%w: a node of the history has %d bytes", ErrDamaged, len(b))
 	}

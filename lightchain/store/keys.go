@@ -13,6 +13,7 @@ import (
 //	0x10 height 0x02                 header: signature or not, then the header's bytes
 //	0x10 height 0x03 level           node of the history tree that this height completed: 32 bytes
 //	0x10 height 0x04 level           summary of the 64^level blocks that end here; see index.go
+//	0x11 height level                the same node of the history tree again, from level 6 on: see history.go
 //	0x20 first height                a run of heights that is not whole: see absent.go
 //	0x30 height                      a header that sets the key: the key
 //	0x40 height name                 first receipt of that aggregator for that header; see receipts.go
@@ -24,6 +25,7 @@ import (
 // that falls behind would make tables overlap, and Pebble write them again.
 const (
 	spaceBlocks   = 0x10
+	spaceNodes    = 0x11
 	spaceAbsent   = 0x20
 	spaceKeys     = 0x30
 	spaceReceipts = 0x40
@@ -67,6 +69,10 @@ func headerKey(height uint64) []byte { return blockKey(height, partHeader) }
 
 func nodeKey(height uint64, level int) []byte {
 	return append(blockKey(height, partNode), byte(level))
+}
+
+func spareNodeKey(height uint64, level int) []byte {
+	return append(key(spaceNodes, height), byte(level))
 }
 
 func summaryKey(height uint64, level int) []byte {

@@ -128,6 +128,9 @@ func (s *Store) countOpening() error {
 			lastBoot = string(b[n:])
 		}
 	}
+	if h, err := s.HeaderAt(s.tip.Height); err == nil {
+		boots = max(boots, h.Clock.Boot) // where the count itself was lost
+	}
 	_, err := s.get(metaKey(metaClean))
 	s.info.Clean = err == nil || opens == 0
 	s.info.NewBoot = boots == 0 || s.options.BootID == "" || s.options.BootID != lastBoot

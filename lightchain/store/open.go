@@ -63,7 +63,13 @@ func open(dir string, o Options) (_ *Store, err error) {
 			s.db.Close()
 		}
 	}()
-	if err := s.migrate(); err != nil {
+	err = s.migrate()
+	if errors.Is(err, ErrDamaged) {
+		if err = s.rebuildOpened(err); err == nil {
+			err = s.migrate()
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := s.rebuildIfTailDamaged(); err != nil {
@@ -125,16 +131,24 @@ func (s *Store) rebuildIfTailDamaged() error {
 	if err == nil {
 		return nil
 	}
+	if rebuildErr := s.rebuildOpened(err); !errors.Is(rebuildErr, ErrNoSpace) {
+		return rebuildErr
+	}
+	s.options.Logger.Error("the end of the chain is damaged, and there is no room to rebuild the database", "err", err)
+	return nil
+}
+
+// rebuildOpened is rebuild for a database that is open, and stays so if there is no room: its error is [ErrNoSpace].
+func (s *Store) rebuildOpened(failed error) error {
 	size := s.db.Metrics().DiskSpaceUsage()
 	if free, reserve, known := s.space.state(); known && free < size+reserve/2 {
-		s.options.Logger.Error("the end of the chain is damaged, and there is no room to rebuild the database", "needed", size, "free", free, "err", err)
-		return nil
+		return fmt.Errorf("%w: rebuilding the database takes %d bytes, %d are free, after: %w", ErrNoSpace, size, free, failed)
 	}
-	if closeErr := s.db.Close(); closeErr != nil {
-		return errors.Join(err, closeErr)
+	if err := s.db.Close(); err != nil {
+		return errors.Join(failed, err)
 	}
 	s.db = nil
-	return s.rebuild(err)
+	return s.rebuild(failed)
 }
 
 // tailDamage returns what cannot be read of the newest header and of what is staged above it.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -87,7 +88,7 @@ func openError(err error) error {
 
 var errLocked = errors.New("its lock is held")
 
-// storeFS is the file system as Pebble gets it, with three of its habits corrected.
+// storeFS is the file system as Pebble gets it, with four of its habits corrected.
 //
 // A lock that somebody holds is said to be held. To read, a lock is taken where that is possible and done without
 // where not, so that an auditor's image on read-only media opens and stays as it is.
@@ -97,6 +98,8 @@ var errLocked = errors.New("its lock is held")
 // Which manifest counts is said by the name of a marker file. Pebble makes the manifest, makes the new marker, removes
 // the old one, and syncs the folder once: on a file system that does not keep the order of a folder's entries, a power
 // cut could leave a marker without its manifest, or no marker. Here the folder is synced before each step.
+//
+// A damaged block of a table is searched for the bit that turned: see tablefile.go.
 type storeFS struct {
 	vfs.FS
 	guard    *guard
@@ -108,7 +111,11 @@ func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if log, ok := fs.repaired[fs.PathBase(name)]; ok {
 		return vfs.NewMemFile(log.encode()), nil
 	}
-	return fs.FS.Open(name, opts...)
+	f, err := fs.FS.Open(name, opts...)
+	if err != nil || !isTable(name) {
+		return f, err
+	}
+	return openTable(f)
 }
 
 func (fs *storeFS) Lock(name string) (io.Closer, error) {
@@ -178,10 +185,13 @@ func (f folder) Sync() error {
 
 // quietListener reports what an operator can do something about, and nothing of Pebble's daily work.
 func quietListener(log *slog.Logger) *pebble.EventListener {
+	var told sync.Map // paths of damaged tables: each is told of once, for it is met at each read
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { log.Warn("background work of the store failed", "err", err) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			log.Error("damaged table in the store", "file", info.Path, "err", info.Details)
+			if _, before := told.LoadOrStore(info.Path, true); !before {
+				log.Error("damaged table in the store", "file", info.Path, "err", info.Details)
+			}
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			log.Warn("the disk is too slow: writing waits", "reason", info.Reason)

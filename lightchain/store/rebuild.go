@@ -67,7 +67,7 @@ func (r *rebuilder) copyFrom(path string) error {
 	// The version comes first, so that a database whose own record of it is lost is taken for one of this layout.
 	set(r.batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(r.o.migrations)))
 	for _, name := range names {
-		if strings.HasSuffix(name, ".sst") {
+		if isTable(name) {
 			if err := r.table(r.o.FS.PathJoin(path, name)); err != nil {
 				return err
 			}
@@ -92,6 +92,9 @@ func (r *rebuilder) unreadable(name string, err error) error {
 
 func (r *rebuilder) table(name string) error {
 	f, err := r.o.FS.Open(name)
+	if err == nil {
+		f, err = openTable(f)
+	}
 	if err != nil {
 		return r.unreadable(name, err)
 	}

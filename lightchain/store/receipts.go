@@ -153,7 +153,7 @@ func (r *Reader) newestBefore(name string, entry uint64) (height uint64, found b
 // sealed, for a block of none).
 func (s *Store) putBeacon(batch *pebble.Batch, h *lightchain.Header) error {
 	names, err := s.Aggregators()
-	if err != nil || len(names) == 0 {
+	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
 	before := h.First
@@ -161,13 +161,20 @@ func (s *Store) putBeacon(batch *pebble.Batch, h *lightchain.Header) error {
 		before = math.MaxUint64
 	}
 	var beacon []named
+	held := map[named]lightchain.Receipt{}
 	for _, name := range names {
 		height, found, err := s.newestBefore(name, before)
-		if err != nil {
-			return err
+		newest := named{height, name}
+		if err == nil && found {
+			held[newest], err = s.receipt(height, name)
 		}
-		if found {
-			beacon = append(beacon, named{height, name})
+		switch {
+		case errors.Is(err, ErrDamaged): // what cannot be read is not held, and must not keep the block from being sealed
+			s.options.Logger.Warn("the beacon does without an aggregator's receipt", "aggregator", name, "err", err)
+		case err != nil:
+			return err
+		case found:
+			beacon = append(beacon, newest)
 		}
 	}
 	if len(beacon) == 0 {
@@ -184,9 +191,7 @@ func (s *Store) putBeacon(batch *pebble.Batch, h *lightchain.Header) error {
 	}
 	receipts := make([]lightchain.Receipt, len(beacon))
 	for i, b := range beacon {
-		if receipts[i], err = s.receipt(b.height, b.name); err != nil {
-			return err
-		}
+		receipts[i] = held[b]
 	}
 	lightchain.SortReceipts(receipts)
 	hash, err := lightchain.Beacon(receipts)

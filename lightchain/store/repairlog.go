@@ -231,7 +231,8 @@ func (s *logScan) chunk(piece int, data []byte, at int) {
 	}
 }
 
-// logChecksum is the CRC-32C of the kind and all behind it, rotated and offset as LevelDB does.
+// logChecksum is the CRC-32C of what a chunk of a log holds from its kind on, or a block of a table up to its kind,
+// rotated and offset as LevelDB does.
 func logChecksum(b []byte) uint32 {
 	c := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
 	return (c>>15 | c<<17) + 0xa282ead8

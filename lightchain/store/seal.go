@@ -79,7 +79,7 @@ func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *ligh
 	h := &signed.Header
 	err := tip.Extend(h, signed.Hash(), func(level int, _ uint64, node lightchain.Hash) {
 		if level > 0 { // a leaf is the header's own hash
-			set(batch, nodeKey(h.Height, level), node[:])
+			putNode(batch, h.Height, level, node)
 		}
 	})
 	if err != nil {
