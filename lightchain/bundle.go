@@ -106,7 +106,7 @@ func BundleItem(b []byte) (start, end int, err error) {
 	return 1 + width, 1 + width + int(size), nil
 }
 
-// IsBundle tells a bundle from a proof by its first byte.
+// IsBundle tells a bundle from a proof, and from evidence of a fork, by its first byte.
 func IsBundle(b []byte) bool { return len(b) > 0 && b[0]&0xe0 == majorBytes }
 
 // BundleReport is what a bundle that verifies has shown: these are all entries from First up to but not including
@@ -121,6 +121,9 @@ type BundleReport struct {
 	ReceiptedBy []ReceiptedBy
 	Quorum      uint64
 	NotAfter    *uint64 // everything was closed at this second or earlier; nil: no such bound
+	NotAfterBy  []ReceiptedBy
+	Receipts    []ReceiptedBy // every receipt of a trusted aggregator in the bundle
+	Reversals   []Reversal    // as in a [Report]
 }
 
 // BundleVerifier checks a bundle item by item. Its errors are [*CheckError]s; after one it is of no more use.
@@ -326,7 +329,8 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 	}
 	v.report.Chain, v.report.Name = r.Chain, r.Name
 	v.report.Next, v.report.To, v.report.Sealed = v.header.First+v.header.Count, v.header.Height, v.header.Sealed
-	v.report.ReceiptedBy, v.report.Quorum, v.report.NotAfter = r.ReceiptedBy, r.Quorum, r.NotAfter
+	v.report.ReceiptedBy, v.report.Quorum, v.report.NotAfter, v.report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
+	v.report.Receipts, v.report.Reversals = r.Receipts, r.Reversals
 	return &v.report, nil
 }
 

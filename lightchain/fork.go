@@ -16,13 +16,13 @@ type Fork struct {
 // Side is what one side of a fork shows.
 type Side struct {
 	Keys []*SignedHeader // the headers that set the key on this side alone, heights strictly ascending
-	Head *SignedHeader   // without receipts, or with the aggregator's who saw it
+	Head *SignedHeader   // with receipts, if it has any: they say who took this side for the chain's one history
 	Leaf Hash            // the header's hash at the height where the sides differ: Head's own, or shown by Path
 	Path *Path           // of Leaf in Head's history; nil where Leaf is Head's own hash
 }
 
-// height returns where the side places its leaf.
-func (s *Side) height() uint64 {
+// Height returns where the side places its leaf.
+func (s *Side) Height() uint64 {
 	if s.Path != nil {
 		return s.Path.Index
 	}
@@ -38,7 +38,7 @@ func NewFork(keys []*SignedHeader, a, b Side) *Fork {
 }
 
 // Height returns the height at which the two sides differ. Below it they may differ already.
-func (f *Fork) Height() uint64 { return f.Sides[0].height() }
+func (f *Fork) Height() uint64 { return f.Sides[0].Height() }
 
 // Check checks the evidence against the chain's identity.
 func (f *Fork) Check(chain ChainID) error {
@@ -54,7 +54,7 @@ func (f *Fork) Check(chain ChainID) error {
 			return fmt.Errorf("fork: side %d: %w", i+1, err)
 		}
 	}
-	if f.Sides[0].height() != f.Sides[1].height() {
+	if f.Sides[0].Height() != f.Sides[1].Height() {
 		return errors.New("fork: the two sides speak of different heights")
 	}
 	if bytes.Compare(f.Sides[0].Leaf[:], f.Sides[1].Leaf[:]) >= 0 {

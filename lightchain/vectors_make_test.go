@@ -46,6 +46,7 @@ func writeVectors(t *testing.T) {
 	writeTrustVectors(write)
 	writeProofVectors(t, write)
 	writeBundleVectors(t, write)
+	writeForkVectors(t, write)
 	writeRunVectors(t, write)
 }
 
@@ -272,6 +273,88 @@ func writeBundleVectors(t *testing.T, write func(string, vector)) {
 		v.Kind, v.Trust, v.Expect = "bundle", trust, "fail"
 		write("bundle-"+name, v)
 	}
+}
+
+// writeForkVectors writes evidence of a chain that was one up to height 5, and two from there on; and two proofs, one of
+// either history, each of which verifies.
+func writeForkVectors(t *testing.T, write func(string, vector)) {
+	a, b := vectorChain(t), newTestChain(t)
+	for height := uint64(1); height <= 5; height++ {
+		if height == 4 {
+			b.rotate(len(a.blocks[4]), "gateway 1")
+			continue
+		}
+		b.seal(len(a.blocks[height]), nil)
+	}
+	b.seal(6, nil)
+	b.seal(1, nil)
+	trust := string(a.trust(1, "north", "south").Format())
+	height := uint64(6)
+	path, err := ProveInclusion(LeafNodes(b.leaves), 7, height)
+	if err != nil {
+		t.Fatal(err)
+	}
+	headA := a.receipted(6, map[string]uint64{"north": testTime + 400, "south": testTime + 410})
+	headB := b.receipted(7, map[string]uint64{"north": testTime + 500, "stranger": 5})
+	make := func(change func(*Fork)) []byte {
+		t.Helper()
+		f := NewFork(keyHeaders(a, 0, 6), Side{Head: headA, Leaf: a.leaves[6]}, Side{Head: headB, Leaf: b.leaves[6], Path: &path})
+		change(f)
+		encoded, err := f.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return encoded
+	}
+	write("fork-good", vector{About: "two histories from height 6 on, north's receipts on both", Kind: "fork", Bytes: make(func(*Fork) {}), Trust: trust,
+		Expect: "ok", Height: &height, ReceiptedBy: []string{"north"}})
+	side := func(f *Fork, leaf Hash) *Side {
+		if f.Sides[0].Leaf == leaf {
+			return &f.Sides[0]
+		}
+		return &f.Sides[1]
+	}
+	for name, v := range map[string]vector{
+		"bad-chain": {About: "of a chain that is not trusted", Check: "chain", Bytes: make(func(*Fork) {}), Trust: "chain " + ChainID{1}.String() + "\n"},
+		"bad-same":  {About: "the same header on both sides", Check: "fork", Bytes: make(func(f *Fork) { f.Sides[1] = f.Sides[0] })},
+		"bad-order": {About: "the sides in the other order", Check: "fork", Bytes: make(func(f *Fork) { f.Sides[0], f.Sides[1] = f.Sides[1], f.Sides[0] })},
+		"bad-signer": {About: "a side that another key signed", Check: "fork", Bytes: make(func(f *Fork) {
+			forged, err := headA.Header.Sign(testSigner("mallory"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			side(f, a.leaves[6]).Head = forged
+		})},
+		"bad-receipt": {About: "a trusted aggregator's receipt moved from another header", Check: "receipts", Bytes: make(func(f *Fork) {
+			moved := *headA
+			moved.Receipts = a.receipted(5, map[string]uint64{"south": testTime + 410}).Receipts
+			side(f, a.leaves[6]).Head = &moved
+		})},
+		"bad-cut": {About: "the last byte missing", Check: "decoding", Bytes: func() []byte { b := make(func(*Fork) {}); return b[:len(b)-1] }()},
+	} {
+		v.Kind, v.Expect = "fork", "fail"
+		if v.Trust == "" {
+			v.Trust = trust
+		}
+		write("fork-"+name, v)
+	}
+
+	encode := func(p *Proof) []byte {
+		t.Helper()
+		b, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	number, first := a.headers[6].Header.First, a.headers[6].Header.First
+	seconds := func(n uint64) *uint64 { return &n }
+	pa, pb := a.prove(6, 0), b.prove(6, 0, headB)
+	pa.Header = headA
+	write("proof-good-history-a", vector{About: "one of two histories, which verifies by itself", Kind: "proof", Bytes: encode(pa), Trust: trust, Expect: "ok",
+		Number: &number, Height: &height, ReceiptedBy: []string{"north", "south"}, NotBefore: seconds(testTime + 310), NotAfter: seconds(testTime + 401)})
+	write("proof-good-history-b", vector{About: "the other of two histories, which verifies by itself", Kind: "proof", Bytes: encode(pb), Trust: trust, Expect: "ok",
+		Number: &first, Height: &height, ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 501)})
 }
 
 func writeRunVectors(t *testing.T, write func(string, vector)) {

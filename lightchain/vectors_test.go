@@ -113,6 +113,9 @@ func (v *vector) run(t *testing.T) {
 	case "run":
 		v.runRun(t)
 		return
+	case "fork":
+		v.runFork(t)
+		return
 	case "entry":
 		_, err = DecodeEntry(v.Bytes)
 	case "header":
@@ -202,6 +205,28 @@ func (v *vector) runBundle(t *testing.T) {
 	}
 	if report.First != *v.Number || report.Next != *v.Next || report.To != *v.Height || *report.NotAfter != *v.NotAfter || len(report.ReceiptedBy) != len(v.ReceiptedBy) {
 		t.Errorf("%+v", report)
+	}
+}
+
+func (v *vector) runFork(t *testing.T) {
+	t.Helper()
+	trust, err := ParseTrust([]byte(v.Trust))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := VerifyFork(v.Bytes, trust)
+	if v.Expect == "fail" {
+		var failed *CheckError
+		if !errors.As(err, &failed) || string(failed.Check) != v.Check {
+			t.Errorf("the check to fail is %s: %v", v.Check, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Height != *v.Height || !slices.Equal(report.Both, v.ReceiptedBy) {
+		t.Errorf("a fork at height %d, both sides countersigned by %v", report.Height, report.Both)
 	}
 }
 

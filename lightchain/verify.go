@@ -45,6 +45,12 @@ type Report struct {
 	Quorum      uint64        // how many of them a bound below needed to agree: at least 1
 	NotBefore   *uint64       // the block was closed at this second or later; nil: no such bound
 	NotAfter    *uint64       // the block was closed at this second or earlier; nil: no such bound
+
+	// A bound is false only if all those lie on whose receipts it rests: as many as Quorum, where there is the bound.
+	NotBeforeBy, NotAfterBy []ReceiptedBy
+
+	Receipts  []ReceiptedBy // every receipt of a trusted aggregator in the proof, the beacon's among them
+	Reversals []Reversal    // aggregators that contradict themselves in these, which fails nothing as long as the quorum holds
 }
 
 // ReceiptedBy is one trusted aggregator's earliest word on an entry's block.
@@ -233,9 +239,12 @@ func (p *Proof) verifyReceipts(t *Trust, r *Report) error {
 			if err := h.CheckReceipt(receipt, key); err != nil {
 				return err
 			}
-			times.add(ReceiptedBy{receipt.Name, h.Header.Height, receipt.Time})
+			one := ReceiptedBy{receipt.Name, h.Header.Height, receipt.Time}
+			times.add(one)
+			r.Receipts = append(r.Receipts, one)
 		}
 	}
+	r.Reversals = Reversals(r.Receipts)
 	r.ReceiptedBy = upper.sorted()
 	// SPEC: fewer than quorum upper times: receipts fails
 	if n := uint64(len(r.ReceiptedBy)); n < t.Quorum {
@@ -244,8 +253,8 @@ func (p *Proof) verifyReceipts(t *Trust, r *Report) error {
 	r.bracket(r.ReceiptedBy, lower.sorted())
 	// SPEC: Not before above not after: receipts fails.
 	if r.NotBefore != nil && r.NotAfter != nil && *r.NotBefore > *r.NotAfter {
-		return fmt.Errorf("the block would have been closed after second %d and before %d: an aggregator's clock or word is wrong",
-			*r.NotBefore, *r.NotAfter)
+		return fmt.Errorf("the block would have been closed after second %d, on the word of %s, and before second %d, on that of %s: an aggregator's clock or word is wrong",
+			*r.NotBefore, names(r.NotBeforeBy), *r.NotAfter, names(r.NotAfterBy))
 	}
 	return nil
 }
@@ -258,12 +267,20 @@ func (p *Proof) verifyReceipts(t *Trust, r *Report) error {
 func (r *Report) bracket(upper, lower []ReceiptedBy) {
 	if n := uint64(len(upper)); n >= r.Quorum {
 		t := upper[r.Quorum-1].Time + 1
-		r.NotAfter = &t
+		r.NotAfter, r.NotAfterBy = &t, upper[:r.Quorum]
 	}
 	if n := uint64(len(lower)); n >= r.Quorum {
 		t := lower[n-r.Quorum].Time
-		r.NotBefore = &t
+		r.NotBefore, r.NotBeforeBy = &t, lower[n-r.Quorum:]
 	}
+}
+
+func names(by []ReceiptedBy) string {
+	var all []string
+	for _, r := range by {
+		all = append(all, r.Name)
+	}
+	return strings.Join(all, ", ")
 }
 
 // SPEC: A beacon (key 11) is the SHA-256 of the encoded array of the newest receipt of each aggregator.

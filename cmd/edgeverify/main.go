@@ -1,6 +1,8 @@
-// Command edgeverify is the auditor's program: it checks Edgechain proofs and bundles offline, against a list of whom to trust.
+// Command edgeverify is the auditor's program: it checks Edgechain proofs, bundles and evidence of forks offline, against a
+// list of whom to trust, and each against the others.
 //
-// It depends on lightchain alone, opens no connection, and writes nothing but its report.
+// It depends on lightchain alone, opens no connection, and writes nothing but its report and, where it is told a file for
+// it, evidence.
 package main
 
 import (
@@ -19,8 +21,8 @@ import (
 const usage = `Usage: edgeverify --trust FILE [--output text|json] FILE...
        edgeverify --chain CHAIN [--output text|json] FILE...
 
-Checks proofs (*.edgeproof, or PEM) and bundles (*.edgebundle) offline and says in plain words what each one proves
-and what it does not. "-" is standard input. A trust file has lines of UTF-8:
+Checks proofs (*.edgeproof, or PEM), bundles (*.edgebundle) and evidence of forks (*.edgefork) offline and says in plain
+words what each one proves and what it does not. "-" is standard input. A trust file has lines of UTF-8:
 
     chain <52 characters>
     aggregator <name> ssh-ed25519 <base64>
@@ -28,12 +30,21 @@ and what it does not. "-" is standard input. A trust file has lines of UTF-8:
 
 --chain CHAIN trusts one chain and no aggregator: then no time is proved.
 
+Proofs and bundles named together are compared: where two of them show different headers at one height of a chain, its
+gateway signed two histories, and both files are named. That nothing is said means only that they do not contradict
+each other where they speak of the same heights.
+
+The exit code is 0 if all files verify and none contradicts another, 2 for wrong words or a wrong trust file, 3 if
+something does not verify or two files contradict each other, 4 if a file is not there. Evidence of a fork verifies if it
+shows one.
+
 Options:
 `
 
 // Exit codes: stable, and the same for all programs of Edgechain.
 const (
 	exitOK           = 0
+	exitFailed       = 1
 	exitUsage        = 2
 	exitVerification = 3
 	exitNotFound     = 4
@@ -55,6 +66,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	trustFile := flags.String("trust", "", "the `FILE` that says whom to trust")
 	chain := flags.String("chain", "", "trust this `CHAIN`, all 52 characters, and no aggregator")
+	evidence := flags.String("evidence", "", "write evidence of the first two files that contradict each other to a new `FILE`: headers and receipts, no readings")
 	output := flags.String("output", "text", "text for people, json for programs: one object a line")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -70,12 +82,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "edgeverify: "+format+"\n", args...)
 		return code
 	}
-	var write func(io.Writer, outcome) error
+	var write func(statement) error
 	switch *output {
 	case "text":
-		write = writeText
+		write = func(s statement) error { return s.writeText(stdout) }
 	case "json":
-		write = writeJSON
+		write = func(s statement) error { return s.writeJSON(stdout) }
 	default:
 		return fail(exitUsage, "--output %q: expected text or json", *output)
 	}
@@ -86,15 +98,43 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(exitUsage, "%v", err)
 	}
-	code := exitOK
+	code, compared := exitOK, newHistories(trust)
 	for _, file := range flags.Args() {
 		o := check(file, stdin, trust)
-		if err := write(stdout, o); err != nil {
-			return fail(1, "writing the report: %v", err)
+		if err := write(&o); err != nil {
+			return fail(exitFailed, "writing the report: %v", err)
 		}
 		code = max(code, o.exitCode())
+		found, err := compared.add(&o)
+		if err != nil {
+			return fail(exitFailed, "comparing %s with the files before it: %v", file, err)
+		}
+		for i := range found {
+			if err := write(&found[i]); err != nil {
+				return fail(exitFailed, "writing the report: %v", err)
+			}
+			if *evidence != "" {
+				if err := writeEvidence(*evidence, found[i].evidence); err != nil {
+					return fail(exitFailed, "writing the evidence: %v", err)
+				}
+				*evidence = ""
+			}
+			code = max(code, exitVerification)
+		}
+	}
+	for _, r := range compared.reversals() {
+		if err := write(&r); err != nil {
+			return fail(exitFailed, "writing the report: %v", err)
+		}
+		code = max(code, exitVerification)
 	}
 	return code
+}
+
+// A statement is what there is to say of a file, or of two together.
+type statement interface {
+	writeText(io.Writer) error
+	writeJSON(io.Writer) error
 }
 
 // readTrust reads the trust file, or trusts the one chain named instead.
@@ -122,12 +162,16 @@ func readTrust(file, chain string) (*lightchain.Trust, error) {
 	return t, nil
 }
 
-// outcome is what became of one file: the report of a proof or of a bundle, or the reason why there is none.
+// outcome is what became of one file: the report of what it is, or the reason why there is none.
 type outcome struct {
 	file   string
 	proof  *lightchain.Report
 	bundle *lightchain.BundleReport
+	fork   *lightchain.ForkReport
 	err    error
+
+	sides    []lightchain.Side        // what it says of its chain's history,
+	receipts []lightchain.ReceiptedBy // and who countersigned that
 }
 
 // check reads one file and verifies it.
@@ -149,50 +193,65 @@ func check(file string, stdin io.Reader, trust *lightchain.Trust) outcome {
 	case err != nil && !errors.Is(err, io.EOF):
 		o.err = err
 	case lightchain.IsBundle(first):
-		o.bundle, o.err = checkBundle(in, trust)
+		o.err = o.checkBundle(in, trust)
+	case lightchain.IsFork(first):
+		o.fork, o.err = checkFork(in, trust)
 	default:
-		o.proof, o.err = checkProof(in, trust)
+		o.err = o.checkProof(in, trust)
 	}
 	return o
 }
 
 // checkProof reads never more than a proof may have.
-func checkProof(r io.Reader, trust *lightchain.Trust) (*lightchain.Report, error) {
+func (o *outcome) checkProof(r io.Reader, trust *lightchain.Trust) error {
 	// In PEM a proof takes a third more, and the ends of its lines; one byte beyond shows that it is too long.
 	b, err := io.ReadAll(io.LimitReader(r, lightchain.MaxProof/2*3+1))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return lightchain.Verify(b, trust)
+	if b, err = lightchain.DecodeText(b); err != nil {
+		return &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: err}
+	}
+	p, err := lightchain.DecodeProof(b)
+	if err != nil {
+		return &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: err}
+	}
+	if o.proof, err = p.Verify(trust); err == nil {
+		o.sides, o.receipts = p.Sides(), o.proof.Receipts
+	}
+	return err
 }
 
 // checkBundle reads item by item: a bundle may be larger than the memory.
-func checkBundle(r *bufio.Reader, trust *lightchain.Trust) (*lightchain.BundleReport, error) {
+func (o *outcome) checkBundle(r *bufio.Reader, trust *lightchain.Trust) error {
 	v := lightchain.NewBundleVerifier(trust)
 	var item []byte
 	for {
 		head, err := r.Peek(9)
 		if len(head) == 0 && errors.Is(err, io.EOF) {
-			return v.Report()
+			if o.bundle, err = v.Report(); err == nil {
+				o.sides, o.receipts = v.Sides(), o.bundle.Receipts
+			}
+			return err
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
+			return err
 		}
 		start, end, err := lightchain.BundleItem(head)
 		if err != nil {
-			return nil, &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: err}
+			return &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: err}
 		}
 		if cap(item) < end {
 			item = make([]byte, end)
 		}
 		item = item[:end]
 		if _, err := io.ReadFull(r, item); errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: errors.New("bundle: cut short")}
+			return &lightchain.CheckError{Check: lightchain.CheckDecoding, Err: errors.New("bundle: cut short")}
 		} else if err != nil {
-			return nil, err
+			return err
 		}
 		if err := v.Add(item[start:]); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,17 +15,19 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"edgeverify": main})
 }
 
-// The scripts find the published proof vectors beside them: NAME.edgeproof with NAME.trust.
+// The scripts find the published vectors of proofs and forks beside them: NAME.edgeproof or fork-NAME.edgefork, with
+// the trust file of the same name.
 func TestScripts(t *testing.T) {
 	vectors, err := filepath.Glob("../../lightchain/testdata/vectors/proof-*.json")
-	if err != nil || len(vectors) == 0 {
-		t.Fatalf("no proof vectors (%v)", err)
+	forks, errForks := filepath.Glob("../../lightchain/testdata/vectors/fork-*.json")
+	if err := errors.Join(err, errForks); err != nil || len(vectors) == 0 || len(forks) == 0 {
+		t.Fatalf("no vectors (%v)", err)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			for _, file := range vectors {
+			for _, file := range append(vectors, forks...) {
 				b, err := os.ReadFile(file)
 				if err != nil {
 					return err
@@ -36,8 +39,12 @@ func TestScripts(t *testing.T) {
 				if err := json.Unmarshal(b, &v); err != nil {
 					return err
 				}
-				name := filepath.Join(env.WorkDir, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "proof-"), ".json"))
-				if err := os.WriteFile(name+".edgeproof", v.Bytes, 0o666); err != nil {
+				base, extension := strings.TrimSuffix(filepath.Base(file), ".json"), ".edgefork"
+				if rest, isProof := strings.CutPrefix(base, "proof-"); isProof {
+					base, extension = rest, ".edgeproof"
+				}
+				name := filepath.Join(env.WorkDir, base)
+				if err := os.WriteFile(name+extension, v.Bytes, 0o666); err != nil {
 					return err
 				}
 				if err := os.WriteFile(name+".trust", []byte(v.Trust), 0o666); err != nil {

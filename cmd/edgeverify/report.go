@@ -13,8 +13,8 @@ import (
 	"edgechain/lightchain"
 )
 
-// writeText tells a person what a proof has shown and, as plainly, what it has not.
-func writeText(w io.Writer, o outcome) error {
+// writeText tells a person what a file has shown and, as plainly, what it has not.
+func (o *outcome) writeText(w io.Writer) error {
 	var b strings.Builder
 	switch {
 	case o.err != nil:
@@ -22,6 +22,10 @@ func writeText(w io.Writer, o outcome) error {
 	case o.bundle != nil:
 		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
 		describeBundle(&b, o.bundle)
+		b.WriteByte('\n')
+	case o.fork != nil:
+		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", o.file)
+		describeFork(&b, o.fork)
 		b.WriteByte('\n')
 	default:
 		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
@@ -36,13 +40,14 @@ func writeText(w io.Writer, o outcome) error {
 
 // meaning says what a failed check means to somebody who has not read the format.
 var meaning = map[lightchain.Check]string{
-	lightchain.CheckDecoding:  "The file is no proof in the format's one encoding: damaged, cut short or changed.",
+	lightchain.CheckDecoding:  "The file is no proof, bundle or evidence of a fork in the format's one encoding: damaged, cut short or changed.",
 	lightchain.CheckChain:     "It belongs to a chain that your trust file does not name.",
 	lightchain.CheckKeys:      "The chain's changes of key do not hold together.",
 	lightchain.CheckSignature: "A header is not signed with the key that the chain had in force.",
 	lightchain.CheckEntry:     "The entry is not the one that the gateway put into the block.",
 	lightchain.CheckBlock:     "A receipted header's history does not contain the block.",
 	lightchain.CheckReceipts:  "The receipts of the aggregators that you trust do not hold, or are too few.",
+	lightchain.CheckFork:      "It does not show two signed histories of one chain: it accuses nobody.",
 	lightchain.CheckBeacon:    "The receipts said to be older than the block are not those that it names.",
 }
 
@@ -122,19 +127,38 @@ func proved(b *strings.Builder, r *lightchain.Report) {
 		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
 	}
 	if r.NotAfter != nil {
-		fmt.Fprintf(b, "  - Its block was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.Quorum))
+		fmt.Fprintf(b, "  - Its block was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
 	}
 	if r.NotBefore != nil {
-		fmt.Fprintf(b, "  - Its block was closed not before %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore))
+		fmt.Fprintf(b, "  - Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore), unless(r.NotBeforeBy))
 	}
+	reversalNotes(b, r.Reversals)
 }
 
-// unless says what a bound rests on.
-func unless(quorum uint64) string {
-	if quorum == 1 {
-		return "that is the word of one aggregator, and false if it lies"
+// unless says on whose word a bound rests.
+func unless(by []lightchain.ReceiptedBy) string {
+	if len(by) == 1 {
+		return fmt.Sprintf("that is the word of %s alone, and false if it lies", by[0].Name)
 	}
-	return fmt.Sprintf("that is false only if %d of the aggregators lie", quorum)
+	return fmt.Sprintf("that is false only if each of %s lies", strings.Join(names(by), ", "))
+}
+
+func names(by []lightchain.ReceiptedBy) (all []string) {
+	for _, r := range by {
+		all = append(all, r.Name)
+	}
+	return all
+}
+
+// reversalNotes names the aggregators whose word is worth nothing.
+func reversalNotes(b *strings.Builder, reversals []lightchain.Reversal) {
+	if len(reversals) == 0 {
+		return
+	}
+	b.WriteString("\n  Beware:\n")
+	for _, r := range reversals {
+		fmt.Fprintf(b, "  - %s.\n", reversalNote(r))
+	}
 }
 
 func countersigners(receipted []lightchain.ReceiptedBy) string {
@@ -162,8 +186,9 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 		fmt.Fprintf(b, "  - They are part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
 	}
 	if r.NotAfter != nil {
-		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.Quorum))
+		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
 	}
+	reversalNotes(b, r.Reversals)
 	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
 	if len(r.ReceiptedBy) == 0 {
 		b.WriteString("  - When it was recorded, and that this history is the only one: no aggregator that you trust has receipted it.\n")
@@ -188,7 +213,7 @@ func notProved(b *strings.Builder, r *lightchain.Report) {
 	b.WriteString("  - That nothing else was recorded beside it: one entry's proof cannot say that.\n")
 }
 
-// reportJSON is what --output json prints, one object a proof.
+// reportJSON is what --output json prints, one object a file.
 type reportJSON struct {
 	File     string           `json:"file"`
 	Verified bool             `json:"verified"`
@@ -205,7 +230,11 @@ type reportJSON struct {
 	Quorum      uint64                   `json:"quorum,omitempty"`
 	NotBefore   *uint64                  `json:"not_before"` // seconds since the Unix epoch
 	NotAfter    *uint64                  `json:"not_after"`
+	NotBeforeBy []string                 `json:"not_before_by,omitempty"` // the bound is false only if all of these lie
+	NotAfterBy  []string                 `json:"not_after_by,omitempty"`
+	Reversals   []lightchain.Reversal    `json:"reversals,omitempty"` // aggregators that contradict themselves
 	Bundle      *bundleJSON              `json:"bundle,omitempty"`
+	Fork        *forkJSON                `json:"fork,omitempty"`
 }
 
 type bundleJSON struct {
@@ -232,7 +261,7 @@ type readingJSON struct {
 	Quality uint64           `json:"quality"`
 }
 
-func writeJSON(w io.Writer, o outcome) error {
+func (o *outcome) writeJSON(w io.Writer) error {
 	out := reportJSON{File: o.file, Verified: o.err == nil}
 	if o.err != nil {
 		out.Error = o.err.Error()
@@ -244,12 +273,18 @@ func writeJSON(w io.Writer, o outcome) error {
 	}
 	if r := o.bundle; r != nil {
 		out.Chain, out.Gateway, out.ReceiptedBy, out.Quorum, out.NotAfter = r.Chain.String(), r.Name, r.ReceiptedBy, r.Quorum, r.NotAfter
+		out.NotAfterBy, out.Reversals = names(r.NotAfterBy), r.Reversals
 		out.Bundle = &bundleJSON{r.First, r.Next - r.First, r.From, r.To}
+		return json.NewEncoder(w).Encode(out)
+	}
+	if r := o.fork; r != nil {
+		out.Chain, out.Gateway, out.Fork = r.Chain.String(), r.Name, newForkJSON(r)
 		return json.NewEncoder(w).Encode(out)
 	}
 	r := o.proof
 	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
 	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
+	out.NotBeforeBy, out.NotAfterBy, out.Reversals = names(r.NotBeforeBy), names(r.NotAfterBy), r.Reversals
 	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Readings: []readingJSON{}}
 	for _, m := range r.Entry.Readings {
 		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Quality: uint64(m.Quality)}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"edgechain/lightchain"
+)
+
+// Each file is checked by itself; what no single file can show is that two of them belong to two histories of one chain.
+// Whoever is shown only one of them is deceived, and whoever holds both has evidence.
+
+// histories compares what the files of one call say of their chains.
+type histories struct {
+	trust    *lightchain.Trust
+	places   map[place][]said // of different hashes each: more than one is a contradiction
+	receipts map[lightchain.ChainID]map[lightchain.ReceiptedBy]string
+	accused  map[[2]string]bool // pairs of files
+}
+
+type place struct {
+	chain  lightchain.ChainID
+	height uint64
+}
+
+// said is what one file says stands at a place, and all else that it says.
+type said struct {
+	file  string
+	leaf  lightchain.Hash
+	sides []lightchain.Side
+}
+
+func newHistories(t *lightchain.Trust) *histories {
+	return &histories{
+		trust: t, places: map[place][]said{}, accused: map[[2]string]bool{},
+		receipts: map[lightchain.ChainID]map[lightchain.ReceiptedBy]string{},
+	}
+}
+
+// contradiction is what two files, each of which verifies, show together.
+type contradiction struct {
+	files    [2]string
+	evidence *lightchain.Fork
+	report   *lightchain.ForkReport
+}
+
+// add compares a file that verified with those before it.
+func (h *histories) add(o *outcome) (found []contradiction, err error) {
+	if len(o.sides) == 0 {
+		return nil, nil
+	}
+	chain := o.sides[0].Head.ChainID()
+	for _, r := range o.receipts {
+		if h.receipts[chain] == nil {
+			h.receipts[chain] = map[lightchain.ReceiptedBy]string{}
+		}
+		if _, there := h.receipts[chain][r]; !there {
+			h.receipts[chain][r] = o.file
+		}
+	}
+	for i := range o.sides {
+		s := &o.sides[i]
+		at := place{chain, s.Height()}
+		known := false
+		for _, other := range h.places[at] {
+			files := [2]string{other.file, o.file}
+			if known = known || other.leaf == s.Leaf; other.leaf == s.Leaf || h.accused[files] {
+				continue
+			}
+			f := lightchain.Contradiction(other.sides, o.sides, h.trust)
+			if f == nil {
+				continue
+			}
+			r, err := f.Verify(h.trust)
+			if err != nil {
+				return found, err
+			}
+			h.accused[files] = true
+			found = append(found, contradiction{files, f, r})
+		}
+		if !known {
+			h.places[at] = append(h.places[at], said{o.file, s.Leaf, o.sides})
+		}
+	}
+	return found, nil
+}
+
+// reversal is an aggregator's word in one file against its word in another.
+type reversal struct {
+	files [2]string // of the lower and the higher receipt
+	chain lightchain.ChainID
+	lightchain.Reversal
+}
+
+// reversals returns what the receipts of different files show together. What one file shows is in its own report.
+func (h *histories) reversals() (found []reversal) {
+	for chain, from := range h.receipts {
+		var all []lightchain.ReceiptedBy
+		for r := range from {
+			all = append(all, r)
+		}
+		for _, r := range lightchain.Reversals(all) {
+			if files := [2]string{from[r.Lower], from[r.Higher]}; files[0] != files[1] {
+				found = append(found, reversal{files, chain, r})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b reversal) int {
+		return strings.Compare(a.chain.String()+a.Lower.Name, b.chain.String()+b.Lower.Name)
+	})
+	return found
+}
+
+// writeEvidence writes evidence to a file that must not be there yet: what accuses somebody is not overwritten.
+func writeEvidence(file string, f *lightchain.Fork) error {
+	b, err := f.Append(nil)
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already, and is not overwritten", file)
+	} else if err != nil {
+		return err
+	}
+	_, err = out.Write(b)
+	return errors.Join(err, out.Close())
+}
+
+func (c *contradiction) writeText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", c.files[0], c.files[1])
+	b.WriteString("  Each verifies by itself; together they show that not both can be relied on.\n\n")
+	describeFork(&b, c.report)
+	b.WriteByte('\n')
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *reversal) writeText(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", r.files[0], r.files[1], reversalNote(r.Reversal))
+	return err
+}
+
+// togetherJSON is what --output json prints of files that contradict each other: verified is always false.
+type togetherJSON struct {
+	Files    [2]string            `json:"files"`
+	Verified bool                 `json:"verified"`
+	Chain    string               `json:"chain"`
+	Gateway  string               `json:"gateway,omitempty"`
+	Fork     *forkJSON            `json:"fork,omitempty"`
+	Reversal *lightchain.Reversal `json:"reversal,omitempty"`
+}
+
+func (c *contradiction) writeJSON(w io.Writer) error {
+	return json.NewEncoder(w).Encode(togetherJSON{Files: c.files, Chain: c.report.Chain.String(), Gateway: c.report.Name, Fork: newForkJSON(c.report)})
+}
+
+func (r *reversal) writeJSON(w io.Writer) error {
+	return json.NewEncoder(w).Encode(togetherJSON{Files: r.files, Chain: r.chain.String(), Reversal: &r.Reversal})
+}
