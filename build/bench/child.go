@@ -38,6 +38,7 @@ func tasks() map[string]task {
 		"prove":      once(proveHistory),
 		"hash":       once(hashEntries),
 		"reading":    once(commitReadings),
+		"groups":     appendGroups,
 		"mochi":      serveMochi,
 		"subscriber": subscribe,
 	}
@@ -172,13 +173,13 @@ type meter struct {
 func newMeter() meter {
 	debug.FreeOSMemory()
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // the peak becomes what is resident now
-	return meter{base: memory("self", "VmRSS"), written: bytesWritten(), cpu: cpuTime("self"), begin: time.Now()}
+	return meter{base: memory("self", "VmRSS"), written: bytesWritten("self"), cpu: cpuTime("self"), begin: time.Now()}
 }
 
 // cost may be asked for several times.
 func (m meter) cost() cost {
 	return cost{
-		Wall: time.Since(m.begin), CPU: cpuTime("self") - m.cpu, Written: bytesWritten() - m.written,
+		Wall: time.Since(m.begin), CPU: cpuTime("self") - m.cpu, Written: bytesWritten("self") - m.written,
 		Base: m.base, Peak: memory("self", "VmHWM"),
 	}
 }
@@ -193,8 +194,9 @@ func memory(process, line string) uint64 {
 	return n << 10
 }
 
-func bytesWritten() uint64 {
-	text, _ := os.ReadFile("/proc/self/io")
+// bytesWritten returns how many bytes of pages a process has made the kernel write so far.
+func bytesWritten(process string) uint64 {
+	text, _ := os.ReadFile("/proc/" + process + "/io")
 	_, after, _ := strings.Cut(string(text), "\nwrite_bytes: ")
 	after, _, _ = strings.Cut(after, "\n")
 	n, _ := strconv.ParseUint(after, 10, 64)

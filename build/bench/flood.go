@@ -21,9 +21,20 @@ type flood struct {
 	QoS      byte
 	Messages int // over all connections
 	Window   int // messages of a connection that may be unacknowledged
+
+	Every time.Duration // between two messages of a connection; 0: as fast as the window allows
 }
 
 const floodWindow = 500
+
+// variety is how many different messages a connection has: few where its own memory must not count, else so many that no
+// compressor remembers them when they come again.
+func (f flood) variety() int {
+	if f.Every > 0 {
+		return stagingPool
+	}
+	return 500
+}
 
 // floodConn is one device.
 type floodConn struct {
@@ -33,6 +44,7 @@ type floodConn struct {
 	starts   []int  // of each packet, and the end of the last
 	ids      []int  // of each packet id, for QoS 1
 	messages int
+	begin    time.Time // of sending one by one
 
 	acked atomic.Int64
 	moved chan struct{} // told when acked has grown
@@ -89,7 +101,7 @@ func (f flood) connect(n, messages int) (*floodConn, error) {
 	}
 	device := fmt.Sprintf("press-%02d", n)
 	c := &floodConn{nc: nc, in: bufio.NewReaderSize(nc, 64<<10), messages: messages, moved: make(chan struct{}, 1)}
-	c.encode(machineMessages(500, device), f.QoS)
+	c.encode(machineMessages(f.variety(), device), f.QoS)
 	connect := []byte{0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0} // 3.1.1, clean session, no keep-alive
 	connect = appendText(connect, device)
 	if _, err := nc.Write(append([]byte{0x10, byte(len(connect))}, connect...)); err != nil {
@@ -133,6 +145,9 @@ func (c *floodConn) write(f flood) error {
 	for sent := 0; sent < c.messages; {
 		at := sent % (len(c.starts) - 1)
 		n := min(most, c.messages-sent, len(c.starts)-1-at)
+		if f.Every > 0 {
+			n = c.awaitDue(n, sent, f.Every)
+		}
 		if f.QoS > 0 {
 			var err error
 			if n, err = c.await(n, sent, f.Window); err != nil {
@@ -148,6 +163,16 @@ func (c *floodConn) write(f flood) error {
 		sent += n
 	}
 	return nil
+}
+
+// awaitDue waits until the next message is due, and returns how many of n are.
+func (c *floodConn) awaitDue(n, sent int, every time.Duration) int {
+	if c.begin.IsZero() {
+		c.begin = time.Now()
+	}
+	time.Sleep(time.Until(c.begin.Add(time.Duration(sent) * every)))
+	due := int(time.Since(c.begin)/every) + 1 - sent
+	return max(1, min(n, due))
 }
 
 // await waits until a good part of n messages may be sent, and returns how many.

@@ -100,13 +100,13 @@ func build(ctx context.Context, name, file string, env ...string) error {
 	return nil
 }
 
-// agentProgram builds the agent once in a run.
-func (b *bench) agentProgram(ctx context.Context) (string, error) {
-	file := filepath.Join(b.dir, "edgeagent")
+// program builds a program once in a run.
+func (b *bench) program(ctx context.Context, name string) (string, error) {
+	file := filepath.Join(b.dir, name)
 	if _, err := os.Stat(file); err == nil {
 		return file, nil
 	}
-	return file, build(ctx, "edgeagent", file)
+	return file, build(ctx, name, file)
 }
 
 // gateway is a running agent with a chain of its own.
@@ -156,11 +156,16 @@ qos = %d` + decoding
 
 // startGateway starts an agent with a new chain; sources is the rest of its configuration.
 func (b *bench) startGateway(ctx context.Context, sources string) (*gateway, error) {
-	path, err := b.agentProgram(ctx)
+	dir, err := os.MkdirTemp(b.dir, "gateway-")
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(b.dir, "gateway-")
+	return b.startGatewayIn(ctx, dir, sources)
+}
+
+// startGatewayIn starts an agent whose files lie below dir, on the chain that is there or a new one.
+func (b *bench) startGatewayIn(ctx context.Context, dir, sources string) (*gateway, error) {
+	path, err := b.program(ctx, "edgeagent")
 	if err != nil {
 		return nil, err
 	}

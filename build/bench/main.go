@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A part is one group of figures that can be asked for by name.
@@ -32,6 +33,7 @@ func parts() []part {
 		{"history", "proving and verifying in long chains, against hashing the same bytes", (*bench).history},
 		{"memory", "the agent's memory, idle and at full speed", (*bench).memory},
 		{"reading", "CPU time and allocations of a committed reading, with and without SHA instructions", (*bench).reading},
+		{"card", "bytes that reach the device for each reading, against a plain file in the same groups", (*bench).card},
 		{"size", "what the programs weigh on a board", (*bench).size},
 	}
 }
@@ -42,6 +44,9 @@ type bench struct {
 	rounds  int    // how often each comparison is repeated
 	short   bool
 	profile string // folder for CPU profiles, "" for none
+
+	cardTime time.Duration // how long the cells of part card run
+
 	log     io.Writer
 	figures []figure
 }
@@ -67,6 +72,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	parent := flags.String("dir", os.TempDir(), "`folder` for what is written, on the disk that is to be measured")
 	output := flags.String("output", "table", "table or json")
 	profile := flags.String("profile", "", "`folder` for CPU profiles of what is measured")
+	cardTime := flags.Duration("card", 3*time.Minute, "how long part card runs, which does so in real time")
 	flags.Usage = func() {
 		fmt.Fprintln(log, "usage: go run . [flags]")
 		flags.PrintDefaults()
@@ -92,7 +98,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, rounds: *rounds, short: *short, profile: *profile, log: log}
+	b := &bench{dir: dir, rounds: *rounds, short: *short, profile: *profile, cardTime: *cardTime, log: log}
 	place, err := where(dir)
 	if err != nil {
 		return err
