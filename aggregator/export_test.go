@@ -2,16 +2,11 @@ package aggregator
 
 import (
 	"log/slog"
-	"time"
 
 	"edgechain/lightchain"
-	headersync "edgechain/sync"
 )
 
 // What the tests look at besides.
-
-// NewLedger returns the store as the protocol's machine sees it.
-func NewLedger(s Store, now func() time.Time) headersync.Store { return &ledger{store: s, now: now} }
 
 // ErrBackward, ErrUnasked, ErrForked and ErrShorter are what the ledger refuses with.
 var ErrBackward, ErrUnasked, ErrForked, ErrShorter = errBackward, errUnasked, errForked, errShorter

@@ -22,6 +22,10 @@ type ledger struct {
 
 var _ headersync.Store = (*ledger)(nil)
 
+// NewLedger returns the store as the protocol's machine sees it, for a machine that runs without an [Aggregator]. Now
+// is the aggregator's clock.
+func NewLedger(s Store, now func() time.Time) headersync.Store { return &ledger{store: s, now: now} }
+
 // Load implements [headersync.Store].
 func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersync.State, error) {
 	r, err := l.store.Record(ctx, chain)

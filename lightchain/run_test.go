@@ -215,7 +215,7 @@ func FuzzDecodeRun(f *testing.F) {
 
 // ordinaryRun is what a gateway that seals every minute sends: timers that are a millisecond late, some dozen entries
 // in each block, give or take, and a beacon in each if fresh.
-func ordinaryRun(t testing.TB, n int, fresh bool) (*Tip, *Run, []*SignedHeader) {
+func ordinaryRun(t testing.TB, n int, fresh bool) *Run {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(5, 6))
 	signer := testSigner("gateway 0")
@@ -232,9 +232,8 @@ func ordinaryRun(t testing.TB, n int, fresh bool) (*Tip, *Run, []*SignedHeader) 
 	if tip.History, err = NewCompactRange(99_999, make([]Hash, bits.OnesCount(99_999))); err != nil {
 		t.Fatal(err)
 	}
-	start, r := tip.Clone(), new(Run)
+	r := new(Run)
 	beacon := Hash{42}
-	var all []*SignedHeader
 	for i := range n {
 		late := int64(rng.ExpFloat64() * 1e6)
 		sealed := testTime*1e9 + int64(i)*60e9 + late
@@ -256,12 +255,11 @@ func ordinaryRun(t testing.TB, n int, fresh bool) (*Tip, *Run, []*SignedHeader) 
 			t.Fatal(err)
 		}
 		r.Add(h, &s.Signature)
-		all = append(all, s)
 		if err := tip.Extend(h, s.Hash(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return start, r, all
+	return r
 }
 
 func TestARunOfAThousandHeadersStaysWithinItsBytes(t *testing.T) {
@@ -273,7 +271,7 @@ func TestARunOfAThousandHeadersStaysWithinItsBytes(t *testing.T) {
 		{"an unchanged beacon", false, 48},
 		{"a beacon in each", true, 80},
 	} {
-		_, r, _ := ordinaryRun(t, 1000, c.fresh)
+		r := ordinaryRun(t, 1000, c.fresh)
 		b, err := r.Append(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -283,36 +281,4 @@ func TestARunOfAThousandHeadersStaysWithinItsBytes(t *testing.T) {
 			t.Errorf("%s: %d bytes for 1000 headers, at most %d each", c.name, len(b), c.most)
 		}
 	}
-}
-
-// The figure is per header, of one core: a run of 1,000 decoded and followed, against each header's signature checked.
-func BenchmarkHeadersChecked(b *testing.B) {
-	start, r, all := ordinaryRun(b, 1000, false)
-	encoded, err := r.Append(nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("in a run", func(b *testing.B) {
-		for b.Loop() {
-			r, err := DecodeRun(encoded)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if _, err := start.Clone().Follow(r, nil); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "headers/s")
-	})
-	b.Run("every signature", func(b *testing.B) {
-		for b.Loop() {
-			tip := start.Clone()
-			for _, s := range all {
-				if err := tip.FollowOne(s); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-		b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "headers/s")
-	})
 }

@@ -108,21 +108,38 @@ func subscribe(in *json.Decoder, out *json.Encoder) error {
 		return err
 	}
 	var count atomic.Int64
-	options := paho.NewClientOptions().AddBroker("tcp://" + t.Address).SetClientID("idle-subscriber").SetCleanSession(false).SetOrderMatters(true)
-	client := paho.NewClient(options)
-	for _, token := range []func() paho.Token{
-		client.Connect,
-		func() paho.Token {
-			return client.Subscribe("plant/#", t.QoS, func(paho.Client, paho.Message) { count.Add(1) })
-		},
-	} {
-		if k := token(); !k.WaitTimeout(30*time.Second) || k.Error() != nil {
-			return fmt.Errorf("subscribing at %s: %w", t.Address, k.Error())
-		}
+	client, err := connect(t.Address, "idle-subscriber")
+	if err != nil {
+		return err
 	}
 	defer client.Disconnect(250)
+	if err := finished(client.Subscribe("plant/#", t.QoS, func(paho.Client, paho.Message) { count.Add(1) })); err != nil {
+		return err
+	}
 	if err := out.Encode(true); err != nil {
 		return err
 	}
 	return answerCounts(in, out, &count)
+}
+
+// connect returns a client with a persistent session.
+func connect(address, id string) (paho.Client, error) {
+	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID(id).SetCleanSession(false).SetOrderMatters(true))
+	if err := finished(client.Connect()); err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", address, err)
+	}
+	return client, nil
+}
+
+// finished waits for what a client was asked to do.
+func finished(tokens ...paho.Token) error {
+	for _, k := range tokens {
+		if !k.WaitTimeout(patience) {
+			return errors.New("the broker does not answer")
+		}
+		if k.Error() != nil {
+			return k.Error()
+		}
+	}
+	return nil
 }

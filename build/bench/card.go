@@ -87,8 +87,7 @@ func (b *bench) card(ctx context.Context) (err error) {
 		}
 	}
 	if cells[0].agent.device == nil {
-		fmt.Fprintln(b.log, "   NO DEVICE: run as root for a loop device with ext4. Counted are the pages that each process made dirty,")
-		fmt.Fprintln(b.log, "   without the file system's journal, which is the larger part at few readings a second")
+		b.leftOut("what the file system's journal writes to a card, which is the larger part at few readings a second; only the pages that each process made dirty are counted", errNoDevice)
 	}
 	lasts := b.cardTime
 	if b.short {
@@ -163,9 +162,6 @@ func (b *bench) newCardDisk(ctx context.Context, dir string) (*cardDisk, error) 
 	}
 	d, err := newDevice(ctx, dir)
 	if errors.Is(err, errNoDevice) {
-		if os.Geteuid() == 0 {
-			fmt.Fprintf(b.log, "   %v\n", err)
-		}
 		return &cardDisk{dir: dir}, nil
 	}
 	if err != nil {

@@ -24,7 +24,7 @@ type device struct {
 const deviceSize = 1 << 30
 
 // errNoDevice means that this user may not make block devices here.
-var errNoDevice = errors.New("no loop device with ext4")
+var errNoDevice = errors.New("no loop device with ext4, which takes root and mkfs.ext4")
 
 // newDevice makes a file system in dir and mounts it there; the error wraps errNoDevice where that is not allowed.
 func newDevice(ctx context.Context, dir string) (*device, error) {

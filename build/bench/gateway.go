@@ -29,9 +29,14 @@ type program struct {
 }
 
 func startProgram(ctx context.Context, path string, args ...string) (*program, error) {
-	p := &program{cmd: exec.CommandContext(ctx, path, args...), done: make(chan struct{})}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return startCommand(cmd)
+}
+
+func startCommand(cmd *exec.Cmd) (*program, error) {
+	p := &program{cmd: cmd, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
 		// The kernel sends the signal when the thread that started the process ends: this one stays as long as it.
@@ -113,7 +118,7 @@ func (b *bench) program(ctx context.Context, name string) (string, error) {
 type gateway struct {
 	*program
 	dir    string
-	socket string // apart: a socket's path may have 107 bytes at most
+	socket string
 	client *api.Client
 	broker string // where its embedded broker listens, "" where it has none
 	before uint64 // entries that it made itself when it began
@@ -154,33 +159,31 @@ servers = ["tcp://%s"]
 [[mqtt.subscribe]]
 qos = %d` + decoding
 
-// startGateway starts an agent with a new chain; sources is the rest of its configuration.
-func (b *bench) startGateway(ctx context.Context, sources string) (*gateway, error) {
+// startGateway starts an agent with a new chain; sources is the rest of its configuration, flags are added to its command.
+func (b *bench) startGateway(ctx context.Context, sources string, flags ...string) (*gateway, error) {
 	dir, err := os.MkdirTemp(b.dir, "gateway-")
 	if err != nil {
 		return nil, err
 	}
-	return b.startGatewayIn(ctx, dir, sources)
+	return b.startGatewayIn(ctx, dir, sources, flags...)
 }
 
 // startGatewayIn starts an agent whose files lie below dir, on the chain that is there or a new one.
-func (b *bench) startGatewayIn(ctx context.Context, dir, sources string) (*gateway, error) {
+func (b *bench) startGatewayIn(ctx context.Context, dir, sources string, flags ...string) (*gateway, error) {
 	path, err := b.program(ctx, "edgeagent")
 	if err != nil {
 		return nil, err
 	}
-	socket, err := os.CreateTemp("", "edgechain-bench-*.sock")
+	socket, err := socketPath()
 	if err != nil {
 		return nil, err
 	}
-	socket.Close()
-	os.Remove(socket.Name())
-	g := &gateway{dir: dir, socket: socket.Name()}
+	g := &gateway{dir: dir, socket: socket}
 	file := filepath.Join(dir, "edgeagent.toml")
 	if err := os.WriteFile(file, []byte(fmt.Sprintf(gatewayConfig, filepath.Join(dir, "data"), g.socket)+sources), 0o600); err != nil {
 		return nil, err
 	}
-	if g.program, err = startProgram(ctx, path, "run", "--init", "--config", file); err != nil {
+	if g.program, err = startProgram(ctx, path, append([]string{"run", "--init", "--config", file}, flags...)...); err != nil {
 		return nil, err
 	}
 	return g, g.await(func() bool {
@@ -207,6 +210,15 @@ func (b *bench) startGatewayIn(ctx context.Context, dir, sources string) (*gatew
 	})
 }
 
+// socketPath returns the path of a new socket. It is apart from all else: it may have 107 bytes at most.
+func socketPath() (string, error) {
+	f, err := os.CreateTemp("", "edgechain-bench-*.sock")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // entries returns how many entries are on disk since the gateway began to take some.
 func (g *gateway) entries(ctx context.Context) (int, error) {
 	s, err := g.client.Status(ctx)
@@ -228,11 +240,15 @@ type mosquitto struct {
 	dir     string
 }
 
-func (b *bench) startMosquitto(ctx context.Context) (*mosquitto, error) {
+// errNoMosquitto means that Mosquitto is not installed.
+var errNoMosquitto = errors.New("mosquitto is not installed: build/testenv/install.sh installs it")
+
+// startMosquitto starts one that has so many messages on their way to each client at most.
+func (b *bench) startMosquitto(ctx context.Context, inFlight int) (*mosquitto, error) {
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
 		if path, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
-			return nil, errors.New("mosquitto is not installed: build/testenv/install.sh installs it")
+			return nil, errNoMosquitto
 		}
 	}
 	dir, err := os.MkdirTemp(b.dir, "mosquitto-")
@@ -248,7 +264,7 @@ func (b *bench) startMosquitto(ctx context.Context) (*mosquitto, error) {
 	_, port, _ := strings.Cut(m.address, ":")
 	file := filepath.Join(dir, "mosquitto.conf")
 	config := "user root\nlog_dest stderr\nlog_type error\nallow_anonymous true\npersistence false\n" +
-		"max_inflight_messages 10000\nmax_queued_messages 10000000\nlistener " + port + " 127.0.0.1\n"
+		"max_inflight_messages " + strconv.Itoa(inFlight) + "\nmax_queued_messages 10000000\nlistener " + port + " 127.0.0.1\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}

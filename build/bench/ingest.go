@@ -19,7 +19,9 @@ func (b *bench) ingest(ctx context.Context) error {
 	if err := b.ingestEmbedded(ctx); err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
-	if err := b.ingestMosquitto(ctx); err != nil {
+	if err := b.ingestMosquitto(ctx); errors.Is(err, errNoMosquitto) {
+		b.leftOut("messages through Mosquitto", err)
+	} else if err != nil {
 		return fmt.Errorf("through Mosquitto: %w", err)
 	}
 	return nil
@@ -221,7 +223,7 @@ func (b *bench) subscribeIdle(ctx context.Context, address string, qos byte) (s 
 }
 
 func (b *bench) throughMosquitto(ctx context.Context, f flood, subscribe func(context.Context, string, byte) (subscriber, error)) (r ingested, err error) {
-	m, err := b.startMosquitto(ctx)
+	m, err := b.startMosquitto(ctx, 10_000)
 	if err != nil {
 		return r, err
 	}
