@@ -3,17 +3,14 @@ package agent
 import (
 	"crypto/sha256"
 	_ "embed"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
+	"edgechain/mqttconn"
 	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
@@ -138,70 +135,9 @@ type DecodeConfig struct {
 	sensors.Config
 }
 
-// ConnectionConfig is one broker that the gateway is a client of.
-type ConnectionConfig struct {
-	Name           string          `toml:"name"`
-	Servers        []Server        `toml:"servers"`
-	Username       string          `toml:"username"`
-	Password       tomlconf.Secret `toml:"password"` // see [ConnectionConfig.ReadPassword]
-	PasswordFile   string          `toml:"password_file"`
-	ClientID       string          `toml:"client_id"` // "" is one derived from the chain and the name
-	KeepAlive      time.Duration   `toml:"keep_alive"`
-	ConnectTimeout time.Duration   `toml:"connect_timeout"`
-	TLSCA          string          `toml:"tls_ca"`
-	TLSCert        string          `toml:"tls_cert"`
-	TLSKey         string          `toml:"tls_key"`
-	TLSServerName  string          `toml:"tls_server_name"`
-}
-
-// Server is the address of a broker: tcp://, ssl://, ws:// or wss:// (mqtt:// and mqtts:// mean the first two), a
-// host, and perhaps a port. It holds neither user nor password, for it is logged.
-type Server string
-
-// UnmarshalText implements [encoding.TextUnmarshaler]. Its errors never repeat the text, which may hold a password.
-func (s *Server) UnmarshalText(text []byte) error {
-	u, err := url.Parse(string(text))
-	if err != nil || u.Hostname() == "" {
-		return errors.New(`expected tcp://, ssl://, ws:// or wss:// and the broker's name, such as "ssl://broker.example:8883"`)
-	}
-	switch u.Scheme {
-	case "tcp", "ssl", "ws", "wss", "mqtt", "mqtts":
-	default:
-		return fmt.Errorf("%s:// is not a way to a broker: expected tcp://, ssl://, ws:// or wss://", u.Scheme)
-	}
-	if u.User != nil {
-		return errors.New("expected user and password in username and password, not in the address, which is logged")
-	}
-	*s = Server(text)
-	return nil
-}
-
-// SetDefaults implements the contract of [tomlconf.Read].
-func (c *ConnectionConfig) SetDefaults() {
-	c.KeepAlive = 30 * time.Second
-	c.ConnectTimeout = 30 * time.Second
-}
-
-// ReadPassword returns the password, from its file where one is named, without one line break at its end. A caller
-// that reads it at each connection follows a file that changes.
-func (c *ConnectionConfig) ReadPassword() (string, error) {
-	if c.PasswordFile == "" {
-		return string(c.Password), nil
-	}
-	text, err := os.ReadFile(c.PasswordFile)
-	if err != nil {
-		return "", fmt.Errorf("reading the password of %s: %w", c.Name, err)
-	}
-	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	if password == "" {
-		return "", fmt.Errorf("reading the password of %s: %s is empty", c.Name, c.PasswordFile)
-	}
-	return password, nil
-}
-
 // MQTTConfig is a broker whose messages are recorded.
 type MQTTConfig struct {
-	ConnectionConfig
+	mqttconn.Config
 	Subscribe []SubscribeConfig `toml:"subscribe"`
 }
 
@@ -226,14 +162,14 @@ type SyncConfig struct {
 
 // UpstreamConfig is a broker that leads to aggregators.
 type UpstreamConfig struct {
-	ConnectionConfig
+	mqttconn.Config
 	Prefix     string             `toml:"prefix"`
 	Aggregator []AggregatorConfig `toml:"aggregator"`
 }
 
 // SetDefaults implements the contract of [tomlconf.Read].
 func (c *UpstreamConfig) SetDefaults() {
-	c.ConnectionConfig.SetDefaults()
+	c.Config.SetDefaults()
 	c.Prefix = "edgechain/v1"
 }
 
@@ -276,7 +212,7 @@ func (c *Config) derive() {
 // over the files, and flags, texts by "section.key", over those. What is wrong comes back as [tomlconf.Problems], all
 // of it at once; the warnings are of what is allowed but hardly meant. A file that cannot be read is its own error.
 func LoadConfig(path string, env []string, flags map[string]string) (*Config, []tomlconf.Problem, error) {
-	files, err := configFiles(path)
+	files, err := tomlconf.Files(path, DefaultConfigPath)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -295,29 +231,6 @@ func LoadConfig(path string, env []string, flags map[string]string) (*Config, []
 		return nil, doc.Warnings(), err
 	}
 	return c, doc.Warnings(), nil
-}
-
-// configFiles returns the files that make up the configuration at path.
-func configFiles(path string) ([]string, error) {
-	named := path != ""
-	if !named {
-		path = DefaultConfigPath
-	}
-	var files []string
-	if _, err := os.Stat(path); named || !errors.Is(err, fs.ErrNotExist) {
-		files = append(files, path)
-	}
-	folder := filepath.Join(filepath.Dir(path), "conf.d")
-	entries, err := os.ReadDir(folder) // sorted by name
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	for _, entry := range entries {
-		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			files = append(files, filepath.Join(folder, name))
-		}
-	}
-	return files, nil
 }
 
 // Hash returns what an agent:config entry records: the SHA-256 over a line that names this form, one with the

@@ -1,19 +1,15 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
 	"path"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
+	"edgechain/localhttp"
+	"edgechain/mqttconn"
 	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
@@ -21,8 +17,7 @@ import (
 // Bounds of a configuration that are somebody else's.
 const (
 	maxSocketPath   = 107               // bytes; Linux has room for 108 with the zero behind (unix(7))
-	maxMQTTText     = 65535             // bytes of a client id, a password or a topic (MQTT 3.1.1, section 1.5.3)
-	maxKeepAlive    = 65535             // seconds (section 3.1.2.10)
+	maxMQTTText     = 65535             // bytes of a topic (MQTT 3.1.1, section 1.5.3)
 	maxPayload      = 15 * tomlconf.MiB // an entry is at most 16 MiB, readings and all
 	maxPrefixLevels = 3                 // of topics, format.md
 )
@@ -35,7 +30,7 @@ func (c *Config) check(d *tomlconf.Document) {
 	names := map[string]bool{}
 	for i := range c.MQTT {
 		m := &c.MQTT[i]
-		m.ConnectionConfig.check(d, m, names)
+		m.Config.Check(d, m, names)
 		m.checkSubscriptions(d)
 	}
 	c.checkSync(d)
@@ -88,7 +83,7 @@ func (c *Config) checkLocal(d *tomlconf.Document) {
 			n, maxSocketPath, "/run/edgeagent/edgeagent.sock")
 	}
 	if c.API.Listen != "" {
-		if local, err := isLoopback(c.API.Listen); err != nil {
+		if local, err := localhttp.IsLoopback(c.API.Listen); err != nil {
 			d.Refuse(&c.API.Listen, "%v", err)
 		} else if !local {
 			d.Refuse(&c.API.Listen, `expected this machine's own address, such as "127.0.0.1:9470": the API asks nobody who he is, and shows payloads`)
@@ -109,7 +104,7 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 			continue
 		}
 		listeners++
-		local, err := isLoopback(*listen)
+		local, err := localhttp.IsLoopback(*listen)
 		switch {
 		case err != nil:
 			d.Refuse(listen, "%v", err)
@@ -125,7 +120,7 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 			d.Refuse(listen, "expected broker.tls_cert and broker.tls_key beside it")
 		}
 	}
-	checkKeyPair(d, &b.TLSCert, &b.TLSKey)
+	mqttconn.CheckKeyPair(d, &b.TLSCert, &b.TLSKey)
 	if b.Enabled && listeners == 0 {
 		d.Refuse(&b.Enabled, "expected an address in broker.listen, tls_listen, ws_listen or wss_listen")
 	}
@@ -138,80 +133,6 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	for i := range b.Decode {
 		checkTopics(d, &b.Decode[i], b.Decode[i].Topics)
 		checkDecoder(d, &b.Decode[i], &b.Decode[i].Config)
-	}
-}
-
-// checkKeyPair wants both files or none.
-func checkKeyPair(d *tomlconf.Document, cert, key *string) {
-	if *cert != "" && *key == "" {
-		d.Refuse(cert, "expected tls_key beside it, the file of its private key")
-	}
-	if *key != "" && *cert == "" {
-		d.Refuse(key, "expected tls_cert beside it, the file of its certificate")
-	}
-}
-
-// isLoopback reports whether nobody but this machine can reach the address to listen at.
-func isLoopback(address string) (bool, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return false, errors.New(`expected an address and a port, such as "127.0.0.1:1883" or "[::1]:1883"`)
-	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback(), nil
-}
-
-var connectionName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-// check looks at one broker's connection; table is the whole [[mqtt]] or [[upstream]], names those used before.
-func (c *ConnectionConfig) check(d *tomlconf.Document, table any, names map[string]bool) {
-	switch {
-	case c.Name == "":
-		d.Refuse(table, `expected a name, such as name = "line-1"`)
-	case !connectionName.MatchString(c.Name):
-		d.Refuse(&c.Name, "expected 1 to 64 letters, digits, '.', '_' and '-'")
-	case names[c.Name]:
-		d.Refuse(&c.Name, "expected a name that no other has")
-	}
-	names[c.Name] = true
-	if len(c.Servers) == 0 {
-		d.Refuse(table, `expected at least one server, such as servers = ["tcp://127.0.0.1:1883"]`)
-	}
-	secure := false
-	for i := range c.Servers {
-		u, err := url.Parse(string(c.Servers[i]))
-		if err != nil || u.Host == "" {
-			continue // it was refused when it was read
-		}
-		switch ip, err := netip.ParseAddr(u.Hostname()); {
-		case u.Scheme == "ssl" || u.Scheme == "wss" || u.Scheme == "mqtts":
-			secure = true
-		case c.Username != "" && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()):
-			d.Warn(&c.Servers[i], "the password crosses the network in the clear; ssl:// would protect it")
-		}
-	}
-	if c.Password != "" && c.PasswordFile != "" {
-		d.Refuse(&c.PasswordFile, "expected one of password and password_file")
-	}
-	if c.Username == "" && c.Password != "" {
-		d.Refuse(&c.Password, "expected username beside it: MQTT 3.1.1 sends no password without one")
-	}
-	if c.Username == "" && c.PasswordFile != "" {
-		d.Refuse(&c.PasswordFile, "expected username beside it: MQTT 3.1.1 sends no password without one")
-	}
-	if len(c.ClientID) > maxMQTTText {
-		d.Refuse(&c.ClientID, "expected at most %d bytes", maxMQTTText)
-	}
-	tomlconf.Between(d, &c.KeepAlive, time.Second, maxKeepAlive*time.Second)
-	tomlconf.Between(d, &c.ConnectTimeout, time.Second, 10*time.Minute)
-	checkKeyPair(d, &c.TLSCert, &c.TLSKey)
-	for _, key := range []*string{&c.TLSCA, &c.TLSCert, &c.TLSServerName} {
-		if *key != "" && len(c.Servers) > 0 && !secure {
-			d.Refuse(key, "it is of no use, for no server is ssl:// or wss://")
-		}
 	}
 }
 
@@ -288,7 +209,7 @@ func (c *Config) checkSync(d *tomlconf.Document) {
 	names, aggregators := map[string]bool{}, map[lightchain.PublicKey]string{}
 	for i := range c.Upstream {
 		u := &c.Upstream[i]
-		u.ConnectionConfig.check(d, u, names)
+		u.Config.Check(d, u, names)
 		levels := strings.Split(u.Prefix, "/")
 		bad := len(levels) > maxPrefixLevels || strings.ContainsAny(u.Prefix, "+#$\x00")
 		for _, level := range levels {

@@ -293,20 +293,3 @@ func TestTheHashIsOfTheMeaningAndOfNoPassword(t *testing.T) {
 		}
 	}
 }
-
-func TestAPasswordFileIsReadWithoutItsLineBreak(t *testing.T) {
-	t.Chdir(t.TempDir())
-	writeConfig(t, "p", " pass \r\n")
-	c := ConnectionConfig{Name: "a", PasswordFile: "p"}
-	if got, err := c.ReadPassword(); err != nil || got != " pass " {
-		t.Errorf("got %q, %v", got, err)
-	}
-	writeConfig(t, "p", "\n")
-	if _, err := c.ReadPassword(); err == nil {
-		t.Error("an empty password was read")
-	}
-	c = ConnectionConfig{Password: "in place"}
-	if got, err := c.ReadPassword(); err != nil || got != "in place" {
-		t.Errorf("got %q, %v", got, err)
-	}
-}

@@ -12,6 +12,7 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/lightchain"
+	"edgechain/mqttconn"
 	"edgechain/sensors"
 	"edgechain/sensors/broker"
 	"edgechain/sensors/hwmon"
@@ -254,19 +255,10 @@ type mqttSettings struct {
 
 func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	name := "mqtt:" + c.Name
-	password, err := c.ReadPassword()
-	if err != nil {
-		return nil, err
-	}
 	config := mqttsource.Config{
-		Name: c.Name, User: c.Username, Password: password, ClientID: c.ClientID, Gateway: a.store.Chain().String()[:12],
-		KeepAlive: c.KeepAlive, ConnectTimeout: c.ConnectTimeout, MaxPayload: sensors.MostPayloadMax,
-		TLS:       &mqttsource.TLS{CAFile: c.TLSCA, CertFile: c.TLSCert, KeyFile: c.TLSKey, ServerName: c.TLSServerName},
-		TimeFloor: a.timeFloor, Log: a.log,
+		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
+		Gateway: a.store.Chain().String()[:12], MaxPayload: sensors.MostPayloadMax,
 		Lost: func(n int, why string) { a.losses.add(name, n, why) },
-	}
-	for _, s := range c.Servers {
-		config.Servers = append(config.Servers, string(s))
 	}
 	for i, s := range c.Subscribe {
 		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)

@@ -12,6 +12,7 @@ import (
 	"edgechain/agent/api"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 	"edgechain/sync/mqttlink"
 )
@@ -38,23 +39,13 @@ func (a *Agent) newUpstreams(c *Config, signer lightchain.Signer) error {
 
 func (a *Agent) newUpstream(c *Config, uc *UpstreamConfig, signer lightchain.Signer) (*upstream, error) {
 	u := &upstream{name: uc.Name}
-	clientID := uc.ClientID
-	if clientID == "" {
-		clientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + uc.Name
-	}
 	config := mqttlink.Config{
-		Name: uc.Name, ClientID: clientID, KeepAlive: uc.KeepAlive, ConnectTimeout: uc.ConnectTimeout,
-		TLS:       &mqttlink.TLS{CAFile: uc.TLSCA, CertFile: uc.TLSCert, KeyFile: uc.TLSKey, ServerName: uc.TLSServerName},
-		Will:      &mqttlink.Will{Topic: headersync.StatusTopic(uc.Prefix, a.store.Chain()), Payload: []byte("offline")},
+		Config: uc.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
+		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(uc.Prefix, a.store.Chain()), Payload: []byte("offline")},
 		Connected: func() { u.gateway.Connected() },
-		TimeFloor: a.timeFloor, Log: a.log,
-		Credentials: func() (string, string, error) {
-			password, err := uc.ReadPassword()
-			return uc.Username, password, err
-		},
 	}
-	for _, s := range uc.Servers {
-		config.Servers = append(config.Servers, string(s))
+	if config.ClientID == "" {
+		config.ClientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + uc.Name
 	}
 	var err error
 	if u.link, err = mqttlink.New(config); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"edgechain/lightchain"
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 	"edgechain/sync/mqttlink"
 )
@@ -46,23 +47,13 @@ func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 	if a.replicas != nil {
 		b.asked, b.passed = make(map[lightchain.ChainID]time.Time), make(map[lightchain.ChainID]passed)
 	}
-	servers := make([]string, len(c.Servers))
-	for i, s := range c.Servers {
-		servers[i] = string(s)
-	}
 	cfg := mqttlink.Config{
-		Name: c.Name, Servers: servers, ClientID: a.config.clientID(c),
-		KeepAlive: c.KeepAlive, ConnectTimeout: c.ConnectTimeout, Log: a.log, Queue: 64 << 20,
+		Config: c.Config, Options: mqttconn.Options{Log: a.log}, Queue: 64 << 20,
 		// Where there are replicas, a dead one's session must not go on taking its share of the heads.
 		CleanSession: a.replicas != nil,
 		Connected:    func() { signal(b.connected) },
 	}
-	if c.Username != "" {
-		cfg.Credentials = c.Credentials
-	}
-	if c.TLSCA != "" || c.TLSCert != "" || c.TLSServerName != "" {
-		cfg.TLS = &mqttlink.TLS{CAFile: c.TLSCA, CertFile: c.TLSCert, KeyFile: c.TLSKey, ServerName: c.TLSServerName}
-	}
+	cfg.ClientID = a.config.clientID(c)
 	var err error
 	b.link, err = mqttlink.New(cfg)
 	return b, err

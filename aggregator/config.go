@@ -2,16 +2,13 @@ package aggregator
 
 import (
 	_ "embed"
-	"errors"
-	"fmt"
-	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"edgechain/lightchain/keyfile"
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 	"edgechain/tomlconf"
 )
@@ -100,67 +97,16 @@ type LogConfig struct {
 
 // BrokerConfig is one broker that leads to gateways.
 type BrokerConfig struct {
-	Name           string          `toml:"name"`
-	Servers        []Address       `toml:"servers"`
-	Prefix         string          `toml:"prefix"`
-	Username       string          `toml:"username"`
-	Password       tomlconf.Secret `toml:"password"` // see [BrokerConfig.Credentials]
-	PasswordFile   string          `toml:"password_file"`
-	ClientID       string          `toml:"client_id"` // "" is one derived from the aggregator's, the replica's and this name
-	KeepAlive      time.Duration   `toml:"keep_alive"`
-	ConnectTimeout time.Duration   `toml:"connect_timeout"`
-	Shared         string          `toml:"shared"` // auto, always or never
-	TLSCA          string          `toml:"tls_ca"`
-	TLSCert        string          `toml:"tls_cert"`
-	TLSKey         string          `toml:"tls_key"`
-	TLSServerName  string          `toml:"tls_server_name"`
-}
-
-// Address is that of a broker: tcp://, ssl://, ws:// or wss:// (mqtt:// and mqtts:// mean the first two), a
-// host, and perhaps a port. It holds neither user nor password, for it is logged.
-type Address string
-
-// UnmarshalText implements [encoding.TextUnmarshaler]. Its errors never repeat the text, which may hold a password.
-func (s *Address) UnmarshalText(text []byte) error {
-	u, err := url.Parse(string(text))
-	if err != nil || u.Hostname() == "" {
-		return errors.New(`expected tcp://, ssl://, ws:// or wss:// and the broker's name, such as "ssl://broker.example:8883"`)
-	}
-	switch u.Scheme {
-	case "tcp", "ssl", "ws", "wss", "mqtt", "mqtts":
-	default:
-		return fmt.Errorf("%s:// is not a way to a broker: expected tcp://, ssl://, ws:// or wss://", u.Scheme)
-	}
-	if u.User != nil {
-		return errors.New("expected user and password in username and password, not in the address, which is logged")
-	}
-	*s = Address(text)
-	return nil
+	mqttconn.Config        // ClientID "" is one derived from the aggregator's name, the replica's and the broker's
+	Prefix          string `toml:"prefix"`
+	Shared          string `toml:"shared"` // auto, always or never
 }
 
 // SetDefaults implements the contract of [tomlconf.Read].
 func (c *BrokerConfig) SetDefaults() {
+	c.Config.SetDefaults()
 	c.Prefix = headersync.DefaultPrefix
-	c.KeepAlive = 30 * time.Second
-	c.ConnectTimeout = 30 * time.Second
 	c.Shared = "auto"
-}
-
-// Credentials returns user and password, the latter from its file where one is named, without one line break at its
-// end. Whoever asks at each connection follows a file that changes.
-func (c *BrokerConfig) Credentials() (user, password string, err error) {
-	if c.PasswordFile == "" {
-		return c.Username, string(c.Password), nil
-	}
-	text, err := os.ReadFile(c.PasswordFile)
-	if err != nil {
-		return "", "", fmt.Errorf("reading the password of %s: %w", c.Name, err)
-	}
-	password = strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	if password == "" {
-		return "", "", fmt.Errorf("reading the password of %s: %s is empty", c.Name, c.PasswordFile)
-	}
-	return c.Username, password, nil
 }
 
 // DefaultConfig returns the configuration of an aggregation node about which nothing was set.
@@ -211,7 +157,7 @@ func (c *Config) clientID(b *BrokerConfig) string {
 // go over the files, and flags, texts by "section.key", over those. What is wrong comes back as [tomlconf.Problems],
 // all of it at once; the warnings are of what is allowed but hardly meant. A file that cannot be read is its own error.
 func LoadConfig(path string, env []string, flags map[string]string) (*Config, []tomlconf.Problem, error) {
-	files, err := configFiles(path)
+	files, err := tomlconf.Files(path, DefaultConfigPath)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -230,27 +176,4 @@ func LoadConfig(path string, env []string, flags map[string]string) (*Config, []
 		return nil, doc.Warnings(), err
 	}
 	return c, doc.Warnings(), nil
-}
-
-// configFiles returns the files that make up the configuration at path.
-func configFiles(path string) ([]string, error) {
-	named := path != ""
-	if !named {
-		path = DefaultConfigPath
-	}
-	var files []string
-	if _, err := os.Stat(path); named || !errors.Is(err, fs.ErrNotExist) {
-		files = append(files, path)
-	}
-	folder := filepath.Join(filepath.Dir(path), "conf.d")
-	entries, err := os.ReadDir(folder) // sorted by name
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	for _, entry := range entries {
-		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			files = append(files, filepath.Join(folder, name))
-		}
-	}
-	return files, nil
 }

@@ -2,7 +2,6 @@ package aggregator
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -130,23 +129,5 @@ func TestWhatIsAllowedAndHardlyMeantIsWarnedOf(t *testing.T) {
 	_, warnings, err := loadText(t, "[trust]\ngateways = \"all\"\n[clock]\nassume_synchronised = true\n[[broker]]\nname = \"a\"\nservers = [\"tcp://192.0.2.1\"]\nusername = \"u\"\npassword = \"secret\"\n", nil, named)
 	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0].Text, "any gateway") || !strings.Contains(warnings[1].Text, "receipts say when") || !strings.Contains(warnings[2].Text, "in the clear") {
 		t.Errorf("%v, %v", warnings, err)
-	}
-}
-
-func TestAPasswordFileIsReadAtEachConnection(t *testing.T) {
-	t.Chdir(t.TempDir())
-	b := BrokerConfig{Name: "a", Username: "u", PasswordFile: "p"}
-	if _, _, err := b.Credentials(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no file: %v", err)
-	}
-	for _, text := range []string{"one\n", "two"} {
-		writeConfig(t, "p", text)
-		if user, password, err := b.Credentials(); user != "u" || password != strings.TrimSpace(text) || err != nil {
-			t.Errorf("%q, %q, %v", user, password, err)
-		}
-	}
-	writeConfig(t, "p", "\n")
-	if _, _, err := b.Credentials(); err == nil {
-		t.Error("an empty password")
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"edgechain/aggregator/pgstore"
 	"edgechain/build/testenv"
 	"edgechain/lightchain"
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 	"edgechain/sync/mqttlink"
 )
@@ -98,9 +99,12 @@ func newGateway(t testing.TB, broker string, c *chain, token string, aggregators
 	g := &gateway{t: t, chain: c, receipts: map[string]map[uint64]lightchain.Receipt{}, told: make(chan headersync.Notice, 1024)}
 	var err error
 	g.link, err = mqttlink.New(mqttlink.Config{
-		Name: "test", Servers: []string{"tcp://" + broker}, ClientID: "gateway-" + c.id().String()[:12] + "-" + fmt.Sprint(time.Now().UnixNano()),
-		BackoffMin: 20 * time.Millisecond, BackoffMax: 200 * time.Millisecond, KeepAlive: 5 * time.Second,
-		Will:      &mqttlink.Will{Topic: headersync.StatusTopic(headersync.DefaultPrefix, c.id()), Payload: []byte("offline")},
+		Config: mqttconn.Config{
+			Name: "test", Servers: []mqttconn.Server{mqttconn.Server("tcp://" + broker)}, KeepAlive: 5 * time.Second,
+			ClientID: "gateway-" + c.id().String()[:12] + "-" + fmt.Sprint(time.Now().UnixNano()),
+		},
+		Options:   mqttconn.Options{BackoffMin: 20 * time.Millisecond, BackoffMax: 200 * time.Millisecond},
+		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(headersync.DefaultPrefix, c.id()), Payload: []byte("offline")},
 		Connected: func() { g.sync.Connected() },
 	})
 	if err != nil {
@@ -202,7 +206,7 @@ func startNode(t testing.TB, broker string, store aggregator.Store, change func(
 	c := aggregator.DefaultConfig()
 	c.Aggregator.Name, c.Aggregator.Data = "agg-1", t.TempDir()
 	c.API.Socket = filepath.Join(c.Aggregator.Data, "s")
-	b := aggregator.BrokerConfig{Name: "test", Servers: []aggregator.Address{aggregator.Address("tcp://" + broker)}}
+	b := aggregator.BrokerConfig{Config: mqttconn.Config{Name: "test", Servers: []mqttconn.Server{mqttconn.Server("tcp://" + broker)}}}
 	b.SetDefaults()
 	b.KeepAlive = 5 * time.Second
 	c.Broker = []aggregator.BrokerConfig{b}

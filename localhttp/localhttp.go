@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -101,4 +103,17 @@ func (w *pipeWriter) WriteHeader(code int) {
 func (w *pipeWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return w.body.Write(b)
+}
+
+// IsLoopback reports whether nobody but this machine can reach an address to listen at.
+func IsLoopback(address string) (bool, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return false, errors.New(`expected an address and a port, such as "127.0.0.1:1883" or "[::1]:1883"`)
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback(), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"edgechain/agent"
 	"edgechain/lightchain"
+	"edgechain/mqttconn"
 	"edgechain/sensors"
 )
 
@@ -35,7 +36,7 @@ func Gateway(data, listen string, aggregators []lightchain.Aggregator) *agent.Co
 	}
 	up := agent.UpstreamConfig{}
 	up.SetDefaults()
-	up.Name, up.Servers = "own-broker", []agent.Server{agent.Server("tcp://" + listen)}
+	up.Name, up.Servers = "own-broker", []mqttconn.Server{mqttconn.Server("tcp://" + listen)}
 	for _, g := range aggregators {
 		up.Aggregator = append(up.Aggregator, agent.AggregatorConfig{Name: g.Name, Key: lightchain.FormatPublicKey(g.Key)})
 	}

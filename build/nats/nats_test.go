@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 	"edgechain/sync/mqttlink"
 )
@@ -43,8 +44,9 @@ func startNATS(t *testing.T) (address string) {
 
 func TestASharedSubscriptionThatDeliversNothingIsFoundOut(t *testing.T) {
 	l, err := mqttlink.New(mqttlink.Config{
-		Name: "nats", ClientID: "probe", Servers: []string{startNATS(t)}, CleanSession: true,
-		BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
+		Config:       mqttconn.Config{Name: "nats", ClientID: "probe", Servers: []mqttconn.Server{mqttconn.Server(startNATS(t))}},
+		Options:      mqttconn.Options{BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond},
+		CleanSession: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"edgechain/build/testenv/program"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/mqttconn"
 )
 
 // fleetSize is how many gateways share one broker and one aggregator.
@@ -67,8 +68,8 @@ func (m *member) settings(i int, broker string, n *node) *agent.Config {
 		c.Block.Heartbeat = time.Hour
 	}
 	c.Upstream = []agent.UpstreamConfig{{
-		ConnectionConfig: agent.ConnectionConfig{
-			Name: "office", Servers: []agent.Server{agent.Server("tcp://" + broker)}, KeepAlive: 30 * time.Second, ConnectTimeout: 30 * time.Second,
+		Config: mqttconn.Config{
+			Name: "office", Servers: []mqttconn.Server{mqttconn.Server("tcp://" + broker)}, KeepAlive: 30 * time.Second, ConnectTimeout: 30 * time.Second,
 		},
 		Prefix:     "edgechain/v1",
 		Aggregator: []agent.AggregatorConfig{{Name: n.name, Key: n.key}},

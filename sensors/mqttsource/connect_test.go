@@ -16,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"edgechain/mqttconn"
+	"edgechain/tomlconf"
 )
 
 // authority issues certificates into a folder.
@@ -89,13 +92,13 @@ func TestTLSWithOwnAuthorityAndClientCertificateWorksWithAClockIn1970(t *testing
 		a.file("ca.pem"), a.file("server.pem"), a.file("server.key")))
 
 	cfg := config("mqtts://"+m.Addr, 1)
-	cfg.TLS = &TLS{CAFile: a.file("ca.pem"), CertFile: a.file("gateway.pem"), KeyFile: a.file("gateway.key"), ServerName: "broker.plant.example"}
+	cfg.TLSCA, cfg.TLSCert, cfg.TLSKey, cfg.TLSServerName = a.file("ca.pem"), a.file("gateway.pem"), a.file("gateway.key"), "broker.plant.example"
 	cfg.Now = func() time.Time { return time.Unix(1000, 0) }
 
 	t.Run("not without a floor, and it says why", func(t *testing.T) {
 		s := run(t, cfg, newDisk(t, everything))
 		s.await("a failure", func(st Stats) bool { return st.LastError != "" })
-		if said := s.Stats().LastError; !strings.Contains(said, "is not reached: at 1970-01-01T00:16:40Z by this gateway's clock") {
+		if said := s.Stats().LastError; !strings.Contains(said, "is not reached: at 1970-01-01T00:16:40Z by this machine's clock") {
 			t.Errorf("it says %q", said)
 		}
 	})
@@ -108,10 +111,8 @@ func TestTLSWithOwnAuthorityAndClientCertificateWorksWithAClockIn1970(t *testing
 	t.Run("with a renewed certificate from the next connection on", func(t *testing.T) {
 		stranger := newAuthority(t)
 		stranger.issue("gateway", stranger.cert, stranger.key)
-		own := *cfg.TLS
-		own.CertFile, own.KeyFile = stranger.file("gateway.pem"), stranger.file("gateway.key")
 		renewed := floored
-		renewed.TLS = &own
+		renewed.TLSCert, renewed.TLSKey = stranger.file("gateway.pem"), stranger.file("gateway.key")
 		s := run(t, renewed, newDisk(t, everything))
 		s.await("a refusal", func(st Stats) bool { return strings.Contains(st.LastError, "tls:") })
 		for _, name := range []string{"gateway.key", "gateway.pem"} {
@@ -127,7 +128,7 @@ func TestTLSWithOwnAuthorityAndClientCertificateWorksWithAClockIn1970(t *testing
 	})
 	t.Run("not with the system's authorities", func(t *testing.T) {
 		foreign := floored
-		foreign.TLS = &TLS{ServerName: "broker.plant.example"}
+		foreign.TLSCA, foreign.TLSCert, foreign.TLSKey = "", "", ""
 		s := run(t, foreign, newDisk(t, everything))
 		s.await("a failure", func(st Stats) bool { return strings.Contains(st.LastError, "unknown authority") })
 	})
@@ -147,7 +148,7 @@ func TestWebSockets(t *testing.T) {
 			port := freePort(t)
 			m := startBroker(t, fmt.Sprintf("protocol websockets\n%slistener %d 127.0.0.1\n%s", extra, port, durableBroker))
 			cfg := config(scheme+"://"+m.Addr+"/mqtt", 1)
-			cfg.TLS = &TLS{CAFile: a.file("ca.pem"), ServerName: "broker.plant.example"}
+			cfg.TLSCA, cfg.TLSServerName = a.file("ca.pem"), "broker.plant.example"
 			d := newDisk(t, everything)
 			s := run(t, cfg, d)
 			s.awaitReady()
@@ -179,12 +180,16 @@ func TestAWrongPasswordIsToldFromABrokerThatIsNotReached(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	m := startBroker(t, "allow_anonymous false\npassword_file "+passwords+"\n")
-	for _, c := range []struct{ user, password, want string }{
+	for _, c := range []struct {
+		user     string
+		password tomlconf.Secret
+		want     string
+	}{
 		{"gateway", "wrong", `answers, and refuses user "gateway" with this password`},
 		{"", "", "answers, and refuses a client without user and password"},
 	} {
 		cfg := config(m.url, 1)
-		cfg.User, cfg.Password = c.user, c.password
+		cfg.Username, cfg.Password = c.user, c.password
 		s := run(t, cfg, newDisk(t, everything))
 		s.await("a failure", func(st Stats) bool { return st.LastError != "" })
 		if said := s.Stats().LastError; !strings.Contains(said, c.want) || strings.Contains(said, "wrong") {
@@ -193,7 +198,7 @@ func TestAWrongPasswordIsToldFromABrokerThatIsNotReached(t *testing.T) {
 		s.stop()
 	}
 	cfg := config(m.url, 1)
-	cfg.User, cfg.Password = "gateway", "right"
+	cfg.Username, cfg.Password = "gateway", "right"
 	run(t, cfg, newDisk(t, everything)).awaitReady()
 }
 
@@ -201,7 +206,7 @@ func TestTheServersAreTriedInTurn(t *testing.T) {
 	t.Parallel()
 	m := startBroker(t, durableBroker)
 	cfg := config(m.url, 1)
-	cfg.Servers = []string{fmt.Sprintf("tcp://127.0.0.1:%d", freePort(t)), m.url}
+	cfg.Servers = []mqttconn.Server{mqttconn.Server(fmt.Sprintf("tcp://127.0.0.1:%d", freePort(t))), mqttconn.Server(m.url)}
 	s := run(t, cfg, newDisk(t, everything))
 	s.awaitReady()
 	if st := s.Stats(); st.Server != m.url || st.Failures != 1 {
@@ -212,20 +217,13 @@ func TestTheServersAreTriedInTurn(t *testing.T) {
 func TestNewNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(*Config){
-		`name "a:b"`:                   func(c *Config) { c.Name = "a:b" },
-		"servers: none":                func(c *Config) { c.Servers = nil },
-		`"http://h": an address is`:    func(c *Config) { c.Servers = []string{"http://h"} },
-		"user and password stand in":   func(c *Config) { c.Servers = []string{"tcp://u:secret@h"} },
-		"only ws:// and wss://":        func(c *Config) { c.Servers = []string{"tcp://h/mqtt"} },
-		"client_id":                    func(c *Config) { c.Gateway = "" },
-		"there is none":                func(c *Config) { c.Subscriptions = nil },
-		`filter "a#"`:                  func(c *Config) { c.Subscriptions[0].Filter = "a#" },
-		"QoS 3":                        func(c *Config) { c.Subscriptions[0].QoS = 3 },
-		"keep_alive: 1ms is below 1s":  func(c *Config) { c.KeepAlive = time.Millisecond },
-		"cert and key go together":     func(c *Config) { c.TLS = &TLS{CertFile: "x"} },
-		"reading the authorities":      func(c *Config) { c.TLS = &TLS{CAFile: "/nowhere/ca.pem"} },
-		"sends none without a user":    func(c *Config) { c.Password = "x" },
-		"backoff_max: 1ms is below 1s": func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Millisecond },
+		`name "a:b"`:                    func(c *Config) { c.Name = "a:b" },
+		"servers: none":                 func(c *Config) { c.Servers = nil },
+		"client_id":                     func(c *Config) { c.Gateway = "" },
+		"there is none":                 func(c *Config) { c.Subscriptions = nil },
+		`filter "a#"`:                   func(c *Config) { c.Subscriptions[0].Filter = "a#" },
+		"QoS 3":                         func(c *Config) { c.Subscriptions[0].QoS = 3 },
+		"drain_timeout: -1s is below 0": func(c *Config) { c.DrainTimeout = -time.Second },
 	} {
 		cfg := config("tcp://localhost", 1)
 		change(&cfg)
@@ -233,44 +231,6 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("want %s\ngot  %v", want, err)
 		}
-	}
-}
-
-func TestAddressesGetTheirUsualPorts(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"mqtt://broker":        "tcp://broker:1883",
-		"tcp://broker:1":       "tcp://broker:1",
-		"mqtts://broker":       "ssl://broker:8883",
-		"ssl://[::1]":          "ssl://[::1]:8883",
-		"ws://broker/mqtt":     "ws://broker:80/mqtt",
-		"wss://broker:8/a?b=c": "wss://broker:8/a?b=c",
-	} {
-		if got, err := parseServer(text); err != nil || got.String() != want {
-			t.Errorf("%s: %v, %v; want %s", text, got, err, want)
-		}
-	}
-}
-
-func TestBackoffDoublesToItsBoundAndVaries(t *testing.T) {
-	t.Parallel()
-	s, err := New(func() Config {
-		c := config("tcp://localhost", 1)
-		c.BackoffMin, c.BackoffMax = time.Second, time.Minute
-		c.Jitter = func() float64 { return 0.5 }
-		return c
-	}())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 5: 32 * time.Second, 6: time.Minute, 1000: time.Minute} {
-		if got := s.backoff(n); got != want {
-			t.Errorf("attempt %d waits %v, want %v", n, got, want)
-		}
-	}
-	s.cfg.Jitter = func() float64 { return 0 }
-	if got := s.backoff(0); got != time.Second/2 {
-		t.Errorf("at least %v", got)
 	}
 }
 

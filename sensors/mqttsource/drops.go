@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"edgechain/mqttconn"
 )
 
 // Where Mosquitto says which version it is and how many messages it dropped since it started, for any of its clients,
@@ -47,7 +49,7 @@ func (l *link) watchDrops(ctx context.Context) error {
 		return err
 	}
 	s.drops.asking = false
-	if granted[topicDropped] == refusal {
+	if granted[topicDropped] == mqttconn.Refusal {
 		s.log.Info("the broker does not let this user read how many messages it dropped", "topic", topicDropped)
 	}
 	return nil
@@ -95,7 +97,7 @@ func (s *Source) dropped(n int64) {
 func (s *Source) tellDrops(last bool) {
 	s.mu.Lock()
 	w := &s.drops
-	n, server := w.pending, s.stats.Server
+	n, server := w.pending, s.broker.Status().Server
 	if n == 0 || !last && !w.told.IsZero() && time.Since(w.told) < dropsInterval {
 		s.mu.Unlock()
 		return

@@ -39,7 +39,7 @@ func gateOver(t testing.TB, r io.Reader, maxPayload int) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{source: s, server: s.servers[0], wake: make(chan struct{}, 1)}
+	l := &link{source: s, wake: make(chan struct{}, 1)}
 	l.asked = 1 << 10
 	return newGate(tape{Reader: r}, l, time.Second)
 }

@@ -17,6 +17,7 @@ import (
 
 	"edgechain/build/testenv"
 	"edgechain/lightchain"
+	"edgechain/mqttconn"
 	"edgechain/sensors"
 )
 
@@ -216,12 +217,10 @@ func raw(topic string, flags lightchain.Flags, payload []byte, received time.Tim
 
 func config(server string, qos byte) Config {
 	return Config{
-		Name:          "plant",
-		Servers:       []string{server},
+		Config:        mqttconn.Config{Name: "plant", Servers: []mqttconn.Server{mqttconn.Server(server)}, ConnectTimeout: 10 * time.Second},
+		Options:       mqttconn.Options{BackoffMin: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond},
 		Gateway:       "gw-1",
 		Subscriptions: []Subscription{{Filter: "line/#", QoS: qos, Decode: raw}},
-		BackoffMin:    5 * time.Millisecond,
-		BackoffMax:    50 * time.Millisecond,
 		IgnoreDrops:   true,
 	}
 }

@@ -1,8 +1,8 @@
 // Package mqttsource takes in the messages of an MQTT broker that the plant already runs. Each [Source] is one
 // connection under one client id with a persistent session (MQTT 3.1.1, through paho); it hands messages to a
 // [sensors.Sink] and acknowledges each to the broker only after the sink has called it durable, in the order of
-// arrival. It owns the connection and everything about delivery. It does not own what a payload means (the caller's
-// Decode says that), nor the disk.
+// arrival. It owns everything about delivery. It does not own how a connection comes about (package mqttconn), what a
+// payload means (the caller's Decode says that), nor the disk.
 //
 // # Slow means late
 //
@@ -48,57 +48,33 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net/url"
-	"regexp"
-	"strings"
 	"sync"
 	"time"
 
 	"edgechain/lightchain"
+	"edgechain/mqttconn"
 	"edgechain/sensors"
 )
 
 // Defaults of [Config].
 const (
-	DefaultKeepAlive      = 30 * time.Second
-	DefaultConnectTimeout = 10 * time.Second
-	DefaultBackoffMin     = time.Second
-	DefaultBackoffMax     = time.Minute
-	DefaultDrainTimeout   = 5 * time.Second
-	DefaultQueueBytes     = 256 << 10
-	DefaultMaxPayload     = 1 << 20
+	DefaultDrainTimeout = 5 * time.Second
+	DefaultQueueBytes   = 256 << 10
+	DefaultMaxPayload   = 1 << 20
 )
 
 // Config says what a Source connects to. Name, Servers, Subscriptions and one of ClientID and Gateway are needed; the
 // zero value of all else works.
 type Config struct {
-	// Name is the source's, as it stands in the entries it makes ("mqtt:<name>:<topic>"): 1 to 64 of letters, digits,
-	// '.', '_' and '-'.
-	Name string
+	// Config is the broker. Its Name is the source's too, as it stands in the entries it makes ("mqtt:<name>:<topic>").
+	mqttconn.Config
+	mqttconn.Options
 
-	// Servers are the broker's addresses, tried in turn: tcp://, ssl://, ws:// or wss:// (mqtt:// and mqtts:// mean
-	// the first two), host, and a port where it is not 1883, 8883, 80 or 443. They are ways to one broker or cluster:
-	// two brokers that do not share sessions are two sources.
-	Servers []string
-
-	User, Password string
-
-	// TLS applies to ssl:// and wss://; nil means the system's authorities and no client certificate.
-	TLS *TLS
-
-	// ClientID names the session at the broker. It must be the same at every start, or what the broker queued is
-	// lost, and nobody else's. Default: "edgechain-<Gateway>-<Name>".
-	ClientID string
-	Gateway  string
+	Gateway string // for a ClientID that is not given: "edgechain-<Gateway>-<Name>"
 
 	Subscriptions []Subscription
 
-	KeepAlive      time.Duration // at least a second; whole seconds
-	ConnectTimeout time.Duration // for one server: network, TLS and MQTT handshakes together
-	BackoffMin     time.Duration // before the first new attempt, then doubling
-	BackoffMax     time.Duration // and never above this; each is varied by half at random
-	DrainTimeout   time.Duration // how long Run, told to end, waits for what it handed over to become durable
+	DrainTimeout time.Duration // how long Run, told to end, waits for what it handed over to become durable
 
 	// QueueBytes bounds what this source holds of messages that the sink did not yet take; one larger message may
 	// stand there alone.
@@ -112,17 +88,9 @@ type Config struct {
 	// IgnoreDrops leaves the broker's $SYS counter of dropped messages unwatched.
 	IgnoreDrops bool
 
-	// TimeFloor returns a time that is certainly past: the build's, or the newest header's. Certificates are checked
-	// at the later of it and Now, or a board that starts in 1970 would never connect. nil means no floor.
-	TimeFloor func() time.Time
-
 	// Lost is told of messages that are missing, for the chain to say so: how many at most, and why. It must not
 	// block. It may be nil.
 	Lost func(n int, why string)
-
-	Now    func() time.Time // nil: time.Now
-	Jitter func() float64   // in [0, 1), safe for concurrent use; nil: math/rand/v2
-	Log    *slog.Logger     // nil: silence
 }
 
 // Subscription is one topic filter and what its messages mean.
@@ -156,28 +124,25 @@ type Stats struct {
 
 	Pauses       int64 // times that reading stopped for want of room
 	PingsCovered int64 // pings answered by the gate while it did
-	Connections  int64
-	Failures     int64 // attempts that failed, per server
 
-	InFlight    int    // messages that came with QoS 1 or 2 and are not acknowledged
-	QueuedBytes int    // read, and not yet taken by the sink
-	Connected   bool   // now
-	Subscribed  bool   // connected, and every filter granted
-	Server      string // the one connected to, or last
-	LastError   string // why there is no connection; empty while there is one
+	InFlight    int  // messages that came with QoS 1 or 2 and are not acknowledged
+	QueuedBytes int  // read, and not yet taken by the sink
+	Connected   bool // now
+	Subscribed  bool // connected, and every filter granted
+	mqttconn.Status
 }
 
 // Source is one broker's messages on their way to the sink.
 type Source struct {
 	cfg     Config
-	servers []*url.URL
+	broker  *mqttconn.Broker
 	filters []sensors.Filter // one for each of cfg.Subscriptions
 	log     *slog.Logger
 	ready   chan struct{} // closed when every filter has been granted once
 
 	mu       sync.Mutex
 	room     *sync.Cond                    // on mu: room in the queue, a ping to cover, or the end
-	stats    Stats                         // under mu; InFlight and QueuedBytes are filled in by Stats
+	stats    Stats                         // under mu; InFlight, QueuedBytes and Status are filled in by Stats
 	queue    []*delivery                   // under mu: for the pump, in order of arrival
 	reserved int                           // under mu: bytes of PUBLISH packets let through the gate and not yet taken by the sink
 	open     int                           // under mu: messages that the sink took and did not settle
@@ -189,12 +154,10 @@ type Source struct {
 	idle     chan struct{}                 // for drain, capacity 1: open fell
 }
 
-var sourceName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Source, error) {
-	if !sourceName.MatchString(cfg.Name) {
-		return nil, fmt.Errorf("name %q: a source is named by 1 to 64 letters, digits, '.', '_' and '-'", cfg.Name)
+	if err := mqttconn.CheckName(cfg.Name); err != nil {
+		return nil, fmt.Errorf("name %q: %w", cfg.Name, err)
 	}
 	s := &Source{
 		cfg:     cfg,
@@ -213,28 +176,7 @@ func New(cfg Config) (*Source, error) {
 
 func (s *Source) check() error {
 	c := &s.cfg
-	if len(c.Servers) == 0 {
-		return errors.New("servers: none is named")
-	}
-	for _, text := range c.Servers {
-		u, err := parseServer(text)
-		if err != nil {
-			return fmt.Errorf("servers: %w", err)
-		}
-		s.servers = append(s.servers, u)
-	}
-	if c.TLS != nil {
-		if err := c.TLS.check(); err != nil {
-			return fmt.Errorf("tls: %w", err)
-		}
-	}
-	if c.User == "" && c.Password != "" {
-		return errors.New("password: MQTT 3.1.1 sends none without a user")
-	}
-	if c.ClientID == "" {
-		if c.Gateway == "" {
-			return errors.New("client_id: it names the session at the broker and must be given")
-		}
+	if c.ClientID == "" && c.Gateway != "" {
 		c.ClientID = "edgechain-" + c.Gateway + "-" + c.Name
 	}
 	if len(c.Subscriptions) == 0 {
@@ -250,28 +192,11 @@ func (s *Source) check() error {
 		}
 		s.filters = append(s.filters, f)
 	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		usual time.Duration
-		least time.Duration
-	}{
-		{"keep_alive", &c.KeepAlive, DefaultKeepAlive, time.Second},
-		{"connect_timeout", &c.ConnectTimeout, DefaultConnectTimeout, time.Millisecond},
-		{"backoff_min", &c.BackoffMin, DefaultBackoffMin, time.Millisecond},
-		{"backoff_max", &c.BackoffMax, max(DefaultBackoffMax, c.BackoffMin), c.BackoffMin},
-		{"drain_timeout", &c.DrainTimeout, DefaultDrainTimeout, 0},
-	} {
-		if *d.value == 0 {
-			*d.value = d.usual
-		}
-		if *d.value < d.least {
-			return fmt.Errorf("%s: %v is below %v", d.name, *d.value, d.least)
-		}
+	if c.DrainTimeout < 0 {
+		return fmt.Errorf("drain_timeout: %v is below 0", c.DrainTimeout)
 	}
-	// A longer one does not fit the packet's 16 bits.
-	if c.KeepAlive > 65535*time.Second {
-		return fmt.Errorf("keep_alive: %v is above %v", c.KeepAlive, 65535*time.Second)
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = DefaultDrainTimeout
 	}
 	if c.QueueBytes <= 0 {
 		c.QueueBytes = DefaultQueueBytes
@@ -279,17 +204,14 @@ func (s *Source) check() error {
 	if c.MaxPayload <= 0 {
 		c.MaxPayload = DefaultMaxPayload
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Jitter == nil {
-		c.Jitter = rand.Float64
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s.log = c.Log.With("source", c.Name)
-	return nil
+	c.Log = c.Log.With("source", c.Name)
+	s.log = c.Log
+	var err error
+	s.broker, err = mqttconn.New(&c.Config, &c.Options)
+	return err
 }
 
 // Name returns the source's name.
@@ -306,6 +228,7 @@ func (s *Source) Stats() Stats {
 	st := s.stats
 	st.InFlight = len(s.unacked)
 	st.QueuedBytes = s.reserved
+	st.Status = s.broker.Status()
 	return st
 }
 
@@ -324,81 +247,11 @@ func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
 		defer cancel() // without a sink there is nothing to stay connected for
 		refused = s.pump(ctx, sink)
 	}()
-	s.keepConnected(ctx, pumped)
+	s.broker.Keep(ctx, func(ctx context.Context, dial mqttconn.Dial) error { return s.session(ctx, dial, pumped) })
 	<-pumped
 	s.flush(sink)
 	s.tellDrops(true)
 	return refused
-}
-
-// keepConnected returns when ctx has ended and the last connection is closed.
-func (s *Source) keepConnected(ctx context.Context, pumped <-chan struct{}) {
-	var (
-		attempt int       // since a connection last stood for a while
-		told    int       // attempts since the log last said so
-		reason  string    // what it said
-		since   time.Time // when the broker went away
-	)
-	for {
-		l, err := s.connect(ctx)
-		if err == nil {
-			began := time.Now()
-			if told > 0 {
-				s.log.Info("the broker is back", "after", began.Sub(since).Round(time.Second), "attempts", told)
-			}
-			told, reason = 0, ""
-			err = l.serve(ctx)
-			if ctx.Err() != nil {
-				s.drain(l, pumped)
-				l.end()
-				return
-			}
-			l.end()
-			since = time.Now()
-			if since.Sub(began) > s.cfg.BackoffMax {
-				attempt = 0
-			}
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		s.mu.Lock()
-		s.stats.LastError = err.Error()
-		s.mu.Unlock()
-
-		wait := s.backoff(attempt)
-		attempt++
-		told++
-		// A broker that is down for a week is told of a dozen times, and a new reason at once. What follows the colon
-		// has ports in it that change.
-		if r, _, _ := strings.Cut(err.Error(), ": "); r != reason || told&(told-1) == 0 {
-			reason = r
-			s.log.Warn("no connection to the broker, waiting for it", "err", err, "attempt", told, "again_in", wait.Round(time.Millisecond))
-		}
-		pause := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return
-		case <-pause.C:
-		}
-	}
-}
-
-// backoff returns how long to wait before attempt n, counted from 0: doubling, and spread, so that the gateways of a
-// plant do not all knock at once when their broker comes back.
-func (s *Source) backoff(n int) time.Duration {
-	d := s.cfg.BackoffMax
-	if n < 30 {
-		d = min(d, s.cfg.BackoffMin<<n)
-	}
-	if d <= 0 {
-		d = s.cfg.BackoffMax
-	}
-	return d/2 + time.Duration(s.cfg.Jitter()*float64(d))
 }
 
 // subscription returns the index of the first configured subscription that covers the topic, or −1.

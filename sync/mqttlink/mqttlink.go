@@ -1,8 +1,8 @@
 // Package mqttlink is the MQTT connection of package headersync: a [Link] is one broker, kept connected, under one
-// client id with a persistent session (MQTT 3.1.1, through paho). It owns TLS, the last will, reconnecting, which
-// messages wait while there is no connection, and when the broker is told that a message was dealt with. It does not own
-// what a message means, nor whether one arrived: a publication that the broker confirmed proves nothing, and the
-// protocol above asks again for whatever matters.
+// client id with a persistent session (MQTT 3.1.1, through paho). It owns what the broker is asked for, which messages
+// wait while there is no connection, and when the broker is told that a message was dealt with. It does not own how a
+// connection comes about (package mqttconn), what a message means, nor whether one arrived: a publication that the broker
+// confirmed proves nothing, and the protocol above asks again for whatever matters.
 //
 // # What waits
 //
@@ -21,104 +21,60 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 )
 
-// Defaults of [Config].
-const (
-	DefaultKeepAlive      = 30 * time.Second
-	DefaultConnectTimeout = 30 * time.Second
-	DefaultBackoffMin     = time.Second
-	DefaultBackoffMax     = time.Minute
-	DefaultQueue          = 4 << 20
-)
+// DefaultQueue is how many bytes wait to be sent at most, unless configured.
+const DefaultQueue = 4 << 20
 
-// Config says what a Link connects to. Name, Servers and ClientID are needed; the zero value of all else works.
+// Config says what a Link connects to. Servers and ClientID are needed; the zero value of all else works.
 type Config struct {
-	Name string // for the log
-
-	// Servers are the broker's addresses, tried in turn: tcp://, ssl://, ws:// or wss:// (mqtt:// and mqtts:// mean
-	// the first two), host, and a port where it is not 1883, 8883, 80 or 443. They are ways to one broker or cluster.
-	Servers []string
-
-	// Credentials returns user and password; it is asked at each connection, so that a file that changes is followed.
-	// nil: none.
-	Credentials func() (user, password string, err error)
-
-	// TLS applies to ssl:// and wss://; nil means the system's authorities and no client certificate.
-	TLS *TLS
-
-	// ClientID names the session at the broker. It must be the same at every start, and nobody else's: two who use one
-	// throw each other out forever.
-	ClientID string
+	mqttconn.Config
+	mqttconn.Options
 
 	// CleanSession has the broker forget the session with the connection: for one of several members of a shared
 	// subscription, whose part others must take when it dies. What comes while there is no connection is lost then.
 	CleanSession bool
 
 	// Will is what the broker publishes when the connection breaks, and the Link itself when it ends in good order.
-	Will *Will
+	Will *mqttconn.Will
 
 	// Connected is called after each connection, once all subscriptions stand. It must not block; nil: nobody.
 	Connected func()
 
-	KeepAlive      time.Duration // at least a second; whole seconds
-	ConnectTimeout time.Duration // for one server: network, TLS and MQTT handshakes together
-	BackoffMin     time.Duration // before the first new attempt, then doubling
-	BackoffMax     time.Duration // and never above this; each is varied by half at random
-
 	// Queue bounds the bytes that wait to be sent. What is beyond is refused.
 	Queue int
-
-	// TimeFloor returns a time that is certainly past. Certificates are checked at the later of it and Now, or a board
-	// that starts in 1970 would never connect. nil means no floor.
-	TimeFloor func() time.Time
-
-	Now    func() time.Time // nil: time.Now
-	Jitter func() float64   // in [0, 1); nil: math/rand/v2
-	Log    *slog.Logger     // nil: silence
-}
-
-// Will is a retained message for when the connection is no more.
-type Will struct {
-	Topic   string
-	Payload []byte
 }
 
 // Status says how a Link stands, and counts since New.
 type Status struct {
-	Connected   bool   // now, and all subscriptions asked for
-	Server      string // the one connected to, or last
-	LastError   string // why there is no connection; empty while there is one
-	Connections int64
-	Failures    int64 // attempts that failed, per server
-	Received    int64 // messages
-	Sent        int64 // messages that the broker confirmed
-	Refused     int64 // messages that were not taken for sending: no connection, or the queue full
-	Waiting     int   // messages that wait to be sent
-	Unfinished  int   // messages received and not dealt with yet
+	mqttconn.Status
+	Connected  bool  // now, and all subscriptions asked for
+	Received   int64 // messages
+	Sent       int64 // messages that the broker confirmed
+	Refused    int64 // messages that were not taken for sending: no connection, or the queue full
+	Waiting    int   // messages that wait to be sent
+	Unfinished int   // messages received and not dealt with yet
 }
 
 // Link is one broker. Its methods may be called from any goroutine.
 type Link struct {
-	cfg     Config
-	servers []*url.URL
-	log     *slog.Logger
-	out     *outbox
+	cfg    Config
+	broker *mqttconn.Broker
+	log    *slog.Logger
+	out    *outbox
 
 	delivering sync.Mutex // held while a message is delivered: connections follow each other, their goroutines may overlap
 
 	mu            sync.Mutex
 	subscriptions []subscription // guarded by mu; elements are never changed
 	unwanted      []string       // guarded by mu: filters that an earlier session may still hold
-	status        Status         // guarded by mu
+	status        Status         // guarded by mu; what others know is filled in by Status
 	now           *session       // guarded by mu: the connection that stands, or nil
 	version       int            // guarded by mu: counts changes of subscriptions
 	stands        int            // guarded by mu: the version that the broker has granted, -1 without a connection
@@ -135,65 +91,18 @@ type subscription struct {
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Link, error) {
-	l := &Link{cfg: cfg, stands: -1, standing: make(chan struct{})}
-	if err := l.check(); err != nil {
+	if cfg.Queue <= 0 {
+		cfg.Queue = DefaultQueue
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Log = cfg.Log.With("broker", cfg.Name)
+	broker, err := mqttconn.New(&cfg.Config, &cfg.Options)
+	if err != nil {
 		return nil, fmt.Errorf("broker %s: %w", cfg.Name, err)
 	}
-	l.out = newOutbox(l.cfg.Queue)
-	return l, nil
-}
-
-func (l *Link) check() error {
-	c := &l.cfg
-	if len(c.Servers) == 0 {
-		return errors.New("servers: none is named")
-	}
-	for _, text := range c.Servers {
-		u, err := parseServer(text)
-		if err != nil {
-			return fmt.Errorf("servers: %w", err)
-		}
-		l.servers = append(l.servers, u)
-	}
-	if c.TLS != nil {
-		if _, err := c.TLS.config(); err != nil {
-			return fmt.Errorf("tls: %w", err)
-		}
-	}
-	if c.ClientID == "" {
-		return errors.New("client_id: it names the session at the broker and must be given")
-	}
-	for _, d := range []struct {
-		name               string
-		value              *time.Duration
-		usual, least, most time.Duration
-	}{
-		{"keep_alive", &c.KeepAlive, DefaultKeepAlive, time.Second, 65535 * time.Second}, // 16 bits in the packet
-		{"connect_timeout", &c.ConnectTimeout, DefaultConnectTimeout, time.Millisecond, time.Hour},
-		{"backoff_min", &c.BackoffMin, DefaultBackoffMin, time.Millisecond, time.Hour},
-		{"backoff_max", &c.BackoffMax, max(DefaultBackoffMax, c.BackoffMin), c.BackoffMin, 24 * time.Hour},
-	} {
-		if *d.value == 0 {
-			*d.value = d.usual
-		}
-		if *d.value < d.least || *d.value > d.most {
-			return fmt.Errorf("%s: %v is not in %v to %v", d.name, *d.value, d.least, d.most)
-		}
-	}
-	if c.Queue <= 0 {
-		c.Queue = DefaultQueue
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Jitter == nil {
-		c.Jitter = rand.Float64
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	l.log = c.Log.With("broker", c.Name)
-	return nil
+	return &Link{cfg: cfg, broker: broker, log: cfg.Log, out: newOutbox(cfg.Queue), stands: -1, standing: make(chan struct{})}, nil
 }
 
 // Name returns the link's name.
@@ -204,6 +113,7 @@ func (l *Link) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.status
+	st.Status = l.broker.Status()
 	st.Waiting = l.out.len()
 	if l.now != nil {
 		st.Unfinished = l.now.unfinished()
@@ -307,62 +217,8 @@ func (l *Link) Unsubscribe(filters []string) {
 // Run connects, and keeps connecting, until ctx ends; then it publishes what the will says, disconnects, and returns
 // when nothing that it started is running. It is called once.
 func (l *Link) Run(ctx context.Context) error {
-	var (
-		attempt int    // since a connection last stood for a while
-		told    int    // attempts since the log last said so
-		reason  string // what it said
-		since   time.Time
-	)
-	for {
-		s, err := l.connect(ctx)
-		if err == nil {
-			began := time.Now()
-			if told > 0 {
-				l.log.Info("the broker is back", "after", began.Sub(since).Round(time.Second), "attempts", told)
-			}
-			told, reason = 0, ""
-			err = s.serve(ctx)
-			since = time.Now()
-			if since.Sub(began) > l.cfg.BackoffMax {
-				attempt = 0
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		l.mu.Lock()
-		l.status.LastError = err.Error()
-		l.mu.Unlock()
-		wait := l.backoff(attempt)
-		attempt++
-		told++
-		// A broker that is down for a week is told of a dozen times, and a new reason at once. What follows the colon
-		// has ports in it that change.
-		if r, _, _ := strings.Cut(err.Error(), ": "); r != reason || told&(told-1) == 0 {
-			reason = r
-			l.log.Warn("no connection to the broker", "err", err, "attempt", told, "again_in", wait.Round(time.Millisecond))
-		}
-		pause := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return nil
-		case <-pause.C:
-		}
-	}
-}
-
-// backoff returns how long to wait before attempt n, counted from 0: doubling, and spread, so that a fleet does not
-// knock all at once when its broker comes back.
-func (l *Link) backoff(n int) time.Duration {
-	d := l.cfg.BackoffMax
-	if n < 30 && l.cfg.BackoffMin<<n > 0 {
-		d = min(d, l.cfg.BackoffMin<<n)
-	}
-	return d/2 + time.Duration(l.cfg.Jitter()*float64(d))
+	l.broker.Keep(ctx, l.session)
+	return nil
 }
 
 // deliver gives a message to all who asked for it, and calls done when all of them have dealt with it.

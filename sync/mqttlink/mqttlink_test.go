@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"edgechain/build/testenv"
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
 )
 
@@ -64,10 +63,10 @@ func await(t testing.TB, what string, holds func() bool) {
 }
 
 // quick is a configuration that does not wait long.
-func quick(id string, servers ...string) Config {
+func quick(id, server string) Config {
 	return Config{
-		Name: id, ClientID: id, Servers: servers, KeepAlive: 5 * time.Second, ConnectTimeout: 20 * time.Second,
-		BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
+		Config:  mqttconn.Config{Name: id, ClientID: id, Servers: []mqttconn.Server{mqttconn.Server(server)}, KeepAlive: 5 * time.Second, ConnectTimeout: 20 * time.Second},
+		Options: mqttconn.Options{BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond},
 	}
 }
 
@@ -270,7 +269,7 @@ func TestTheWillIsPublishedHoweverTheConnectionEnds(t *testing.T) {
 	watch, _ := start(t, quick("watch", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, in.deliver, "status/+") })
 	connected(t, watch)
 	c := quick("orderly", "tcp://"+b.Addr)
-	c.Will = &Will{"status/orderly", []byte("orderly offline")}
+	c.Will = &mqttconn.Will{Topic: "status/orderly", Payload: []byte("orderly offline")}
 	l, stop := start(t, c, nil)
 	connected(t, l)
 	stop()
@@ -279,7 +278,7 @@ func TestTheWillIsPublishedHoweverTheConnectionEnds(t *testing.T) {
 	// Through a relay that breaks the connection without a word to the broker's client.
 	relay := newRelay(t, b.Addr)
 	c = quick("broken", "tcp://"+relay.addr)
-	c.Will = &Will{"status/broken", []byte("broken offline")}
+	c.Will = &mqttconn.Will{Topic: "status/broken", Payload: []byte("broken offline")}
 	l, _ = start(t, c, nil)
 	connected(t, l)
 	relay.breakAll()
@@ -346,103 +345,6 @@ func (r *relay) breakAll() {
 	}
 }
 
-func TestUsersAndPasswordFilesAreFollowed(t *testing.T) {
-	users := filepath.Join(t.TempDir(), "users")
-	passwd := testenv.Program(t, "mosquitto_passwd")
-	if out, err := exec.Command(passwd, "-b", "-c", users, "agg", "right").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if err := os.Chmod(users, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	b := testenv.Mosquitto(t, "allow_anonymous false\npassword_file "+users+"\n")
-	var mu sync.Mutex
-	password := "wrong"
-	c := quick("agg", "tcp://"+b.Addr)
-	c.Credentials = func() (string, string, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return "agg", password, nil
-	}
-	l, _ := start(t, c, nil)
-	await(t, "the refusal", func() bool { return strings.Contains(l.Status().LastError, `refuses user "agg"`) })
-	mu.Lock()
-	password = "right"
-	mu.Unlock()
-	connected(t, l)
-	nobody, _ := start(t, quick("nobody", "tcp://"+b.Addr), nil)
-	await(t, "the refusal", func() bool {
-		return strings.Contains(nobody.Status().LastError, "refuses a client without user and password")
-	})
-}
-
-func TestConnectionsInEveryForm(t *testing.T) {
-	dir := t.TempDir()
-	pki := newPKI(t, dir)
-	tlsLines := fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\n", pki.ca, pki.server, pki.serverKey)
-	trusted := &TLS{CAFile: pki.ca}
-	known := &TLS{CAFile: pki.ca, CertFile: pki.client, KeyFile: pki.clientKey}
-	// Mosquitto does not run with listeners for WebSocket alone.
-	webSocket := fmt.Sprintf("protocol websockets\nlistener %d 127.0.0.1\n", testenv.FreePort(t))
-	for _, c := range []struct {
-		name, scheme, config string
-		tls                  *TLS
-		refused              string // part of why there is no connection; "" where there is one
-	}{
-		{"tcp", "tcp", "", nil, ""},
-		{"mqtt", "mqtt", "", nil, ""},
-		{"WebSocket", "ws", webSocket, nil, ""},
-		{"TLS", "ssl", tlsLines, trusted, ""},
-		{"TLS with a client's certificate", "mqtts", tlsLines + "require_certificate true\n", known, ""},
-		{"TLS without the certificate asked for", "ssl", tlsLines + "require_certificate true\n", trusted, "gives no MQTT answer"},
-		{"TLS of an authority that is not trusted", "ssl", tlsLines, nil, "certificate"},
-		{"TLS of another name", "ssl", tlsLines, &TLS{CAFile: pki.ca, ServerName: "elsewhere.example"}, "elsewhere.example"},
-		{"WebSocket over TLS", "wss", tlsLines + webSocket, trusted, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := testenv.Mosquitto(t, c.config)
-			cfg := quick("c", c.scheme+"://"+b.Addr)
-			cfg.TLS = c.tls
-			var in inbox
-			l, _ := start(t, cfg, func(l *Link) { subscribe(t, l, in.deliver, "t") })
-			if c.refused != "" {
-				await(t, "the reason", func() bool { return l.Status().LastError != "" })
-				if why := l.Status().LastError; !strings.Contains(why, c.refused) && !strings.Contains(why, "certificate required") {
-					t.Errorf("no connection because %q, want %q", why, c.refused)
-				}
-				return
-			}
-			connected(t, l)
-			publish(t, l, "t", "hello", false)
-			in.await(t, "hello")
-		})
-	}
-}
-
-func TestACertificateIsCheckedAtAPlausibleTime(t *testing.T) {
-	pki := newPKI(t, t.TempDir())
-	b := testenv.Mosquitto(t, fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\n", pki.ca, pki.server, pki.serverKey))
-	c := quick("c", "ssl://"+b.Addr)
-	c.TLS = &TLS{CAFile: pki.ca}
-	c.Now = func() time.Time { return time.Unix(0, 0) }
-	l, _ := start(t, c, nil)
-	await(t, "the refusal", func() bool {
-		return strings.Contains(l.Status().LastError, "at 1970-01-01T00:00:00Z by this machine's clock")
-	})
-	c.ClientID, c.TimeFloor = "d", time.Now
-	l, _ = start(t, c, nil)
-	connected(t, l)
-}
-
-func TestServersAreTriedInTurn(t *testing.T) {
-	b := testenv.Mosquitto(t, "")
-	l, _ := start(t, quick("c", fmt.Sprintf("tcp://127.0.0.1:%d", testenv.FreePort(t)), "tcp://"+b.Addr), nil)
-	connected(t, l)
-	if st := l.Status(); st.Server != "tcp://"+b.Addr || st.Failures == 0 {
-		t.Errorf("connected to %s after %d failures", st.Server, st.Failures)
-	}
-}
-
 func TestSharedSubscriptionsAreTried(t *testing.T) {
 	b := testenv.Mosquitto(t, "")
 	l, _ := start(t, quick("c", "tcp://"+b.Addr), nil)
@@ -500,26 +402,10 @@ func TestTopicsMatchFilters(t *testing.T) {
 }
 
 func TestABadConfigurationIsRefusedInWords(t *testing.T) {
-	for _, c := range []struct {
-		change func(*Config)
-		want   string
-	}{
-		{func(c *Config) { c.Servers = nil }, "servers"},
-		{func(c *Config) { c.Servers = []string{"http://x"} }, "tcp://"},
-		{func(c *Config) { c.Servers = []string{"tcp://user:secret@x"} }, "keys of their own"},
-		{func(c *Config) { c.ClientID = "" }, "client_id"},
-		{func(c *Config) { c.KeepAlive = time.Millisecond }, "keep_alive"},
-		{func(c *Config) { c.BackoffMin, c.BackoffMax = time.Minute, time.Second }, "backoff_max"},
-		{func(c *Config) { c.TLS = &TLS{CertFile: "x"} }, "go together"},
-		{func(c *Config) { c.TLS = &TLS{CAFile: "nowhere"} }, "reading the authorities"},
-	} {
-		cfg := quick("c", "tcp://x")
-		c.change(&cfg)
-		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("want %q, got %v", c.want, err)
-		}
+	if _, err := New(Config{Config: mqttconn.Config{Name: "office", Servers: []mqttconn.Server{"tcp://x"}}}); err == nil || !strings.Contains(err.Error(), "broker office: client_id") {
+		t.Errorf("no client id: %v", err)
 	}
-	if l, err := New(Config{Servers: []string{"tcp://x"}, ClientID: "c", Log: slog.New(slog.DiscardHandler)}); err != nil || l.cfg.KeepAlive != DefaultKeepAlive {
+	if l, err := New(Config{Config: mqttconn.Config{Servers: []mqttconn.Server{"tcp://x"}, ClientID: "c"}}); err != nil || l.cfg.KeepAlive != mqttconn.DefaultKeepAlive {
 		t.Errorf("the zero value of all else: %v", err)
 	}
 	l, _ := New(quick("c", "tcp://x"))

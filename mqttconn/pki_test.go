@@ -1,4 +1,4 @@
-package mqttlink
+package mqttconn
 
 import (
 	"crypto/ecdsa"
