@@ -62,16 +62,17 @@ type Agent struct {
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
 
-	reloading sync.Mutex // one reload at a time
-	mu        sync.Mutex
-	standings map[string]headersync.Standing // of the head, by upstream
-	config    *Config                        // in force; swapped whole
-	sources   []*source                      // that run; swapped whole
+	reloading  sync.Mutex // one reload at a time
+	mu         sync.Mutex
+	standings  map[string]headersync.Standing // of the head, by upstream
+	complaints map[[2]string]string           // what an aggregator signed that cannot be, by upstream and name
+	config     *Config                        // in force; swapped whole
+	sources    []*source                      // that run; swapped whole
 }
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}}
+	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}, complaints: map[[2]string]string{}}
 }
 
 // Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It

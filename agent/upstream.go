@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"edgechain/agent/api"
 	"edgechain/lightchain"
@@ -142,7 +143,9 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 	log := a.log.With("upstream", u.name, "aggregator", n.Aggregator)
 	switch {
 	case n.Err != nil:
-		log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
+		if a.complain(u.name, n.Aggregator, n.Err.Error()) {
+			log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
+		}
 	case n.Standing == headersync.Agreed:
 		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
 	case n.Standing != "" && !n.Standing.MaySeal():
@@ -154,6 +157,16 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
 	}
+}
+
+// complain notes what an aggregator said that cannot be, for the status, and reports whether that is news.
+func (a *Agent) complain(upstream, aggregator, text string) (news bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	of := [2]string{upstream, aggregator}
+	news = a.complaints[of] != text
+	a.complaints[of] = text
+	return news
 }
 
 // wayOut tells the operator what to do about a chain that cannot go on as it stands.
@@ -224,6 +237,9 @@ func (r syncReceipts) HasReceipt(height uint64, aggregator string) (bool, error)
 
 func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err error) {
 	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
+		if err = r.inOrder(height, receipt); err != nil {
+			return
+		}
 		err = r.a.store.PutReceipt(height, receipt, func() uint64 {
 			inFlight, _ := r.a.queue.pending()
 			return uint64(inFlight)
@@ -236,6 +252,29 @@ func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err
 	})
 	return errors.Join(doErr, err)
 }
+
+// inOrder refuses a receipt that contradicts the aggregator's others: in a proof it would be found out, and would take the
+// proof away from everybody who trusts that aggregator alone.
+func (r syncReceipts) inOrder(height uint64, receipt lightchain.Receipt) error {
+	below, above, err := r.a.store.ReceiptsAround(receipt.Name, height)
+	if err != nil {
+		return err
+	}
+	for _, other := range []*store.ReceiptAt{below, above} {
+		// A new key is how an aggregator gets past a time that it should never have signed.
+		if other == nil || other.KeyID != receipt.KeyID {
+			continue
+		}
+		if other == below && other.Time > receipt.Time || other == above && other.Time < receipt.Time {
+			return fmt.Errorf("%w: it countersigned header %d at %s and header %d at %s; the second is not taken",
+				headersync.ErrReversed, other.Height, second(other.Time), height, second(receipt.Time))
+		}
+	}
+	return nil
+}
+
+// second formats a receipt's time.
+func second(s uint64) string { return time.Unix(int64(s), 0).UTC().Format(time.RFC3339) }
 
 // syncRestorer puts back what the chain lost, on the goroutine that owns the tail.
 type syncRestorer struct{ a *Agent }
@@ -281,7 +320,7 @@ func (a *Agent) upstreamStatus() []api.Upstream {
 			out.Detail = status.LastError
 		}
 		for _, name := range u.aggregators {
-			g := api.Aggregator{Name: name}
+			g := api.Aggregator{Name: name, Complaint: a.complaints[[2]string{u.name, name}]}
 			if height, found, err := a.store.NewestReceipt(name); err == nil && found {
 				g.Receipted = &height
 			}

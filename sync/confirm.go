@@ -41,7 +41,13 @@ func (g *Gateway) sendHello(now time.Time, ask *RestoreRequest) {
 	if n := len(g.nonces); n > 0 {
 		number = g.nonces[n-1].number + 1
 	}
-	if g.nonces = append(g.nonces, issued{h.Nonce, number}); len(g.nonces) > outstanding {
+	receipted := make(map[string]uint64, len(g.peers))
+	for name := range g.peers {
+		if height, found, err := g.c.Receipts.NewestReceipt(name); err == nil && found {
+			receipted[name] = height
+		}
+	}
+	if g.nonces = append(g.nonces, issued{h.Nonce, number, receipted}); len(g.nonces) > outstanding {
 		g.nonces = slices.Delete(g.nonces, 0, 1)
 	}
 	g.publish(now, topic(g.c.Prefix, g.chain, topicHello, ""), payload, false)
@@ -83,6 +89,14 @@ func (g *Gateway) receiveWelcome(now time.Time, p *peer, b []byte) error {
 	p.nonce, p.floor, p.session = g.nonces[i].number, w.Sequence, w.Session
 	if first {
 		p.asks = 0
+	}
+	if height, found := g.nonces[i].receipted[p.name]; found && (w.Head == nil || w.Head.Header.Height < height) {
+		// What it stored durably before it countersigned is gone there, or it denies it. The receipts stay, and say so.
+		known := "knows nothing of this chain"
+		if w.Head != nil {
+			known = fmt.Sprintf("knows this chain up to header %d", w.Head.Header.Height)
+		}
+		g.notify(Notice{Aggregator: p.name, Err: fmt.Errorf("it %s, and countersigned header %d: it was set back, or it lies; its receipts are kept", known, height)})
 	}
 	if err := g.weigh(p, w); err != nil {
 		g.notify(Notice{Aggregator: p.name, Err: err})

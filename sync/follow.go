@@ -231,6 +231,7 @@ func (s *shard) ownSide(ctx context.Context, state *State, height uint64) (*ligh
 func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, policy Policy, m Message) error {
 	page, err := DecodePulled(m.Payload)
 	if err != nil {
+		s.tell(f, Finding{Verdict: Invalid, Err: err})
 		return err
 	}
 	// The answer to a pull of another replica's is as good: what a page brings, it proves.
@@ -286,7 +287,11 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 		f.spent.Bytes -= min(f.spent.Bytes, f.reserved)
 	}
 	f.spent.add(now, cost(m.Topic, m.Payload))
-	f.answered, f.waiting, f.doubt = f.sequence, false, false
+	f.waiting, f.doubt = false, false
+	if verdict == Extended || verdict == Split {
+		// A page that proves nothing may be somebody else's, so that the right one may still come.
+		f.answered = f.sequence
+	}
 	s.due.remove(f)
 	f.failures = 0
 	if verdict == Extended {

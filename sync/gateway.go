@@ -38,8 +38,15 @@ type Receipts interface {
 	// PutReceipt stores a receipt, which has been checked, and returns when it is durable. With it goes the number of
 	// the next entry, which must be such that no entry of that number or a higher one had arrived, messages in queues
 	// included, when the receipt was durable: a block's beacon names receipts held before its first entry arrived.
+	// An error that wraps [ErrReversed] refuses one whose time is above that of the aggregator's next receipt on a higher
+	// header, or below that of the last one on a lower header.
 	PutReceipt(height uint64, r lightchain.Receipt) error
 }
+
+// ErrReversed means that an aggregator's times fall while the heights rise: its clock or its word is wrong.
+//
+// SPEC: none issues, for one chain, a time below its last.
+var ErrReversed = errors.New("an aggregator's receipts are out of the order of time")
 
 // Restorer puts back what a chain lost. Its methods are called from the goroutine that calls [Chain]'s, and only until
 // the head is settled, when nothing is sealed yet. When one returns, [Chain] shows the new tip.
@@ -116,12 +123,14 @@ type Gateway struct {
 	settled  bool
 	waitTill time.Time
 	restore  *restoring
+	warned   bucket // lines in the log that anybody on the broker can cause
 }
 
 // issued is a hello's nonce, and its number in this process.
 type issued struct {
-	nonce  Nonce
-	number uint64
+	nonce     Nonce
+	number    uint64
+	receipted map[string]uint64 // the highest header receipted by each aggregator when it was sent
 }
 
 // peer is one configured aggregator.
@@ -173,6 +182,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		peers:      make(map[string]*peer),
 		checks:     bucket{interval: 50 * time.Millisecond, burst: 40},
 		asked:      bucket{interval: 30 * time.Second, burst: 4},
+		warned:     bucket{interval: 10 * time.Second, burst: 8},
 		hellos:     backoff{least: 2 * time.Second, most: time.Minute},
 		announcing: backoff{least: max(c.Announce, 30*time.Second), most: time.Hour},
 	}
@@ -344,7 +354,12 @@ func (g *Gateway) Receive(now time.Time, m Message) {
 	case word == topicRestore:
 		err = g.receiveRestored(now, p, m.Payload)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case word == topicRestore && g.restore != nil && !errors.Is(err, errOld) && g.warned.take(now):
+		// Nothing is sealed until the right page comes, so whoever waits for that is told.
+		g.c.Log.Warn("a page of lost headers is refused; they are asked for again", "aggregator", name, "err", err)
+	default:
 		// Anybody on the broker can cause this line: it is no finding.
 		g.c.Log.Debug("message refused", "topic", m.Topic, "err", err)
 	}

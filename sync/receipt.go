@@ -52,7 +52,11 @@ func (g *Gateway) receiveReceipt(now time.Time, p *peer, b []byte) error {
 	if own.Signature != s.Signature {
 		return errors.New("a receipt on a signature that is not this gateway's")
 	}
-	if err := g.c.Receipts.PutReceipt(height, *r); err != nil {
+	err = g.c.Receipts.PutReceipt(height, *r)
+	if errors.Is(err, ErrReversed) {
+		g.notify(Notice{Aggregator: p.name, Err: err})
+	}
+	if err != nil {
 		return err
 	}
 	g.notify(Notice{Aggregator: p.name, Receipt: height})

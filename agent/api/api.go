@@ -71,6 +71,7 @@ type Upstream struct {
 type Aggregator struct {
 	Name      string  `json:"name"`
 	Receipted *uint64 `json:"receipted,omitempty"` // the highest header
+	Complaint string  `json:"complaint,omitempty"` // what it signed last that cannot be, since the agent's start
 }
 
 // Source is how one source of messages stands.

@@ -69,6 +69,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(w, "upstream  %s: %s, %s, head %s\n", u.Name, state, command.Printable(u.Detail), standing)
 		for _, g := range u.Aggregators {
+			if g.Complaint != "" {
+				fmt.Fprintf(w, "WARNING   %s is not to be relied on: %s\n", g.Name, command.Printable(g.Complaint))
+			}
 			if g.Receipted == nil {
 				fmt.Fprintf(w, "          %s has receipted nothing yet\n", g.Name)
 				continue

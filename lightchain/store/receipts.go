@@ -63,6 +63,35 @@ func (r *Reader) NewestReceipt(name string) (height uint64, found bool, err erro
 	return r.newestBefore(name, math.MaxUint64)
 }
 
+// ReceiptAt is a receipt on the header at a height.
+type ReceiptAt struct {
+	Height uint64
+	lightchain.Receipt
+}
+
+// ReceiptsAround returns the aggregator's receipts on the nearest headers below and above the height; nil where there is
+// none.
+func (r *Reader) ReceiptsAround(name string, height uint64) (below, above *ReceiptAt, err error) {
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, 0), UpperBound: append(receivedPrefix(name), 1)})
+	if err != nil {
+		return nil, nil, readError(err)
+	}
+	defer it.Close()
+	read := func(ok bool) (*ReceiptAt, error) {
+		if !ok {
+			return nil, readError(it.Error())
+		}
+		at := heightOfReceived(it.Key())
+		receipt, err := r.receipt(at, name)
+		return &ReceiptAt{at, receipt}, err
+	}
+	if below, err = read(it.SeekLT(receivedKey(name, height))); err != nil {
+		return nil, nil, err
+	}
+	above, err = read(it.SeekGE(receivedKey(name, height+1)))
+	return below, above, err
+}
+
 // Receipts returns the receipts held on the header at height, in the order in which they stand on it.
 func (r *Reader) Receipts(height uint64) ([]lightchain.Receipt, error) {
 	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceReceipts, height), UpperBound: key(spaceReceipts, height+1)})

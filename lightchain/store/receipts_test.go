@@ -133,3 +133,37 @@ func TestABeaconNamesNoReceiptThatCameAfterTheBlocksFirstEntry(t *testing.T) {
 	}
 	closeStore(t, s)
 }
+
+func TestReceiptsAroundAHeightAreThoseOfTheNearestHeaders(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	north, south := testSigner(t, 10), testSigner(t, 11)
+	receipt := func(h *lightchain.SignedHeader, signer lightchain.Signer, name string, at uint64) {
+		t.Helper()
+		r, err := h.Countersign(signer, name, at)
+		if err == nil {
+			err = s.PutReceipt(h.Header.Height, r, func() uint64 { return 0 })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var headers []*lightchain.SignedHeader
+	for i := range 7 {
+		stage(t, s, testEntries(i, 1))
+		headers = append(headers, seal(t, s))
+	}
+	receipt(headers[1], north, "north", 100) // on header 2,
+	receipt(headers[4], north, "north", 200) // and 5
+	receipt(headers[2], south, "north-2", 300)
+	for height, want := range map[uint64][2]uint64{0: {0, 2}, 2: {0, 5}, 3: {2, 5}, 5: {2, 0}, 6: {5, 0}} {
+		below, above, err := s.ReceiptsAround("north", height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, got := range []*ReceiptAt{below, above} {
+			if (got == nil) != (want[i] == 0) || got != nil && (got.Height != want[i] || got.Name != "north" || got.Time != map[uint64]uint64{2: 100, 5: 200}[want[i]]) {
+				t.Errorf("around %d: %+v, want the one on %d", height, got, want[i])
+			}
+		}
+	}
+}
