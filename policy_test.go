@@ -90,6 +90,7 @@ var floors = map[string]int{
 	"arm":                1,
 	"tomlconf":           1,
 	"localhttp":          1,
+	"backup":             1,
 	"mqttconn":           2,
 	"sensors/mqttsource": 3,
 	"sensors/broker":     2,

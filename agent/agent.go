@@ -16,6 +16,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain/agent/api"
@@ -58,6 +59,8 @@ type Agent struct {
 	failed    chan error // a source that ended by itself
 	upstreams []*upstream
 
+	unconfirmedRestore atomic.Bool // see restored.go
+
 	releasedAt uint64 // height of the head when sealing began; the committer's goroutine's, like the chain's tail
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
@@ -99,6 +102,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	committed := make(chan error, 1)
 	go func() { committed <- a.committer.run() }()
 	a.recordStart(ctx)
+	a.recordRestored()
 
 	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
 	// answers to the end.
@@ -159,10 +163,12 @@ func (a *Agent) prepare() error {
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
 		return err
 	}
+	restored := a.store.Info().Restored
+	a.unconfirmedRestore.Store(restored != nil && !restored.Newest)
 	if err := a.newUpstreams(c, a.store.Signer()); err != nil {
 		return err
 	}
-	a.committer.held = len(a.upstreams) > 0
+	a.committer.held = len(a.upstreams) > 0 || restored != nil
 	if !a.committer.held { // nobody could say more about the newest header than the disk does
 		if err := a.store.ConfirmHead(); err != nil {
 			return err

@@ -49,7 +49,13 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 			}
 		}
 	}
+	if err := store.CheckMoved(c.chainDir(), store.Options{}); err != nil { // its key is gone too
+		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
+	}
 	signer, next, err := loadKeys(c)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: put the chain's key there; if it is lost, begin a new chain that names this one: edgeagent init --continue", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +127,9 @@ func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) { retur
 // chain cannot go on: an aggregator knows another end of it. The old chain moves aside, to chain-<its first 8
 // characters>, and stays readable there.
 func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
+	if err := store.CheckMoved(c.chainDir(), store.Options{}); err != nil { // whoever has it now continues it
+		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
+	}
 	reader, err := store.OpenReader(c.chainDir(), store.Options{})
 	if err != nil {
 		return nil, err

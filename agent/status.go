@@ -39,6 +39,7 @@ func (a *Agent) Status() api.Status {
 		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
 	}
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
+	s.Live.Held = a.held()
 	s.Live.Upstreams = a.upstreamStatus()
 	for _, source := range a.running() {
 		s.Live.Sources = append(s.Live.Sources, source.stats())

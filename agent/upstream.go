@@ -61,9 +61,13 @@ func (a *Agent) newUpstream(c *Config, uc *UpstreamConfig, signer lightchain.Sig
 		aggregators = append(aggregators, lightchain.Aggregator{Name: g.Name, Key: key})
 		u.aggregators = append(u.aggregators, g.Name)
 	}
+	confirm := headersync.ConfirmHead(c.Sync.ConfirmHead)
+	if a.unconfirmed() {
+		confirm = headersync.ConfirmAlways
+	}
 	u.gateway, err = headersync.NewGateway(headersync.GatewayConfig{
 		Prefix: uc.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
-		Signer: signer, Aggregators: aggregators, Announce: c.Sync.Announce, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead),
+		Signer: signer, Aggregators: aggregators, Announce: c.Sync.Announce, Confirm: confirm,
 		ConfirmWait: c.Sync.ConfirmWait, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken),
 		Random: rand.Reader, Log: a.log.With("upstream", uc.Name),
 		Settled: func(s headersync.Settlement) { a.settled(u, s) },
@@ -120,6 +124,10 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 	if !all || !may {
 		return
 	}
+	if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
+		log.Error("nothing is sealed: " + a.held())
+		return
+	}
 	go a.releaseSealing(confirmed)
 }
 
@@ -132,6 +140,7 @@ func (a *Agent) releaseSealing(confirmed bool) {
 		}
 		a.committer.held = false
 		a.releasedAt = a.store.Tip().Height
+		a.finishRestore()
 	})
 	if err != nil && a.sourcesCtx.Err() == nil {
 		a.log.Error("sealing was not released", "err", err)
@@ -148,6 +157,12 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 		}
 	case n.Standing == headersync.Agreed:
 		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
+		a.mu.Lock()
+		may := a.standings[u.name].MaySeal()
+		a.mu.Unlock()
+		if may && a.unconfirmed() {
+			a.settled(u, headersync.Settlement{Standing: headersync.Agreed, By: []string{n.Aggregator}})
+		}
 	case n.Standing != "" && !n.Standing.MaySeal():
 		log.Error("nothing more is sealed: "+wayOut(n.Standing), "standing", string(n.Standing))
 		a.mu.Lock()

@@ -52,6 +52,7 @@ type Live struct {
 	InFlight      int        `json:"in_flight_messages"`
 	InFlightBytes int        `json:"in_flight_bytes"`
 	Waiting       bool       `json:"waiting_for_space"`
+	Held          string     `json:"held,omitempty"` // why nothing is sealed, where the chain was restored from a backup
 	Free          uint64     `json:"free_bytes"`
 	Reserve       uint64     `json:"reserve_bytes"`
 	Sources       []Source   `json:"sources"`

@@ -96,38 +96,21 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	return api.Local(server), func() { reader.Close() }, nil
 }
 
-// openChain opens the chain for a long job: the folder itself, or while the agent runs a checkpoint of it, so that
-// the job neither stops recording nor is done by the program that it examines. close must be called.
+// openChain opens the chain as it stands for a long job. close must be called.
 func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error) {
 	config, err := quietConfig(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := api.Dial(c.Context(), config.API.Socket)
-	if errors.Is(err, api.ErrNotRunning) {
-		reader, err := store.OpenReader(config.ChainDir(), store.Options{})
-		if err != nil {
-			return nil, nil, err
-		}
-		return reader, func() { reader.Close() }, nil
-	}
+	snapshot, err := agent.OpenSnapshot(c.Context(), config)
 	if err != nil {
-		return nil, nil, command.Fail(command.ExitUnreachable, err)
-	}
-	dir, err := client.Checkpoint(c.Context())
-	if err != nil {
-		return nil, nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
-	}
-	remove := func() {
-		if err := os.RemoveAll(filepath.Dir(dir)); err != nil {
-			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: the checkpoint stays, until the agent's next start: %v\n", err)
-		}
-	}
-	if reader, err = store.OpenReader(dir, store.Options{}); err != nil {
-		remove()
 		return nil, nil, err
 	}
-	return reader, func() { reader.Close(); remove() }, nil
+	return snapshot.Reader, func() {
+		if err := snapshot.Close(); err != nil {
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %v\n", err)
+		}
+	}, nil
 }
 
 // chainName says which chain was asked, for messages.

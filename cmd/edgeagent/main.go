@@ -7,12 +7,14 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"edgechain/agent"
 	"edgechain/agent/api"
+	"edgechain/backup"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/keyfile"
 	"edgechain/lightchain/store"
@@ -60,7 +62,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 		&cobra.Group{ID: "gateway", Title: "Running a gateway:"},
 		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
 	root.AddCommand(
-		newInit(), newRun(), newReload(), newDemo(), newConfig(), newCheckConfig(), newKey(),
+		newInit(), newRun(), newReload(), newDemo(), newConfig(), newCheckConfig(), newKey(), newBackup(), newRestore(),
 		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newVersion())
 	return root
 }
@@ -72,18 +74,19 @@ func exitCode(err error) int {
 	var answer *api.AnswerError
 	switch {
 	case errors.As(err, &problems), errors.Is(err, agent.ErrNeedsInit), errors.Is(err, agent.ErrOtherChain),
-		errors.Is(err, store.ErrWrongKey), errors.Is(err, store.ErrExists), errors.Is(err, keyfile.ErrExposed),
+		errors.Is(err, store.ErrWrongKey), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
+		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther),
 		errors.Is(err, keyfile.ErrPassphraseMissing), errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted):
 		return command.ExitUsage
-	case errors.As(err, &verify):
+	case errors.As(err, &verify), errors.Is(err, backup.ErrDamaged):
 		return command.ExitVerification
-	case errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed),
+	case errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed), errors.Is(err, backup.ErrNoGeneration),
 		errors.Is(err, store.ErrPruned), errors.Is(err, store.ErrNotHeld), errors.Is(err, fs.ErrNotExist):
 		return command.ExitNotFound
-	case errors.Is(err, store.ErrLocked), errors.Is(err, api.ErrNotRunning), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, store.ErrLocked), errors.Is(err, backup.ErrBusy), errors.Is(err, api.ErrNotRunning), errors.Is(err, fs.ErrPermission):
 		return command.ExitUnreachable
 	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrVolatile), errors.Is(err, store.ErrNewer),
-		errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrNoSpace):
+		errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrNoSpace), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return command.ExitStorage
 	case errors.As(err, &answer) && answer.Code == 400:
 		return command.ExitUsage

@@ -58,6 +58,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 	if l.Waiting {
 		fmt.Fprintln(w, "WARNING   recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
 	}
+	if l.Held != "" {
+		fmt.Fprintf(w, "WARNING   nothing is sealed: %s\n", l.Held)
+	}
 	fmt.Fprintf(w, "in flight %d messages, %s\n", l.InFlight, size(uint64(l.InFlightBytes)))
 	for _, u := range l.Upstreams {
 		state, standing := "connected", u.Standing

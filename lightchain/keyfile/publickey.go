@@ -66,3 +66,25 @@ func ParsePublicKey(line string) (k lightchain.PublicKey, comment string, err er
 	}
 	return k, comment, nil
 }
+
+// ReadPublicKey returns the public half of the private key in the file at path. In an OpenSSH file it stands in the
+// clear, so no passphrase is needed. It fails like [Load] for everything else.
+func ReadPublicKey(path string) (k lightchain.PublicKey, err error) {
+	data, err := readPrivate(path, maxKeyFile)
+	if err != nil {
+		return k, fmt.Errorf("key file %w", err)
+	}
+	_, err = ssh.ParseRawPrivateKey(data)
+	if missing, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok && missing.PublicKey != nil {
+		k, _, err = ParsePublicKey(string(ssh.MarshalAuthorizedKey(missing.PublicKey)))
+		if err != nil {
+			return k, fmt.Errorf("key file %s: %w", path, err)
+		}
+		return k, nil
+	}
+	signer, err := Load(path, Passphrase{})
+	if err != nil {
+		return k, err
+	}
+	return signer.Public(), nil
+}

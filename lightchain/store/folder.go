@@ -15,6 +15,7 @@ import (
 //	data-N     the database; the highest N counts
 //	data-N.new one that is being made; whatever is in it, nobody relies on it yet
 //	aside/     what is of no use to the store any more, but may be to somebody who investigates
+//	RESTORED, MOVED   see moved.go
 //
 // A database gets its name when it is complete and durable, in one rename: a power cut while a chain is begun leaves
 // no chain, and one while a damaged database is rebuilt leaves the damaged one. Databases are never deleted.

@@ -12,7 +12,7 @@ import (
 // Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's
 // end can be found at all, and says in Info what was lost; the entries that were acknowledged and are not lost are
 // there. Errors a caller branches on: [ErrNoChain], [ErrNewer], [ErrWrongKey], [ErrVolatile], [ErrLocked],
-// [ErrNoSpace].
+// [ErrNoSpace], [ErrMoved].
 func Open(dir string, o Options) (*Store, error) {
 	s, err := open(dir, o)
 	if err != nil {
@@ -49,6 +49,13 @@ func open(dir string, o Options) (_ *Store, err error) {
 			s.lock.Close()
 		}
 	}()
+	if err := CheckMoved(dir, o); err != nil {
+		return nil, err
+	}
+	if s.info.Restored, err = ReadRestored(dir, o); err != nil {
+		return nil, err
+	}
+	s.stale = s.info.Restored != nil
 	if s.decoder, err = newDecoder(); err != nil {
 		return nil, err
 	}

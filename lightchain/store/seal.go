@@ -32,7 +32,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	if err := s.guard.err(); err != nil {
 		return nil, err
 	}
-	if s.unsure {
+	if s.unsure || s.stale {
 		return nil, ErrUnsure
 	}
 	if err := s.space.enoughToSeal(); err != nil {
@@ -94,7 +94,9 @@ func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *ligh
 
 // ConfirmHead says that the newest header held is the newest there ever was, as an aggregator's signed word or nobody's
 // knowing of any header can tell. It lets a store seal again that lost tables at its end; Adopt and AdoptHead do, too.
+// It also lets a restored store seal, until it is closed: for good when [Store.ForgetRestored] has returned.
 func (s *Store) ConfirmHead() error {
+	s.stale = false
 	if !s.unsure {
 		return nil
 	}

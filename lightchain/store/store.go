@@ -115,6 +115,7 @@ type Store struct {
 	tip    *lightchain.Tip
 	open   openBlock
 	unsure bool // headers may be missing above tip
+	stale  bool // the store was restored, and nobody has said yet that nothing was sealed above tip
 	group  chunkBuilder
 	buffer []byte // scratch: an encoded entry
 	stored []byte // scratch: a chunk as it is stored
@@ -129,6 +130,7 @@ type OpenInfo struct {
 	NewBoot   bool      // this is the first opening in this boot
 	Clean     bool      // it was closed properly the last time
 	Recovered Recovered // what the last run left behind
+	Restored  *Restored // set while the store is a restored one whose head is not confirmed for good
 }
 
 // set adds a pair to a batch; that cannot fail.

@@ -1,0 +1,227 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"edgechain/agent/api"
+	"edgechain/arm"
+	"edgechain/backup"
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
+	"edgechain/mqttconn"
+)
+
+// Paths within a generation of a gateway's backup.
+const (
+	backupChain = "chain" // folder: the store
+	backupFiles = "files" // folder: what the gateway was configured with, by its full path
+	backupKey   = "key"
+	backupNext  = "key.next" // the key of a change that was cut off
+)
+
+// BackupOptions says what a backup is to be.
+type BackupOptions struct {
+	Dir     string // a backup folder, or one that is empty or not there yet
+	WithKey bool   // with the private key, and the other secrets that the configuration names files of
+	Move    bool   // hand the chain over, the key with it: nothing can be recorded here afterwards
+	Keep    int    // generations; 0: all
+	// Files go along beside those that the configuration names: the configuration itself. One that is not there does
+	// not.
+	Files    []string
+	Version  string // of the program
+	Progress func(done, total int64)
+}
+
+// BackupFacts is what a generation says of itself.
+type BackupFacts struct {
+	Chain   lightchain.ChainID `json:"chain"`
+	Gateway string             `json:"gateway,omitempty"`
+	Height  uint64             `json:"height"`
+	Head    lightchain.Hash    `json:"head"`
+	Entries uint64             `json:"entries"` // that the chain numbers, the open block's included
+	Key     string             `json:"key"`     // the public key in force
+	WithKey bool               `json:"with_key"`
+	Moved   bool               `json:"moved"` // the chain was handed over: nothing was added to it where it was
+	Version string             `json:"version"`
+}
+
+// Backup makes a generation of the gateway's chain, its receipts among it, and its configuration, whether or not the
+// agent runs. All that was acknowledged before it was called is in it.
+//
+// With Move the agent must not run. When Backup returns without error the chain can be read here and not be recorded
+// on, and its key file is destroyed, as far as that can be done. Cut off before, it is called again, with the same
+// folder or another: no generation says that it hands the chain over before this place is barred.
+func Backup(ctx context.Context, c *Config, o BackupOptions) (added *backup.Added, facts BackupFacts, err error) {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, facts, err
+	}
+	if missing := (arm.Board{}).MissingMount(dir); missing != "" {
+		return nil, facts, fmt.Errorf("%s: nothing is mounted at %s, where a disk should be: mount it", dir, missing)
+	}
+	if o.Move {
+		if err := c.mayMove(ctx); err != nil {
+			return nil, facts, err
+		}
+		o.WithKey = true
+	}
+	snapshot, err := OpenSnapshot(ctx, c)
+	if err != nil {
+		return nil, facts, err
+	}
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	tip := snapshot.Reader.Tip()
+	status := ChainStatus(snapshot.Reader)
+	facts = BackupFacts{
+		Chain: tip.Chain, Gateway: status.Gateway, Height: tip.Height, Head: tip.Hash, Entries: snapshot.Reader.Next(),
+		Key: status.Key, WithKey: o.WithKey, Moved: o.Move, Version: o.Version,
+	}
+	sources, err := c.backupSources(snapshot.Dir, &o)
+	if err != nil {
+		return nil, facts, err
+	}
+	folder, err := backup.Begin(dir, backupSubject(tip.Chain))
+	if err != nil {
+		return nil, facts, err
+	}
+	draft := backup.Draft{Made: time.Now(), About: facts, Sources: sources, Keep: o.Keep, Progress: o.Progress}
+	draft.Commit = func() error {
+		if o.WithKey {
+			if err := c.hasKey(tip.Key); err != nil {
+				return err
+			}
+		}
+		if o.Move { // from here on nothing is recorded here; only then does the backup say that it hands over
+			return store.MarkMoved(c.ChainDir(), store.Options{}, store.Moved{At: draft.Made, To: dir})
+		}
+		return nil
+	}
+	if added, err = folder.Add(ctx, draft); err != nil {
+		return added, facts, err
+	}
+	if o.Move {
+		// Cut off here, the key is still there, and of no use to the agent: the chain beside it is barred.
+		if err := errors.Join(keyfile.Destroy(c.Key.File), keyfile.Destroy(c.nextKeyFile())); err != nil {
+			return added, facts, fmt.Errorf("the chain is handed over, but its key is still here: %w", err)
+		}
+	}
+	return added, facts, nil
+}
+
+// mayMove tells whether the chain can be handed over.
+func (c *Config) mayMove(ctx context.Context) error {
+	if _, err := api.Dial(ctx, c.API.Socket); err == nil {
+		return fmt.Errorf("the agent records on this chain: stop it first (systemctl disable --now edgeagent): %w", store.ErrLocked)
+	}
+	moved, err := store.ReadMoved(c.ChainDir(), store.Options{})
+	if err != nil || moved == nil {
+		return err
+	}
+	if _, err := os.Stat(c.Key.File); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w already, on %s to %s", store.ErrMoved, moved.At.UTC().Format(time.RFC3339), moved.To)
+	}
+	return nil // it was cut off: this time it may come to its end
+}
+
+func backupSubject(chain lightchain.ChainID) string { return "chain " + chain.String() }
+
+// hasKey tells whether one of the gateway's key files is the key in force.
+func (c *Config) hasKey(inForce lightchain.PublicKey) error {
+	for _, file := range []string{c.Key.File, c.nextKeyFile()} {
+		key, err := keyfile.ReadPublicKey(file)
+		if err == nil && key == inForce {
+			return nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("%s is not the key in force, %s: it was changed while the backup was made, so make it again", c.Key.File, inForce)
+}
+
+// backupSources lists what a backup of the gateway consists of, its store being in dir.
+func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.Source, err error) {
+	chain, err := store.Files(dir, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range chain {
+		sources = append(sources, backup.Source{Path: backupChain + "/" + file, File: filepath.Join(dir, filepath.FromSlash(file))})
+	}
+	add := func(path, file string) error {
+		info, err := os.Stat(file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), err == nil && !info.Mode().IsRegular():
+			return nil
+		case err == nil:
+			for _, s := range sources {
+				if s.Path == path {
+					return nil // named twice
+				}
+			}
+			sources = append(sources, backup.Source{Path: path, File: file})
+		}
+		return err
+	}
+	if o.WithKey {
+		if err := errors.Join(add(backupKey, c.Key.File), add(backupNext, c.nextKeyFile())); err != nil {
+			return nil, err
+		}
+	}
+	for _, file := range append(o.Files, c.namedFiles(o.WithKey)...) {
+		full, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		full = filepath.Clean(full)
+		rest := strings.TrimPrefix(full, filepath.VolumeName(full))
+		if err := add(backupFiles+filepath.ToSlash(rest), full); err != nil {
+			return nil, err
+		}
+	}
+	return sources, nil
+}
+
+// namedFiles returns the files without which the configuration is not whole; secret ones where they are wanted.
+func (c *Config) namedFiles(secrets bool) (files []string) {
+	files = []string{c.Broker.TLSCert, c.Broker.Users}
+	hidden := []string{c.Broker.TLSKey}
+	connections := []*mqttconn.Config{}
+	for i := range c.MQTT {
+		connections = append(connections, &c.MQTT[i].Config)
+	}
+	for i := range c.Upstream {
+		connections = append(connections, &c.Upstream[i].Config)
+	}
+	for _, conn := range connections {
+		files = append(files, conn.TLSCA, conn.TLSCert)
+		hidden = append(hidden, conn.TLSKey, conn.PasswordFile)
+	}
+	if secrets {
+		files = append(files, hidden...)
+	}
+	named := files[:0]
+	for _, f := range files {
+		if f != "" {
+			named = append(named, f)
+		}
+	}
+	return named
+}
+
+// ReadBackupFacts returns what a generation of a gateway's backup says of itself.
+func ReadBackupFacts(g *backup.Generation) (facts BackupFacts, err error) {
+	if err := json.Unmarshal(g.About, &facts); err != nil {
+		return facts, fmt.Errorf("generation %d: %w: what it says of itself: %w", g.Number, backup.ErrDamaged, err)
+	}
+	return facts, nil
+}

@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"time"
+
+	"edgechain/lightchain"
+)
+
+// A chain that came back from a backup lacks whatever was sealed after that was made. Nothing is sealed on it before
+// an aggregator has told the newest head, whatever the configuration says for ordinary starts; what arrives meanwhile
+// is recorded and acknowledged. Where nobody can tell, it takes the operator's word.
+
+// restoredEvent is what the chain says about such a start.
+type restoredEvent struct {
+	Backup    time.Time `json:"backup"`     // when it was made
+	Height    uint64    `json:"height"`     // of the newest header in it
+	NextEntry uint64    `json:"next_entry"` // the first that is not in it
+	Newest    bool      `json:"newest"`     // somebody who must know said that nothing was sealed above it
+	Moved     bool      `json:"moved"`      // from another board, which cannot go on
+}
+
+// unconfirmed reports whether the chain is a restored one of which nobody has said yet that its head is the newest.
+func (a *Agent) unconfirmed() bool { return a.unconfirmedRestore.Load() }
+
+// held says why nothing is sealed, if that is because the chain was restored.
+func (a *Agent) held() string {
+	r := a.store.Info().Restored
+	if r == nil || !a.unconfirmed() {
+		return ""
+	}
+	text := "the chain was restored from a backup of " + r.Made.UTC().Format(time.RFC3339) + ", and what was sealed after it is not here"
+	if len(a.upstreams) > 0 {
+		return text + ": waiting for an aggregator that knows this chain to tell its newest head. If nothing was sealed after the backup, " + giveWord
+	}
+	return text + ", and no aggregator is configured that could tell. If nothing was sealed after the backup, " + giveWord + "; else begin a new chain that names this one: edgeagent init --continue"
+}
+
+const giveWord = "say so: stop the agent, edgeagent restore --newest"
+
+// recordRestored records that this start is on a restored chain, and begins what no aggregator has to be waited for.
+// It is called when the committer runs.
+func (a *Agent) recordRestored() {
+	r := a.store.Info().Restored
+	if r == nil {
+		return
+	}
+	a.record(a.sourcesCtx, "restore", restoredEvent{r.Made, r.Height, r.Entries, r.Newest, r.Moved})
+	if why := a.held(); why != "" {
+		a.log.Warn("nothing is sealed: " + why)
+	} else if len(a.upstreams) == 0 {
+		go a.releaseSealing(false)
+	}
+}
+
+// finishRestore ends what a restore has left to do. It belongs to the committer's goroutine, after sealing was
+// released. What fails is tried again at the next start.
+func (a *Agent) finishRestore() {
+	r := a.store.Info().Restored
+	if r == nil {
+		return
+	}
+	if r.Moved {
+		// Copies of the old key may be left: in the backup, in the cells of the old card. From the next header on none
+		// of them signs anything that continues this chain.
+		key, height, err := a.rotateOnTail()
+		if err != nil {
+			a.log.Error("the chain came from another board, and the key that is known there was not changed", "err", err)
+			return
+		}
+		go a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), height})
+	}
+	if err := a.store.ForgetRestored(); err != nil {
+		a.log.Error("the next start will ask again for the newest head", "err", err)
+	}
+	a.unconfirmedRestore.Store(false)
+}

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"edgechain/agent/api"
+	"edgechain/lightchain/store"
+)
+
+// Snapshot is the chain as it stood at one moment, for a long job that must neither stop recording nor be done by the
+// program that it examines: a checkpoint that the running agent made, or, where none runs, the chain itself, which
+// nobody can record on until Close.
+type Snapshot struct {
+	Dir    string // of the store
+	Reader *store.Reader
+	remove string // folder of the checkpoint, "" for none
+}
+
+// OpenSnapshot opens the configured chain as it stands.
+func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
+	s := &Snapshot{Dir: c.ChainDir()}
+	client, err := api.Dial(ctx, c.API.Socket)
+	switch {
+	case err == nil:
+		if s.Dir, err = client.Checkpoint(ctx); err != nil {
+			return nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
+		}
+		s.remove = filepath.Dir(s.Dir)
+	case !errors.Is(err, api.ErrNotRunning):
+		return nil, err
+	}
+	if s.Reader, err = store.OpenReader(s.Dir, store.Options{}); err != nil {
+		return nil, errors.Join(err, s.removeCheckpoint())
+	}
+	return s, nil
+}
+
+// Close ends reading, and removes the checkpoint.
+func (s *Snapshot) Close() error { return errors.Join(s.Reader.Close(), s.removeCheckpoint()) }
+
+func (s *Snapshot) removeCheckpoint() error {
+	if s.remove == "" {
+		return nil
+	}
+	if err := os.RemoveAll(s.remove); err != nil {
+		return fmt.Errorf("the checkpoint stays, until the agent's next start: %w", err)
+	}
+	return nil
+}
