@@ -60,6 +60,7 @@ type Agent struct {
 	upstreams []*upstream
 
 	unconfirmedRestore atomic.Bool // see restored.go
+	strangers          []string    // see there; guarded by mu
 
 	releasedAt uint64 // height of the head when sealing began; the committer's goroutine's, like the chain's tail
 
@@ -164,7 +165,10 @@ func (a *Agent) prepare() error {
 		return err
 	}
 	restored := a.store.Info().Restored
-	a.unconfirmedRestore.Store(restored != nil && !restored.Newest)
+	if restored != nil {
+		a.unconfirmedRestore.Store(!restored.Newest)
+		a.strangers = restored.Strangers
+	}
 	if err := a.newUpstreams(c, a.store.Signer()); err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	headersync "edgechain/sync"
 )
 
 // A chain that came back from a backup lacks whatever was sealed after that was made. Nothing is sealed on it before
@@ -50,6 +53,30 @@ func (a *Agent) recordRestored() {
 	} else if len(a.upstreams) == 0 {
 		go a.releaseSealing(false)
 	}
+}
+
+// withoutStrangers returns how the head stands if an aggregator does not count that knew nothing of this chain when it
+// was asked first: it learns the chain from here, and then agrees with what it was told.
+func (a *Agent) withoutStrangers(s headersync.Settlement) headersync.Standing {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	stranger := func(name string) bool { return slices.Contains(a.strangers, name) }
+	switch {
+	case s.Standing == headersync.Agreed && !slices.ContainsFunc(s.By, func(name string) bool { return !stranger(name) }):
+		return headersync.Unknown
+	case s.Standing == headersync.Unknown:
+		mark := *a.store.Info().Restored
+		for _, name := range s.By {
+			if !stranger(name) {
+				a.strangers = append(a.strangers, name)
+			}
+		}
+		mark.Strangers = a.strangers
+		if err := store.MarkRestored(a.config.ChainDir(), store.Options{}, mark); err != nil {
+			a.log.Error("it could not be noted who knows nothing of this chain", "err", err)
+		}
+	}
+	return s.Standing
 }
 
 // finishRestore ends what a restore has left to do. It belongs to the committer's goroutine, after sealing was

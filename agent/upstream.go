@@ -103,6 +103,9 @@ type restoreEvent struct {
 // settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
 // of them the chain must not go on.
 func (a *Agent) settled(u *upstream, s headersync.Settlement) {
+	if a.unconfirmed() {
+		s.Standing = a.withoutStrangers(s)
+	}
 	log := a.log.With("upstream", u.name, "standing", string(s.Standing), "aggregators", s.By)
 	switch {
 	case s.Standing == headersync.Recovered:

@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -97,5 +99,26 @@ func TestWeakPublicKeyIsRefused(t *testing.T) {
 		if _, _, err := ParsePublicKey(FormatPublicKey(k, "")); !errors.Is(err, lightchain.ErrWeakKey) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+func TestPublicHalfIsReadWithoutThePassphrase(t *testing.T) {
+	t.Setenv("KEYFILE_TEST_PASSPHRASE", "correct horse")
+	passphrase, err := ParsePassphrase("env:KEYFILE_TEST_PASSPHRASE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]Options{"clear": {}, "encrypted": {Passphrase: passphrase}} {
+		path := filepath.Join(t.TempDir(), name)
+		signer, err := Create(path, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err := ReadPublicKey(path); err != nil || k != signer.Public() {
+			t.Errorf("%s: %v, %v", name, k, err)
+		}
+	}
+	if _, err := ReadPublicKey(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
 	}
 }

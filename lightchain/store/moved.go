@@ -32,6 +32,9 @@ type Restored struct {
 	// know has said so.
 	Newest bool `json:"newest"`
 	Moved  bool `json:"moved"` // the backup handed the chain over, its key with it
+	// Strangers are aggregators that knew nothing of the chain when they were asked about it: what they know by now
+	// they have from here.
+	Strangers []string `json:"strangers,omitempty"`
 }
 
 // Moved says of a store that its chain was handed over to another place.
@@ -40,7 +43,7 @@ type Moved struct {
 	To string    `json:"to"` // the backup folder
 }
 
-// MarkRestored notes durably that the store in dir, which nobody has open, was restored.
+// MarkRestored notes durably that the store in dir, which nobody else has open, was restored.
 func MarkRestored(dir string, o Options, r Restored) error { return putMark(dir, o, restoredName, r) }
 
 // ReadRestored returns what MarkRestored noted, or nil.
