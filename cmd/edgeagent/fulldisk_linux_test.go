@@ -189,3 +189,25 @@ func TestWriteThatFailsEndsAgentWithoutFurtherAcknowledgement(t *testing.T) {
 	checkRows(g, payloads, nil, len(payloads))
 	g.verify()
 }
+
+func TestBackupOntoFullDiskLeavesFormerGenerationsWhole(t *testing.T) {
+	disk := newSmallDisk(t)
+	g := newGateway(t, "")
+	usb := filepath.Join(disk.dir, "usb")
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(4000))
+	p.allow(10)
+	acknowledged(t, p, 10)
+	g.backup(usb)
+	p.allow(4000)
+	acknowledged(t, p, 4000)
+	disk.leave(2 * mib)
+	g.fails(6, "the backup's disk is full", "backup", usb, "--keep", "1")
+	g.must("backup", "--verify", usb)
+	disk.leave(30 * mib)
+	if m := g.backup(usb, "--keep", "1"); m.Generation != 2 {
+		t.Errorf("with room again it is generation %d, want 2", m.Generation)
+	}
+	g.must("backup", "--verify", usb)
+	g.stop()
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"edgechain/build/testenv/program"
+)
+
+// made is what `edgeagent backup` says of a generation.
+type made struct {
+	Generation  int
+	Height      uint64
+	Entries     uint64
+	Bytes       int64
+	CopiedBytes int64 `json:"copied_bytes"`
+	WithKey     bool  `json:"with_key"`
+	Moved       bool
+	Taken       bool
+}
+
+func (g *gateway) backup(folder string, args ...string) (m made) {
+	g.t.Helper()
+	text := g.must(append([]string{"backup", folder, "--output", "json"}, args...)...)
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		g.t.Fatalf("%v\n%s", err, text)
+	}
+	return m
+}
+
+// fails runs a command of edgeagent that must exit with the given code, and say so.
+func (g *gateway) fails(code int, says string, args ...string) {
+	g.t.Helper()
+	stdout, stderr, got := g.output("edgeagent", append(args, "--config", g.config)...)
+	if got != code || !strings.Contains(stderr, says) {
+		g.t.Errorf("edgeagent %s exits with %d, want %d and that it says %q\n%s%s", strings.Join(args, " "), got, code, says, stdout, stderr)
+	}
+}
+
+// seals waits until the running agent has sealed everything.
+func (g *gateway) seals() {
+	g.t.Helper()
+	g.await("sealing", func() bool { return g.status().Open == 0 })
+}
+
+func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
+	const few = "[block]\nmax_entries = 100\ninterval = \"200ms\"\n"
+	g := newGateway(t, few)
+	usb := filepath.Join(t.TempDir(), "usb")
+	payloads := spectra(4000)
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
+	p.allow(3000)
+	acknowledged(t, p, 2000)
+	before, _ := p.promised()
+	first := g.backup(usb) // while messages arrive
+	acknowledged(t, p, 3000)
+	second := g.backup(usb)
+	if second.Generation != 2 || second.Entries <= first.Entries {
+		t.Errorf("generation %d has %d entries, after %d in the first", second.Generation, second.Entries, first.Entries)
+	}
+	p.allow(3010)
+	acknowledged(t, p, 3010)
+	g.seals()
+	third := g.backup(usb, "--keep", "2", "--with-key")
+	// Of ten more readings come at most a table or two, and the write-ahead log.
+	if third.CopiedBytes > third.Bytes/2 || third.CopiedBytes > 3<<20 {
+		t.Errorf("the third backup copies %d of %d bytes, for ten more readings", third.CopiedBytes, third.Bytes)
+	}
+	t.Logf("first %d of %d bytes, second %d of %d, third %d of %d", first.CopiedBytes, first.Bytes, second.CopiedBytes, second.Bytes, third.CopiedBytes, third.Bytes)
+	g.must("backup", "--verify", usb)
+	var list []made
+	if err := json.Unmarshal([]byte(g.must("backup", "--list", usb, "--output", "json")), &list); err != nil || len(list) != 2 || list[0].WithKey || !list[1].WithKey {
+		t.Errorf("the list of generations: %+v, %v", list, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(g.data(), "checkpoint-*")); err != nil || len(left) > 0 {
+		t.Errorf("checkpoints are left: %v %v", left, err)
+	}
+	chain := g.status().Chain.String()
+	g.stop()
+
+	// The first two generations have no key, so that one is put there by hand.
+	elsewhere := prepareGateway(t, t.TempDir(), few)
+	elsewhere.must("restore", usb, "--generation", "2")
+	elsewhere.fails(4, "put the chain's key there", "run")
+	key, err := os.ReadFile(filepath.Join(g.data(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(elsewhere.data(), "key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := elsewhere.verify(); got != chain {
+		t.Errorf("restored is chain %s, want %s", got, chain)
+	}
+	checkRows(elsewhere, payloads, before, len(payloads))
+	if config, err := os.ReadFile(filepath.Join(elsewhere.data(), "restored", g.config)); err != nil || !strings.Contains(string(config), "press-hall") {
+		t.Errorf("the configuration as it was: %v", err)
+	}
+	elsewhere.fails(2, "never overwritten", "restore", usb)
+
+	// Nobody can tell whether this is the newest head, so nothing is sealed on it.
+	height := elsewhere.status().Height
+	elsewhere.start()
+	publish(t, elsewhere, "press/state", `{"temperature":73.9}`) // taken and acknowledged all the same
+	elsewhere.await("on hold", func() bool { return strings.Contains(elsewhere.status().Live.Held, "restored from a backup") })
+	time.Sleep(500 * time.Millisecond) // more than block.interval, during which it may wrongly seal
+	if s := elsewhere.status(); s.Height != height || s.Open == 0 {
+		t.Errorf("on a restored chain, height %d became %d with %d entries not sealed", height, s.Height, s.Open)
+	}
+	elsewhere.fails(5, "", "restore", "--newest") // while the agent runs
+	elsewhere.stop()
+	elsewhere.must("restore", "--newest")
+	elsewhere.start()
+	elsewhere.seals()
+	if s := elsewhere.status(); s.Height <= height || s.Live.Held != "" {
+		t.Errorf("with the operator's word, height %d became %d: %s", height, s.Height, s.Live.Held)
+	}
+	elsewhere.stop()
+	if told := elsewhere.events("restore"); len(told) != 2 || told[0]["newest"] != false || told[1]["newest"] != true {
+		t.Errorf("of two starts on a restored chain it records %v", told)
+	}
+	elsewhere.verify()
+}
+
+func TestRestoredChainContinuesAsNewOne(t *testing.T) {
+	g := newGateway(t, "")
+	g.start()
+	publish(t, g, "press/state", `{"temperature":73.9}`)
+	g.stop()
+	old := g.status()
+	usb := filepath.Join(t.TempDir(), "usb")
+	g.backup(usb) // of an agent that does not run
+	elsewhere := prepareGateway(t, t.TempDir(), "")
+	elsewhere.must("restore", usb)
+	elsewhere.must("init", "--continue") // without the old key
+	elsewhere.start()
+	elsewhere.stop()
+	if s := elsewhere.status(); s.Chain == old.Chain || s.Height == 0 {
+		t.Errorf("chain %s at height %d, want another than %s", s.Chain, s.Height, old.Chain)
+	}
+}
+
+func TestKilledBackupLeavesFormerGenerationsWhole(t *testing.T) {
+	g := newGateway(t, "")
+	usb := filepath.Join(t.TempDir(), "usb")
+	payloads := spectra(6000)
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
+	p.allow(100)
+	acknowledged(t, p, 100)
+	g.backup(usb)
+	p.allow(len(payloads))
+	acknowledged(t, p, len(payloads))
+	pooled := func() (n int) {
+		_ = filepath.WalkDir(filepath.Join(usb, "pool"), func(_ string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				n++
+			}
+			return nil
+		})
+		return n
+	}
+	killed := 0
+	for range 3 {
+		before := pooled()
+		b := program.Start(t, g.command("edgeagent", "backup", usb, "--keep", "1", "--config", g.config), filepath.Join(t.TempDir(), "log"))
+		for done := false; !done && pooled() == before; {
+			select {
+			case <-b.Gone():
+				done = true
+			default:
+			}
+		}
+		b.Kill()
+		if b.State().ExitCode() != 0 {
+			killed++
+		}
+		g.must("backup", "--verify", usb)
+		if killed > 0 && len(g.must("backup", "--list", usb)) == 0 {
+			t.Error("no generation is left")
+		}
+	}
+	if killed == 0 {
+		t.Error("no backup was killed in the middle")
+	}
+	last := g.backup(usb, "--keep", "1")
+	g.stop()
+	elsewhere := prepareGateway(t, t.TempDir(), "")
+	elsewhere.must("restore", usb, "--generation", fmt.Sprint(last.Generation))
+	checkRows(elsewhere, payloads, nil, len(payloads))
+	elsewhere.verify()
+}
+
+func TestDamagedBackupIsNotRestored(t *testing.T) {
+	g := newGateway(t, "")
+	g.start()
+	for _, payload := range spectra(20) {
+		publish(t, g, "press/state", payload)
+	}
+	g.stop()
+	usb := filepath.Join(t.TempDir(), "usb")
+	g.backup(usb)
+	largest, size := "", int64(0)
+	err := filepath.WalkDir(filepath.Join(usb, "pool"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Size() > size {
+			largest, size = path, info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(largest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(largest, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.fails(3, filepath.Base(largest), "backup", "--verify", usb)
+	elsewhere := prepareGateway(t, t.TempDir(), "")
+	elsewhere.fails(3, "damaged", "restore", usb)
+	elsewhere.fails(4, "no chain", "verify")
+}
+
+func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
+	g := newGateway(t, "")
+	usb := filepath.Join(t.TempDir(), "usb")
+	g.start()
+	publish(t, g, "press/state", `{"temperature":73.9}`)
+	g.fails(5, "stop it first", "backup", "--move", usb)
+	g.stop()
+	if m := g.backup(usb, "--move"); !m.Moved || !m.WithKey {
+		t.Errorf("the move says %+v", m)
+	}
+	old := g.status()
+	g.fails(2, "moved to another board", "run")
+	g.fails(2, "moved to another board", "run", "--init")
+	g.fails(2, "moved to another board", "init", "--continue")
+	g.fails(2, "already", "backup", "--move", usb)
+	if _, err := os.Stat(filepath.Join(g.data(), "key")); !os.IsNotExist(err) {
+		t.Errorf("the key is left: %v", err)
+	}
+	g.verify() // it can still be read
+
+	board := prepareGateway(t, t.TempDir(), "")
+	board.must("restore", usb)
+	board.start()
+	board.await("under a key of its own", func() bool { return board.status().Key != old.Key })
+	publish(t, board, "press/state", `{"temperature":74.1}`)
+	board.stop()
+	if s := board.status(); s.Chain != old.Chain || s.Height <= old.Height {
+		t.Errorf("on the new board it is chain %s at %d, was %s at %d", s.Chain, s.Height, old.Chain, old.Height)
+	}
+	board.verify()
+
+	// Taken from the same stick a second time, it is an old image like any other.
+	second := prepareGateway(t, t.TempDir(), "")
+	if says := second.must("restore", usb); !strings.Contains(says, "taken over already") {
+		t.Errorf("a second restore of what was moved says\n%s", says)
+	}
+	second.start()
+	second.await("on hold", func() bool { return second.status().Live.Held != "" })
+	second.stop()
+	if s := second.status(); s.Height != old.Height {
+		t.Errorf("it sealed up to %d on the head %d", s.Height, old.Height)
+	}
+}
+
+func TestUnfinishedMoveIsFinishedByTheNextOne(t *testing.T) {
+	g := newGateway(t, "")
+	g.start()
+	g.stop()
+	// As a power cut leaves it after the place was barred and before the generation counted.
+	mark := `{"at":"2026-01-02T03:04:05Z","to":"/media/broken"}`
+	if err := os.WriteFile(filepath.Join(g.data(), "chain", "MOVED"), []byte(mark), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.fails(2, "/media/broken", "run")
+	usb := filepath.Join(t.TempDir(), "usb")
+	if m := g.backup(usb, "--move"); !m.Moved {
+		t.Errorf("the move says %+v", m)
+	}
+	board := prepareGateway(t, t.TempDir(), "")
+	board.must("restore", usb)
+	board.start()
+	board.seals()
+	board.stop()
+	board.verify()
+}
+
+func TestEncryptedKeyIsBackedUpWithoutItsPassphrase(t *testing.T) {
+	passphrase := filepath.Join(t.TempDir(), "passphrase")
+	if err := os.WriteFile(passphrase, []byte("correct horse"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	encrypted := fmt.Sprintf("[key]\npassphrase = %q\n", "file:"+passphrase)
+	g := newGateway(t, encrypted)
+	g.start()
+	usb := filepath.Join(t.TempDir(), "usb")
+	aside := passphrase + ".aside"
+	if err := os.Rename(passphrase, aside); err != nil {
+		t.Fatal(err)
+	}
+	g.backup(usb, "--with-key")
+	if err := os.Rename(aside, passphrase); err != nil {
+		t.Fatal(err)
+	}
+	g.stop()
+	elsewhere := prepareGateway(t, t.TempDir(), encrypted)
+	elsewhere.must("restore", usb, "--newest")
+	elsewhere.start()
+	elsewhere.seals()
+	elsewhere.stop()
+	elsewhere.verify()
+}
