@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,14 +40,14 @@ func LimitMemory(t testing.TB, bytes int64) *MemoryLimit {
 				t.Errorf("removing the control group: %v", err)
 			}
 		})
-		value := []byte(strconv.FormatInt(bytes, 10))
+		value := strconv.FormatInt(bytes, 10)
 		for _, limit := range []string{"memory.max", "memory.limit_in_bytes"} {
-			if os.WriteFile(filepath.Join(group, limit), value, 0) != nil {
+			if !set(group, limit, value) {
 				continue
 			}
 			// Without swap, as on a board; where the kernel does not count swap there is no such file.
-			_ = os.WriteFile(filepath.Join(group, "memory.swap.max"), []byte("0"), 0)
-			_ = os.WriteFile(filepath.Join(group, "memory.memsw.limit_in_bytes"), value, 0)
+			set(group, "memory.swap.max", "0")
+			set(group, "memory.memsw.limit_in_bytes", value)
 			enter := []string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(group, "cgroup.procs")}
 			return &MemoryLimit{Command: enter, Kind: limit + " of a control group", group: group}
 		}
@@ -77,6 +78,16 @@ func groupFolders() (folders []string) {
 		}
 	}
 	return folders
+}
+
+// set writes one of a control group's files, and reports whether it is there and takes the value.
+func set(group, file, value string) bool {
+	f, err := os.OpenFile(filepath.Join(group, file), os.O_WRONLY, 0) // never made: it would mean nothing
+	if err != nil {
+		return false
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close()) == nil
 }
 
 // Kills returns how many processes the kernel has killed because the room was full. Where no control group keeps the
