@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"edgechain/sensors"
 )
@@ -25,6 +26,7 @@ type queue struct {
 	waiting  []*sensors.Message
 	inFlight int           // bytes, waiting ones included
 	count    int           // messages in flight
+	busy     time.Time     // since when there have been any; zero while there are none
 	room     chan struct{} // closed when bytes are released; nil while nobody waits for room
 	closed   bool
 }
@@ -72,7 +74,9 @@ func (q *queue) offer(m *sensors.Message, wait bool) (taken bool, room <-chan st
 	}
 	q.waiting = append(q.waiting, m)
 	q.inFlight += size
-	q.count++
+	if q.count++; q.count == 1 {
+		q.busy = time.Now()
+	}
 	signal(q.first)
 	if len(q.waiting) >= q.wake {
 		signal(q.full)
@@ -116,12 +120,21 @@ func (q *queue) pending() (messages, bytes int) {
 	return q.count, q.inFlight
 }
 
+// busySince returns since when there have been messages in flight without a break; zero: there are none.
+func (q *queue) busySince() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.busy
+}
+
 // release gives back the room of messages that are done.
 func (q *queue) release(messages, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inFlight -= bytes
-	q.count -= messages
+	if q.count -= messages; q.count == 0 {
+		q.busy = time.Time{}
+	}
 	if q.room != nil {
 		close(q.room)
 		q.room = nil

@@ -53,10 +53,14 @@ const stuckAfter = 2 * time.Minute
 // alive returns nil while commits make progress, or while there is nothing to commit. A full disk is not an ailment
 // of the program: restarting it would help nobody.
 func (a *Agent) alive() error {
-	if n, _ := a.queue.pending(); n == 0 || a.committer.waiting.Load() {
+	begun := a.queue.busySince() // before that there was nothing to make progress with
+	if begun.IsZero() || a.committer.waiting.Load() {
 		return nil
 	}
-	if since := time.Since(a.committer.alive.last()); since > stuckAfter {
+	if last := a.committer.alive.last(); last.After(begun) {
+		begun = last
+	}
+	if since := time.Since(begun); since > stuckAfter {
 		return fmt.Errorf("nothing has reached the disk for %s though messages wait", since.Round(time.Second))
 	}
 	return nil
