@@ -44,8 +44,10 @@ fuzz: ## each fuzz test for FUZZTIME=30s
 bench: ## what it costs, against named baselines
 	cd build/bench && go run .
 
-packages: ## .deb and .tar.gz, in dist/
-	cd build/packages && go run .
+# The folder changes below, and the key may be named from here.
+packages: ## .deb and .tar.gz, in dist/; RELEASE_KEY=FILE signs them, RELEASE_MAINTAINER="Name <address>" answers for them
+	@key="$(RELEASE_KEY)"; cd build/packages && RELEASE_KEY="$${key:+$$(cd "$(CURDIR)" && realpath -s "$$key")}" \
+		RELEASE_MAINTAINER="$(RELEASE_MAINTAINER)" go run .
 
 clean: ## remove bin/ and dist/
 	rm -rf bin dist

@@ -11,10 +11,7 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 )
 
-const (
-	maintainer = "The Edgechain maintainers <maintainers@edgechain.example>"
-	revision   = "1" // of the packaging, within one version
-)
+const revision = "1" // of the packaging, within one version
 
 // The scripts that dpkg runs, and the field of nfpm's that takes each.
 func scripts(info *nfpm.Info) map[string]*string {
@@ -42,7 +39,7 @@ func writeDeb(dist string, r *release, p *product, t target, contents []file) (n
 		Release:         revision,
 		Section:         "net",
 		Priority:        "optional",
-		Maintainer:      maintainer,
+		Maintainer:      r.maintainer,
 		Description:     p.summary + "\n" + p.description,
 		DisableGlobbing: true,
 		MTime:           r.date,

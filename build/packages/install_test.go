@@ -81,23 +81,29 @@ func (r root) run(user string, args ...string) string {
 	return string(out)
 }
 
-// install copies packages into the tree and has dpkg install them, as an administrator would who keeps his own
+// install has dpkg install packages in the tree, as an administrator would who keeps his own
 // configuration.
 func (r root) install(debs ...string) {
 	r.t.Helper()
 	args := []string{"dpkg", "--force-confdef", "--force-confold", "--install"}
-	for _, file := range debs {
+	r.run("root", append(args, r.carry(debs...)...)...)
+}
+
+// carry copies files into the tree, and returns where they are there.
+func (r root) carry(files ...string) (names []string) {
+	r.t.Helper()
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		name := filepath.Join("/tmp", filepath.Base(file))
+		name := filepath.Join("/root", filepath.Base(file))
 		if err := os.WriteFile(filepath.Join(r.path, name), data, 0o644); err != nil {
 			r.t.Fatal(err)
 		}
-		args = append(args, name)
+		names = append(names, name)
 	}
-	r.run("root", args...)
+	return names
 }
 
 // expect holds a file's owner, group and mode to what `stat -c '%U:%G %a'` prints; "" means that it is not there.
@@ -181,7 +187,7 @@ func (r root) chain() string {
 	return status.Chain
 }
 
-func TestAPackageLivesOnDebian(t *testing.T) {
+func TestTheAgentsPackageLivesOnDebian(t *testing.T) {
 	t.Parallel()
 	need(t, "make", "git")
 	debian := debianTree(t)
@@ -218,7 +224,7 @@ func TestAPackageLivesOnDebian(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(debian.path, "etc/edgeagent/edgeagent.toml"), []byte(config), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	debian.install(built(t, upgraded(t), "edgeagent", "amd64"))
+	debian.install(built(t, must(t, upgraded), "edgeagent", "amd64"))
 	if version := debian.run("root", "edgeagent", "--version"); !strings.Contains(version, "v1.10.0") {
 		t.Errorf("upgraded to %q", version)
 	}
@@ -239,7 +245,7 @@ func TestAPackageLivesOnDebian(t *testing.T) {
 	if got := debian.read("/etc/edgeagent/edgeagent.toml"); got != config {
 		t.Error("removing took the configuration")
 	}
-	debian.install(built(t, upgraded(t), "edgeagent", "amd64"))
+	debian.install(built(t, must(t, upgraded), "edgeagent", "amd64"))
 	if got := debian.chain(); got != chain {
 		t.Errorf("the chain was %s, and is %s", chain, got)
 	}
@@ -253,32 +259,86 @@ func TestAPackageLivesOnDebian(t *testing.T) {
 	debian.run("root", "getent", "passwd", "edgeagent")
 }
 
-// upgraded packs the snapshot as a later version, with another sample configuration.
-func upgraded(t *testing.T) string {
-	t.Helper()
-	dist := filepath.Join(scratch, "upgraded")
-	if _, err := os.Stat(dist); err == nil {
-		return dist
+func TestTheAggregatorsPackageLivesOnDebian(t *testing.T) {
+	t.Parallel()
+	need(t, "make", "git")
+	debian := debianTree(t)
+	debian.install(built(t, must(t, packages), "edgeaggregator", "amd64"))
+
+	t.Log("installing makes a user and places for everything, and no key")
+	if passwd := debian.run("root", "getent", "passwd", "edgeaggregator"); !strings.Contains(passwd, ":/var/lib/edgeaggregator:/usr/sbin/nologin") {
+		t.Errorf("the user is %q", passwd)
 	}
-	tree := filepath.Join(t.TempDir(), "tree")
-	if err := os.CopyFS(tree, os.DirFS(must(t, snapshot))); err != nil {
+	debian.expect("/etc/edgeaggregator", "root:edgeaggregator 750")
+	debian.expect("/etc/edgeaggregator/edgeaggregator.toml", "root:edgeaggregator 640")
+	debian.expect("/etc/edgeaggregator/chain", "") // that is the agent's
+	debian.expect("/var/lib/edgeaggregator", "edgeaggregator:edgeaggregator 750")
+	debian.expect("/var/lib/edgeaggregator/key", "")
+	debian.expect("/etc/systemd/system/multi-user.target.wants/edgeaggregator.service", "root:root 777") // enabled
+
+	t.Log("its operator makes the key")
+	config := debian.read("/etc/edgeaggregator/edgeaggregator.toml") + "\n[[broker]]\nname = \"plant\"\nservers = [\"tcp://127.0.0.1\"]\n"
+	config = strings.Replace(config, "#name = \"\"", "name = \"office\"", 1)
+	if err := os.WriteFile(filepath.Join(debian.path, "etc/edgeaggregator/edgeaggregator.toml"), []byte(config), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	sample, err := os.OpenFile(filepath.Join(tree, "agent/sample.toml"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
+	debian.run("edgeaggregator", "edgeaggregator", "check-config")
+	debian.run("edgeaggregator", "edgeaggregator", "init")
+	debian.expect("/var/lib/edgeaggregator/key", "edgeaggregator:edgeaggregator 600")
+	key := debian.run("edgeaggregator", "edgeaggregator", "key", "show")
+
+	t.Log("upgrading, and removing and installing again, keep both")
+	holds := func(after string) {
+		t.Helper()
+		if got := debian.read("/etc/edgeaggregator/edgeaggregator.toml"); got != config {
+			t.Errorf("after %s the configuration is not the administrator's any more", after)
+		}
+		if got := debian.run("edgeaggregator", "edgeaggregator", "key", "show"); got != key {
+			t.Errorf("after %s the key is another", after)
+		}
 	}
-	if _, err := sample.WriteString("\n# A later version says more.\n"); err != nil {
-		t.Fatal(err)
+	debian.install(built(t, must(t, upgraded), "edgeaggregator", "amd64"))
+	if version := debian.run("root", "edgeaggregator", "--version"); !strings.Contains(version, "v1.10.0") {
+		t.Errorf("upgraded to %q", version)
 	}
-	if err := sample.Close(); err != nil {
-		t.Fatal(err)
+	holds("upgrading")
+	debian.run("root", "dpkg", "--remove", "edgeaggregator")
+	debian.expect("/usr/bin/edgeaggregator", "")
+	debian.expect("/var/lib/edgeaggregator/key", "edgeaggregator:edgeaggregator 600")
+	debian.install(built(t, must(t, upgraded), "edgeaggregator", "amd64"))
+	holds("removing")
+
+	t.Log("purging removes all but the user")
+	debian.run("root", "dpkg", "--purge", "edgeaggregator")
+	for _, path := range []string{"/etc/edgeaggregator", "/var/lib/edgeaggregator", "/usr/bin/edgeaggregator", "/usr/share/doc/edgeaggregator",
+		"/etc/systemd/system/multi-user.target.wants/edgeaggregator.service"} {
+		debian.expect(path, "")
 	}
-	if err := pack(tree, dist, targets[:1], "VERSION=v1.10.0"); err != nil {
-		t.Fatal(err)
-	}
-	return dist
+	debian.run("root", "getent", "passwd", "edgeaggregator")
 }
+
+// upgraded packs the snapshot as a later version, with other sample configurations.
+var upgraded = sync.OnceValues(func() (string, error) {
+	dir, err := snapshot()
+	if err != nil {
+		return "", err
+	}
+	tree := filepath.Join(scratch, "later")
+	if err := os.CopyFS(tree, os.DirFS(dir)); err != nil {
+		return "", err
+	}
+	for _, sample := range []string{"agent/sample.toml", "aggregator/sample.toml"} {
+		text, err := os.ReadFile(filepath.Join(tree, sample))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(tree, sample), append(text, "\n# A later version says more.\n"...), 0o644)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	dist := filepath.Join(scratch, "upgraded")
+	return dist, pack(tree, dist, targets[:1], "VERSION=v1.10.0")
+})
 
 // Debian's armhf begins with ARMv7, so one that does not run on the first Pi would be noticed by a customer only.
 func TestPackagedProgramsRunOnTheOldestBoards(t *testing.T) {

@@ -1,14 +1,14 @@
 // Command packages turns the tree into what people install, in dist/: for each program and each kind of board a Debian
 // package and a .tar.gz, the SHA-256 sums of all, and the sums' signature if a release key is given.
 //
-//	go run . [-key FILE] [-out FOLDER]
+//	go run . [-key FILE] [-maintainer WHO] [-out FOLDER]
 //
 // It owns what is in a package, where it goes, and the scripts that dpkg runs. How a program is compiled it asks the
 // Makefile, what version that is the program, and what its pages say the program too. It is a module of its own, so
 // that a packager's dependencies are never among those of the programs.
 //
-// The same commit gives the same bytes, whoever builds it and wherever: every time is the commit's, every owner root,
-// every list sorted.
+// The same commit gives the same bytes for the same maintainer, whoever builds it and wherever: every time is the
+// commit's, every owner root, every list sorted.
 package main
 
 import (
@@ -37,8 +37,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	root := flags.String("root", "../..", "the `FOLDER` of the tree")
 	dist := flags.String("out", "", "the `FOLDER` to write, whose contents go first (default dist in the tree)")
 	key := flags.String("key", os.Getenv("RELEASE_KEY"), "sign with this `FILE`, an OpenSSH key: private, or public where an agent holds the other half (default $RELEASE_KEY)")
+	maintainer := flags.String("maintainer", os.Getenv("RELEASE_MAINTAINER"), "`WHO` answers for the packages, as \"Name <address>\" (default $RELEASE_MAINTAINER)")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	who, err := answerable(*maintainer)
+	if err != nil {
+		return err
+	}
+	if *key != "" {
+		if _, err := os.Stat(*key); err != nil {
+			return fmt.Errorf("the release key: %w", err)
+		}
 	}
 	if *dist == "" {
 		*dist = filepath.Join(*root, "dist")
@@ -46,6 +56,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	r, err := newRelease(ctx, *root, os.Environ())
 	if err != nil {
 		return err
+	}
+	if r.maintainer = who; who == nobody {
+		fmt.Fprintln(out, "nobody answers for these packages: RELEASE_MAINTAINER, or -maintainer, says who does in a release")
 	}
 	if err := r.build(ctx, *dist, targets, out); err != nil {
 		return err

@@ -228,7 +228,7 @@ func (p *product) fill(r *release, name string) ([]byte, error) {
 // changelog is Debian's: that this version was packed. What changed is in the other one, CHANGELOG.md.
 func (p *product) changelog(r *release) []byte {
 	return fmt.Appendf(nil, "%s (%s-%s) stable; urgency=medium\n\n  * Version %s of %s; see changelog.gz for what is new.\n\n -- %s  %s\n",
-		p.name, r.debianVersion(), revision, r.version, p.name, maintainer, r.date.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+		p.name, r.debianVersion(), revision, r.version, p.name, r.maintainer, r.date.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
 }
 
 // zip compresses, without a time or a name in the result.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/mail"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,8 @@ type release struct {
 	version string    // as the programs print it: "v1.4.0", "v1.4.0-5-gabc1234", "abc1234-dirty"
 	date    time.Time // the commit's, in every package instead of the time of building
 	env     []string  // what the Makefile is run with: VERSION, for one
+
+	maintainer string // who answers for the packages, as Debian writes it: "Name <address>"
 }
 
 // A target is a kind of machine that packages are made for.
@@ -35,6 +38,23 @@ var targets = []target{
 	{debian: "amd64", goarch: "amd64"},
 	{debian: "arm64", goarch: "arm64"},
 	{debian: "armhf", goarch: "arm", goarm: "6"},
+}
+
+// nobody stands as maintainer in packages for which nobody has said that he answers. The address is one of those that
+// never lead anywhere (RFC 2606), rather than one that somebody could own; the builder's own, say from git, would make
+// the bytes depend on who builds them.
+const nobody = "Nobody yet <unreleased@edgechain.example>"
+
+// answerable returns who is to stand as maintainer.
+func answerable(given string) (string, error) {
+	if given == "" {
+		return nobody, nil
+	}
+	a, err := mail.ParseAddress(given)
+	if err != nil || a.Name == "" || strings.ContainsAny(given, "\n\r") {
+		return "", fmt.Errorf("the maintainer %q: expected a name and an address, such as \"Ada Byron <ada@plant.example>\"", given)
+	}
+	return a.Name + " <" + a.Address + ">", nil
 }
 
 // newRelease finds out when the tree's commit was made: SOURCE_DATE_EPOCH says so where there is no repository. What
@@ -61,7 +81,7 @@ func newRelease(ctx context.Context, root string, env []string) (*release, error
 	if err != nil {
 		return nil, fmt.Errorf("SOURCE_DATE_EPOCH=%s: expected seconds since 1970", seconds)
 	}
-	return &release{root: root, date: time.Unix(n, 0).UTC(), env: env}, nil
+	return &release{root: root, date: time.Unix(n, 0).UTC(), env: env, maintainer: nobody}, nil
 }
 
 // compile has the Makefile compile all programs into a folder, so that what is packed is what `make build` makes.

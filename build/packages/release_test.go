@@ -32,6 +32,21 @@ func TestDebianOrdersVersionsAsTheyFollow(t *testing.T) {
 	}
 }
 
+func TestAMaintainerHasANameAndAnAddress(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                                  "Nobody yet <unreleased@edgechain.example>",
+		"Ada Byron <ada@plant.example>":     "Ada Byron <ada@plant.example>",
+		` "Ada Byron"  <ada@plant.example>`: "Ada Byron <ada@plant.example>",
+		"ada@plant.example":                 "",
+		"Ada Byron":                         "",
+		"Ada <ada@plant.example>\nX: y":     "",
+	} {
+		if got, err := answerable(given); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q becomes %q, %v", given, got, err)
+		}
+	}
+}
+
 func TestHelpIsTakenApartAsItIsPrinted(t *testing.T) {
 	h := parseHelp([]byte(`It records.
 

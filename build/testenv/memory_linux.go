@@ -31,8 +31,8 @@ type MemoryLimit struct {
 func LimitMemory(t testing.TB, bytes int64) *MemoryLimit {
 	t.Helper()
 	for _, parent := range groupFolders() {
-		group := filepath.Join(parent, fmt.Sprintf("edgechain-test-%d-%d", os.Getpid(), bytes))
-		if os.Mkdir(group, 0o755) != nil {
+		group, err := os.MkdirTemp(parent, "edgechain-test-")
+		if err != nil {
 			continue
 		}
 		t.Cleanup(func() {
