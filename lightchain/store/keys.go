@@ -15,6 +15,8 @@ import (
 //	0x10 height 0x04 level           summary of the 64^level blocks that end here; see index.go
 //	0x11 height level                the same node of the history tree again, from level 6 on: see history.go
 //	0x20 first height                a run of heights that is not whole: see absent.go
+//	0x21 first height, number        what a scrub found lost: see damages.go
+//	0x22 name of a table             one that a scrub found damaged
 //	0x30 height                      a header that sets the key: the key
 //	0x40 height name                 first receipt of that aggregator for that header; see receipts.go
 //	0x41 name 0x00 height            number of the next entry when that receipt came
@@ -27,6 +29,8 @@ const (
 	spaceBlocks   = 0x10
 	spaceNodes    = 0x11
 	spaceAbsent   = 0x20
+	spaceLost     = 0x21
+	spaceTables   = 0x22
 	spaceKeys     = 0x30
 	spaceReceipts = 0x40
 	spaceReceived = 0x41

@@ -105,6 +105,7 @@ func (s *Store) openDatabase() error {
 	if repaired.LogFile != "" {
 		s.info.Recovered.LogFile = repaired.LogFile
 	}
+	s.fs, s.path = s.options.FS, path
 	s.db, err = openPebble(path, s.options, s.guard)
 	if err != nil && s.guard.err() == nil && isDamage(err) {
 		return s.rebuild(err)
@@ -126,6 +127,7 @@ func (s *Store) rebuild(failed error) error {
 	if path, _, err = current(s.dir, s.options); err != nil {
 		return err
 	}
+	s.path = path
 	s.db, err = openPebble(path, s.options, s.guard)
 	s.from = s.db
 	return err
@@ -248,7 +250,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 			lock.Close()
 		}
 	}()
-	r := &Reader{lock: lock}
+	r := &Reader{lock: lock, fs: o.FS, path: path}
 	if r.db, err = openPebbleReadOnly(path, o); err != nil {
 		if isDamage(err) {
 			err = fmt.Errorf("%w (opened for recording, it is rebuilt from what can be read)", err)

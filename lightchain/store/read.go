@@ -10,6 +10,7 @@ import (
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -19,6 +20,8 @@ type Reader struct {
 	db      *pebble.DB
 	from    pebble.Reader // db, or a batch on top of it
 	decoder *zstd.Decoder
+	fs      vfs.FS
+	path    string               // of db
 	lock    io.Closer            // of the folder; nil in a Store, which holds its own
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 }

@@ -107,18 +107,16 @@ func (s *blockScan) next() bool {
 }
 
 // nextChunk loads the chunk that the iterator stands on and moves the iterator behind it. Where there is none, or it
-// cannot be read, it gives up the rest of the block.
+// cannot be read, it gives up what lies before the next one that can.
 func (s *blockScan) nextChunk() bool {
 	s.chunk = nil
 	if !s.iter.Valid() {
-		err := s.iter.Error()
-		if err == nil {
-			err = errors.New("no chunk holds them")
+		if err := s.iter.Error(); err != nil {
+			return s.lose(s.behindHole(), err)
 		}
-		return s.lose(s.to, err)
+		return s.lose(s.to, errors.New("no chunk holds them"))
 	}
-	_, _, rest, _ := parseBlockKey(s.iter.Key())
-	first, ok := parseNumber(rest)
+	first, ok := s.chunkNumber()
 	if !ok {
 		return s.lose(s.to, errChunk)
 	}
@@ -128,11 +126,51 @@ func (s *blockScan) nextChunk() bool {
 	}
 	c, err := s.unpacker.unpack(append([]byte(nil), v...))
 	if err != nil {
-		return s.lose(s.to, err)
+		to := s.to
+		if s.iter.Next() {
+			if next, ok := s.chunkNumber(); ok {
+				to = min(to, next)
+			}
+		}
+		return s.lose(to, err)
 	}
 	s.first, s.chunk = first, c
 	s.iter.Next()
 	return true
+}
+
+// chunkNumber returns the number of the first entry in the chunk that the iterator stands on.
+func (s *blockScan) chunkNumber() (first uint64, ok bool) {
+	_, _, rest, _ := parseBlockKey(s.iter.Key())
+	return parseNumber(rest)
+}
+
+// behindHole puts the iterator, which could not be read further, onto the next chunk that can, and returns its number.
+// A hole in a table says nothing of what it held, and ends at some number: a search finds it.
+func (s *blockScan) behindHole() (number uint64) {
+	if s.to == untilEnd {
+		return s.to
+	}
+	seek := func(number uint64) bool {
+		return s.iter.SeekGE(chunkKey(s.height, number)) || s.iter.Error() == nil
+	}
+	low, high := s.wanted, s.to // what low begins is in the hole
+	if !seek(high) {
+		return s.to
+	}
+	for high-low > 1 {
+		if middle := low + (high-low)/2; seek(middle) {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	if seek(high) && s.iter.Valid() {
+		if first, ok := s.chunkNumber(); ok {
+			return min(first, s.to)
+		}
+	}
+	return s.to
 }
 
 // lose reports the entries up to but not including to as gone.

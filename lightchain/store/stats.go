@@ -9,6 +9,8 @@ type Stats struct {
 	Entries uint64 // that the chain numbers, sealed and durable in the open block
 	Open    uint64 // of these, durable and not sealed yet
 
+	Lost Lost // that scrubs have found damaged
+
 	DiskBytes  uint64 // that the store takes up
 	WALBytes   uint64 // written to the log since the store was opened
 	TableBytes uint64 // written to tables since the store was opened: with WALBytes, what the card suffers
@@ -29,6 +31,7 @@ func (r *Reader) Stats() Stats {
 		tables += m.Levels[i].TableBytesFlushed + m.Levels[i].TableBytesCompacted
 	}
 	return Stats{
+		Lost:  r.lost(),
 		Chain: at.tip.Chain, Height: at.tip.Height, Entries: at.next, Open: at.next - at.tip.Next,
 		DiskBytes:  m.DiskSpaceUsage(),
 		WALBytes:   m.WAL.BytesWritten,

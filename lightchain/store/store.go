@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain/lightchain"
@@ -120,7 +121,8 @@ type Store struct {
 	buffer []byte // scratch: an encoded entry
 	stored []byte // scratch: a chunk as it is stored
 
-	seeing sync.Mutex // guards the swap of Reader.now
+	seeing    sync.Mutex                 // guards the swap of Reader.now
+	scrubbing atomic.Pointer[ScrubState] // how far it is; swapped whole by the goroutine that scrubs; nil: none has
 }
 
 // OpenInfo is what opening a store found.

@@ -1,7 +1,7 @@
 package store
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +50,9 @@ func (r *Reader) Verify(ctx context.Context, progress func(height, entries uint6
 }
 
 // VerifyRange is Verify for the blocks of the heights from .. to−1, which it checks against the stored history below
-// them: a scrub goes through the chain in small pieces, and over a failure to the next height.
+// them.
 func (r *Reader) VerifyRange(ctx context.Context, from, to uint64, progress func(height, entries uint64)) (Summary, error) {
-	v, err := newVerifier(r, from, progress)
+	v, err := newVerifier(r, from, nil, progress)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -72,7 +72,8 @@ func (r *Reader) VerifyRange(ctx context.Context, from, to uint64, progress func
 	return v.summary, nil
 }
 
-// verifier walks over the block space once. Headers are checked here, in order; signatures and entries by workers.
+// verifier walks over the block space once. Headers are checked here, in order; signatures and entries by workers, or
+// where it is paced, in between.
 type verifier struct {
 	r        *Reader
 	at       *view
@@ -80,46 +81,32 @@ type verifier struct {
 	progress func(height, entries uint64)
 	summary  Summary
 	tip      *lightchain.Tip // of what was checked; nil at the beginning and behind headers that are not held
+	unpacker unpacker
+
+	// pace is told how many bytes were read since it was told last, and returns when more may be. While it waits no
+	// iterator is open, which would keep old tables and memory alive. nil: as fast as it goes, with workers.
+	pace  func(read int) error
+	read  int    // since pace was told
+	last  int    // bytes of the value read last
+	mends []mend // that the heights passed would take
 
 	work    chan *piece
 	workers sync.WaitGroup
 	pending []*piece // handed to workers, in the order of heights
 }
 
-// piece is what is stored of one height, on its way to a worker and back.
-type piece struct {
-	height  uint64
-	seeds   []seedAt
-	chunks  []storedChunk
-	nodes   map[int]lightchain.Hash
-	indexed map[int][]byte // summaries
-
-	sig    *lightchain.Signature
-	bytes  []byte // of the header; nil: it is not there
-	header lightchain.Header
-	key    lightchain.PublicKey // in force at this height
-	bodies bool                 // the entries are to be checked
-
-	done chan struct{} // closed by the worker
-	err  error         // set before that
-}
-
-type storedChunk struct {
-	first uint64
-	value []byte
-}
-
-func newVerifier(r *Reader, from uint64, progress func(height, entries uint64)) (*verifier, error) {
+func newVerifier(r *Reader, from uint64, pace func(read int) error, progress func(height, entries uint64)) (*verifier, error) {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
 	}
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceBlocks}, UpperBound: []byte{spaceBlocks + 1}})
-	if err != nil {
-		return nil, readError(err)
-	}
-	v := &verifier{r: r, at: r.view(), iter: it, progress: progress, work: make(chan *piece)}
+	v := &verifier{r: r, at: r.view(), progress: progress, unpacker: unpacker{decoder: r.decoder}, pace: pace, work: make(chan *piece)}
 	v.summary.Chain = v.at.tip.Chain
-	it.SeekGE(blockKey(from, partSeed))
+	if err := v.open(blockKey(from, partSeed)); err != nil {
+		return nil, err
+	}
+	if pace != nil {
+		return v, nil
+	}
 	for range runtime.GOMAXPROCS(0) {
 		v.workers.Go(func() {
 			u := unpacker{decoder: r.decoder}
@@ -133,63 +120,41 @@ func newVerifier(r *Reader, from uint64, progress func(height, entries uint64)) 
 	return v, nil
 }
 
+// open places the verifier onto the first key that is not below the given one.
+func (v *verifier) open(from []byte) error {
+	it, err := v.r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceBlocks}, UpperBound: []byte{spaceBlocks + 1}})
+	if err != nil {
+		return readError(err)
+	}
+	it.SeekGE(from)
+	v.iter = it
+	return nil
+}
+
 func (v *verifier) close() {
 	close(v.work)
 	v.workers.Wait()
+	if v.iter != nil {
+		v.iter.Close()
+	}
+}
+
+// paceQuantum is after how many bytes a paced verifier waits.
+const paceQuantum = 256 << 10
+
+// paced counts bytes read, and waits where enough of them were.
+func (v *verifier) paced(read int) error {
+	if v.read += read; v.pace == nil || v.read < paceQuantum {
+		return nil
+	}
+	at := append([]byte(nil), v.iter.Key()...)
 	v.iter.Close()
-}
-
-// collect reads all that is stored for a height and leaves the iterator at the next one.
-func (v *verifier) collect(height uint64) (*piece, error) {
-	s := &piece{height: height, nodes: map[int]lightchain.Hash{}, indexed: map[int][]byte{}, done: make(chan struct{})}
-	for ; v.iter.Valid(); v.iter.Next() {
-		at, p, rest, ok := parseBlockKey(v.iter.Key())
-		if !ok || at < height {
-			return nil, fmt.Errorf("a key that is not of the layout: %x", v.iter.Key())
-		}
-		if at > height {
-			break
-		}
-		value, err := v.iter.ValueAndErr()
-		if err != nil {
-			return nil, readError(err)
-		}
-		if err := s.take(p, rest, append([]byte(nil), value...)); err != nil {
-			return nil, err
-		}
+	v.iter = nil
+	read, v.read = v.read, 0
+	if err := v.pace(read); err != nil {
+		return err
 	}
-	return s, readError(v.iter.Error())
-}
-
-// take sorts one pair into the piece.
-func (s *piece) take(p part, rest, value []byte) (err error) {
-	switch p {
-	case partSeed:
-		seed, ok := parseSeed(rest, value)
-		if !ok {
-			return errors.New("not a seed of salts")
-		}
-		s.seeds = append(s.seeds, seed)
-	case partChunk:
-		number, ok := parseNumber(rest)
-		if !ok {
-			return errChunk
-		}
-		s.chunks = append(s.chunks, storedChunk{number, value})
-	case partHeader:
-		s.sig, s.bytes, err = splitHeader(value)
-	case partNode:
-		if len(rest) != 1 || len(value) != len(lightchain.Hash{}) {
-			return errors.New("not a node of the history")
-		}
-		s.nodes[int(rest[0])] = lightchain.Hash(value)
-	case partSummary:
-		if len(rest) != 1 {
-			return errSummary
-		}
-		s.indexed[int(rest[0])] = value
-	}
-	return err
+	return v.open(at)
 }
 
 // height checks the header at the next height and hands the rest to a worker.
@@ -226,9 +191,15 @@ func (v *verifier) height(height uint64) error {
 		v.summary.Absent++
 	}
 	if height > 0 && !isAbsent {
-		if err := v.index(s); err != nil {
+		s.index(v.r)
+	}
+	if v.pace != nil {
+		if err := s.check(&v.unpacker); err != nil {
 			return err
 		}
+		v.mends = append(v.mends, s.mends...)
+		v.count(s)
+		return nil
 	}
 	if len(v.pending) >= 4*runtime.GOMAXPROCS(0) {
 		if err := v.settle(); err != nil {
@@ -250,6 +221,11 @@ func (v *verifier) extend(s *piece) error {
 		// The headers below are not held, or not looked at. That they are those which this one commits to, the stored
 		// nodes of the history show.
 		history, err := v.r.compactRange(s.height)
+		if errors.Is(err, ErrDamaged) && v.pace != nil {
+			// A scrub has told of what is damaged below, and goes on with what the header itself shows.
+			s.key, err = v.r.keyAt(s.height)
+			return err
+		}
 		if err != nil {
 			return err
 		}
@@ -263,13 +239,11 @@ func (v *verifier) extend(s *piece) error {
 		}
 	}
 	s.key = v.tip.Key
-	var wrong error
-	err := v.tip.Extend(h, lightchain.LeafHash(s.bytes), func(level int, _ uint64, node lightchain.Hash) {
+	return v.tip.Extend(h, lightchain.LeafHash(s.bytes), func(level int, _ uint64, node lightchain.Hash) {
 		if held, ok := s.nodes[level]; level > 0 && (!ok || held != node) {
-			wrong = fmt.Errorf("the node of the history at level %d is missing or another one", level)
+			s.wrong(nodeKey(s.height, level), node[:], "the node of the history at level %d is missing or another one", level)
 		}
 	})
-	return errors.Join(err, wrong)
 }
 
 // begin checks the genesis header. Its signature is checked with the others, under the key that it names itself.
@@ -291,30 +265,20 @@ func (v *verifier) begin(s *piece) error {
 	return nil
 }
 
-// index checks the summaries as far as that needs no decoding: that each is there, that the block's own holds the
-// times of arrival, and that those above are made of those below.
-func (v *verifier) index(s *piece) error {
-	own, err := decodeSummary(s.indexed[0])
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	var wrong error
-	v.r.summariesAbove(s.height, own, func(level int, merged summary) {
-		if !bytes.Equal(s.indexed[level], merged.append(nil)) {
-			wrong = fmt.Errorf("index: the summary at level %d is not made of those below", level)
-		}
-	})
-	return wrong
-}
-
 // settle waits for the oldest piece handed to a worker.
 func (v *verifier) settle() error {
 	p := v.pending[0]
 	v.pending = v.pending[1:]
 	<-p.done
-	if p.err != nil {
-		return &VerifyError{p.height, p.err}
+	if err := cmp.Or(p.err, p.derived); err != nil {
+		return &VerifyError{p.height, err}
 	}
+	v.count(p)
+	return nil
+}
+
+// count adds a height that was checked to the summary.
+func (v *verifier) count(p *piece) {
 	v.summary.Heights++
 	if p.sig != nil {
 		v.summary.Signed++
@@ -327,7 +291,6 @@ func (v *verifier) settle() error {
 		v.summary.Entries += p.header.Count
 	}
 	v.progress(p.height, v.summary.Entries)
-	return nil
 }
 
 // lowest waits for all that is pending and returns the failure at the lowest height: one of these, or err.
@@ -342,54 +305,4 @@ func (v *verifier) lowest(err error) error {
 		}
 	}
 	return err
-}
-
-// check is a worker's part: the signature, and the root over the entries as their bytes come out of the store.
-func (s *piece) check(u *unpacker) error {
-	if s.sig != nil {
-		signed, err := lightchain.NewSignedHeader(s.header, *s.sig)
-		if err != nil {
-			return err
-		}
-		if err := signed.Check(s.key); err != nil {
-			return err
-		}
-	} else if s.header.NextKey != nil {
-		return fmt.Errorf("it sets the key, but is %w", ErrUnsigned)
-	}
-	if !s.bodies {
-		return nil
-	}
-	own, err := decodeSummary(s.indexed[0])
-	if err != nil {
-		return err
-	}
-	var root lightchain.CompactRange
-	var entry []byte
-	received := noTime
-	for _, stored := range s.chunks {
-		if want := s.header.First + root.Size(); stored.first != want {
-			return fmt.Errorf("entries from %d on are missing: the next chunk begins with %d", want, stored.first)
-		}
-		c, err := u.unpack(stored.value)
-		if err != nil {
-			return fmt.Errorf("entries from %d on: %w", stored.first, err)
-		}
-		for i := range c.bodies {
-			salt, _ := saltOf(s.seeds, stored.first+uint64(i))
-			entry = c.entry(entry[:0], i, salt)
-			root.Append(lightchain.LeafHash(entry), nil)
-			received.add(c.received[i])
-		}
-	}
-	if root.Size() != s.header.Count {
-		return fmt.Errorf("%d entries are there, its header says %d", root.Size(), s.header.Count)
-	}
-	if root.Root() != s.header.Root {
-		return errors.New("its entries do not give the root that its header says")
-	}
-	if own.received != received {
-		return errors.New("index: the summary tells other times of arrival")
-	}
-	return nil
 }
