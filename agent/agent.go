@@ -55,6 +55,7 @@ type Agent struct {
 	queue     *queue
 	committer *committer
 	losses    losses
+	tally     tally
 	api       *api.Server
 	failed    chan error // a source that ended by itself
 	upstreams []*upstream
@@ -169,6 +170,7 @@ func (a *Agent) prepare() error {
 		a.unconfirmedRestore.Store(!restored.Newest)
 		a.strangers = restored.Strangers
 	}
+	a.tally.recall(&a.store.Reader)
 	if err := a.newUpstreams(c, a.store.Signer()); err != nil {
 		return err
 	}
@@ -209,7 +211,7 @@ func (a *Agent) chainClock() lightchain.Clock {
 // SPEC: What happens to the chain itself is an entry too (flag 5, payload a JSON object, readings empty), so that a
 // loss is as provable as a reading.
 func (a *Agent) record(ctx context.Context, word string, payload any) {
-	b, err := json.Marshal(payload)
+	b, err := json.Marshal(a.tally.add(payload))
 	if err != nil {
 		panic(fmt.Sprintf("an agent:%s entry that is no JSON: %v", word, err))
 	}

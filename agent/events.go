@@ -9,6 +9,7 @@ import (
 
 	"edgechain/arm"
 	"edgechain/sensors"
+	headersync "edgechain/sync"
 )
 
 // The payloads of the agent's own entries, JSON objects all.
@@ -19,6 +20,7 @@ type (
 		NewBoot bool   `json:"new_boot"` // false: only the program was started again
 		Start   uint64 `json:"start"`    // starts of the program, counted from 1
 		Clean   bool   `json:"clean"`    // the run before was stopped in order
+		Unclean uint64 `json:"unclean"`  // starts for which that was not so, this one included
 		Version string `json:"version"`
 	}
 	gapEvent struct {
@@ -26,9 +28,12 @@ type (
 		First  *uint64 `json:"first,omitempty"` // number, where entries had one
 		Count  uint64  `json:"count"`           // at most
 		Why    string  `json:"why"`
+
+		SoFar headersync.Tally `json:"so_far"` // gaps since the chain began, this one included
 	}
 	clockEvent struct {
-		Step  int64           `json:"step"` // nanoseconds, forwards if positive
+		Step  int64           `json:"step"`  // nanoseconds, forwards if positive
+		Steps uint64          `json:"steps"` // since the chain began, this one included
 		Clock arm.ClockStatus `json:"clock"`
 	}
 	configEvent struct {
@@ -39,6 +44,8 @@ type (
 		File     string `json:"file,omitempty"`      // where it was put aside
 		Rebuilt  string `json:"rebuilt,omitempty"`   // the database that did not open; what could be read of it is in a new one
 		Unsure   bool   `json:"unsure,omitempty"`    // headers may be missing at the chain's end
+
+		SoFar headersync.Tally `json:"so_far"` // damage since the chain began, this included
 	}
 )
 

@@ -42,7 +42,7 @@ func (a *Agent) newUpstream(c *Config, uc *UpstreamConfig, signer lightchain.Sig
 	u := &upstream{name: uc.Name}
 	config := mqttlink.Config{
 		Config: uc.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
-		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(uc.Prefix, a.store.Chain()), Payload: []byte("offline")},
+		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(uc.Prefix, a.store.Chain()), Payload: []byte(headersync.Offline)},
 		Connected: func() { u.gateway.Connected() },
 	}
 	if config.ClientID == "" {
@@ -69,7 +69,7 @@ func (a *Agent) newUpstream(c *Config, uc *UpstreamConfig, signer lightchain.Sig
 		Prefix: uc.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
 		Signer: signer, Aggregators: aggregators, Announce: c.Sync.Announce, Confirm: confirm,
 		ConfirmWait: c.Sync.ConfirmWait, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken),
-		Random: rand.Reader, Log: a.log.With("upstream", uc.Name),
+		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", uc.Name),
 		Settled: func(s headersync.Settlement) { a.settled(u, s) },
 		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
 	})
@@ -98,6 +98,8 @@ type restoreEvent struct {
 	NextEntry  uint64   `json:"next_entry"`  // up to but not including this one
 	Sparse     bool     `json:"sparse"`      // nor are the headers between
 	By         []string `json:"by,omitempty"`
+
+	SoFar headersync.Tally `json:"so_far"` // since the chain began, this one included
 }
 
 // settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
@@ -110,7 +112,7 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 	switch {
 	case s.Standing == headersync.Recovered:
 		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
-		go a.record(a.sourcesCtx, "restore", restoreEvent{s.From, s.To, s.FirstEntry, s.NextEntry, s.Sparse, s.By})
+		go a.record(a.sourcesCtx, "restore", restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
 	case s.Standing.MaySeal():
 		log.Info("the head is settled")
 	default:

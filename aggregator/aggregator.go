@@ -92,7 +92,7 @@ func New(c *Config, o Options) (*Aggregator, error) {
 		a.replicas = newReplicas(o.Store, c.Aggregator.Replica, random, o.Log)
 		a.replicas.changed = a.replicasChanged
 	}
-	a.presence = newPresence(a.registry, a.mine, o.Log)
+	a.presence = newPresence(a.registry, a.mine, a.found, o.Log)
 	for i := range c.Broker {
 		l, err := a.newBrokerLink(&c.Broker[i])
 		if err != nil {
@@ -318,12 +318,13 @@ func (a *Aggregator) count(ctx context.Context) {
 
 func (a *Aggregator) countOnce(ctx context.Context) error {
 	now, silence := a.now(), a.registry.Rules().Silence
-	standings, ailing := map[Standing]int{}, map[Kind]int{}
+	standings, ailing, lost := map[Standing]int{}, map[Kind]int{}, map[Kind]uint64{}
 	err := EachRecord(ctx, a.options.Store, func(r *Record) error {
 		standings[r.Standing]++
 		if r.Standing == Approved {
 			for _, ailment := range r.Ailments(now, silence) {
 				ailing[ailment.Kind]++
+				lost[ailment.Kind] += ailment.Lost
 			}
 		}
 		return nil
@@ -337,6 +338,9 @@ func (a *Aggregator) countOnce(ctx context.Context) error {
 	}
 	for _, kind := range Kinds {
 		a.metrics.findings.WithLabelValues(string(kind)).Set(float64(ailing[kind]))
+	}
+	for _, kind := range lossKinds {
+		a.metrics.lost.WithLabelValues(string(kind)).Set(float64(lost[kind]))
 	}
 	a.metrics.scanned.Set(float64(now.Unix()))
 	return nil

@@ -318,63 +318,6 @@ func chainOf(prefix, topic string) (lightchain.ChainID, bool) {
 	return chain, ok && err == nil
 }
 
-// presence writes down what status topics say, one after the other: while one is written others may come, and of each
-// gateway only the last counts.
-type presence struct {
-	registry *Registry
-	mine     func(lightchain.ChainID) bool
-	log      *slog.Logger
-	wake     chan struct{} // capacity 1
-
-	mu   sync.Mutex
-	said map[lightchain.ChainID]Presence // guarded by mu: not written down yet
-}
-
-// mostSaid bounds what made-up chains cost.
-const mostSaid = 1 << 16
-
-func newPresence(g *Registry, mine func(lightchain.ChainID) bool, log *slog.Logger) *presence {
-	return &presence{registry: g, mine: mine, log: log, wake: make(chan struct{}, 1), said: map[lightchain.ChainID]Presence{}}
-}
-
-func (p *presence) deliver(m headersync.Message) {
-	defer m.Done()
-	levels := strings.Split(m.Topic, "/")
-	if len(levels) < 2 {
-		return
-	}
-	chain, err := lightchain.ParseChainID(levels[len(levels)-2])
-	said := Presence(m.Payload)
-	if err != nil || said != Online && said != Offline || !p.mine(chain) {
-		return
-	}
-	p.mu.Lock()
-	if len(p.said) < mostSaid {
-		p.said[chain] = said
-	}
-	p.mu.Unlock()
-	signal(p.wake)
-}
-
-func (p *presence) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.wake:
-		}
-		p.mu.Lock()
-		said := p.said
-		p.said = map[lightchain.ChainID]Presence{}
-		p.mu.Unlock()
-		for chain, now := range said {
-			if err := p.registry.Present(ctx, chain, now); err != nil && ctx.Err() == nil {
-				p.log.Error("noting a gateway's presence", "chain", chain, "err", err)
-			}
-		}
-	}
-}
-
 // registerGauges shows what is read when it is asked for.
 func (a *Aggregator) registerGauges() {
 	m := a.metrics

@@ -23,7 +23,8 @@ import (
 //	GET  /v1/status
 //	GET  /v1/gateways?standing=&finding=                       JSON lines of [Gateway]
 //	GET  /v1/gateways/CHAIN
-//	POST /v1/gateways/CHAIN/approve  (reject, forget)          [Settings]
+//	POST /v1/gateways/CHAIN/approve                            [Settings]
+//	POST /v1/gateways/CHAIN/acknowledge  (reject, forget)
 //	POST /v1/approve?name=PATTERN                              [Settings]
 //	GET  /v1/gateways/CHAIN/headers?from=&to=&limit=           JSON lines of [Header]
 //	GET  /v1/gateways/CHAIN/receipt?height=                    application/vnd.edgechain.header+cbor
@@ -206,6 +207,7 @@ func (s *Server) Handler(readOnly bool) http.Handler {
 		return mux
 	}
 	mux.HandleFunc("POST /v1/gateways/{chain}/approve", s.approve)
+	mux.HandleFunc("POST /v1/gateways/{chain}/acknowledge", s.acknowledge)
 	mux.HandleFunc("POST /v1/gateways/{chain}/reject", s.reject)
 	mux.HandleFunc("POST /v1/gateways/{chain}/forget", s.forget)
 	mux.HandleFunc("POST /v1/approve", s.approveNames)

@@ -16,6 +16,7 @@ type metrics struct {
 	dropped   *prometheus.CounterVec
 	gateways  *prometheus.GaugeVec
 	findings  *prometheus.GaugeVec
+	lost      *prometheus.GaugeVec
 	scanned   prometheus.Gauge
 }
 
@@ -34,16 +35,21 @@ func newMetrics(version string) *metrics {
 			Name: "edgeaggregator_gateways", Help: "Gateways known, by standing."}, []string{"standing"}),
 		findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "edgeaggregator_gateways_ailing", Help: "Approved gateways about which there is a finding, by finding."}, []string{"finding"}),
+		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "edgeaggregator_lost", Help: "Messages and entries, at most, that approved gateways say they lost and nobody has acknowledged, by finding."}, []string{"finding"}),
 		scanned: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "edgeaggregator_scan_timestamp_seconds", Help: "When the gateways were last counted."}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "edgeaggregator_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.scanned, info,
+	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.lost, m.scanned, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, kind := range Kinds {
 		m.findings.WithLabelValues(string(kind))
+	}
+	for _, kind := range lossKinds {
+		m.lost.WithLabelValues(string(kind))
 	}
 	for _, s := range []Standing{Waiting, Approved, Rejected, Forgotten} {
 		m.gateways.WithLabelValues(string(s))

@@ -32,6 +32,7 @@ type Record struct {
 	Receipt  ReceiptNote       `json:"receipt"`
 	Seen     int64             `json:"seen,omitempty"`   // when a head higher than the last was accepted
 	Online   Presence          `json:"online,omitempty"` // what the gateway, or its last will, said last
+	Report   *ReportNote       `json:"report,omitempty"` // what the gateway said of itself last
 	Findings map[Kind]*Finding `json:"findings,omitempty"`
 	Traffic  headersync.Spent  `json:"traffic"`
 
@@ -105,13 +106,15 @@ func DecodeRecord(b []byte) (*Record, error) {
 type Kind string
 
 // What is found out about a gateway. Silence, absence, a missing receipt and a clock that is not synchronised are not
-// noted but follow from the record when somebody looks; see [Record.Ailments].
+// noted but follow from the record when somebody looks; see [Record.Ailments]. What is noted stays until an operator
+// acknowledges it; a rollback and what was invalid also until the history has grown.
 const (
 	Forked    Kind = "fork"       // its keys signed two histories; nothing is countersigned any more
+	Restored  Kind = "restored"   // it says that it took its newest headers back from an aggregator, and lost their entries
 	Rollback  Kind = "rollback"   // it stands below a head that it had shown, as after an old image was restored
 	Invalid   Kind = "invalid"    // it sent what does not check
 	ClockStep Kind = "clock-step" // its wall clock moved against its uptime within one boot
-	Gap       Kind = "gap"        // it says that it lost messages
+	Gap       Kind = "gap"        // it says that messages are missing
 	Damage    Kind = "damage"     // it says that its store is damaged
 	Unsigned  Kind = "no-receipt" // no receipt could be issued: our own clock is not fit for it
 	Silent    Kind = "silent"     // its heartbeat is overdue
@@ -120,14 +123,18 @@ const (
 )
 
 // Kinds are all findings, the worst first.
-var Kinds = []Kind{Forked, Rollback, Invalid, Damage, Gap, Unsigned, Silent, Away, ClockStep, Clockless}
+var Kinds = []Kind{Forked, Rollback, Invalid, Damage, Restored, Gap, Unsigned, Silent, Away, ClockStep, Clockless}
+
+// lossKinds are those of which a gateway says how much it lost.
+var lossKinds = []Kind{Damage, Restored, Gap}
 
 // Finding is something that an operator should know about a gateway.
 type Finding struct {
 	First  int64  `json:"first"` // seconds since the Unix epoch, by the aggregator's clock
 	Last   int64  `json:"last"`
 	Count  uint64 `json:"count"`
-	Height uint64 `json:"height"` // that it is about
+	Height uint64 `json:"height"`         // that it is about
+	Lost   uint64 `json:"lost,omitempty"` // messages or entries, at most, where the gateway says how many
 	Text   string `json:"text"`
 }
 
@@ -147,6 +154,14 @@ func (r *Record) Note(kind Kind, now int64, height uint64, text string) {
 	}
 	f.Last, f.Height, f.Text = now, height, text
 	f.Count++
+}
+
+// Acknowledge takes back what was noted, and reports whether there was anything. Two signed histories stay: nobody
+// can make up for them.
+func (r *Record) Acknowledge() bool {
+	noted := len(r.Findings)
+	maps.DeleteFunc(r.Findings, func(kind Kind, _ *Finding) bool { return kind != Forked })
+	return len(r.Findings) < noted
 }
 
 // Clear takes a finding back, and reports whether there was one.
@@ -173,10 +188,7 @@ func (r *Record) Ailments(now time.Time, usual time.Duration) []Ailment {
 		found = map[Kind]*Finding{}
 	}
 	if r.Standing == Approved {
-		bound := usual
-		if r.Silence > 0 {
-			bound = time.Duration(r.Silence) * time.Second
-		}
+		bound := r.patience(usual)
 		since := max(r.Seen, r.Decided)
 		if quiet := now.Sub(time.Unix(since, 0)); bound > 0 && quiet > bound {
 			found[Silent] = &Finding{First: since, Last: now.Unix(), Count: 1, Height: r.Head.Height,
@@ -191,7 +203,7 @@ func (r *Record) Ailments(now time.Time, usual time.Duration) []Ailment {
 		if r.Online == Offline {
 			found[Away] = &Finding{First: r.Seen, Last: now.Unix(), Count: 1, Height: r.Head.Height, Text: "it is not connected"}
 		}
-		if state := r.Head.Clock.State; r.Head.Known && state != lightchain.ClockSynchronised {
+		if state := r.clock(); r.Head.Known && state != lightchain.ClockSynchronised {
 			found[Clockless] = &Finding{First: r.Seen, Last: r.Seen, Count: 1, Height: r.Head.Height, Text: "its clock is " + state.String()}
 		}
 	}
@@ -202,6 +214,26 @@ func (r *Record) Ailments(now time.Time, usual time.Duration) []Ailment {
 		}
 	}
 	return ailments
+}
+
+// patience returns how long the gateway may be quiet: what the operator set for it, else what follows from what it
+// promised, else what is usual. 0 is forever.
+func (r *Record) patience(usual time.Duration) time.Duration {
+	switch {
+	case r.Silence > 0:
+		return time.Duration(r.Silence) * time.Second
+	case r.Report != nil && r.Report.Within > 0:
+		return overdue(r.Report.Within)
+	}
+	return usual
+}
+
+// clock returns the state of the gateway's clock, by its newest word.
+func (r *Record) clock() lightchain.ClockState {
+	if r.Report != nil && r.Report.Height >= r.Head.Height {
+		return r.Report.Clock.State
+	}
+	return r.Head.Clock.State
 }
 
 // LabelNames returns the names of the labels in order.

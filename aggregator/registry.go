@@ -263,7 +263,7 @@ func (g *Registry) decide(ctx context.Context, chain lightchain.ChainID, standin
 }
 
 func forgetDetails(r *Record) {
-	r.Labels, r.Mode, r.Silence, r.Online = nil, "", 0, ""
+	r.Labels, r.Mode, r.Silence, r.Online, r.Report = nil, "", 0, "", nil
 	for _, kind := range Kinds {
 		if kind != Forked {
 			r.Clear(kind)
@@ -357,27 +357,22 @@ func (g *Registry) Reject(ctx context.Context, chain lightchain.ChainID) error {
 	return g.decide(ctx, chain, Rejected, "command", nil)
 }
 
+// Acknowledge takes back what was noted about a gateway; see [Record.Acknowledge].
+func (g *Registry) Acknowledge(ctx context.Context, chain lightchain.ChainID) error {
+	return g.store.Update(ctx, chain, func(r *Record) (*Change, error) {
+		if !r.Acknowledge() {
+			return nil, ErrUnchanged
+		}
+		return nil, nil
+	})
+}
+
 // Forget drops all that is kept of a gateway but its newest head and any evidence against it.
 func (g *Registry) Forget(ctx context.Context, chain lightchain.ChainID) error {
 	if _, err := g.store.Record(ctx, chain); err != nil {
 		return err
 	}
 	return g.decide(ctx, chain, Forgotten, "command", nil)
-}
-
-// Present notes what a gateway's status topic says.
-func (g *Registry) Present(ctx context.Context, chain lightchain.ChainID, p Presence) error {
-	c, err := g.lookup(ctx, chain)
-	if err != nil || c.standing != Approved && c.standing != Waiting {
-		return err
-	}
-	return g.store.Update(ctx, chain, func(r *Record) (*Change, error) {
-		if r.Online == p || !r.Known() {
-			return nil, ErrUnchanged
-		}
-		r.Online = p
-		return nil, nil
-	})
 }
 
 // EachRecord calls visit for every record in the store, without its state, until it returns an error, which it returns.

@@ -86,6 +86,8 @@ type GatewayConfig struct {
 	BytesPerDay uint64                  // what answers may cost in a day, UTC; 0 is no limit
 	MaxPage     uint64                  // bytes of a page; 0 is [DefaultPage]
 	EnrolToken  string                  // shown to aggregators that do not know the gateway yet; "": none
+	Condition   func() Condition        // what the gateway reports of itself; nil: only that it is online
+	Start       uint64                  // starts of the gateway's program, counted from 1
 	Random      io.Reader               // nonces
 	Log         *slog.Logger            // nil: silent
 	Settled     func(Settlement)        // told once what became of the head; sealing may begin or may not; nil: nobody
@@ -116,6 +118,7 @@ type Gateway struct {
 	repeatAt   time.Time // and is announced again then if not all have receipted it
 	announcing backoff
 
+	status   status
 	nonces   []issued // the hellos that may still be answered, oldest first
 	helloAt  time.Time
 	hellos   backoff
@@ -140,6 +143,7 @@ type peer struct {
 	nonce    uint64 // number of the hello that its newest welcome answers; 0: none yet
 	floor    uint64 // pulls up to this number are old
 	answers  bucket
+	told     uint64 // number of the newest report that was repeated for it
 	session  Nonce
 	asks     uint64
 	standing Standing // "" before its first welcome
@@ -186,6 +190,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		hellos:     backoff{least: 2 * time.Second, most: time.Minute},
 		announcing: backoff{least: max(c.Announce, 30*time.Second), most: time.Hour},
 	}
+	g.status.pace = backoff{least: max(c.Announce, time.Second), most: time.Hour}
 	for _, a := range c.Aggregators {
 		if err := errors.Join(lightchain.CheckAggregatorName(a.Name), a.Key.Check()); err != nil {
 			return nil, err
@@ -294,7 +299,6 @@ func (g *Gateway) Tick(now time.Time) time.Time {
 	}
 	g.signals.Unlock()
 	if connected {
-		g.publish(now, StatusTopic(g.c.Prefix, g.chain), []byte("online"), true)
 		g.repeatAt, g.helloAt = g.saidAt.Add(g.c.Announce), now
 		g.announcing.reset()
 		g.hellos.reset()
@@ -303,7 +307,7 @@ func (g *Gateway) Tick(now time.Time) time.Time {
 		g.announcing.reset()
 	}
 	// The newest head first: whatever else waits, whoever listens learns it before anything older.
-	next := earliest(g.tickAnnounce(now), g.tickHello(now), g.tickSettle(now))
+	next := earliest(g.tickAnnounce(now), g.tickStatus(now, connected), g.tickHello(now), g.tickSettle(now))
 	return earliest(next, now.Add(time.Hour))
 }
 

@@ -59,6 +59,7 @@ func (g *Gateway) receiveReceipt(now time.Time, p *peer, b []byte) error {
 	if err != nil {
 		return err
 	}
+	g.reportAgain(p, height)
 	g.notify(Notice{Aggregator: p.name, Receipt: height})
 	return nil
 }

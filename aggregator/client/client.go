@@ -178,6 +178,11 @@ func (c *Client) ApproveNames(ctx context.Context, pattern string, s aggregator.
 	return lines[aggregator.Gateway](ctx, c, http.MethodPost, "/v1/approve", url.Values{"name": {pattern}}, s)
 }
 
+// Acknowledge takes back what was noted about a gateway, but for forks.
+func (c *Client) Acknowledge(ctx context.Context, chain string) (aggregator.Gateway, error) {
+	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "acknowledge"), nil, nil)
+}
+
 // Reject has a gateway ignored.
 func (c *Client) Reject(ctx context.Context, chain string) (aggregator.Gateway, error) {
 	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "reject"), nil, nil)

@@ -23,7 +23,9 @@ func newGateways() *cobra.Command {
 		Args:    command.Args(cobra.NoArgs),
 		RunE:    help,
 	}
-	c.AddCommand(newGatewaysList(), newGatewaysShow(), newGatewaysApprove(), newGatewaysChange("reject",
+	c.AddCommand(newGatewaysList(), newGatewaysShow(), newGatewaysApprove(), newGatewaysChange("acknowledge",
+		"Take back what was noted about gateways, but for forks",
+		(*client.Client).Acknowledge), newGatewaysChange("reject",
 		"Ignore gateways from now on",
 		(*client.Client).Reject), newGatewaysChange("forget",
 		"Drop what is kept of gateways, but for their newest heads and any evidence against them",
@@ -129,6 +131,15 @@ func writeGateway(w io.Writer, g *aggregator.Gateway) {
 		line(w, "entries", strconv.FormatUint(g.Head.Next, 10))
 		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(g.Head.Sealed), g.Head.Clock.State, g.Head.Clock.Boot))
 		line(w, "headers", fmt.Sprintf("all up to %d are held", g.Head.Every))
+	}
+	if r := g.Report; r != nil {
+		line(w, "reported", second(r.At)+" at block "+strconv.FormatUint(r.Height, 10)+", by version "+command.Printable(r.Version))
+		line(w, "", fmt.Sprintf("its clock is %s, wrong by at most %s, stepped %d times", r.Clock.State, time.Duration(r.Clock.Error)*time.Millisecond, r.Clock.Steps))
+		line(w, "", fmt.Sprintf("since its chain began: %d messages missing at most, in %d gaps; damage %d times; set back %d times; %d starts after an unclean stop",
+			r.Gaps.Count, r.Gaps.Times, r.Damage.Times, r.Restored.Times, r.Unclean))
+		if r.Within > 0 {
+			line(w, "expected", fmt.Sprintf("a new head within %s", time.Duration(r.Within)*time.Second))
+		}
 	}
 	line(w, "key", g.Key)
 	if g.Keys > 1 {
