@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"edgechain/aggregator"
+	"edgechain/localhttp"
+)
+
+// listed is what `gateways list` says of one gateway.
+func (n *node) listed(chain string) (g aggregator.Gateway) {
+	n.t.Helper()
+	all := parseLines[aggregator.Gateway](n.t, n.must("gateways", "list", "--output", "json"))
+	i := slices.IndexFunc(all, func(g aggregator.Gateway) bool { return g.Chain.String() == chain })
+	if i < 0 {
+		n.t.Fatalf("%s is not listed", chain)
+	}
+	return all[i]
+}
+
+// restart stops the aggregator and starts it again, whereupon it counts its gateways at once.
+func (n *node) restart() {
+	n.t.Helper()
+	n.process.Stop()
+	n.start()
+}
+
+// metric is the value of one line of the aggregator's metrics, "" if there is none.
+func (n *node) metric(name string) string {
+	carrier, err := localhttp.Dial(n.t.Context(), n.socket())
+	if err != nil {
+		return ""
+	}
+	answer, err := (&http.Client{Transport: carrier}).Get("http://aggregator/metrics")
+	if err != nil {
+		return ""
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?m)^" + regexp.QuoteMeta(name) + " (.*)$").FindStringSubmatch(string(text))
+	if found == nil {
+		return ""
+	}
+	return found[1]
+}
+
+func ailing(kind aggregator.Kind) string {
+	return fmt.Sprintf("edgeaggregator_gateways_ailing{finding=%q}", kind)
+}
+
+// damageLog flips bits in the last quarter of the newest write-ahead log, as a card does that loses its power.
+func damageLog(t testing.TB, data string) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(data, "chain", "*", "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("no log to damage: %v", err)
+	}
+	newest := slices.Max(logs)
+	b, err := os.ReadFile(newest)
+	if err != nil || len(b) < 1000 {
+		t.Fatalf("%s has %d bytes: %v", newest, len(b), err)
+	}
+	for i := range 64 {
+		b[len(b)*3/4+i] ^= 0x55
+	}
+	if err := os.WriteFile(newest, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
+	broker := newBroker(t)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	g.start()
+	g.record(3)
+	countersigned(g, n)
+	g.process.Await("the gateway reports", func() bool {
+		known, _ := n.gateway(g.chain)
+		return known.Report != nil && known.Report.Start > 0
+	})
+	if sound := n.listed(g.chain); finding(sound, aggregator.Gap) || finding(sound, aggregator.Damage) || sound.Report.Gaps.Times != 0 {
+		t.Fatalf("a gateway that lost nothing: %+v, %+v", sound.Report, sound.Ailments)
+	}
+	g.stop()
+
+	// Entries that no block holds yet, and a power cut on a card that lies.
+	g.start("--set", "block.interval=1h", "--set", "block.max_entries=4096")
+	g.process.Await("the gateway records", func() bool { return g.standing() != "" })
+	g.publish(200)
+	g.process.Kill()
+	damageLog(t, g.data())
+	g.start()
+	g.process.Await("the damage is listed", func() bool {
+		known, _ := n.gateway(g.chain)
+		return finding(known, aggregator.Damage) && finding(known, aggregator.Gap)
+	})
+	lost := n.listed(g.chain)
+	gap := lost.Findings[aggregator.Gap]
+	if recorded := g.eventsSoFar("gap"); gap.Lost == 0 || gap.Lost != recorded || lost.Report.Gaps.Count != recorded || lost.Report.Unclean == 0 {
+		t.Errorf("the chain records %d missing; the aggregator has %+v, %+v", recorded, gap, lost.Report)
+	}
+	if says := n.must("gateways", "show", g.chain); !strings.Contains(says, "messages missing at most") || !strings.Contains(says, "damage") {
+		t.Errorf("gateways show does not say it:\n%s", says)
+	}
+
+	// It stays, over restarts of both and new heads, until somebody has taken note of it.
+	n.restart()
+	n.process.Await("the metrics count it", func() bool {
+		return n.metric(ailing(aggregator.Damage)) == "1" && n.metric(ailing(aggregator.Gap)) == "1" &&
+			n.metric(`edgeaggregator_lost{finding="gap"}`) == fmt.Sprint(gap.Lost)
+	})
+	g.stop()
+	g.start()
+	g.record(2)
+	countersigned(g, n)
+	if still := n.listed(g.chain); !finding(still, aggregator.Damage) || still.Findings[aggregator.Gap].Lost != gap.Lost {
+		t.Errorf("nobody has acknowledged it; listed are %+v", still.Ailments)
+	}
+	n.must("gateways", "acknowledge", g.chain)
+	g.stop()
+	g.start()
+	g.record(2)
+	countersigned(g, n)
+	if after := n.listed(g.chain); finding(after, aggregator.Damage) || finding(after, aggregator.Gap) || after.Report.Gaps.Count != gap.Lost {
+		t.Errorf("after it was acknowledged: %+v, %+v", after.Report, after.Ailments)
+	}
+}
+
+// eventsSoFar is what the newest entry of a kind says is missing since the chain began.
+func (g *gateway) eventsSoFar(word string) uint64 {
+	g.t.Helper()
+	all := g.events(word)
+	if len(all) == 0 {
+		g.t.Fatalf("the chain records no agent:%s", word)
+	}
+	return uint64(all[len(all)-1]["so_far"].(map[string]any)["count"].(float64))
+}
+
+func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
+	broker := newBroker(t)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	g.start("--set", "block.heartbeat=4s")
+	slow := newGateway(t, "paint-shop", broker.Addr, "", n) // promises a head an hour
+	slow.start()
+	for _, one := range []*gateway{g, slow} {
+		one.record(1)
+		one.process.Await("the gateway reports", func() bool {
+			known, _ := n.gateway(one.chain)
+			return known.Report != nil && known.Receipt.Time > 0
+		})
+	}
+	if within := n.listed(g.chain).Report.Within; within != 6 { // heartbeat, interval and announcement
+		t.Errorf("it promises a head within %d seconds", within)
+	}
+	g.process.Await("heartbeats come", func() bool {
+		known, _ := n.gateway(g.chain)
+		return known.Head.Height >= 4 && !finding(known, aggregator.Silent)
+	})
+	g.stop()
+	slow.stop()
+	n.process.Await("the gateway is overdue", func() bool { return finding(n.listed(g.chain), aggregator.Silent) })
+	n.restart()
+	n.process.Await("the metrics count it", func() bool { return n.metric(ailing(aggregator.Silent)) == "1" })
+	if other := n.listed(slow.chain); finding(other, aggregator.Silent) || !finding(other, aggregator.Away) {
+		t.Errorf("the other one is offline and not overdue yet: %+v", other.Ailments)
+	}
+	g.start("--set", "block.heartbeat=4s")
+	g.process.Await("it is heard again", func() bool {
+		known, _ := n.gateway(g.chain)
+		return !finding(known, aggregator.Silent) && !finding(known, aggregator.Away)
+	})
+}
