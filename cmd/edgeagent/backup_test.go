@@ -13,6 +13,9 @@ import (
 	"edgechain/build/testenv/program"
 )
 
+// soon seals what arrives, a test being impatient.
+const soon = "[block]\ninterval = \"200ms\"\n"
+
 // made is what `edgeagent backup` says of a generation.
 type made struct {
 	Generation  int
@@ -50,7 +53,7 @@ func (g *gateway) seals() {
 }
 
 func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
-	const few = "[block]\nmax_entries = 100\ninterval = \"200ms\"\n"
+	const few = soon + "max_entries = 100\n"
 	g := newGateway(t, few)
 	usb := filepath.Join(t.TempDir(), "usb")
 	payloads := spectra(4000)
@@ -280,7 +283,7 @@ func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
 }
 
 func TestUnfinishedMoveIsFinishedByTheNextOne(t *testing.T) {
-	g := newGateway(t, "")
+	g := newGateway(t, soon)
 	g.start()
 	g.stop()
 	// As a power cut leaves it after the place was barred and before the generation counted.
@@ -293,7 +296,7 @@ func TestUnfinishedMoveIsFinishedByTheNextOne(t *testing.T) {
 	if m := g.backup(usb, "--move"); !m.Moved {
 		t.Errorf("the move says %+v", m)
 	}
-	board := prepareGateway(t, t.TempDir(), "")
+	board := prepareGateway(t, t.TempDir(), soon)
 	board.must("restore", usb)
 	board.start()
 	board.seals()
@@ -306,7 +309,7 @@ func TestEncryptedKeyIsBackedUpWithoutItsPassphrase(t *testing.T) {
 	if err := os.WriteFile(passphrase, []byte("correct horse"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	encrypted := fmt.Sprintf("[key]\npassphrase = %q\n", "file:"+passphrase)
+	encrypted := soon + fmt.Sprintf("[key]\npassphrase = %q\n", "file:"+passphrase)
 	g := newGateway(t, encrypted)
 	g.start()
 	usb := filepath.Join(t.TempDir(), "usb")
