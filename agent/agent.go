@@ -281,6 +281,7 @@ func (a *Agent) listen() ([]net.Listener, error) {
 
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
 func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
+	a.removeCheckpoints(checkpointLife)
 	dir, err = os.MkdirTemp(a.data, checkpointPrefix)
 	if err != nil {
 		return "", err
@@ -292,5 +293,9 @@ func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
 	return dir, err
 }
 
-// checkpointPrefix begins the names of folders with checkpoints; those that a reader left behind go at the next start.
-const checkpointPrefix = "checkpoint-"
+// checkpointPrefix begins the names of folders with checkpoints. Those that a reader left behind, and with them the disk
+// space of what was deleted since, go at the next start, or when another is made after their time.
+const (
+	checkpointPrefix = "checkpoint-"
+	checkpointLife   = 2 * 24 * time.Hour
+)

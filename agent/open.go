@@ -34,7 +34,7 @@ const waitForRoom = 5 * time.Second
 // openStore opens the chain, beginning it first if that is asked for and allowed.
 func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	c := a.config
-	a.removeCheckpoints()
+	a.removeCheckpoints(0) // nobody reads them: their agent is gone
 	if _, err := os.Stat(c.chainDir()); errors.Is(err, fs.ErrNotExist) {
 		if err := a.mayBegin(); err != nil {
 			return nil, err
@@ -185,13 +185,16 @@ func (c *Config) name() string {
 	return host
 }
 
-// removeCheckpoints deletes copies that readers of a former run left behind.
-func (a *Agent) removeCheckpoints() {
+// removeCheckpoints deletes copies that readers left behind, of at least the given age.
+func (a *Agent) removeCheckpoints(age time.Duration) {
 	old, err := filepath.Glob(filepath.Join(a.config.Gateway.Data, checkpointPrefix+"*"))
 	if err != nil {
 		return
 	}
 	for _, dir := range old {
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < age {
+			continue
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			a.log.Warn("an old checkpoint stays", "dir", dir, "err", err)
 		}
