@@ -151,6 +151,34 @@ func (r *Reader) Receipted(name string, from uint64) (height uint64, found bool,
 	return heightOfReceived(it.Key()), true, nil
 }
 
+// ReceiptedBy returns the highest header that the aggregator has receipted at the given second or before, and when it
+// did. Of one aggregator's receipts a higher header's is never older, for it issues no time below its last.
+func (r *Reader) ReceiptedBy(name string, second uint64) (height, at uint64, found bool, err error) {
+	low, high := uint64(0), r.view().tip.Height+1 // it is at low or above, and below high
+	for low < high {
+		middle := low + (high-low)/2
+		candidate, known, err := r.Receipted(name, middle)
+		if err != nil {
+			return 0, 0, false, err
+		}
+		if !known {
+			high = middle
+			continue
+		}
+		receipt, err := r.receipt(candidate, name)
+		if err != nil {
+			return 0, 0, false, err
+		}
+		if receipt.Time > second {
+			high = middle
+			continue
+		}
+		height, at, found = candidate, receipt.Time, true
+		low = candidate + 1
+	}
+	return height, at, found, nil
+}
+
 func heightOfReceived(k []byte) uint64 { return binary.BigEndian.Uint64(k[len(k)-8:]) }
 
 // named is one receipt that a beacon names.

@@ -167,3 +167,43 @@ func TestReceiptsAroundAHeightAreThoseOfTheNearestHeaders(t *testing.T) {
 		}
 	}
 }
+
+func TestTheNewestHeaderThatWasReceiptedByASecondIsFound(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	defer closeStore(t, s)
+	signer := testSigner(t, 10)
+	for i := range 50 {
+		stage(t, s, testEntries(i, 1))
+		h := seal(t, s)
+		if i%3 != 0 {
+			continue
+		}
+		r, err := h.Countersign(signer, "north", uint64(1000+i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.PutReceipt(h.Header.Height, r, func() uint64 { return 0 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for second := uint64(995); second < 1060; second++ {
+		height, at, found, err := s.ReceiptedBy("north", second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := min(second, 1048) - 1000 // receipts came at 1000, 1003, … 1048, on heights 1, 4, … 49
+		want -= want % 3
+		if second < 1000 {
+			if found {
+				t.Fatalf("at %d, before the first receipt, header %d is found", second, height)
+			}
+			continue
+		}
+		if !found || height != want+1 || at != 1000+want {
+			t.Fatalf("at %d: header %d of %d, %v, want %d", second, height, at, found, want+1)
+		}
+	}
+	if _, _, found, err := s.ReceiptedBy("south", 9999); err != nil || found {
+		t.Fatal(found, err)
+	}
+}

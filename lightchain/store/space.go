@@ -52,12 +52,14 @@ func (c *spaceCheck) enough(divisor uint64) error {
 }
 
 // enoughToStage keeps the whole reserve free; a header and a start may use half and three quarters of it, so that what
-// was taken can still be sealed and found.
+// was taken can still be sealed and found. A deletion may use as much as a start, since it makes room.
 func (c *spaceCheck) enoughToStage() error { return c.enough(1) }
 
 func (c *spaceCheck) enoughToSeal() error { return c.enough(2) }
 
 func (c *spaceCheck) enoughToOpen() error { return c.enough(4) }
+
+func (c *spaceCheck) enoughToPrune() error { return c.enough(4) }
 
 // checkVolatile refuses a folder that does not outlive a power cut, or warns of it. It returns the kind of file system.
 func checkVolatile(dir string, o Options) (string, error) {
