@@ -59,6 +59,7 @@ type Agent struct {
 	api       *api.Server
 	failed    chan error // a source that ended by itself
 	upstreams []*upstream
+	retention retention
 
 	unconfirmedRestore atomic.Bool // see restored.go
 	strangers          []string    // see there; guarded by mu
@@ -77,7 +78,8 @@ type Agent struct {
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}, complaints: map[[2]string]string{}}
+	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}, complaints: map[[2]string]string{},
+		retention: retention{again: make(chan struct{}, 1)}}
 }
 
 // Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It
@@ -121,6 +123,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
+	watchers.Go(func() { a.retain(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
 	watchers.Go(func() { arm.PetWatchdog(sourcesCtx, a.mayPet) })
 	watchers.Go(func() { a.signalReady(sourcesCtx) })
@@ -189,7 +192,7 @@ func (a *Agent) prepare() error {
 	a.registerGauges()
 	a.api = &api.Server{
 		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
-		Reload: a.reload, Rotate: a.RotateKey, Metrics: a.metrics.registry, Log: a.log,
+		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Metrics: a.metrics.registry, Log: a.log,
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type committer struct {
 	block  BlockConfig
 	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
 	sealed time.Time          // when the newest block was sealed
+	group  int                // entries that wait to be staged, while they do
 	spare  []lightchain.Entry // reused from group to group
 }
 
@@ -232,6 +233,8 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 		clear(entries)
 		c.spare = entries[:0]
 	}()
+	c.group = len(entries)
+	defer func() { c.group = 0 }()
 	waiting := false
 	for {
 		staged, err := c.store.Stage(entries)
@@ -255,7 +258,11 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 			if c.queue.stopped() {
 				return nil, err
 			}
-			time.Sleep(spaceInterval)
+			select { // what others need done may be what makes room
+			case job := <-c.jobs:
+				job()
+			case <-time.After(spaceInterval):
+			}
 		default:
 			return nil, fmt.Errorf("staging %d entries: %w", len(entries), err)
 		}

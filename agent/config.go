@@ -29,20 +29,21 @@ var Sample string
 // Config is everything that can be set about a gateway. sample.toml explains each key to the operator; here stands
 // only what a caller must know besides.
 type Config struct {
-	Gateway  GatewayConfig    `toml:"gateway"`
-	Key      KeyConfig        `toml:"key"`
-	Store    StoreConfig      `toml:"store"`
-	Commit   CommitConfig     `toml:"commit"`
-	Block    BlockConfig      `toml:"block"`
-	Payload  PayloadConfig    `toml:"payload"`
-	Ingest   IngestConfig     `toml:"ingest"`
-	API      APIConfig        `toml:"api"`
-	Log      LogConfig        `toml:"log"`
-	Hwmon    HwmonConfig      `toml:"hwmon"`
-	Broker   BrokerConfig     `toml:"broker"`
-	MQTT     []MQTTConfig     `toml:"mqtt"`
-	Sync     SyncConfig       `toml:"sync"`
-	Upstream []UpstreamConfig `toml:"upstream"`
+	Gateway   GatewayConfig    `toml:"gateway"`
+	Key       KeyConfig        `toml:"key"`
+	Store     StoreConfig      `toml:"store"`
+	Retention RetentionConfig  `toml:"retention"`
+	Commit    CommitConfig     `toml:"commit"`
+	Block     BlockConfig      `toml:"block"`
+	Payload   PayloadConfig    `toml:"payload"`
+	Ingest    IngestConfig     `toml:"ingest"`
+	API       APIConfig        `toml:"api"`
+	Log       LogConfig        `toml:"log"`
+	Hwmon     HwmonConfig      `toml:"hwmon"`
+	Broker    BrokerConfig     `toml:"broker"`
+	MQTT      []MQTTConfig     `toml:"mqtt"`
+	Sync      SyncConfig       `toml:"sync"`
+	Upstream  []UpstreamConfig `toml:"upstream"`
 }
 
 // GatewayConfig says who this gateway is.
@@ -182,16 +183,17 @@ type AggregatorConfig struct {
 // DefaultConfig returns the configuration of a gateway about which nothing was set.
 func DefaultConfig() *Config {
 	c := &Config{
-		Gateway: GatewayConfig{Data: "/var/lib/edgeagent"},
-		Store:   StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB},
-		Commit:  CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
-		Block:   BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
-		Payload: PayloadConfig{Max: 256 * tomlconf.KiB},
-		Ingest:  IngestConfig{MaxBytes: 16 * tomlconf.MiB},
-		Log:     LogConfig{Level: "info", Format: "auto"},
-		Hwmon:   HwmonConfig{Interval: 30 * time.Second, Root: "/"},
-		Broker:  BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
-		Sync:    SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
+		Gateway:   GatewayConfig{Data: "/var/lib/edgeagent"},
+		Store:     StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB},
+		Retention: RetentionConfig{Quorum: 1},
+		Commit:    CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
+		Block:     BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
+		Payload:   PayloadConfig{Max: 256 * tomlconf.KiB},
+		Ingest:    IngestConfig{MaxBytes: 16 * tomlconf.MiB},
+		Log:       LogConfig{Level: "info", Format: "auto"},
+		Hwmon:     HwmonConfig{Interval: 30 * time.Second, Root: "/"},
+		Broker:    BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
+		Sync:      SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
 	}
 	c.derive()
 	return c

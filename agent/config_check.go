@@ -34,6 +34,7 @@ func (c *Config) check(d *tomlconf.Document) {
 		m.checkSubscriptions(d)
 	}
 	c.checkSync(d)
+	c.checkRetention(d)
 	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT) == 0 {
 		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], and neither [broker] nor [hwmon] is enabled")
 	}

@@ -27,6 +27,7 @@ type metrics struct {
 	commit        prometheus.Histogram
 	group         prometheus.Histogram
 	clockSteps    prometheus.Counter
+	pruned        prometheus.Counter
 }
 
 func newMetrics(version string) *metrics {
@@ -57,10 +58,12 @@ func newMetrics(version string) *metrics {
 		clockSteps: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "edgeagent_clock_steps_total", Help: "Times that the wall clock was stepped since the start."}),
 	}
+	m.pruned = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "edgeagent_pruned_entries_total", Help: "Entries whose payload retention has deleted since the start."})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "edgeagent_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	m.registry.MustRegister(m.entries, m.readings, m.payloadBytes, m.notUnderstood, m.qos0, m.redelivered, m.lost, m.blocks, m.commit, m.group, m.clockSteps, info,
+	m.registry.MustRegister(m.entries, m.readings, m.payloadBytes, m.notUnderstood, m.qos0, m.redelivered, m.lost, m.blocks, m.commit, m.group, m.clockSteps, m.pruned, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -89,6 +89,7 @@ func (a *Agent) Reload(next *Config) error {
 	a.mu.Lock()
 	a.config, a.sources = next, wanted
 	a.mu.Unlock()
+	signal(a.retention.again)
 	a.record(ctx, "config", configEvent{SHA256: next.Hash(sensors.DecoderVersion).String()})
 	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted))
 	return nil

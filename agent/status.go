@@ -19,6 +19,9 @@ func ChainStatus(r *store.Reader) api.Status {
 		Chain: stats.Chain, Height: stats.Height, Head: tip.Hash, Entries: stats.Entries, Open: stats.Open,
 		Bytes: stats.DiskBytes, Key: lightchain.FormatPublicKey(tip.Key),
 	}
+	if oldest, _, err := r.Oldest(); err == nil {
+		s.Held = oldest
+	}
 	if h, err := r.HeaderAt(tip.Height); err == nil {
 		s.Sealed = h.Sealed
 	}
@@ -41,6 +44,7 @@ func (a *Agent) Status() api.Status {
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
 	s.Live.Held = a.held()
 	s.Live.Upstreams = a.upstreamStatus()
+	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
 	for _, source := range a.running() {
 		s.Live.Sources = append(s.Live.Sources, source.stats())
 	}
@@ -101,6 +105,13 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_store_written_bytes", "Bytes written to the disk by the store since the start, its log included.", func() float64 { s := a.store.Stats(); return float64(s.WALBytes + s.TableBytes) })
 	m.gauge("edgeagent_free_bytes", "Bytes free for the chain.", func() float64 { return float64(a.store.Stats().Free) })
 	m.gauge("edgeagent_reserve_bytes", "Bytes of free space below which nothing is staged.", func() float64 { return float64(a.store.Stats().Reserve) })
+	m.gauge("edgeagent_buffer_seconds", "How long recording could go on at the present rate if no receipt came from now on: NaN while the rate is not known, +Inf where retention may delete what is not receipted.", a.bufferSeconds)
+	m.gauge("edgeagent_held_back_bytes", "Bytes that retention would delete, were they receipted.", func() float64 {
+		if s := a.heldBack(); s != nil {
+			return float64(s.Bytes)
+		}
+		return 0
+	})
 	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
 	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
 	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })

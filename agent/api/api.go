@@ -6,6 +6,8 @@
 //	GET  /v1/entries?from=&to=&device=&name=&source=&since=&until=&limit=&reverse=&follow=    JSON lines
 //	GET  /v1/blocks?from=&to=&limit=&reverse=                                                 JSON lines
 //	GET  /v1/proof?number=&quorum=                                                            application/vnd.edgechain.proof+cbor
+//	GET  /v1/retention?max_age=&max_size=&quorum=&delete_unreceipted_evidence=                what limits would delete
+//	POST /v1/prune?…                                                                          delete it; the same limits
 //	POST /v1/checkpoint
 //	POST /v1/reload
 //	POST /v1/rotate
@@ -37,6 +39,7 @@ type Status struct {
 	Sealed   int64              `json:"sealed"`       // when the newest block was, nanoseconds since the Unix epoch
 	Entries  uint64             `json:"entries"`      // that the chain numbers, the open block's included
 	Open     uint64             `json:"open_entries"` // of these, not sealed yet
+	Held     uint64             `json:"first_held"`   // number of the oldest entry that is held
 	Bytes    uint64             `json:"disk_bytes"`
 	Key      string             `json:"key"` // the public key in force
 	Live     *Live              `json:"live,omitempty"`
@@ -55,8 +58,20 @@ type Live struct {
 	Held          string     `json:"held,omitempty"` // why nothing is sealed, where the chain was restored from a backup
 	Free          uint64     `json:"free_bytes"`
 	Reserve       uint64     `json:"reserve_bytes"`
+	Buffer        Buffer     `json:"buffer"`
+	HeldBack      *Stretch   `json:"held_back,omitempty"` // that retention would delete, were it receipted
 	Sources       []Source   `json:"sources"`
 	Upstreams     []Upstream `json:"upstreams,omitempty"`
+}
+
+// Buffer says how long the gateway could go on recording if no receipt came from now on. That is until the disk's
+// reserve is reached and nothing that is receipted is left to be deleted.
+type Buffer struct {
+	Rate      float64  `json:"bytes_per_day"`   // by which the store grows, over the last day or what there is of it; 0: not known yet
+	Room      uint64   `json:"room_bytes"`      // until the reserve
+	Deletable uint64   `json:"deletable_bytes"` // receipted payloads that retention by size would delete before that
+	Endless   bool     `json:"endless"`         // retention may delete what is not receipted, and never stops recording
+	Days      *float64 `json:"days,omitempty"`  // nil where it is endless, or not known
 }
 
 // Upstream is how one broker that leads to aggregators stands.
@@ -93,6 +108,8 @@ type Server struct {
 	Checkpoint func(context.Context) (dir string, err error)
 	Reload     func(context.Context) error
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
+	Retention  func(context.Context, Limits) (Retention, error)
+	Prune      func(context.Context, Limits) (Retention, error)
 	Metrics    prometheus.Gatherer
 	Log        *slog.Logger
 }
@@ -104,6 +121,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/entries", s.entries)
 	mux.HandleFunc("GET /v1/blocks", s.blocks)
 	mux.HandleFunc("GET /v1/proof", s.proof)
+	mux.HandleFunc("GET /v1/retention", s.retention)
+	mux.HandleFunc("POST /v1/prune", s.prune)
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/rotate", s.rotate)

@@ -92,7 +92,12 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	server := &api.Server{Chain: reader, Status: func() api.Status { return agent.ChainStatus(reader) }}
+	server := &api.Server{
+		Chain: reader, Status: func() api.Status { return agent.ChainStatus(reader) },
+		Retention: func(_ context.Context, l api.Limits) (api.Retention, error) {
+			return agent.RetentionOf(reader, config, l)
+		},
+	}
 	return api.Local(server), func() { reader.Close() }, nil
 }
 

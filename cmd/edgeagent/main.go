@@ -62,7 +62,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 		&cobra.Group{ID: "gateway", Title: "Running a gateway:"},
 		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
 	root.AddCommand(
-		newInit(), newRun(), newReload(), newDemo(), newConfig(), newCheckConfig(), newKey(), newBackup(), newRestore(),
+		newInit(), newRun(), newReload(), newDemo(), newConfig(), newCheckConfig(), newKey(), newBackup(), newRestore(), newPrune(),
 		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newVersion())
 	return root
 }

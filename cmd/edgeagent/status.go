@@ -43,6 +43,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 	}
 	fmt.Fprintf(w, "height    %d, sealed %s\n", s.Height, command.Instant(s.Sealed))
 	fmt.Fprintf(w, "entries   %d, %d of them not sealed yet\n", s.Entries, s.Open)
+	if s.Held > 0 {
+		fmt.Fprintf(w, "          those below %d are not held any more\n", s.Held)
+	}
 	fmt.Fprintf(w, "on disk   %s\n", size(s.Bytes))
 	if s.Volatile != "" {
 		fmt.Fprintf(w, "WARNING   the data folder is on %s: a power cut takes it\n", s.Volatile)
@@ -55,6 +58,10 @@ func writeStatus(w io.Writer, s *api.Status) {
 	fmt.Fprintf(w, "agent     runs since %s, version %s, boot %d\n", l.Started.UTC().Format(time.RFC3339), s.Version, l.Boot)
 	fmt.Fprintf(w, "clock     %s, off by %.3f s at most\n", l.Clock, l.ClockError)
 	fmt.Fprintf(w, "free      %s, of which %s stay free\n", size(l.Free), size(l.Reserve))
+	fmt.Fprintf(w, "buffer    %s\n", bufferText(&l.Buffer))
+	if l.HeldBack != nil {
+		fmt.Fprintf(w, "WARNING   retention holds back %s in blocks %d to %d: not enough aggregators have countersigned them\n", size(l.HeldBack.Bytes), l.HeldBack.From, l.HeldBack.To)
+	}
 	if l.Waiting {
 		fmt.Fprintln(w, "WARNING   recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
 	}
@@ -89,6 +96,24 @@ func writeStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(w, "source    %s: %s, %d messages, %s\n", source.Name, state, source.Received, command.Printable(source.Detail))
 	}
+}
+
+// bufferText says how long recording could go on without receipts.
+func bufferText(b *api.Buffer) string {
+	rate := fmt.Sprintf("at %s a day", size(uint64(b.Rate)))
+	switch {
+	case b.Rate == 0:
+		return "not known yet: the chain is too young to tell how fast it grows"
+	case b.Endless:
+		return "endless: retention may delete what nobody has countersigned; " + rate
+	case b.Days == nil:
+		return "not known: the file system does not tell its free space; " + rate
+	}
+	text := fmt.Sprintf("%.1f days without receipts, %s: %s are free above the reserve", *b.Days, rate, size(b.Room))
+	if b.Deletable > 0 {
+		text += fmt.Sprintf(", %s may be deleted", size(b.Deletable))
+	}
+	return text
 }
 
 func size(n uint64) string {

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Limits are what a configuration says of the payloads that need not be kept.
+type Limits struct {
+	MaxAge  int64 `json:"max_age_seconds"` // 0: none
+	MaxSize int64 `json:"max_size_bytes"`  // 0: none
+	Quorum  int   `json:"quorum"`          // of aggregators that must have countersigned what goes
+	// DeleteUnreceiptedEvidence lets go what nobody has countersigned.
+	DeleteUnreceiptedEvidence bool `json:"delete_unreceipted_evidence"`
+}
+
+// Stretch is a run of blocks with their entries.
+type Stretch struct {
+	From       uint64 `json:"from"` // heights, both included
+	To         uint64 `json:"to"`
+	FirstEntry uint64 `json:"first_entry"` // numbers, the second one not included
+	NextEntry  uint64 `json:"next_entry"`
+	Since      int64  `json:"since"` // when the first and the last block were sealed, nanoseconds since the Unix epoch
+	Until      int64  `json:"until"`
+	Bytes      uint64 `json:"bytes"` // about, on disk
+}
+
+// Retention is what limits mean for a chain.
+type Retention struct {
+	Limits    Limits   `json:"limits"`
+	Bytes     uint64   `json:"store_bytes"`
+	Oldest    uint64   `json:"oldest_block"`        // the lowest whose payloads are held
+	Receipted uint64   `json:"receipted"`           // the highest header that a quorum has countersigned; 0: none
+	Goes      *Stretch `json:"goes,omitempty"`      // what was deleted, or would be
+	Why       []string `json:"why,omitempty"`       // age, size
+	HeldBack  *Stretch `json:"held_back,omitempty"` // beyond the limits, and kept because it is not receipted
+}
+
+// values writes limits for a request, limitsOf reads them.
+func (l *Limits) values() url.Values {
+	return url.Values{
+		"max_age": {strconv.FormatInt(l.MaxAge, 10)}, "max_size": {strconv.FormatInt(l.MaxSize, 10)},
+		"quorum": {strconv.Itoa(l.Quorum)}, "delete_unreceipted_evidence": {strconv.FormatBool(l.DeleteUnreceiptedEvidence)},
+	}
+}
+
+func limitsOf(values url.Values) (l Limits, err error) {
+	q := &question{values: values}
+	l = Limits{number[int64](q, "max_age", 0), number[int64](q, "max_size", 0), number(q, "quorum", 1), q.flag("delete_unreceipted_evidence")}
+	if q.err == nil && (l.Quorum < 1 || l.MaxAge > math.MaxInt64/int64(time.Second)) {
+		q.err = &wrongQuestion{fmt.Errorf("quorum=%d, max_age=%d: expected at least 1, and seconds", l.Quorum, l.MaxAge)}
+	}
+	return l, q.err
+}
+
+// ErrNotInForce refuses a deletion under other limits than the agent goes by.
+var ErrNotInForce = errors.New("the running agent goes by other limits")
+
+func (s *Server) retention(w http.ResponseWriter, r *http.Request) { answerLimits(w, r, s.Retention) }
+
+func (s *Server) prune(w http.ResponseWriter, r *http.Request) { answerLimits(w, r, s.Prune) }
+
+func answerLimits(w http.ResponseWriter, r *http.Request, do func(context.Context, Limits) (Retention, error)) {
+	if do == nil {
+		notRunning(w)
+		return
+	}
+	limits, err := limitsOf(r.URL.Query())
+	var result Retention
+	if err == nil {
+		result, err = do(r.Context(), limits)
+	}
+	if errors.Is(err, ErrNotInForce) {
+		err = &wrongQuestion{err}
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, result)
+}
+
+// Retention asks what the limits would have deleted.
+func (c *Client) Retention(ctx context.Context, l Limits) (Retention, error) {
+	return c.retention(ctx, http.MethodGet, "/v1/retention", l)
+}
+
+// Prune has the agent delete that, if the limits are those in force.
+func (c *Client) Prune(ctx context.Context, l Limits) (Retention, error) {
+	return c.retention(ctx, http.MethodPost, "/v1/prune", l)
+}
+
+func (c *Client) retention(ctx context.Context, method, path string, l Limits) (r Retention, err error) {
+	body, err := c.get(ctx, method, path, l.values())
+	if err != nil {
+		return r, err
+	}
+	defer body.Close()
+	return r, json.NewDecoder(body).Decode(&r)
+}

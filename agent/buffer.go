@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"math"
+	"sort"
+	"time"
+
+	"edgechain/agent/api"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+)
+
+// How long the buffer lasts is told from how the chain has grown, which stands in the chain: so it is known right
+// after a start.
+
+const (
+	growthWindow = 24 * time.Hour   // over which the growth is measured, where the chain goes back so far
+	growthLeast  = 10 * time.Minute // below which nothing is said
+	// flushed is how many bytes a window must have on disk for them to be its growth. Of fewer, too many may still be
+	// in memory: then the window has its share of the whole store.
+	flushed = 4 << 20
+)
+
+// growth returns by how many bytes a day the store grows, 0 while that cannot be told.
+func growth(chain *store.Reader) (bytesPerDay float64, err error) {
+	tip := chain.Tip().Height
+	if tip == 0 {
+		return 0, nil
+	}
+	newest, err := chain.HeaderAt(tip)
+	if err != nil {
+		return 0, err
+	}
+	from, over := window(&newest, chain.HeaderAt)
+	if over < growthLeast {
+		return 0, nil
+	}
+	bytes, err := chain.BlockBytes(from, tip+1)
+	if err != nil {
+		return 0, err
+	}
+	if bytes < flushed {
+		share, err := shareOf(chain, from, &newest)
+		if err != nil {
+			return 0, err
+		}
+		bytes = max(bytes, uint64(share*float64(chain.Stats().LiveBytes)))
+	}
+	return float64(bytes) * float64(24*time.Hour) / float64(over), nil
+}
+
+// window returns the lowest block of the last day up to the newest one, and the time that those from there on took.
+// Within one boot the time is told by the clock that never jumps. Right after a boot it is told by the wall clock,
+// whose word is taken only if it has moved by more than the boot is old, and not by more than a day.
+func window(newest *lightchain.Header, at func(uint64) (lightchain.Header, error)) (from uint64, over time.Duration) {
+	lowest := func(within func(*lightchain.Header) bool) lightchain.Header {
+		height := sort.Search(int(newest.Height), func(i int) bool {
+			h, err := at(uint64(i))
+			return err == nil && within(&h)
+		})
+		h, err := at(uint64(height))
+		if err != nil {
+			return *newest
+		}
+		return h
+	}
+	day := uint64(growthWindow)
+	running := lowest(func(h *lightchain.Header) bool {
+		return h.Clock.Boot == newest.Clock.Boot && (newest.Clock.Uptime < day || h.Clock.Uptime >= newest.Clock.Uptime-day)
+	})
+	over = time.Duration(newest.Clock.Uptime - min(newest.Clock.Uptime, running.Clock.Uptime))
+	if over >= growthWindow/2 {
+		return running.Height + 1, over
+	}
+	sealed := lowest(func(h *lightchain.Header) bool { return h.Sealed >= newest.Sealed-int64(day) })
+	if wall := time.Duration(newest.Sealed - sealed.Sealed); wall > over && wall <= growthWindow {
+		return sealed.Height + 1, wall
+	}
+	return running.Height + 1, over
+}
+
+// shareOf returns what part of all that is held the blocks from a height up to the newest one are, by number of
+// entries and headers.
+func shareOf(chain *store.Reader, from uint64, newest *lightchain.Header) (float64, error) {
+	first, err := chain.HeaderAt(from)
+	if err != nil {
+		return 0, err
+	}
+	held := newest.First + newest.Count
+	if oldest, _, err := chain.Oldest(); err == nil {
+		held -= min(held, oldest)
+	}
+	part := newest.First + newest.Count - first.First + newest.Height - from + 1
+	return float64(part) / float64(held+newest.Height), nil
+}
+
+// buffer says how long recording could go on without receipts.
+func (a *Agent) buffer() api.Buffer {
+	c := a.inForce()
+	s := a.survey(c)
+	b := api.Buffer{Endless: c.Retention.DeleteUnreceiptedEvidence && c.Retention.MaxSize > 0}
+	var err error
+	if b.Rate, err = growth(s.chain); err != nil {
+		b.Rate = 0 // the newest header cannot be read, which is told elsewhere
+	}
+	if s.room == noBound {
+		return b
+	}
+	b.Room = s.room
+	if c.Retention.MaxSize > 0 {
+		if h, err := s.holding(&RetentionConfig{Quorum: c.Retention.Quorum}, false); err == nil {
+			b.Deletable, _ = h.bytes(h.receipted + 1)
+		}
+	}
+	if b.Rate > 0 && !b.Endless {
+		days := float64(b.Room+b.Deletable) / b.Rate
+		b.Days = &days
+	}
+	return b
+}
+
+func (a *Agent) bufferSeconds() float64 {
+	switch b := a.buffer(); {
+	case b.Endless:
+		return math.Inf(1)
+	case b.Days == nil:
+		return math.NaN()
+	default:
+		return *b.Days * (24 * time.Hour).Seconds()
+	}
+}

@@ -1,0 +1,284 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"edgechain/agent/api"
+	"edgechain/arm"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/tomlconf"
+)
+
+// pruneEvent is what the chain says about payloads that were deleted. The newest one says it of all: it is never
+// deleted itself but with one that says more.
+type pruneEvent struct {
+	From       uint64   `json:"from"` // heights, both included
+	To         uint64   `json:"to"`
+	FirstEntry uint64   `json:"first_entry"` // the entries from this number on were deleted,
+	NextEntry  uint64   `json:"next_entry"`  // up to but not including this one
+	Why        []string `json:"why"`         // the limits that they were beyond: age, size
+	By         []string `json:"by"`          // aggregators that had countersigned them all
+}
+
+// retention is what the agent knows of its own deletions.
+type retention struct {
+	again chan struct{} // holds a token when the limits have changed
+
+	mu        sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
+	reclaimed bool       // the space of what earlier runs have deleted was given back
+	told      bool       // the log says that something is held back
+
+	seeing   sync.Mutex
+	heldBack *api.Stretch // as the last look found it; guarded by seeing
+}
+
+const (
+	// retentionInterval is how often it is looked whether something is beyond the limits.
+	retentionInterval = time.Minute
+	// pruneBytes is how much is deleted at once, about: what the compaction behind it then has to read.
+	pruneBytes = 32 << 20
+)
+
+// retain deletes what is beyond the limits until ctx ends.
+func (a *Agent) retain(ctx context.Context) {
+	tick := time.NewTicker(retentionInterval)
+	defer tick.Stop()
+	for {
+		if _, err := a.prune(ctx, a.inForce(), true); err != nil && ctx.Err() == nil && !errors.Is(err, errUnsettled) {
+			a.log.Error("retention failed; it is tried again", "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-a.retention.again:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// inForce returns the configuration in force.
+func (a *Agent) inForce() *Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config
+}
+
+// survey returns how the agent measures what it holds, under a configuration.
+func (a *Agent) survey(c *Config) *survey {
+	stats := a.store.Stats()
+	s := &survey{chain: &a.store.Reader, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
+		synchronised: a.clock.Status().State == lightchain.ClockSynchronised}
+	if stats.Free > 0 {
+		s.room = stats.Free - min(stats.Free, stats.Reserve)
+	}
+	return s
+}
+
+// prune deletes what is beyond the limits, in steps between which the chain goes on, and says what went. With slack
+// it does so only where that is worth it.
+func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention, error) {
+	r := &a.retention
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := a.survey(c)
+	h, err := s.holding(&c.Retention, slack)
+	if err != nil {
+		return api.Retention{}, err
+	}
+	if !r.reclaimed && c.Retention.limit() != nil {
+		// A run that was cut off between a deletion and its compaction left a store that looks larger than it is.
+		if err := a.store.Reclaim(ctx, 1, h.oldest); err != nil {
+			a.log.Warn("the space of deleted payloads was not given back", "err", err)
+		}
+		r.reclaimed = true
+		h.size = a.store.Stats().LiveBytes
+	}
+	d, err := c.Retention.decide(h)
+	if err != nil {
+		return api.Retention{}, err
+	}
+	result := s.tell(&c.Retention, h, &d)
+	a.noteHeldBack(result.HeldBack)
+	receipts, err := s.receipts()
+	for from := h.oldest; err == nil && from < d.below; {
+		var p store.Pruned
+		if p, err = a.pruneStep(ctx, from, d, receipts); p.To == 0 {
+			break
+		}
+		from = p.To
+	}
+	return result, err
+}
+
+// pruneStep deletes the payloads of some of the blocks from .. d.below−1.
+func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []newest) (p store.Pruned, err error) {
+	to, err := a.stepEnd(from, d.below)
+	if err != nil {
+		return p, err
+	}
+	var told pruneEvent
+	doErr := a.committer.do(ctx, func() {
+		p, err = a.committer.prune(to, func(p store.Pruned) any {
+			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}}
+			for _, r := range receipts {
+				if r.height >= told.To {
+					told.By = append(told.By, r.name)
+				}
+			}
+			return told
+		})
+	})
+	if err := errors.Join(doErr, err); err != nil || p.To == 0 {
+		return store.Pruned{}, err
+	}
+	// Deleted and told, durably. If the power fails here the space comes back after the next start.
+	a.log.Info("payloads were deleted", "blocks", fmt.Sprintf("%d-%d", p.From, p.To-1), "entries", p.Next-p.First, "first", p.First, "why", d.why, "receipted by", told.By)
+	if err := a.store.Reclaim(ctx, p.From, p.To); err != nil && ctx.Err() == nil {
+		a.log.Warn("the space of deleted payloads was not given back", "err", err)
+	}
+	return p, nil
+}
+
+// stepEnd returns where a step from a height on ends: before it frees more than pruneBytes, behind a block at least.
+func (a *Agent) stepEnd(from, below uint64) (uint64, error) {
+	to := min(below, from+store.PruneBlocks)
+	for to > from+1 {
+		bytes, err := a.store.BlockBytes(from, to)
+		if err != nil {
+			return 0, err
+		}
+		if bytes <= pruneBytes {
+			break
+		}
+		to = from + (to-from)/2
+	}
+	return to, nil
+}
+
+// noteHeldBack shows what is kept beyond the limits, and says so once.
+func (a *Agent) noteHeldBack(s *api.Stretch) {
+	r := &a.retention
+	r.seeing.Lock()
+	r.heldBack = s
+	r.seeing.Unlock()
+	switch {
+	case s != nil && !r.told:
+		a.log.Warn("retention holds payloads back that are beyond its limits: not enough aggregators have countersigned them",
+			"blocks", fmt.Sprintf("%d-%d", s.From, s.To), "bytes", s.Bytes)
+	case s == nil && r.told:
+		a.log.Info("retention holds nothing back any more")
+	}
+	r.told = s != nil
+}
+
+func (a *Agent) heldBack() *api.Stretch {
+	a.retention.seeing.Lock()
+	defer a.retention.seeing.Unlock()
+	return a.retention.heldBack
+}
+
+// errUnsettled keeps retention from deleting anything of a chain that may not be able to go on.
+var errUnsettled = errors.New("the head is not settled with the aggregators yet: nothing is deleted before")
+
+// prune deletes payloads below a height, with the entry that tells of it. It is called where the tail stands still.
+func (c *committer) prune(below uint64, tell func(store.Pruned) any) (store.Pruned, error) {
+	if c.held {
+		return store.Pruned{}, errUnsettled
+	}
+	if c.room() < 1 || c.store.Room() <= c.group { // a group that waits for space has been given its place
+		if err := c.seal(); err != nil {
+			return store.Pruned{}, err
+		}
+	}
+	p, err := c.store.Prune(below, func(p store.Pruned) lightchain.Entry {
+		payload, err := json.Marshal(tell(p))
+		if err != nil {
+			panic(fmt.Sprintf("an agent:prune entry that is no JSON: %v", err))
+		}
+		return lightchain.Entry{Received: c.now().UnixNano(), Source: "agent:prune", Flags: lightchain.ByAgent, Payload: payload}
+	})
+	if c.begun.IsZero() && c.open() > 0 {
+		c.begun = c.now()
+	}
+	if err == nil && p.Next > p.First {
+		c.metrics.entries.WithLabelValues("agent").Inc()
+		c.metrics.pruned.Add(float64(p.Next - p.First))
+	}
+	return p, err
+}
+
+// RetentionOf says what limits would delete of a chain that is only read. The configuration names the aggregators. How
+// much the disk still holds is left out: the chain may be on another machine's.
+func RetentionOf(chain *store.Reader, c *Config, l api.Limits) (api.Retention, error) {
+	s := &survey{chain: chain, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
+		synchronised: (arm.Clock{}).Status().State == lightchain.ClockSynchronised}
+	return s.wouldGo(retentionConfig(l))
+}
+
+// wouldGo says what limits would delete now.
+func (s *survey) wouldGo(c *RetentionConfig) (api.Retention, error) {
+	h, err := s.holding(c, false)
+	if err != nil {
+		return api.Retention{}, err
+	}
+	d, err := c.decide(h)
+	if err != nil {
+		return api.Retention{}, err
+	}
+	return s.tell(c, h, &d), nil
+}
+
+// dryRun answers what limits would delete now.
+func (a *Agent) dryRun(_ context.Context, l api.Limits) (api.Retention, error) {
+	return a.survey(a.inForce()).wouldGo(retentionConfig(l))
+}
+
+// pruneNow deletes what is beyond the limits without waiting until it is worth it.
+func (a *Agent) pruneNow(ctx context.Context, l api.Limits) (api.Retention, error) {
+	c := a.inForce()
+	if l != c.Retention.Limits() {
+		return api.Retention{}, fmt.Errorf("%w: `edgeagent reload` brings those of the configuration into force", api.ErrNotInForce)
+	}
+	return a.prune(ctx, c, false)
+}
+
+// Limits returns the limits as commands tell them.
+func (r *RetentionConfig) Limits() api.Limits {
+	return api.Limits{MaxAge: int64(r.MaxAge / time.Second), MaxSize: int64(r.MaxSize), Quorum: r.Quorum, DeleteUnreceiptedEvidence: r.DeleteUnreceiptedEvidence}
+}
+
+// retentionConfig is its inverse.
+func retentionConfig(l api.Limits) *RetentionConfig {
+	return &RetentionConfig{MaxAge: time.Duration(l.MaxAge) * time.Second, MaxSize: tomlconf.Size(l.MaxSize), Quorum: l.Quorum, DeleteUnreceiptedEvidence: l.DeleteUnreceiptedEvidence}
+}
+
+// tell puts a decision into the words of the interface.
+func (s *survey) tell(c *RetentionConfig, h *holding, d *cut) api.Retention {
+	r := api.Retention{Limits: c.Limits(), Bytes: h.size, Oldest: h.oldest, Receipted: h.receipted, Why: d.why}
+	if h.oldest < d.below {
+		r.Goes = s.stretch(h.oldest, d.below)
+	}
+	if from, to := d.heldBack(h); from < to && !c.DeleteUnreceiptedEvidence {
+		r.HeldBack = s.stretch(from, to)
+	}
+	return r
+}
+
+// stretch describes the blocks from .. to−1, as far as their headers can be read.
+func (s *survey) stretch(from, to uint64) *api.Stretch {
+	out := &api.Stretch{From: from, To: to - 1}
+	if h, err := s.chain.HeaderAt(from); err == nil {
+		out.FirstEntry, out.Since = h.First, h.Sealed
+	}
+	if h, err := s.chain.HeaderAt(to - 1); err == nil {
+		out.NextEntry, out.Until = h.First+h.Count, h.Sealed
+	}
+	out.Bytes, _ = s.chain.BlockBytes(from, to)
+	return out
+}

@@ -1,0 +1,259 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/sensors"
+	"edgechain/tomlconf"
+)
+
+// keeper is an agent of which only what retention needs is at work.
+type keeper struct {
+	*Agent
+	chain *aged
+}
+
+// newKeeper has a committer own the tail of a chain. The configuration names the aggregators north and south.
+func newKeeper(t *testing.T, c *aged, limits RetentionConfig) *keeper {
+	t.Helper()
+	config := DefaultConfig()
+	config.Retention = limits
+	config.Upstream = []UpstreamConfig{{Aggregator: []AggregatorConfig{{Name: "north"}, {Name: "south"}}}}
+	a := New(config, Options{Log: slog.New(slog.DiscardHandler)})
+	a.store = c.store
+	a.queue = newQueue(1<<20, 4)
+	a.committer = &committer{
+		store: a.store, queue: a.queue, commit: CommitConfig{MaxDelay: time.Millisecond, MaxEntries: 4},
+		block: BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
+		clock: func() lightchain.Clock { return lightchain.Clock{} }, now: time.Now, log: a.log, metrics: a.metrics,
+		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- a.committer.run() }()
+	t.Cleanup(func() {
+		a.queue.close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return &keeper{a, c}
+}
+
+// told returns what the chain says about deletions, in order.
+func (k *keeper) told(t *testing.T) (events []pruneEvent) {
+	t.Helper()
+	for m, err := range k.store.Find(store.Query{Source: "agent:prune"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Entry.Flags != lightchain.ByAgent {
+			t.Errorf("entry %d has flags %b", m.Number, m.Entry.Flags)
+		}
+		var e pruneEvent
+		if err := json.Unmarshal(m.Entry.Payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+func TestWhatIsReceiptedAndOldGoesAndTheChainSaysSo(t *testing.T) {
+	c := newAged(t)
+	c.seal(30)
+	c.receipt("north", 20, agedFrom.Add(30*time.Hour))
+	c.receipt("south", 8, agedFrom.Add(31*time.Hour))
+	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
+	c.receipt("north", 25, time.Now()) // by whose clock it is late, whatever this machine's is worth
+	limits := k.config.Retention.Limits()
+
+	would, err := k.dryRun(t.Context(), limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.store.Next() != 30 || len(k.told(t)) != 0 {
+		t.Fatal("a dry run wrote something")
+	}
+	did, err := k.pruneNow(t.Context(), limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if would.Goes == nil || did.Goes == nil || *would.Goes != *did.Goes || did.Goes.From != 1 || did.Goes.To != 20 || did.Goes.NextEntry != 20 {
+		t.Fatalf("the dry run says %+v, then %+v went", would.Goes, did.Goes)
+	}
+	for number := range uint64(30) {
+		if _, err := k.store.Entry(number); errors.Is(err, store.ErrPruned) != (number < 20) {
+			t.Fatalf("entry %d: %v", number, err)
+		}
+	}
+	events := k.told(t)
+	if len(events) != 1 {
+		t.Fatalf("%+v", events)
+	}
+	e := events[0]
+	if e.From != 1 || e.To != 20 || e.FirstEntry != 0 || e.NextEntry != 20 || !slices.Equal(e.By, []string{"north"}) || !slices.Equal(e.Why, []string{"age"}) {
+		t.Errorf("the chain says %+v", e)
+	}
+	if again, err := k.pruneNow(t.Context(), limits); err != nil || again.Goes != nil || len(k.told(t)) != 1 {
+		t.Errorf("then %+v goes: %v", again.Goes, err)
+	}
+	if _, err := k.store.Verify(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsNotReceiptedIsHeldBackAndSaidToBe(t *testing.T) {
+	c := newAged(t)
+	c.seal(30)
+	c.receipt("north", 10, agedFrom.Add(11*time.Hour))
+	s := &survey{chain: &c.store.Reader, aggregators: []string{"north"}, now: c.next.Add(48 * time.Hour), synchronised: true, room: noBound}
+	r, err := s.wouldGo(&RetentionConfig{MaxAge: 24 * time.Hour, Quorum: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Goes == nil || r.Goes.To != 10 || r.HeldBack == nil || r.HeldBack.From != 11 || r.HeldBack.To != 30 || r.Receipted != 10 {
+		t.Fatalf("%+v goes, %+v is held back", r.Goes, r.HeldBack)
+	}
+}
+
+func TestManyBlocksGoInSteps(t *testing.T) {
+	c := newAged(t)
+	c.seal(2*store.PruneBlocks + 100)
+	c.receipt("north", 2*store.PruneBlocks+50, agedFrom.Add(time.Hour))
+	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
+	c.receipt("north", 2*store.PruneBlocks+99, time.Now())
+	if _, err := k.prune(t.Context(), k.config, true); err != nil {
+		t.Fatal(err)
+	}
+	next, events := uint64(0), k.told(t)
+	for _, e := range events {
+		if e.FirstEntry != next || e.To-e.From >= store.PruneBlocks {
+			t.Errorf("%+v behind entry %d", e, next)
+		}
+		next = e.NextEntry
+	}
+	if len(events) != 3 || next != 2*store.PruneBlocks+50 {
+		t.Errorf("%d steps until entry %d", len(events), next)
+	}
+}
+
+func TestNothingGoesWhileTheHeadIsNotSettledNorUnderOtherLimits(t *testing.T) {
+	c := newAged(t)
+	c.seal(30)
+	c.receipt("north", 20, agedFrom.Add(30*time.Hour))
+	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
+	c.receipt("north", 25, time.Now())
+	limits := k.config.Retention.Limits()
+	if err := k.committer.do(t.Context(), func() { k.committer.held = true }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.pruneNow(t.Context(), limits); !errors.Is(err, errUnsettled) {
+		t.Error(err)
+	}
+	if err := k.committer.do(t.Context(), func() { k.committer.held = false }); err != nil {
+		t.Fatal(err)
+	}
+	limits.MaxAge *= 2
+	if _, err := k.pruneNow(t.Context(), limits); err == nil {
+		t.Error("limits that are not in force were gone by")
+	}
+	if _, err := k.store.Entry(0); err != nil || len(k.told(t)) != 0 {
+		t.Errorf("something went: %v", err)
+	}
+}
+
+// Messages wait for room with their group's place in the open block taken: the entry about the deletion that makes
+// the room finds its own.
+func TestADeletionMakesRoomWhileMessagesWaitForIt(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	for i := range 8 { // a full block, which is sealed
+		<-b.put(t, fmt.Sprint(i))
+	}
+	first := b.put(t, "in the open block", "with it", "and this", "and that")
+	for range 4 {
+		<-first
+	}
+	b.free.Store(1 << 19) // below the reserve of a mebibyte
+	done := b.put(t, "a", "b", "c", "d")
+	for !b.waiting.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	var p store.Pruned
+	var err error
+	if doErr := b.do(t.Context(), func() {
+		p, err = b.prune(2, func(store.Pruned) any { return "gone" })
+		b.free.Store(1 << 30)
+	}); doErr != nil || err != nil || p.Next != 8 {
+		t.Fatalf("%+v, %v, %v", p, doErr, err)
+	}
+	for range 4 {
+		if o := <-done; o.err != nil {
+			t.Fatal(o)
+		}
+	}
+	var payloads []string
+	for rec, err := range b.store.Entries(8, 100) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		payloads = append(payloads, string(rec.Entry.Payload))
+	}
+	if want := []string{"in the open block", "with it", "and this", "and that", `"gone"`, "a", "b", "c", "d"}; !slices.Equal(payloads, want) {
+		t.Errorf("the chain goes on with %q, want %q", payloads, want)
+	}
+	b.stop(t)
+}
+
+// Deletions go on between groups, and each message is there once.
+func TestRecordingGoesOnBesideDeletions(t *testing.T) {
+	c := newAged(t)
+	k := newKeeper(t, c, RetentionConfig{MaxSize: 16 * tomlconf.MiB, Quorum: 1})
+	const n = 300
+	errs := make(chan error, n)
+	go func() {
+		for i := range n {
+			m := &sensors.Message{Source: "test:x", Received: agedFrom, Payload: fmt.Appendf(nil, "message %d", i), Flags: lightchain.NotUnderstood, Done: func(err error) { errs <- err }}
+			if err := k.queue.Put(t.Context(), m); err != nil {
+				errs <- err
+			}
+		}
+	}()
+	deleted := uint64(0)
+	for range n {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+		if tip := k.store.Tip().Height; tip > 2 {
+			p, err := k.pruneStep(t.Context(), 1, cut{below: tip - 1, why: []string{"size"}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			deleted = max(deleted, p.Next)
+		}
+	}
+	next, gone := uint64(0), uint64(0)
+	for _, e := range k.told(t) {
+		if gone == 0 {
+			gone, next = e.FirstEntry, e.FirstEntry
+		}
+		if e.FirstEntry != next {
+			t.Fatalf("%+v behind entry %d", e, next)
+		}
+		next = e.NextEntry
+	}
+	if deleted == 0 || next != deleted {
+		t.Fatalf("entries below %d went, the chain says those below %d", deleted, next)
+	}
+	if _, err := k.store.Verify(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
