@@ -235,9 +235,7 @@ func TestAScrubSkipsWhatIsPruned(t *testing.T) {
 	if told <= headers {
 		t.Fatalf("%+v", b.recorded)
 	}
-	if _, err := s.Prune(s.Tip().Height + 1); err != nil {
-		t.Fatal(err)
-	}
+	pruneBelow(t, s, s.Tip().Height+1)
 	b.round()
 	if left, err := s.Damages(); err != nil || len(b.recorded) != told || len(left) != headers {
 		t.Errorf("recorded %+v, left %+v, %v", b.recorded, left, err)
