@@ -17,63 +17,57 @@ import (
 )
 
 // fleet measures the aggregator as it is shipped, with very many gateways: what it holds in memory of each. They are in
-// its store when it starts, with a head and a receipt each; then each announces its head once.
+// its store when it starts, with a head and a receipt each; then each announces its head once. What it holds beyond one
+// that knows nobody is theirs.
 func (b *bench) fleet(ctx context.Context) error {
 	gateways := b.scaled(100_000)
-	var before, each []float64
-	for range min(b.rounds, 3) {
-		idle, heard, err := b.hearFleet(ctx, gateways)
-		if errors.Is(err, errNoMosquitto) {
-			b.leftOut("memory of an aggregator", err)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		before = append(before, idle/1e6)
-		each = append(each, (heard-idle)/float64(gateways))
-		fmt.Fprintf(b.log, "   %s gateways: %.1f MB before they were heard, %.0f bytes each after\n", plain(float64(gateways)), idle/1e6, each[len(each)-1])
+	nobody, err := b.hearFleet(ctx, 0)
+	if errors.Is(err, errNoMosquitto) {
+		b.leftOut("memory of an aggregator", err)
+		return nil
 	}
-	name := fmt.Sprintf("aggregator, %s gateways in its store", plain(float64(gateways)))
+	if err != nil {
+		return err
+	}
+	all, err := b.hearFleet(ctx, gateways)
+	if err != nil {
+		return err
+	}
+	each := (all - nobody) / float64(gateways)
+	fmt.Fprintf(b.log, "   %s gateways: %.1f MB, none: %.1f MB, %.0f bytes each\n", plain(float64(gateways)), all/1e6, nobody/1e6, each)
 	goal := atMost(2048)
 	if b.short {
 		goal = none() // a program's own growth, divided by few
 	}
-	b.report("node", name+", none heard", "MB resident", before, none())
-	b.report("node", name+", all heard, beyond that", "bytes resident/gateway", each, goal)
+	b.compare("node", fmt.Sprintf("aggregator that has heard %s gateways", plain(float64(gateways))), "MB resident", []float64{all / 1e6}, "that knows nobody", []float64{nobody / 1e6}, none())
+	b.report("node", "the difference, for each", "bytes resident", []float64{each}, goal)
 	return nil
 }
 
-// hearFleet returns the aggregator's resident memory when it has started, and when it has heard every gateway.
-func (b *bench) hearFleet(ctx context.Context, gateways int) (idle, heard float64, err error) {
+// hearFleet returns the aggregator's resident memory when it has heard so many gateways.
+func (b *bench) hearFleet(ctx context.Context, gateways int) (resident float64, err error) {
 	// Few on their way: what finds a queue of the aggregator's full is dropped.
 	m, err := b.startMosquitto(ctx, 100)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 	n, err := b.newAggregation(ctx, m.address, "\n[store]\ncache = \"8MiB\"\n")
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
 	heads, err := fillStore(filepath.Join(n.dir, "data", "store"), gateways)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if err := b.startAggregation(ctx, n); err != nil {
-		return 0, 0, err
-	}
-	// It counts its gateways when it starts, which takes memory for a while.
-	idle, err = b.settledMemory(ctx, n.pid())
-	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if err := announce(ctx, m.address, n, heads); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	heard, err = b.settledMemory(ctx, n.pid())
-	return idle, heard, err
+	return b.settledMemory(ctx, n.pid())
 }
 
 // settledMemory returns a process's resident memory once it has not changed for some seconds.

@@ -178,7 +178,7 @@ func (b *bench) node(ctx context.Context) error {
 		task       nodeTask
 	}{
 		{"backlogs of 8 gateways, pages of 1 000", "headers/s", nodeTask{Chains: 8, Pages: b.scaled(20_000) / headersPerRun, Headers: headersPerRun}},
-		{"new heads of 32 gateways, one by one", "heads/s", nodeTask{Chains: 32, Pages: b.scaled(200_000) / 1000, Headers: 1}},
+		{"new heads of 32 gateways, one by one", "heads/s", nodeTask{Chains: 32, Pages: b.scaled(100_000) / 1000, Headers: 1}},
 	} {
 		rate := map[string][]float64{}
 		for round := range b.rounds {
