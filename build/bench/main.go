@@ -110,9 +110,11 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}
 	for _, p := range chosen {
 		fmt.Fprintf(log, "== %s: %s\n", p.name, p.about)
+		began := time.Now()
 		if err := p.run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
+		fmt.Fprintf(log, "   %s took %v\n", p.name, time.Since(began).Round(time.Second))
 	}
 	place.LoadAfter = loadAverage()
 	if *output == "json" {
