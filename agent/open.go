@@ -192,7 +192,7 @@ func (a *Agent) removeCheckpoints(age time.Duration) {
 		return
 	}
 	for _, dir := range old {
-		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < age {
+		if info, err := os.Stat(dir); err != nil || age > 0 && time.Since(info.ModTime()) < age {
 			continue
 		}
 		if err := os.RemoveAll(dir); err != nil {

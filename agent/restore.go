@@ -112,7 +112,7 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 	if err := store.MarkRestored(making, store.Options{}, mark); err != nil {
 		return nil, err
 	}
-	if err := giveToOwner(data, making, files, c.Key.File, c.nextKeyFile()); err != nil {
+	if err := backup.GiveToOwner(data, making, files, c.Key.File, c.nextKeyFile()); err != nil {
 		return nil, fmt.Errorf("giving the files to the owner of %s: %w", data, err)
 	}
 	if err := os.Rename(making, c.ChainDir()); err != nil {
@@ -123,7 +123,7 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 			o.Warn(fmt.Errorf("the chain's name was not written beside the configuration: %w", err))
 		}
 	}
-	return r, syncFolder(data)
+	return r, backup.Sync(data)
 }
 
 // mayRestore refuses where a chain is, or is out of sight.
@@ -203,17 +203,14 @@ func checkRestored(ctx context.Context, dir string, facts BackupFacts, progress 
 // placeKey puts a key of the backup into its place, unless it is there.
 func placeKey(folder *backup.Folder, g *backup.Generation, path, to string) error {
 	file, ok := g.File(path)
-	if !ok || file.SameAs(to) {
+	if !ok {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
-		return err
-	}
-	err := folder.CopyOut(file, to)
+	err := folder.Place(file, to)
 	if errors.Is(err, fs.ErrExist) && path == backupKey {
 		return nil // keyFits knows that it is the key in force
 	}
-	return errors.Join(err, syncFolder(filepath.Dir(to)))
+	return err
 }
 
 // GiveWord notes the operator's word that nothing was ever sealed on the restored chain in the data folder after its
@@ -232,5 +229,5 @@ func GiveWord(c *Config) (store.Restored, error) {
 		return store.Restored{}, fmt.Errorf("the chain in %s does not wait for that: it was not restored, or its head is confirmed", c.Gateway.Data)
 	}
 	mark.Newest = true
-	return *mark, errors.Join(store.MarkRestored(c.ChainDir(), store.Options{}, *mark), giveToOwner(c.Gateway.Data, c.ChainDir()))
+	return *mark, errors.Join(store.MarkRestored(c.ChainDir(), store.Options{}, *mark), backup.GiveToOwner(c.Gateway.Data, c.ChainDir()))
 }

@@ -118,7 +118,7 @@ func (f *Folder) add(ctx context.Context, d *Draft) (*Added, error) {
 	if err := os.MkdirAll(filepath.Join(f.dir, generationsName), 0o700); err != nil {
 		return nil, explain(err)
 	}
-	if err := syncDir(f.dir); err != nil {
+	if err := Sync(f.dir); err != nil {
 		return nil, err
 	}
 	// All files are there. Cut off here, there is no new generation, and the next one finds them.
@@ -163,7 +163,7 @@ func (f *Folder) drop(keep int) (dropped []int, err error) {
 			return dropped, explain(err)
 		}
 	}
-	return dropped, syncDir(filepath.Join(f.dir, generationsName))
+	return dropped, Sync(filepath.Join(f.dir, generationsName))
 }
 
 // sweep removes what no generation needs: what only dropped ones had, and what was cut off. Where one cannot be read,

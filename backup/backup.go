@@ -103,7 +103,7 @@ func Begin(dir, subject string) (*Folder, error) {
 	if err := writeFile(filepath.Join(dir, markName), []byte(markLine+"\n"+subject+"\n")); err != nil {
 		return nil, fmt.Errorf("beginning the backup folder %s: %w", dir, err)
 	}
-	return &Folder{dir, subject}, syncDir(filepath.Dir(dir)) // dir itself may be new
+	return &Folder{dir, subject}, Sync(filepath.Dir(dir)) // dir itself may be new
 }
 
 // Subject returns what the folder holds backups of.
@@ -125,7 +125,7 @@ func writeFile(path string, content []byte) error {
 	if err := os.Rename(n.Name(), path); err != nil {
 		return explain(err)
 	}
-	return syncDir(filepath.Dir(path))
+	return Sync(filepath.Dir(path))
 }
 
 // createNew makes a file for what is not whole yet; only its owner may read it.
@@ -152,8 +152,8 @@ func reason(err error) error {
 	return err
 }
 
-// syncDir makes the names in a folder durable, as far as its file system can.
-func syncDir(dir string) error {
+// Sync makes the names in a folder durable, as far as its file system can.
+func Sync(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // a folder is not synced there
 	}

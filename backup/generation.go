@@ -174,7 +174,7 @@ func (f *Folder) Take(g *Generation) error {
 		return fmt.Errorf("generation %d: %w", g.Number, ErrTaken)
 	}
 	if err == nil {
-		err = errors.Join(mark.Sync(), mark.Close(), syncDir(filepath.Join(f.dir, generationsName)))
+		err = errors.Join(mark.Sync(), mark.Close(), Sync(filepath.Join(f.dir, generationsName)))
 	}
 	if err != nil {
 		return fmt.Errorf("noting that generation %d is taken over: %w", g.Number, explain(err))

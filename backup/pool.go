@@ -83,11 +83,11 @@ func (p *pool) sync() error {
 		return nil
 	}
 	for dir := range p.touched {
-		if err := syncDir(dir); err != nil {
+		if err := Sync(dir); err != nil {
 			return err
 		}
 	}
-	return syncDir(p.dir)
+	return Sync(p.dir)
 }
 
 func isNew(name string) bool { return strings.HasPrefix(name, newPrefix) }
@@ -183,11 +183,25 @@ func (f *Folder) Extract(ctx context.Context, g *Generation, below, to string, p
 		}
 	}
 	for dir := range touched {
-		if err := syncDir(dir); err != nil {
+		if err := Sync(dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Place copies one file to its place and makes the name durable, unless a file of the same content is there already.
+func (f *Folder) Place(file File, to string) error {
+	if file.SameAs(to) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
+		return err
+	}
+	if err := f.CopyOut(file, to); err != nil {
+		return err
+	}
+	return Sync(filepath.Dir(to))
 }
 
 // CopyOut copies one file to a path where there is none, readable by its owner alone. The name is there when the file

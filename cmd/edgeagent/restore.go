@@ -88,8 +88,8 @@ func writeRestored(w io.Writer, config *agent.Config, r *agent.Restored) {
 	case r.Newest:
 		fmt.Fprintln(w, "By your word nothing was sealed after it.")
 	case r.Moved && len(config.Upstream) == 0:
-		fmt.Fprintln(w, "What this backup hands over was taken over already, so the chain may go on somewhere else. The agent records, and seals")
-		fmt.Fprintln(w, "nothing. If you know that it does not: edgeagent restore --newest. Else begin a new chain that names this one:")
+		fmt.Fprintln(w, "What this backup hands over was taken over already, or that cannot be noted in it: the chain may go on somewhere else.")
+		fmt.Fprintln(w, "The agent records, and seals nothing. If you know that it does not: edgeagent restore --newest. Else begin a new chain that names this one:")
 		fmt.Fprintln(w, "edgeagent init --continue.")
 	case len(config.Upstream) > 0:
 		fmt.Fprintln(w, "This is an old image. The agent records, and seals nothing until an aggregator has told the chain's newest head.")

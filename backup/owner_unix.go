@@ -1,6 +1,6 @@
 //go:build unix
 
-package agent
+package backup
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// giveToOwner gives what root has made below the data folder, or for it, to the folder's owner, as whom the service
+// GiveToOwner gives what root has restored below a data folder, or for it, to the folder's owner, as whom the service
 // runs. What is not there is left out.
-func giveToOwner(data string, made ...string) error {
-	info, err := os.Stat(data)
+func GiveToOwner(folder string, made ...string) error {
+	info, err := os.Stat(folder)
 	if err != nil {
 		return err
 	}
@@ -33,13 +33,4 @@ func giveToOwner(data string, made ...string) error {
 		}
 	}
 	return nil
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
