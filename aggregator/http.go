@@ -31,6 +31,7 @@ import (
 //	GET  /v1/gateways/CHAIN/forks                              JSON lines of [Fork]
 //	GET  /v1/gateways/CHAIN/forks/ID                           the evidence, CBOR
 //	GET  /v1/tokens        POST /v1/tokens  [TokenRequest]     DELETE /v1/tokens/ID
+//	POST /v1/checkpoint                                        [Checkpoint]
 //	GET  /healthz  /readyz  /metrics
 //
 // On TCP, where anybody on the machine can connect, only GET is answered.
@@ -39,6 +40,7 @@ import (
 type Server struct {
 	Identity Identity
 	Store    Store
+	Data     string // folder that a checkpoint of the store is made in
 	Registry *Registry
 	Now      func() time.Time
 	Live     func() *Live
@@ -140,7 +142,7 @@ func (a *Aggregator) Server() *Server {
 
 // NewServer returns the interface of a store that no aggregator runs on.
 func NewServer(c *Config, o Options) *Server {
-	s := &Server{Store: o.Store, Now: o.Now, Log: o.Log}
+	s := &Server{Store: o.Store, Data: c.Aggregator.Data, Now: o.Now, Log: o.Log}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -211,6 +213,7 @@ func (s *Server) Handler(readOnly bool) http.Handler {
 	mux.HandleFunc("POST /v1/gateways/{chain}/reject", s.reject)
 	mux.HandleFunc("POST /v1/gateways/{chain}/forget", s.forget)
 	mux.HandleFunc("POST /v1/approve", s.approveNames)
+	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
 	mux.HandleFunc("POST /v1/tokens", s.newToken)
 	mux.HandleFunc("DELETE /v1/tokens/{id}", s.removeToken)
 	return mux

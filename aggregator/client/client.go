@@ -152,6 +152,12 @@ func gatewayPath(chain, word string) string {
 	return path
 }
 
+// Checkpoint asks for a copy of the store; the caller removes the folder it is in when done.
+func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
+	answer, err := one[aggregator.Checkpoint](ctx, c, http.MethodPost, "/v1/checkpoint", nil, nil)
+	return answer.Dir, err
+}
+
 // Status asks how the aggregator stands.
 func (c *Client) Status(ctx context.Context) (aggregator.Status, error) {
 	return one[aggregator.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)

@@ -62,7 +62,10 @@ type Store struct {
 	failed error // the first write that failed; guarded by mu
 }
 
-var _ aggregator.Store = (*Store)(nil)
+var (
+	_ aggregator.Store        = (*Store)(nil)
+	_ aggregator.Checkpointer = (*Store)(nil)
+)
 
 // Open opens the store in the folder dir, and begins one there if it is empty or absent.
 func Open(dir string, o Options) (*Store, error) {
@@ -132,6 +135,17 @@ func (s *Store) Close() error {
 		return err // closing would wait for writes that never come back
 	}
 	return s.db.Close()
+}
+
+// Checkpoint implements [aggregator.Checkpointer]: hard links where both folders are on one file system.
+func (s *Store) Checkpoint(dir string) error {
+	if err := s.err(); err != nil {
+		return err
+	}
+	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+		return fmt.Errorf("checkpoint in %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Update implements [aggregator.Chains].

@@ -7,11 +7,13 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"edgechain/aggregator"
 	"edgechain/aggregator/client"
+	"edgechain/backup"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/keyfile"
 	"edgechain/tomlconf"
@@ -51,7 +53,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 		&cobra.Group{ID: "gateways", Title: "Its gateways, while it runs or not:"})
 	root.AddCommand(
 		newInit(), newRun(), newConfig(), newCheckConfig(), newKey(),
-		newStatus(), newGateways(), newHeaders(), newReceipt(), newForks(), newVersion())
+		newBackup(), newRestore(), newStatus(), newGateways(), newHeaders(), newReceipt(), newForks(), newVersion())
 	return root
 }
 
@@ -61,13 +63,16 @@ func exitCode(err error) int {
 	var answer *client.AnswerError
 	switch {
 	case errors.As(err, &problems), errors.Is(err, keyfile.ErrExposed), errors.Is(err, keyfile.ErrPassphraseMissing),
-		errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted):
+		errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted), errors.Is(err, aggregator.ErrExists),
+		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther):
 		return command.ExitUsage
-	case errors.Is(err, aggregator.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, aggregator.ErrNotFound), errors.Is(err, backup.ErrNoGeneration), errors.Is(err, fs.ErrNotExist):
 		return command.ExitNotFound
-	case errors.Is(err, aggregator.ErrRunning), errors.Is(err, client.ErrNotRunning), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, aggregator.ErrRunning), errors.Is(err, client.ErrNotRunning), errors.Is(err, backup.ErrBusy), errors.Is(err, fs.ErrPermission):
 		return command.ExitUnreachable
-	case errors.Is(err, aggregator.ErrFailed):
+	case errors.Is(err, backup.ErrDamaged):
+		return command.ExitVerification
+	case errors.Is(err, aggregator.ErrFailed), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return command.ExitStorage
 	case errors.As(err, &answer) && answer.Code == 400:
 		return command.ExitUsage

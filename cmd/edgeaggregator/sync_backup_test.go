@@ -169,3 +169,51 @@ func TestAggregatorThatLearnedTheChainFromARestoredBackupDoesNotVouchForIt(t *te
 	countersigned(g, n)
 	g.stop()
 }
+
+func TestRestoredAggregatorIsToldAgainWhatItForgot(t *testing.T) {
+	broker := newBroker(t)
+	n := newNode(t, broker.Addr, everyone)
+	n.start()
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	usb := filepath.Join(t.TempDir(), "usb")
+	g.start()
+	g.record(3)
+	countersigned(g, n)
+	n.must("backup", usb, "--with-key") // while it runs
+	g.record(3)
+	forgotten := countersigned(g, n)
+	var second struct {
+		CopiedBytes int64 `json:"copied_bytes"`
+		Bytes       int64
+	}
+	n.read(&second, "backup", usb, "--with-key", "--keep", "5")
+	n.process.Kill()
+	data := filepath.Join(n.dir, "data")
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	n.must("backup", "--verify", usb)
+	if _, stderr, code := program.Output(t, n.command("restore", usb, "--generation", "7")); code != 4 {
+		t.Errorf("a generation that is not there: %d %s", code, stderr)
+	}
+	n.must("restore", usb, "--generation", "1")
+	if _, stderr, code := program.Output(t, n.command("restore", usb)); code != 2 {
+		t.Errorf("over a store: %d %s", code, stderr)
+	}
+	if known, ok := n.gateway(g.chain); ok {
+		t.Errorf("nobody runs, and it knows %+v", known)
+	}
+	n.start()
+	g.record(1)
+	if head := countersigned(g, n); head.Height <= forgotten.Height {
+		t.Errorf("it countersigns height %d, and had countersigned %d", head.Height, forgotten.Height)
+	}
+	known, _ := n.gateway(g.chain)
+	if finding(known, aggregator.Forked) {
+		t.Errorf("it takes the gateway for a fork: %+v", known.Ailments)
+	}
+	g.stop()
+	if left, err := filepath.Glob(filepath.Join(data, "checkpoint-*")); err != nil || len(left) > 0 {
+		t.Errorf("checkpoints are left: %v %v", left, err)
+	}
+}

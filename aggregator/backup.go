@@ -1,0 +1,205 @@
+package aggregator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"edgechain/backup"
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+)
+
+// Checkpointer is a store in a folder of its own, which can be copied while it is written to. A database has its own
+// tools for that.
+type Checkpointer interface {
+	// Checkpoint makes a copy in the folder dir, which must not exist. All that is durable when it is called is in it.
+	Checkpoint(dir string) error
+}
+
+// errDatabase is what a store answers that is no folder.
+var errDatabase = &wrongQuestion{errors.New("the store is a database: back that up with its own tools (pg_dump), and the key file beside it")}
+
+// Checkpoint is a copy of the store that the caller reads, and then removes with the folder above it.
+type Checkpoint struct {
+	Dir string `json:"dir"`
+}
+
+const (
+	checkpointPrefix = "checkpoint-"
+	checkpointLife   = 2 * 24 * time.Hour // so old, whoever asked for one has left it behind
+)
+
+func (s *Server) checkpoint(w http.ResponseWriter, _ *http.Request) {
+	dir, err := s.makeCheckpoint()
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, Checkpoint{dir})
+}
+
+func (s *Server) makeCheckpoint() (string, error) {
+	store, ok := s.Store.(Checkpointer)
+	if !ok {
+		return "", errDatabase
+	}
+	old, err := filepath.Glob(filepath.Join(s.Data, checkpointPrefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range old {
+		if info, err := os.Stat(dir); err == nil && s.Now().Sub(info.ModTime()) > checkpointLife {
+			if err := os.RemoveAll(dir); err != nil {
+				s.Log.Warn("an old checkpoint stays", "dir", dir, "err", err)
+			}
+		}
+	}
+	dir, err := os.MkdirTemp(s.Data, checkpointPrefix)
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "store")
+	return dir, store.Checkpoint(dir)
+}
+
+// Paths within a generation of an aggregator's backup.
+const (
+	backupStore = "store" // folder
+	backupFiles = "files" // folder: the configuration, by its full path
+	backupKey   = "key"
+)
+
+// BackupOptions says what a backup is to be.
+type BackupOptions struct {
+	Dir      string
+	WithKey  bool
+	Keep     int      // generations; 0: all
+	Files    []string // the configuration
+	Version  string
+	Progress func(done, total int64)
+}
+
+// BackupFacts is what a generation says of itself.
+type BackupFacts struct {
+	Name    string `json:"name"`
+	Key     string `json:"key"` // the public key
+	WithKey bool   `json:"with_key"`
+	Version string `json:"version"`
+}
+
+func (c *Config) backupSubject() string { return "aggregator " + c.Aggregator.Name }
+
+// Backup makes a generation of an aggregator: of a checkpoint of its store, and its configuration.
+func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) (*backup.Added, error) {
+	key, err := keyfile.ReadPublicKey(c.Key.File)
+	if err != nil {
+		return nil, err
+	}
+	facts := BackupFacts{Name: c.Aggregator.Name, Key: lightchain.FormatPublicKey(key), WithKey: o.WithKey, Version: o.Version}
+	entries, err := os.ReadDir(checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	var sources []backup.Source
+	for _, e := range entries {
+		if e.Name() != "LOCK" {
+			sources = append(sources, backup.Source{Path: backupStore + "/" + e.Name(), File: filepath.Join(checkpoint, e.Name())})
+		}
+	}
+	if o.WithKey {
+		sources = append(sources, backup.Source{Path: backupKey, File: c.Key.File})
+	}
+	for _, file := range o.Files {
+		full, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		rest := strings.TrimPrefix(full, filepath.VolumeName(full))
+		sources = append(sources, backup.Source{Path: backupFiles + filepath.ToSlash(rest), File: full})
+	}
+	folder, err := backup.Begin(o.Dir, c.backupSubject())
+	if err != nil {
+		return nil, err
+	}
+	return folder.Add(ctx, backup.Draft{Made: time.Now(), About: facts, Sources: sources, Keep: o.Keep, Progress: o.Progress})
+}
+
+// ErrExists means that there is a store already.
+var ErrExists = errors.New("there is a store already: it is never overwritten")
+
+// RestoredBackup is what was brought back.
+type RestoredBackup struct {
+	Generation int       `json:"generation"`
+	Made       time.Time `json:"made"`
+	BackupFacts
+	HasKey bool   `json:"has_key"` // it is in its place
+	Files  string `json:"files"`   // the folder with the configuration as it was
+}
+
+// Restore brings a generation back, 0 being the newest, where there is no store; no aggregator may run there. What
+// the aggregator countersigned after the backup was made it does not know any more: its gateways bring the heads
+// again, and hold the receipts.
+func Restore(ctx context.Context, c *Config, dir string, generation int, progress func(done, total int64)) (*RestoredBackup, error) {
+	if c.Store.URL != "" {
+		return nil, errDatabase
+	}
+	if _, err := os.Lstat(c.StoreDir()); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrExists, c.StoreDir())
+	}
+	folder, err := backup.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if folder.Subject() != c.backupSubject() {
+		return nil, fmt.Errorf("%s: %w: of %s; this is %s", dir, backup.ErrOther, folder.Subject(), c.backupSubject())
+	}
+	g, err := folder.Generation(generation)
+	if err != nil {
+		return nil, err
+	}
+	r := &RestoredBackup{Generation: g.Number, Made: g.Made}
+	if err := json.Unmarshal(g.About, &r.BackupFacts); err != nil {
+		return nil, fmt.Errorf("generation %d: %w: what it says of itself: %w", g.Number, backup.ErrDamaged, err)
+	}
+	data := c.Aggregator.Data
+	making, files := c.StoreDir()+".restoring", filepath.Join(data, "restored")
+	if err := errors.Join(os.MkdirAll(data, 0o750), os.RemoveAll(making), os.RemoveAll(files)); err != nil {
+		return nil, err
+	}
+	if err := folder.Extract(ctx, g, backupStore, making, progress); err != nil {
+		return nil, err
+	}
+	if err := folder.Extract(ctx, g, backupFiles, files, nil); err != nil {
+		return nil, err
+	}
+	r.Files = files
+	if key, ok := g.File(backupKey); ok {
+		if err := folder.Place(key, c.Key.File); err != nil {
+			return nil, err
+		}
+	}
+	key, err := keyfile.ReadPublicKey(c.Key.File)
+	if err == nil {
+		r.HasKey = true
+		if text := lightchain.FormatPublicKey(key); text != r.Key {
+			return nil, fmt.Errorf("%s is another key than this aggregator had, %s: gateways and auditors know that one; put it there, or none", c.Key.File, r.Key)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := backup.GiveToOwner(data, making, files, c.Key.File); err != nil {
+		return nil, fmt.Errorf("giving the files to the owner of %s: %w", data, err)
+	}
+	if err := os.Rename(making, c.StoreDir()); err != nil { // until then there is no store
+		return nil, err
+	}
+	return r, backup.Sync(data)
+}
