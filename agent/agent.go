@@ -183,6 +183,7 @@ func (a *Agent) prepare() error {
 			return err
 		}
 	}
+	a.committer.onFull = func() { signal(a.retention.again) }
 	a.committer.onSeal = func(height uint64) {
 		a.rotateWhenDue(height)
 		for _, u := range a.upstreams {

@@ -34,6 +34,7 @@ type committer struct {
 
 	waiting atomic.Bool // staging has stopped for want of room
 
+	onFull func()              // told on the committer's goroutine when staging stops for want of room; nil: nobody
 	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
 
 	// Owned by the committer's goroutine.
@@ -254,6 +255,9 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 				waiting = true
 				c.waiting.Store(true)
 				c.log.Error("recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room", "err", err)
+				if c.onFull != nil {
+					c.onFull()
+				}
 			}
 			if c.queue.stopped() {
 				return nil, err

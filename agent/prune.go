@@ -28,7 +28,7 @@ type pruneEvent struct {
 
 // retention is what the agent knows of its own deletions.
 type retention struct {
-	again chan struct{} // holds a token when the limits have changed
+	again chan struct{} // holds a token when the limits have changed, or the disk is full
 
 	mu        sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
 	reclaimed bool       // the space of what earlier runs have deleted was given back
@@ -75,7 +75,8 @@ func (a *Agent) survey(c *Config) *survey {
 	s := &survey{chain: &a.store.Reader, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
 		synchronised: a.clock.Status().State == lightchain.ClockSynchronised}
 	if stats.Free > 0 {
-		s.room = stats.Free - min(stats.Free, stats.Reserve)
+		free := stats.Free + stats.DiskBytes - min(stats.DiskBytes, stats.LiveBytes) // what is about to be deleted is as good as free
+		s.room = free - min(free, stats.Reserve)
 	}
 	return s
 }

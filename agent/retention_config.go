@@ -24,7 +24,8 @@ func (c *Config) checkRetention(d *tomlconf.Document) {
 		tomlconf.Between(d, &r.MaxAge, time.Hour, 100*365*24*time.Hour)
 	}
 	if r.MaxSize != 0 {
-		tomlconf.Between(d, &r.MaxSize, 16*tomlconf.MiB, 1024*tomlconf.TiB)
+		// The logs behind the memtables alone may take a quarter of it, and are never deleted.
+		tomlconf.Between(d, &r.MaxSize, 16*max(tomlconf.MiB, c.Store.Memtable), 1024*tomlconf.TiB)
 	}
 	names := c.aggregatorNames()
 	tomlconf.Between(d, &r.Quorum, 1, 8)

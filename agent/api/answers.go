@@ -74,6 +74,22 @@ type Rotation struct {
 // Failure is the body of an answer that is not 200.
 type Failure struct {
 	Error string `json:"error"`
+	Gone  string `json:"gone,omitempty"` // why, where the code is 410: pruned, not_held or damaged
+}
+
+// goneWords tell apart what cannot be had any more.
+var goneWords = [...]struct {
+	word string
+	err  error
+}{{"pruned", store.ErrPruned}, {"not_held", store.ErrNotHeld}, {"damaged", store.ErrDamaged}}
+
+func goneWord(err error) string {
+	for _, g := range goneWords {
+		if errors.Is(err, g.err) {
+			return g.word
+		}
+	}
+	return ""
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) }
@@ -99,7 +115,7 @@ func fail(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(Failure{err.Error()})
+	_ = json.NewEncoder(w).Encode(Failure{Error: err.Error(), Gone: goneWord(err)})
 }
 
 // wrongQuestion is an error of the asker's.
@@ -146,7 +162,7 @@ func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 		next := max(query.After, s.Chain.Next())
 		for e, err := range s.find(query) {
 			if err != nil {
-				_ = out.Encode(Failure{err.Error()})
+				_ = out.Encode(Failure{Error: err.Error()})
 				return
 			}
 			if limit == 0 || out.Encode(e) != nil || r.Context().Err() != nil {
@@ -222,7 +238,7 @@ func (s *Server) find(query store.Query) iter.Seq2[Entry, error] {
 
 // goneEntry turns the error that stands in for entries that cannot be had into an answer.
 func goneEntry(err error) *Entry {
-	if errors.Is(err, store.ErrPruned) || errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrNotHeld) {
+	if goneWord(err) != "" {
 		return &Entry{Gone: err.Error()}
 	}
 	return nil

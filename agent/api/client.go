@@ -59,13 +59,14 @@ func (c *Client) get(ctx context.Context, method, path string, values url.Values
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&f); err != nil {
 		return nil, fmt.Errorf("%s answers %s", path, response.Status)
 	}
-	return nil, &AnswerError{response.StatusCode, f.Error}
+	return nil, &AnswerError{response.StatusCode, f.Error, f.Gone}
 }
 
 // AnswerError is an answer that is not 200.
 type AnswerError struct {
 	Code    int // of HTTP: 400 a wrong question, 404 not found, 409 not sealed yet, 410 gone
 	Message string
+	Gone    string // why, where the code is 410: see [Failure]
 }
 
 func (e *AnswerError) Error() string { return e.Message }
@@ -77,6 +78,11 @@ func (e *AnswerError) Is(target error) bool {
 		return e.Code == http.StatusNotFound
 	case store.ErrNotSealed:
 		return e.Code == http.StatusConflict
+	}
+	for _, g := range goneWords {
+		if target == g.err {
+			return e.Gone == g.word
+		}
 	}
 	return false
 }

@@ -73,6 +73,9 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		progress := command.NewProgress(os.Stderr)
 		defer progress.Done()
 		count, unsealed := 0, 0
+		if oldest, _, err := chain.Oldest(); err == nil && *from < oldest {
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: entries below %d are not held any more (edgeagent log --source agent:prune)\n", oldest)
+		}
 		client := api.Local(&api.Server{Chain: chain})
 		for e, err := range client.Entries(c.Context(), values) {
 			if err != nil {

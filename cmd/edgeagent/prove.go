@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain"
+	"edgechain/lightchain/store"
 )
 
 func newProve() *cobra.Command {
@@ -47,6 +50,9 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			return err
 		}
 		proof, err := client.Proof(c.Context(), number, *quorum)
+		if errors.Is(err, store.ErrPruned) {
+			return prunedError(c, client, number, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -74,6 +80,24 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 		})
 	}
 	return c
+}
+
+// prunedError says where the chain tells of the deletion of an entry, and what can still show it.
+func prunedError(c *cobra.Command, client *api.Client, number uint64, err error) error {
+	told := ""
+	for e, findErr := range client.Entries(c.Context(), url.Values{"source": {"agent:prune"}, "from": {strconv.FormatUint(number+1, 10)}}) {
+		var said struct {
+			NextEntry uint64 `json:"next_entry"`
+		}
+		if findErr != nil || json.Unmarshal(e.Payload, &said) != nil {
+			break
+		}
+		if said.NextEntry > number {
+			told = fmt.Sprintf(", as entry %d says, of %s", e.Number, command.Instant(e.Received))
+			break
+		}
+	}
+	return fmt.Errorf("%w%s; only a proof that was made before can still show it (edgeagent export --proofs)", err, told)
 }
 
 // chainOf checks a proof before it is handed out, and returns the chain that it is of.

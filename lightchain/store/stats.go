@@ -12,7 +12,7 @@ type Stats struct {
 	Lost Lost // that scrubs have found damaged
 
 	DiskBytes  uint64 // that the store takes up
-	LiveBytes  uint64 // of these, without files that are only waiting to be deleted
+	LiveBytes  uint64 // of these, without tables that are only waiting to be deleted
 	WALBytes   uint64 // written to the log since the store was opened
 	TableBytes uint64 // written to tables since the store was opened: with WALBytes, what the card suffers
 	CacheBytes int64  // in the block cache
@@ -35,7 +35,7 @@ func (r *Reader) Stats() Stats {
 		Lost:  r.lost(),
 		Chain: at.tip.Chain, Height: at.tip.Height, Entries: at.next, Open: at.next - at.tip.Next,
 		DiskBytes:  m.DiskSpaceUsage(),
-		LiveBytes:  uint64(m.Total().TablesSize) + m.WAL.PhysicalSize,
+		LiveBytes:  uint64(m.Total().TablesSize) + m.WAL.PhysicalSize + m.WAL.ObsoletePhysicalSize,
 		WALBytes:   m.WAL.BytesWritten,
 		TableBytes: tables,
 		CacheBytes: m.BlockCache.Size,
