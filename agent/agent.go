@@ -60,6 +60,7 @@ type Agent struct {
 	failed    chan error // a source that ended by itself
 	upstreams []*upstream
 	retention retention
+	presence  presence
 
 	unconfirmedRestore atomic.Bool // see restored.go
 	strangers          []string    // see there; guarded by mu
@@ -79,7 +80,8 @@ type Agent struct {
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
 	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}, complaints: map[[2]string]string{},
-		retention: retention{again: make(chan struct{}, 1)}}
+		retention: retention{again: make(chan struct{}, 1)},
+		presence:  presence{wanted: make(chan *Config, 1)}}
 }
 
 // Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It
@@ -125,6 +127,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.retain(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
+	watchers.Go(func() { a.showPresence(sourcesCtx) })
 	watchers.Go(func() { arm.PetWatchdog(sourcesCtx, a.mayPet) })
 	watchers.Go(func() { a.signalReady(sourcesCtx) })
 
@@ -164,6 +167,7 @@ func (a *Agent) prepare() error {
 		log: a.log, metrics: a.metrics,
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
 	}
+	a.knowPresence(c)
 	var err error
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
 		return err

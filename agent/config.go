@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"edgechain/agent/homeassistant"
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 	"edgechain/mqttconn"
@@ -44,6 +45,8 @@ type Config struct {
 	MQTT      []MQTTConfig     `toml:"mqtt"`
 	Sync      SyncConfig       `toml:"sync"`
 	Upstream  []UpstreamConfig `toml:"upstream"`
+
+	HomeAssistant HomeAssistantConfig `toml:"homeassistant"`
 }
 
 // GatewayConfig says who this gateway is.
@@ -180,6 +183,15 @@ type AggregatorConfig struct {
 	Key  string `toml:"key"` // as [keyfile.ParsePublicKey] reads it
 }
 
+// HomeAssistantConfig is about showing the gateway itself, and none of its readings, to Home Assistant.
+type HomeAssistantConfig struct {
+	Enabled   bool          `toml:"enabled"`
+	Broker    string        `toml:"broker"`    // name of an [[mqtt]]; "" is the embedded one
+	Discovery string        `toml:"discovery"` // before Home Assistant's topics
+	Prefix    string        `toml:"prefix"`    // before the gateway's
+	Interval  time.Duration `toml:"interval"`
+}
+
 // DefaultConfig returns the configuration of a gateway about which nothing was set.
 func DefaultConfig() *Config {
 	c := &Config{
@@ -194,6 +206,8 @@ func DefaultConfig() *Config {
 		Hwmon:     HwmonConfig{Interval: 30 * time.Second, Root: "/"},
 		Broker:    BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
 		Sync:      SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
+
+		HomeAssistant: HomeAssistantConfig{Discovery: homeassistant.DefaultDiscovery, Prefix: homeassistant.DefaultPrefix, Interval: time.Minute},
 	}
 	c.derive()
 	return c

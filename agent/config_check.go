@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"edgechain/agent/homeassistant"
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 	"edgechain/localhttp"
@@ -35,6 +36,7 @@ func (c *Config) check(d *tomlconf.Document) {
 	}
 	c.checkSync(d)
 	c.checkRetention(d)
+	c.checkHomeAssistant(d)
 	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT) == 0 {
 		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], and neither [broker] nor [hwmon] is enabled")
 	}
@@ -225,6 +227,23 @@ func (c *Config) checkSync(d *tomlconf.Document) {
 		for j := range u.Aggregator {
 			u.Aggregator[j].check(d, aggregators)
 		}
+	}
+}
+
+func (c *Config) checkHomeAssistant(d *tomlconf.Document) {
+	h := &c.HomeAssistant
+	for _, prefix := range []*string{&h.Discovery, &h.Prefix} {
+		if !homeassistant.CheckPrefix(*prefix) {
+			d.Refuse(prefix, `expected 1 to 4 levels without + # $, such as %q`, homeassistant.DefaultPrefix)
+		}
+	}
+	tomlconf.Between(d, &h.Interval, 5*time.Second, time.Hour)
+	switch {
+	case !h.Enabled:
+	case h.Broker == "" && !c.Broker.Enabled:
+		d.Refuse(&h.Enabled, "expected the name of an [[mqtt]] in homeassistant.broker, since the embedded broker is not enabled")
+	case h.Broker != "" && c.homeAssistantBroker(h.Broker) == nil:
+		d.Refuse(&h.Broker, "expected the name of an [[mqtt]], or none for the embedded broker")
 	}
 }
 

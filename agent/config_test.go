@@ -203,6 +203,10 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{strings.Replace(upstreamTable, "AAAA", "", 1), `x.toml:6:1: upstream.aggregator.key = "ssh-ed25519 C3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea": public key: ssh: short read; expected the line that ` + "`edgeaggregator key show` prints"},
 		{strings.Replace(upstreamTable, "agg-1", "Agg", 1), `x.toml:5:1: upstream.aggregator.name = "Agg": expected 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'`},
 		{upstreamTable + strings.NewReplacer("agg-1", "agg-2", "[[upstream]]\nname = \"office\"\nservers = [\"ssl://broker.example\"]\n", "").Replace(upstreamTable), `x.toml:9:1: upstream.aggregator.key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea": expected another one: this is the key of agg-1`},
+		{"[homeassistant]\nenabled = true", `x.toml:2:1: homeassistant.enabled = true: expected the name of an [[mqtt]] in homeassistant.broker, since the embedded broker is not enabled`},
+		{"[homeassistant]\nenabled = true\nbroker = \"line-2\"\n" + mqttTable, `x.toml:3:1: homeassistant.broker = "line-2": expected the name of an [[mqtt]], or none for the embedded broker`},
+		{"[homeassistant]\nprefix = \"a/+\"", `x.toml:2:1: homeassistant.prefix = "a/+": expected 1 to 4 levels without + # $, such as "edgechain/status"`},
+		{"[homeassistant]\ninterval = \"1s\"", `x.toml:2:1: homeassistant.interval = "1s": expected 5s to 1h`},
 	} {
 		_, _, err := loadText(t, test.text, nil, nil)
 		if fmt.Sprint(err) != test.want {

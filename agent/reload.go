@@ -75,6 +75,7 @@ func (a *Agent) Reload(next *Config) error {
 	for _, f := range adopt {
 		f()
 	}
+	a.knowPresence(next)
 	// A successor may need its predecessor's port, or its session at a broker.
 	stopSources(leaving)
 	a.queue.setLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
@@ -90,6 +91,7 @@ func (a *Agent) Reload(next *Config) error {
 	a.config, a.sources = next, wanted
 	a.mu.Unlock()
 	signal(a.retention.again)
+	a.presence.want(next)
 	a.record(ctx, "config", configEvent{SHA256: next.Hash(sensors.DecoderVersion).String()})
 	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted))
 	return nil

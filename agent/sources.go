@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edgechain/agent/api"
+	"edgechain/agent/homeassistant"
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
 	"edgechain/sensors"
@@ -31,6 +32,8 @@ type source struct {
 	adopt func(config any) (func(), error)
 	// refresh reads again the files that the configuration names and that are not watched; nil: there are none.
 	refresh func() error
+	// publish passes a message of the gateway's own on to those who subscribed; nil for all but the embedded broker.
+	publish func(topic string, payload []byte, retained bool)
 
 	cancel context.CancelFunc // set while it runs
 	done   chan struct{}      // closed when it has stopped
@@ -188,6 +191,9 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	var rules atomic.Pointer[[]decodeRule] // swapped whole by a reload
 	rules.Store(&first)
 	decode := func(topic, clientID, _ string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message {
+		if string(payload) == homeassistant.Online && topic == a.presence.topics.Load().birth {
+			a.presence.announce()
+		}
 		rules := *rules.Load()
 		for i := range rules {
 			if r := &rules[i]; r.filter.Matches(topic) {
@@ -232,7 +238,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 		return func() { rules.Store(&changedRules); c = next }, nil
 	}
-	return &source{run: b.Run, ready: b.Ready(), adopt: adopt, refresh: b.Reload, stats: func() api.Source {
+	return &source{run: b.Run, ready: b.Ready(), adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {
@@ -258,7 +264,8 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Gateway: a.store.Chain().String()[:12], MaxPayload: sensors.MostPayloadMax,
-		Lost: func(n int, why string) { a.losses.add(name, n, why) },
+		Lost:    func(n int, why string) { a.losses.add(name, n, why) },
+		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) },
 	}
 	for i, s := range c.Subscribe {
 		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)

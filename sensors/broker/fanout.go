@@ -48,6 +48,13 @@ func (b *Broker) passable(c *conn, pk *packets.Packet, topic string) *forward {
 	return f
 }
 
+// Publish passes a message of the program's own on to those who subscribed, and keeps it if it is retained. It is never
+// recorded, and what waits for subscribers when the broker ends is lost. It does not block.
+func (b *Broker) Publish(topic string, payload []byte, retained bool) {
+	const own = "" // no client's id, so that none is taken for the publisher
+	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained, version: 4})
+}
+
 func (b *Broker) hasSubscriptions() bool { return atomic.LoadInt64(&b.srv.Info.Subscriptions) > 0 }
 
 // offer hands a committed message over, or drops it. It is called by the committer, and never waits.

@@ -45,6 +45,11 @@ func (s *Source) settled(d *delivery, err error) {
 		return
 	}
 	s.stats.Committed++
+	s.durable(d)
+}
+
+// durable has the broker told of a message, and of those that wait for it. Under s.mu.
+func (s *Source) durable(d *delivery) {
 	if d.replay != (lightchain.Hash{}) {
 		s.replays[d.replay] = nil
 	}

@@ -203,6 +203,9 @@ func (s *Source) pump(ctx context.Context, sink sensors.Sink) error {
 		case <-s.wake:
 		}
 		for d := s.head(); d != nil; d = s.head() {
+			if s.ignores(d) {
+				continue
+			}
 			// Counted before: the sink may settle the message before Put has returned.
 			s.opened(1)
 			if err := sink.Put(ctx, s.message(d)); err != nil {
@@ -225,6 +228,19 @@ func (s *Source) head() *delivery {
 		return nil
 	}
 	return s.queue[0]
+}
+
+// ignores deals with the first message of the queue if it is to go no further: as if it were durable already.
+func (s *Source) ignores(d *delivery) bool {
+	if s.cfg.Ignored == nil || !s.cfg.Ignored(d.topic) {
+		return false
+	}
+	s.mu.Lock()
+	s.stats.Ignored++
+	s.durable(d)
+	s.mu.Unlock()
+	s.taken()
+	return true
 }
 
 // taken removes the first message of the queue: the sink has it.
@@ -270,6 +286,9 @@ func (s *Source) message(d *delivery) *sensors.Message {
 func (s *Source) flush(sink sensors.Sink) {
 	var lost int64
 	for d := s.head(); d != nil; d = s.head() {
+		if s.ignores(d) {
+			continue
+		}
 		if d.qos == 0 {
 			s.opened(1)
 			if !sink.TryPut(s.message(d)) {

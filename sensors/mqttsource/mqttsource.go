@@ -88,6 +88,10 @@ type Config struct {
 	// IgnoreDrops leaves the broker's $SYS counter of dropped messages unwatched.
 	IgnoreDrops bool
 
+	// Ignored says of a topic that its messages are acknowledged and go no further: the program's own, which come back
+	// where a filter covers them. nil: none are.
+	Ignored func(topic string) bool
+
 	// Lost is told of messages that are missing, for the chain to say so: how many at most, and why. It must not
 	// block. It may be nil.
 	Lost func(n int, why string)
@@ -119,6 +123,7 @@ type Stats struct {
 	Replays     int64 // retained replays already sealed
 	Hashed      int64 // payloads above MaxPayload
 	Unmatched   int64 // matched no subscription of the configuration
+	Ignored     int64 // the program's own, come back
 	Lost        int64 // given up here: with QoS 0, not yet handed over when the program ended
 	Dropped     int64 // what the broker's counter rose by; for any of its clients
 
