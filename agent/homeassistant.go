@@ -316,9 +316,9 @@ func (c embeddedConn) Publish(topic string, payload []byte, retained bool) error
 // homeAssistantState gathers what is published.
 func (a *Agent) homeAssistantState() homeassistant.State {
 	status := a.Status()
-	s := homeassistant.State{Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: a.problems()}
-	if status.Live.Free > status.Live.Reserve {
-		s.Free = status.Live.Free - status.Live.Reserve
+	s := homeassistant.State{
+		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: a.problems(),
+		Free: status.Live.Buffer.Room, DaysLeft: status.Live.Buffer.Days,
 	}
 	for _, u := range status.Live.Upstreams {
 		for _, g := range u.Aggregators {

@@ -78,6 +78,7 @@ type State struct {
 	Synchronised *bool     `json:"synchronised"` // the clock
 	ClockError   *float64  `json:"clock_error"`  // seconds, at most
 	Free         uint64    `json:"free"`         // bytes, less the reserve
+	DaysLeft     *float64  `json:"days_left"`    // until they are full, if no receipt came from now on; nil: endless, too
 	PowerLimit   *bool     `json:"power_limit"`  // the supply is too weak or the processor too hot: it is slowed
 	Problems     []string  `json:"problems"`     // what keeps the gateway from its work, for people to read
 }
@@ -153,6 +154,8 @@ func entities(t Topics) map[string]entity {
 			Class: "duration", Unit: "s", StateClass: measurement, Category: diagnostic},
 		"free": {Platform: sensor, Name: "Free for readings", Value: value("free"),
 			Class: "data_size", Unit: "B", StateClass: measurement, Category: diagnostic},
+		"days_left": {Platform: sensor, Name: "Days left for readings", Value: value("days_left"),
+			Class: "duration", Unit: "d", StateClass: measurement},
 		"power_limit": {Platform: binarySensor, Name: "Power or heat limit", Value: truth("power_limit"), Class: "problem", Category: diagnostic},
 		"problem": {Platform: binarySensor, Name: "Recording", Value: `{{ 'ON' if value_json.problems else 'OFF' }}`, Class: "problem",
 			Attributes: t.State, Picked: `{{ {'problems': value_json.problems} | tojson }}`},
