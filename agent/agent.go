@@ -126,6 +126,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.retain(sourcesCtx) })
+	watchers.Go(func() { a.scrubStore(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
 	watchers.Go(func() { a.showPresence(sourcesCtx) })
 	watchers.Go(func() { arm.PetWatchdog(sourcesCtx, a.mayPet) })
@@ -219,14 +220,22 @@ func (a *Agent) chainClock() lightchain.Clock {
 // SPEC: What happens to the chain itself is an entry too (flag 5, payload a JSON object, readings empty), so that a
 // loss is as provable as a reading.
 func (a *Agent) record(ctx context.Context, word string, payload any) {
+	_ = a.recordWith(ctx, word, payload, nil)
+}
+
+// recordWith is record for who wants to know when the entry is durable: done, which may be nil, is told once, unless
+// there is an error.
+func (a *Agent) recordWith(ctx context.Context, word string, payload any, done func(error)) error {
 	b, err := json.Marshal(a.tally.add(payload))
 	if err != nil {
 		panic(fmt.Sprintf("an agent:%s entry that is no JSON: %v", word, err))
 	}
-	m := &sensors.Message{Source: "agent:" + word, Received: time.Now(), Flags: lightchain.ByAgent, Payload: b}
+	m := &sensors.Message{Source: "agent:" + word, Received: time.Now(), Flags: lightchain.ByAgent, Payload: b, Done: done}
 	if err := a.queue.Put(ctx, m); err != nil {
 		a.log.Warn("an entry about the chain itself was not recorded", "word", word, "payload", string(b), "err", err)
+		return err
 	}
+	return nil
 }
 
 // signalReady tells the caller once all sources stand.

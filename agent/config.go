@@ -70,6 +70,8 @@ type StoreConfig struct {
 	AllowVolatile  bool          `toml:"allow_volatile"`
 	Cache          tomlconf.Size `toml:"cache"`
 	Memtable       tomlconf.Size `toml:"memtable"`
+	ScrubEvery     time.Duration `toml:"scrub_every"` // 0 is never
+	ScrubRate      tomlconf.Size `toml:"scrub_rate"`  // bytes per second, at most
 }
 
 // CommitConfig says when a group of entries is put to disk.
@@ -196,7 +198,7 @@ type HomeAssistantConfig struct {
 func DefaultConfig() *Config {
 	c := &Config{
 		Gateway:   GatewayConfig{Data: "/var/lib/edgeagent"},
-		Store:     StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB},
+		Store:     StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB, ScrubEvery: 7 * 24 * time.Hour, ScrubRate: 256 * tomlconf.KiB},
 		Retention: RetentionConfig{Quorum: 1},
 		Commit:    CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
 		Block:     BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},

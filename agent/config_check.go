@@ -62,6 +62,10 @@ func (c *Config) checkChain(d *tomlconf.Document) {
 	tomlconf.Between(d, &s.ReservePercent, 0, 50)
 	tomlconf.Between(d, &s.Cache, tomlconf.MiB, tomlconf.GiB)
 	tomlconf.Between(d, &s.Memtable, 256*tomlconf.KiB, 256*tomlconf.MiB)
+	if s.ScrubEvery != 0 {
+		tomlconf.Between(d, &s.ScrubEvery, time.Second, 365*24*time.Hour)
+	}
+	tomlconf.Between(d, &s.ScrubRate, 8*tomlconf.KiB, tomlconf.GiB)
 	if s.Cache < 2*s.Memtable {
 		d.Refuse(&s.Cache, "expected at least twice store.memtable, %v, which takes its room from it", 2*s.Memtable)
 	}

@@ -45,6 +45,18 @@ type (
 		Rebuilt  string `json:"rebuilt,omitempty"`   // the database that did not open; what could be read of it is in a new one
 		Unsure   bool   `json:"unsure,omitempty"`    // headers may be missing at the chain's end
 
+		// What a scrub found. Either blocks:
+		First     *uint64 `json:"first,omitempty"`      // number of the first entry that is lost
+		Count     uint64  `json:"count,omitempty"`      // how many are
+		Unproved  uint64  `json:"unproved,omitempty"`   // others of the same blocks, which can be read and not be proved
+		FromBlock *uint64 `json:"from_block,omitempty"` // heights, both included
+		ToBlock   *uint64 `json:"to_block,omitempty"`
+		Headers   bool    `json:"headers,omitempty"` // the blocks' headers are lost, too
+		// Or a file of what stands beside them:
+		Table string `json:"table,omitempty"`
+		Holds string `json:"holds,omitempty"` // receipts, keys, …
+		Why   string `json:"why,omitempty"`
+
 		SoFar headersync.Tally `json:"so_far"` // damage since the chain began, this included
 	}
 )

@@ -127,6 +127,13 @@ func (q *queue) busySince() time.Time {
 	return q.busy
 }
 
+// limit returns how many bytes may be in flight.
+func (q *queue) limit() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.maxBytes
+}
+
 // release gives back the room of messages that are done.
 func (q *queue) release(messages, bytes int) {
 	q.mu.Lock()

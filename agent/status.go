@@ -22,6 +22,7 @@ func ChainStatus(r *store.Reader) api.Status {
 	if oldest, _, err := r.Oldest(); err == nil {
 		s.Held = oldest
 	}
+	s.Lost, s.Scrub = stats.Lost, scrubStatus(r.ScrubState())
 	if h, err := r.HeaderAt(tip.Height); err == nil {
 		s.Sealed = h.Sealed
 	}
@@ -36,6 +37,7 @@ func (a *Agent) Status() api.Status {
 	s := ChainStatus(&a.store.Reader)
 	stats := a.store.Stats()
 	clock := a.clock.Status()
+	s.Scrub = scrubStatus(a.store.Scrubbing())
 	s.Running, s.Version, s.Volatile = true, a.options.Version, stats.Volatile
 	s.Live = &api.Live{
 		Started: a.started, Boot: a.store.Info().Boots, Clock: clock.State.String(), ClockError: clock.MaxError.Seconds(),
@@ -121,6 +123,7 @@ func (a *Agent) registerGauges() {
 	if t := board.Temperature(); t.Known {
 		m.gauge("edgeagent_temperature_celsius", "Temperature of the processor.", func() float64 { return float64(board.Temperature().MilliCelsius) / 1000 })
 	}
+	a.registerScrubGauges()
 	m.registry.MustRegister(newSourceCollector(a.running))
 }
 

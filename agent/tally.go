@@ -47,6 +47,7 @@ func (e gapEvent) counts(c *headersync.Condition) { c.Gaps = e.SoFar }
 
 func (e damageEvent) count(c *headersync.Condition) any {
 	c.Damage.Times++
+	c.Damage.Count += e.Count
 	e.SoFar = c.Damage
 	return e
 }
@@ -103,8 +104,11 @@ func (t *tally) recall(r *store.Reader) {
 
 func recall[E counted](soFar *headersync.Condition, r *store.Reader, word string) {
 	for m, err := range r.Find(store.Query{Source: "agent:" + word, Reverse: true, Limit: 1}) {
+		if err != nil {
+			continue // damaged blocks in between
+		}
 		var newest E
-		if err == nil && json.Unmarshal(m.Entry.Payload, &newest) == nil {
+		if json.Unmarshal(m.Entry.Payload, &newest) == nil {
 			newest.counts(soFar)
 		}
 		return

@@ -41,9 +41,34 @@ type Status struct {
 	Open     uint64             `json:"open_entries"` // of these, not sealed yet
 	Held     uint64             `json:"first_held"`   // number of the oldest entry that is held
 	Bytes    uint64             `json:"disk_bytes"`
-	Key      string             `json:"key"` // the public key in force
+	Key      string             `json:"key"`  // the public key in force
+	Lost     store.Lost         `json:"lost"` // what is known to be damaged on disk
+	Scrub    *Scrub             `json:"scrub,omitempty"`
 	Live     *Live              `json:"live,omitempty"`
 	Volatile string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it
+}
+
+// Scrub is how far the store has been read through, to find damage where nobody reads.
+type Scrub struct {
+	Last *ScrubRound    `json:"last,omitempty"` // the last time that went to the end; absent: none has
+	Now  *ScrubProgress `json:"now,omitempty"`  // the one that goes on, or was cut off and will
+}
+
+// ScrubRound is one time through the whole store.
+type ScrubRound struct {
+	Ended   time.Time `json:"ended"`
+	Seconds float64   `json:"seconds"`
+	Bytes   uint64    `json:"bytes"`
+	Lost    uint64    `json:"lost_entries"` // that were not known to be lost before
+	Mended  uint64    `json:"mended"`       // nodes of the history and summaries that were wrong, and made anew
+}
+
+// ScrubProgress is how far a round is.
+type ScrubProgress struct {
+	Began  time.Time `json:"began"`
+	Height uint64    `json:"height"` // below which all was read
+	Bytes  uint64    `json:"bytes"`
+	Lost   uint64    `json:"lost_entries"`
 }
 
 // Live is what only a running agent knows.

@@ -47,6 +47,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 		fmt.Fprintf(w, "          those below %d are not held any more\n", s.Held)
 	}
 	fmt.Fprintf(w, "on disk   %s\n", size(s.Bytes))
+	writeScrub(w, s)
 	if s.Volatile != "" {
 		fmt.Fprintf(w, "WARNING   the data folder is on %s: a power cut takes it\n", s.Volatile)
 	}
@@ -114,6 +115,27 @@ func bufferText(b *api.Buffer) string {
 		text += fmt.Sprintf(", %s may be deleted", size(b.Deletable))
 	}
 	return text
+}
+
+// writeScrub says when the store was last read through, and what is lost.
+func writeScrub(w io.Writer, s *api.Status) {
+	if c := s.Scrub; c != nil {
+		said := "the store was never read through to its end"
+		if l := c.Last; l != nil {
+			said = fmt.Sprintf("last read through %s, %s in %s", l.Ended.UTC().Format(time.RFC3339), size(l.Bytes), (time.Duration(l.Seconds) * time.Second).String())
+		}
+		if n := c.Now; n != nil {
+			said += fmt.Sprintf("; now at block %d of %d", n.Height, s.Height)
+		}
+		fmt.Fprintf(w, "scrub     %s\n", said)
+	}
+	l := s.Lost
+	if l.Entries+l.Unproved+l.Headers > 0 {
+		fmt.Fprintf(w, "DAMAGE    %d entries are lost, %d more cannot be proved, %d headers are lost: `edgeagent log --source agent:damage` says which\n", l.Entries, l.Unproved, l.Headers)
+	}
+	if l.Tables > 0 {
+		fmt.Fprintf(w, "DAMAGE    %d files with receipts, keys or notes are damaged: `edgeagent log --source agent:damage` says which\n", l.Tables)
+	}
 }
 
 func size(n uint64) string {

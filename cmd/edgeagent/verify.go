@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/store"
 )
 
 func newVerify() *cobra.Command {
@@ -17,7 +18,7 @@ func newVerify() *cobra.Command {
 		GroupID: "chain",
 		Short:   "Check the whole chain, and name the first block that fails",
 		Long: `verify reads the whole chain and checks each header against those before it, its signature, the numbers, and the
-root over the block's entries. While the agent runs it reads a checkpoint, so that recording goes on and the program
+root over the block's entries; and that the files beside them, with receipts, keys and notes, can be read. While the agent runs it reads a checkpoint, so that recording goes on and the program
 under examination does not examine itself.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -36,6 +37,12 @@ under examination does not examine itself.`,
 			summary, err := chain.Verify(c.Context(), func(height, entries uint64) {
 				progress.Show("checked %d of %d blocks, %d entries", height, top, entries)
 			})
+			if err == nil {
+				progress.Show("reading the tables beside the blocks")
+				err = chain.VerifyTables(c.Context(), nil, func(d store.Damage) error {
+					return command.Fail(command.ExitVerification, &d)
+				})
+			}
 			progress.Done()
 			if err != nil {
 				return err
