@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"edgechain/agent/api"
 	"edgechain/lightchain/store"
 )
@@ -161,9 +163,15 @@ func (a *Agent) registerScrubGauges() {
 		}
 		return 0
 	})
-	lost := func() store.Lost { return a.store.Stats().Lost }
-	m.gauge("edgeagent_damaged_entries", "Entries known to be lost to damage on disk.", func() float64 { return float64(lost().Entries) })
-	m.gauge("edgeagent_unproved_entries", "Entries that can be read and not be proved, since others of their blocks are lost.", func() float64 { return float64(lost().Unproved) })
-	m.gauge("edgeagent_damaged_headers", "Headers known to be lost to damage on disk.", func() float64 { return float64(lost().Headers) })
-	m.gauge("edgeagent_damaged_tables", "Damaged files of what stands beside the blocks: receipts, keys, notes.", func() float64 { return float64(lost().Tables) })
+	for what, count := range map[string]func(store.Lost) uint64{
+		"entries":  func(l store.Lost) uint64 { return l.Entries },
+		"unproved": func(l store.Lost) uint64 { return l.Unproved },
+		"headers":  func(l store.Lost) uint64 { return l.Headers },
+		"tables":   func(l store.Lost) uint64 { return l.Tables },
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "edgeagent_damaged", ConstLabels: prometheus.Labels{"what": what},
+			Help: "What is known to be lost to damage on disk: entries, entries that can be read and not be proved, headers, files of what stands beside the blocks.",
+		}, func() float64 { return float64(count(a.store.Stats().Lost)) }))
+	}
 }

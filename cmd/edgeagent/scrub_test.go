@@ -31,7 +31,7 @@ func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
 	g.start(scrubbing...)
 	p.allow(len(before) + len(after))
 	acknowledged(t, p, len(before)+len(after))
-	g.await("telling of what is lost", func() bool { return g.metric("edgeagent_damaged_entries") > 0 })
+	g.await("telling of what is lost", func() bool { return g.metric(`edgeagent_damaged{what="entries"}`) > 0 })
 	for range 2 { // rounds more
 		last := g.metric("edgeagent_scrub_last_timestamp_seconds")
 		g.await("through with one more round", func() bool { return g.metric("edgeagent_scrub_last_timestamp_seconds") > last })
