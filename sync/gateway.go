@@ -109,7 +109,6 @@ type Gateway struct {
 	// Everything below is owned by the goroutine that calls Receive and Tick.
 	peers  map[string]*peer
 	signer lightchain.Signer
-	checks bucket // of signatures: each costs a small board a millisecond, whoever sent it
 	spent  Spent
 
 	said       bool      // a head was announced,
@@ -142,6 +141,7 @@ type peer struct {
 	keys     []lightchain.PublicKey
 	nonce    uint64 // number of the hello that its newest welcome answers; 0: none yet
 	floor    uint64 // pulls up to this number are old
+	checks   bucket // of signatures in its name: each costs a small board a millisecond, and one peer's flood starves no other
 	answers  bucket
 	told     uint64 // number of the newest report that was repeated for it
 	session  Nonce
@@ -184,7 +184,6 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	g := &Gateway{
 		c: c, chain: tip.Chain, signer: c.Signer, wake: make(chan struct{}, 1),
 		peers:      make(map[string]*peer),
-		checks:     bucket{interval: 50 * time.Millisecond, burst: 40},
 		asked:      bucket{interval: 30 * time.Second, burst: 4},
 		warned:     bucket{interval: 10 * time.Second, burst: 8},
 		hellos:     backoff{least: 2 * time.Second, most: time.Minute},
@@ -197,7 +196,11 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		}
 		p := g.peers[a.Name]
 		if p == nil {
-			p = &peer{name: a.Name, answers: bucket{interval: 500 * time.Millisecond, burst: 16}}
+			p = &peer{
+				name:    a.Name,
+				checks:  bucket{interval: 50 * time.Millisecond, burst: 40},
+				answers: bucket{interval: 500 * time.Millisecond, burst: 16},
+			}
 			g.peers[a.Name] = p
 		}
 		p.keys = append(p.keys, a.Key)
@@ -392,7 +395,7 @@ func (g *Gateway) checked(now time.Time, p *peer, s *sealed) error {
 	switch {
 	case !ok:
 		return errStranger
-	case !g.checks.take(now):
+	case !p.checks.take(now):
 		return errBusy
 	case !s.check(key):
 		return errForged

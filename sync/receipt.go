@@ -36,7 +36,7 @@ func (g *Gateway) receiveReceipt(now time.Time, p *peer, b []byte) error {
 	} else if held {
 		return errOld
 	}
-	if !g.checks.take(now) {
+	if !p.checks.take(now) {
 		return errBusy
 	}
 	if err := s.CheckReceipt(r, key); err != nil {

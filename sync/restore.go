@@ -86,7 +86,7 @@ func (g *Gateway) receiveRestored(now time.Time, p *peer, b []byte) error {
 	if page.Correlation == 0 || page.Correlation > p.asks {
 		return errOld // an answer to any request will do, as long as it fits: pages stand by themselves
 	}
-	if !g.checks.take(now) {
+	if !p.checks.take(now) {
 		return errBusy
 	}
 	tip, _, err := g.c.Chain.Head()

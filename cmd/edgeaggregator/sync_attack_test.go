@@ -96,24 +96,49 @@ const enoughOfAKind = 2
 func eavesdrop(t testing.TB, broker string) *eavesdropper {
 	t.Helper()
 	e := &eavesdropper{words: map[string]int{}}
-	options := mqtt.NewClientOptions().AddBroker("tcp://" + broker).SetClientID("eavesdropper")
-	e.client = mqtt.NewClient(options)
-	if token := e.client.Connect(); token.Wait() && token.Error() != nil {
-		t.Fatal(token.Error())
-	}
-	t.Cleanup(func() { e.client.Disconnect(0) })
-	token := e.client.Subscribe("#", 1, func(_ mqtt.Client, m mqtt.Message) {
+	e.client = join(t, broker, "eavesdropper")
+	hear(t, e.client, func(m headersync.Message) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if parts := strings.Split(m.Topic(), "/"); len(parts) > 3 && !e.quiet && e.words[parts[3]] < enoughOfAKind {
-			e.heard = append(e.heard, headersync.Message{Topic: m.Topic(), Payload: slices.Clone(m.Payload())})
-			e.words[parts[3]]++
+		if w := word(m); w != "" && !e.quiet && e.words[w] < enoughOfAKind {
+			e.heard = append(e.heard, m)
+			e.words[w]++
 		}
-	})
-	if token.Wait() && token.Error() != nil {
+	}, "#")
+	return e
+}
+
+// join makes a connection of the test's own to a broker.
+func join(t testing.TB, broker, id string) mqtt.Client {
+	t.Helper()
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + broker).SetClientID(id))
+	if token := client.Connect(); token.Wait() && token.Error() != nil {
 		t.Fatal(token.Error())
 	}
-	return e
+	t.Cleanup(func() { client.Disconnect(0) })
+	return client
+}
+
+// hear calls heard for each message on topics that match, one after the other. It may publish, and must not wait for
+// that.
+func hear(t testing.TB, client mqtt.Client, heard func(headersync.Message), filters ...string) {
+	t.Helper()
+	for _, filter := range filters {
+		token := client.Subscribe(filter, 1, func(_ mqtt.Client, m mqtt.Message) {
+			heard(headersync.Message{Topic: m.Topic(), Payload: slices.Clone(m.Payload())})
+		})
+		if token.Wait() && token.Error() != nil {
+			t.Fatal(token.Error())
+		}
+	}
+}
+
+// word is what a message is, as its topic says, behind the prefix and the chain.
+func word(m headersync.Message) string {
+	if parts := strings.Split(m.Topic, "/"); len(parts) > 3 {
+		return parts[3]
+	}
+	return ""
 }
 
 // recorded stops listening and returns what was heard.
@@ -132,7 +157,13 @@ func (e *eavesdropper) has(words ...string) bool {
 
 func (e *eavesdropper) say(t testing.TB, topic string, payload []byte) {
 	t.Helper()
-	token := e.client.Publish(topic, 1, false, payload)
+	say(t, e.client, topic, payload)
+}
+
+// say publishes, and waits until the broker has it.
+func say(t testing.TB, client mqtt.Client, topic string, payload []byte) {
+	t.Helper()
+	token := client.Publish(topic, 1, false, payload)
 	if !token.WaitTimeout(time.Minute) || token.Error() != nil {
 		t.Fatalf("publishing on %s: %v", topic, token.Error())
 	}

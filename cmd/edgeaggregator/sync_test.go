@@ -395,12 +395,18 @@ func copyTree(t testing.TB, from, to string) {
 // verify has edgeverify check files against the gateway's own trust file, and returns what it says.
 func verify(g *gateway, args ...string) (says string, code int) {
 	g.t.Helper()
-	trust := filepath.Join(g.t.TempDir(), "trust")
-	if err := os.WriteFile(trust, []byte(g.must("trust")), 0o600); err != nil {
-		g.t.Fatal(err)
+	return verifyTrusting(g.t, g.must("trust"), args...)
+}
+
+// verifyTrusting has edgeverify check files against a trust file of this text.
+func verifyTrusting(t testing.TB, text string, args ...string) (says string, code int) {
+	t.Helper()
+	trust := filepath.Join(t.TempDir(), "trust")
+	if err := os.WriteFile(trust, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(builds.Native(g.t), "edgeverify"), append([]string{"--trust", trust}, args...)...)
-	stdout, stderr, code := program.Output(g.t, cmd)
+	cmd := exec.Command(filepath.Join(builds.Native(t), "edgeverify"), append([]string{"--trust", trust}, args...)...)
+	stdout, stderr, code := program.Output(t, cmd)
 	return stdout + stderr, code
 }
 
@@ -415,12 +421,22 @@ func (n *node) evidence(chain string) *lightchain.Fork {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	fork, err := lightchain.DecodeFork([]byte(n.must("forks", "export", chain, "--file", "-")))
+	file := filepath.Join(n.t.TempDir(), "evidence.edgefork")
+	n.must("forks", "export", chain, "--file", file)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	fork, err := lightchain.DecodeFork(b)
 	if err == nil {
 		err = fork.Check(id)
 	}
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	says, code := verifyTrusting(n.t, "chain "+chain+"\n", file)
+	if want := fmt.Sprintf("height    %d: two different headers stand there", fork.Height()); code != 0 || !strings.Contains(says, want) {
+		n.t.Errorf("edgeverify ends with %d, want %q in\n%s", code, want, says)
 	}
 	return fork
 }
