@@ -371,8 +371,8 @@ func TestAggregatorThatCountersignsTwoHistoriesIsExposed(t *testing.T) {
 	}
 	evidence := filepath.Join(t.TempDir(), "found.edgefork")
 	says, code := verifyTrusting(t, trust, "--output", "json", "--evidence", evidence, first, second)
-	all := readVerified(t, says)
-	if together := all[len(all)-1]; code != 3 || len(all) != 3 || together.Verified || together.Fork == nil || !slices.Equal(together.Files, []string{first, second}) || !slices.Equal(together.Fork.Both, []string{"liar"}) {
+	exposed := slices.DeleteFunc(readVerified(t, says), func(v verified) bool { return v.Fork == nil }) // its times may fall too
+	if code != 3 || len(exposed) != 1 || exposed[0].Verified || !slices.Equal(exposed[0].Files, []string{first, second}) || !slices.Equal(exposed[0].Fork.Both, []string{"liar"}) {
 		t.Errorf("of two histories edgeverify says, ending with %d:\n%s", code, says)
 	}
 	says, code = verifyTrusting(t, trust, evidence)
@@ -422,8 +422,6 @@ func TestForgedWelcomesRestoreNothingAndStopNothing(t *testing.T) {
 			w.Keys = []*lightchain.SignedHeader{newer(4, func(h *lightchain.Header) { h.NextKey = &key })}
 			w.Head = newer(5, func(*lightchain.Header) {})
 		}, "that no key of this chain signed"},
-		"another head at a height that is there": {func(w *headersync.Welcome) { w.Head = newer(0, func(h *lightchain.Header) { h.Sealed++ }) }, "a head that no key of this chain signed"},
-		"the head of another chain":              {func(w *headersync.Welcome) { w.Head = other }, "another chain"},
 		"evidence of a fork that is none": {func(w *headersync.Welcome) {
 			side := lightchain.Side{Head: l.head, Leaf: l.head.Hash()}
 			forged := newer(0, func(h *lightchain.Header) { h.Sealed++ })
