@@ -3,11 +3,8 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +16,6 @@ import (
 	"edgechain/aggregator"
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
-	"edgechain/localhttp"
 	headersync "edgechain/sync"
 )
 
@@ -441,8 +437,8 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 			if now := len(n.headers(g.chain)); now != held {
 				t.Errorf("%d headers were held before, now %d", held, now)
 			}
-			if count := n.metric(`edgeaggregator_pages_total{verdict="invalid"}`); count < float64(len(lies)) {
-				t.Errorf("of %d lies the metric counts %v", len(lies), count)
+			if count, err := strconv.Atoi(n.metric(`edgeaggregator_pages_total{verdict="invalid"}`)); err != nil || count < len(lies) {
+				t.Errorf("of %d lies the metric counts %d, %v", len(lies), count, err)
 			}
 			n.process.Await("the log tells of each lie", func() bool {
 				log, err := os.ReadFile(n.log())
@@ -482,33 +478,6 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 			g.must("verify")
 		})
 	}
-}
-
-// metric asks the running aggregator for one metric, 0 if there is none of that name and those labels.
-func (n *node) metric(name string) float64 {
-	n.t.Helper()
-	through, err := localhttp.Dial(n.t.Context(), n.socket())
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	answer, err := (&http.Client{Transport: through}).Get("http://aggregator/metrics")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(text)
-	if found == nil {
-		return 0
-	}
-	value, err := strconv.ParseFloat(string(found[1]), 64)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return value
 }
 
 // Who may answer in the aggregator's place when a gateway has lost its newest headers can keep it waiting, and no more.
