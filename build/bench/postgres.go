@@ -22,9 +22,6 @@ type postgres struct {
 	dir string
 }
 
-// errNoPostgres means that PostgreSQL is not installed.
-var errNoPostgres = errors.New("PostgreSQL is not installed: build/testenv/install.sh installs it")
-
 func (b *bench) startPostgres(ctx context.Context) (p *postgres, err error) {
 	programs := map[string]string{"initdb": "", "postgres": "", "pg_isready": ""}
 	for name := range programs {
@@ -33,7 +30,7 @@ func (b *bench) startPostgres(ctx context.Context) (p *postgres, err error) {
 		}
 		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 		if len(found) == 0 {
-			return nil, errNoPostgres
+			return nil, errors.New("PostgreSQL is not installed: build/testenv/install.sh installs it")
 		}
 		programs[name] = found[len(found)-1]
 	}

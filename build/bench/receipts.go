@@ -40,7 +40,7 @@ key = %q
 // receipts measures the round of a new head: sealed, announced, pulled, checked, stored, countersigned, and its receipt
 // checked and stored at the gateway. Several gateways have their rounds at one aggregator as it is shipped; the baseline
 // goes through the same broker at the same time.
-func (b *bench) receipts(ctx context.Context) error {
+func (b *bench) receipts(ctx context.Context) (err error) {
 	gateways, each := 8, 40
 	if b.short {
 		gateways, each = 2, 3
