@@ -14,6 +14,11 @@
 //
 // A message is acknowledged to the broker when every subscriber that it was delivered to has called Done. If the
 // connection ends before that, the broker delivers it again to the next one, for as long as it keeps the session.
+//
+// # What is cut
+//
+// A message that is longer than anything of the protocol's comes cut, still longer than that: nobody who may publish makes
+// this program allocate what it likes.
 package mqttlink
 
 import (

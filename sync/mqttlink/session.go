@@ -43,7 +43,7 @@ func (l *Link) session(ctx context.Context, dial mqttconn.Dial) (err error) {
 	}
 	// From a session that the broker kept, messages come before anything else happens, and answers to them must go out.
 	l.out.connected(true)
-	s.conn, err = dial(mqttconn.Terms{Receive: s.receive, Lost: s.end, CleanSession: l.cfg.CleanSession, Will: l.cfg.Will})
+	s.conn, err = dial(mqttconn.Terms{Receive: s.receive, Lost: s.end, Opened: newShortener, CleanSession: l.cfg.CleanSession, Will: l.cfg.Will})
 	if err != nil {
 		l.out.connected(false)
 		return err

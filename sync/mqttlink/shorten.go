@@ -1,0 +1,101 @@
+package mqttlink
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+
+	headersync "edgechain/sync"
+)
+
+// shortener stands between paho and the network. paho allocates what the header of a packet announces, up to 256 MB, so
+// that anybody who may publish where a gateway listens could take its memory, and again after each start, since a
+// message that was not acknowledged comes again. What is longer than anything of the protocol's is cut here: the decoders
+// refuse it for its length all the same, and it is acknowledged like any other.
+type shortener struct {
+	net.Conn
+	in   *bufio.Reader
+	head []byte // of the packet that begins, not given to paho yet
+	pass int    // bytes of the packet that paho gets
+	drop int    // bytes after those that it does not
+}
+
+const (
+	// longest is what is left of a PUBLISH: a topic of any length, and more than the largest page.
+	longest = 2 + 65535 + 2 + headersync.MaxPage + 1024
+	// longestControl is more than any other packet takes that a broker sends: a SUBACK has a byte for each filter.
+	longestControl = 64 << 10
+	kindPublish    = 3 // MQTT 3.1.1, section 2.2.1
+)
+
+func newShortener(conn net.Conn) net.Conn {
+	return &shortener{Conn: conn, in: bufio.NewReader(conn)}
+}
+
+// Read implements [net.Conn]. It is called by one goroutine.
+func (s *shortener) Read(p []byte) (int, error) {
+	for {
+		switch {
+		case len(p) == 0:
+			return 0, nil
+		case len(s.head) > 0:
+			n := copy(p, s.head)
+			s.head = s.head[n:]
+			return n, nil
+		case s.pass > 0:
+			n, err := s.in.Read(p[:min(len(p), s.pass)])
+			s.pass -= n
+			return n, err
+		case s.drop > 0:
+			n, err := s.in.Discard(min(s.drop, s.in.Size()))
+			s.drop -= n
+			if err != nil {
+				return 0, err
+			}
+		default:
+			if err := s.begin(); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// begin reads the header of the next packet. MQTT 3.1.1, section 2.2.
+func (s *shortener) begin() error {
+	first, err := s.in.ReadByte()
+	if err != nil {
+		return err
+	}
+	length := 0
+	for shift := 0; ; shift += 7 {
+		b, err := s.in.ReadByte()
+		if err != nil {
+			return err
+		}
+		if shift > 21 {
+			return errors.New("a packet whose length is malformed")
+		}
+		if length |= int(b&0x7f) << shift; b < 0x80 {
+			break
+		}
+	}
+	most := longest
+	if first>>4 != kindPublish {
+		most = longestControl
+		if length > most {
+			return fmt.Errorf("a packet of type %d and %d bytes is no broker's", first>>4, length)
+		}
+	}
+	s.pass = min(length, most)
+	s.drop = length - s.pass
+	s.head = append(s.head[:0], first)
+	for rest := s.pass; ; {
+		b := byte(rest & 0x7f)
+		if rest >>= 7; rest == 0 {
+			s.head = append(s.head, b)
+			return nil
+		}
+		s.head = append(s.head, b|0x80)
+	}
+}
