@@ -22,7 +22,7 @@ import (
 
 // Paths within a generation of a gateway's backup.
 const (
-	backupChain = "chain" // folder: the store
+	backupChain = "chain" // folder: the store; those of former chains are beside it, named as they are on disk
 	backupFiles = "files" // folder: what the gateway was configured with, by its full path
 	backupKey   = "key"
 	backupNext  = "key.next" // the key of a change that was cut off
@@ -150,12 +150,22 @@ func (c *Config) hasKey(inForce lightchain.PublicKey) error {
 
 // backupSources lists what a backup of the gateway consists of, its store being in dir.
 func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.Source, err error) {
-	chain, err := store.Files(dir, store.Options{})
+	former, err := filepath.Glob(c.asideDir("????????")) // nobody writes to them any more
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range chain {
-		sources = append(sources, backup.Source{Path: backupChain + "/" + file, File: filepath.Join(dir, filepath.FromSlash(file))})
+	for i, dir := range append([]string{dir}, former...) {
+		name := backupChain
+		if i > 0 {
+			name = filepath.Base(dir)
+		}
+		files, err := store.Files(dir, store.Options{})
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			sources = append(sources, backup.Source{Path: name + "/" + file, File: filepath.Join(dir, filepath.FromSlash(file))})
+		}
 	}
 	add := func(path, file string) error {
 		info, err := os.Stat(file)

@@ -25,6 +25,9 @@ var ErrOtherChain = errors.New("the data folder holds another chain than the con
 // Folders and files below the data folder.
 func (c *Config) chainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
 
+// asideDir returns the folder of a former chain, by its first 8 characters.
+func (c *Config) asideDir(chain string) string { return c.chainDir() + "-" + chain }
+
 // ChainDir returns the folder that holds the chain's store.
 func (c *Config) ChainDir() string { return c.chainDir() }
 
@@ -138,7 +141,7 @@ func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if err := reader.Close(); err != nil {
 		return nil, err
 	}
-	aside := c.chainDir() + "-" + tip.Chain.String()[:8]
+	aside := c.asideDir(tip.Chain.String()[:8])
 	if err := os.Rename(c.chainDir(), aside); err != nil {
 		return nil, fmt.Errorf("moving the old chain aside: %w", err)
 	}

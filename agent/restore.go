@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"edgechain/agent/api"
@@ -92,6 +93,9 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 		r.Files = files
 	}
 	if err := checkRestored(ctx, making, facts, o.Progress); err != nil {
+		return nil, err
+	}
+	if err := c.restoreFormer(ctx, folder, g); err != nil {
 		return nil, err
 	}
 	for path, to := range map[string]string{backupKey: c.Key.File, backupNext: c.nextKeyFile()} {
@@ -183,6 +187,35 @@ func (c *Config) keyFits(folder *backup.Folder, g *backup.Generation, facts Back
 		return true, nil // the key of a change that was cut off is beside it
 	}
 	return false, fmt.Errorf("%s is another key than this chain's, which is %s: put that one there, or none: %w", c.Key.File, facts.Key, store.ErrWrongKey)
+}
+
+// restoreFormer brings the chains back that this one continues, but for those that are there.
+func (c *Config) restoreFormer(ctx context.Context, folder *backup.Folder, g *backup.Generation) error {
+	prefix := filepath.Base(c.asideDir(""))
+	done := map[string]bool{}
+	for _, file := range g.Files {
+		name, _, _ := strings.Cut(file.Path, "/")
+		chain, former := strings.CutPrefix(name, prefix)
+		if !former || done[name] {
+			continue
+		}
+		done[name] = true
+		place := c.asideDir(chain)
+		making := place + ".restoring"
+		if _, err := os.Lstat(place); err == nil {
+			continue
+		}
+		if err := os.RemoveAll(making); err != nil {
+			return err
+		}
+		if err := folder.Extract(ctx, g, name, making, nil); err != nil {
+			return err
+		}
+		if err := errors.Join(backup.GiveToOwner(c.Gateway.Data, making), os.Rename(making, place)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkRestored checks the chain that came back from its first entry to its last.

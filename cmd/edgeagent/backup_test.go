@@ -148,6 +148,23 @@ func TestRestoredChainContinuesAsNewOne(t *testing.T) {
 	if s := elsewhere.status(); s.Chain == old.Chain || s.Height == 0 {
 		t.Errorf("chain %s at height %d, want another than %s", s.Chain, s.Height, old.Chain)
 	}
+
+	// The old one is still there to be read, also from a backup of the new one.
+	elsewhere.fails(2, "holds backups of something else", "backup", usb)
+	second := filepath.Join(t.TempDir(), "usb")
+	elsewhere.backup(second)
+	third := prepareGateway(t, t.TempDir(), "")
+	third.must("restore", second)
+	aside := filepath.Join(third.dir, "aside")
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(third.data(), "chain-"+old.Chain.String()[:8]), filepath.Join(aside, "chain")); err != nil {
+		t.Fatal(err)
+	}
+	if says, stderr, code := third.output("edgeagent", "--data", aside, "verify"); code != 0 || !strings.Contains(says, old.Chain.String()) {
+		t.Errorf("the old chain from the new one's backup: %d\n%s%s", code, says, stderr)
+	}
 }
 
 func TestKilledBackupLeavesFormerGenerationsWhole(t *testing.T) {
