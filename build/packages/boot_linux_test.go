@@ -57,7 +57,7 @@ func (r root) boot() machine {
 	need(r.t, "unshare", "nsenter", "setpriv", "pivot_root")
 	group, err := newGroup(r.t)
 	if err != nil {
-		lack(r.t, fmt.Sprintf("a service manager needs a control group: %v", err))
+		mayNot(r.t, "a service manager needs a control group: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(r.path, "etc/machine-id"), nil, 0o644); err != nil { // systemd makes one
 		r.t.Fatal(err)
@@ -84,7 +84,7 @@ func (r root) boot() machine {
 	for deadline := time.Now().Add(patience); m.init == 0; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-gone:
-			lack(r.t, fmt.Sprintf("no service manager starts in namespaces of its own: %v\n%s", c.ProcessState, log.Bytes()))
+			mayNot(r.t, "no service manager starts in namespaces of its own: %v\n%s", c.ProcessState, log.Bytes())
 		default:
 		}
 		if time.Now().After(deadline) {
@@ -106,6 +106,15 @@ func (r root) boot() machine {
 		}
 	})
 	return m
+}
+
+// mayNot skips a test that the kernel, or whoever confines this machine, does not allow: no package that is installed
+// would change that.
+func mayNot(t *testing.T, format string, args ...any) {
+	t.Helper()
+	what := fmt.Sprintf(format, args...)
+	fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", t.Name(), what)
+	t.Skip(what)
 }
 
 // newGroup makes a control group below the test's own, in the hierarchy of version 2, and removes it, with all that the
@@ -184,10 +193,11 @@ func (m machine) do(args ...string) string {
 	return string(out)
 }
 
-// outside runs a program of the test's machine that sees the other's network.
-func (m machine) outside(args ...string) string {
-	m.t.Helper()
-	return output(m.t, "nsenter", append([]string{"--net", "--target", strconv.Itoa(m.init)}, args...)...)
+// outsider prepares a program of the test's machine that sees the other's network.
+func (m machine) outsider(args ...string) *exec.Cmd {
+	c := exec.Command("nsenter", append([]string{"--net", "--target", strconv.Itoa(m.init)}, args...)...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return c
 }
 
 // property asks the service manager for one of a unit's.

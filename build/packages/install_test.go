@@ -214,6 +214,13 @@ func TestTheAgentsPackageLivesOnDebian(t *testing.T) {
 		}
 	}
 
+	for _, path := range []string{"/usr/share/man/man1/edgeagent.1.gz", "/usr/share/man/man5/edgeagent.toml.5.gz", "/usr/share/man/man1/edgeverify.1.gz",
+		"/usr/share/bash-completion/completions/edgeagent", "/usr/share/zsh/vendor-completions/_edgeagent", "/usr/share/fish/vendor_completions.d/edgeagent.fish",
+		"/usr/share/doc/edgeagent/operation.md.gz", "/usr/share/doc/edgeagent/examples/devices.conf"} {
+		debian.expect(path, "root:root 644")
+	}
+	debian.run("root", "bash", "-n", "/usr/share/bash-completion/completions/edgeagent")
+
 	t.Log("the first start makes the key and the chain")
 	debian.agent(func() { debian.expect("/run/edgeagent/edgeagent.sock", "edgeagent:edgeagent 660") })
 	debian.expect("/var/lib/edgeagent/key", "edgeagent:edgeagent 600")

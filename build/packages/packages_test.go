@@ -176,6 +176,54 @@ func TestTheSameCommitGivesTheSameBytes(t *testing.T) {
 	}
 }
 
+// Without dpkg, an archive unpacked at / puts the same files into the same places.
+func TestArchivesHoldWhatPackagesDo(t *testing.T) {
+	t.Parallel()
+	need(t, "make", "git", "dpkg-deb", "tar")
+	dist := must(t, packages)
+	for _, p := range programs() {
+		packaged, unpacked := t.TempDir(), t.TempDir()
+		output(t, "dpkg-deb", "--extract", built(t, dist, p.name, "amd64"), packaged)
+		output(t, "tar", "-C", unpacked, "--strip-components=1", "-xpf", filepath.Join(dist, p.name+"-1.2.3-linux-amd64.tar.gz"))
+		want, got := listing(t, packaged), listing(t, unpacked)
+		for path, what := range want {
+			if got[path] != what && !debianOnly(path) {
+				t.Errorf("%s: %s is %q in the package and %q in the archive", p.name, path, what, got[path])
+			}
+		}
+		for path := range got {
+			if _, ok := want[path]; !ok {
+				t.Errorf("%s: %s is in the archive alone", p.name, path)
+			}
+		}
+	}
+}
+
+// listing returns, by their paths below the folder, the mode and the sum of all files.
+func listing(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		all[strings.TrimPrefix(path, dir)] = fmt.Sprintf("%v %x", info.Mode(), sha256.Sum256(data))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 // sums hashes the packages in a folder, and holds SHA256SUMS to that.
 func sums(t *testing.T, dist string) map[string]string {
 	t.Helper()

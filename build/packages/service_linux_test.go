@@ -14,7 +14,7 @@ const quicker = "[Service]\nRestartSec=1s\nWatchdogSec=10s\n"
 // The agent as a plant engineer has it: installed, configured by one file, and then left alone with what happens.
 func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	t.Parallel()
-	need(t, "make", "git", "mosquitto_pub")
+	need(t, "make", "git", "mosquitto", "mosquitto_pub")
 	dist := must(t, packages)
 	m := debianTree(t).boot()
 	m.write("/run/systemd/system/edgeagent.service.d/quicker.conf", quicker)
@@ -36,7 +36,23 @@ func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	m.awaitJournal("edgeagent", "/etc/edgeagent/conf.d/plant.toml:2:1: broker.enabled")
 	m.expect("/var/lib/edgeagent/key", "")
 
-	t.Log("the first start makes key and chain, and returns when the chain is open and the broker listens")
+	t.Log("it is ready once its sources are: a broker that is away is waited for")
+	m.write("/etc/edgeagent/conf.d/plant.toml", "[[mqtt]]\nname = \"plant\"\nservers = [\"tcp://127.0.0.1:1884\"]\n[[mqtt.subscribe]]\ntopics = [\"factory/#\"]\n")
+	m.do("systemctl", "start", "--no-block", "edgeagent")
+	m.awaitJournal("edgeagent", "no connection to the broker, waiting for it")
+	if state := m.property("edgeagent", "ActiveState"); state != "activating" {
+		t.Errorf("while it waits for its broker the service is %s", state)
+	}
+	broker := m.outsider("mosquitto", "-p", "1884") // on loopback, open to everybody
+	if err := broker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.await("it is ready", func() bool { return m.property("edgeagent", "ActiveState") == "active" })
+	m.do("systemctl", "stop", "edgeagent")
+	_ = broker.Process.Kill()
+	_ = broker.Wait()
+
+	t.Log("the first start has made key and chain, and a start returns when the chain is open and the broker listens")
 	m.write("/etc/edgeagent/conf.d/plant.toml", right)
 	m.do("systemctl", "start", "edgeagent")
 	first := m.status()
@@ -225,7 +241,9 @@ func (m machine) publish(degrees int) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.outside("mosquitto_pub", "-h", "127.0.0.1", "-q", "1", "-t", "factory/press-7/state", "-m", string(payload))
+	if out, err := m.outsider("mosquitto_pub", "-h", "127.0.0.1", "-q", "1", "-t", "factory/press-7/state", "-m", string(payload)).CombinedOutput(); err != nil {
+		m.t.Fatalf("mosquitto_pub: %v\n%s", err, out)
+	}
 }
 
 // awaitJournal waits until a unit has said something.
