@@ -162,7 +162,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[commit]\nmax_delay = 25", `x.toml:2:1: commit.max_delay = 25: expected a duration with its unit, such as "25ms"`},
 		{"[commit]\nidle = \"30ms\"", `x.toml:2:1: commit.idle = "30ms": expected 0s to 25ms`},
 		{"[block]\nmax_entries = 65537", `x.toml:2:1: block.max_entries = 65537: expected 1 to 65536`},
-		{"[block]\nheartbeat = \"30s\"", `x.toml:2:1: block.heartbeat = "30s": expected 1m to 168h`},
+		{"[block]\nheartbeat = \"30s\"", `x.toml:2:1: block.heartbeat = "30s": expected 1m to 7d`},
 		{"[payload]\nmax = \"16MiB\"", `x.toml:2:1: payload.max = "16MiB": expected 64B to 15MiB`},
 		{"[ingest]\nmax_bytes = \"1MiB\"\n[payload]\nmax = \"2MiB\"", `x.toml:2:1: ingest.max_bytes = "1MiB": expected 2MiB to 1GiB`},
 		{"[api]\nsocket = \"" + long + "\"", `x.toml:2:1: api.socket = "` + long + `": a path of 121 bytes, where the system allows 107 (by default the socket is in gateway.data): expected a shorter one, such as "/run/edgeagent/edgeagent.sock"`},

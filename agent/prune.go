@@ -261,7 +261,8 @@ func retentionConfig(l api.Limits) *RetentionConfig {
 
 // tell puts a decision into the words of the interface.
 func (s *survey) tell(c *RetentionConfig, h *holding, d *cut) api.Retention {
-	r := api.Retention{Limits: c.Limits(), Bytes: h.size, Oldest: h.oldest, Receipted: h.receipted, Why: d.why}
+	r := api.Retention{Limits: c.Limits(), Bytes: h.size, Oldest: h.oldest, Receipted: h.receipted, Why: d.why,
+		Ageless: c.MaxAge > 0 && c.DeleteUnreceiptedEvidence && !s.synchronised}
 	if h.oldest < d.below {
 		r.Goes = s.stretch(h.oldest, d.below)
 	}

@@ -21,6 +21,8 @@ func ChainStatus(r *store.Reader) api.Status {
 	}
 	if oldest, _, err := r.Oldest(); err == nil {
 		s.Held = oldest
+	} else if errors.Is(err, store.ErrNotFound) {
+		s.Held = s.Entries
 	}
 	s.Lost, s.Scrub = stats.Lost, scrubStatus(r.ScrubState())
 	if h, err := r.HeaderAt(tip.Height); err == nil {

@@ -110,7 +110,7 @@ qos = 2
 	if problems != "" {
 		t.Fatal(problems)
 	}
-	const want = `block.interval = "168h"
+	const want = `block.interval = "7d"
 block.max_entries = 16
 block.share = 1
 store.reserve = "2GiB"

@@ -98,8 +98,12 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, err
 }
 
-// formatDuration returns a duration without the zeros that its String has: "1h", not "1h0m0s".
+// formatDuration returns a duration without the zeros that its String has: "1h", not "1h0m0s"; and from two days on,
+// where they are whole ones, in days.
 func formatDuration(d time.Duration) string {
+	if day := 24 * time.Hour; d >= 2*day && d%day == 0 && d/day <= math.MaxUint16 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -41,6 +41,8 @@ type Retention struct {
 	Goes      *Stretch `json:"goes,omitempty"`      // what was deleted, or would be
 	Why       []string `json:"why,omitempty"`       // age, size
 	HeldBack  *Stretch `json:"held_back,omitempty"` // beyond the limits, and kept because it is not receipted
+	// Ageless says that nothing counts as old which is not receipted, for the gateway's clock is not synchronised.
+	Ageless bool `json:"ageless,omitempty"`
 }
 
 // values writes limits for a request, limitsOf reads them.

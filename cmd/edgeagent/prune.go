@@ -96,6 +96,9 @@ func writeRetention(w io.Writer, r *api.Retention, verb string) {
 		fmt.Fprintf(w, "%-10s %s\n", verb, stretchText(r.Goes))
 		fmt.Fprintf(w, "because    of %s\n", strings.Join(r.Why, " and "))
 	}
+	if r.Ageless {
+		fmt.Fprintln(w, "age        of what is not countersigned is not known: this machine's clock is not synchronised")
+	}
 	if r.HeldBack != nil {
 		fmt.Fprintf(w, "held back  %s\n           beyond the limits too, but not countersigned by enough aggregators\n", stretchText(r.HeldBack))
 	}
@@ -106,10 +109,10 @@ func stretchText(s *api.Stretch) string {
 		s.From, s.To, s.FirstEntry, s.NextEntry, command.Instant(s.Since), command.Instant(s.Until), size(s.Bytes))
 }
 
-// days writes seconds in days where they are whole ones.
+// days writes seconds in days where they are whole ones, else in hours.
 func days(seconds int64) string {
 	if day := int64(24 * time.Hour / time.Second); seconds%day == 0 {
 		return fmt.Sprintf("%dd", seconds/day)
 	}
-	return (time.Duration(seconds) * time.Second).String()
+	return fmt.Sprintf("%gh", (time.Duration(seconds) * time.Second).Hours())
 }

@@ -151,15 +151,18 @@ func (r *Reader) OldestBlock() (height uint64, err error) {
 // the oldest on. Its error is [ErrNotFound] if there is none.
 func (r *Reader) Oldest() (number, height uint64, err error) {
 	at := r.view()
-	for height := uint64(0); height <= at.tip.Height; height++ {
-		if a, found, err := r.absentAt(height); err != nil {
+	for height = 1; height <= at.tip.Height; {
+		a, found, err := r.absentAt(height)
+		if err != nil {
 			return 0, 0, err
-		} else if found {
-			height = a.to
+		}
+		if found {
+			height = a.to + 1
 			continue
 		}
 		h, err := r.HeaderAt(height)
 		if errors.Is(err, ErrDamaged) {
+			height++
 			continue
 		}
 		if err != nil {
@@ -167,6 +170,12 @@ func (r *Reader) Oldest() (number, height uint64, err error) {
 		}
 		if h.Count > 0 {
 			return h.First, height, nil
+		}
+		if h.First >= at.tip.Next { // nothing but heartbeats up to the tip
+			break
+		}
+		if height, _, err = r.BlockOf(h.First); err != nil { // behind however many heartbeats
+			return 0, 0, err
 		}
 	}
 	if at.next > at.tip.Next {

@@ -412,3 +412,34 @@ func TestTheSpaceOfPrunedBlocksComesBackAtABoundedCost(t *testing.T) {
 	}
 	verify(t, &s.Reader)
 }
+
+func TestTheOldestEntryIsFoundBehindHeartbeats(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	defer closeStore(t, s)
+	if _, _, err := s.Oldest(); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	want := func(number, height uint64) {
+		t.Helper()
+		if n, h, err := s.Oldest(); err != nil || n != number || h != height {
+			t.Fatalf("oldest %d in block %d, %v; want %d in block %d", n, h, err, number, height)
+		}
+	}
+	stage(t, s, testEntries(0, 2))
+	want(0, 1)
+	seal(t, s)
+	for range 20 {
+		seal(t, s)
+	}
+	stage(t, s, testEntries(2, 2))
+	seal(t, s)
+	want(0, 1)
+	pruneBelow(t, s, 5)
+	want(2, 22)
+	pruneBelow(t, s, 23)
+	want(4, 23) // the first of the entries that tell of it, not sealed yet
+	for range 3 {
+		seal(t, s)
+	}
+	want(4, 23)
+}
