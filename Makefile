@@ -42,7 +42,7 @@ fuzz: ## each fuzz test for FUZZTIME=30s
 	done; exit $$failed; }
 
 # As root it also counts what the file system itself writes to a card.
-bench: ## what it costs, against named baselines, in some 40 minutes on two idle cores; PART=card,node for some of it
+bench: ## what it costs, against named baselines, within half an hour on two cores; PART=card,node for some of it
 	cd build/bench && go run . $(addprefix -only ,$(PART))
 
 # The folder changes below, and the key may be named from here.

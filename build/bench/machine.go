@@ -30,7 +30,7 @@ func (m machine) String() string {
 func where(dir string) (machine, error) {
 	m := machine{CPU: "unknown CPU", Cores: runtime.NumCPU(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, LoadBefore: loadAverage()}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err == nil && (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC) {
+	if err := unix.Statfs(dir, &fs); err == nil && (uint32(fs.Type) == unix.TMPFS_MAGIC || uint32(fs.Type) == unix.RAMFS_MAGIC) {
 		return m, fmt.Errorf("%s is in memory: name a folder on a disk with -dir", dir)
 	}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	profile := flags.String("profile", "", "`folder` for CPU profiles of what is measured")
 	cardTime := flags.Duration("card", 3*time.Minute, "how long part card runs, which does so in real time")
 	flags.Usage = func() {
-		fmt.Fprintln(log, "usage: go run . [flags]")
+		fmt.Fprintln(log, "usage: go run . [flags]\nAll parts take half an hour on two cores. As root, part card sees what the file system itself writes.")
 		flags.PrintDefaults()
 		for _, p := range parts() {
 			fmt.Fprintf(log, "  %-8s %s\n", p.name, p.about)

@@ -39,7 +39,8 @@ key = %q
 
 // receipts measures the round of a new head: sealed, announced, pulled, checked, stored, countersigned, and its receipt
 // checked and stored at the gateway. Several gateways have their rounds at one aggregator as it is shipped; the baseline
-// goes through the same broker at the same time.
+// goes through the same broker at the same time. Mosquitto is as shipped, so both have TCP's delays in them: it lets Nagle's
+// algorithm hold back what follows a short packet until that is confirmed, which the other end puts off for 40 ms.
 func (b *bench) receipts(ctx context.Context) (err error) {
 	gateways, each := 8, 40
 	if b.short {
