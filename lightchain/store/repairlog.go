@@ -18,8 +18,9 @@ import (
 // the log is written anew without the others before Pebble sees it, and the damaged one put aside. Which entries are
 // missing then shows by their numbers.
 
-// damagedLogs returns what can be kept of the logs in dir that are damaged, by name.
-func damagedLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
+// unreadableLogs returns what can be kept of the logs in dir that cannot be read to their end, by name: those that are
+// damaged, and those whose end the power cut off.
+func unreadableLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func damagedLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
 		if err != nil {
 			return nil, err
 		}
-		if salvaged := salvageLog(log, logNumber(name)); salvaged.bad > 0 {
+		if salvaged := salvageLog(log, logNumber(name)); salvaged.bad > 0 || salvaged.torn {
 			damaged[name] = salvaged
 		}
 	}
@@ -42,11 +43,14 @@ func damagedLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
 
 // repairLogs rewrites the logs of the database in path that are damaged.
 func repairLogs(dir, path string, o Options) (recovered Recovered, err error) {
-	damaged, err := damagedLogs(path, o.FS)
+	unreadable, err := unreadableLogs(path, o.FS)
 	if err != nil {
 		return recovered, fmt.Errorf("reading the log: %w", err)
 	}
-	for name, salvaged := range damaged {
+	for name, salvaged := range unreadable {
+		if salvaged.bad == 0 {
+			continue
+		}
 		if recovered.LogFile, err = replaceLog(dir, path, o, name, salvaged.encode()); err != nil {
 			return recovered, fmt.Errorf("repairing %s: %w", name, err)
 		}
@@ -129,6 +133,7 @@ var chunkHeads = [...]int{7, 11, 19}
 type salvagedLog struct {
 	records [][]byte
 	bad     int64 // bytes that are known to have been synced, and cannot be read
+	torn    bool  // behind the records are bytes that cannot be read, and were never promised to anybody
 }
 
 // salvageLog returns the whole records of a log, in their order. Bytes that cannot be read are damage if a chunk behind
@@ -138,6 +143,7 @@ func salvageLog(log []byte, number uint32) salvagedLog {
 	for at := 0; at < len(log) && !s.ended; at += logBlock {
 		s.block(log[at:min(at+logBlock, len(log))], at)
 	}
+	s.sure.torn = s.from >= 0
 	return s.sure // the torn end and what stands behind it was never acknowledged
 }
 
