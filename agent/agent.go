@@ -25,7 +25,6 @@ import (
 	"edgechain/lightchain/store"
 	"edgechain/localhttp"
 	"edgechain/sensors"
-	headersync "edgechain/sync"
 )
 
 // Options is what the command that runs an agent decides beside its configuration.
@@ -40,6 +39,7 @@ type Options struct {
 	Ready     func(a *Agent)          // called once, when the chain is open and all sources run; may be nil
 	Load      func() (*Config, error) // reads the configuration again for a reload; nil: there is none
 	Hangup    <-chan os.Signal        // asks for a reload
+	Reloaded  func(*Config)           // told what is in force after one; may be nil
 }
 
 // Agent is one gateway at work.
@@ -58,28 +58,28 @@ type Agent struct {
 	tally     tally
 	api       *api.Server
 	failed    chan error // a source that ended by itself
-	upstreams []*upstream
 	retention retention
 	presence  presence
 
 	unconfirmedRestore atomic.Bool // see restored.go
 	strangers          []string    // see there; guarded by mu
 
-	releasedAt uint64 // height of the head when sealing began; the committer's goroutine's, like the chain's tail
+	sealing    atomic.Bool // blocks may have been sealed since the start
+	releasedAt uint64      // height of the head when sealing began; the committer's goroutine's, like the chain's tail
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
 
 	reloading  sync.Mutex // one reload at a time
 	mu         sync.Mutex
-	standings  map[string]headersync.Standing // of the head, by upstream
-	complaints map[[2]string]string           // what an aggregator signed that cannot be, by upstream and name
-	config     *Config                        // in force; swapped whole
-	sources    []*source                      // that run; swapped whole
+	complaints map[[2]string]string // what an aggregator signed that cannot be, by upstream and name
+	config     *Config              // in force; swapped whole
+	sources    []*source            // that run; swapped whole
+	upstreams  []*upstream          // that run; swapped whole, by the committer's goroutine, which may read it without
 }
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), standings: map[string]headersync.Standing{}, complaints: map[[2]string]string{},
+	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), complaints: map[[2]string]string{},
 		retention: retention{again: make(chan struct{}, 1)},
 		presence:  presence{wanted: make(chan *Config, 1)}}
 }
@@ -119,7 +119,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		a.startSource(sourcesCtx, s)
 	}
 	for _, u := range a.upstreams {
-		u.run(sourcesCtx, &watchers, a.failed)
+		a.startUpstream(sourcesCtx, u)
 	}
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
@@ -143,7 +143,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	arm.Notify("STOPPING=1")
 	cancelSources()
 	watchers.Wait()
+	a.reloading.Lock() // what a reload has begun it ends first
+	stopUpstreams(a.upstreams)
 	stopSources(a.running())
+	a.reloading.Unlock()
 	a.queue.close()
 	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
 	stopAPI()
@@ -179,14 +182,18 @@ func (a *Agent) prepare() error {
 		a.strangers = restored.Strangers
 	}
 	a.tally.recall(&a.store.Reader)
-	if err := a.newUpstreams(c, a.store.Signer()); err != nil {
+	plan, err := a.planUpstreams(c)
+	if err != nil {
 		return err
 	}
+	a.upstreams = plan.wanted
 	a.committer.held = len(a.upstreams) > 0 || restored != nil
 	if !a.committer.held { // nobody could say more about the newest header than the disk does
 		if err := a.store.ConfirmHead(); err != nil {
 			return err
 		}
+		a.sealing.Store(true)
+		a.releasedAt = a.store.Tip().Height
 	}
 	a.committer.onFull = func() { signal(a.retention.again) }
 	a.committer.onSeal = func(height uint64) {

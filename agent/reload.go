@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
+	"strings"
 
 	"edgechain/sensors"
+	"edgechain/tomlconf"
 )
 
 // reloadOnHangup reads the configuration again whenever the operator asks for it by signal.
@@ -15,7 +16,7 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-a.options.Hangup:
-			if err := a.reload(ctx); err != nil {
+			if _, err := a.reload(ctx); err != nil {
 				a.log.Error("the configuration was not reloaded; the old one stays in force", "err", err)
 			}
 		case <-ctx.Done():
@@ -24,40 +25,40 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 	}
 }
 
-// reload reads the configuration again and brings it into force.
-func (a *Agent) reload(context.Context) error {
+// reload reads the configuration again and brings it into force, but for the keys that it returns.
+func (a *Agent) reload(context.Context) (waiting []string, err error) {
 	if a.options.Load == nil {
-		return errors.New("this agent has no configuration to read again")
+		return nil, errors.New("this agent has no configuration to read again")
 	}
 	next, err := a.options.Load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return a.Reload(next)
 }
 
-// errNeedsRestart is what a change runs into that a running agent cannot make.
-var errNeedsRestart = errors.New("takes effect at the next start only; the configuration in force stays")
-
 // Reload brings a configuration, which has been checked, into force without dropping a session or a message: sources
-// that did not change go on, those that changed stop, with what they took acknowledged, before their successors
-// start. If anything of it cannot be done, all stays as it was.
-func (a *Agent) Reload(next *Config) error {
+// and upstreams that did not change go on, those that changed stop, with what they took acknowledged, before their
+// successors start. If anything of it cannot be done, all stays as it was. The keys that are returned have changed and
+// wait for the next start; their old values stay in force, and stand in the hash that is recorded.
+func (a *Agent) Reload(next *Config) (waiting []string, err error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	ctx := a.sourcesCtx
 	if ctx.Err() != nil {
-		return errStopping
+		return nil, errStopping
 	}
 	a.mu.Lock()
 	old, running := a.config, a.sources
 	a.mu.Unlock()
-	if err := old.mayBecome(next); err != nil {
-		return err
-	}
+	next, waiting = old.become(next)
 	wanted, adopt, err := a.wantedSources(next, running)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	plan, err := a.planUpstreams(next)
+	if err != nil {
+		return nil, err
 	}
 	var leaving []*source
 	for _, s := range running {
@@ -68,7 +69,7 @@ func (a *Agent) Reload(next *Config) error {
 	for _, s := range wanted {
 		if s.refresh != nil && s.done != nil {
 			if err := s.refresh(); err != nil {
-				return fmt.Errorf("source %s: %w", s.name, err)
+				return nil, fmt.Errorf("source %s: %w", s.name, err)
 			}
 		}
 	}
@@ -79,40 +80,41 @@ func (a *Agent) Reload(next *Config) error {
 	// A successor may need its predecessor's port, or its session at a broker.
 	stopSources(leaving)
 	a.queue.setLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
-	if err := a.committer.do(ctx, func() { a.committer.commit, a.committer.block = next.Commit, next.Block }); err != nil {
-		return err
+	err = a.committer.do(ctx, func() {
+		a.committer.commit, a.committer.block = next.Commit, next.Block
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.config, a.sources = next, wanted
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, s := range wanted {
 		if s.done == nil {
 			a.startSource(ctx, s)
 		}
 	}
-	a.mu.Lock()
-	a.config, a.sources = next, wanted
-	a.mu.Unlock()
+	if err := a.switchUpstreams(ctx, plan); err != nil {
+		return nil, err
+	}
 	signal(a.retention.again)
 	a.presence.want(next)
+	if a.options.Reloaded != nil {
+		a.options.Reloaded(next)
+	}
 	a.record(ctx, "config", configEvent{SHA256: next.Hash(sensors.DecoderVersion).String()})
-	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted))
-	return nil
+	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted),
+		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted))
+	if len(waiting) > 0 {
+		a.log.Warn("changes of these keys wait for the next start", "keys", strings.Join(waiting, " "))
+	}
+	return waiting, nil
 }
 
-// mayBecome refuses changes that a running agent cannot make.
-func (c *Config) mayBecome(next *Config) error {
-	for _, f := range [...]struct {
-		key      string
-		old, new any
-	}{
-		{"gateway.data", c.Gateway.Data, next.Gateway.Data},
-		{"gateway.chain", c.Gateway.Chain, next.Gateway.Chain},
-		{"key.file", c.Key.File, next.Key.File},
-		{"[store]", c.Store, next.Store},
-		{"[api]", c.API, next.API},
-		{"[log]", c.Log, next.Log},
-	} {
-		if !reflect.DeepEqual(f.old, f.new) {
-			return fmt.Errorf("a change of %s %w", f.key, errNeedsRestart)
-		}
-	}
-	return nil
+// become returns what of next a running agent can bring into force, and the keys of which it keeps the old values.
+func (c *Config) become(next *Config) (kept *Config, waiting []string) {
+	k := *next
+	k.Gateway.Data, k.Gateway.Chain, k.Key.File = c.Gateway.Data, c.Gateway.Chain, c.Key.File
+	k.Store, k.API, k.Log.Format = c.Store, c.API, c.Log.Format
+	return &k, tomlconf.Changed(&k, next)
 }

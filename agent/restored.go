@@ -32,7 +32,7 @@ func (a *Agent) held() string {
 		return ""
 	}
 	text := "the chain was restored from a backup of " + r.Made.UTC().Format(time.RFC3339) + ", and what was sealed after it is not here"
-	if len(a.upstreams) > 0 {
+	if len(a.currentUpstreams()) > 0 {
 		return text + ": waiting for an aggregator that knows this chain to tell its newest head. If nothing was sealed after the backup, " + giveWord
 	}
 	return text + ", and no aggregator is configured that could tell. If nothing was sealed after the backup, " + giveWord + "; else begin a new chain that names this one: edgeagent init --continue"
@@ -50,8 +50,8 @@ func (a *Agent) recordRestored() {
 	a.record(a.sourcesCtx, "restore", restoredEvent{r.Made, r.Height, r.Entries, r.Newest, r.Moved})
 	if why := a.held(); why != "" {
 		a.log.Warn("nothing is sealed: " + why)
-	} else if len(a.upstreams) == 0 {
-		go a.releaseSealing(false)
+	} else if len(a.currentUpstreams()) == 0 {
+		a.considerSealing()
 	}
 }
 

@@ -151,8 +151,8 @@ type brokerSettings struct {
 
 // upstreamTopic reports whether a topic belongs to the traffic with aggregators, which may go through the embedded
 // broker: recorded, each announcement of a block would be an entry of the next one, for ever.
-func (c *brokerSettings) upstreamTopic(topic string) bool {
-	return slices.ContainsFunc(c.prefixes, func(prefix string) bool {
+func upstreamTopic(prefixes []string, topic string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool {
 		rest, under := strings.CutPrefix(topic, prefix)
 		return under && strings.HasPrefix(rest, "/")
 	})
@@ -190,6 +190,8 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	}
 	var rules atomic.Pointer[[]decodeRule] // swapped whole by a reload
 	rules.Store(&first)
+	var prefixes atomic.Pointer[[]string] // likewise
+	prefixes.Store(&c.prefixes)
 	decode := func(topic, clientID, _ string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message {
 		if string(payload) == homeassistant.Online && topic == a.presence.topics.Load().birth {
 			a.presence.announce()
@@ -203,7 +205,8 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		return nil
 	}
 	config := broker.Config{
-		PassOn: c.upstreamTopic, Users: c.Users, Decode: decode, MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight, Log: a.log,
+		PassOn: func(topic string) bool { return upstreamTopic(*prefixes.Load(), topic) },
+		Users:  c.Users, Decode: decode, MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight, Log: a.log,
 	}
 	for _, l := range [...]struct {
 		kind    broker.Kind
@@ -228,7 +231,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	adopt := func(changed any) (func(), error) {
 		next := changed.(brokerSettings)
 		same := next
-		same.Decode, same.payload = c.Decode, c.payload
+		same.Decode, same.payload, same.prefixes = c.Decode, c.payload, c.prefixes
 		if !reflect.DeepEqual(same, c) {
 			return nil, nil // listeners or limits: that takes a new broker
 		}
@@ -236,7 +239,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return func() { rules.Store(&changedRules); c = next }, nil
+		return func() { rules.Store(&changedRules); prefixes.Store(&next.prefixes); c = next }, nil
 	}
 	return &source{run: b.Run, ready: b.Ready(), adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
 		s := b.Stats()

@@ -1,94 +1,17 @@
 package agent
 
 import (
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"edgechain/agent/api"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
-	"edgechain/mqttconn"
 	headersync "edgechain/sync"
-	"edgechain/sync/mqttlink"
 )
-
-// upstream is one broker that leads to aggregators, and the gateway's side of the protocol over it.
-type upstream struct {
-	name        string
-	aggregators []string
-	link        *mqttlink.Link
-	gateway     *headersync.Gateway
-}
-
-// newUpstreams builds what the configuration names, and starts none of it.
-func (a *Agent) newUpstreams(c *Config, signer lightchain.Signer) error {
-	for i := range c.Upstream {
-		u, err := a.newUpstream(c, &c.Upstream[i], signer)
-		if err != nil {
-			return fmt.Errorf("upstream %q: %w", c.Upstream[i].Name, err)
-		}
-		a.upstreams = append(a.upstreams, u)
-	}
-	return nil
-}
-
-func (a *Agent) newUpstream(c *Config, uc *UpstreamConfig, signer lightchain.Signer) (*upstream, error) {
-	u := &upstream{name: uc.Name}
-	config := mqttlink.Config{
-		Config: uc.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
-		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(uc.Prefix, a.store.Chain()), Payload: []byte(headersync.Offline)},
-		Connected: func() { u.gateway.Connected() },
-	}
-	if config.ClientID == "" {
-		config.ClientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + uc.Name
-	}
-	var err error
-	if u.link, err = mqttlink.New(config); err != nil {
-		return nil, err
-	}
-	var aggregators []lightchain.Aggregator
-	for _, g := range uc.Aggregator {
-		key, err := lightchain.ParsePublicKey(g.Key)
-		if err != nil {
-			return nil, fmt.Errorf("aggregator %s: %w", g.Name, err)
-		}
-		aggregators = append(aggregators, lightchain.Aggregator{Name: g.Name, Key: key})
-		u.aggregators = append(u.aggregators, g.Name)
-	}
-	confirm := headersync.ConfirmHead(c.Sync.ConfirmHead)
-	if a.unconfirmed() {
-		confirm = headersync.ConfirmAlways
-	}
-	u.gateway, err = headersync.NewGateway(headersync.GatewayConfig{
-		Prefix: uc.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
-		Signer: signer, Aggregators: aggregators, Announce: c.Sync.Announce, Confirm: confirm,
-		ConfirmWait: c.Sync.ConfirmWait, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken),
-		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", uc.Name),
-		Settled: func(s headersync.Settlement) { a.settled(u, s) },
-		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
-	})
-	return u, err
-}
-
-// run keeps the broker connected and serves the aggregators until ctx ends.
-func (u *upstream) run(ctx context.Context, running *sync.WaitGroup, failed chan<- error) {
-	for _, run := range []func(context.Context) error{u.link.Run, u.gateway.Run} {
-		running.Go(func() {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				select {
-				case failed <- fmt.Errorf("upstream %s: %w", u.name, err):
-				default:
-				}
-			}
-		})
-	}
-}
 
 // restoreEvent is what the chain says about headers that came back from an aggregator.
 type restoreEvent struct {
@@ -108,7 +31,7 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 	if a.unconfirmed() {
 		s.Standing = a.withoutStrangers(s)
 	}
-	log := a.log.With("upstream", u.name, "standing", string(s.Standing), "aggregators", s.By)
+	log := a.log.With("upstream", u.Name, "standing", string(s.Standing), "aggregators", s.By)
 	switch {
 	case s.Standing == headersync.Recovered:
 		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
@@ -119,51 +42,67 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 		log.Error("nothing is sealed: "+wayOut(s.Standing), "height", a.store.Tip().Height)
 	}
 	a.mu.Lock()
-	a.standings[u.name] = s.Standing
-	all, may, confirmed := len(a.standings) == len(a.upstreams), true, false
-	for _, standing := range a.standings {
-		may = may && standing.MaySeal()
-		confirmed = confirmed || standing == headersync.Agreed || standing == headersync.Recovered
-	}
+	u.standing = s.Standing
 	a.mu.Unlock()
-	if !all || !may {
-		return
-	}
-	if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
-		log.Error("nothing is sealed: " + a.held())
-		return
-	}
-	go a.releaseSealing(confirmed)
+	a.considerSealing()
 }
 
-// releaseSealing lets the committer seal. It runs beside the upstream's goroutine, which must not wait for the tail.
-func (a *Agent) releaseSealing(confirmed bool) {
-	err := a.committer.do(a.sourcesCtx, func() {
-		if err := errors.Join(a.store.SetUnconfirmed(!confirmed), a.store.ConfirmHead()); err != nil {
-			a.log.Error("nothing is sealed: it could not be noted how the head stands", "err", err)
-			return
+// considerSealing lets the committer seal if all upstreams have found out about the head, and for none of them the chain
+// must not go on. It returns at once, for an upstream's goroutine must not wait for the tail.
+func (a *Agent) considerSealing() {
+	go a.onTail(a.log, func() error {
+		may, confirmed := a.headSettled()
+		if !may || !a.committer.held {
+			return nil
 		}
-		a.committer.held = false
-		a.releasedAt = a.store.Tip().Height
-		a.finishRestore()
+		if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
+			a.log.Error("nothing is sealed: " + a.held())
+			return nil
+		}
+		return a.releaseSealing(confirmed)
 	})
-	if err != nil && a.sourcesCtx.Err() == nil {
-		a.log.Error("sealing was not released", "err", err)
+}
+
+// headSettled reports whether sealing may go on as far as the upstreams know, and whether an aggregator agreed.
+func (a *Agent) headSettled() (may, confirmed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.upstreams {
+		if !u.standing.MaySeal() { // or it is not known yet
+			return false, false
+		}
+		confirmed = confirmed || u.standing == headersync.Agreed || u.standing == headersync.Recovered
 	}
+	return true, confirmed
+}
+
+// releaseSealing lets the committer seal. It belongs to the committer's goroutine.
+func (a *Agent) releaseSealing(confirmed bool) error {
+	if err := errors.Join(a.store.SetUnconfirmed(!confirmed), a.store.ConfirmHead()); err != nil {
+		return fmt.Errorf("nothing is sealed: it could not be noted how the head stands: %w", err)
+	}
+	a.committer.held = false
+	a.sealing.Store(true)
+	a.releasedAt = a.store.Tip().Height
+	a.finishRestore()
+	return nil
 }
 
 // noticed takes what an upstream tells later.
 func (a *Agent) noticed(u *upstream, n headersync.Notice) {
-	log := a.log.With("upstream", u.name, "aggregator", n.Aggregator)
+	log := a.log.With("upstream", u.Name, "aggregator", n.Aggregator)
 	switch {
 	case n.Err != nil:
-		if a.complain(u.name, n.Aggregator, n.Err.Error()) {
+		if a.complain(u.Name, n.Aggregator, n.Err.Error()) {
 			log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
 		}
 	case n.Standing == headersync.Agreed:
 		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
 		a.mu.Lock()
-		may := a.standings[u.name].MaySeal()
+		may := u.standing.MaySeal()
+		if may && !a.unconfirmed() {
+			u.standing = headersync.Agreed
+		}
 		a.mu.Unlock()
 		if may && a.unconfirmed() {
 			a.settled(u, headersync.Settlement{Standing: headersync.Agreed, By: []string{n.Aggregator}})
@@ -171,9 +110,12 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 	case n.Standing != "" && !n.Standing.MaySeal():
 		log.Error("nothing more is sealed: "+wayOut(n.Standing), "standing", string(n.Standing))
 		a.mu.Lock()
-		a.standings[u.name] = n.Standing
+		u.standing = n.Standing
 		a.mu.Unlock()
-		a.onTail(log, func() error { a.committer.held = true; return nil })
+		a.onTail(log, func() error {
+			a.committer.held = true
+			return nil
+		})
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
 	}
@@ -324,7 +266,13 @@ func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCo
 func (r syncRestorer) SealedUnconfirmed() (bool, error) { return r.a.store.Unconfirmed() }
 
 func (r syncRestorer) onTail(job func() error) (err error) {
-	doErr := r.a.committer.do(r.a.sourcesCtx, func() { err = job() })
+	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
+		if !r.a.committer.held {
+			err = errors.New("blocks were sealed since")
+			return
+		}
+		err = job()
+	})
 	return errors.Join(doErr, err)
 }
 
@@ -335,13 +283,13 @@ func (a *Agent) upstreamStatus() []api.Upstream {
 	var all []api.Upstream
 	for _, u := range a.upstreams {
 		status := u.link.Status()
-		out := api.Upstream{Name: u.name, Connected: status.Connected, Detail: status.Server, Standing: string(a.standings[u.name])}
+		out := api.Upstream{Name: u.Name, Connected: status.Connected, Detail: status.Server, Standing: string(u.standing)}
 		if !status.Connected && status.LastError != "" {
 			out.Detail = status.LastError
 		}
-		for _, name := range u.aggregators {
-			g := api.Aggregator{Name: name, Complaint: a.complaints[[2]string{u.name, name}]}
-			if height, found, err := a.store.NewestReceipt(name); err == nil && found {
+		for _, configured := range u.Aggregator {
+			g := api.Aggregator{Name: configured.Name, Complaint: a.complaints[[2]string{u.Name, configured.Name}]}
+			if height, found, err := a.store.NewestReceipt(g.Name); err == nil && found {
 				g.Receipted = &height
 			}
 			out.Aggregators = append(out.Aggregators, g)

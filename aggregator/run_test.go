@@ -111,8 +111,9 @@ func newGateway(t testing.TB, broker string, c *chain, token string, aggregators
 		t.Fatal(err)
 	}
 	g.sync, err = headersync.NewGateway(headersync.GatewayConfig{
-		Conn: g.link, Chain: g, Receipts: g, Signer: c.signer, Aggregators: aggregators, Announce: time.Millisecond,
-		Confirm: headersync.ConfirmNever, EnrolToken: token, Random: testRandom{},
+		Conn: g.link, Chain: g, Receipts: g, Signer: c.signer,
+		Terms:   headersync.Terms{Aggregators: aggregators, Announce: time.Millisecond, EnrolToken: token},
+		Confirm: headersync.ConfirmNever, Random: testRandom{},
 		Notify: func(n headersync.Notice) {
 			select {
 			case g.told <- n:

@@ -56,7 +56,7 @@ func (e *liveEnd) Publish(topic string, payload []byte, _ bool) error {
 func (e *liveEnd) Subscribe(filters []string, deliver func(Message)) error {
 	e.bus.mu.Lock()
 	defer e.bus.mu.Unlock()
-	e.filters, e.deliver = filters, deliver
+	e.filters, e.deliver = append(e.filters, filters...), deliver
 	if e.bus.first != nil {
 		select {
 		case <-e.bus.first:
@@ -65,4 +65,11 @@ func (e *liveEnd) Subscribe(filters []string, deliver func(Message)) error {
 		}
 	}
 	return nil
+}
+
+// listens reports whether the end has subscribed.
+func (e *liveEnd) listens() bool {
+	e.bus.mu.Lock()
+	defer e.bus.mu.Unlock()
+	return e.deliver != nil
 }

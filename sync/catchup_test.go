@@ -30,7 +30,7 @@ func catchUp(t testing.TB, c *memChain, p Policy) (bytes uint64, pages int, s *S
 	up, down := &tap{to: &toAggregator}, &tap{to: &toGateway}
 	g, err := NewGateway(GatewayConfig{
 		Conn: up, Chain: c, Receipts: c, Signer: c.signer, Random: seeded{newWorldRand()},
-		Aggregators: []lightchain.Aggregator{{Name: "north", Key: signer.Public()}}, Announce: time.Second,
+		Terms: Terms{Aggregators: []lightchain.Aggregator{{Name: "north", Key: signer.Public()}}, Announce: time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestRunServesUntilItIsTold(t *testing.T) {
 	receipted := make(chan uint64, 16)
 	g, err := NewGateway(GatewayConfig{
 		Conn: bus.end(), Chain: c, Receipts: c, Signer: c.signer, Random: seeded{newWorldRand()},
-		Aggregators: []lightchain.Aggregator{{Name: "north", Key: signer.Public()}},
+		Terms: Terms{Aggregators: []lightchain.Aggregator{{Name: "north", Key: signer.Public()}}},
 		Notify: func(n Notice) {
 			if n.Receipt > 0 {
 				receipted <- n.Receipt

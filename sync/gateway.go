@@ -77,21 +77,18 @@ type GatewayConfig struct {
 	Conn        Conn
 	Chain       Chain
 	Receipts    Receipts
-	Restorer    Restorer                // nil: nothing is ever restored
-	Signer      lightchain.Signer       // the gateway's key; see [Gateway.SetSigner]
-	Aggregators []lightchain.Aggregator // nobody else is answered; a name may have several keys
-	Announce    time.Duration           // at least this long between two announcements of a head
-	Confirm     ConfirmHead             // "" is if_reachable
-	ConfirmWait time.Duration           // 0 is a minute
-	BytesPerDay uint64                  // what answers may cost in a day, UTC; 0 is no limit
-	MaxPage     uint64                  // bytes of a page; 0 is [DefaultPage]
-	EnrolToken  string                  // shown to aggregators that do not know the gateway yet; "": none
-	Condition   func() Condition        // what the gateway reports of itself; nil: only that it is online
-	Start       uint64                  // starts of the gateway's program, counted from 1
-	Random      io.Reader               // nonces
-	Log         *slog.Logger            // nil: silent
-	Settled     func(Settlement)        // told once what became of the head; sealing may begin or may not; nil: nobody
-	Notify      func(Notice)            // told what happens later; nil: nobody
+	Restorer    Restorer          // nil: nothing is ever restored
+	Signer      lightchain.Signer // the gateway's key; see [Gateway.SetSigner]
+	Terms                         // see [Gateway.SetTerms]
+	Confirm     ConfirmHead       // "" is if_reachable
+	ConfirmWait time.Duration     // 0 is a minute
+	MaxPage     uint64            // bytes of a page; 0 is [DefaultPage]
+	Condition   func() Condition  // what the gateway reports of itself; nil: only that it is online
+	Start       uint64            // starts of the gateway's program, counted from 1
+	Random      io.Reader         // nonces
+	Log         *slog.Logger      // nil: silent
+	Settled     func(Settlement)  // told once what became of the head; sealing may begin or may not; nil: nobody
+	Notify      func(Notice)      // told what happens later; nil: nobody
 }
 
 // Gateway is a gateway's side of the protocol. [Gateway.Run] drives it; a test may call Receive and Tick instead.
@@ -104,12 +101,15 @@ type Gateway struct {
 		sync.Mutex
 		sealed, connected bool
 		signer            lightchain.Signer
+		terms             *Terms
 	}
 
 	// Everything below is owned by the goroutine that calls Receive and Tick.
-	peers  map[string]*peer
-	signer lightchain.Signer
-	spent  Spent
+	peers   map[string]*peer
+	signer  lightchain.Signer
+	heard   []string      // filters subscribed to
+	deliver func(Message) // nil: nobody runs it, and it subscribes to nothing
+	spent   Spent
 
 	said       bool      // a head was announced,
 	saidAt     time.Time // then,
@@ -177,34 +177,22 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	default:
 		return nil, fmt.Errorf("confirm_head %q: always, if_reachable or never", c.Confirm)
 	}
+	if err := c.Terms.Check(); err != nil {
+		return nil, err
+	}
 	tip, _, err := c.Chain.Head()
 	if err != nil {
 		return nil, fmt.Errorf("reading the chain's head: %w", err)
 	}
 	g := &Gateway{
 		c: c, chain: tip.Chain, signer: c.Signer, wake: make(chan struct{}, 1),
-		peers:      make(map[string]*peer),
 		asked:      bucket{interval: 30 * time.Second, burst: 4},
 		warned:     bucket{interval: 10 * time.Second, burst: 8},
 		hellos:     backoff{least: 2 * time.Second, most: time.Minute},
-		announcing: backoff{least: max(c.Announce, 30*time.Second), most: time.Hour},
+		announcing: backoff{most: time.Hour},
 	}
-	g.status.pace = backoff{least: max(c.Announce, time.Second), most: time.Hour}
-	for _, a := range c.Aggregators {
-		if err := errors.Join(lightchain.CheckAggregatorName(a.Name), a.Key.Check()); err != nil {
-			return nil, err
-		}
-		p := g.peers[a.Name]
-		if p == nil {
-			p = &peer{
-				name:    a.Name,
-				checks:  bucket{interval: 50 * time.Millisecond, burst: 40},
-				answers: bucket{interval: 500 * time.Millisecond, burst: 16},
-			}
-			g.peers[a.Name] = p
-		}
-		p.keys = append(p.keys, a.Key)
-	}
+	g.status.pace = backoff{most: time.Hour}
+	g.adopt(c.Terms)
 	return g, nil
 }
 
@@ -245,7 +233,8 @@ const queued = 256
 // Run subscribes and serves until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {
 	in := make(chan Message, queued)
-	if err := g.c.Conn.Subscribe(g.Filters(), func(m Message) { deliver(in, m, g.c.Log) }); err != nil {
+	g.deliver = func(m Message) { deliver(in, m, g.c.Log) }
+	if err := g.listen(); err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
 	return drive(ctx, in, g.wake, g.Tick, g.Receive)
@@ -297,10 +286,8 @@ func (g *Gateway) Tick(now time.Time) time.Time {
 	g.signals.Lock()
 	sealed, connected := g.signals.sealed, g.signals.connected
 	g.signals.sealed, g.signals.connected = false, false
-	if g.signals.signer != nil {
-		g.signer, g.signals.signer = g.signals.signer, nil
-	}
 	g.signals.Unlock()
+	g.follow(now)
 	if connected {
 		g.repeatAt, g.helloAt = g.saidAt.Add(g.c.Announce), now
 		g.announcing.reset()
@@ -345,6 +332,7 @@ func (g *Gateway) Receive(now time.Time, m Message) {
 	if m.Done != nil {
 		defer m.Done()
 	}
+	g.follow(now)
 	chain, word, name, ok := splitTopic(g.c.Prefix, m.Topic)
 	if !ok || chain != g.chain {
 		return

@@ -355,7 +355,7 @@ func newWorld(t *testing.T, seed uint64, modes ...Mode) *world {
 
 func (w *world) addGateway(chain *memChain, trusted []lightchain.Aggregator) *gatewayNode {
 	n := &gatewayNode{w: w, chain: chain, end: &end{w: w, name: fmt.Sprint("gateway ", len(w.gateways))}}
-	n.config = GatewayConfig{Aggregators: trusted, Announce: 10 * time.Second, ConfirmWait: time.Minute}
+	n.config = GatewayConfig{Terms: Terms{Aggregators: trusted, Announce: 10 * time.Second}, ConfirmWait: time.Minute}
 	w.gateways, w.ends = append(w.gateways, n), append(w.ends, n.end)
 	return n
 }

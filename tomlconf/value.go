@@ -181,3 +181,24 @@ func format(b *strings.Builder, path string, value reflect.Value) {
 		}
 	}
 }
+
+// Changed returns the keys whose values differ between two configurations of one type, passwords included, in the order
+// of the fields. An array of tables is one key.
+func Changed(before, after any) []string {
+	var keys []string
+	changed("", reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem(), &keys)
+	return keys
+}
+
+func changed(path string, before, after reflect.Value, keys *[]string) {
+	for _, f := range keyFields(before.Type()) {
+		path, b, a := join(path, f.name), before.FieldByIndex(f.index), after.FieldByIndex(f.index)
+		if isScalar(b.Type()) || b.Kind() == reflect.Slice {
+			if !reflect.DeepEqual(b.Interface(), a.Interface()) {
+				*keys = append(*keys, path)
+			}
+			continue
+		}
+		changed(path, b, a, keys)
+	}
+}

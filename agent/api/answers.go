@@ -60,6 +60,11 @@ type Block struct {
 	Receipts []string         `json:"receipts,omitempty"` // names of aggregators
 }
 
+// Reloaded is a configuration in force.
+type Reloaded struct {
+	Waiting []string `json:"waiting,omitempty"` // keys whose changes wait for the next start
+}
+
 // Checkpoint is a copy of the chain that the caller reads and then removes.
 type Checkpoint struct {
 	Dir string `json:"dir"`
@@ -389,11 +394,12 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		notRunning(w)
 		return
 	}
-	if err := s.Reload(r.Context()); err != nil {
+	waiting, err := s.Reload(r.Context())
+	if err != nil {
 		fail(w, &wrongQuestion{err})
 		return
 	}
-	answer(w, struct{}{})
+	answer(w, Reloaded{waiting})
 }
 
 func (s *Server) rotate(w http.ResponseWriter, r *http.Request) {

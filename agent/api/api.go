@@ -131,7 +131,7 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
-	Reload     func(context.Context) error
+	Reload     func(context.Context) (waiting []string, err error)
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)

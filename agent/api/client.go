@@ -110,12 +110,13 @@ func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
 }
 
 // Reload asks the agent to read its configuration again; the error says why the old one stays.
-func (c *Client) Reload(ctx context.Context) error {
+func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
 	body, err := c.get(ctx, http.MethodPost, "/v1/reload", nil)
 	if err != nil {
-		return err
+		return r, err
 	}
-	return body.Close()
+	defer body.Close()
+	return r, json.NewDecoder(body).Decode(&r)
 }
 
 // Rotate asks the agent to change its key.

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"edgechain/agent"
 	"edgechain/agent/api"
@@ -61,17 +59,6 @@ func readConfig(c *cobra.Command) (*agent.Config, []tomlconf.Problem, error) {
 	}
 	config, warnings, err := agent.LoadConfig(file, os.Environ(), overrides)
 	return config, warnings, command.Fail(command.ExitUsage, err)
-}
-
-// newLog makes the program's log: text on a terminal, JSON for journals and files.
-func newLogger(c agent.LogConfig, w *os.File) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was checked
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == "text" || c.Format == "auto" && term.IsTerminal(int(w.Fd())) {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
 }
 
 // connect returns a client of the chain: through the running agent if there is one, else of the folder itself. close

@@ -30,13 +30,13 @@ which history is meant. Write them down where the gateway cannot change them, fo
 		if err != nil {
 			return err
 		}
-		quiet := config.Log
-		quiet.Level = "warn" // what was begun is this command's answer
+		log, setLevel := command.NewLog(c, config.Log.Format)
+		setLevel("warn") // what was begun is this command's answer
 		begin := agent.Init
 		if *continues {
 			begin = agent.Continue
 		}
-		genesis, err := begin(config, newLogger(quiet, stderr(c)))
+		genesis, err := begin(config, log)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,8 @@ func newReload() *cobra.Command {
 		GroupID: "gateway",
 		Short:   "Let the running agent read its configuration again",
 		Long: `reload lets the running agent read its configuration again, as SIGHUP does. If anything in it is wrong the old one stays
-in force, and reload says why. No session and no message is dropped.`,
+in force, and reload says why. No session and no message is dropped. Where it runs and what it writes to (gateway.data,
+gateway.chain, key.file, [store], [api], log.format) changes at the next start only: reload names the keys that wait.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := loadConfig(c)
@@ -31,10 +33,19 @@ in force, and reload says why. No session and no message is dropped.`,
 			if err != nil {
 				return err
 			}
-			if err := client.Reload(c.Context()); err != nil {
+			reloaded, err := client.Reload(c.Context())
+			if err != nil {
 				return err
 			}
-			return out.Print(map[string]bool{"ok": true}, func(w io.Writer) { fmt.Fprintln(w, "The new configuration is in force.") })
+			return out.Print(struct {
+				Ok bool `json:"ok"`
+				api.Reloaded
+			}{true, reloaded}, func(w io.Writer) {
+				fmt.Fprintln(w, "The new configuration is in force.")
+				if len(reloaded.Waiting) > 0 {
+					fmt.Fprintf(w, "Changes of these keys wait for the next start: %s\n", strings.Join(reloaded.Waiting, ", "))
+				}
+			})
 		},
 	}
 }

@@ -29,8 +29,12 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 		if err != nil {
 			return err
 		}
-		log := newLogger(config.Log, stderr(c))
-		limitMemory(config)
+		log, setLevel := command.NewLog(c, config.Log.Format)
+		inForce := func(config *agent.Config) {
+			setLevel(config.Log.Level)
+			limitMemory(config)
+		}
+		inForce(config)
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		return agent.New(config, agent.Options{
@@ -38,7 +42,7 @@ last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
 			Fatal:  exitOnStorageFailure(log),
 			Ready:  func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
 			Load:   func() (*agent.Config, error) { return loadConfig(c) },
-			Hangup: hangup,
+			Hangup: hangup, Reloaded: inForce,
 		}).Run(c.Context())
 	}
 	return c
@@ -72,12 +76,4 @@ func exitOnStorageFailure(log *slog.Logger) func(error) {
 		log.Error("writing to the store failed; nothing more is acknowledged, the next start finds out what is on disk", "err", err)
 		os.Exit(command.ExitStorage)
 	}
-}
-
-// stderr returns the file that logs go to.
-func stderr(c *cobra.Command) *os.File {
-	if f, ok := c.ErrOrStderr().(*os.File); ok {
-		return f
-	}
-	return os.Stderr
 }

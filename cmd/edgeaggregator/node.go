@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"edgechain/aggregator"
 	"edgechain/aggregator/client"
@@ -59,25 +58,6 @@ func loadConfig(c *cobra.Command) (*aggregator.Config, error) {
 		return nil, command.Fail(command.ExitUsage, err)
 	}
 	return config, nil
-}
-
-// newLogger makes the program's log: text on a terminal, JSON for journals and files.
-func newLogger(c aggregator.LogConfig, w *os.File) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was checked
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == "text" || c.Format == "auto" && term.IsTerminal(int(w.Fd())) {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
-}
-
-// stderr returns the file that logs go to.
-func stderr(c *cobra.Command) *os.File {
-	if f, ok := c.ErrOrStderr().(*os.File); ok {
-		return f
-	}
-	return os.Stderr
 }
 
 // loadKey reads the aggregator's key.

@@ -30,7 +30,8 @@ silence is followed from then on, all else at the next start.`,
 			if err != nil {
 				return err
 			}
-			log := newLogger(config.Log, stderr(c))
+			log, setLevel := command.NewLog(c, config.Log.Format)
+			setLevel(config.Log.Level)
 			store, err := openStore(c.Context(), config, true, log)
 			if err != nil {
 				return err

@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"edgechain/lightchain"
+	"edgechain/mqttconn"
+	headersync "edgechain/sync"
+	"edgechain/sync/mqttlink"
+)
+
+// upstream is one broker that leads to aggregators, and the gateway's side of the protocol over it.
+type upstream struct {
+	link    *mqttlink.Link
+	gateway *headersync.Gateway
+
+	cancel  context.CancelFunc // set while it runs
+	running sync.WaitGroup
+
+	upstreamSettings                     // guarded by Agent.mu; its name never changes
+	standing         headersync.Standing // of the head; guarded by Agent.mu
+}
+
+// upstreamSettings is what an upstream is made of.
+type upstreamSettings struct {
+	UpstreamConfig
+	terms headersync.Terms // of the protocol: what can change under a connection
+}
+
+// settings returns what the i-th upstream is made of.
+func (c *Config) settings(i int) (s upstreamSettings, err error) {
+	s.UpstreamConfig = c.Upstream[i]
+	s.terms = headersync.Terms{Announce: c.Sync.Announce, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken)}
+	for _, g := range s.Aggregator {
+		key, err := lightchain.ParsePublicKey(g.Key)
+		if err != nil {
+			return s, fmt.Errorf("aggregator %s: %w", g.Name, err)
+		}
+		s.terms.Aggregators = append(s.terms.Aggregators, lightchain.Aggregator{Name: g.Name, Key: key})
+	}
+	return s, s.terms.Check()
+}
+
+// mayBecome reports whether an upstream can take over other settings under its connection. The caller holds Agent.mu.
+func (u *upstream) mayBecome(s upstreamSettings) bool {
+	if u.Prefix != s.Prefix || !reflect.DeepEqual(u.Config, s.Config) {
+		return false
+	}
+	// Where an aggregator said that the chain must not go on, and is not asked any more, the others begin anew.
+	return u.standing == "" || u.standing.MaySeal() || slices.Equal(u.terms.Aggregators, s.terms.Aggregators)
+}
+
+// upstreamPlan is how the upstreams that run become those that a configuration names.
+type upstreamPlan struct {
+	wanted  []*upstream
+	staying map[*upstream]upstreamSettings
+	leaving []*upstream
+}
+
+// planUpstreams builds what the configuration names and what does not run already. It starts and changes nothing.
+func (a *Agent) planUpstreams(c *Config) (*upstreamPlan, error) {
+	plan := &upstreamPlan{staying: map[*upstream]upstreamSettings{}}
+	running := a.currentUpstreams()
+	for i := range c.Upstream {
+		s, err := c.settings(i)
+		if err == nil {
+			var u *upstream
+			a.mu.Lock()
+			at := slices.IndexFunc(running, func(u *upstream) bool { return u.Name == s.Name && u.mayBecome(s) })
+			a.mu.Unlock()
+			if at >= 0 {
+				u = running[at]
+				plan.staying[u] = s
+			} else {
+				u, err = a.newUpstream(c, s)
+			}
+			plan.wanted = append(plan.wanted, u)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", c.Upstream[i].Name, err)
+		}
+	}
+	for _, u := range running {
+		if _, stays := plan.staying[u]; !stays {
+			plan.leaving = append(plan.leaving, u)
+		}
+	}
+	return plan, nil
+}
+
+func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
+	u := &upstream{upstreamSettings: s}
+	link := mqttlink.Config{
+		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
+		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(headersync.Offline)},
+		Connected: func() { u.gateway.Connected() },
+	}
+	if link.ClientID == "" {
+		link.ClientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + s.Name
+	}
+	var err error
+	if u.link, err = mqttlink.New(link); err != nil {
+		return nil, err
+	}
+	config := headersync.GatewayConfig{
+		Prefix: s.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
+		Signer: a.store.Signer(), Terms: s.terms, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
+		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", s.Name),
+		Settled: func(s headersync.Settlement) { a.settled(u, s) },
+		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
+	}
+	switch {
+	case a.unconfirmed():
+		config.Confirm = headersync.ConfirmAlways
+	case a.sealing.Load():
+		// The chain goes on already. What an aggregator knows beyond this head is another history by now: it is said,
+		// and not put back.
+		config.Confirm, config.Restorer = headersync.ConfirmNever, nil
+	}
+	u.gateway, err = headersync.NewGateway(config)
+	return u, err
+}
+
+// switchUpstreams carries a plan out: those that leave disconnect before their successors, which may need their session,
+// connect. The receipts that they brought stay in the store.
+func (a *Agent) switchUpstreams(ctx context.Context, plan *upstreamPlan) error {
+	stopUpstreams(plan.leaving)
+	// On the tail, so that no change of key falls between what a new upstream was given and its place in the list.
+	err := a.committer.do(ctx, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.upstreams = plan.wanted
+		for _, u := range plan.leaving {
+			maps.DeleteFunc(a.complaints, func(of [2]string, _ string) bool { return of[0] == u.Name })
+		}
+		for _, u := range plan.wanted {
+			if s, stays := plan.staying[u]; !stays {
+				u.gateway.SetSigner(a.store.Signer())
+			} else if !reflect.DeepEqual(u.upstreamSettings, s) {
+				u.upstreamSettings = s
+				u.gateway.SetTerms(s.terms)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, u := range plan.wanted {
+		if _, stays := plan.staying[u]; !stays {
+			a.startUpstream(ctx, u)
+		}
+	}
+	a.considerSealing()
+	return nil
+}
+
+// startUpstream keeps the broker connected and serves the aggregators until ctx ends or the upstream is stopped.
+func (a *Agent) startUpstream(ctx context.Context, u *upstream) {
+	ctx, u.cancel = context.WithCancel(ctx)
+	for _, run := range []func(context.Context) error{u.link.Run, u.gateway.Run} {
+		u.running.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				select {
+				case a.failed <- fmt.Errorf("upstream %s: %w", u.Name, err):
+				default:
+				}
+			}
+		})
+	}
+}
+
+// stopUpstreams returns when nothing of the upstreams runs.
+func stopUpstreams(upstreams []*upstream) {
+	for _, u := range upstreams {
+		u.cancel()
+	}
+	for _, u := range upstreams {
+		u.running.Wait()
+	}
+}
+
+// currentUpstreams returns the upstreams that run now.
+func (a *Agent) currentUpstreams() []*upstream {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.upstreams
+}

@@ -1,0 +1,30 @@
+package command
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// NewLog makes a program's log, on standard error: text on a terminal, JSON for journals and files, unless format is
+// "text" or "json". It logs what setLevel names, which may be called again at any time.
+func NewLog(c *cobra.Command, format string) (log *slog.Logger, setLevel func(string)) {
+	w, ok := c.ErrOrStderr().(*os.File)
+	if !ok {
+		w = os.Stderr
+	}
+	level := new(slog.LevelVar)
+	setLevel = func(name string) {
+		var l slog.Level
+		if l.UnmarshalText([]byte(name)) == nil {
+			level.Set(l)
+		}
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if format == "text" || format == "auto" && term.IsTerminal(int(w.Fd())) {
+		return slog.New(slog.NewTextHandler(w, options)), setLevel
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), setLevel
+}
