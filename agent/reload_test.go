@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"edgechain/agent/api"
+	"edgechain/build/testenv"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/mqttconn"
+	"edgechain/sensors"
+	headersync "edgechain/sync"
+)
+
+// startAgent begins a chain and records until the test ends. The agent reloads whatever *next points to.
+func startAgent(t *testing.T, c *Config) *Agent {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if _, err := Init(c, log); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	a := New(c, Options{Log: log, Fatal: func(err error) { panic(err) }, Ready: func(*Agent) { close(ready) }})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	return a
+}
+
+// quickConfig is of a gateway that seals every message at once, with an upstream for each broker.
+func quickConfig(t *testing.T, brokers ...*testenv.Broker) *Config {
+	dir, err := os.MkdirTemp("", "edgeagent") // a socket's path has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := DefaultConfig()
+	c.Gateway.Name, c.Gateway.Data = "press", dir
+	c.Key.File, c.API.Socket = filepath.Join(dir, "key"), filepath.Join(dir, "s")
+	c.Store.AllowVolatile, c.Store.Reserve, c.Store.ReservePercent = true, 1<<20, 0
+	c.Block.Interval, c.Block.MaxEntries, c.Block.Heartbeat = 100*time.Millisecond, 1, time.Hour
+	c.Sync.Announce, c.Sync.ConfirmWait = time.Second, time.Second
+	for i, b := range brokers {
+		c.Upstream = append(c.Upstream, upstreamOf([]string{"north", "south"}[i], b))
+	}
+	return c
+}
+
+// upstreamOf leads over a broker to an aggregator that never answers.
+func upstreamOf(name string, b *testenv.Broker) UpstreamConfig {
+	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(name[:1], 32))).Public().(ed25519.PublicKey)
+	return UpstreamConfig{
+		Config: mqttconn.Config{Name: name, Servers: []mqttconn.Server{mqttconn.Server("tcp://" + b.Addr)}, KeepAlive: 30 * time.Second, ConnectTimeout: 30 * time.Second},
+		Prefix: headersync.DefaultPrefix, Aggregator: []AggregatorConfig{{Name: name, Key: lightchain.FormatPublicKey(lightchain.PublicKey(key))}},
+	}
+}
+
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
+func awaitUpstream(t *testing.T, a *Agent, name, what string, holds func(api.Upstream) bool) {
+	t.Helper()
+	await(t, what, func() bool {
+		return slices.ContainsFunc(a.upstreamStatus(), func(u api.Upstream) bool { return u.Name == name && holds(u) })
+	})
+}
+
+func isConnected(u api.Upstream) bool { return u.Connected }
+
+// awaitBlock records an entry, and waits until a block above the head is sealed.
+func awaitBlock(t *testing.T, a *Agent) {
+	t.Helper()
+	before := a.store.Tip().Height
+	a.record(t.Context(), "gap", map[string]string{"why": "a test's"})
+	await(t, "a block", func() bool { return a.store.Tip().Height > before })
+}
+
+func TestReloadAddsAndRemovesUpstreamsAndLeavesTheOthersConnected(t *testing.T) {
+	first, second := testenv.Mosquitto(t, ""), testenv.Mosquitto(t, "")
+	c := quickConfig(t, first)
+	a := startAgent(t, c)
+	awaitUpstream(t, a, "north", "the first connection", isConnected)
+	north := a.currentUpstreams()[0]
+	awaitBlock(t, a)
+
+	both := *c
+	both.Upstream = []UpstreamConfig{upstreamOf("south", second), c.Upstream[0]}
+	both.Sync.Announce = 2 * time.Second
+	if waiting, err := a.Reload(&both); err != nil || waiting != nil {
+		t.Fatal(waiting, err)
+	}
+	awaitUpstream(t, a, "south", "the second connection", isConnected)
+	if u := a.currentUpstreams()[1]; u != north || u.terms.Announce != 2*time.Second {
+		t.Errorf("the first upstream is another, or announces every %v", u.terms.Announce)
+	}
+	awaitBlock(t, a)
+
+	// Another aggregator at the same broker, and then another address.
+	other := both
+	other.Upstream = []UpstreamConfig{both.Upstream[0], c.Upstream[0]}
+	other.Upstream[1].Aggregator = append(slices.Clone(c.Upstream[0].Aggregator), both.Upstream[0].Aggregator...)
+	if _, err := a.Reload(&other); err != nil {
+		t.Fatal(err)
+	}
+	awaitUpstream(t, a, "north", "its second aggregator", func(u api.Upstream) bool { return len(u.Aggregators) == 2 })
+	if st := north.link.Status(); st.Connections != 1 || !st.Connected {
+		t.Errorf("the connection that stays: %+v", st)
+	}
+	moved := both
+	moved.Upstream = []UpstreamConfig{upstreamOf("north", second)}
+	if _, err := a.Reload(&moved); err != nil {
+		t.Fatal(err)
+	}
+	awaitUpstream(t, a, "north", "the new address", func(u api.Upstream) bool { return u.Connected && strings.Contains(u.Detail, second.Addr) })
+	if all := a.upstreamStatus(); len(all) != 1 || north.link.Status().Connected {
+		t.Errorf("%+v", all)
+	}
+	awaitBlock(t, a)
+}
+
+func TestAReloadThatCannotBeDoneChangesNothing(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	c := quickConfig(t, b)
+	a := startAgent(t, c)
+	awaitUpstream(t, a, "north", "the connection", isConnected)
+	before := a.currentUpstreams()
+	for want, change := range map[string]func(*UpstreamConfig){
+		"reading the authorities": func(u *UpstreamConfig) { u.TLSCA = "/nowhere/ca.pem" },
+		"aggregator south":        func(u *UpstreamConfig) { u.Aggregator[0].Key = "ssh-ed25519 AAAA" },
+		"reading the password":    func(u *UpstreamConfig) { u.Username, u.PasswordFile = "u", "/nowhere/password" },
+	} {
+		wrong := *c
+		wrong.Block.MaxEntries = 7
+		wrong.Upstream = []UpstreamConfig{upstreamOf("south", b)}
+		change(&wrong.Upstream[0])
+		if _, err := a.Reload(&wrong); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `upstream "south"`) {
+			t.Errorf("want %s, got %v", want, err)
+		}
+	}
+	if st := before[0].link.Status(); !slices.Equal(a.currentUpstreams(), before) || st.Connections != 1 || a.config != c {
+		t.Errorf("something changed: %+v", st)
+	}
+}
+
+func TestReloadNamesTheKeysThatWaitAndSealsWhatIsInForce(t *testing.T) {
+	c := quickConfig(t)
+	a := startAgent(t, c)
+	var told *Config
+	a.options.Reloaded = func(c *Config) { told = c }
+	next := *c
+	next.Store.Cache, next.API.Listen, next.Log.Format, next.Log.Level = 16<<20, "127.0.0.1:0", "json", "debug"
+	next.Commit.MaxEntries = 17
+	waiting, err := a.Reload(&next)
+	if want := []string{"store.cache", "api.listen", "log.format"}; err != nil || !slices.Equal(waiting, want) {
+		t.Errorf("%v wait, %v; want %v", waiting, err, want)
+	}
+	if told.Commit.MaxEntries != 17 || told.Log.Level != "debug" || told.Log.Format != c.Log.Format || told.Store != c.Store {
+		t.Errorf("in force is %+v", told)
+	}
+	hash := told.Hash(sensors.DecoderVersion).String()
+	await(t, "the hash of what is in force", func() bool {
+		for e, err := range a.store.Find(store.Query{}) {
+			if err == nil && e.Entry.Source == "agent:config" && strings.Contains(string(e.Entry.Payload), hash) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// Sealing waits for an upstream; if that is taken away, nobody is left to wait for.
+func TestRemovingTheUpstreamThatIsWaitedForLetsSealingBegin(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	c := quickConfig(t, b)
+	c.Sync.ConfirmHead = "always"
+	a := startAgent(t, c)
+	awaitUpstream(t, a, "north", "the connection", isConnected)
+	next := *c
+	next.Upstream = nil
+	if height := a.store.Tip().Height; height != 0 {
+		t.Fatalf("sealed %d without an aggregator's word", height)
+	}
+	if _, err := a.Reload(&next); err != nil {
+		t.Fatal(err)
+	}
+	awaitBlock(t, a)
+}
