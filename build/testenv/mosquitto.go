@@ -60,6 +60,23 @@ func Mosquitto(t testing.TB, extraConfig string) *Broker {
 	return nil
 }
 
+// Connections returns how many connections of a client whose id begins with the prefix the broker has accepted, over all
+// restarts.
+func (b *Broker) Connections(clientID string) int {
+	b.server.t.Helper()
+	log, err := os.ReadFile(b.server.log)
+	if err != nil {
+		b.server.t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(log)) {
+		if _, as, found := strings.Cut(line, "New client connected from "); found && strings.Contains(as, " as "+clientID) {
+			n++
+		}
+	}
+	return n
+}
+
 func (b *Broker) start() bool {
 	b.server.t.Helper()
 	cmd := exec.Command(Program(b.server.t, "mosquitto"), "-c", b.config)
