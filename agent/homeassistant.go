@@ -318,6 +318,7 @@ func (a *Agent) homeAssistantState() homeassistant.State {
 	status := a.Status()
 	s := homeassistant.State{
 		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: a.problems(),
+		Lost: status.Lost.Entries + status.Lost.Unproved,
 		Free: status.Live.Buffer.Room, DaysLeft: status.Live.Buffer.Days,
 	}
 	for _, u := range status.Live.Upstreams {

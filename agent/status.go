@@ -126,7 +126,7 @@ func (a *Agent) registerGauges() {
 		m.gauge("edgeagent_temperature_celsius", "Temperature of the processor.", func() float64 { return float64(board.Temperature().MilliCelsius) / 1000 })
 	}
 	a.registerScrubGauges()
-	m.registry.MustRegister(newSourceCollector(a.running))
+	m.registry.MustRegister(newSourceCollector(a.running), newBoardCollector(board, a.clock))
 }
 
 func truth(b bool) float64 {

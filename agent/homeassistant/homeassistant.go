@@ -80,6 +80,7 @@ type State struct {
 	Free         uint64    `json:"free"`         // bytes, less the reserve
 	DaysLeft     *float64  `json:"days_left"`    // until they are full, if no receipt came from now on; nil: endless, too
 	PowerLimit   *bool     `json:"power_limit"`  // the supply is too weak or the processor too hot: it is slowed
+	Lost         uint64    `json:"lost"`         // entries that were recorded, and cannot be read or proved any more
 	Problems     []string  `json:"problems"`     // what keeps the gateway from its work, for people to read
 }
 
@@ -157,6 +158,7 @@ func entities(t Topics) map[string]entity {
 		"days_left": {Platform: sensor, Name: "Days left for readings", Value: value("days_left"),
 			Class: "duration", Unit: "d", StateClass: measurement},
 		"power_limit": {Platform: binarySensor, Name: "Power or heat limit", Value: truth("power_limit"), Class: "problem", Category: diagnostic},
+		"damage":      {Platform: binarySensor, Name: "Damaged entries", Value: truth("lost"), Class: "problem", Category: diagnostic},
 		"problem": {Platform: binarySensor, Name: "Recording", Value: `{{ 'ON' if value_json.problems else 'OFF' }}`, Class: "problem",
 			Attributes: t.State, Picked: `{{ {'problems': value_json.problems} | tojson }}`},
 	}

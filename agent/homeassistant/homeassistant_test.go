@@ -161,10 +161,10 @@ func TestTemplatesReadTheStateAsItIsMeant(t *testing.T) {
 		{State{Height: 7, LastBlock: time.Date(2026, 11, 23, 13, 0, 0, 5, berlin), Unreceipted: ptr[uint64](2), Synchronised: ptr(true),
 			ClockError: ptr(0.25), Free: 1 << 30, DaysLeft: ptr(400.5), PowerLimit: ptr(false)},
 			map[string]string{"height": "7", "last_block": "2026-11-23T12:00:00Z", "unreceipted": "2", "clock": "ON", "clock_error": "0.25",
-				"free": "1073741824", "days_left": "400.5", "power_limit": "OFF", "problem": "OFF", "attributes": `{"problems": []}`}},
-		{State{Synchronised: ptr(false), PowerLimit: ptr(true), Problems: []string{`source "plant" is not connected`}},
+				"free": "1073741824", "days_left": "400.5", "power_limit": "OFF", "damage": "OFF", "problem": "OFF", "attributes": `{"problems": []}`}},
+		{State{Synchronised: ptr(false), PowerLimit: ptr(true), Lost: 3, Problems: []string{`source "plant" is not connected`}},
 			map[string]string{"height": "0", "last_block": "0001-01-01T00:00:00Z", "unreceipted": "None", "clock": "OFF", "clock_error": "None",
-				"free": "0", "days_left": "None", "power_limit": "ON", "problem": "ON", "attributes": `{"problems": ["source \"plant\" is not connected"]}`}},
+				"free": "0", "days_left": "None", "power_limit": "ON", "damage": "ON", "problem": "ON", "attributes": `{"problems": ["source \"plant\" is not connected"]}`}},
 		{State{}, map[string]string{"clock": "None", "power_limit": "None"}},
 	} {
 		said := render(c.state)

@@ -86,7 +86,7 @@ func TestGatewayShowsItselfToHomeAssistantAndRecordsNothingOfThat(t *testing.T) 
 	g := newGateway(t, everything+"\n[block]\ninterval = \"100ms\"\n"+fmt.Sprintf(showsItself, "plant"))
 	g.start()
 	g.shown(port, "shown, and well", func(device, state map[string]any, availability string) bool {
-		return device != nil && len(device["cmps"].(map[string]any)) == 9 && state != nil && availability == "online"
+		return device != nil && len(device["cmps"].(map[string]any)) == 10 && state != nil && availability == "online"
 	})
 
 	// What it publishes comes back to it: it subscribes to everything. A message of a device's tells when.
