@@ -254,7 +254,7 @@ func (a *Aggregator) notify(ctx context.Context, f headersync.Finding) {
 	case headersync.Invalid:
 		kind, text = Invalid, fmt.Sprint(f.Err)
 	case headersync.Lacking:
-		kind, text = Damage, "it does not hold what it takes to answer"
+		kind, text = Damage, "an answer, which anybody on the broker may have sent, says that it does not hold what it takes"
 	default:
 		return
 	}

@@ -37,7 +37,9 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 		return errBusy
 	}
 	most := min(max(pull.Most, minPage), g.c.MaxPage)
-	if left := g.spent.left(now, g.c.BytesPerDay); left < most {
+	// One who asks without end uses up its own part of the day's budget, not the others'.
+	share := g.c.BytesPerDay / uint64(len(g.peers))
+	if left := min(g.spent.left(now, g.c.BytesPerDay), p.spent.left(now, share)); left < most {
 		if left < minPage {
 			return errBusy
 		}
@@ -51,7 +53,9 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 	if err != nil {
 		return err
 	}
-	g.publish(now, topic(g.c.Prefix, g.chain, topicPulled, p.name), payload, false)
+	to := topic(g.c.Prefix, g.chain, topicPulled, p.name)
+	p.spent.add(now, cost(to, payload))
+	g.publish(now, to, payload, false)
 	return nil
 }
 

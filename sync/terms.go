@@ -12,7 +12,7 @@ import (
 type Terms struct {
 	Aggregators []lightchain.Aggregator // nobody else is answered; a name may have several keys
 	Announce    time.Duration           // at least this long between two announcements of a head
-	BytesPerDay uint64                  // what answers may cost in a day, UTC; 0 is no limit
+	BytesPerDay uint64                  // what answers may cost in a day, UTC, shared among the aggregators; 0 is no limit
 	EnrolToken  string                  // shown to aggregators that do not know the gateway yet; "": none
 }
 

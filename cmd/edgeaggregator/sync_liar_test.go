@@ -472,10 +472,11 @@ func TestPullsWithoutEndAreAnsweredAtABoundedRate(t *testing.T) {
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
-	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	const budget = 160 << 10
+	g := newGateway(t, "press-hall", broker.Addr, fmt.Sprintf("bytes_per_day = %d", budget), n)
 	l := newLiar(t, "liar", broker.Addr, g)
 	g.start()
-	g.record(3)
+	g.record(200) // pages worth asking for
 	countersigned(g, n)
 
 	began := time.Now()
@@ -487,10 +488,14 @@ func TestPullsWithoutEndAreAnsweredAtABoundedRate(t *testing.T) {
 	countersigned(g, n)
 	receiptedBy(g, "liar")
 	elapsed := time.Since(began)
-	pages, _ := l.received()
+	pages, bytes := l.received()
 	const burst, each = 16, 500 * time.Millisecond
 	if most := burst + 1 + int(elapsed/each); pages == 0 || pages > most {
 		t.Errorf("of %d pulls in %v %d were answered, want 1 to %d", pulls, elapsed, pages, most)
+	}
+	// The day's budget is shared: the liar has used up its own half, and the other aggregator goes on.
+	if bytes < budget/4 || bytes > budget/2 {
+		t.Errorf("%d bytes were sent to one of two aggregators, whose half is %d", bytes, budget/2)
 	}
 	g.stop()
 	g.must("verify")
