@@ -122,10 +122,10 @@ func writeScrub(w io.Writer, s *api.Status) {
 	if c := s.Scrub; c != nil {
 		said := "the store was never read through to its end"
 		if l := c.Last; l != nil {
-			said = fmt.Sprintf("last read through %s, %s in %s", l.Ended.UTC().Format(time.RFC3339), size(l.Bytes), (time.Duration(l.Seconds) * time.Second).String())
+			said = fmt.Sprintf("last read through %s, %s in %s", l.Ended.UTC().Format(time.RFC3339), size(l.Bytes), time.Duration(l.Seconds*float64(time.Second)).Round(time.Second/10))
 		}
 		if n := c.Now; n != nil {
-			said += fmt.Sprintf("; now at block %d of %d", n.Height, s.Height)
+			said += fmt.Sprintf("; now at block %d of %d", min(n.Height, s.Height), s.Height)
 		}
 		fmt.Fprintf(w, "scrub     %s\n", said)
 	}

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"edgechain/lightchain/store"
+	"edgechain/tomlconf"
+)
+
+func TestARoundTakesMostOfItsTimeWithinBounds(t *testing.T) {
+	week := DefaultConfig().Store
+	for _, c := range []struct {
+		size uint64
+		want float64
+	}{
+		{0, scrubRate},
+		{100 << 20, scrubRate},
+		{20 << 30, (20 << 30) / (0.8 * 7 * 86400)},
+		{1 << 40, float64(256 * tomlconf.KiB)},
+	} {
+		if got := scrubSpeed(c.size, week); got != c.want {
+			t.Errorf("%d bytes are read at %.0f a second, want %.0f", c.size, got, c.want)
+		}
+	}
+}
+
+// A run that ended between making the entry and noting it makes no second one, and another damage makes its own.
+func TestADamageIsRecordedOnce(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	a := &Agent{store: b.store, queue: b.queue, log: b.log, metrics: b.metrics}
+	first := store.Damage{From: 3, To: 4, First: 100, Count: 20, Why: "a sector is gone"}
+	second := store.Damage{From: 9, To: 9, First: 300, Count: 7, Headers: true, Why: "a sector is gone"}
+	for _, d := range []store.Damage{first, second, first, second} {
+		if err := a.recordDamage(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var made []damageEvent
+	for m, err := range b.store.Find(store.Query{Source: "agent:damage"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e damageEvent
+		if err := json.Unmarshal(m.Entry.Payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, e)
+	}
+	if len(made) != 2 || *made[0].First != 100 || made[0].Count != 20 || *made[1].First != 300 || !made[1].Headers {
+		t.Errorf("%+v", made)
+	}
+	if so := made[1].SoFar; so.Times != 2 || so.Count != 27 {
+		t.Errorf("so far %+v, want 2 times and 27 entries", so)
+	}
+	b.stop(t)
+}
+
+func TestAScrubOfAStoreThatWasJustReadWaits(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	a := &Agent{store: b.store}
+	if wait := a.untilScrub(time.Hour); wait > 0 {
+		t.Errorf("the first round waits %s", wait)
+	}
+	o := store.ScrubOptions{Pace: func(int) error { return nil }, Record: func(store.Damage) error { return nil }}
+	if err := b.store.Scrub(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if wait := a.untilScrub(time.Hour); wait <= 0 || wait > time.Hour {
+		t.Errorf("the second waits %s", wait)
+	}
+	o.Now = func() time.Time { return time.Now().AddDate(30, 0, 0) } // the clock stood in the future
+	if err := b.store.Scrub(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if wait := a.untilScrub(time.Hour); wait != time.Hour {
+		t.Errorf("after a clock in the future the next waits %s", wait)
+	}
+	b.stop(t)
+}
