@@ -24,7 +24,6 @@ import (
 	"edgechain/lightchain"
 	"edgechain/localhttp"
 	headersync "edgechain/sync"
-	"edgechain/tomlconf"
 )
 
 // Options is what the command that runs an aggregator decides beside its configuration.
@@ -39,10 +38,11 @@ type Options struct {
 	Now   func() time.Time // nil: time.Now
 	Ready func()           // called once, when everything runs; may be nil
 
-	// Hangup asks to read the configuration again, by Load; what it says of trust, pulls and silence is followed from
-	// then on, all else at the next start. nil: never.
-	Hangup <-chan os.Signal
-	Load   func() (*Config, error)
+	// Hangup asks to read the configuration again, by Load; what it says of brokers, trust, pulls and silence is
+	// followed from then on, and Reloaded told; all else is at the next start. nil: never.
+	Hangup   <-chan os.Signal
+	Load     func() (*Config, error)
+	Reloaded func(*Config) // may be nil
 }
 
 // Aggregator is one aggregation node at work.
@@ -55,12 +55,14 @@ type Aggregator struct {
 	registry *Registry
 	ledger   *ledger
 	replicas *replicas // nil where the store is this process's own
-	links    []*brokerLink
 	presence *presence
 	started  time.Time
 
 	strangers *rate.Limiter // of messages that cost a look into the store
 	notes     *rate.Limiter // of findings that anybody on a broker can cause
+
+	mu    sync.Mutex
+	links []*brokerLink // guarded by mu: that are followed; swapped whole
 }
 
 // New returns an aggregator. It opens no connection.
@@ -134,18 +136,14 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	for i, l := range listeners {
 		served.Go(func() { server.Serve(apiCtx, l, i > 0) })
 	}
-	failed := make(chan error, len(a.links)+1)
+	failed := make(chan error, 1)
 	running.Go(func() { a.presence.run(ctx) })
 	running.Go(func() { a.count(ctx) })
 	if a.replicas != nil {
 		running.Go(func() { a.replicas.Run(ctx) })
 	}
 	for _, l := range a.links {
-		running.Go(func() {
-			if err := l.run(ctx); err != nil && ctx.Err() == nil {
-				failed <- fmt.Errorf("broker %s: %w", l.config.Name, err)
-			}
-		})
+		a.startLink(ctx, l, failed)
 	}
 	running.Go(func() {
 		// That a broker or a database is away is no ailment of the program: starting it again would help nobody.
@@ -163,35 +161,18 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		case err = <-failed:
 			going = false
 		case <-a.options.Hangup:
-			a.reload()
+			a.reload(ctx, failed)
 		}
 	}
 	arm.Notify("STOPPING=1")
 	cancel()
 	running.Wait()
+	for _, l := range a.links {
+		l.stop()
+	}
 	stopAPI()
 	served.Wait()
 	return err
-}
-
-// reload follows what a changed configuration says of trust, pulls and silence. A wrong one changes nothing.
-func (a *Aggregator) reload() {
-	arm.Notify("RELOADING=1")
-	defer arm.Notify("READY=1")
-	c, err := a.options.Load()
-	if err != nil {
-		a.log.Error("the configuration stays as it was", "err", err)
-		return
-	}
-	a.registry.SetRules(c.rules())
-	after := *a.config
-	after.Trust, after.Pull, after.Silence = c.Trust, c.Pull, c.Silence
-	after.Pull.Workers = a.config.Pull.Workers
-	if tomlconf.Format(&after) != tomlconf.Format(c) {
-		a.log.Warn("the configuration was read again; more has changed in it than trust, pull and silence, which is followed at the next start")
-		return
-	}
-	a.log.Info("the configuration was read again")
 }
 
 // listen opens the API's listeners, the socket first.
@@ -282,14 +263,14 @@ func (a *Aggregator) found(r *Record, kind Kind) {
 
 // decided is told of a chain whose standing changed here.
 func (a *Aggregator) decided(chain lightchain.ChainID, standing Standing) {
-	for _, l := range a.links {
+	for _, l := range a.currentLinks() {
 		l.decided(chain, standing)
 	}
 }
 
 // replicasChanged has this replica look at the chains that fall to it now.
 func (a *Aggregator) replicasChanged() {
-	for _, l := range a.links {
+	for _, l := range a.currentLinks() {
 		l.lookAgain()
 	}
 }

@@ -24,6 +24,9 @@ type brokerLink struct {
 	log        *slog.Logger
 	connected  chan struct{} // capacity 1
 	look       chan struct{} // capacity 1: other chains fall to this replica
+	metrics    *prometheus.Registry
+	cancel     context.CancelFunc // set while it runs
+	done       chan struct{}      // closed when it has stopped
 
 	collector atomic.Pointer[headersync.Collector] // nil until it runs
 	shared    atomic.Bool                          // the broker divides heads among the replicas
@@ -42,8 +45,9 @@ type passed struct {
 func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 	b := &brokerLink{
 		aggregator: a, config: c, log: a.log.With("broker", c.Name),
-		connected: make(chan struct{}, 1), look: make(chan struct{}, 1),
+		connected: make(chan struct{}, 1), look: make(chan struct{}, 1), metrics: prometheus.NewRegistry(),
 	}
+	b.registerGauges()
 	if a.replicas != nil {
 		b.asked, b.passed = make(map[lightchain.ChainID]time.Time), make(map[lightchain.ChainID]passed)
 	}
@@ -326,12 +330,15 @@ func (a *Aggregator) registerGauges() {
 	if a.replicas != nil {
 		m.gauge("edgeaggregator_replicas", "Replicas alive, this one included.", nil, func() float64 { return float64(len(a.replicas.Alive())) })
 	}
-	for _, b := range a.links {
-		label := prometheus.Labels{"broker": b.config.Name}
-		m.gauge("edgeaggregator_broker_connected", "1 if the broker is connected, else 0.", label, func() float64 { return truth(b.link.Status().Connected) })
-		m.gauge("edgeaggregator_broker_waiting_messages", "Messages that wait to be sent to the broker.", label, func() float64 { return float64(b.link.Status().Waiting) })
-		m.counter("edgeaggregator_broker_received_total", "Messages that came from the broker.", label, func() float64 { return float64(b.link.Status().Received) })
-		m.counter("edgeaggregator_broker_sent_total", "Messages that the broker confirmed.", label, func() float64 { return float64(b.link.Status().Sent) })
-		m.counter("edgeaggregator_broker_connections_total", "Connections made to the broker.", label, func() float64 { return float64(b.link.Status().Connections) })
-	}
+}
+
+// registerGauges shows what is read when it is asked for, as long as the broker is followed.
+func (b *brokerLink) registerGauges() {
+	label := prometheus.Labels{"broker": b.config.Name}
+	m := &metrics{registry: b.metrics}
+	m.gauge("edgeaggregator_broker_connected", "1 if the broker is connected, else 0.", label, func() float64 { return truth(b.link.Status().Connected) })
+	m.gauge("edgeaggregator_broker_waiting_messages", "Messages that wait to be sent to the broker.", label, func() float64 { return float64(b.link.Status().Waiting) })
+	m.counter("edgeaggregator_broker_received_total", "Messages that came from the broker.", label, func() float64 { return float64(b.link.Status().Received) })
+	m.counter("edgeaggregator_broker_sent_total", "Messages that the broker confirmed.", label, func() float64 { return float64(b.link.Status().Sent) })
+	m.counter("edgeaggregator_broker_connections_total", "Connections made to the broker.", label, func() float64 { return float64(b.link.Status().Connections) })
 }

@@ -165,7 +165,7 @@ func (a *Aggregator) live() *Live {
 	if a.replicas != nil {
 		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
 	}
-	for _, b := range a.links {
+	for _, b := range a.currentLinks() {
 		st := b.link.Status()
 		broker := Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent}
 		if a.replicas != nil {
@@ -181,7 +181,7 @@ func (a *Aggregator) ready() error {
 	if _, ok := a.clock(); !ok {
 		return errors.New("nothing is countersigned: this machine's clock is not synchronised")
 	}
-	for _, b := range a.links {
+	for _, b := range a.currentLinks() {
 		if st := b.link.Status(); !st.Connected {
 			return fmt.Errorf("broker %s is not connected: %s", b.config.Name, st.LastError)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"edgechain/aggregator"
+	"edgechain/aggregator/client"
 	"edgechain/aggregator/pebblestore"
 	"edgechain/aggregator/pgstore"
 	"edgechain/build/testenv"
@@ -570,4 +571,56 @@ func TestTheConfigurationIsReadAgainWhenAsked(t *testing.T) {
 	loaded = nil
 	hangup <- os.Interrupt
 	eventually(t, "the mistake to be told", func() bool { return strings.Contains(n.log.String(), "the configuration stays as it was") })
+}
+
+func TestBrokersComeAndGoWhileOthersStayConnected(t *testing.T) {
+	first, second := testenv.Mosquitto(t, ""), testenv.Mosquitto(t, "")
+	hangup := make(chan os.Signal)
+	var started, loaded *aggregator.Config
+	n := startNode(t, first.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
+		c.Trust.Gateways = aggregator.TrustAll
+		started = c
+		o.Hangup, o.Load = hangup, func() (*aggregator.Config, error) { return loaded, nil }
+	})
+	c := newChain(t, "first")
+	newGateway(t, first.Addr, c, "", n.self).awaitReceipt(n.self)
+
+	added := started.Broker[0]
+	added.Name, added.Servers = "added", []mqttconn.Server{mqttconn.Server("tcp://" + second.Addr)}
+	both := *started
+	both.Broker = []aggregator.BrokerConfig{added, started.Broker[0]}
+	both.Store.Cache *= 2
+	loaded = &both
+	hangup <- os.Interrupt
+	there := newGateway(t, second.Addr, newChain(t, "second"), "", n.self)
+	there.awaitReceipt(n.self)
+	if n := first.Connections("edgechain-" + started.Aggregator.Name); n != 1 {
+		t.Errorf("the broker that stays has seen %d connections", n)
+	}
+	eventually(t, "the key that waits to be named", func() bool { return strings.Contains(n.log.String(), "keys=store.cache") })
+
+	wrong := both
+	wrong.Broker = []aggregator.BrokerConfig{added}
+	wrong.Broker[0].TLSCA = "/nowhere/ca.pem"
+	loaded = &wrong
+	hangup <- os.Interrupt
+	eventually(t, "the mistake to be told", func() bool { return strings.Contains(n.log.String(), "/nowhere/ca.pem") })
+
+	alone := both
+	alone.Broker = []aggregator.BrokerConfig{both.Broker[0]}
+	alone.Broker[0].TLSCA = ""
+	loaded = &alone
+	hangup <- os.Interrupt
+	var brokers []aggregator.Broker
+	eventually(t, "the first broker to be left", func() bool {
+		status, err := client.Local(n.Server()).Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		brokers = status.Live.Brokers
+		return len(brokers) == 1
+	})
+	if b := brokers[0]; b.Name != "added" || !b.Connected || second.Connections("edgechain-"+started.Aggregator.Name) != 1 {
+		t.Errorf("the broker that stays: %+v", b)
+	}
 }

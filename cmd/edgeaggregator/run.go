@@ -18,8 +18,8 @@ func newRun() *cobra.Command {
 		Use:     "run",
 		GroupID: "node",
 		Short:   "Follow and countersign gateways until told to stop",
-		Long: `run follows gateways until SIGTERM or SIGINT. SIGHUP reads the configuration again: what it says of trust, pulls and
-silence is followed from then on, all else at the next start.`,
+		Long: `run follows gateways until SIGTERM or SIGINT. SIGHUP reads the configuration again: what it says of brokers, trust,
+pulls, silence and the log's level is followed from then on; the log names the keys that wait for the next start.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			config, err := loadConfig(c)
@@ -41,7 +41,8 @@ silence is followed from then on, all else at the next start.`,
 			signal.Notify(hangup, syscall.SIGHUP)
 			a, err := aggregator.New(config, aggregator.Options{
 				Load: func() (*aggregator.Config, error) { return loadConfig(c) }, Hangup: hangup,
-				Version: version, Store: store, Signer: signer, Log: log,
+				Reloaded: func(c *aggregator.Config) { setLevel(c.Log.Level) },
+				Version:  version, Store: store, Signer: signer, Log: log,
 				Ready: func() {
 					log.Info("ready", "name", config.Aggregator.Name, "replica", config.Aggregator.Replica, "socket", config.API.Socket)
 				},
