@@ -243,8 +243,9 @@ type mosquitto struct {
 // errNoMosquitto means that Mosquitto is not installed.
 var errNoMosquitto = errors.New("mosquitto is not installed: build/testenv/install.sh installs it")
 
-// startMosquitto starts one that has so many messages on their way to each client at most.
-func (b *bench) startMosquitto(ctx context.Context, inFlight int) (*mosquitto, error) {
+// startMosquitto starts one that has so many messages on their way to each client at most; settings are further lines of
+// its configuration.
+func (b *bench) startMosquitto(ctx context.Context, inFlight int, settings ...string) (*mosquitto, error) {
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
 		if path, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
@@ -264,7 +265,8 @@ func (b *bench) startMosquitto(ctx context.Context, inFlight int) (*mosquitto, e
 	_, port, _ := strings.Cut(m.address, ":")
 	file := filepath.Join(dir, "mosquitto.conf")
 	config := "user root\nlog_dest stderr\nlog_type error\nallow_anonymous true\npersistence false\n" +
-		"max_inflight_messages " + strconv.Itoa(inFlight) + "\nmax_queued_messages 10000000\nlistener " + port + " 127.0.0.1\n"
+		"max_inflight_messages " + strconv.Itoa(inFlight) + "\nmax_queued_messages 10000000\n" +
+		strings.Join(append(settings, "listener "+port+" 127.0.0.1"), "\n") + "\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
