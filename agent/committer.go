@@ -33,6 +33,7 @@ type committer struct {
 	alive  progress    // moves whenever a group is on disk or a block is sealed, for the watchdog
 
 	waiting atomic.Bool // staging has stopped for want of room
+	full    atomic.Bool // the open block takes no more, and may not be sealed yet
 
 	onFull func()              // told on the committer's goroutine when staging stops for want of room; nil: nobody
 	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
@@ -105,7 +106,9 @@ func (c *committer) loop() error {
 	defer timer.Stop()
 	for {
 		first := c.queue.first
-		if c.room() <= 0 { // the block is full and cannot be sealed yet: messages wait, unacknowledged
+		full := c.room() <= 0
+		c.full.Store(full)
+		if full { // and cannot be sealed yet: messages wait, unacknowledged
 			if c.queue.stopped() {
 				c.abandonWaiting(errHeld)
 				return nil

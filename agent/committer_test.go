@@ -293,6 +293,18 @@ func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) 
 		t.Fatalf("%v, beyond what the block takes", got)
 	default:
 	}
+	// Messages wait, for as long as it takes: no reason to be started again, nor to be called ready.
+	a := &Agent{queue: b.queue, committer: b.committer}
+	b.alive.mark(time.Now().Add(-time.Hour))
+	b.queue.mu.Lock()
+	b.queue.busy = time.Now().Add(-time.Hour)
+	b.queue.mu.Unlock()
+	if err := a.alive(); err != nil {
+		t.Errorf("the watchdog is left alone: %v", err)
+	}
+	if a.ready() == nil {
+		t.Error("it is ready while it takes nothing")
+	}
 	if err := b.do(t.Context(), func() { b.held = false }); err != nil {
 		t.Fatal(err)
 	}

@@ -188,10 +188,14 @@ func (a *Agent) show(ctx context.Context, c *Config) {
 	if link != nil {
 		conn = link
 	}
+	name := a.Status().Gateway
+	if name == "" {
+		name = c.name()
+	}
 	report := homeassistant.New(homeassistant.Config{
 		Conn: conn, Topics: wanted.Topics, Interval: c.HomeAssistant.Interval, State: a.homeAssistantState, Log: log,
 		Device: homeassistant.Device{
-			ID: a.store.Chain().String()[:12], Name: a.Status().Gateway, Chain: a.store.Chain().String(), Model: arm.Board{}.Model(), Version: a.options.Version,
+			ID: a.store.Chain().String()[:12], Name: name, Chain: a.store.Chain().String(), Model: arm.Board{}.Model(), Version: a.options.Version,
 		},
 	})
 	a.presence.set(report)

@@ -59,10 +59,10 @@ func (a *Agent) Status() api.Status {
 const stuckAfter = 2 * time.Minute
 
 // alive returns nil while commits make progress, or while there is nothing to commit. A full disk is not an ailment
-// of the program: restarting it would help nobody.
+// of the program, nor is a full block whose head aggregators have yet to settle: restarting it would help nobody.
 func (a *Agent) alive() error {
 	begun := a.queue.busySince() // before that there was nothing to make progress with
-	if begun.IsZero() || a.committer.waiting.Load() {
+	if begun.IsZero() || a.committer.waiting.Load() || a.committer.full.Load() {
 		return nil
 	}
 	if last := a.committer.alive.last(); last.After(begun) {
@@ -87,6 +87,9 @@ func (a *Agent) mayPet() bool {
 func (a *Agent) ready() error {
 	if a.committer.waiting.Load() {
 		return errors.New("recording has stopped: no room on the disk")
+	}
+	if a.committer.full.Load() {
+		return errors.New("recording has stopped: the block is full, and not to be sealed before aggregators have said which head they know")
 	}
 	for _, s := range a.running() {
 		if stats := s.stats(); !stats.Connected {
