@@ -2,7 +2,6 @@ package agent
 
 import (
 	"math"
-	"sort"
 	"time"
 
 	"edgechain/agent/api"
@@ -54,15 +53,16 @@ func growth(chain *store.Reader) (bytesPerDay float64, err error) {
 // whose word is taken only if it has moved by more than the boot is old, and not by more than a day.
 func window(newest *lightchain.Header, at func(uint64) (lightchain.Header, error)) (from uint64, over time.Duration) {
 	lowest := func(within func(*lightchain.Header) bool) lightchain.Header {
-		height := sort.Search(int(newest.Height), func(i int) bool {
-			h, err := at(uint64(i))
-			return err == nil && within(&h)
-		})
-		h, err := at(uint64(height))
-		if err != nil {
-			return *newest
+		found, low, high := *newest, uint64(0), newest.Height
+		for low < high {
+			middle := low + (high-low)/2
+			if h, err := at(middle); err == nil && within(&h) {
+				found, high = h, middle
+			} else {
+				low = middle + 1
+			}
 		}
-		return h
+		return found
 	}
 	day := uint64(growthWindow)
 	running := lowest(func(h *lightchain.Header) bool {

@@ -443,3 +443,32 @@ func TestTheOldestEntryIsFoundBehindHeartbeats(t *testing.T) {
 	}
 	want(4, 23)
 }
+
+// Pebble cannot compact over a damaged table: its space stays, and nothing else does.
+func TestDamageAmongWhatIsPrunedStopsNothing(t *testing.T) {
+	disk := vfs.NewMem()
+	s := scrubStore(t, disk, 6000, 100)
+	closeStore(t, s)
+	all := tables(t, disk)
+	flip(t, disk, all[len(all)-1], 30_000)
+	s = openStore(t, testOptions(t, disk))
+	below := s.Tip().Height + 1
+	pruneBelow(t, s, below)
+	if err := s.Reclaim(t.Context(), 1, below); err != nil && !errors.Is(err, ErrDamaged) {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		stage(t, s, testEntries(10_000+100*i, 100))
+		seal(t, s)
+	}
+	oldest, height, err := s.Oldest()
+	if err != nil || height < below {
+		t.Fatalf("oldest %d in block %d: %v", oldest, height, err)
+	}
+	for number := oldest; number < s.Next(); number++ {
+		if _, err := s.Entry(number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, s)
+}
