@@ -16,7 +16,7 @@ import (
 // under the numbers of the entries, so that each loss is told of once. What follows from the rest, nodes of the history
 // and summaries, is written anew where it is wrong.
 //
-// It never writes where a table cannot be read: Pebble would merge the two, and stumble over the damage for ever. What
+// It never writes where a table cannot be read: Pebble would merge the two, fail, and try again and again. What
 // derives from the rest is computed there when it is asked for.
 
 // ScrubOptions is how a round goes.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
+
+	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -302,5 +305,33 @@ func TestAScrubLeavesTheCacheToOthers(t *testing.T) {
 	}
 	if misses > int64(n/10) {
 		t.Errorf("of %d reads of the same headers %d missed the cache", n*len(hot), misses)
+	}
+}
+
+// A block of large messages is neither gathered in memory nor read in one go.
+func TestALargeBlockIsReadInPieces(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	defer closeStore(t, s)
+	rng := rand.NewChaCha8([32]byte{1}) // nothing that compresses
+	const messages, size = 24, 1 << 20
+	for i := range messages {
+		e := testEntry(i)
+		e.Payload = make([]byte, size)
+		rng.Read(e.Payload)
+		stage(t, s, []lightchain.Entry{e})
+	}
+	seal(t, s)
+	b := &scrubber{t: t, s: s}
+	o := b.options()
+	most, waits := 0, 0
+	o.Pace = func(read int) error { most, waits = max(most, read), waits+1; return nil }
+	if err := s.Scrub(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.recorded) > 0 || waits < messages/2 || most > 3*size {
+		t.Errorf("%d waits, %d bytes at once, recorded %+v", waits, most, b.recorded)
+	}
+	if sum := verify(t, &s.Reader); sum.Entries != messages {
+		t.Errorf("%+v", sum)
 	}
 }
