@@ -264,7 +264,7 @@ func checkPruned(t *testing.T, o Options, disk *vfs.MemFS) (told int) {
 }
 
 func TestAPowerCutLeavesNoDeletionWithoutItsEntryAndNoEntryWithoutItsDeletion(t *testing.T) {
-	every := 3
+	every := 6
 	if testing.Short() {
 		every = 20
 	}
