@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -12,43 +12,38 @@ import (
 	"edgechain/tomlconf"
 )
 
-func newConfig() *cobra.Command {
-	return &cobra.Command{
-		Use:     "config",
-		GroupID: "gateway",
-		Short:   "Print a sample configuration, every key explained",
-		Args:    command.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := io.WriteString(c.OutOrStdout(), agent.Sample)
-			return err
-		},
-	}
-}
+func newConfig() *cobra.Command { return command.NewConfig("gateway", agent.Sample) }
 
 func newCheckConfig() *cobra.Command {
-	c := &cobra.Command{
-		Use:     "check-config",
-		GroupID: "gateway",
-		Short:   "Check the configuration, and say everything that is wrong with it",
-		Args:    command.Args(cobra.NoArgs),
-	}
-	show := c.Flags().Bool("show", false, "print the configuration in force, passwords left out")
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	return command.NewCheckConfig("gateway", func(c *cobra.Command) (any, fmt.Stringer, error) {
 		config, err := loadConfig(c)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		out, err := command.NewOutput(c)
-		if err != nil {
-			return err
-		}
-		hash := config.Hash(sensors.DecoderVersion)
-		return out.Print(map[string]any{"ok": true, "sha256": hash}, func(w io.Writer) {
-			if *show {
-				fmt.Fprint(w, tomlconf.Format(config))
-			}
-			fmt.Fprintf(w, "The configuration is sound (sha256 %s).\n", hash)
-		})
+		return config, config.Hash(sensors.DecoderVersion), nil
+	})
+}
+
+// loadConfig reads the configuration that the command's flags name, and tells its warnings.
+func loadConfig(c *cobra.Command) (*agent.Config, error) {
+	config, warnings, err := readConfig(c)
+	for _, w := range warnings {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", w)
 	}
-	return c
+	return config, err
+}
+
+// quietConfig is loadConfig for commands that only read: what is hardly meant concerns those who record.
+func quietConfig(c *cobra.Command) (*agent.Config, error) {
+	config, _, err := readConfig(c)
+	return config, err
+}
+
+func readConfig(c *cobra.Command) (*agent.Config, []tomlconf.Problem, error) {
+	file, keys, err := command.ConfigFlags(c, "gateway.data", "block.interval=10s")
+	if err != nil {
+		return nil, nil, err
+	}
+	config, warnings, err := agent.LoadConfig(file, os.Environ(), keys)
+	return config, warnings, command.Fail(command.ExitUsage, err)
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,51 +13,7 @@ import (
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/store"
-	"edgechain/tomlconf"
 )
-
-// loadConfig reads the configuration that the command's flags name, and tells its warnings.
-func loadConfig(c *cobra.Command) (*agent.Config, error) {
-	config, warnings, err := readConfig(c)
-	for _, w := range warnings {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", w)
-	}
-	return config, err
-}
-
-// quietConfig is loadConfig for commands that only read: what is hardly meant concerns those who record.
-func quietConfig(c *cobra.Command) (*agent.Config, error) {
-	config, _, err := readConfig(c)
-	return config, err
-}
-
-func readConfig(c *cobra.Command) (*agent.Config, []tomlconf.Problem, error) {
-	flags := c.Flags()
-	file, err := flags.GetString("config")
-	if err != nil {
-		return nil, nil, err
-	}
-	overrides := map[string]string{}
-	sets, err := flags.GetStringArray("set")
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, set := range sets {
-		key, value, found := strings.Cut(set, "=")
-		if !found {
-			return nil, nil, command.Failf(command.ExitUsage, "--set %q: expected key=value, as in block.interval=10s", set)
-		}
-		overrides[key] = value
-	}
-	if data, err := flags.GetString("data"); err == nil && data != "" {
-		if data, err = filepath.Abs(data); err != nil {
-			return nil, nil, err
-		}
-		overrides["gateway.data"] = data
-	}
-	config, warnings, err := agent.LoadConfig(file, os.Environ(), overrides)
-	return config, warnings, command.Fail(command.ExitUsage, err)
-}
 
 // connect returns a client of the chain: through the running agent if there is one, else of the folder itself. close
 // must be called.

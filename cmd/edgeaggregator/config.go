@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -10,47 +11,34 @@ import (
 	"edgechain/aggregator"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain"
-	"edgechain/tomlconf"
 )
 
-func newConfig() *cobra.Command {
-	return &cobra.Command{
-		Use:     "config",
-		GroupID: "node",
-		Short:   "Print a sample configuration, every key explained",
-		Args:    command.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := io.WriteString(c.OutOrStdout(), aggregator.Sample)
-			return err
-		},
-	}
-}
+func newConfig() *cobra.Command { return command.NewConfig("node", aggregator.Sample) }
 
 func newCheckConfig() *cobra.Command {
-	c := &cobra.Command{
-		Use:     "check-config",
-		GroupID: "node",
-		Short:   "Check the configuration, and say everything that is wrong with it",
-		Args:    command.Args(cobra.NoArgs),
-	}
-	show := c.Flags().Bool("show", false, "print the configuration in force, passwords left out")
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	return command.NewCheckConfig("node", func(c *cobra.Command) (any, fmt.Stringer, error) {
 		config, err := loadConfig(c)
-		if err != nil {
-			return err
-		}
-		out, err := command.NewOutput(c)
-		if err != nil {
-			return err
-		}
-		return out.Print(map[string]any{"ok": true}, func(w io.Writer) {
-			if *show {
-				fmt.Fprint(w, tomlconf.Format(config))
-			}
-			fmt.Fprintln(w, "The configuration is sound.")
-		})
+		return config, nil, err
+	})
+}
+
+// loadConfig reads the configuration that the command's flags name, and tells its warnings.
+func loadConfig(c *cobra.Command) (*aggregator.Config, error) {
+	file, keys, err := command.ConfigFlags(c, "aggregator.data", "pull.mode=sparse")
+	if err != nil {
+		return nil, err
 	}
-	return c
+	if url, err := c.Flags().GetString("store"); err == nil && url != "" {
+		keys["store.url"] = url
+	}
+	config, warnings, err := aggregator.LoadConfig(file, os.Environ(), keys)
+	for _, w := range warnings {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeaggregator: warning: %s\n", w)
+	}
+	if err != nil {
+		return nil, command.Fail(command.ExitUsage, err)
+	}
+	return config, nil
 }
 
 func newVersion() *cobra.Command {

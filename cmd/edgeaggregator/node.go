@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,44 +20,6 @@ import (
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 )
-
-// loadConfig reads the configuration that the command's flags name, and tells its warnings.
-func loadConfig(c *cobra.Command) (*aggregator.Config, error) {
-	flags := c.Flags()
-	file, err := flags.GetString("config")
-	if err != nil {
-		return nil, err
-	}
-	overrides := map[string]string{}
-	sets, err := flags.GetStringArray("set")
-	if err != nil {
-		return nil, err
-	}
-	for _, set := range sets {
-		key, value, found := strings.Cut(set, "=")
-		if !found {
-			return nil, command.Failf(command.ExitUsage, "--set %q: expected key=value, as in pull.mode=sparse", set)
-		}
-		overrides[key] = value
-	}
-	if data, err := flags.GetString("data"); err == nil && data != "" {
-		if data, err = filepath.Abs(data); err != nil {
-			return nil, err
-		}
-		overrides["aggregator.data"] = data
-	}
-	if url, err := flags.GetString("store"); err == nil && url != "" {
-		overrides["store.url"] = url
-	}
-	config, warnings, err := aggregator.LoadConfig(file, os.Environ(), overrides)
-	for _, w := range warnings {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeaggregator: warning: %s\n", w)
-	}
-	if err != nil {
-		return nil, command.Fail(command.ExitUsage, err)
-	}
-	return config, nil
-}
 
 // loadKey reads the aggregator's key.
 func loadKey(config *aggregator.Config) (lightchain.Signer, error) {
