@@ -143,7 +143,7 @@ type peer struct {
 	floor    uint64 // pulls up to this number are old
 	checks   bucket // of signatures in its name: each costs a small board a millisecond, and one peer's flood starves no other
 	answers  bucket
-	spent    Spent // on answers to it
+	spent    Spent  // on answers to it
 	told     uint64 // number of the newest report that was repeated for it
 	session  Nonce
 	asks     uint64
