@@ -72,12 +72,12 @@ func (b *bench) hearFleet(ctx context.Context, gateways int) (resident float64, 
 
 // settledMemory returns a process's resident memory once it has not changed for some seconds.
 func (b *bench) settledMemory(ctx context.Context, process string) (float64, error) {
-	quiet := 5
+	quiet, most := 5, 120
 	if b.short {
-		quiet = 1
+		quiet, most = 1, 3
 	}
 	last, same := uint64(0), 0
-	for range 120 {
+	for range most {
 		now := memory(process, "VmRSS")
 		if diff := max(now, last) - min(now, last); diff > now/100 {
 			last, same = now, 0
