@@ -327,6 +327,8 @@ func (a *Aggregator) registerGauges() {
 	m := a.metrics
 	m.gauge("edgeaggregator_clock_synchronised", "1 if this machine's clock is synchronised, else 0, and nothing is countersigned.", nil,
 		func() float64 { _, ok := a.clock(); return truth(ok) })
+	m.gauge("edgeaggregator_heads_withheld", "Heads that are not countersigned for want of a clock that is right.", nil,
+		func() float64 { return float64(a.withheld()) })
 	if a.replicas != nil {
 		m.gauge("edgeaggregator_replicas", "Replicas alive, this one included.", nil, func() float64 { return float64(len(a.replicas.Alive())) })
 	}

@@ -73,6 +73,7 @@ type Live struct {
 	Clock    string    `json:"clock"`
 	Replica  string    `json:"replica,omitempty"`
 	Replicas []string  `json:"replicas,omitempty"`
+	Withheld int       `json:"withheld"` // heads that are not countersigned for want of a clock that is right
 	Brokers  []Broker  `json:"brokers"`
 }
 
@@ -165,6 +166,7 @@ func (a *Aggregator) live() *Live {
 	if a.replicas != nil {
 		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
 	}
+	l.Withheld = a.withheld()
 	for _, b := range a.currentLinks() {
 		st := b.link.Status()
 		broker := Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent}
@@ -174,6 +176,16 @@ func (a *Aggregator) live() *Live {
 		l.Brokers = append(l.Brokers, broker)
 	}
 	return l
+}
+
+// withheld returns how many heads are not countersigned for want of a clock.
+func (a *Aggregator) withheld() (heads int) {
+	for _, b := range a.currentLinks() {
+		if collector := b.collector.Load(); collector != nil {
+			heads += collector.Withheld()
+		}
+	}
+	return heads
 }
 
 // ready returns nil while gateways are followed and countersigned.

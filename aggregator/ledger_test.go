@@ -17,7 +17,7 @@ import (
 // take judges a page as the protocol's machine does.
 func take(l headersync.Store, id lightchain.ChainID, p *headersync.Pulled, every bool) (verdict headersync.Verdict, err error) {
 	err = l.Update(context.Background(), id, func(s *headersync.State, put func(headersync.Held) error) error {
-		if verdict, err = headersync.Judge(s, p, every, put); err != nil {
+		if verdict, err = headersync.Judge(s, p, every, nil, put); err != nil {
 			return err
 		}
 		if verdict != headersync.Extended && verdict != headersync.Split {

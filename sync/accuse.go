@@ -4,34 +4,70 @@ import (
 	"edgechain/lightchain"
 )
 
-// accuse returns the evidence that the chain was forked, if own and other are two signed histories of it, and nil if
-// they are not: whoever is accused must have signed both.
+// accuse returns the evidence that the chain was forked, if a and b are two signed histories of it, and nil if they
+// are not: whoever is accused must have signed both.
 //
-// keys are the headers that set the key in our history, genesis first, as far as they are below own's head; other
-// may come with headers of its own that set the key. Which of ours the two sides share is not known, so each
-// possibility is tried, the most shared first: there are few keys in a chain's life.
-func accuse(chain lightchain.ChainID, keys []*lightchain.SignedHeader, own, other lightchain.Side) *lightchain.Fork {
-	if own.Leaf == other.Leaf {
+// keys are the headers that set the key in our history, genesis first; each side may come with such headers of its own,
+// or with some of ours. Which of ours both share is not known, so each possibility is tried, the most shared first:
+// there are few keys in a chain's life.
+func accuse(chain lightchain.ChainID, keys []*lightchain.SignedHeader, a, b lightchain.Side) *lightchain.Fork {
+	if a.Leaf == b.Leaf {
 		return nil
 	}
-	known := make(map[lightchain.Hash]bool)
-	for _, k := range keys {
-		known[k.Hash()] = true
-	}
-	var theirs []*lightchain.SignedHeader
-	for _, k := range other.Keys {
-		if !known[k.Hash()] {
-			theirs = append(theirs, k)
-		}
-	}
-	other.Keys = theirs
 	for shared := len(keys); shared > 0; shared-- {
-		own.Keys = keys[shared:]
-		if f := lightchain.NewFork(keys[:shared], own, other); f.Check(chain) == nil {
+		f := lightchain.NewFork(keys[:shared], beside(keys[:shared], a), beside(keys[:shared], b))
+		if f.Check(chain) == nil {
 			return f
 		}
 	}
 	return nil
+}
+
+// beside returns the side without those headers that stand among the keys.
+func beside(keys []*lightchain.SignedHeader, side lightchain.Side) lightchain.Side {
+	known := make(map[lightchain.Hash]bool)
+	for _, k := range keys {
+		known[k.Hash()] = true
+	}
+	var own []*lightchain.SignedHeader
+	for _, k := range side.Keys {
+		if !known[k.Hash()] {
+			own = append(own, k)
+		}
+	}
+	side.Keys = own
+	return side
+}
+
+// vouched reports whether a key of the chain signed the side's head, and the head shows the side's leaf. keys are those
+// that are known, genesis first; those that the side brings continue one of them.
+func vouched(keys []*lightchain.SignedHeader, side lightchain.Side) bool {
+	if side.Path != nil {
+		root, err := side.Path.Root(side.Leaf)
+		if err != nil || side.Path.Size != side.Head.Header.Height || root != side.Head.Header.History {
+			return false
+		}
+	}
+	for i := len(keys); i > 0; i-- {
+		key := *keys[i-1].Header.NextKey
+		for _, k := range side.Keys {
+			if k.ChainID() == side.Head.ChainID() && k.Header.NextKey != nil && k.Check(key) == nil {
+				key = *k.Header.NextKey
+			}
+		}
+		if side.Head.Check(key) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// placed returns the height at which a side places its leaf.
+func placed(side *lightchain.Side) uint64 {
+	if side.Path != nil {
+		return side.Path.Index
+	}
+	return side.Head.Header.Height
 }
 
 // headSide is the side of a fork that shows a signed header itself.

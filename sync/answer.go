@@ -3,6 +3,7 @@ package headersync
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"edgechain/lightchain"
@@ -61,7 +62,7 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 
 // page makes the answer to a pull, of at most most bytes.
 func (g *Gateway) page(pull *Pull, most uint64) (*Pulled, error) {
-	tip, head, err := g.c.Chain.Head()
+	tip, _, err := g.c.Chain.Head()
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (g *Gateway) page(pull *Pull, most uint64) (*Pulled, error) {
 		}
 		first = 1
 	} else {
-		err := g.checkBelow(page, tip, head, first-1, pull.Below)
+		err := g.checkBelow(page, tip, first-1, pull.Below)
 		if err != nil || page.Other != nil {
 			return orUnavailable(page, err)
 		}
@@ -98,33 +99,61 @@ func (g *Gateway) page(pull *Pull, most uint64) (*Pulled, error) {
 
 func orUnavailable(page *Pulled, err error) (*Pulled, error) {
 	if errors.Is(err, ErrUnavailable) {
-		page.Run, page.Consistency, page.Other, page.Unavailable = nil, nil, nil, true
+		page.Run, page.Consistency, page.Other, page.Path, page.Unavailable = nil, nil, nil, nil, true
 		return page, nil
 	}
 	return page, err
 }
 
 // checkBelow shows what this gateway has instead, if its header at height is not the one that the asker knows.
-func (g *Gateway) checkBelow(page *Pulled, tip *lightchain.Tip, head *lightchain.SignedHeader, height uint64, known lightchain.Hash) error {
-	other := head
+func (g *Gateway) checkBelow(page *Pulled, tip *lightchain.Tip, height uint64, known lightchain.Hash) error {
 	if height <= tip.Height {
 		own, err := g.c.Chain.Node(0, height)
 		if err != nil || own == known {
 			return err
 		}
-		if other, err = g.signedHeader(height); err != nil {
-			return err
-		}
 	}
-	keys, err := g.keyHeaders(other.Header.Height)
+	side, err := g.ownSide(min(height, tip.Height))
 	if err != nil {
 		return err
 	}
-	if keys = keys[min(1, len(keys)):]; len(keys) > maxWelcomeKeys {
-		keys = keys[len(keys)-maxWelcomeKeys:]
+	keys := side.Keys[min(1, len(side.Keys)):]
+	page.Other = append(slices.Clone(keys[max(0, len(keys)-maxWelcomeKeys):]), side.Head)
+	if side.Path != nil {
+		page.Leaf, page.Path = side.Leaf, side.Path
 	}
-	page.Other = append(keys, other)
 	return nil
+}
+
+// ownSide shows this chain's header at a height: by its own signature or, where it came back without one, by its path
+// in the history of the next header that has one. With it come all headers that set the key, genesis first.
+func (g *Gateway) ownSide(height uint64) (side lightchain.Side, err error) {
+	if side.Leaf, err = g.c.Chain.Node(0, height); err != nil {
+		return side, err
+	}
+	at := height
+	for ; ; at++ { // a run that was put back ends with a signature
+		h, sig, err := g.c.Chain.Header(at)
+		if err != nil {
+			return side, err
+		}
+		if sig == nil {
+			continue
+		}
+		if side.Head, err = lightchain.NewSignedHeader(*h, *sig); err != nil {
+			return side, err
+		}
+		break
+	}
+	if at > height {
+		path, err := lightchain.ProveInclusion(g.c.Chain.Node, at, height)
+		if err != nil {
+			return side, err
+		}
+		side.Path = &path
+	}
+	side.Keys, err = g.keyHeaders(at)
+	return side, err
 }
 
 // run returns headers from first on, up to last, as many as fit into most bytes and end with a signature.

@@ -78,6 +78,54 @@ func TestReplayedRequestsMakeAGatewayDoNothing(t *testing.T) {
 	}
 }
 
+// Whoever repeats a gateway's hellos, or makes some up, delays none of its own: not that of its next start either.
+func TestReplayedAndForgedHellosDelayNobody(t *testing.T) {
+	w, g, k := pair(t, EveryHeader, 3)
+	for range 30 { // as many different ones as there are to repeat
+		g.config.Start++
+		g.start(ConfirmAlways)
+		w.run(10 * time.Minute)
+		g.seal()
+		w.run(time.Minute)
+	}
+	old := w.overheard(topicHello)
+	if len(old) < 30 {
+		t.Fatalf("%d hellos", len(old))
+	}
+	forge := func() Message {
+		h := Hello{Chain: g.chain.tip.Chain, Nonce: Nonce{255}, Height: g.chain.tip.Height, Hash: g.chain.tip.Hash}
+		_, _ = seeded{w.rng}.Read(h.Nonce[1:])
+		return Message{Topic: topic(DefaultPrefix, h.Chain, topicHello, ""), Payload: must(h.Sign(testSigner("mallory")))}
+	}
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			k.start() // and it has forgotten all but what it stored
+		}
+		before := k.end.sent
+		for range 100 {
+			for _, m := range append(old, forge()) {
+				k.k.Receive(context.Background(), w.now, m)
+			}
+		}
+		if sent := k.end.sent - before; sent > 40<<10 {
+			t.Errorf("aggregator restarted %t: %d bytes were sent because of copies", restarted, sent)
+		}
+		g.config.Start++
+		g.start(ConfirmAlways)
+		w.run(time.Second)
+		if g.settled == nil || g.settled.Standing != Agreed {
+			t.Errorf("aggregator restarted %t: the gateway's first hello settles its head as %+v", restarted, g.settled)
+		}
+	}
+	// A card that was set back says hello with numbers that were there before.
+	g.config.Start = 2
+	g.start(ConfirmAlways)
+	w.run(11 * time.Minute)
+	if g.settled == nil {
+		t.Error("a gateway whose card was set back is never welcomed")
+	}
+}
+
 func TestForgedRequestsAreNotAnswered(t *testing.T) {
 	w, g, k := pair(t, EveryHeader, 5)
 	chain := g.chain.tip.Chain
@@ -271,11 +319,11 @@ func TestPagesThatLieChangeNothing(t *testing.T) {
 		first.Run.Headers = first.Run.Headers[:10:10]
 		sig := c.headers[10].Signature
 		first.Run.Headers[9].Signature = &sig
-		if v, err := Judge(state, first, true, none); v != Extended || err != nil {
+		if v, err := Judge(state, first, true, nil, none); v != Extended || err != nil {
 			t.Fatal(v, err)
 		}
 		before := must(state.Encode())
-		v, err := Judge(state, lie(), true, none)
+		v, err := Judge(state, lie(), true, nil, none)
 		if v == Extended || v == Split {
 			t.Errorf("%s: %s %v", name, v, err)
 		}

@@ -119,7 +119,7 @@ func TestTheNewestHeadComesFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := must(g.page(&pull, DefaultPage))
-	if v, err := Judge(state, page, true, func(Held) error { return nil }); v != Extended || err != nil || state.Head.Height() != 3000 {
+	if v, err := Judge(state, page, true, nil, func(Held) error { return nil }); v != Extended || err != nil || state.Head.Height() != 3000 {
 		t.Fatalf("%s %v, at %d", v, err, state.Head.Height())
 	}
 	if pull, _ = state.next(Policy{Mode: EveryHeader}, 3001); pull.Want != Sparse || pull.First != 3001 {

@@ -146,7 +146,7 @@ func FuzzState(f *testing.F) {
 	empty := State{Chain: c.tip.Chain}
 	full := State{Chain: c.tip.Chain, Last: 5, Spent: Spent{3, 4}}
 	for _, p := range pages(f)[:1] {
-		if _, err := Judge(&full, p, true, func(Held) error { return nil }); err != nil {
+		if _, err := Judge(&full, p, true, nil, func(Held) error { return nil }); err != nil {
 			f.Fatal(err)
 		}
 	}

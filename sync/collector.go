@@ -64,6 +64,8 @@ type Collector struct {
 	c       CollectorConfig
 	session Nonce
 	shards  []*shard
+
+	withheld withheld
 }
 
 // shard is a part of the chains, divided by their hash.
@@ -84,17 +86,20 @@ type follower struct {
 	sequence  uint64 // of the newest pull
 	answered  uint64 // pulls up to this one are dealt with
 	asked     uint64 // the newest request to restore that was answered
-	reserved  uint64 // bytes that the pull on its way may cost, and that are counted already
 	waiting   bool   // a pull is on its way
 	doubt     bool   // the gateway seems to have another history, which nothing shows yet
+	ask       bool   // the gateways are to be asked about the state's suspect
+	cleared   bool   // somebody said that the suspect is an old head of the history known
+	withheld  bool   // its head is not countersigned for want of a clock
+	whole     bool   // a page as large as may be is wanted: a smaller one held nothing
 	failures  int8
-	spent     Spent
-	loaded    bool // spent was read from the store
+	purse     purse
+	loaded    bool // what lasts was read from the store
 
 	at    time.Time // when to look again; zero: not of itself
 	index int       // in the queue; -1: not there
 
-	greeted bucket    // welcomes
+	greeter greeter
 	guess   time.Time // no pull before this because of a head whose signature cannot be checked
 	repeat  time.Time // no receipt is published again before this
 	repeats int8      // how often it was
@@ -209,6 +214,7 @@ func (k *Collector) Forget(chain lightchain.ChainID) {
 	defer s.mu.Unlock()
 	if f := s.followers[chain]; f != nil {
 		s.due.remove(f)
+		k.release(f)
 		delete(s.followers, chain)
 	}
 }
@@ -216,7 +222,7 @@ func (k *Collector) Forget(chain lightchain.ChainID) {
 func (s *shard) follower(chain lightchain.ChainID) *follower {
 	f := s.followers[chain]
 	if f == nil {
-		f = &follower{chain: chain, index: -1, greeted: bucket{interval: 30 * time.Second, burst: 10}}
+		f = &follower{chain: chain, index: -1, greeter: newGreeter()}
 		s.followers[chain] = f
 	}
 	return f
@@ -262,7 +268,7 @@ func (s *shard) receive(ctx context.Context, now time.Time, m Message) {
 		s.c.c.Log.Error("reading the state of a chain", "chain", chain, "err", err)
 		return
 	}
-	f.spent.add(now, 0)
+	f.purse.spent.add(now, 0)
 	var err error
 	switch {
 	case word == topicHead && name == "":
@@ -286,11 +292,21 @@ func (s *shard) load(ctx context.Context, f *follower) error {
 	if err != nil {
 		return err
 	}
-	if state != nil {
-		f.spent = state.Spent
+	f.recall(state)
+	return nil
+}
+
+// recall takes over what somebody stored who followed the chain before.
+func (f *follower) recall(state *State) {
+	if !f.loaded && state != nil {
+		f.purse.spent, f.greeter.newest = state.Spent, state.Hello
 	}
 	f.loaded = true
-	return nil
+}
+
+// keep puts what is remembered, and should last, into a state that is stored for another reason.
+func (f *follower) keep(state *State) {
+	state.Spent, state.Hello = f.purse.spent, f.greeter.newest
 }
 
 func (s *shard) stranger(chain lightchain.ChainID, word string, payload []byte) {
@@ -320,7 +336,7 @@ func (s *shard) stranger(chain lightchain.ChainID, word string, payload []byte) 
 // publish sends a message and counts what it costs.
 func (s *shard) publish(now time.Time, f *follower, word, name string, payload []byte, retained bool) {
 	t := topic(s.c.c.Prefix, f.chain, word, name)
-	f.spent.add(now, cost(t, payload))
+	f.purse.spent.add(now, cost(t, payload))
 	if err := s.c.c.Conn.Publish(t, payload, retained); err != nil {
 		s.c.c.Log.Debug("not published", "topic", t, "err", err)
 	}
@@ -328,7 +344,7 @@ func (s *shard) publish(now time.Time, f *follower, word, name string, payload [
 
 func (s *shard) tell(f *follower, n Finding) {
 	if s.c.c.Notify != nil {
-		n.Chain, n.Spent = f.chain, f.spent
+		n.Chain, n.Spent = f.chain, f.purse.spent
 		s.c.c.Notify(n)
 	}
 }

@@ -1,6 +1,7 @@
 package headersync
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,15 @@ func (g *Gateway) sendHello(now time.Time, ask *RestoreRequest) {
 		return
 	}
 	h := Hello{Chain: g.chain, Height: tip.Height, Hash: tip.Hash, Restore: ask}
-	if _, err := io.ReadFull(g.c.Random, h.Nonce[:]); err != nil {
+	number := uint64(1)
+	if n := len(g.nonces); n > 0 {
+		number = g.nonces[n-1].number + 1
+	}
+	// SPEC: The first 4 bytes of a hello's nonce count the starts of the gateway's program, the next 4 the hellos since,
+	// both big-endian; the rest is random.
+	binary.BigEndian.PutUint32(h.Nonce[:], uint32(g.c.Start))
+	binary.BigEndian.PutUint32(h.Nonce[4:], uint32(number))
+	if _, err := io.ReadFull(g.c.Random, h.Nonce[8:]); err != nil {
 		g.c.Log.Error("reading random bytes", "err", err)
 		return
 	}
@@ -37,10 +46,6 @@ func (g *Gateway) sendHello(now time.Time, ask *RestoreRequest) {
 	}
 	// A slow link may answer an older one than the last; beyond these many they are too old to say anything.
 	const outstanding = 16
-	number := uint64(1)
-	if n := len(g.nonces); n > 0 {
-		number = g.nonces[n-1].number + 1
-	}
 	receipted := make(map[string]uint64, len(g.peers))
 	for name := range g.peers {
 		if height, found, err := g.c.Receipts.NewestReceipt(name); err == nil && found {
@@ -163,17 +168,9 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 	if err != nil {
 		return err
 	}
-	for i := len(own); i > 0; i-- {
-		key := *own[i-1].Header.NextKey
-		for _, k := range w.Keys {
-			if k.ChainID() == g.chain && k.Header.NextKey != nil && k.Check(key) == nil {
-				key = *k.Header.NextKey
-			}
-		}
-		if w.Head.Check(key) == nil {
-			g.stand(p, KeyChanged, w.Head, nil)
-			return nil
-		}
+	if vouched(own, headSide(w.Head, w.Keys...)) {
+		g.stand(p, KeyChanged, w.Head, nil)
+		return nil
 	}
 	return fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height)
 }

@@ -3,7 +3,6 @@ package headersync
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"edgechain/lightchain"
@@ -30,12 +29,10 @@ func (s *shard) look(ctx context.Context, now time.Time, f *follower) {
 		s.later(f, now.Add(pullPatience))
 		return
 	}
+	f.recall(state)
 	if state == nil {
 		state = &State{Chain: f.chain}
-	} else if !f.loaded {
-		f.spent = state.Spent
 	}
-	f.loaded = true
 	if state.Head != nil && state.Receipt == nil && state.Fork == nil && !policy.Introduce {
 		if !s.countersign(ctx, now, f) {
 			s.later(f, now.Add(clockWait))
@@ -46,29 +43,26 @@ func (s *shard) look(ctx context.Context, now time.Time, f *follower) {
 		// Nothing is missing, but the gateway seems to have another history: its answer shows that.
 		pull.First, pull.Below, ok = state.Head.Height()+1, state.Head.Head.Hash(), true
 	}
+	if !ok && f.ask && state.Suspect != nil && state.Fork == nil {
+		f.ask = false
+		pull, ok = state.suspicion(), true
+	}
 	if !ok {
 		return
 	}
 	s.pull(now, f, policy, pull)
 }
 
-// pull asks, within the day's budget: what the answer may cost at most is counted now, and what it did not cost is
-// given back when it is there.
+// pull asks, within the day's budget.
 func (s *shard) pull(now time.Time, f *follower, policy Policy, pull Pull) {
 	pull.Name = s.c.c.Name
 	// Numbers come from the clock so that they grow over restarts and from replica to replica without being stored;
 	// where they do not, the gateway's hello puts that right.
 	pull.Sequence = max(f.sequence+1, uint64(max(now.UnixMicro(), 0)))
-	pull.Most = policy.Page
-	if pull.Most == 0 {
-		pull.Most = DefaultPage
-	}
-	if pull.Want == Sparse {
-		pull.Most = min(pull.Most, 16<<10)
-	}
+	pull.Most = pageFor(policy, &pull, f)
 	answer := cost(topic(s.c.c.Prefix, f.chain, topicPulled, s.c.c.Name), nil)
 	const asking = 600 // more than a pull takes
-	left := f.spent.left(now, policy.BytesPerDay)
+	left := f.purse.left(now, policy.BytesPerDay)
 	if left < asking+answer+minPage {
 		tomorrow := time.Unix((now.Unix()/86400+1)*86400, 0)
 		s.later(f, tomorrow)
@@ -83,9 +77,32 @@ func (s *shard) pull(now time.Time, f *follower, policy Policy, pull Pull) {
 	}
 	f.sequence, f.waiting = pull.Sequence, true
 	s.publish(now, f, topicPull, "", payload, false)
-	f.reserved = pull.Most + answer
-	f.spent.add(now, f.reserved)
+	f.purse.reserve(now, pull.Sequence, pull.Most+answer)
 	s.later(f, now.Add(min(pullPatience<<min(f.failures, 10), pullRest)))
+}
+
+// pageFor returns how many bytes the page may have that answers a pull: enough for what is missing as far as is known,
+// since all of it counts until the page is there.
+func pageFor(policy Policy, pull *Pull, f *follower) uint64 {
+	const (
+		proof   = 8 << 10
+		beside  = 4 << 10 // what a page has beside its headers
+		aHeader = 256     // several times what one usually takes
+	)
+	page := policy.Page
+	if page == 0 {
+		page = DefaultPage
+	}
+	switch last := min(pull.Last, f.announced); {
+	case f.whole:
+	case pull.Want == Sparse:
+		page = min(page, proof)
+	case last >= pull.First && last-pull.First < page/aHeader:
+		page = min(page, beside+(last-pull.First+1)*aHeader)
+	case last < pull.First:
+		page = min(page, beside)
+	}
+	return page
 }
 
 func (s *shard) later(f *follower, at time.Time) {
@@ -117,12 +134,12 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 		if head.Check(key) != nil {
 			return s.guess(ctx, now, f, height)
 		}
-		f.spent.add(now, cost(m.Topic, m.Payload))
+		f.purse.spent.add(now, cost(m.Topic, m.Payload))
 		f.announced = max(f.announced, height)
 		s.look(ctx, now, f)
 		return nil
 	}
-	verdict, err := s.compareHead(ctx, f, state, head)
+	verdict, err := s.compareHead(ctx, now, f, state, head)
 	if verdict == Invalid {
 		// It is another header than ours, and no key that we know signed it: forged, or of another history that went on
 		// with a key of its own. That costs a pull to find out.
@@ -139,6 +156,7 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 		}
 		s.repeatReceipt(now, f, state)
 	case Lagging:
+		s.look(ctx, now, f)
 		if now.Before(f.lag) {
 			break
 		}
@@ -161,72 +179,6 @@ func (s *shard) guess(ctx context.Context, now time.Time, f *follower, height ui
 	return nil
 }
 
-// compareHead looks for a second history, and keeps the evidence. In state it leaves what was stored.
-func (s *shard) compareHead(ctx context.Context, f *follower, state *State, head *lightchain.SignedHeader) (Verdict, error) {
-	if state.Fork != nil {
-		return Known, nil
-	}
-	own := func(height uint64) (*lightchain.Side, error) { return s.ownSide(ctx, state, height) }
-	try := *state
-	verdict, err := try.compare(head, nil, own)
-	if err != nil || verdict != Split {
-		return verdict, err
-	}
-	err = s.c.c.Store.Update(ctx, f.chain, func(now *State, _ func(Held) error) error {
-		if now.Fork != nil {
-			return ErrUnchanged
-		}
-		now.Fork, now.Spent = try.Fork, f.spent
-		return nil
-	})
-	*state = try
-	return Split, err
-}
-
-// ownSide shows the header at a height below the newest head, if every header is held there: by its own signature, or
-// by its path in the next header that has one.
-func (s *shard) ownSide(ctx context.Context, state *State, height uint64) (*lightchain.Side, error) {
-	if state.Every == nil || height > state.Every.Height() {
-		return nil, nil
-	}
-	side := new(lightchain.Side)
-	found := errors.New("found")
-	err := s.c.c.Store.Headers(ctx, state.Chain, height, state.Every.Height(), func(h Held) error {
-		if h.Height == height {
-			side.Leaf = lightchain.LeafHash(h.Bytes)
-		}
-		if h.Signature == nil {
-			return nil
-		}
-		header, err := lightchain.DecodeHeader(h.Bytes)
-		if err != nil {
-			return err
-		}
-		if side.Head, err = lightchain.NewSignedHeader(header, *h.Signature); err != nil {
-			return err
-		}
-		return found
-	})
-	if !errors.Is(err, found) {
-		return nil, errors.Join(err, fmt.Errorf("header %d: %w", height, ErrUnavailable))
-	}
-	at := side.Head.Header.Height
-	if at == height {
-		return side, nil
-	}
-	var leaves []lightchain.Hash
-	err = s.c.c.Store.Headers(ctx, state.Chain, 0, at-1, func(h Held) error {
-		leaves = append(leaves, lightchain.LeafHash(h.Bytes))
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	path, err := lightchain.ProveInclusion(lightchain.LeafNodes(leaves), at, height)
-	side.Path = &path
-	return side, err
-}
-
 // receivePage takes a gateway's answer.
 func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, policy Policy, m Message) error {
 	page, err := DecodePulled(m.Payload)
@@ -234,45 +186,14 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 		s.tell(f, Finding{Verdict: Invalid, Err: err})
 		return err
 	}
-	// The answer to a pull of another replica's is as good: what a page brings, it proves.
-	if page.Correlation <= f.answered {
+	// The answer to a pull of another replica's is as good: what a page brings, it proves. One that comes after another
+	// answer may be that of a second gateway with the same chain, so evidence counts whenever it comes.
+	late := page.Correlation <= f.answered
+	if late && page.Other == nil {
+		f.purse.arrived(now, page.Correlation, cost(m.Topic, m.Payload), false)
 		return errOld
 	}
-	var (
-		verdict Verdict
-		after   State
-	)
-	err = s.c.c.Store.Update(ctx, f.chain, func(state *State, put func(Held) error) error {
-		var held []Held
-		if verdict, err = Judge(state, page, policy.Mode == EveryHeader, func(h Held) error {
-			held = append(held, h)
-			return nil
-		}); err != nil {
-			return err
-		}
-		if verdict == Lagging && state.Every != nil {
-			other := page.Other[len(page.Other)-1]
-			if verdict, err = state.compare(other, page.Other[:len(page.Other)-1], func(height uint64) (*lightchain.Side, error) {
-				return s.ownSide(ctx, state, height)
-			}); err != nil {
-				return err
-			}
-		}
-		after = *state
-		if verdict != Extended && verdict != Split {
-			return ErrUnchanged
-		}
-		state.Spent = f.spent
-		if verdict == Split {
-			return nil // the headers of the other side are evidence, not part of the chain
-		}
-		for _, h := range held {
-			if err := put(h); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	verdict, state, err := s.judge(ctx, f, policy, page)
 	if verdict == Invalid {
 		// Anybody on the broker may have sent it, so the right page may still come.
 		s.tell(f, Finding{Verdict: Invalid, Err: err})
@@ -283,84 +204,74 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 		f.waiting = false
 		return err
 	}
-	if f.waiting {
-		f.spent.Bytes -= min(f.spent.Bytes, f.reserved)
+	proved := verdict == Extended || verdict == Split
+	f.purse.arrived(now, page.Correlation, cost(m.Topic, m.Payload), proved)
+	if late && !proved {
+		s.look(ctx, now, f)
+		return nil
 	}
-	f.spent.add(now, cost(m.Topic, m.Payload))
 	f.waiting, f.doubt = false, false
-	if verdict == Extended || verdict == Split {
+	if proved {
 		// A page that proves nothing may be somebody else's, so that the right one may still come.
 		f.answered = f.sequence
 	}
 	s.due.remove(f)
-	f.failures = 0
-	if verdict == Extended {
+	f.whole = verdict == Lacking && !f.whole
+	if verdict == Extended || f.whole {
 		f.announced = max(f.announced, min(page.Head, noCeiling))
 	} else {
 		// What was announced is not there, or not for us: what will be announced next is believed again.
 		f.announced = 0
 	}
-	if after.Head != nil {
-		if verdict != Extended && page.Receipted != nil && *page.Receipted < after.Head.Height() {
-			s.repeatReceipt(now, f, &after)
+	if state.Suspect != nil {
+		f.heardOf(state.Suspect, page, verdict)
+	}
+	if state.Head != nil {
+		if verdict != Extended && page.Receipted != nil && *page.Receipted < state.Head.Height() {
+			s.repeatReceipt(now, f, state)
 		}
-		s.tell(f, Finding{Verdict: verdict, Height: after.Head.Height(), Fork: after.Fork})
+		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork})
+	}
+	f.failures = min(f.failures+1, 20)
+	if proved {
+		f.failures = 0
+	} else if !f.whole && !f.ask {
+		// What is still missing is not there, or somebody says so: no reason to ask at once again.
+		s.later(f, now.Add(min(pullPatience<<min(f.failures, 10), pullRest)))
+		return nil
 	}
 	s.look(ctx, now, f)
 	return nil
 }
 
-// countersign issues the receipt on the newest head, which is durable, and reports whether there is one now.
-//
-// SPEC: time is a uint, whole seconds rounded down, read after the head was durable and before signing. An aggregator
-// whose clock is not synchronised does not countersign, and none issues, for one chain, a time below its last.
-func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) bool {
-	var issued *State
-	err := s.c.c.Store.Update(ctx, f.chain, func(state *State, _ func(Held) error) error {
-		issued = nil
-		if state.Head == nil || state.Fork != nil || state.Receipt != nil {
-			return ErrUnchanged
-		}
-		seconds, synchronised := s.c.c.Clock()
-		if !synchronised || seconds < state.Last {
-			return errClock
-		}
-		r, err := state.Head.Head.Countersign(s.c.c.Signer, s.c.c.Name, seconds)
-		if err != nil {
+// judge finds out what a page means, stores that, and returns the state as it is then.
+func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pulled) (verdict Verdict, after *State, err error) {
+	err = s.c.c.Store.Update(ctx, f.chain, func(state *State, put func(Held) error) error {
+		var held []Held
+		suspect := state.Suspect
+		if verdict, err = Judge(state, page, policy.Mode == EveryHeader, s.own(ctx, state), func(h Held) error {
+			held = append(held, h)
+			return nil
+		}); err != nil {
 			return err
 		}
-		state.Receipt, state.Last, state.Spent = &r, seconds, f.spent
 		copied := *state
-		issued = &copied
+		after = &copied
+		if state.Suspect != suspect && state.Fork == nil {
+			f.ask, f.cleared = true, false
+		} else if verdict != Extended && verdict != Split {
+			return ErrUnchanged
+		}
+		f.keep(state)
+		if verdict != Extended {
+			return nil // the headers of the other side are evidence, not part of the chain
+		}
+		for _, h := range held {
+			if err := put(h); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
-	if err != nil {
-		s.c.c.Log.Warn("not countersigned", "chain", f.chain, "err", err)
-		return false
-	}
-	if issued != nil {
-		f.repeat, f.repeats = time.Time{}, 0
-		s.repeatReceipt(now, f, issued)
-		s.tell(f, Finding{Verdict: Extended, Height: issued.Head.Height(), Receipt: issued.Receipt})
-	}
-	return true
-}
-
-var errClock = errors.New("the clock is not synchronised, or stands before the last receipt's time")
-
-// repeatReceipt publishes the receipt on the newest head: when it is new, and when the gateway seems not to have it.
-func (s *shard) repeatReceipt(now time.Time, f *follower, state *State) {
-	if state.Receipt == nil || state.Fork != nil || now.Before(f.repeat) {
-		return
-	}
-	f.repeat = now.Add(min(repeatReceipt<<f.repeats, time.Hour))
-	f.repeats = min(f.repeats+1, 10)
-	head := *state.Head.Head
-	head.Receipts = []lightchain.Receipt{*state.Receipt}
-	payload, err := head.Encode()
-	if err != nil {
-		s.c.c.Log.Error("encoding a receipt", "err", err)
-		return
-	}
-	s.publish(now, f, topicReceipt, s.c.c.Name, payload, true)
+	return verdict, after, err
 }

@@ -2,11 +2,54 @@ package headersync
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"edgechain/lightchain"
 )
+
+// greeter bounds what answering hellos costs, so that nobody on the broker uses up what is the gateway's own.
+//
+// A hello's nonce begins with a number that grows; see [Gateway.sendHello]. One above all before that the gateway's
+// newest key signed is no copy. Any other is a copy, or comes from a card that was set back, or nothing vouches for
+// it: these are answered more rarely, each kind for itself, and each nonce once.
+type greeter struct {
+	newest                 uint64 // number of the newest hello that was no copy
+	fresh, proved, strange bucket
+	answered               []Nonce // the last ones
+}
+
+func newGreeter() greeter {
+	seldom := bucket{interval: 30 * time.Second, burst: 10}
+	return greeter{fresh: bucket{interval: 5 * time.Second, burst: 10}, proved: seldom, strange: seldom}
+}
+
+// admit reports whether a hello is to be answered; proved says that a key of the chain signed it, newest that it was
+// the newest known.
+func (g *greeter) admit(now time.Time, nonce Nonce, proved, newest bool) error {
+	if slices.Contains(g.answered, nonce) {
+		return errOld
+	}
+	number := binary.BigEndian.Uint64(nonce[:])
+	rate := &g.strange
+	switch {
+	case newest && number > g.newest:
+		rate = &g.fresh
+	case proved:
+		rate = &g.proved
+	}
+	if !rate.take(now) {
+		return errBusy
+	}
+	if rate == &g.fresh {
+		g.newest = number
+	}
+	const remembered = 32
+	g.answered = append(g.answered[max(0, len(g.answered)-remembered+1):], nonce)
+	return nil
+}
 
 // receiveHello answers a gateway that has just started, or that does not know this aggregator's numbers.
 func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, policy Policy, m Message) error {
@@ -33,13 +76,18 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	if h.Restore != nil && h.Restore.Aggregator == s.c.c.Name && proved && state.Fork == nil &&
 		h.Restore.Session == s.c.session && h.Restore.Sequence > f.asked && state.Head != nil && h.Height < state.Head.Height() {
 		f.asked = h.Restore.Sequence
-		f.spent.add(now, cost(m.Topic, m.Payload))
+		f.purse.spent.add(now, cost(m.Topic, m.Payload))
 		return s.giveBack(ctx, now, f, policy, state, h)
 	}
-	if !f.greeted.take(now) {
-		return errBusy
+	newest := proved
+	if ok && state.Head != nil && h.Height < state.Head.Height() {
+		current, _ := state.keyAfter(state.Head.Height())
+		newest = proved && current == key
 	}
-	f.spent.add(now, cost(m.Topic, m.Payload))
+	if err := f.greeter.admit(now, h.Nonce, proved, newest); err != nil {
+		return err
+	}
+	f.purse.spent.add(now, cost(m.Topic, m.Payload))
 	w := Welcome{Chain: f.chain, Name: s.c.c.Name, Nonce: h.Nonce, Sequence: f.sequence, Session: s.c.session, Fork: state.Fork}
 	if f.sequence == 0 {
 		w.Sequence = uint64(max(now.UnixMicro(), 0)) - 1
@@ -77,7 +125,7 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 // giveBack sends a gateway that lost its newest headers what it needs to go on.
 func (s *shard) giveBack(ctx context.Context, now time.Time, f *follower, policy Policy, state *State, h *Hello) error {
 	most := min(max(h.Restore.Most, minPage), MaxPage)
-	if left := f.spent.left(now, policy.BytesPerDay); left < most {
+	if left := f.purse.left(now, policy.BytesPerDay); left < most {
 		if left < minPage {
 			return errBusy
 		}

@@ -3,6 +3,7 @@ package headersync
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"edgechain/lightchain"
 )
@@ -22,26 +23,34 @@ const (
 
 var errNotAsked = errors.New("a page that answers something else")
 
+// Own shows what stands at a height in the history that an aggregator knows, below its newest head: nil if that is the
+// header with the hash given. held is false where the header is not held.
+type Own func(height uint64, unless lightchain.Hash) (side *lightchain.Side, held bool, err error)
+
 // Judge decides what a page changes in the state of its chain, which it changes accordingly, and puts the headers
 // that are to be held. every says that each header is wanted, not only heads. The page may come from anybody: it
 // changes nothing that the chain's keys did not sign. If the verdict is neither [Extended] nor [Split] the state is
-// as it was; put may have been called even so, and what it was given counts only if the verdict is [Extended].
-func Judge(s *State, p *Pulled, every bool, put func(Held) error) (Verdict, error) {
+// as it was, but perhaps for a suspect; put may have been called even so, and what it was given counts only if the
+// verdict is [Extended].
+func Judge(s *State, p *Pulled, every bool, own Own, put func(Held) error) (Verdict, error) {
 	if s.Fork != nil {
 		return Split, nil
 	}
 	next := *s
-	verdict, err := next.take(p, every, put)
+	verdict, err := next.take(p, every, own, put)
 	if err != nil {
 		return Invalid, err
 	}
-	if verdict == Extended || verdict == Split {
+	switch verdict {
+	case Extended, Split:
 		*s = next
+	case Lagging:
+		s.Suspect = next.Suspect
 	}
 	return verdict, nil
 }
 
-func (s *State) take(p *Pulled, every bool, put func(Held) error) (Verdict, error) {
+func (s *State) take(p *Pulled, every bool, own Own, put func(Held) error) (Verdict, error) {
 	verdict := Known
 	if s.Head == nil {
 		if p.Genesis == nil {
@@ -65,10 +74,9 @@ func (s *State) take(p *Pulled, every bool, put func(Held) error) (Verdict, erro
 	case p.Unavailable:
 		return Lacking, nil
 	case p.Other != nil:
-		n := len(p.Other) - 1
-		return s.compare(p.Other[n], p.Other[:n], nil)
+		return s.compare(p.other(), own)
 	case p.Run != nil:
-		return s.takeRun(p.Run, every, put)
+		return s.takeRun(p.Run, every, own, put)
 	case p.Consistency != nil:
 		return s.takeLeap(p.Consistency)
 	}
@@ -89,7 +97,7 @@ func (s *State) begin(genesis *lightchain.SignedHeader) error {
 
 // takeRun follows a run, from the newest head or, where the headers below that are still being fetched, from the last
 // one held.
-func (s *State) takeRun(r *lightchain.Run, every bool, put func(Held) error) (Verdict, error) {
+func (s *State) takeRun(r *lightchain.Run, every bool, own Own, put func(Held) error) (Verdict, error) {
 	backlog := every && s.Every.Height() < s.Head.Height()
 	from := s.Head
 	if backlog {
@@ -136,12 +144,21 @@ func (s *State) takeRun(r *lightchain.Run, every bool, put func(Held) error) (Ve
 		}
 		return Extended, nil
 	}
-	if to.Height() == s.Head.Height() && to.Head.Hash() != s.Head.Head.Hash() {
-		return s.compare(to.Head, keys, nil)
+	// Below the head that is known another history may be on offer. It shows at that head; or before it, where its key
+	// changes elsewhere. Without that, its headers would not be evidence later: the keys that are kept are the head's.
+	if to.Height() == s.Head.Height() && to.Head.Hash() != s.Head.Head.Hash() || !slices.EqualFunc(keys, s.keysFrom(r.First, r.Last()), sameHeader) {
+		return s.compare(headSide(to.Head, keys...), own)
 	}
 	s.Every = to
 	return Extended, nil
 }
+
+// keysFrom returns the headers known that set the key, from one height to another, both included.
+func (s *State) keysFrom(first, last uint64) []*lightchain.SignedHeader {
+	return below(s.Keys, last+1)[len(below(s.Keys, first)):]
+}
+
+func sameHeader(a, b *lightchain.SignedHeader) bool { return a.Hash() == b.Hash() }
 
 // takeLeap moves onto a head that the proof shows to continue the one known.
 func (s *State) takeLeap(c *lightchain.Consistency) (Verdict, error) {
@@ -171,40 +188,52 @@ func (s *State) takeLeap(c *lightchain.Consistency) (Verdict, error) {
 	return Extended, nil
 }
 
-// compare sets a head that the gateway showed against the history that is known. own gives that history's side at a
-// height below the newest head, nil where it cannot; own itself may be nil.
-func (s *State) compare(other *lightchain.SignedHeader, otherKeys []*lightchain.SignedHeader, own func(height uint64) (*lightchain.Side, error)) (Verdict, error) {
-	height := other.Header.Height
-	bare := *other
-	bare.Receipts = nil
+// compare sets a header that somebody showed against the history that is known. Where that says nothing of the header's
+// height, since only heads are held there, the header is a suspect: whoever has that history is asked for its own, and a
+// second one of the same height is evidence.
+func (s *State) compare(other lightchain.Side, own Own) (Verdict, error) {
+	height := placed(&other)
 	var side *lightchain.Side
 	switch {
-	case other.ChainID() != s.Chain:
+	case other.Head.ChainID() != s.Chain:
 		return Invalid, errors.New("a head of another chain")
 	case height > s.Head.Height():
 		return Known, nil
 	case height == s.Head.Height():
+		if other.Leaf == s.Head.Head.Hash() {
+			return Known, nil
+		}
 		at := headSide(s.Head.Head)
 		side = &at
 	case own != nil:
-		var err error
-		if side, err = own(height); err != nil {
-			return Invalid, err
+		known, held, err := own(height, other.Leaf)
+		if err != nil || held && known == nil {
+			return Lagging, err
 		}
+		side = known
+	}
+	suspect := s.Suspect
+	if side == nil && suspect != nil && placed(suspect) == height && suspect.Leaf != other.Leaf {
+		side = suspect
 	}
 	if side == nil {
+		if !vouched(s.Keys, other) {
+			return Invalid, errUnsigned
+		}
+		if suspect == nil || suspect.Leaf != other.Leaf {
+			s.Suspect = &other
+		}
 		return Lagging, nil
 	}
-	if side.Leaf == bare.Hash() {
-		if height < s.Head.Height() {
-			return Lagging, nil
-		}
-		return Known, nil
+	if side != suspect {
+		side.Keys = below(s.Keys, side.Head.Header.Height)
 	}
-	f := accuse(s.Chain, below(s.Keys, side.Head.Header.Height), *side, headSide(&bare, otherKeys...))
+	f := accuse(s.Chain, s.Keys, *side, other)
 	if f == nil {
-		return Invalid, errors.New("a head that no key of the chain signed")
+		return Invalid, errUnsigned
 	}
-	s.Fork = f
+	s.Fork, s.Suspect = f, nil
 	return Split, nil
 }
+
+var errUnsigned = errors.New("a head that no key of the chain signed")

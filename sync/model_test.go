@@ -453,6 +453,16 @@ func (n *collectorNode) checkMissed(s *State) {
 			n.w.t.Errorf("%s missed the fork that the head %d of %s shows", n.end.name, height, g.end.name)
 		}
 	}
+	// Two gateways that both were there at the end have shown both their heads.
+	if len(n.w.gateways) == 2 {
+		one, other := n.w.gateways[0].chain, n.w.gateways[1].chain
+		height := min(one.tip.Height, other.tip.Height)
+		a, b := one.nodes[nodeAt{0, height}], other.nodes[nodeAt{0, height}]
+		if a != b && a != (lightchain.Hash{}) && b != (lightchain.Hash{}) {
+			n.w.t.Errorf("%s (mode %d) at %d missed that two gateways at %d and %d have different headers %d",
+				n.end.name, n.policy.Mode, s.Head.Height(), one.tip.Height, other.tip.Height, height)
+		}
+	}
 }
 
 // checkReceipts claims that the gateway holds a receipt of the aggregator on its head, and that each it holds checks.

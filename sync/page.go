@@ -20,9 +20,26 @@ type Pulled struct {
 	// Other is what the gateway has instead of the header that the asker knows: its own header of that height, or,
 	// being behind, its newest one; before it the headers below it that set the key, at most 16, without genesis.
 	Other []*lightchain.SignedHeader
+	// Where the gateway does not hold the signature of its own header of that height, since it came back in a run, the
+	// last of Other is a higher one; then Leaf is the hash of the header asked for, and Path its path in the history of
+	// that one.
+	Leaf lightchain.Hash
+	Path *lightchain.Path
 
 	// Unavailable says that the gateway lacks what it would take to answer: it was itself restored from a sparse copy.
 	Unavailable bool
+}
+
+// other is what a page shows instead of the header that the asker knows.
+func (p *Pulled) other() lightchain.Side {
+	n := len(p.Other) - 1
+	bare := *p.Other[n]
+	bare.Receipts = nil
+	side := headSide(&bare, p.Other[:n]...)
+	if p.Path != nil {
+		side.Leaf, side.Path = p.Leaf, p.Path
+	}
+	return side
 }
 
 const maxOther = maxWelcomeKeys + 1
@@ -37,6 +54,41 @@ type rawPulled struct {
 	Consistency []byte   `cbor:"7,keyasint,omitempty"`
 	Other       [][]byte `cbor:"8,keyasint,omitempty"`
 	Unavailable bool     `cbor:"9,keyasint,omitempty"`
+	Leaf        []byte   `cbor:"10,keyasint,omitempty"`
+	Path        *rawPath `cbor:"11,keyasint,omitempty"`
+}
+
+type rawPath struct {
+	_      struct{} `cbor:",toarray"`
+	Size   uint64
+	Index  uint64
+	Hashes [][]byte
+}
+
+func rawPathOf(p *lightchain.Path) *rawPath {
+	if p == nil {
+		return nil
+	}
+	r := &rawPath{Size: p.Size, Index: p.Index, Hashes: make([][]byte, len(p.Hashes))}
+	for i := range p.Hashes {
+		r.Hashes[i] = p.Hashes[i][:]
+	}
+	return r
+}
+
+func (r *rawPath) path() (*lightchain.Path, error) {
+	if r == nil {
+		return nil, nil
+	}
+	if len(r.Hashes) > lightchain.MaxPath {
+		return nil, fmt.Errorf("a path of %d hashes, at most %d", len(r.Hashes), lightchain.MaxPath)
+	}
+	p := &lightchain.Path{Size: r.Size, Index: r.Index, Hashes: make([]lightchain.Hash, len(r.Hashes))}
+	err := checkNumbers(r.Size, r.Index)
+	for i, h := range r.Hashes {
+		err = errors.Join(err, fixed(p.Hashes[i][:], h))
+	}
+	return p, err
 }
 
 // Encode returns the page as it travels.
@@ -60,6 +112,9 @@ func (p *Pulled) Encode() ([]byte, error) {
 	}
 	if raw.Other, err = encodeHeaders(p.Other); err != nil {
 		return nil, err
+	}
+	if p.Path != nil {
+		raw.Leaf, raw.Path = p.Leaf[:], rawPathOf(p.Path)
 	}
 	return encode(raw), nil
 }
@@ -101,6 +156,17 @@ func readPulled(b []byte) (*Pulled, error) {
 	}
 	if p.Other, err = decodeHeaders(raw.Other, maxOther); err != nil {
 		return nil, err
+	}
+	if p.Path, err = raw.Path.path(); err != nil {
+		return nil, err
+	}
+	if p.Path != nil {
+		if err := fixed(p.Leaf[:], raw.Leaf); err != nil {
+			return nil, err
+		}
+	}
+	if (len(raw.Leaf) > 0) != (p.Path != nil) || p.Path != nil && p.Other == nil {
+		return nil, errors.New("a path to nothing, or a header without its path")
 	}
 	kinds := 0
 	for _, present := range [...]bool{p.Run != nil, p.Consistency != nil, p.Other != nil, p.Unavailable} {

@@ -67,17 +67,13 @@ func (g *Gateway) receiveReceipt(now time.Time, p *peer, b []byte) error {
 // foundFork looks whether a head that an aggregator shows is another history of this chain, up to this gateway's
 // newest height.
 func (g *Gateway) foundFork(p *peer, other *lightchain.SignedHeader, otherKeys []*lightchain.SignedHeader) error {
-	own, err := g.signedHeader(other.Header.Height)
-	if err != nil {
-		return err
-	}
-	keys, err := g.keyHeaders(other.Header.Height)
+	own, err := g.ownSide(other.Header.Height)
 	if err != nil {
 		return err
 	}
 	bare := *other
 	bare.Receipts = nil
-	f := accuse(g.chain, keys, headSide(own), headSide(&bare, otherKeys...))
+	f := accuse(g.chain, own.Keys, own, headSide(&bare, otherKeys...))
 	if f == nil {
 		return errors.New("a head that no key of this chain signed")
 	}

@@ -22,8 +22,13 @@ type State struct {
 	Receipt *lightchain.Receipt // this aggregator's, on the newest head; nil: not yet
 	Last    uint64              // time of its last receipt on any head of the chain, seconds since the Unix epoch
 
+	// Suspect is a header that the chain's keys signed, and of whose height the history known says nothing: of a second
+	// history perhaps. The last one that was shown; nil: none.
+	Suspect *lightchain.Side
+
 	Fork  *lightchain.Fork // evidence; from then on nothing of the chain is taken, or countersigned
 	Spent Spent
+	Hello uint64 // number of the gateway's newest hello when the state was last stored
 }
 
 // Mark is a header from which a chain can be followed.
@@ -97,6 +102,45 @@ type rawState struct {
 	Last    uint64   `cbor:"7,keyasint"`
 	Fork    []byte   `cbor:"8,keyasint,omitempty"`
 	Spent   Spent    `cbor:"9,keyasint"`
+	Hello   uint64   `cbor:"10,keyasint,omitempty"`
+	Suspect *rawSide `cbor:"11,keyasint,omitempty"`
+}
+
+type rawSide struct {
+	_    struct{} `cbor:",toarray"`
+	Keys [][]byte
+	Head []byte
+	Leaf []byte
+	Path *rawPath
+}
+
+func rawSideOf(s *lightchain.Side) (r *rawSide, err error) {
+	if s == nil {
+		return nil, nil
+	}
+	r = &rawSide{Leaf: s.Leaf[:], Path: rawPathOf(s.Path)}
+	if r.Keys, err = encodeHeaders(s.Keys); err != nil {
+		return nil, err
+	}
+	r.Head, err = s.Head.Encode()
+	return r, err
+}
+
+func (r *rawSide) side() (s *lightchain.Side, err error) {
+	if r == nil {
+		return nil, nil
+	}
+	s = new(lightchain.Side)
+	if s.Keys, err = decodeHeaders(r.Keys, maxStateKeys); err != nil {
+		return nil, err
+	}
+	if s.Head, err = lightchain.DecodeSignedHeader(r.Head); err != nil {
+		return nil, err
+	}
+	if s.Path, err = r.Path.path(); err != nil {
+		return nil, err
+	}
+	return s, fixed(s.Leaf[:], r.Leaf)
 }
 
 type rawMark struct {
@@ -127,7 +171,7 @@ func (r *rawMark) mark() (*Mark, error) {
 
 // Encode returns the state as a store keeps it.
 func (s *State) Encode() ([]byte, error) {
-	raw := rawState{Version: lightchain.Version, Chain: s.Chain[:], Last: s.Last, Spent: s.Spent}
+	raw := rawState{Version: lightchain.Version, Chain: s.Chain[:], Last: s.Last, Spent: s.Spent, Hello: s.Hello}
 	var err error
 	if raw.Keys, err = encodeHeaders(s.Keys); err != nil {
 		return nil, err
@@ -136,6 +180,9 @@ func (s *State) Encode() ([]byte, error) {
 		return nil, err
 	}
 	if raw.Every, err = s.Every.raw(); err != nil {
+		return nil, err
+	}
+	if raw.Suspect, err = rawSideOf(s.Suspect); err != nil {
 		return nil, err
 	}
 	if s.Receipt != nil {
@@ -170,7 +217,7 @@ func readState(b []byte) (*State, error) {
 	if err := decode(b, maxStateBytes, &raw); err != nil {
 		return nil, err
 	}
-	s := &State{Last: raw.Last, Spent: raw.Spent}
+	s := &State{Last: raw.Last, Spent: raw.Spent, Hello: raw.Hello}
 	if err := errors.Join(checkVersion(raw.Version), fixed(s.Chain[:], raw.Chain)); err != nil {
 		return nil, err
 	}
@@ -182,6 +229,9 @@ func readState(b []byte) (*State, error) {
 		return nil, err
 	}
 	if s.Every, err = raw.Every.mark(); err != nil {
+		return nil, err
+	}
+	if s.Suspect, err = raw.Suspect.side(); err != nil {
 		return nil, err
 	}
 	if len(raw.Receipt) > 0 {

@@ -126,7 +126,7 @@ func (n *intakeNode) begin(genesis *lightchain.SignedHeader) error {
 
 func (n *intakeNode) judge(chain lightchain.ChainID, p *headersync.Pulled) error {
 	return n.ledger.Update(context.Background(), chain, func(s *headersync.State, put func(headersync.Held) error) error {
-		verdict, err := headersync.Judge(s, p, true, put)
+		verdict, err := headersync.Judge(s, p, true, nil, put)
 		if err == nil && verdict != headersync.Extended {
 			err = fmt.Errorf("a page is %s", verdict)
 		}

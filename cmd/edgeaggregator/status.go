@@ -61,7 +61,11 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 		return
 	}
 	line(w, "since", s.Live.Started.UTC().Format(time.RFC3339))
-	line(w, "clock", s.Live.Clock)
+	clock := s.Live.Clock
+	if s.Live.Withheld > 0 {
+		clock += fmt.Sprintf("; %d heads are not countersigned until it is right", s.Live.Withheld)
+	}
+	line(w, "clock", clock)
 	if s.Live.Replica != "" {
 		line(w, "replicas", strings.Join(s.Live.Replicas, ", ")+"; this is "+s.Live.Replica)
 	}
