@@ -118,7 +118,7 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, e := range found {
 		if id := r.PathValue("id"); len(id) >= 8 && strings.HasPrefix(e.ID.String(), id) {
-			w.Header().Set("Content-Type", "application/cbor")
+			w.Header().Set("Content-Type", lightchain.MediaTypeFork)
 			_, _ = w.Write(e.Body)
 			return
 		}

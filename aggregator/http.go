@@ -29,7 +29,7 @@ import (
 //	GET  /v1/gateways/CHAIN/headers?from=&to=&limit=           JSON lines of [Header]
 //	GET  /v1/gateways/CHAIN/receipt?height=                    application/vnd.edgechain.header+cbor
 //	GET  /v1/gateways/CHAIN/forks                              JSON lines of [Fork]
-//	GET  /v1/gateways/CHAIN/forks/ID                           the evidence, CBOR
+//	GET  /v1/gateways/CHAIN/forks/ID                           application/vnd.edgechain.fork+cbor
 //	GET  /v1/tokens        POST /v1/tokens  [TokenRequest]     DELETE /v1/tokens/ID
 //	POST /v1/checkpoint                                        [Checkpoint]
 //	GET  /healthz  /readyz  /metrics

@@ -29,10 +29,10 @@ func newForks() *cobra.Command {
 	}
 	export := &cobra.Command{
 		Use:   "export CHAIN [ID]",
-		Short: "Write one piece of evidence, which anybody can check, to a file",
+		Short: "Write one piece of evidence, which edgeverify checks anywhere, to a file",
 		Args:  command.Args(cobra.RangeArgs(1, 2)),
 	}
-	file := export.Flags().StringP("file", "f", "", "the `FILE`; - is standard output")
+	file := export.Flags().StringP("file", "f", "", "the `FILE`, by custom *.edgefork; - is standard output")
 	_ = export.MarkFlagRequired("file")
 	export.RunE = func(c *cobra.Command, args []string) error {
 		return with(c, func(asked *client.Client, _ *command.Output) error {

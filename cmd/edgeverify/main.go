@@ -34,9 +34,9 @@ Proofs and bundles named together are compared: where two of them show different
 gateway signed two histories, and both files are named. That nothing is said means only that they do not contradict
 each other where they speak of the same heights.
 
-The exit code is 0 if all files verify and none contradicts another, 2 for wrong words or a wrong trust file, 3 if
-something does not verify or two files contradict each other, 4 if a file is not there. Evidence of a fork verifies if it
-shows one.
+The exit code is 0 if all files verify and none contradicts another, 1 if report or evidence cannot be written, 2 for
+wrong words or a wrong trust file, 3 if something does not verify or two files contradict each other, 4 if a file is not
+there. Evidence of a fork verifies if it shows one.
 
 Options:
 `
