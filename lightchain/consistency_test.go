@@ -208,6 +208,18 @@ func TestAForkIsEvidenceForWhoeverKnowsTheChain(t *testing.T) {
 func TestNobodyIsAccusedWhoDidNotFork(t *testing.T) {
 	a, b := forked(t)
 	chain := a.tip.Chain
+	// Another chain of the same gateway went over to a key that somebody stole.
+	other := newTestChain(t)
+	other.signer, other.tip.Key, other.tip.Chain = a.signer, a.tip.Key, ChainID{1}
+	for other.tip.Height < 19 {
+		other.seal(0, nil)
+	}
+	other.rotate(0, "another")
+	foreign := other.headers[20]
+	mine, err := a.headers[25].Header.Sign(testSigner("another"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tamper := range map[string]func(*Fork){
 		"the same header twice": func(f *Fork) { f.Sides[1] = f.Sides[0] },
 		"different heights":     func(f *Fork) { *f = *NewFork(f.Keys, Side{Head: a.headers[24], Leaf: a.leaves[24]}, f.Sides[1]) },
@@ -221,6 +233,9 @@ func TestNobodyIsAccusedWhoDidNotFork(t *testing.T) {
 		"without genesis":        func(f *Fork) { f.Keys = f.Keys[1:] },
 		"without a side's key":   func(f *Fork) { f.Sides[0].Keys, f.Sides[1].Keys = nil, nil },
 		"the heights that agree": func(f *Fork) { *f = *forkOf(t, a, b, 19) },
+		"under a key that another chain set": func(f *Fork) {
+			*f = *NewFork(append(f.Keys, foreign), Side{Head: mine, Leaf: mine.Hash()}, Side{Head: b.headers[25], Leaf: b.leaves[25]})
+		},
 	} {
 		f := forkOf(t, a, b, 25)
 		tamper(f)

@@ -2,6 +2,7 @@ package lightchain
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -45,6 +46,10 @@ func (f *Fork) Check(chain ChainID) error {
 	if len(f.Keys) == 0 || f.Keys[0].Header.Genesis == nil || f.Keys[0].ChainID() != chain {
 		return fmt.Errorf("fork: not of chain %s", chain)
 	}
+	// A gateway that continues an old chain with the old key has signed headers of both.
+	if err := ofChain(chain, f.Keys...); err != nil {
+		return fmt.Errorf("fork: %w", err)
+	}
 	key, height, err := followKeys(*f.Keys[0].Header.NextKey, 0, f.Keys)
 	if err != nil {
 		return fmt.Errorf("fork: %w", err)
@@ -81,11 +86,19 @@ func followKeys(key PublicKey, lowest uint64, headers []*SignedHeader) (PublicKe
 	return key, lowest, nil
 }
 
-func (s *Side) check(chain ChainID, key PublicKey, lowest uint64) error {
-	for _, h := range append([]*SignedHeader{s.Head}, s.Keys...) {
+// ofChain refuses headers of other chains.
+func ofChain(chain ChainID, headers ...*SignedHeader) error {
+	for _, h := range headers {
 		if h.ChainID() != chain {
 			return fmt.Errorf("header %d belongs to another chain", h.Header.Height)
 		}
+	}
+	return nil
+}
+
+func (s *Side) check(chain ChainID, key PublicKey, lowest uint64) error {
+	if err := cmp.Or(ofChain(chain, s.Head), ofChain(chain, s.Keys...)); err != nil {
+		return err
 	}
 	key, lowest, err := followKeys(key, lowest, s.Keys)
 	if err != nil {
