@@ -27,7 +27,7 @@ const (
 const maxItem = MaxEntry + maxKeyHeaders*maxSignedHeader
 
 // AppendBundleStart appends the item that begins a bundle: the headers that set the key, genesis first, all below
-// the bundle's last block.
+// the bundle's highest header.
 func AppendBundleStart(b []byte, keys []*SignedHeader) ([]byte, error) {
 	if len(keys) == 0 || len(keys) > maxKeyHeaders {
 		return b, fmt.Errorf("bundle: %d headers that set the key, not 1 to %d", len(keys), maxKeyHeaders)
@@ -340,7 +340,8 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 // SPEC: a key from a header whose own signature was not checked is never used
 func (v *BundleVerifier) verifyInside(*Trust, *Report) error {
 	for _, h := range v.keys {
-		if height := h.Header.Height; height >= v.report.From && v.inside[height] != h.Hash() {
+		// Those above the run are signed, and lead to the later headers.
+		if height := h.Header.Height; height >= v.report.From && height <= v.header.Height && v.inside[height] != h.Hash() {
 			return fmt.Errorf("header %d, which sets the key, is another one in the run", height)
 		}
 		delete(v.inside, h.Header.Height)
