@@ -162,6 +162,9 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 	if err := batch.Delete(metaKey(metaUnsure), nil); err != nil {
 		return err
 	}
+	if err := s.renumberReceived(batch, s.tip.Next, tip.Next-s.tip.Next); err != nil {
+		return err
+	}
 	s.putSummaries(batch, s.tip.Height, tip.Height)
 	oldTip, oldOpen, oldSigner := s.tip, s.open, s.signer
 	s.tip, s.open, s.signer = tip, newOpenBlock(), signer

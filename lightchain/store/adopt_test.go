@@ -152,6 +152,46 @@ func TestAnOldImageTakesItsHeadersBackAndGoesOn(t *testing.T) {
 	}
 }
 
+func TestABeaconNamesNoReceiptThatCameAfterAnEntryThatWasRenumbered(t *testing.T) {
+	for _, sparse := range []bool{false, true} {
+		ahead, old := setBack(t, 7, false)
+		height := old.Tip().Height
+		seen, err := old.Header(height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := seen.Countersign(testSigner(t, 10), "north", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Five entries are staged; two more have arrived, and come after the end of the chain came back.
+		if err := old.PutReceipt(height, r, func() uint64 { return 2 }); err != nil {
+			t.Fatal(err)
+		}
+		if sparse {
+			err = old.AdoptHead(headOf(t, ahead, old))
+		} else {
+			err = old.Adopt(runAbove(t, ahead, height))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h := seal(t, old).Header; h.Count != 5 || h.Beacon != nil {
+			t.Errorf("sparse %t: the block of %d entries has the beacon %v", sparse, h.Count, h.Beacon)
+		}
+		stage(t, old, testEntries(7000, 2))
+		if h := seal(t, old).Header; h.Beacon != nil {
+			t.Errorf("sparse %t: the block of the two that had arrived has the beacon %v", sparse, h.Beacon)
+		}
+		stage(t, old, testEntries(7002, 1))
+		if h := seal(t, old).Header; h.Beacon == nil {
+			t.Errorf("sparse %t: the block after it has no beacon", sparse)
+		}
+		closeStore(t, old)
+		closeStore(t, ahead)
+	}
+}
+
 func TestAnOldImageGoesOnFromAHeadAlone(t *testing.T) {
 	for seed := range adoptions() {
 		ahead, old := setBack(t, 100+seed, seed%3 == 0)

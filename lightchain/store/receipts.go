@@ -51,6 +51,22 @@ func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending func() u
 	return s.putSynced(receivedKey(r.Name, height), binary.AppendUvarint(nil, next))
 }
 
+// renumberReceived has the receipts that came after the entry first came after the same entry under its new number,
+// which is higher by shift.
+func (s *Store) renumberReceived(batch *pebble.Batch, first, shift uint64) error {
+	it, err := s.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceReceived}, UpperBound: []byte{spaceReceived + 1}})
+	if err != nil {
+		return readError(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if next, n := binary.Uvarint(it.Value()); n > 0 && next > first {
+			set(batch, it.Key(), binary.AppendUvarint(nil, next+shift))
+		}
+	}
+	return readError(it.Error())
+}
+
 func (s *Store) putSynced(k, v []byte) error {
 	batch := s.db.NewBatch()
 	defer batch.Close()
