@@ -61,13 +61,13 @@ type Agent struct {
 	retention retention
 	presence  presence
 
-	unconfirmedRestore atomic.Bool // see restored.go
-	strangers          []string    // see there; guarded by mu
+	restored  restored
 
 	sealing    atomic.Bool // blocks may have been sealed since the start
 	releasedAt uint64      // height of the head when sealing began; the committer's goroutine's, like the chain's tail
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
+	asides     sync.WaitGroup  // see aside
 
 	reloading  sync.Mutex // one reload at a time
 	mu         sync.Mutex
@@ -115,12 +115,14 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	var watchers, served sync.WaitGroup
 	served.Go(func() { a.api.Serve(apiCtx, listeners...) })
+	a.reloading.Lock() // a reload changes only what runs
 	for _, s := range a.sources {
 		a.startSource(sourcesCtx, s)
 	}
 	for _, u := range a.upstreams {
 		a.startUpstream(sourcesCtx, u)
 	}
+	a.reloading.Unlock()
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.recordLosses(sourcesCtx) })
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
@@ -149,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.reloading.Unlock()
 	a.queue.close()
 	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
+	a.asides.Wait() // nobody is left who begins another
 	stopAPI()
 	served.Wait()
 	return failure
@@ -178,8 +181,8 @@ func (a *Agent) prepare() error {
 	}
 	restored := a.store.Info().Restored
 	if restored != nil {
-		a.unconfirmedRestore.Store(!restored.Newest)
-		a.strangers = restored.Strangers
+		a.restored.unconfirmed.Store(!restored.Newest)
+		a.restored.strangers = restored.Strangers
 	}
 	a.tally.recall(&a.store.Reader)
 	plan, err := a.planUpstreams(c)
@@ -244,6 +247,10 @@ func (a *Agent) recordWith(ctx context.Context, word string, payload any, done f
 	}
 	return nil
 }
+
+// aside does on a goroutine of its own what its caller must not wait for: the tail not for room in the queue, an
+// upstream not for the tail. Whatever it waits for itself ends with sourcesCtx.
+func (a *Agent) aside(f func()) { a.asides.Go(f) }
 
 // signalReady tells the caller once all sources stand.
 func (a *Agent) signalReady(ctx context.Context) {

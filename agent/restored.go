@@ -2,6 +2,8 @@ package agent
 
 import (
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain/lightchain"
@@ -13,6 +15,14 @@ import (
 // an aggregator has told the newest head, whatever the configuration says for ordinary starts; what arrives meanwhile
 // is recorded and acknowledged. Where nobody can tell, it takes the operator's word.
 
+// restored is what the agent knows about the head of a restored chain.
+type restored struct {
+	unconfirmed atomic.Bool // nobody has said yet that it is the newest
+
+	mu        sync.Mutex // held while they are noted on disk
+	strangers []string   // aggregators that knew nothing of the chain when they were asked first; guarded by mu
+}
+
 // restoredEvent is what the chain says about such a start.
 type restoredEvent struct {
 	Backup    time.Time `json:"backup"`     // when it was made
@@ -23,7 +33,7 @@ type restoredEvent struct {
 }
 
 // unconfirmed reports whether the chain is a restored one of which nobody has said yet that its head is the newest.
-func (a *Agent) unconfirmed() bool { return a.unconfirmedRestore.Load() }
+func (a *Agent) unconfirmed() bool { return a.restored.unconfirmed.Load() }
 
 // held says why nothing is sealed, if that is because the chain was restored.
 func (a *Agent) held() string {
@@ -58,9 +68,10 @@ func (a *Agent) recordRestored() {
 // withoutStrangers returns how the head stands if an aggregator does not count that knew nothing of this chain when it
 // was asked first: it learns the chain from here, and then agrees with what it was told.
 func (a *Agent) withoutStrangers(s headersync.Settlement) headersync.Standing {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stranger := func(name string) bool { return slices.Contains(a.strangers, name) }
+	r := &a.restored
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	stranger := func(name string) bool { return slices.Contains(r.strangers, name) }
 	switch {
 	case s.Standing == headersync.Agreed && !slices.ContainsFunc(s.By, func(name string) bool { return !stranger(name) }):
 		return headersync.Unknown
@@ -68,11 +79,11 @@ func (a *Agent) withoutStrangers(s headersync.Settlement) headersync.Standing {
 		mark := *a.store.Info().Restored
 		for _, name := range s.By {
 			if !stranger(name) {
-				a.strangers = append(a.strangers, name)
+				r.strangers = append(r.strangers, name)
 			}
 		}
-		mark.Strangers = a.strangers
-		if err := store.MarkRestored(a.config.ChainDir(), store.Options{}, mark); err != nil {
+		mark.Strangers = r.strangers
+		if err := store.MarkRestored(a.inForce().ChainDir(), store.Options{}, mark); err != nil {
 			a.log.Error("it could not be noted who knows nothing of this chain", "err", err)
 		}
 	}
@@ -86,6 +97,7 @@ func (a *Agent) finishRestore() {
 	if r == nil {
 		return
 	}
+	a.restored.unconfirmed.Store(false)
 	if r.Moved {
 		// Copies of the old key may be left: in the backup, in the cells of the old card. From the next header on none
 		// of them signs anything that continues this chain.
@@ -94,10 +106,9 @@ func (a *Agent) finishRestore() {
 			a.log.Error("the chain came from another board, and the key that is known there was not changed", "err", err)
 			return
 		}
-		go a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), height})
+		a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), height}) })
 	}
 	if err := a.store.ForgetRestored(); err != nil {
 		a.log.Error("the next start will ask again for the newest head", "err", err)
 	}
-	a.unconfirmedRestore.Store(false)
 }

@@ -99,5 +99,5 @@ func (a *Agent) rotateWhenDue(height uint64) {
 		a.log.Error("the key was due to be changed, and was not", "err", err)
 		return
 	}
-	go a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), at})
+	a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), at}) })
 }

@@ -35,7 +35,9 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 	switch {
 	case s.Standing == headersync.Recovered:
 		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
-		go a.record(a.sourcesCtx, "restore", restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
+		a.aside(func() {
+			a.record(a.sourcesCtx, "restore", restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
+		})
 	case s.Standing.MaySeal():
 		log.Info("the head is settled")
 	default:
@@ -50,16 +52,18 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 // considerSealing lets the committer seal if all upstreams have found out about the head, and for none of them the chain
 // must not go on. It returns at once, for an upstream's goroutine must not wait for the tail.
 func (a *Agent) considerSealing() {
-	go a.onTail(a.log, func() error {
-		may, confirmed := a.headSettled()
-		if !may || !a.committer.held {
-			return nil
-		}
-		if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
-			a.log.Error("nothing is sealed: " + a.held())
-			return nil
-		}
-		return a.releaseSealing(confirmed)
+	a.aside(func() {
+		a.onTail(a.log, func() error {
+			may, confirmed := a.headSettled()
+			if !may || !a.committer.held {
+				return nil
+			}
+			if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
+				a.log.Error("nothing is sealed: " + a.held())
+				return nil
+			}
+			return a.releaseSealing(confirmed)
+		})
 	})
 }
 
