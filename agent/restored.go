@@ -30,6 +30,8 @@ type restoredEvent struct {
 	NextEntry uint64    `json:"next_entry"` // the first that is not in it
 	Newest    bool      `json:"newest"`     // somebody who must know said that nothing was sealed above it
 	Moved     bool      `json:"moved"`      // from another board, which cannot go on
+
+	SoFar headersync.Tally `json:"so_far"` // headers taken back since the chain began; this start has taken back none yet
 }
 
 // unconfirmed reports whether the chain is a restored one of which nobody has said yet that its head is the newest.
@@ -57,7 +59,7 @@ func (a *Agent) recordRestored() {
 	if r == nil {
 		return
 	}
-	a.record(a.sourcesCtx, "restore", restoredEvent{r.Made, r.Height, r.Entries, r.Newest, r.Moved})
+	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved})
 	if why := a.held(); why != "" {
 		a.log.Warn("nothing is sealed: " + why)
 	} else if len(a.currentUpstreams()) == 0 {

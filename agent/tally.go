@@ -63,6 +63,14 @@ func (e restoreEvent) count(c *headersync.Condition) any {
 
 func (e restoreEvent) counts(c *headersync.Condition) { c.Restored = e.SoFar }
 
+// Both kinds are entries agent:restore, and the newest of either must say the sum.
+func (e restoredEvent) count(c *headersync.Condition) any {
+	e.SoFar = c.Restored
+	return e
+}
+
+func (e restoredEvent) counts(c *headersync.Condition) { c.Restored = e.SoFar }
+
 func (e clockEvent) count(c *headersync.Condition) any {
 	c.Clock.Steps++
 	c.Clock.Step = time.Duration(e.Step).Milliseconds()
