@@ -113,7 +113,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
 	// answers to the end.
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
-	var watchers, served sync.WaitGroup
+	lossesCtx, lossesTold := context.WithCancel(context.WithoutCancel(ctx)) // a source may tell of some while it stops
+	defer lossesTold()
+	var watchers, losses, served sync.WaitGroup
 	served.Go(func() { a.api.Serve(apiCtx, listeners...) })
 	a.reloading.Lock() // a reload changes only what runs
 	for _, s := range a.sources {
@@ -123,8 +125,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		a.startUpstream(sourcesCtx, u)
 	}
 	a.reloading.Unlock()
+	losses.Go(func() { a.recordLosses(lossesCtx) })
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
-	watchers.Go(func() { a.recordLosses(sourcesCtx) })
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.retain(sourcesCtx) })
@@ -149,6 +151,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	stopUpstreams(a.upstreams)
 	stopSources(a.running())
 	a.reloading.Unlock()
+	lossesTold()
+	losses.Wait()
 	a.queue.close()
 	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
 	a.asides.Wait() // nobody is left who begins another

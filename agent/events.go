@@ -153,7 +153,8 @@ func (l *losses) take() map[loss]uint64 {
 	return pending
 }
 
-// recordLosses makes entries of what is missing, once a second, and once more when ctx has ended.
+// recordLosses makes entries of what is missing, once a second, and once more when ctx has ended: then it waits no more
+// for room in the queue, which a full disk may never give.
 func (a *Agent) recordLosses(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -166,7 +167,7 @@ func (a *Agent) recordLosses(ctx context.Context) {
 		for what, n := range a.losses.take() {
 			a.metrics.lost.WithLabelValues(what.source).Add(float64(n))
 			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why)
-			a.record(context.WithoutCancel(ctx), "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
+			a.record(ctx, "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
 		}
 	}
 }

@@ -86,8 +86,8 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 
 // rotateWhenDue changes the key every so many blocks; the committer calls it after each seal.
 func (a *Agent) rotateWhenDue(height uint64) {
-	every := uint64(a.config.Key.RotateEvery)
-	if every == 0 {
+	every := uint64(a.inForce().Key.RotateEvery)
+	if every == 0 || a.queue.stopped() { // the entry that tells of it would come too late: the next start does it
 		return
 	}
 	heights, err := a.store.KeyHeights(height + 1)
