@@ -33,7 +33,7 @@ type BackupOptions struct {
 	Dir     string // a backup folder, or one that is empty or not there yet
 	WithKey bool   // with the private key, and the other secrets that the configuration names files of
 	Move    bool   // hand the chain over, the key with it: nothing can be recorded here afterwards
-	Keep    int    // generations; 0: all
+	Keep    int    // generations; 0: all, and so while the chain is known to be damaged
 	// Files go along beside those that the configuration names: the configuration itself. One that is not there does
 	// not.
 	Files    []string
@@ -51,6 +51,7 @@ type BackupFacts struct {
 	Key     string             `json:"key"`     // the public key in force
 	WithKey bool               `json:"with_key"`
 	Moved   bool               `json:"moved"` // the chain was handed over: nothing was added to it where it was
+	Lost    store.Lost         `json:"lost"`  // what was known to be damaged on the disk that it was made of
 	Version string             `json:"version"`
 }
 
@@ -84,6 +85,10 @@ func Backup(ctx context.Context, c *Config, o BackupOptions) (added *backup.Adde
 	facts = BackupFacts{
 		Chain: tip.Chain, Gateway: status.Gateway, Height: tip.Height, Head: tip.Hash, Entries: snapshot.Reader.Next(),
 		Key: status.Key, WithKey: o.WithKey, Moved: o.Move, Version: o.Version,
+		Lost: status.Lost,
+	}
+	if facts.Lost != (store.Lost{}) {
+		o.Keep = 0 // an older generation may hold what is lost here
 	}
 	sources, err := c.backupSources(snapshot.Dir, &o)
 	if err != nil {

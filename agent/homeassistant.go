@@ -356,12 +356,9 @@ func (a *Agent) problems() (all []string) {
 	}
 	live := a.Status().Live
 	if live.Held != "" {
-		all = append(all, live.Held)
+		all = append(all, "nothing is sealed: "+live.Held)
 	}
 	for _, u := range live.Upstreams {
-		if standing := headersync.Standing(u.Standing); u.Standing != "" && !standing.MaySeal() {
-			all = append(all, fmt.Sprintf("upstream %s: nothing is sealed: %s", u.Name, wayOut(standing)))
-		}
 		for _, g := range u.Aggregators {
 			if g.Complaint != "" {
 				all = append(all, fmt.Sprintf("aggregator %s: %s", g.Name, g.Complaint))

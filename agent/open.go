@@ -164,6 +164,7 @@ func begin(c *Config, continues *lightchain.Hash, log *slog.Logger) (*lightchain
 	}
 	o := c.storeOptions(log)
 	o.Signer = signer
+	o.BootID, _ = arm.Clock{}.BootID() // without it the first start counts as a boot of its own
 	clock := lightchain.Clock{State: arm.Clock{}.Status().State, Boot: 1}
 	if now, err := (arm.Clock{}).Now(); err == nil {
 		clock.Uptime = uint64(now.Uptime)

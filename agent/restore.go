@@ -23,7 +23,9 @@ type RestoreOptions struct {
 	Dir        string // the backup folder
 	Generation int    // 0: the newest
 	// Newest is the operator's word that nothing was sealed on this chain after the backup was made.
-	Newest    bool
+	Newest bool
+	// Damaged brings back a chain that does not verify, too, as it was when the backup was made.
+	Damaged   bool
 	ChainFile string                                // written with the chain's name; "" for no file
 	Progress  func(what string, done, total uint64) // nil: nobody
 	Warn      func(err error)                       // told what went wrong and does not matter; nil: nobody
@@ -34,13 +36,15 @@ type Restored struct {
 	Generation int       `json:"generation"`
 	Made       time.Time `json:"made"`
 	BackupFacts
-	HasKey bool   `json:"has_key"` // the key in force is in place
-	Newest bool   `json:"newest"`  // nothing was sealed after the backup was made
-	Files  string `json:"files"`   // the folder with the configuration as it was; "" if there is none
+	HasKey bool   `json:"has_key"`          // the key in force is in place
+	Newest bool   `json:"newest"`           // nothing was sealed after the backup was made
+	Files  string `json:"files"`            // the folder with the configuration as it was; "" if there is none
+	Damage string `json:"damage,omitempty"` // what does not verify, the lowest
 }
 
 // Restore brings a generation back into the data folder, which holds no chain, and checks the whole chain. It is all
-// there when Restore returns without error, else there is no chain, and it can be called again.
+// there when Restore returns without error, else there is no chain, and it can be called again. What does not verify
+// is a [*store.VerifyError], unless the operator wants it all the same.
 //
 // What was sealed after the backup was made is not in it. So the agent that starts on it seals nothing until an
 // aggregator has told the newest head, unless the operator gives his word that this is the newest, or the generation
@@ -93,7 +97,15 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 		r.Files = files
 	}
 	if err := checkRestored(ctx, making, facts, o.Progress); err != nil {
-		return nil, err
+		var failed *store.VerifyError
+		switch {
+		case !errors.As(err, &failed):
+			return nil, err
+		case !o.Damaged:
+			// The files are as they were written. So a worn card was backed up; the board it was in may be barred by now.
+			return nil, fmt.Errorf("%w; so it was when the backup was made. An older generation may be whole: --generation; --damaged brings this one back as it is", err)
+		}
+		r.Damage = failed.Error()
 	}
 	if err := c.restoreFormer(ctx, folder, g); err != nil {
 		return nil, err

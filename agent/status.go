@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -34,6 +35,17 @@ func ChainStatus(r *store.Reader) api.Status {
 	return s
 }
 
+// FolderStatus is ChainStatus of a chain on which no agent runs, with what the next start will find beside it.
+func FolderStatus(c *Config, r *store.Reader) api.Status {
+	s := ChainStatus(r)
+	if moved, err := store.ReadMoved(c.ChainDir(), store.Options{}); err == nil && moved != nil {
+		s.Mark = fmt.Sprintf("the chain was moved to another board, on %s to %s: it can be read here, not recorded", moved.At.UTC().Format(time.RFC3339), moved.To)
+	} else if back, err := store.ReadRestored(c.ChainDir(), store.Options{}); err == nil && back != nil && !back.Newest {
+		s.Mark = fmt.Sprintf("the chain was restored from a backup of %s: the agent seals nothing until an aggregator has told its newest head", back.Made.UTC().Format(time.RFC3339))
+	}
+	return s
+}
+
 // Status says how the gateway stands.
 func (a *Agent) Status() api.Status {
 	s := ChainStatus(&a.store.Reader)
@@ -46,7 +58,7 @@ func (a *Agent) Status() api.Status {
 		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
 	}
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
-	s.Live.Held = a.held()
+	s.Live.Held = cmp.Or(a.held(), a.stuck())
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
 	for _, source := range a.running() {

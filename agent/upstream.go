@@ -144,6 +144,18 @@ func wayOut(s headersync.Standing) string {
 		"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue"
 }
 
+// stuck says why nothing more is sealed, if an aggregator has said what keeps the chain from going on.
+func (a *Agent) stuck() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.upstreams {
+		if u.standing != "" && !u.standing.MaySeal() {
+			return wayOut(u.standing)
+		}
+	}
+	return ""
+}
+
 // onTail does something where the tail stands still, and logs what fails but for the agent's end.
 func (a *Agent) onTail(log *slog.Logger, job func() error) {
 	var err error

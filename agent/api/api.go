@@ -46,6 +46,7 @@ type Status struct {
 	Scrub    *Scrub             `json:"scrub,omitempty"`
 	Live     *Live              `json:"live,omitempty"`
 	Volatile string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it
+	Mark     string             `json:"mark,omitempty"`     // of a folder that no agent runs on: that the chain was moved away, or restored
 }
 
 // Scrub is how far the store has been read through, to find damage where nobody reads.
@@ -80,7 +81,7 @@ type Live struct {
 	InFlight      int        `json:"in_flight_messages"`
 	InFlightBytes int        `json:"in_flight_bytes"`
 	Waiting       bool       `json:"waiting_for_space"`
-	Held          string     `json:"held,omitempty"` // why nothing is sealed, where the chain was restored from a backup
+	Held          string     `json:"held,omitempty"` // why nothing is sealed
 	Free          uint64     `json:"free_bytes"`
 	Reserve       uint64     `json:"reserve_bytes"`
 	Buffer        Buffer     `json:"buffer"`

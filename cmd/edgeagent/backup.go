@@ -13,6 +13,7 @@ import (
 	"edgechain/agent"
 	"edgechain/backup"
 	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/store"
 	"edgechain/tomlconf"
 )
 
@@ -100,6 +101,10 @@ func makeBackup(c *cobra.Command, out *command.Output, o agent.BackupOptions) er
 		if len(added.Dropped) > 0 {
 			fmt.Fprintf(w, "dropped: %v\n", added.Dropped)
 		}
+		if facts.Lost != (store.Lost{}) {
+			fmt.Fprintf(w, "DAMAGE is in it: %d entries, %d headers and %d other files are lost on this disk. An older generation may hold them, so\n", facts.Lost.Entries, facts.Lost.Headers, facts.Lost.Tables)
+			fmt.Fprintln(w, "none is dropped; this one comes back with edgeagent restore --damaged.")
+		}
 		switch {
 		case facts.Moved:
 			fmt.Fprintln(w, "The chain is handed over. This board cannot record on it any more, and its key is destroyed as far as that can be done.")
@@ -154,6 +159,8 @@ func listBackups(out *command.Output, dir string) error {
 				note = "moved, taken over"
 			case g.Moved:
 				note = "moved"
+			case g.Lost != (store.Lost{}):
+				note = "damaged"
 			}
 			table.Row(strconv.Itoa(g.Generation), g.Made.Format(time.RFC3339), strconv.FormatUint(g.Height, 10), strconv.FormatUint(g.Entries, 10), size(uint64(g.Bytes)), key, note)
 		}
@@ -175,6 +182,6 @@ func verifyBackups(c *cobra.Command, out *command.Output, dir string) error {
 		return err
 	}
 	return out.Print(verified, func(w io.Writer) {
-		fmt.Fprintf(w, "%d generations, %d files, %s: all as they were written\n", verified.Generations, verified.Files, size(uint64(verified.Bytes)))
+		fmt.Fprintf(w, "generations: %d, files: %d, %s: all as they were written\n", verified.Generations, verified.Files, size(uint64(verified.Bytes)))
 	})
 }

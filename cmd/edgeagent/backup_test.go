@@ -255,6 +255,48 @@ func TestDamagedBackupIsNotRestored(t *testing.T) {
 	elsewhere.fails(4, "no chain", "verify")
 }
 
+// A card goes bad before it is replaced: what is left of its chain is handed over, and an older generation, which may
+// hold what is lost, is not dropped for the newest.
+func TestDamagedChainIsBackedUpAndMovedAsItIs(t *testing.T) {
+	g := newGateway(t, "[block]\nmax_entries = 300\n")
+	usb := filepath.Join(t.TempDir(), "usb")
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(3000))
+	p.allow(3000)
+	acknowledged(t, p, 3000)
+	g.stop()
+	g.start() // puts into tables what stood in the log
+	g.stop()
+	whole := g.backup(usb)
+	damage(t, g.data())
+	g.start("--set", "store.scrub_every=1s", "--set", "store.scrub_rate=1GiB")
+	g.await("telling of what is lost", func() bool { return g.metric(`edgeagent_damaged{what="entries"}`) > 0 })
+	g.seals()
+	g.stop()
+	lost := g.status().Lost
+	if says := g.must("backup", usb, "--keep", "1"); !strings.Contains(says, fmt.Sprintf("DAMAGE is in it: %d entries", lost.Entries)) {
+		t.Errorf("a backup of a damaged chain says\n%s", says)
+	}
+	g.backup(usb, "--move", "--keep", "1")
+
+	older := prepareGateway(t, t.TempDir(), "")
+	older.must("restore", usb, "--generation", fmt.Sprint(whole.Generation))
+	older.verify()
+	board := prepareGateway(t, t.TempDir(), "")
+	board.fails(3, "--damaged", "restore", usb)
+	if says := board.must("restore", usb, "--damaged"); !strings.Contains(says, "DAMAGE  block") {
+		t.Errorf("a restore of a damaged chain says\n%s", says)
+	}
+	before := board.status()
+	board.start()
+	publish(t, board, "press/state", `{"temperature":74.1}`)
+	board.await("under a key of its own", func() bool { return board.status().Key != before.Key })
+	board.stop()
+	if after := board.status(); after.Entries <= before.Entries || after.Lost != lost {
+		t.Errorf("after %d entries, %+v lost, there are %d on the new board, %+v lost", before.Entries, lost, after.Entries, after.Lost)
+	}
+}
+
 func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
 	g := newGateway(t, "")
 	usb := filepath.Join(t.TempDir(), "usb")
@@ -274,6 +316,9 @@ func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
 		t.Errorf("the key is left: %v", err)
 	}
 	g.verify() // it can still be read
+	if old.Mark == "" {
+		t.Error("the old board's status says nothing of the move")
+	}
 
 	board := prepareGateway(t, t.TempDir(), "")
 	board.must("restore", usb)

@@ -34,7 +34,7 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 		return nil, nil, err
 	}
 	server := &api.Server{
-		Chain: reader, Status: func() api.Status { return agent.ChainStatus(reader) },
+		Chain: reader, Status: func() api.Status { return agent.FolderStatus(config, reader) },
 		Retention: func(_ context.Context, l api.Limits) (api.Retention, error) {
 			return agent.RetentionOf(reader, config, l)
 		},

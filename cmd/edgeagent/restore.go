@@ -27,7 +27,10 @@ missing it takes back. Where no aggregator can tell, give your word that nothing
 --newest, now or later. If that is not so, or nobody knows: edgeagent init --continue begins a new chain that names this
 one.
 
-What edgeagent backup --move handed over is the newest by itself, once.`,
+What edgeagent backup --move handed over is the newest by itself, once.
+
+A chain that was damaged when it was backed up is refused, since an older generation may be whole. With --damaged it comes
+back as it is: the agent records around the damage, and tells what is lost.`,
 		Example: `  edgeagent restore /media/usb/press-hall
   edgeagent restore /media/usb/press-hall --generation 17
   edgeagent restore --newest`,
@@ -35,6 +38,7 @@ What edgeagent backup --move handed over is the newest by itself, once.`,
 	}
 	flags := c.Flags()
 	number := flags.Int("generation", 0, "bring back this `NUMBER`, as backup --list shows it; 0 is the newest")
+	damaged := flags.Bool("damaged", false, "bring back a chain of which some blocks do not verify, too")
 	newest := flags.Bool("newest", false, "you know that nothing was sealed on this chain after the backup was made")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		out, err := command.NewOutput(c)
@@ -46,7 +50,7 @@ What edgeagent backup --move handed over is the newest by itself, once.`,
 			return err
 		}
 		if len(args) == 0 {
-			if !*newest || *number != 0 {
+			if !*newest || *number != 0 || *damaged {
 				return command.Failf(command.ExitUsage, "which backup? Usage: %s", c.UseLine())
 			}
 			mark, err := agent.GiveWord(config)
@@ -59,7 +63,7 @@ What edgeagent backup --move handed over is the newest by itself, once.`,
 		}
 		progress := command.NewProgress(os.Stderr)
 		r, err := agent.Restore(c.Context(), config, agent.RestoreOptions{
-			Dir: args[0], Generation: *number, Newest: *newest, ChainFile: chainFile(c),
+			Dir: args[0], Generation: *number, Newest: *newest, Damaged: *damaged, ChainFile: chainFile(c),
 			Progress: func(what string, done, total uint64) { progress.Show("%s %d %%", what, 100*done/max(total, 1)) },
 			Warn:     func(err error) { fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %v\n", err) },
 		})
@@ -74,7 +78,14 @@ What edgeagent backup --move handed over is the newest by itself, once.`,
 
 func writeRestored(w io.Writer, config *agent.Config, r *agent.Restored) {
 	fmt.Fprintf(w, "chain   %s\n", r.Chain)
-	fmt.Fprintf(w, "as of   %s, generation %d: height %d, %d entries; it verifies\n", r.Made.Format(time.RFC3339), r.Generation, r.Height, r.Entries)
+	check := "it verifies"
+	if r.Damage != "" {
+		check = "DAMAGED"
+	}
+	fmt.Fprintf(w, "as of   %s, generation %d: height %d, %d entries; %s\n", r.Made.Format(time.RFC3339), r.Generation, r.Height, r.Entries, check)
+	if r.Damage != "" {
+		fmt.Fprintf(w, "DAMAGE  %s\n", r.Damage)
+	}
 	if r.Files != "" {
 		fmt.Fprintf(w, "files   %s: the configuration as it was; yours is not touched\n", r.Files)
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
+	headersync "edgechain/sync"
 )
 
 func newStatus() *cobra.Command {
@@ -36,67 +38,121 @@ func newStatus() *cobra.Command {
 	}
 }
 
+// writeStatus shows what is wrong before all else: who looks at it is called when a gateway does not behave.
 func writeStatus(w io.Writer, s *api.Status) {
-	fmt.Fprintf(w, "chain     %s\n", s.Chain)
+	line := func(label, format string, args ...any) { writeLine(w, label, fmt.Sprintf(format, args...)) }
+	line("chain", "%s", s.Chain)
 	if s.Gateway != "" {
-		fmt.Fprintf(w, "gateway   %s\n", command.Printable(s.Gateway))
+		line("gateway", "%s", command.Printable(s.Gateway))
 	}
-	fmt.Fprintf(w, "height    %d, sealed %s\n", s.Height, command.Instant(s.Sealed))
-	fmt.Fprintf(w, "entries   %d, %d of them not sealed yet\n", s.Entries, s.Open)
+	writeAlarms(line, s)
+	line("height", "%d, sealed %s", s.Height, command.Instant(s.Sealed))
+	line("entries", "%d, %d of them not sealed yet", s.Entries, s.Open)
 	if s.Held > 0 {
-		fmt.Fprintf(w, "          those below %d are not held any more\n", s.Held)
+		line("", "those below %d are not held any more", s.Held)
 	}
-	fmt.Fprintf(w, "on disk   %s\n", size(s.Bytes))
-	writeScrub(w, s)
-	if s.Volatile != "" {
-		fmt.Fprintf(w, "WARNING   the data folder is on %s: a power cut takes it\n", s.Volatile)
+	line("on disk", "%s", size(s.Bytes))
+	if s.Scrub != nil {
+		line("scrub", "%s", scrubText(s))
 	}
 	l := s.Live
 	if l == nil {
-		fmt.Fprintln(w, "agent     does not run")
+		line("agent", "does not run")
 		return
 	}
-	fmt.Fprintf(w, "agent     runs since %s, version %s, boot %d\n", l.Started.UTC().Format(time.RFC3339), s.Version, l.Boot)
-	fmt.Fprintf(w, "clock     %s, off by %.3f s at most\n", l.Clock, l.ClockError)
-	fmt.Fprintf(w, "free      %s, of which %s stay free\n", size(l.Free), size(l.Reserve))
-	fmt.Fprintf(w, "buffer    %s\n", bufferText(&l.Buffer))
-	if l.HeldBack != nil {
-		fmt.Fprintf(w, "WARNING   retention holds back %s in blocks %d to %d: not enough aggregators have countersigned them\n", size(l.HeldBack.Bytes), l.HeldBack.From, l.HeldBack.To)
-	}
-	if l.Waiting {
-		fmt.Fprintln(w, "WARNING   recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
-	}
-	if l.Held != "" {
-		fmt.Fprintf(w, "WARNING   nothing is sealed: %s\n", l.Held)
-	}
-	fmt.Fprintf(w, "in flight %d messages, %s\n", l.InFlight, size(uint64(l.InFlightBytes)))
+	line("agent", "runs since %s, version %s, boot %d", l.Started.UTC().Format(time.RFC3339), s.Version, l.Boot)
+	line("clock", "%s, off by %.3f s at most", l.Clock, l.ClockError)
+	line("free", "%s, of which %s stay free", size(l.Free), size(l.Reserve))
+	line("buffer", "%s", bufferText(&l.Buffer))
+	line("in flight", "%d messages, %s", l.InFlight, size(uint64(l.InFlightBytes)))
 	for _, u := range l.Upstreams {
-		state, standing := "connected", u.Standing
-		if !u.Connected {
-			state = "NOT CONNECTED"
-		}
-		if standing == "" {
-			standing = "not settled yet"
-		}
-		fmt.Fprintf(w, "upstream  %s: %s, %s, head %s\n", u.Name, state, command.Printable(u.Detail), standing)
+		line("upstream", "%s: %s, %s, head %s", u.Name, connected(u.Connected), command.Printable(u.Detail), standingText(u.Standing))
 		for _, g := range u.Aggregators {
-			if g.Complaint != "" {
-				fmt.Fprintf(w, "WARNING   %s is not to be relied on: %s\n", g.Name, command.Printable(g.Complaint))
-			}
 			if g.Receipted == nil {
-				fmt.Fprintf(w, "          %s has receipted nothing yet\n", g.Name)
+				line("", "%s has receipted nothing yet", g.Name)
 				continue
 			}
-			fmt.Fprintf(w, "          %s has receipted up to height %d\n", g.Name, *g.Receipted)
+			line("", "%s has receipted up to height %d", g.Name, *g.Receipted)
 		}
 	}
 	for _, source := range l.Sources {
-		state := "connected"
-		if !source.Connected {
-			state = "NOT CONNECTED"
-		}
-		fmt.Fprintf(w, "source    %s: %s, %d messages, %s\n", source.Name, state, source.Received, command.Printable(source.Detail))
+		line("source", "%s: %s, %d messages, %s", source.Name, connected(source.Connected), source.Received, command.Printable(source.Detail))
 	}
+}
+
+// writeAlarms shows what somebody has to see to, the worst first: recording, then sealing, then what is lost already.
+func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
+	l := s.Live
+	if l == nil {
+		l = &api.Live{}
+	}
+	if l.Waiting {
+		line("WARNING", "recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
+	}
+	for _, source := range l.Sources {
+		if !source.Connected {
+			line("WARNING", "nothing comes from source %s: it is not connected", source.Name)
+		}
+	}
+	if s.Volatile != "" {
+		line("WARNING", "the data folder is on %s: a power cut takes it", s.Volatile)
+	}
+	if s.Mark != "" {
+		line("WARNING", "%s", command.Printable(s.Mark))
+	}
+	if l.Held != "" {
+		line("WARNING", "nothing is sealed: %s", l.Held)
+	}
+	if lost := s.Lost; lost.Entries+lost.Unproved+lost.Headers > 0 {
+		line("DAMAGE", "%d entries are lost, %d more cannot be proved, %d headers are lost: `edgeagent log --source agent:damage` says which", lost.Entries, lost.Unproved, lost.Headers)
+	}
+	if s.Lost.Tables > 0 {
+		line("DAMAGE", "%d files with receipts, keys or notes are damaged: `edgeagent log --source agent:damage` says which", s.Lost.Tables)
+	}
+	for _, u := range l.Upstreams {
+		for _, g := range u.Aggregators {
+			if g.Complaint != "" {
+				line("WARNING", "%s is not to be relied on: %s", g.Name, command.Printable(g.Complaint))
+			}
+		}
+	}
+	if l.HeldBack != nil {
+		line("WARNING", "retention holds back %s in blocks %d to %d: not enough aggregators have countersigned them", size(l.HeldBack.Bytes), l.HeldBack.From, l.HeldBack.To)
+	}
+}
+
+// writeLine writes a text beside its label, folded at blanks to the width of a terminal. A label is 9 characters at most.
+func writeLine(w io.Writer, label, text string) {
+	const width, indent = 80, 10
+	for len(text) > width-indent {
+		cut := strings.LastIndexByte(text[:width-indent+1], ' ')
+		if cut < 0 {
+			if cut = strings.IndexByte(text, ' '); cut < 0 {
+				break
+			}
+		}
+		fmt.Fprintf(w, "%-*s%s\n", indent, label, text[:cut])
+		label, text = "", text[cut+1:]
+	}
+	fmt.Fprintf(w, "%-*s%s\n", indent, label, text)
+}
+
+func connected(is bool) string {
+	if is {
+		return "connected"
+	}
+	return "NOT CONNECTED"
+}
+
+// standingText says how the chain's head stands to what the aggregators know.
+func standingText(standing string) string {
+	switch standing {
+	case "":
+		return "not settled yet"
+	case string(headersync.Unknown):
+		return "new to the aggregators when asked" // at the start, or at the reload that added them
+	}
+	return standing
 }
 
 // bufferText says how long recording could go on without receipts.
@@ -117,25 +173,16 @@ func bufferText(b *api.Buffer) string {
 	return text
 }
 
-// writeScrub says when the store was last read through, and what is lost.
-func writeScrub(w io.Writer, s *api.Status) {
-	if c := s.Scrub; c != nil {
-		said := "the store was never read through to its end"
-		if l := c.Last; l != nil {
-			said = fmt.Sprintf("last read through %s, %s in %s", l.Ended.UTC().Format(time.RFC3339), size(l.Bytes), time.Duration(l.Seconds*float64(time.Second)).Round(time.Second/10))
-		}
-		if n := c.Now; n != nil {
-			said += fmt.Sprintf("; now at block %d of %d", min(n.Height, s.Height), s.Height)
-		}
-		fmt.Fprintf(w, "scrub     %s\n", said)
+// scrubText says when the store was last read through, and where the present round is.
+func scrubText(s *api.Status) string {
+	said := "the store was never read through to its end"
+	if l := s.Scrub.Last; l != nil {
+		said = fmt.Sprintf("last read through %s, %s in %s", l.Ended.UTC().Format(time.RFC3339), size(l.Bytes), time.Duration(l.Seconds*float64(time.Second)).Round(time.Second/10))
 	}
-	l := s.Lost
-	if l.Entries+l.Unproved+l.Headers > 0 {
-		fmt.Fprintf(w, "DAMAGE    %d entries are lost, %d more cannot be proved, %d headers are lost: `edgeagent log --source agent:damage` says which\n", l.Entries, l.Unproved, l.Headers)
+	if n := s.Scrub.Now; n != nil {
+		said += fmt.Sprintf("; now at block %d of %d", min(n.Height, s.Height), s.Height)
 	}
-	if l.Tables > 0 {
-		fmt.Fprintf(w, "DAMAGE    %d files with receipts, keys or notes are damaged: `edgeagent log --source agent:damage` says which\n", l.Tables)
-	}
+	return said
 }
 
 func size(n uint64) string {

@@ -80,6 +80,9 @@ func begin(path string, o Options, genesis *lightchain.SignedHeader) (err error)
 	chain := genesis.ChainID()
 	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(o.migrations)))
 	set(batch, metaKey(metaChain), chain[:])
+	if boot := genesis.Header.Clock.Boot; boot > 0 { // the first start in it counts no other
+		set(batch, metaKey(metaBoots), append(binary.AppendUvarint(nil, boot), o.BootID...))
+	}
 	set(batch, headerKey(0), appendHeader(nil, &genesis.Signature, genesis.Bytes()))
 	set(batch, key(spaceKeys, 0), genesis.Header.NextKey[:])
 	return guard.commit(batch)

@@ -133,10 +133,11 @@ func (s *Store) countOpening() error {
 	}
 	_, err := s.get(metaKey(metaClean))
 	s.info.Clean = err == nil || opens == 0
-	s.info.NewBoot = boots == 0 || s.options.BootID == "" || s.options.BootID != lastBoot
-	if s.info.NewBoot {
+	another := boots == 0 || s.options.BootID == "" || s.options.BootID != lastBoot
+	if another {
 		boots++
 	}
+	s.info.NewBoot = another || opens == 0
 	opens++
 	s.info.Opens, s.info.Boots = opens, boots
 	batch := s.db.NewBatch()

@@ -161,6 +161,23 @@ func TestOpeningsAndBootsAreCounted(t *testing.T) {
 	closeStore(t, s)
 }
 
+// A chain that is begun and opened in one boot has seen one; begun before, it has seen two.
+func TestTheBootInWhichAChainBeginsIsCountedOnce(t *testing.T) {
+	for id, boots := range map[string]uint64{"boot-1": 1, "another": 2, "": 2} {
+		o := testOptions(t, vfs.NewCrashableMem())
+		o.BootID = "boot-1"
+		if _, err := Create("chain", o, Genesis{Name: "press-hall", Clock: lightchain.Clock{Boot: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		o.BootID = id
+		s := openStore(t, o)
+		if i := s.Info(); i.Boots != boots || !i.NewBoot || i.Opens != 1 {
+			t.Errorf("opened in boot %q: %+v", id, i)
+		}
+		closeStore(t, s)
+	}
+}
+
 func TestStagingStopsBeforeTheDiskIsFullAndGoesOnWhenThereIsRoom(t *testing.T) {
 	free := uint64(1 << 30)
 	o := testOptions(t, vfs.NewMem())
