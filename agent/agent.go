@@ -61,7 +61,7 @@ type Agent struct {
 	retention retention
 	presence  presence
 
-	restored  restored
+	restored restored
 
 	sealing    atomic.Bool // blocks may have been sealed since the start
 	releasedAt uint64      // height of the head when sealing began; the committer's goroutine's, like the chain's tail

@@ -1,0 +1,215 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"math"
+	"net/http"
+	"time"
+
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+)
+
+// Entry is one entry, or one of its readings alone where the question was for readings.
+type Entry struct {
+	Number   uint64    `json:"number"`
+	Height   uint64    `json:"height"`
+	Sealed   bool      `json:"sealed"`
+	Received int64     `json:"received"` // nanoseconds since the Unix epoch
+	Source   string    `json:"source"`
+	Flags    []string  `json:"flags,omitempty"`
+	Payload  []byte    `json:"payload"` // base64
+	Readings []Reading `json:"readings"`
+
+	// Gone stands instead of everything but Number where the entry cannot be had: deleted, damaged, never held.
+	Gone string `json:"gone,omitempty"`
+}
+
+// Reading is one measured value.
+type Reading struct {
+	Device  string          `json:"device"`
+	Name    string          `json:"name"`
+	Unit    string          `json:"unit,omitempty"`
+	Value   json.RawMessage `json:"value"`
+	Bytes   bool            `json:"bytes,omitempty"` // the value is bytes, in hexadecimal
+	Time    *int64          `json:"time,omitempty"`  // when the device says, nanoseconds since the Unix epoch
+	Quality []string        `json:"quality,omitempty"`
+}
+
+func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
+	q := &question{values: r.URL.Query()}
+	query := store.Query{
+		Device: q.values.Get("device"), Name: q.values.Get("name"), Source: q.values.Get("source"),
+		From: number[int64](q, "since", 0), To: number[int64](q, "until", 0), Received: q.flag("received"),
+		After: number[uint64](q, "from", 0), Before: number[uint64](q, "to", 0),
+		Reverse: q.flag("reverse"),
+	}
+	limit := number[uint64](q, "limit", math.MaxInt64) // of entries; the store counts readings
+	if q.err != nil {
+		fail(w, q.err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	out := json.NewEncoder(w)
+	for {
+		next := max(query.After, s.Chain.Next())
+		for e, err := range s.find(query) {
+			if err != nil {
+				_ = out.Encode(Failure{Error: err.Error()})
+				return
+			}
+			if limit == 0 || out.Encode(e) != nil || r.Context().Err() != nil {
+				break
+			}
+			limit--
+		}
+		if r.Context().Err() != nil || limit == 0 || !q.flag("follow") || s.Status == nil {
+			return
+		}
+		_ = http.NewResponseController(w).Flush()
+		query.After, query.Reverse = next, false
+		if !s.waitFor(r.Context(), next) {
+			return
+		}
+	}
+}
+
+// followInterval is how often a chain that is followed is looked at.
+const followInterval = 100 * time.Millisecond
+
+// waitFor waits until the chain has an entry with the given number.
+func (s *Server) waitFor(ctx context.Context, number uint64) bool {
+	tick := time.NewTicker(followInterval)
+	defer tick.Stop()
+	for s.Chain.Next() <= number {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// find gathers the matches of one entry into one answer.
+func (s *Server) find(query store.Query) iter.Seq2[Entry, error] {
+	byReading := query.Device != "" || query.Name != ""
+	return func(yield func(Entry, error) bool) {
+		var pending *Entry
+		for m, err := range s.Chain.Find(query) {
+			if err != nil {
+				if gone := goneEntry(err); gone != nil {
+					if !yield(*gone, nil) {
+						return
+					}
+					continue
+				}
+				yield(Entry{}, err)
+				return
+			}
+			if pending != nil && pending.Number != m.Number {
+				if !yield(*pending, nil) {
+					return
+				}
+				pending = nil
+			}
+			if pending == nil {
+				pending = newEntry(m.Record)
+				if byReading {
+					pending.Readings = nil
+				}
+			}
+			if byReading && m.Reading >= 0 {
+				pending.Readings = append(pending.Readings, newReading(&m.Entry.Readings[m.Reading]))
+			}
+		}
+		if pending != nil {
+			yield(*pending, nil)
+		}
+	}
+}
+
+// goneEntry turns the error that stands in for entries that cannot be had into an answer.
+func goneEntry(err error) *Entry {
+	if goneWord(err) != "" {
+		return &Entry{Gone: err.Error()}
+	}
+	return nil
+}
+
+func newEntry(r *store.Record) *Entry {
+	e := &Entry{
+		Number: r.Number, Height: r.Height, Sealed: r.Sealed, Received: r.Entry.Received,
+		Source: r.Entry.Source, Flags: flagWords(r.Entry.Flags), Payload: r.Entry.Payload, Readings: []Reading{},
+	}
+	for i := range r.Entry.Readings {
+		e.Readings = append(e.Readings, newReading(&r.Entry.Readings[i]))
+	}
+	return e
+}
+
+func newReading(r *lightchain.Reading) Reading {
+	value, err := json.Marshal(r.Value)
+	if err != nil {
+		value = []byte("null")
+	}
+	out := Reading{Device: r.Device, Name: r.Name, Unit: r.Unit, Value: value, Bytes: r.Value.Kind() == lightchain.KindBytes, Quality: qualityWords(r.Quality)}
+	if r.Timed {
+		out.Time = &r.Time
+	}
+	return out
+}
+
+func flagWords(f lightchain.Flags) (words []string) {
+	for _, w := range [...]struct {
+		flag lightchain.Flags
+		word string
+	}{
+		{lightchain.Retained, "retained"}, {lightchain.Redelivered, "redelivered"}, {lightchain.QoS0, "qos0"},
+		{lightchain.NotUnderstood, "not-understood"}, {lightchain.PayloadHashed, "payload-hashed"}, {lightchain.ByAgent, "by-agent"},
+	} {
+		if f&w.flag != 0 {
+			words = append(words, w.word)
+		}
+	}
+	return words
+}
+
+func qualityWords(q lightchain.Quality) (words []string) {
+	for _, w := range [...]struct {
+		quality lightchain.Quality
+		word    string
+	}{{lightchain.Historical, "historical"}, {lightchain.Bad, "bad"}, {lightchain.Zoneless, "zoneless"}} {
+		if q&w.quality != 0 {
+			words = append(words, w.word)
+		}
+	}
+	return words
+}
+
+func (s *Server) proof(w http.ResponseWriter, r *http.Request) {
+	q := &question{values: r.URL.Query()}
+	n, quorum := number[uint64](q, "number", 0), number(q, "quorum", 0)
+	if q.err == nil && !q.values.Has("number") {
+		q.err = &wrongQuestion{errors.New("number=: which entry is to be proved?")}
+	}
+	if q.err != nil {
+		fail(w, q.err)
+		return
+	}
+	proof, err := s.Chain.Prove(n, quorum)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	b, err := proof.Append(nil)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", lightchain.MediaTypeProof)
+	_, _ = w.Write(b)
+}
