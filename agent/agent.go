@@ -8,7 +8,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +23,6 @@ import (
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/localhttp"
-	"edgechain/sensors"
 )
 
 // Options is what the command that runs an agent decides beside its configuration.
@@ -229,29 +227,6 @@ func (a *Agent) chainClock() lightchain.Clock {
 	return c
 }
 
-// record hands over an entry that the agent makes itself, flag 5.
-//
-// SPEC: What happens to the chain itself is an entry too (flag 5, payload a JSON object, readings empty), so that a
-// loss is as provable as a reading.
-func (a *Agent) record(ctx context.Context, word string, payload any) {
-	_ = a.recordWith(ctx, word, payload, nil)
-}
-
-// recordWith is record for who wants to know when the entry is durable: done, which may be nil, is told once, unless
-// there is an error.
-func (a *Agent) recordWith(ctx context.Context, word string, payload any, done func(error)) error {
-	b, err := json.Marshal(a.tally.add(payload))
-	if err != nil {
-		panic(fmt.Sprintf("an agent:%s entry that is no JSON: %v", word, err))
-	}
-	m := &sensors.Message{Source: "agent:" + word, Received: time.Now(), Flags: lightchain.ByAgent, Payload: b, Done: done}
-	if err := a.queue.Put(ctx, m); err != nil {
-		a.log.Warn("an entry about the chain itself was not recorded", "word", word, "payload", string(b), "err", err)
-		return err
-	}
-	return nil
-}
-
 // aside does on a goroutine of its own what its caller must not wait for: the tail not for room in the queue, an
 // upstream not for the tail. Whatever it waits for itself ends with sourcesCtx.
 func (a *Agent) aside(f func()) { a.asides.Go(f) }
@@ -313,24 +288,3 @@ func (a *Agent) listen() ([]net.Listener, error) {
 	}
 	return listeners, nil
 }
-
-// checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
-func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
-	a.removeCheckpoints(checkpointLife)
-	dir, err = os.MkdirTemp(a.data, checkpointPrefix)
-	if err != nil {
-		return "", err
-	}
-	dir += "/chain"
-	if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
-		err = doErr
-	}
-	return dir, err
-}
-
-// checkpointPrefix begins the names of folders with checkpoints. Those that a reader left behind, and with them the disk
-// space of what was deleted since, go at the next start, or when another is made after their time.
-const (
-	checkpointPrefix = "checkpoint-"
-	checkpointLife   = 2 * 24 * time.Hour
-)

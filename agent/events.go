@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	"edgechain/arm"
+	"edgechain/lightchain"
 	"edgechain/sensors"
 	headersync "edgechain/sync"
 )
@@ -60,6 +62,29 @@ type (
 		SoFar headersync.Tally `json:"so_far"` // damage since the chain began, this included
 	}
 )
+
+// record hands over an entry that the agent makes itself, flag 5.
+//
+// SPEC: What happens to the chain itself is an entry too (flag 5, payload a JSON object, readings empty), so that a
+// loss is as provable as a reading.
+func (a *Agent) record(ctx context.Context, word string, payload any) {
+	_ = a.recordWith(ctx, word, payload, nil)
+}
+
+// recordWith is record for who wants to know when the entry is durable: done, which may be nil, is told once, unless
+// there is an error.
+func (a *Agent) recordWith(ctx context.Context, word string, payload any, done func(error)) error {
+	b, err := json.Marshal(a.tally.add(payload))
+	if err != nil {
+		panic(fmt.Sprintf("an agent:%s entry that is no JSON: %v", word, err))
+	}
+	m := &sensors.Message{Source: "agent:" + word, Received: time.Now(), Flags: lightchain.ByAgent, Payload: b, Done: done}
+	if err := a.queue.Put(ctx, m); err != nil {
+		a.log.Warn("an entry about the chain itself was not recorded", "word", word, "payload", string(b), "err", err)
+		return err
+	}
+	return nil
+}
 
 // recordStart records what a start means for the chain: which boot, how the last run ended, what it lost, and which
 // configuration is in force.

@@ -188,19 +188,3 @@ func (c *Config) name() string {
 	}
 	return host
 }
-
-// removeCheckpoints deletes copies that readers left behind, of at least the given age.
-func (a *Agent) removeCheckpoints(age time.Duration) {
-	old, err := filepath.Glob(filepath.Join(a.config.Gateway.Data, checkpointPrefix+"*"))
-	if err != nil {
-		return
-	}
-	for _, dir := range old {
-		if info, err := os.Stat(dir); err != nil || age > 0 && time.Since(info.ModTime()) < age {
-			continue
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			a.log.Warn("an old checkpoint stays", "dir", dir, "err", err)
-		}
-	}
-}

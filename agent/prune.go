@@ -62,13 +62,6 @@ func (a *Agent) retain(ctx context.Context) {
 	}
 }
 
-// inForce returns the configuration in force.
-func (a *Agent) inForce() *Config {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.config
-}
-
 // survey returns how the agent measures what it holds, under a configuration.
 func (a *Agent) survey(c *Config) *survey {
 	stats := a.store.Stats()

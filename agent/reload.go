@@ -118,3 +118,10 @@ func (c *Config) become(next *Config) (kept *Config, waiting []string) {
 	k.Store, k.API, k.Log.Format = c.Store, c.API, c.Log.Format
 	return &k, tomlconf.Changed(&k, next)
 }
+
+// inForce returns the configuration in force.
+func (a *Agent) inForce() *Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config
+}

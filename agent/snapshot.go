@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"edgechain/agent/api"
 	"edgechain/lightchain/store"
@@ -50,4 +51,41 @@ func (s *Snapshot) removeCheckpoint() error {
 		return fmt.Errorf("the checkpoint stays, until the agent's next start: %w", err)
 	}
 	return nil
+}
+
+// checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
+func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
+	a.removeCheckpoints(checkpointLife)
+	dir, err = os.MkdirTemp(a.data, checkpointPrefix)
+	if err != nil {
+		return "", err
+	}
+	dir += "/chain"
+	if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
+		err = doErr
+	}
+	return dir, err
+}
+
+// checkpointPrefix begins the names of folders with checkpoints. Those that a reader left behind, and with them the disk
+// space of what was deleted since, go at the next start, or when another is made after their time.
+const (
+	checkpointPrefix = "checkpoint-"
+	checkpointLife   = 2 * 24 * time.Hour
+)
+
+// removeCheckpoints deletes copies that readers left behind, of at least the given age.
+func (a *Agent) removeCheckpoints(age time.Duration) {
+	old, err := filepath.Glob(filepath.Join(a.config.Gateway.Data, checkpointPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range old {
+		if info, err := os.Stat(dir); err != nil || age > 0 && time.Since(info.ModTime()) < age {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			a.log.Warn("an old checkpoint stays", "dir", dir, "err", err)
+		}
+	}
 }

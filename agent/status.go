@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"edgechain/agent/api"
-	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 )
@@ -109,44 +108,4 @@ func (a *Agent) ready() error {
 		}
 	}
 	return nil
-}
-
-// registerGauges shows what is read when it is asked for.
-func (a *Agent) registerGauges() {
-	m := a.metrics
-	m.gauge("edgeagent_chain_height", "Height of the newest header.", func() float64 { return float64(a.store.Tip().Height) })
-	m.gauge("edgeagent_chain_entries", "Entries that the chain numbers, the open block's included.", func() float64 { return float64(a.store.Next()) })
-	m.gauge("edgeagent_last_block_timestamp_seconds", "When the newest block was sealed, by the gateway's clock.", func() float64 { return float64(ChainStatus(&a.store.Reader).Sealed) / 1e9 })
-	m.gauge("edgeagent_in_flight_bytes", "Bytes of messages taken and not yet on disk.", func() float64 { _, b := a.queue.pending(); return float64(b) })
-	m.gauge("edgeagent_in_flight_messages", "Messages taken and not yet on disk.", func() float64 { n, _ := a.queue.pending(); return float64(n) })
-	m.gauge("edgeagent_waiting_for_space", "1 while staging has stopped because the disk's reserve is reached, else 0.", func() float64 { return truth(a.committer.waiting.Load()) })
-	m.gauge("edgeagent_store_bytes", "Bytes that the chain takes up on disk.", func() float64 { return float64(a.store.Stats().DiskBytes) })
-	m.gauge("edgeagent_store_written_bytes", "Bytes written to the disk by the store since the start, its log included.", func() float64 { s := a.store.Stats(); return float64(s.WALBytes + s.TableBytes) })
-	m.gauge("edgeagent_free_bytes", "Bytes free for the chain.", func() float64 { return float64(a.store.Stats().Free) })
-	m.gauge("edgeagent_reserve_bytes", "Bytes of free space below which nothing is staged.", func() float64 { return float64(a.store.Stats().Reserve) })
-	m.gauge("edgeagent_buffer_seconds", "How long recording could go on at the present rate if no receipt came from now on: NaN while the rate is not known, +Inf where retention may delete what is not receipted.", a.bufferSeconds)
-	m.gauge("edgeagent_held_back_bytes", "Bytes that retention would delete, were they receipted.", func() float64 {
-		if s := a.heldBack(); s != nil {
-			return float64(s.Bytes)
-		}
-		return 0
-	})
-	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
-	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
-	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })
-	var board arm.Board
-	m.gauge("edgeagent_under_voltage", "1 if the board's supply fell below its limit since it was last asked, else 0.", func() float64 { return truth(board.Power().UnderVoltage) })
-	m.gauge("edgeagent_throttled", "1 if the processor is slowed, by low voltage or heat; else 0.", func() float64 { return truth(board.Power().Throttled) })
-	if t := board.Temperature(); t.Known {
-		m.gauge("edgeagent_temperature_celsius", "Temperature of the processor.", func() float64 { return float64(board.Temperature().MilliCelsius) / 1000 })
-	}
-	a.registerScrubGauges()
-	m.registry.MustRegister(newSourceCollector(a.running), newBoardCollector(board, a.clock))
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }
