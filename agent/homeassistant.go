@@ -9,7 +9,6 @@ import (
 	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
-	headersync "edgechain/sync"
 	"edgechain/sync/mqttlink"
 )
 
