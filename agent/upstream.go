@@ -1,295 +1,196 @@
 package agent
 
 import (
-	"errors"
+	"context"
+	"crypto/rand"
 	"fmt"
-	"log/slog"
+	"maps"
+	"reflect"
 	"slices"
-	"time"
+	"sync"
 
 	"edgechain/agent/api"
 	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain/mqttconn"
 	headersync "edgechain/sync"
+	"edgechain/sync/mqttlink"
 )
 
-// restoreEvent is what the chain says about headers that came back from an aggregator.
-type restoreEvent struct {
-	From       uint64   `json:"from"` // heights
-	To         uint64   `json:"to"`
-	FirstEntry uint64   `json:"first_entry"` // the entries from this number on are not held any more,
-	NextEntry  uint64   `json:"next_entry"`  // up to but not including this one
-	Sparse     bool     `json:"sparse"`      // nor are the headers between
-	By         []string `json:"by,omitempty"`
+// upstream is one broker that leads to aggregators, and the gateway's side of the protocol over it.
+type upstream struct {
+	link    *mqttlink.Link
+	gateway *headersync.Gateway
 
-	SoFar headersync.Tally `json:"so_far"` // since the chain began, this one included
+	cancel  context.CancelFunc // set while it runs
+	running sync.WaitGroup
+
+	upstreamSettings                     // guarded by Agent.mu; its name never changes
+	standing         headersync.Standing // of the head; guarded by Agent.mu
 }
 
-// settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
-// of them the chain must not go on.
-func (a *Agent) settled(u *upstream, s headersync.Settlement) {
-	if a.unconfirmed() {
-		s.Standing = a.withoutStrangers(s)
-	}
-	log := a.log.With("upstream", u.Name, "standing", string(s.Standing), "aggregators", s.By)
-	switch {
-	case s.Standing == headersync.Recovered:
-		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
-		a.aside(func() {
-			a.record(a.sourcesCtx, "restore", restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
-		})
-	case s.Standing.MaySeal():
-		log.Info("the head is settled")
-	default:
-		log.Error("nothing is sealed: "+wayOut(s.Standing), "height", a.store.Tip().Height)
-	}
-	a.mu.Lock()
-	u.standing = s.Standing
-	a.mu.Unlock()
-	a.considerSealing()
+// upstreamSettings is what an upstream is made of.
+type upstreamSettings struct {
+	UpstreamConfig
+	terms headersync.Terms // of the protocol: what can change under a connection
 }
 
-// considerSealing lets the committer seal if all upstreams have found out about the head, and for none of them the chain
-// must not go on. It returns at once, for an upstream's goroutine must not wait for the tail.
-func (a *Agent) considerSealing() {
-	a.aside(func() {
-		a.onTail(a.log, func() error {
-			may, confirmed := a.headSettled()
-			if !may || !a.committer.held {
-				return nil
+// settings returns what the i-th upstream is made of.
+func (c *Config) settings(i int) (s upstreamSettings, err error) {
+	s.UpstreamConfig = c.Upstream[i]
+	s.terms = headersync.Terms{Announce: c.Sync.Announce, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken)}
+	for _, g := range s.Aggregator {
+		key, err := lightchain.ParsePublicKey(g.Key)
+		if err != nil {
+			return s, fmt.Errorf("aggregator %s: %w", g.Name, err)
+		}
+		s.terms.Aggregators = append(s.terms.Aggregators, lightchain.Aggregator{Name: g.Name, Key: key})
+	}
+	return s, s.terms.Check()
+}
+
+// mayBecome reports whether an upstream can take over other settings under its connection. The caller holds Agent.mu.
+func (u *upstream) mayBecome(s upstreamSettings) bool {
+	if u.Prefix != s.Prefix || !reflect.DeepEqual(u.Config, s.Config) {
+		return false
+	}
+	// Where an aggregator said that the chain must not go on, and is not asked any more, the others begin anew.
+	return u.standing == "" || u.standing.MaySeal() || slices.Equal(u.terms.Aggregators, s.terms.Aggregators)
+}
+
+// upstreamPlan is how the upstreams that run become those that a configuration names.
+type upstreamPlan struct {
+	wanted  []*upstream
+	staying map[*upstream]upstreamSettings
+	leaving []*upstream
+}
+
+// planUpstreams builds what the configuration names and what does not run already. It starts and changes nothing.
+func (a *Agent) planUpstreams(c *Config) (*upstreamPlan, error) {
+	plan := &upstreamPlan{staying: map[*upstream]upstreamSettings{}}
+	running := a.currentUpstreams()
+	for i := range c.Upstream {
+		s, err := c.settings(i)
+		if err == nil {
+			var u *upstream
+			a.mu.Lock()
+			at := slices.IndexFunc(running, func(u *upstream) bool { return u.Name == s.Name && u.mayBecome(s) })
+			a.mu.Unlock()
+			if at >= 0 {
+				u = running[at]
+				plan.staying[u] = s
+			} else {
+				u, err = a.newUpstream(c, s)
 			}
-			if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
-				a.log.Error("nothing is sealed: " + a.held())
-				return nil
-			}
-			return a.releaseSealing(confirmed)
-		})
-	})
-}
-
-// headSettled reports whether sealing may go on as far as the upstreams know, and whether an aggregator agreed.
-func (a *Agent) headSettled() (may, confirmed bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, u := range a.upstreams {
-		if !u.standing.MaySeal() { // or it is not known yet
-			return false, false
+			plan.wanted = append(plan.wanted, u)
 		}
-		confirmed = confirmed || u.standing == headersync.Agreed || u.standing == headersync.Recovered
-	}
-	return true, confirmed
-}
-
-// releaseSealing lets the committer seal. It belongs to the committer's goroutine.
-func (a *Agent) releaseSealing(confirmed bool) error {
-	if err := errors.Join(a.store.SetUnconfirmed(!confirmed), a.store.ConfirmHead()); err != nil {
-		return fmt.Errorf("nothing is sealed: it could not be noted how the head stands: %w", err)
-	}
-	a.committer.held = false
-	a.sealing.Store(true)
-	a.releasedAt = a.store.Tip().Height
-	a.finishRestore()
-	return nil
-}
-
-// noticed takes what an upstream tells later.
-func (a *Agent) noticed(u *upstream, n headersync.Notice) {
-	log := a.log.With("upstream", u.Name, "aggregator", n.Aggregator)
-	switch {
-	case n.Err != nil:
-		if a.complain(u.Name, n.Aggregator, n.Err.Error()) {
-			log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
-		}
-	case n.Standing == headersync.Agreed:
-		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
-		a.mu.Lock()
-		may := u.standing.MaySeal()
-		if may && !a.unconfirmed() {
-			u.standing = headersync.Agreed
-		}
-		a.mu.Unlock()
-		if may && a.unconfirmed() {
-			a.settled(u, headersync.Settlement{Standing: headersync.Agreed, By: []string{n.Aggregator}})
-		}
-	case n.Standing != "" && !n.Standing.MaySeal():
-		log.Error("nothing more is sealed: "+wayOut(n.Standing), "standing", string(n.Standing))
-		a.mu.Lock()
-		u.standing = n.Standing
-		a.mu.Unlock()
-		a.onTail(log, func() error {
-			a.committer.held = true
-			return nil
-		})
-	case n.Receipt != 0:
-		log.Debug("receipted", "height", n.Receipt)
-	}
-}
-
-// complain notes what an aggregator said that cannot be, for the status, and reports whether that is news.
-func (a *Agent) complain(upstream, aggregator, text string) (news bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	of := [2]string{upstream, aggregator}
-	news = a.complaints[of] != text
-	a.complaints[of] = text
-	return news
-}
-
-// wayOut tells the operator what to do about a chain that cannot go on as it stands.
-func wayOut(s headersync.Standing) string {
-	if s == headersync.Behind {
-		return "an aggregator knows newer headers of this chain than this gateway has. Start the agent again with sync.confirm_head unlike \"never\": it takes them back"
-	}
-	return "this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept. " +
-		"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue"
-}
-
-// stuck says why nothing more is sealed, if an aggregator has said what keeps the chain from going on.
-func (a *Agent) stuck() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, u := range a.upstreams {
-		if u.standing != "" && !u.standing.MaySeal() {
-			return wayOut(u.standing)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", c.Upstream[i].Name, err)
 		}
 	}
-	return ""
+	for _, u := range running {
+		if _, stays := plan.staying[u]; !stays {
+			plan.leaving = append(plan.leaving, u)
+		}
+	}
+	return plan, nil
 }
 
-// onTail does something where the tail stands still, and logs what fails but for the agent's end.
-func (a *Agent) onTail(log *slog.Logger, job func() error) {
+func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
+	u := &upstream{upstreamSettings: s}
+	link := mqttlink.Config{
+		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
+		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(headersync.Offline)},
+		Connected: func() { u.gateway.Connected() },
+	}
+	if link.ClientID == "" {
+		link.ClientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + s.Name
+	}
 	var err error
-	doErr := a.committer.do(a.sourcesCtx, func() { err = job() })
-	if err := errors.Join(doErr, err); err != nil && a.sourcesCtx.Err() == nil {
-		log.Error("what an aggregator said could not be acted on", "err", err)
+	if u.link, err = mqttlink.New(link); err != nil {
+		return nil, err
 	}
-}
-
-// syncChain is the chain as the protocol reads it.
-type syncChain struct{ r *store.Reader }
-
-func (c syncChain) Head() (*lightchain.Tip, *lightchain.SignedHeader, error) {
-	tip := c.r.Tip()
-	h, err := c.r.Header(tip.Height)
-	return tip, h, unavailable(err)
-}
-
-func (c syncChain) Header(height uint64) (*lightchain.Header, *lightchain.Signature, error) {
-	signed, err := c.r.Header(height)
-	if err == nil {
-		return &signed.Header, &signed.Signature, nil
+	config := headersync.GatewayConfig{
+		Prefix: s.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
+		Signer: a.store.Signer(), Terms: s.terms, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
+		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", s.Name),
+		Settled: func(s headersync.Settlement) { a.settled(u, s) },
+		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
 	}
-	if !errors.Is(err, store.ErrUnsigned) {
-		return nil, nil, unavailable(err)
+	switch {
+	case a.unconfirmed():
+		config.Confirm = headersync.ConfirmAlways
+	case a.sealing.Load():
+		// The chain goes on already. What an aggregator knows beyond this head is another history by now: it is said,
+		// and not put back.
+		config.Confirm, config.Restorer = headersync.ConfirmNever, nil
 	}
-	h, err := c.r.HeaderAt(height)
-	return &h, nil, unavailable(err)
+	u.gateway, err = headersync.NewGateway(config)
+	return u, err
 }
 
-func (c syncChain) Node(level int, index uint64) (lightchain.Hash, error) {
-	h, err := c.r.Node(level, index)
-	return h, unavailable(err)
-}
-
-func (c syncChain) KeyHeights(to uint64) ([]uint64, error) { return c.r.KeyHeights(to) }
-
-// unavailable translates the store's word for what a sparse copy left out.
-func unavailable(err error) error {
-	if errors.Is(err, store.ErrNotHeld) || errors.Is(err, store.ErrDamaged) {
-		return fmt.Errorf("%w: %w", headersync.ErrUnavailable, err)
-	}
-	return err
-}
-
-// syncReceipts stores receipts on the goroutine that owns the tail.
-type syncReceipts struct{ a *Agent }
-
-func (r syncReceipts) NewestReceipt(aggregator string) (uint64, bool, error) {
-	return r.a.store.NewestReceipt(aggregator)
-}
-
-func (r syncReceipts) HasReceipt(height uint64, aggregator string) (bool, error) {
-	receipts, err := r.a.store.Receipts(height)
-	return slices.ContainsFunc(receipts, func(r lightchain.Receipt) bool { return r.Name == aggregator }), err
-}
-
-func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err error) {
-	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
-		if err = r.inOrder(height, receipt); err != nil {
-			return
+// switchUpstreams carries a plan out: those that leave disconnect before their successors, which may need their session,
+// connect. The receipts that they brought stay in the store.
+func (a *Agent) switchUpstreams(ctx context.Context, plan *upstreamPlan) error {
+	stopUpstreams(plan.leaving)
+	// On the tail, so that no change of key falls between what a new upstream was given and its place in the list.
+	err := a.committer.do(ctx, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.upstreams = plan.wanted
+		for _, u := range plan.leaving {
+			maps.DeleteFunc(a.complaints, func(of [2]string, _ string) bool { return of[0] == u.Name })
 		}
-		err = r.a.store.PutReceipt(height, receipt, func() uint64 {
-			inFlight, _ := r.a.queue.pending()
-			return uint64(inFlight)
-		})
-		// An aggregator countersigns one history of a chain. Its receipt on a header that was sealed since the start agrees
-		// with the head that this was sealed upon, also where nobody knew the chain then, or nobody answered.
-		if err == nil && !r.a.committer.held && height > r.a.releasedAt {
-			err = r.a.store.SetUnconfirmed(false)
+		for _, u := range plan.wanted {
+			if s, stays := plan.staying[u]; !stays {
+				u.gateway.SetSigner(a.store.Signer())
+			} else if !reflect.DeepEqual(u.upstreamSettings, s) {
+				u.upstreamSettings = s
+				u.gateway.SetTerms(s.terms)
+			}
 		}
 	})
-	return errors.Join(doErr, err)
-}
-
-// inOrder refuses a receipt that contradicts the aggregator's others: in a proof it would be found out, and would take the
-// proof away from everybody who trusts that aggregator alone.
-func (r syncReceipts) inOrder(height uint64, receipt lightchain.Receipt) error {
-	below, above, err := r.a.store.ReceiptsAround(receipt.Name, height)
 	if err != nil {
 		return err
 	}
-	for _, other := range []*store.ReceiptAt{below, above} {
-		// A new key is how an aggregator gets past a time that it should never have signed.
-		if other == nil || other.KeyID != receipt.KeyID {
-			continue
-		}
-		if other == below && other.Time > receipt.Time || other == above && other.Time < receipt.Time {
-			return fmt.Errorf("%w: it countersigned header %d at %s and header %d at %s; the second is not taken",
-				headersync.ErrReversed, other.Height, second(other.Time), height, second(receipt.Time))
+	for _, u := range plan.wanted {
+		if _, stays := plan.staying[u]; !stays {
+			a.startUpstream(ctx, u)
 		}
 	}
+	a.considerSealing()
 	return nil
 }
 
-// second formats a receipt's time.
-func second(s uint64) string { return time.Unix(int64(s), 0).UTC().Format(time.RFC3339) }
-
-// syncRestorer puts back what the chain lost, on the goroutine that owns the tail.
-type syncRestorer struct{ a *Agent }
-
-func (r syncRestorer) RestoreRun(run *lightchain.Run) error {
-	var adopted []store.Adopted
-	_, err := r.a.store.Tip().Follow(run, func(d lightchain.Derived) error {
-		adopted = append(adopted, store.Adopted{Header: *d.Header, Signature: d.Signature})
-		return nil
-	})
-	if err != nil {
-		return err
+// startUpstream keeps the broker connected and serves the aggregators until ctx ends or the upstream is stopped.
+func (a *Agent) startUpstream(ctx context.Context, u *upstream) {
+	ctx, u.cancel = context.WithCancel(ctx)
+	for _, run := range []func(context.Context) error{u.link.Run, u.gateway.Run} {
+		u.running.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				select {
+				case a.failed <- fmt.Errorf("upstream %s: %w", u.Name, err):
+				default:
+				}
+			}
+		})
 	}
-	return r.onTail(func() error { return r.a.store.Adopt(adopted) })
 }
 
-func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCopy) error {
-	return r.onTail(func() error {
-		head := copied.Head
-		if head.Header.Height == r.a.store.Tip().Height+1 {
-			return r.a.store.Adopt([]store.Adopted{{Header: head.Header, Signature: &head.Signature}})
-		}
-		return r.a.store.AdoptHead(store.AdoptedHead{Head: head, Edge: copied.Edge, Compared: true})
-	})
+// stopUpstreams returns when nothing of the upstreams runs.
+func stopUpstreams(upstreams []*upstream) {
+	for _, u := range upstreams {
+		u.cancel()
+	}
+	for _, u := range upstreams {
+		u.running.Wait()
+	}
 }
 
-func (r syncRestorer) SealedUnconfirmed() (bool, error) { return r.a.store.Unconfirmed() }
-
-func (r syncRestorer) onTail(job func() error) (err error) {
-	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
-		if !r.a.committer.held {
-			err = errors.New("blocks were sealed since")
-			return
-		}
-		err = job()
-	})
-	return errors.Join(doErr, err)
+// currentUpstreams returns the upstreams that run now.
+func (a *Agent) currentUpstreams() []*upstream {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.upstreams
 }
 
 // upstreamStatus says how the upstreams stand.
