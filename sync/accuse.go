@@ -50,7 +50,7 @@ func vouched(keys []*lightchain.SignedHeader, side lightchain.Side) bool {
 	}
 	for i := len(keys); i > 0; i-- {
 		key := *keys[i-1].Header.NextKey
-		for _, k := range side.Keys {
+		for _, k := range beside(keys[:i], side).Keys {
 			if k.ChainID() == side.Head.ChainID() && k.Header.NextKey != nil && k.Check(key) == nil {
 				key = *k.Header.NextKey
 			}

@@ -228,6 +228,26 @@ func TestForgedAndReplayedHeadsCostNothing(t *testing.T) {
 	}
 }
 
+// What nobody signed has no history read, which takes the longer the longer that is.
+func TestForgedHeadsHaveNoHistoryRead(t *testing.T) {
+	w, g, k := pair(t, EveryHeader, 30)
+	forged := *g.chain.headers[7]
+	forged.Header.Sealed++
+	s, err := lightchain.NewSignedHeader(forged.Header, forged.Signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := w.state(k)
+	own := func(height uint64, _ lightchain.Hash) (*lightchain.Side, bool, error) {
+		t.Errorf("header %d is looked up", height)
+		return nil, false, nil
+	}
+	page := &Pulled{Correlation: 1 << 62, Other: []*lightchain.SignedHeader{s}}
+	if verdict, err := Judge(state, page, true, own, nil); verdict != Invalid || err == nil {
+		t.Errorf("verdict %s: %v", verdict, err)
+	}
+}
+
 // liar lets somebody else answer an aggregator's pulls: whatever the page says, the state does not move.
 func TestPagesThatLieChangeNothing(t *testing.T) {
 	c := newMemChain(3)

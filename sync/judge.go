@@ -205,6 +205,9 @@ func (s *State) compare(other lightchain.Side, own Own) (Verdict, error) {
 		}
 		at := headSide(s.Head.Head)
 		side = &at
+	// To look into the history costs more the longer that is, so a stranger must not have it looked into.
+	case !vouched(s.Keys, other):
+		return Invalid, errUnsigned
 	case own != nil:
 		known, held, err := own(height, other.Leaf)
 		if err != nil || held && known == nil {
@@ -217,9 +220,6 @@ func (s *State) compare(other lightchain.Side, own Own) (Verdict, error) {
 		side = suspect
 	}
 	if side == nil {
-		if !vouched(s.Keys, other) {
-			return Invalid, errUnsigned
-		}
 		if suspect == nil || suspect.Leaf != other.Leaf {
 			s.Suspect = &other
 		}
