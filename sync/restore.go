@@ -125,12 +125,14 @@ func (g *Gateway) receiveRestored(now time.Time, p *peer, b []byte) error {
 func (g *Gateway) reweigh(p *peer) {
 	own, err := g.c.Chain.Node(0, p.head.Header.Height)
 	switch {
-	case err == nil && own != p.head.Hash():
-		if err := g.foundFork(p, p.head, nil); err != nil {
-			g.c.Log.Error("comparing restored headers", "err", err)
-		}
-	default:
+	case errors.Is(err, ErrUnavailable), err == nil && own == p.head.Hash():
 		p.standing = Agreed
+		return
+	case err == nil:
+		err = g.foundFork(p, p.head, nil)
+	}
+	if err != nil { // it stays ahead, and is asked again
+		g.c.Log.Error("comparing restored headers", "aggregator", p.name, "err", err)
 	}
 }
 
