@@ -188,6 +188,8 @@ func (s *session) wait(ctx context.Context, token mqtt.Token) error {
 // send sends what waits, until ctx or the connection ends.
 func (s *session) send(ctx context.Context) {
 	underway := make(chan struct{}, window)
+	var confirmed sync.WaitGroup
+	defer confirmed.Wait()
 	for {
 		m, found := s.link.out.take()
 		if !found {
@@ -208,7 +210,7 @@ func (s *session) send(ctx context.Context) {
 			return
 		}
 		token := s.conn.Publish(m.topic, 1, m.retained, m.payload)
-		go func() {
+		confirmed.Go(func() {
 			defer func() { <-underway }()
 			select {
 			case <-token.Done():
@@ -219,7 +221,7 @@ func (s *session) send(ctx context.Context) {
 				}
 			case <-s.done:
 			}
-		}()
+		})
 	}
 }
 
