@@ -3,7 +3,6 @@ package aggregator
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +23,7 @@ type brokerLink struct {
 	log        *slog.Logger
 	connected  chan struct{} // capacity 1
 	look       chan struct{} // capacity 1: other chains fall to this replica
+	decisions  chan struct{} // capacity 1: somebody decided about chains
 	metrics    *prometheus.Registry
 	cancel     context.CancelFunc // set while it runs
 	done       chan struct{}      // closed when it has stopped
@@ -32,24 +32,20 @@ type brokerLink struct {
 	shared    atomic.Bool                          // the broker divides heads among the replicas
 
 	mu     sync.Mutex
+	undone map[lightchain.ChainID]Standing  // guarded by mu: decisions that the machine was not told of yet
 	asked  map[lightchain.ChainID]time.Time // guarded by mu: of which chains this replica asked for a page, and when; nil where that does not matter
-	passed map[lightchain.ChainID]passed    // guarded by mu: heads of the last moments that fall to others
-}
-
-// passed is a head that falls to another replica, which may be dead already without this one knowing.
-type passed struct {
-	head headersync.Message
-	at   time.Time
+	passed passedHeads                      // guarded by mu
 }
 
 func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 	b := &brokerLink{
 		aggregator: a, config: c, log: a.log.With("broker", c.Name),
-		connected: make(chan struct{}, 1), look: make(chan struct{}, 1), metrics: prometheus.NewRegistry(),
+		connected: make(chan struct{}, 1), look: make(chan struct{}, 1), decisions: make(chan struct{}, 1),
+		undone: make(map[lightchain.ChainID]Standing), metrics: prometheus.NewRegistry(),
 	}
 	b.registerGauges()
 	if a.replicas != nil {
-		b.asked, b.passed = make(map[lightchain.ChainID]time.Time), make(map[lightchain.ChainID]passed)
+		b.asked = make(map[lightchain.ChainID]time.Time)
 	}
 	cfg := mqttlink.Config{
 		Config: c.Config, Options: mqttconn.Options{Log: a.log}, Queue: 64 << 20,
@@ -105,6 +101,7 @@ func (b *brokerLink) run(ctx context.Context) error {
 		return err
 	}
 	linking.Go(func() { b.watch(ctx, collector) })
+	linking.Go(func() { b.heed(ctx, collector) })
 	return collector.Run(ctx)
 }
 
@@ -166,160 +163,35 @@ func (b *brokerLink) lookAgain() { signal(b.look) }
 // decided has the machine look at a chain whose standing changed. It is called by the machine itself too, when a
 // gateway comes in with a token, and so must not wait for it.
 func (b *brokerLink) decided(chain lightchain.ChainID, standing Standing) {
-	collector := b.collector.Load()
-	if collector == nil || !b.aggregator.mine(chain) {
+	if b.collector.Load() == nil || !b.aggregator.mine(chain) {
 		return
 	}
-	if standing == Approved || standing == Waiting {
-		go collector.Follow(context.Background(), time.Now(), chain)
-	} else {
-		go collector.Forget(chain)
-	}
-}
-
-// divided is the connection as the machine sees it: of what all replicas hear it lets through what falls to this one.
-type divided struct {
-	b          *brokerLink
-	subscribed func() // called when the machine's subscriptions stand
-}
-
-func (d divided) Publish(topic string, payload []byte, retained bool) error {
-	if d.b.asked != nil && strings.HasSuffix(topic, "/pull") {
-		d.b.ask(topic)
-	}
-	return d.b.link.Publish(topic, payload, retained)
-}
-
-// An answer is given up after answerWithin; then whoever wants it asks anew.
-const answerWithin = 15 * time.Minute
-
-// ask notes that this replica asked for a page of a chain, and clears away, now and then, what was given up.
-func (b *brokerLink) ask(topic string) {
-	chain, ok := chainOf(b.config.Prefix, topic)
-	if !ok {
-		return
-	}
-	now := time.Now()
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.asked) >= 1024 && len(b.asked)&(len(b.asked)-1) == 0 {
-		for other, at := range b.asked {
-			if now.Sub(at) > answerWithin {
-				delete(b.asked, other)
-			}
-		}
-	}
-	b.asked[chain] = now
+	b.undone[chain] = standing
+	b.mu.Unlock()
+	signal(b.decisions)
 }
 
-// askedFor reports whether a page on the topic may be the answer to a question of this replica's.
-func (b *brokerLink) askedFor(topic string) bool {
-	chain, ok := chainOf(b.config.Prefix, topic)
-	if !ok {
-		return false
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	at, found := b.asked[chain]
-	return found && time.Since(at) < answerWithin
-}
-
-// Subscribe implements [headersync.Conn].
-//
-// Heads come to one replica each where the broker divides them, and whichever gets one asks for the page. A hello may
-// begin a conversation, so one replica has all of a gateway's. A page comes to all, and goes to those who lately asked
-// that gateway for one.
-func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) error {
-	defer d.subscribed()
-	if d.b.aggregator.replicas == nil {
-		return d.b.link.Subscribe(filters, deliver)
-	}
-	var heads, pages, others []string
-	for _, f := range filters {
-		switch word := strings.TrimPrefix(f, d.b.config.Prefix+"/+/"); {
-		case !d.b.shared.Load():
-			others = append(others, f)
-		case word == "head":
-			heads = append(heads, mqttlink.Shared(d.b.group(), f))
-		case strings.HasPrefix(word, "pulled/"):
-			pages = append(pages, f)
-		default:
-			others = append(others, f)
-		}
-	}
-	if err := d.b.link.Subscribe(heads, deliver); err != nil {
-		return err
-	}
-	if err := d.b.link.Subscribe(pages, only(d.b.askedFor, deliver)); err != nil {
-		return err
-	}
-	return d.b.link.Subscribe(others, func(m headersync.Message) {
-		chain, ok := chainOf(d.b.config.Prefix, m.Topic)
-		switch {
-		case ok && d.b.aggregator.mine(chain):
-			deliver(m)
+// heed tells the machine what was decided.
+func (b *brokerLink) heed(ctx context.Context, collector *headersync.Collector) {
+	for {
+		select {
+		case <-ctx.Done():
 			return
-		case ok && strings.HasSuffix(m.Topic, "/head"):
-			d.b.pass(chain, m)
+		case <-b.decisions:
 		}
-		if m.Done != nil {
-			m.Done()
-		}
-	})
-}
-
-// passedFor is how long a head is kept for the case that its replica is dead: until that would be noticed, and a bit.
-const passedFor = 2 * deadAfter
-
-// pass keeps the newest head of a chain that falls to another replica.
-func (b *brokerLink) pass(chain lightchain.ChainID, m headersync.Message) {
-	now := time.Now()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := len(b.passed); n >= 256 && n&(n-1) == 0 {
-		for other, p := range b.passed {
-			if now.Sub(p.at) > passedFor {
-				delete(b.passed, other)
+		b.mu.Lock()
+		decisions := b.undone
+		b.undone = make(map[lightchain.ChainID]Standing)
+		b.mu.Unlock()
+		for chain, standing := range decisions {
+			if standing == Approved || standing == Waiting {
+				collector.Follow(ctx, time.Now(), chain)
+			} else {
+				collector.Forget(chain)
 			}
 		}
 	}
-	b.passed[chain] = passed{headersync.Message{Topic: m.Topic, Payload: m.Payload}, now}
-}
-
-// takeOver returns the heads of the last moments that fall to this replica now.
-func (b *brokerLink) takeOver() (heads []headersync.Message) {
-	now := time.Now()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for chain, p := range b.passed {
-		mine := b.aggregator.mine(chain)
-		if mine && now.Sub(p.at) <= passedFor {
-			heads = append(heads, p.head)
-		}
-		if mine || now.Sub(p.at) > passedFor {
-			delete(b.passed, chain)
-		}
-	}
-	return heads
-}
-
-// only delivers the messages on topics that wanted says yes to; the others are dealt with at once.
-func only(wanted func(topic string) bool, deliver func(headersync.Message)) func(headersync.Message) {
-	return func(m headersync.Message) {
-		if wanted(m.Topic) {
-			deliver(m)
-		} else if m.Done != nil {
-			m.Done()
-		}
-	}
-}
-
-// chainOf returns the chain that a topic names behind the prefix.
-func chainOf(prefix, topic string) (lightchain.ChainID, bool) {
-	rest, ok := strings.CutPrefix(topic, prefix+"/")
-	name, _, _ := strings.Cut(rest, "/")
-	chain, err := lightchain.ParseChainID(name)
-	return chain, ok && err == nil
 }
 
 // registerGauges shows what is read when it is asked for.

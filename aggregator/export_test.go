@@ -2,8 +2,10 @@ package aggregator
 
 import (
 	"log/slog"
+	"time"
 
 	"edgechain/lightchain"
+	headersync "edgechain/sync"
 )
 
 // What the tests look at besides.
@@ -21,3 +23,16 @@ func NewReplicas(s Documents, self string, run byte) Replicas {
 
 // Highest returns to whom of the names a chain falls.
 func Highest(names []string, chain lightchain.ChainID) string { return highest(names, chain) }
+
+// PassedHeads are the heads that fall to other replicas.
+type PassedHeads struct{ passedHeads }
+
+// Keep keeps one.
+func (p *PassedHeads) Keep(now time.Time, chain lightchain.ChainID, m headersync.Message) {
+	p.keep(now, chain, m)
+}
+
+// Take takes those that are mine now.
+func (p *PassedHeads) Take(now time.Time, mine func(lightchain.ChainID) bool) []headersync.Message {
+	return p.take(now, mine)
+}

@@ -69,7 +69,7 @@ func (r *replicas) Run(ctx context.Context) {
 		case <-ctx.Done():
 			leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
-			if err := r.store.UpdateDocument(leaving, replicaKind, r.self, r.unlessAnother(nil)); err != nil {
+			if err := r.remove(leaving, r.self, func(mark beatMark) bool { return mark.Run == r.run }); err != nil {
 				r.log.Debug("taking this replica's beat away", "err", err)
 			}
 			return
@@ -101,23 +101,30 @@ func (r *replicas) Beat(ctx context.Context, count uint64, now time.Time) error 
 		r.changed()
 	}
 	r.mu.Lock()
-	var gone []string
+	gone := map[string]beatMark{}
 	for name, b := range r.seen {
 		if now.Sub(b.at) > removeAfter {
-			gone = append(gone, name)
+			gone[name] = b.mark
 		}
 	}
 	r.mu.Unlock()
-	for _, name := range gone {
-		if err := r.store.UpdateDocument(ctx, replicaKind, name, r.unlessAnother(nil)); err != nil {
+	for name, last := range gone {
+		if err := r.remove(ctx, name, func(mark beatMark) bool { return mark == last }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *replicas) unlessAnother(text []byte) func([]byte) ([]byte, error) {
-	return func([]byte) ([]byte, error) { return text, nil }
+// remove takes a beat away, unless it is not the one meant any more: somebody else began under that name.
+func (r *replicas) remove(ctx context.Context, name string, meant func(beatMark) bool) error {
+	return r.store.UpdateDocument(ctx, replicaKind, name, func(old []byte) ([]byte, error) {
+		var mark beatMark
+		if json.Unmarshal(old, &mark) == nil && !meant(mark) {
+			return nil, ErrUnchanged
+		}
+		return nil, nil
+	})
 }
 
 // observe takes in what all replicas wrote, and reports whether others are alive than before.

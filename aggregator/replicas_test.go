@@ -1,7 +1,9 @@
 package aggregator_test
 
 import (
+	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"edgechain/aggregator"
 	"edgechain/lightchain"
+	headersync "edgechain/sync"
 )
 
 func testChains(n int) (chains []lightchain.ChainID) {
@@ -74,5 +77,48 @@ func replicasNotice(t *testing.T, s opened) {
 	beat(again, 1, 8*time.Second)
 	if err := one.Beat(t.Context(), 10, now.Add(9*time.Second)); err == nil || !strings.Contains(err.Error(), "another process runs as replica") {
 		t.Errorf("two of one name: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	one.Run(ended)
+	if documents, err := s.Documents(t.Context(), "replica"); err != nil || documents["one"] == nil {
+		t.Errorf("who leaves takes the beat of who came after it: %v, %v", documents, err)
+	}
+	again.Run(ended)
+	if documents, err := s.Documents(t.Context(), "replica"); err != nil || documents["one"] != nil {
+		t.Errorf("who leaves stays alive: %v, %v", documents, err)
+	}
+}
+
+func TestHeadsThatWerePassedOnAreKeptForAMomentAndWithinBounds(t *testing.T) {
+	var p aggregator.PassedHeads
+	now := time.Now()
+	mine := func(lightchain.ChainID) bool { return true }
+	chain := func(n int) (c lightchain.ChainID) {
+		binary.BigEndian.PutUint64(c[:], uint64(n))
+		return c
+	}
+	p.Keep(now, chain(1), headersync.Message{Payload: []byte("old")})
+	p.Keep(now, chain(2), headersync.Message{Payload: []byte("other")})
+	p.Keep(now.Add(11*time.Second), chain(1), headersync.Message{Payload: []byte("new")})
+	if heads := p.Take(now.Add(12*time.Second), func(c lightchain.ChainID) bool { return c == chain(1) }); len(heads) != 1 || string(heads[0].Payload) != "new" {
+		t.Errorf("taken over: %v", heads)
+	}
+	if heads := p.Take(now.Add(13*time.Second), mine); len(heads) != 1 || string(heads[0].Payload) != "other" {
+		t.Errorf("taken over after that: %v", heads)
+	}
+	p.Keep(now.Add(13*time.Second), chain(3), headersync.Message{Payload: make([]byte, 100<<10)})
+	if heads := p.Take(now.Add(13*time.Second), mine); len(heads) != 0 {
+		t.Error("a message too long for a head is kept")
+	}
+	for i := range 1 << 17 {
+		p.Keep(now.Add(13*time.Second), chain(i), headersync.Message{Payload: []byte("a stranger's")})
+	}
+	if heads := p.Take(now.Add(14*time.Second), mine); len(heads) == 0 || len(heads) > 1<<15 {
+		t.Errorf("%d heads are kept", len(heads))
+	}
+	p.Keep(now.Add(14*time.Second), chain(1), headersync.Message{Payload: []byte("old")})
+	if heads := p.Take(now.Add(40*time.Second), mine); len(heads) != 0 {
+		t.Errorf("taken over long after: %v", heads)
 	}
 }
