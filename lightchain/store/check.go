@@ -43,12 +43,6 @@ type storedChunk struct {
 	value []byte
 }
 
-// mend is a pair as it should stand. A nil value is the summary of the block itself, which takes decoding its entries.
-type mend struct {
-	height     uint64
-	key, value []byte
-}
-
 // wrong notes that a pair is missing or another one, although nothing that was sealed is lost with it.
 func (s *piece) wrong(k, v []byte, format string, args ...any) {
 	if s.derived == nil {

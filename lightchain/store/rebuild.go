@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -63,7 +64,7 @@ func (r *rebuilder) copyFrom(path string) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(names, func(a, b string) int { return int(logNumber(a)) - int(logNumber(b)) })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(fileNumber(a), fileNumber(b)) })
 	// The version comes first, so that a database whose own record of it is lost is taken for one of this layout.
 	set(r.batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(r.o.migrations)))
 	for _, name := range names {

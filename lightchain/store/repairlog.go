@@ -76,9 +76,13 @@ func (s *salvagedLog) encode() []byte {
 }
 
 // logNumber returns the number in a log's name, which stands in its chunks too.
-func logNumber(name string) uint32 {
-	n, _ := strconv.ParseUint(strings.TrimSuffix(name, ".log"), 10, 64)
-	return uint32(n)
+func logNumber(name string) uint32 { return uint32(fileNumber(name)) }
+
+// fileNumber returns the number in the name of a log or a table; 0 where there is none.
+func fileNumber(name string) uint64 {
+	digits, _, _ := strings.Cut(name, ".")
+	n, _ := strconv.ParseUint(digits, 10, 64)
+	return n
 }
 
 func readFile(fs vfs.FS, name string) ([]byte, error) {

@@ -1,11 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -105,6 +105,7 @@ type scrub struct {
 	mends []mend
 
 	clock, noted time.Time
+	stopped      error // what pace said last: it is no damage
 
 	// What was found at the heights just passed, and may go on at the next one.
 	headers *Damage // headers that are lost
@@ -135,6 +136,11 @@ func (c *scrub) run() error {
 
 // pace counts what was read and waits.
 func (c *scrub) pace(read int) error {
+	c.stopped = c.wait(read)
+	return c.stopped
+}
+
+func (c *scrub) wait(read int) error {
 	c.round.Bytes += uint64(read)
 	c.tick()
 	if c.clock.Sub(c.noted) >= noteEvery {
@@ -142,11 +148,9 @@ func (c *scrub) pace(read int) error {
 			return err
 		}
 	}
-	if err := c.o.Pace(read); err != nil {
-		return err
-	}
+	err := c.o.Pace(read)
 	c.tick()
-	return c.ctx.Err()
+	return cmp.Or(err, c.ctx.Err())
 }
 
 // tick adds the time that has passed to the round's, and shows how far it is.
@@ -210,8 +214,8 @@ func (c *scrub) blocksFrom(height uint64) (again bool, err error) {
 			return false, err
 		}
 		if err := v.height(height); err != nil {
-			if c.ctx.Err() != nil {
-				return false, c.ctx.Err()
+			if c.stopped != nil {
+				return false, c.stopped
 			}
 			if err := c.failed(height, err); err != nil {
 				return false, err
@@ -229,269 +233,4 @@ func (c *scrub) blocksFrom(height uint64) (again bool, err error) {
 		}
 	}
 	return false, c.pace(v.read)
-}
-
-// failed finds out what is lost of a block that does not verify.
-func (c *scrub) failed(height uint64, why error) error {
-	if !isDamage(why) {
-		return why
-	}
-	r := &c.s.Reader
-	if why = c.look(height); why == nil { // it was read wrong once, or deleted meanwhile
-		return c.tell()
-	}
-	if !isDamage(why) {
-		return why
-	}
-	h, err := r.HeaderAt(height)
-	if errors.Is(err, ErrDamaged) {
-		return c.add(&c.headers, Damage{From: height, To: height, Headers: true, Why: reason(err)})
-	}
-	if err != nil {
-		return err
-	}
-	found, salted, lost := false, true, uint64(0)
-	var runs []Damage
-	scan, err := r.scanBlock(height, h.First, h.First+h.Count)
-	if errors.Is(err, ErrPruned) || errors.Is(err, ErrNotHeld) {
-		h.Count = 0
-	} else if err != nil {
-		return err
-	} else {
-		defer scan.close()
-		_, salted = saltOf(scan.seeds, h.First)
-		for scan.next() {
-			var gone *DamageError
-			if errors.As(scan.err, &gone) {
-				if !isDamage(gone.Err) {
-					return gone.Err
-				}
-				runs = append(runs, Damage{From: height, To: height, First: gone.First, Count: gone.Count, Why: reason(gone.Err)})
-				lost += gone.Count
-				found = true
-			}
-		}
-	}
-	if !found && !salted { // what they say is there, the salts that their hashes take are not
-		return c.add(&c.entries, Damage{From: height, To: height, First: h.First, Unproved: h.Count, Why: reason(why)})
-	}
-	if !found { // all can be read, and something is not what was sealed
-		return c.add(&c.entries, Damage{From: height, To: height, First: h.First, Count: h.Count, Why: reason(why)})
-	}
-	runs[0].Unproved = h.Count - lost
-	for _, d := range runs {
-		if err := c.add(&c.entries, d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// look checks a height once more, by itself.
-func (c *scrub) look(height uint64) error {
-	v, err := newVerifier(&c.s.Reader, height, c.pace, nil)
-	if err != nil {
-		return err
-	}
-	defer v.close()
-	return v.height(height)
-}
-
-// reason is an error as it is recorded: without the page that Pebble adds.
-func reason(err error) string {
-	var table *corruption
-	if errors.As(err, &table) {
-		err = table
-	}
-	what, _, _ := strings.Cut(err.Error(), "\n")
-	return what
-}
-
-// add takes a damage into the one before it where that goes on.
-func (c *scrub) add(run **Damage, d Damage) error {
-	before := *run
-	if before != nil && before.Headers == d.Headers && d.From <= before.To+1 && (d.Headers || d.First == before.First+before.Count) {
-		before.To, before.Count, before.Unproved = d.To, before.Count+d.Count, before.Unproved+d.Unproved
-		return nil
-	}
-	if err := c.flush(run); err != nil {
-		return err
-	}
-	*run = &d
-	return nil
-}
-
-// tell tells of what was found below a height that is sound again.
-func (c *scrub) tell() error {
-	return errors.Join(c.flush(&c.headers), c.flush(&c.entries))
-}
-
-// flush remembers a damage and has it recorded.
-func (c *scrub) flush(run **Damage) error {
-	d := *run
-	if *run = nil; d == nil {
-		return nil
-	}
-	if d.Headers {
-		// Without its header nothing of a block counts. Its neighbours tell which numbers were in it.
-		first, next, err := c.s.between(d.From, d.To)
-		if err != nil {
-			return err
-		}
-		d.First, d.Count = first, next-first
-		if _, absent, err := c.s.absentAt(d.From); err == nil && absent {
-			d.Count = 0 // they were deleted, or never held
-		}
-	}
-	return c.found(*d)
-}
-
-// between returns the numbers of the entries in a run of blocks whose headers are lost.
-func (s *Store) between(from, to uint64) (first, next uint64, err error) {
-	tip := s.view().tip
-	next = tip.Next
-	for height := to + 1; height <= tip.Height; height++ {
-		if h, err := s.HeaderAt(height); err == nil {
-			next = h.First
-			break
-		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
-			return 0, 0, err
-		}
-	}
-	for height := from; height > 0; height-- {
-		if h, err := s.HeaderAt(height - 1); err == nil {
-			return h.First + h.Count, next, nil
-		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
-			return 0, 0, err
-		}
-	}
-	return 0, next, nil
-}
-
-// table takes a damaged table. One of blocks that loses entries was told of by their numbers.
-func (c *scrub) table(d Damage) error {
-	if d.Holds == contents(spaceBlocks) {
-		known, err := c.s.Damages()
-		if err != nil {
-			return err
-		}
-		for i := range known {
-			if k := &known[i]; k.Table == "" && k.From <= d.To && d.From <= k.To {
-				return nil
-			}
-		}
-	}
-	return c.found(d)
-}
-
-// found remembers what of a damage is news, and has it recorded.
-func (c *scrub) found(d Damage) error {
-	known, err := c.s.allDamages()
-	if err != nil {
-		return err
-	}
-	d.Since = c.s.Next()
-	for _, part := range d.news(known, c.met) {
-		c.s.options.Logger.Error("old data is damaged", "first", part.First, "count", part.Count, "from_block", part.From, "to_block", part.To, "table", part.Table, "err", part.Why)
-		if err := c.s.putDamage(&part); err != nil {
-			return err
-		}
-		c.met[string(part.key())] = true
-		c.round.Lost += part.Count
-	}
-	for i := range known { // it had gone, and is back: that was recorded
-		if k := &known[i]; k.Gone && c.met[string(k.key())] {
-			k.Gone = false
-			if err := c.s.putDamage(k); err != nil {
-				return err
-			}
-		}
-	}
-	// Remembered and not recorded: if the power fails here, the next start records it.
-	return c.recordPending()
-}
-
-// recordPending has each damage recorded that is not yet.
-func (c *scrub) recordPending() error {
-	damages, err := c.s.Damages()
-	if err != nil {
-		return err
-	}
-	for i := range damages {
-		d := &damages[i]
-		if d.Recorded {
-			continue
-		}
-		if err := c.o.Record(*d); err != nil {
-			return err
-		}
-		d.Recorded = true
-		if err := c.s.putDamage(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// forget marks damages as gone that this round has looked for and not found.
-func (c *scrub) forget() error {
-	if !c.whole {
-		return nil
-	}
-	damages, err := c.s.Damages()
-	if err != nil {
-		return err
-	}
-	for i := range damages {
-		if d := &damages[i]; !c.met[string(d.key())] {
-			c.s.options.Logger.Info("what was damaged is not any more", "first", d.First, "count", d.Count, "from_block", d.From, "to_block", d.To, "table", d.Table)
-			d.Gone = true
-			if err := c.s.putDamage(d); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// maxMends is how many pairs one round writes anew.
-const maxMends = 1000
-
-// mend writes anew what was wrong and follows from the rest, unless a table is damaged.
-func (c *scrub) mend() error {
-	if len(c.mends) == 0 || len(c.met) > 0 {
-		return nil
-	}
-	batch := c.s.db.NewBatch()
-	defer batch.Close()
-	for _, m := range c.mends {
-		value := m.value
-		if value == nil {
-			own, err := c.s.summaryOf(m.height)
-			if err != nil {
-				return err
-			}
-			value = own.append(nil)
-		}
-		set(batch, m.key, value)
-		c.round.Mended++
-	}
-	c.s.options.Logger.Warn("nodes of the history or summaries were wrong, and are written anew", "pairs", len(c.mends))
-	return c.s.guard.commit(batch)
-}
-
-// summaryOf makes the summary of a block from its entries.
-func (r *Reader) summaryOf(height uint64) (summary, error) {
-	own := newSummary()
-	h, err := r.HeaderAt(height)
-	if err != nil {
-		return own, err
-	}
-	for rec, err := range r.Entries(h.First, h.First+h.Count) {
-		if err != nil {
-			return own, err
-		}
-		own.add(&rec.Entry)
-	}
-	return own, nil
 }

@@ -218,6 +218,28 @@ func TestARoundGoesOnWhereItWasCutOff(t *testing.T) {
 	closeStore(t, b.s)
 }
 
+func TestAScrubThatIsToldToStopFindsNoDamage(t *testing.T) {
+	s := scrubStore(t, vfs.NewMem(), 20000, 100)
+	defer closeStore(t, s)
+	b := &scrubber{t: t, s: s}
+	enough := errors.New("enough for now")
+	for after := range 5 {
+		options, paces := b.options(), 0
+		options.Pace = func(int) error {
+			if paces++; paces > after {
+				return enough
+			}
+			return nil
+		}
+		if err := s.Scrub(t.Context(), options); !errors.Is(err, enough) {
+			t.Errorf("told to stop at pace %d: %v", after, err)
+		}
+	}
+	if len(b.recorded) > 0 {
+		t.Errorf("recorded %+v", b.recorded)
+	}
+}
+
 // What was deleted by retention is neither read nor missed, and losses among it are no longer counted.
 func TestAScrubSkipsWhatIsPruned(t *testing.T) {
 	disk := vfs.NewMem()
