@@ -153,7 +153,7 @@ func decodeSignedHeader(b []byte) (*SignedHeader, error) {
 	if err := decode(b[1:], &raw); err != nil {
 		return nil, err
 	}
-	// SPEC: Every COSE_Sign1 names its own media type in protected label 3, which its reader requires.
+	// SPEC: Every COSE_Sign1 (RFC 9052, tag 18) names its own media type in protected label 3, which its reader requires.
 	if string(raw.Protected) != string(headerProtected) {
 		return nil, errors.New("its protected header is not that of a header")
 	}

@@ -283,7 +283,8 @@ func names(by []ReceiptedBy) string {
 	return strings.Join(all, ", ")
 }
 
-// SPEC: A beacon (key 11) is the SHA-256 of the encoded array of the newest receipt of each aggregator.
+// SPEC: A beacon (key 11) is the SHA-256 of the encoded array (1 to 8, ascending by bytes) of the newest receipt, by
+// height, of each aggregator
 func (p *Proof) verifyBeacon(*Trust, *Report) error {
 	if len(p.Beacon) == 0 {
 		return nil // the bound is missing, and said to be

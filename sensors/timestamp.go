@@ -22,7 +22,7 @@ var beyondBelief = stamp{quality: lightchain.Bad}
 
 // on puts the stamp on a reading that arrived at received, in nanoseconds since the Unix epoch.
 //
-// SPEC: 1 bad, stale, or a time beyond belief (outside 64 bits, or more than a day after `received`)
+// SPEC: 1 bad, stale, or a time beyond belief … (outside 64 bits, or more than a day after `received`)
 func (t stamp) on(r *lightchain.Reading, received int64) {
 	r.Time, r.Timed = t.ns, t.timed
 	r.Quality |= t.quality

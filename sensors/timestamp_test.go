@@ -46,7 +46,7 @@ func TestTimesAreReadInEachFormat(t *testing.T) {
 		{"02.01.2006 15:04 -0700", "", `"06.05.2024 07:08 +0200"`, "2024-05-06T05:08:00Z|"},
 		{"2006-01-02 15:04:05", "", `"06.05.2024"`, "time"},
 
-		// SPEC: a time beyond belief (outside 64 bits, or more than a day after `received`)
+		// SPEC: a time beyond belief … (outside 64 bits, or more than a day after `received`)
 		{"unix", "", `1715065689`, "2024-05-07T07:08:09Z|"},
 		{"unix_ns", "", `1715065689000000001`, "2024-05-07T07:08:09.000000001Z|bad"},
 		{"unix", "", `99999999999`, "|bad"},
