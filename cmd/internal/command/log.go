@@ -26,5 +26,11 @@ func NewLog(c *cobra.Command, format string) (log *slog.Logger, setLevel func(st
 	if format == "text" || format == "auto" && term.IsTerminal(int(w.Fd())) {
 		return slog.New(slog.NewTextHandler(w, options)), setLevel
 	}
+	options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration { // people read journals, too: "14.5s", not nanoseconds
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}
 	return slog.New(slog.NewJSONHandler(w, options)), setLevel
 }
