@@ -1,4 +1,5 @@
-// Package prometheus_test holds what watches gateways and aggregators, alerts and dashboards, to the programs' metrics.
+// Package prometheus_test holds what watches gateways and aggregators, alerts and dashboards, to the programs' metrics,
+// and the manual to what the programs show and log.
 package prometheus_test
 
 import (
@@ -22,7 +23,7 @@ import (
 var metric = regexp.MustCompile(`\bedge(?:agent|aggregator)_[a-z0-9_]+`)
 
 // registered finds the names of the programs' metrics where they are described: as the Name of an Opts, or as the first
-// argument of NewDesc or of a method called gauge or counter.
+// argument of NewDesc or of a function called desc, gauge or counter.
 func registered(t *testing.T) (names []string) {
 	t.Helper()
 	for _, folder := range []string{"../../agent", "../../aggregator"} {
@@ -42,7 +43,14 @@ func registered(t *testing.T) (names []string) {
 						named = n.Value
 					}
 				case *ast.CallExpr:
-					if method, ok := n.Fun.(*ast.SelectorExpr); ok && len(n.Args) > 0 && slices.Contains([]string{"gauge", "counter", "NewDesc"}, method.Sel.Name) {
+					var called string
+					switch f := n.Fun.(type) {
+					case *ast.SelectorExpr:
+						called = f.Sel.Name
+					case *ast.Ident:
+						called = f.Name
+					}
+					if len(n.Args) > 0 && slices.Contains([]string{"gauge", "counter", "NewDesc", "desc"}, called) {
 						named = n.Args[0]
 					}
 				}
@@ -82,6 +90,107 @@ func TestEveryMetricThatIsWatchedExists(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whoever is called at night finds each metric in the manual, and in the manual none that is not there.
+func TestEveryMetricIsExplained(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, explained := registered(t), metric.FindAllString(string(text), -1)
+	for _, name := range names {
+		if !slices.Contains(explained, name) {
+			t.Errorf("docs/operation.md says nothing of %s", name)
+		}
+	}
+	for _, name := range explained {
+		if !slices.Contains(names, name) {
+			t.Errorf("docs/operation.md explains %s, which no program has", name)
+		}
+	}
+}
+
+// The tables of log lines hold how each warning and each error begins that a program writes.
+func TestEveryWarningIsExplained(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Log lines\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var beginnings []string
+	for row := range strings.Lines(section) {
+		if cells := strings.Split(row, "|"); len(cells) > 2 {
+			for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
+				beginnings = append(beginnings, span[1])
+			}
+		}
+	}
+	met := map[string]bool{}
+	for _, line := range warnings(t) {
+		explained := false
+		for _, beginning := range beginnings {
+			if strings.HasPrefix(line, beginning) {
+				met[beginning], explained = true, true
+			}
+		}
+		if !explained {
+			t.Errorf("docs/operation.md says nothing of the log line %q", line)
+		}
+	}
+	for _, beginning := range beginnings {
+		if !met[beginning] {
+			t.Errorf("docs/operation.md explains the log line %q, which no program writes", beginning)
+		}
+	}
+}
+
+// warnings finds what the two programs write to their logs as warnings and errors: the texts that begin the arguments
+// of methods called Warn and Error.
+func warnings(t *testing.T) (lines []string) {
+	t.Helper()
+	for _, folder := range []string{"agent", "aggregator", "backup", "cmd/edgeagent", "cmd/edgeaggregator", "lightchain", "localhttp", "mqttconn", "sensors", "sync"} {
+		err := filepath.WalkDir(filepath.Join("../..", folder), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "agent/demo") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok || len(call.Args) == 0 {
+					return true
+				}
+				method, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok || method.Sel.Name != "Warn" && method.Sel.Name != "Error" {
+					return true
+				}
+				first := call.Args[0]
+				for sum, ok := first.(*ast.BinaryExpr); ok; sum, ok = first.(*ast.BinaryExpr) {
+					first = sum.X
+				}
+				if literal, ok := first.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+					line, err := strconv.Unquote(literal.Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					lines = append(lines, line)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(lines) < 50 {
+		t.Fatalf("only %d warnings found in the programs: %q", len(lines), lines)
+	}
+	return lines
 }
 
 func TestAlertsAreRaisedByWhatTheyAreFor(t *testing.T) {

@@ -150,7 +150,7 @@ func standingText(standing string) string {
 	case "":
 		return "not settled yet"
 	case string(headersync.Unknown):
-		return "new to the aggregators when asked" // at the start, or at the reload that added them
+		return "new to them" // when they were asked: at the start, or at the reload that added them
 	}
 	return standing
 }
