@@ -16,7 +16,7 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-a.options.Hangup:
-			if _, err := a.reload(ctx); err != nil {
+			if _, err := a.reload(); err != nil {
 				a.log.Error("the configuration was not reloaded; the old one stays in force", "err", err)
 			}
 		case <-ctx.Done():
@@ -26,7 +26,7 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 }
 
 // reload reads the configuration again and brings it into force, but for the keys that it returns.
-func (a *Agent) reload(context.Context) (waiting []string, err error) {
+func (a *Agent) reload() (waiting []string, err error) {
 	if a.options.Load == nil {
 		return nil, errors.New("this agent has no configuration to read again")
 	}

@@ -64,7 +64,8 @@ func Dial(ctx context.Context, path string) (http.RoundTripper, error) {
 	}}, nil
 }
 
-// InProcess returns what carries requests to a handler in this process. Answers stream through a pipe.
+// InProcess returns what carries requests to a handler in this process. Answers stream through a pipe; when a body's
+// Close returns the handler has, too, so that what it read may be closed.
 func InProcess(h http.Handler) http.RoundTripper { return inProcess{h} }
 
 type inProcess struct{ handler http.Handler }
@@ -75,13 +76,30 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
+	ctx, cancel := context.WithCancel(r.Context())
+	ended := make(chan struct{})
 	go func() {
-		p.handler.ServeHTTP(w, r)
+		defer close(ended)
+		p.handler.ServeHTTP(w, r.WithContext(ctx))
 		w.WriteHeader(http.StatusOK)
 		writer.Close()
 	}()
 	<-w.ready
-	return &http.Response{StatusCode: w.code, Header: w.header, Body: reader, Request: r}, nil
+	return &http.Response{StatusCode: w.code, Header: w.header, Body: &streamed{reader, cancel, ended}, Request: r}, nil
+}
+
+// streamed is the body of an answer that a handler may still be writing.
+type streamed struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+	ended  <-chan struct{}
+}
+
+func (s *streamed) Close() error {
+	s.cancel()
+	err := s.PipeReader.Close()
+	<-s.ended
+	return err
 }
 
 type pipeWriter struct {

@@ -65,3 +65,23 @@ func TestASocketThatACrashLeftIsReplaced(t *testing.T) {
 	}
 	again.Close()
 }
+
+func TestAHandlerHasEndedWhenItsAnswerIsClosed(t *testing.T) {
+	ended := false
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "the first line, of many\n")
+		<-r.Context().Done()
+		ended = true
+	})
+	r, err := (&http.Client{Transport: InProcess(h)}).Get("http://local/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Body.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if !ended {
+		t.Error("it still runs")
+	}
+}

@@ -25,7 +25,7 @@ func number[T int | int64 | uint64](q *question, name string, absent T) T {
 		return absent
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || T(n) < 0 && name != "since" && name != "until" || int64(T(n)) != n {
+	if err != nil || n < 0 && name != "since" && name != "until" || int64(T(n)) != n {
 		q.err = &wrongQuestion{fmt.Errorf("%s=%q: expected a whole number", name, text)}
 	}
 	return T(n)
@@ -43,6 +43,9 @@ type Failure struct {
 	Error string `json:"error"`
 	Gone  string `json:"gone,omitempty"` // why, where the code is 410: pruned, not_held or damaged
 }
+
+// cutOff ends an answer of JSON lines that is not whole: without it that would look like its end.
+const cutOff = "the agent is stopping: the answer is not whole"
 
 // goneWords tell apart what cannot be had any more.
 var goneWords = [...]struct {

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -132,7 +133,7 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
-	Reload     func(context.Context) (waiting []string, err error)
+	Reload     func() (waiting []string, err error)
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)
@@ -160,10 +161,19 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// Serve answers on the listeners until ctx ends; then it closes them, ends long answers and returns.
+// Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads
+// the chain any more.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
+	handler := s.Handler()
+	var answering sync.RWMutex // held for reading by each answer
 	server := &http.Server{
-		Handler:           s.Handler(),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !answering.TryRLock() {
+				panic(http.ErrAbortHandler) // its connection is closed already
+			}
+			defer answering.RUnlock()
+			handler.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
@@ -184,6 +194,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
 	for range listeners {
 		<-done
 	}
+	answering.Lock() // for good
 }
 
 func check(f func() error) http.HandlerFunc {

@@ -43,7 +43,11 @@ func (s *Server) blocks(w http.ResponseWriter, r *http.Request) {
 		if q.flag("reverse") {
 			height = to - 1 - i
 		}
-		if out.Encode(s.block(height)) != nil || r.Context().Err() != nil {
+		if r.Context().Err() != nil {
+			_ = out.Encode(Failure{Error: cutOff})
+			return
+		}
+		if out.Encode(s.block(height)) != nil {
 			return
 		}
 	}

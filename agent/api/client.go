@@ -150,7 +150,7 @@ func (c *Client) Blocks(ctx context.Context, values url.Values) iter.Seq2[Block,
 	return lines[Block](c, ctx, "/v1/blocks", values)
 }
 
-// lines reads an answer of JSON lines. A line that is a [Failure] ends it.
+// lines reads an answer of JSON lines. A line that is a [Failure] ends it, and so does, without an error, the end of ctx.
 func lines[T any](c *Client, ctx context.Context, path string, values url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -173,7 +173,9 @@ func lines[T any](c *Client, ctx context.Context, path string, values url.Values
 			if bytes.HasPrefix(line, []byte(`{"error":`)) {
 				var f Failure
 				_ = json.Unmarshal(line, &f)
-				yield(none, errors.New(f.Error))
+				if ctx.Err() == nil {
+					yield(none, errors.New(f.Error))
+				}
 				return
 			}
 			if err := json.Unmarshal(line, &v); err != nil {

@@ -56,17 +56,21 @@ func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 	out := json.NewEncoder(w)
 	for {
 		next := max(query.After, s.Chain.Next())
-		for e, err := range s.find(query) {
+		for e, err := range s.find(r.Context(), query) {
 			if err != nil {
 				_ = out.Encode(Failure{Error: err.Error()})
 				return
 			}
-			if limit == 0 || out.Encode(e) != nil || r.Context().Err() != nil {
-				break
+			if limit == 0 || out.Encode(e) != nil {
+				return
 			}
 			limit--
 		}
-		if r.Context().Err() != nil || limit == 0 || !q.flag("follow") || s.Status == nil {
+		if r.Context().Err() != nil {
+			_ = out.Encode(Failure{Error: cutOff})
+			return
+		}
+		if limit == 0 || !q.flag("follow") || s.Status == nil {
 			return
 		}
 		_ = http.NewResponseController(w).Flush()
@@ -94,27 +98,28 @@ func (s *Server) waitFor(ctx context.Context, number uint64) bool {
 	return true
 }
 
-// find gathers the matches of one entry into one answer.
-func (s *Server) find(query store.Query) iter.Seq2[Entry, error] {
+// find gathers the matches of one entry into one answer, until ctx ends.
+func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, error] {
 	byReading := query.Device != "" || query.Name != ""
+	query.Done = ctx.Done()
 	return func(yield func(Entry, error) bool) {
 		var pending *Entry
 		for m, err := range s.Chain.Find(query) {
-			if err != nil {
-				if gone := goneEntry(err); gone != nil {
-					if !yield(*gone, nil) {
-						return
-					}
-					continue
-				}
-				yield(Entry{}, err)
-				return
-			}
-			if pending != nil && pending.Number != m.Number {
+			if pending != nil && (err != nil || pending.Number != m.Number) {
 				if !yield(*pending, nil) {
 					return
 				}
 				pending = nil
+			}
+			if err != nil {
+				gone := goneWord(err) != ""
+				if gone && yield(Entry{Gone: err.Error()}, nil) {
+					continue
+				}
+				if !gone {
+					yield(Entry{}, err)
+				}
+				return
 			}
 			if pending == nil {
 				pending = newEntry(m.Record)
@@ -130,14 +135,6 @@ func (s *Server) find(query store.Query) iter.Seq2[Entry, error] {
 			yield(*pending, nil)
 		}
 	}
-}
-
-// goneEntry turns the error that stands in for entries that cannot be had into an answer.
-func goneEntry(err error) *Entry {
-	if goneWord(err) != "" {
-		return &Entry{Gone: err.Error()}
-	}
-	return nil
 }
 
 func newEntry(r *store.Record) *Entry {

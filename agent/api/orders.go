@@ -7,6 +7,8 @@ import (
 	"edgechain/lightchain"
 )
 
+// What only a running agent does.
+
 // Reloaded is a configuration in force.
 type Reloaded struct {
 	Waiting []string `json:"waiting,omitempty"` // keys whose changes wait for the next start
@@ -36,12 +38,12 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 	answer(w, Checkpoint{dir})
 }
 
-func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
 	if s.Reload == nil {
 		notRunning(w)
 		return
 	}
-	waiting, err := s.Reload(r.Context())
+	waiting, err := s.Reload()
 	if err != nil {
 		fail(w, &wrongQuestion{err})
 		return

@@ -44,6 +44,10 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if *bundle != "" {
 			return exportBundle(c, *bundle, *file, *quorum)
 		}
+		asCSV, err := isCSV(*format, *file)
+		if err != nil {
+			return err
+		}
 		values, err := s.values()
 		if err != nil {
 			return err
@@ -61,7 +65,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if err != nil {
 			return err
 		}
-		rows, err := newRows(w, *format, *file)
+		rows, err := newRows(w, asCSV)
 		if err != nil {
 			return err
 		}
@@ -95,7 +99,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 			count++
 			progress.Show("%d entries", count)
 		}
-		if err := errors.Join(rows.flush(), w.Close()); err != nil {
+		if err := errors.Join(c.Context().Err(), rows.flush(), w.Close()); err != nil {
 			return err
 		}
 		progress.Done()
@@ -163,21 +167,25 @@ type rows struct {
 	json *json.Encoder
 }
 
-func newRows(w io.Writer, format, file string) (*rows, error) {
-	if format == "" {
-		format = "csv"
-		if ext := filepath.Ext(file); ext == ".jsonl" || ext == ".json" || ext == ".ndjson" {
-			format = "jsonl"
-		}
+// isCSV reports whether the format is CSV, where it is not named by the file's name.
+func isCSV(format, file string) (bool, error) {
+	switch ext := filepath.Ext(file); {
+	case format == "csv":
+		return true, nil
+	case format == "jsonl":
+		return false, nil
+	case format == "":
+		return ext != ".jsonl" && ext != ".json" && ext != ".ndjson", nil
 	}
-	switch format {
-	case "jsonl":
+	return false, command.Failf(command.ExitUsage, "--format %q: expected csv or jsonl", format)
+}
+
+func newRows(w io.Writer, asCSV bool) (*rows, error) {
+	if !asCSV {
 		return &rows{json: json.NewEncoder(w)}, nil
-	case "csv":
-		r := &rows{csv: csv.NewWriter(w)}
-		return r, r.csv.Write([]string{"number", "height", "received", "source", "flags", "device", "name", "value", "unit", "measured", "quality", "payload_base64"})
 	}
-	return nil, command.Failf(command.ExitUsage, "--format %q: expected csv or jsonl", format)
+	r := &rows{csv: csv.NewWriter(w)}
+	return r, r.csv.Write([]string{"number", "height", "received", "source", "flags", "device", "name", "value", "unit", "measured", "quality", "payload_base64"})
 }
 
 // write writes an entry: in CSV a row a reading, the payload in the first only.

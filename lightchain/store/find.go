@@ -23,6 +23,8 @@ type Query struct {
 	After    uint64 // numbers from this one on: where to go on
 	Before   uint64 // numbers below this one only; 0: to the end
 	Limit    int    // how many to find; 0: all
+
+	Done <-chan struct{} // closed, it ends the search where it stands, without an error; nil: nothing does
 }
 
 // Match is one reading found, or one entry if the query asks for no device or name and the entry has no readings.
@@ -93,6 +95,12 @@ func (f *finder) descend(level int, index uint64) {
 	first, last := index*width, (index+1)*width-1
 	if f.done || first > f.high || last < f.low {
 		return
+	}
+	select {
+	case <-f.q.Done:
+		f.done = true
+		return
+	default:
 	}
 	// A summary stands where its last block is sealed; the open block and runs still growing have none.
 	if last <= f.at.tip.Height && !f.matches(f.r.summary(last, level)) {
