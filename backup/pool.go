@@ -35,11 +35,12 @@ func (p *pool) put(from string, file *File) (copied bool, err error) {
 	if file.SHA256, file.Size, err = hashFile(from); err != nil {
 		return false, err
 	}
-	if p.holds(file.SHA256, file.Size) {
-		return false, nil
-	}
 	to := p.path(file.SHA256)
 	dir := filepath.Dir(to)
+	if p.holds(file.SHA256, file.Size) {
+		p.touched[dir] = true // its name may not be durable: an interrupted backup never came to that
+		return false, nil
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, explain(err)
 	}
