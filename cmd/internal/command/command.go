@@ -61,10 +61,12 @@ func Code(err error, classify func(error) int) int {
 	return classify(err)
 }
 
-// Main runs root until it ends or the process is told to stop (SIGINT, SIGTERM), and exits. classify maps the errors
-// of the program's own packages to exit codes.
+// Main runs root until it ends or the process is told to stop (SIGINT, SIGTERM), and exits. A second signal ends the
+// process at once, which must lose nothing that anybody was promised. classify maps the errors of the program's own
+// packages to exit codes.
 func Main(root *cobra.Command, classify func(error) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // from then on signals do what they do by themselves
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Failf(ExitUsage, "%w\nSee %s --help.", err, c.CommandPath())
