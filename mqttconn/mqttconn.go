@@ -5,22 +5,6 @@
 //
 // What is received and sent, subscriptions, and acknowledgements are the caller's: mqttsource records what a broker
 // delivers, mqttlink carries the protocol between gateway and aggregator.
-//
-// # To publish retained messages on the broker of an [[mqtt]] source
-//
-// That takes a connection of its own, under a client id of its own: the source's session is for what it acknowledges.
-// mqttlink is such a connection; while there is none it keeps the newest message of each topic. With the Config of the
-// source:
-//
-//	c := source.Config
-//	c.ClientID = "edgechain-" + chain[:12] + "-ha-" + c.Name
-//	link, err := mqttlink.New(mqttlink.Config{
-//		Config: c, Options: mqttconn.Options{TimeFloor: floor, Log: log}, CleanSession: true,
-//		Will:      &mqttconn.Will{Topic: availability, Payload: []byte("offline")},
-//		Connected: func() { … link.Publish(availability, []byte("online"), true) … }, // after each connection
-//	})
-//	go link.Run(ctx)
-//	link.Publish(topic, json, true)
 package mqttconn
 
 import (
