@@ -155,21 +155,21 @@ func (c *Config) hasKey(inForce lightchain.PublicKey) error {
 
 // backupSources lists what a backup of the gateway consists of, its store being in dir.
 func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.Source, err error) {
-	former, err := filepath.Glob(c.asideDir("????????")) // nobody writes to them any more
+	former, err := fs.Glob(os.DirFS(c.Gateway.Data), filepath.Base(c.asideDir("????????"))) // nobody writes to them any more
 	if err != nil {
 		return nil, err
 	}
-	for i, dir := range append([]string{dir}, former...) {
-		name := backupChain
-		if i > 0 {
-			name = filepath.Base(dir)
+	for _, name := range append([]string{backupChain}, former...) {
+		from := dir
+		if name != backupChain {
+			from = filepath.Join(c.Gateway.Data, name)
 		}
-		files, err := store.Files(dir, store.Options{})
+		files, err := store.Files(from, store.Options{})
 		if err != nil {
 			return nil, err
 		}
 		for _, file := range files {
-			sources = append(sources, backup.Source{Path: name + "/" + file, File: filepath.Join(dir, filepath.FromSlash(file))})
+			sources = append(sources, backup.Source{Path: name + "/" + file, File: filepath.Join(from, filepath.FromSlash(file))})
 		}
 	}
 	add := func(path, file string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"edgechain/agent/api"
 	"edgechain/agent/homeassistant"
 	"edgechain/arm"
 	"edgechain/lightchain"
@@ -64,7 +65,7 @@ func (c embeddedConn) Publish(topic string, payload []byte, retained bool) error
 func (a *Agent) homeAssistantState() homeassistant.State {
 	status := a.Status()
 	s := homeassistant.State{
-		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: a.problems(),
+		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: a.problems(status.Live),
 		Lost: status.Lost.Entries + status.Lost.Unproved,
 		Free: status.Live.Buffer.Room, DaysLeft: status.Live.Buffer.Days,
 	}
@@ -91,13 +92,12 @@ func (a *Agent) homeAssistantState() homeassistant.State {
 }
 
 // problems says what keeps the gateway from its work, in the words of its status.
-func (a *Agent) problems() (all []string) {
+func (a *Agent) problems(live *api.Live) (all []string) {
 	for _, check := range []func() error{a.ready, a.alive} {
 		if err := check(); err != nil {
 			all = append(all, err.Error())
 		}
 	}
-	live := a.Status().Live
 	if live.Held != "" {
 		all = append(all, "nothing is sealed: "+live.Held)
 	}

@@ -96,9 +96,7 @@ func (a *Agent) knowPresence(c *Config) {
 
 // showPresence shows the gateway to Home Assistant as the configuration in force says, until ctx ends.
 func (a *Agent) showPresence(ctx context.Context) {
-	a.mu.Lock()
-	c := a.config
-	a.mu.Unlock()
+	c := a.inForce()
 	for {
 		showing, stop := context.WithCancel(ctx)
 		var running sync.WaitGroup

@@ -90,7 +90,7 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 		if err := a.store.Reclaim(ctx, 1, h.oldest); err != nil {
 			a.log.Warn("the space of deleted payloads was not given back", "err", err)
 		}
-		r.reclaimed = true
+		r.reclaimed = ctx.Err() == nil
 		h.size = a.store.Stats().LiveBytes
 	}
 	d, err := c.Retention.decide(h)

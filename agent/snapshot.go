@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -56,15 +57,18 @@ func (s *Snapshot) removeCheckpoint() error {
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
 func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
 	a.removeCheckpoints(checkpointLife)
-	dir, err = os.MkdirTemp(a.data, checkpointPrefix)
+	folder, err := os.MkdirTemp(a.data, checkpointPrefix)
 	if err != nil {
 		return "", err
 	}
-	dir += "/chain"
+	dir = filepath.Join(folder, "chain")
 	if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
 		err = doErr
 	}
-	return dir, err
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(folder)) // of a disk without room it would take the rest
+	}
+	return dir, nil
 }
 
 // checkpointPrefix begins the names of folders with checkpoints. Those that a reader left behind, and with them the disk
@@ -76,11 +80,12 @@ const (
 
 // removeCheckpoints deletes copies that readers left behind, of at least the given age.
 func (a *Agent) removeCheckpoints(age time.Duration) {
-	old, err := filepath.Glob(filepath.Join(a.config.Gateway.Data, checkpointPrefix+"*"))
+	old, err := fs.Glob(os.DirFS(a.data), checkpointPrefix+"*")
 	if err != nil {
 		return
 	}
-	for _, dir := range old {
+	for _, name := range old {
+		dir := filepath.Join(a.data, name)
 		if info, err := os.Stat(dir); err != nil || age > 0 && time.Since(info.ModTime()) < age {
 			continue
 		}

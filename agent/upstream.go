@@ -195,21 +195,30 @@ func (a *Agent) currentUpstreams() []*upstream {
 
 // upstreamStatus says how the upstreams stand.
 func (a *Agent) upstreamStatus() []api.Upstream {
+	all := a.linkStatus()
+	for i := range all {
+		for j := range all[i].Aggregators {
+			g := &all[i].Aggregators[j]
+			if height, found, err := a.store.NewestReceipt(g.Name); err == nil && found {
+				g.Receipted = &height
+			}
+		}
+	}
+	return all
+}
+
+// linkStatus says what of that is known without reading the store, for which nobody is to be kept waiting.
+func (a *Agent) linkStatus() (all []api.Upstream) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var all []api.Upstream
 	for _, u := range a.upstreams {
 		status := u.link.Status()
 		out := api.Upstream{Name: u.Name, Connected: status.Connected, Detail: status.Server, Standing: string(u.standing)}
 		if !status.Connected && status.LastError != "" {
 			out.Detail = status.LastError
 		}
-		for _, configured := range u.Aggregator {
-			g := api.Aggregator{Name: configured.Name, Complaint: a.complaints[[2]string{u.Name, configured.Name}]}
-			if height, found, err := a.store.NewestReceipt(g.Name); err == nil && found {
-				g.Receipted = &height
-			}
-			out.Aggregators = append(out.Aggregators, g)
+		for _, g := range u.Aggregator {
+			out.Aggregators = append(out.Aggregators, api.Aggregator{Name: g.Name, Complaint: a.complaints[[2]string{u.Name, g.Name}]})
 		}
 		all = append(all, out)
 	}
