@@ -23,11 +23,12 @@ func TestScripts(t *testing.T) {
 	if err := errors.Join(err, errForks); err != nil || len(vectors) == 0 || len(forks) == 0 {
 		t.Fatalf("no vectors (%v)", err)
 	}
+	vectors = append(vectors, forks...)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			for _, file := range append(vectors, forks...) {
+			for _, file := range vectors {
 				b, err := os.ReadFile(file)
 				if err != nil {
 					return err

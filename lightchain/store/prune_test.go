@@ -266,7 +266,7 @@ func checkPruned(t *testing.T, o Options, disk *vfs.MemFS) (told int) {
 func TestAPowerCutLeavesNoDeletionWithoutItsEntryAndNoEntryWithoutItsDeletion(t *testing.T) {
 	every := 6
 	if testing.Short() {
-		every = 20
+		every = 60
 	}
 	told := 0
 	for seed := range uint64(3) {

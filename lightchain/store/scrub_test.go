@@ -106,7 +106,7 @@ func TestAScrubTellsOfEachLossOnceWithItsNumbers(t *testing.T) {
 				o.Rand = &counter{1 << 40}
 				s := openStore(t, o)
 				if s.Info().Recovered.Rebuilt != "" {
-					t.Skip("opening it repaired it")
+					return // opening it repaired it, and said so
 				}
 				want := lostNumbers(t, s)
 				b := &scrubber{t: t, s: s}
