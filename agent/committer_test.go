@@ -201,9 +201,7 @@ func TestABlockIsSealedInTimeAndSilenceHasAHeartbeat(t *testing.T) {
 	})
 	b.start()
 	<-b.put(t, "alone")
-	for b.store.Tip().Height < 3 { // the block with the one entry, and two heartbeats
-		time.Sleep(5 * time.Millisecond)
-	}
+	await(t, "the block with the one entry, and two heartbeats", func() bool { return b.store.Tip().Height >= 3 })
 	b.stop(t)
 }
 
@@ -213,9 +211,7 @@ func TestAFullDiskDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
 	<-b.put(t, "before")
 	b.free.Store(0)
 	done := b.put(t, "while full")
-	for !b.waiting.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, "the disk to be full", b.waiting.Load)
 	select {
 	case got := <-done:
 		t.Fatalf("%v, though there is no room", got)
@@ -236,9 +232,7 @@ func TestStoppingWithAFullDiskAcknowledgesNothing(t *testing.T) {
 	b.start()
 	b.free.Store(0)
 	done := b.put(t, "while full")
-	for !b.waiting.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, "the disk to be full", b.waiting.Load)
 	b.queue.close()
 	if err := <-b.ended; err != nil { // that is an ordinary end
 		t.Error(err)

@@ -22,14 +22,11 @@ var ErrNeedsInit = errors.New("there is no chain yet")
 // ErrOtherChain means that the data folder holds another chain than the configuration names.
 var ErrOtherChain = errors.New("the data folder holds another chain than the configuration names")
 
-// Folders and files below the data folder.
-func (c *Config) chainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
+// ChainDir returns the folder that holds the chain's store.
+func (c *Config) ChainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
 
 // asideDir returns the folder of a former chain, by its first 8 characters.
-func (c *Config) asideDir(chain string) string { return c.chainDir() + "-" + chain }
-
-// ChainDir returns the folder that holds the chain's store.
-func (c *Config) ChainDir() string { return c.chainDir() }
+func (c *Config) asideDir(chain string) string { return c.ChainDir() + "-" + chain }
 
 // waitForRoom is how often a disk without room is looked at again at the start.
 const waitForRoom = 5 * time.Second
@@ -38,7 +35,7 @@ const waitForRoom = 5 * time.Second
 func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	c := a.config
 	a.removeCheckpoints(0) // nobody reads them: their agent is gone
-	if _, err := os.Stat(c.chainDir()); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(c.ChainDir()); errors.Is(err, fs.ErrNotExist) {
 		if err := a.mayBegin(); err != nil {
 			return nil, err
 		}
@@ -52,7 +49,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 			}
 		}
 	}
-	if err := store.CheckMoved(c.chainDir(), store.Options{}); err != nil { // its key is gone too
+	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // its key is gone too
 		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
 	signer, next, err := loadKeys(c)
@@ -69,7 +66,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	}
 	var st *store.Store
 	for waiting := false; ; waiting = true {
-		st, err = store.Open(c.chainDir(), o)
+		st, err = store.Open(c.ChainDir(), o)
 		if !errors.Is(err, store.ErrNoSpace) {
 			break
 		}
@@ -130,10 +127,10 @@ func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) { retur
 // chain cannot go on: an aggregator knows another end of it. The old chain moves aside, to chain-<its first 8
 // characters>, and stays readable there.
 func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
-	if err := store.CheckMoved(c.chainDir(), store.Options{}); err != nil { // whoever has it now continues it
+	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // whoever has it now continues it
 		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
-	reader, err := store.OpenReader(c.chainDir(), store.Options{})
+	reader, err := store.OpenReader(c.ChainDir(), store.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +139,7 @@ func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
 		return nil, err
 	}
 	aside := c.asideDir(tip.Chain.String()[:8])
-	if err := os.Rename(c.chainDir(), aside); err != nil {
+	if err := os.Rename(c.ChainDir(), aside); err != nil {
 		return nil, fmt.Errorf("moving the old chain aside: %w", err)
 	}
 	log.Info("the old chain has moved aside", "chain", tip.Chain, "height", tip.Height, "folder", aside)
@@ -169,7 +166,7 @@ func begin(c *Config, continues *lightchain.Hash, log *slog.Logger) (*lightchain
 	if now, err := (arm.Clock{}).Now(); err == nil {
 		clock.Uptime = uint64(now.Uptime)
 	}
-	genesis, err := store.Create(c.chainDir(), o, store.Genesis{Name: c.name(), Continues: continues, Clock: clock})
+	genesis, err := store.Create(c.ChainDir(), o, store.Genesis{Name: c.name(), Continues: continues, Clock: clock})
 	if err != nil {
 		return nil, err
 	}

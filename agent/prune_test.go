@@ -184,9 +184,7 @@ func TestADeletionMakesRoomWhileMessagesWaitForIt(t *testing.T) {
 	}
 	b.free.Store(1 << 19) // below the reserve of a mebibyte
 	done := b.put(t, "a", "b", "c", "d")
-	for !b.waiting.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, "the disk to be full", b.waiting.Load)
 	var p store.Pruned
 	var err error
 	if doErr := b.do(t.Context(), func() {

@@ -20,7 +20,8 @@ func newRun() *cobra.Command {
 		GroupID: "gateway",
 		Short:   "Record until told to stop",
 		Long: `run records until SIGTERM or SIGINT: then it takes nothing more, commits and acknowledges what it took, and seals the
-last block. SIGHUP, or edgeagent reload, reads the configuration again.`,
+last block. A second one of these ends it at once; what was acknowledged is on disk. SIGHUP, or edgeagent reload, reads
+the configuration again.`,
 		Args: command.Args(cobra.NoArgs),
 	}
 	begin := c.Flags().Bool("init", false, "begin a chain if there is none; never where the configuration names one or its card is not mounted")
