@@ -36,3 +36,17 @@ func (p *PassedHeads) Keep(now time.Time, chain lightchain.ChainID, m headersync
 func (p *PassedHeads) Take(now time.Time, mine func(lightchain.ChainID) bool) []headersync.Message {
 	return p.take(now, mine)
 }
+
+// KeptOfStatus returns how many bytes of reports are kept of those that come on the topics before any is written down.
+func KeptOfStatus(g *Registry, messages func(yield func(headersync.Message) bool)) (bytes int) {
+	p := newPresence(g, func(lightchain.ChainID) bool { return true }, nil, slog.New(slog.DiscardHandler))
+	for m := range messages {
+		p.deliver(m)
+	}
+	for _, s := range p.said {
+		for _, report := range s.reports {
+			bytes += len(report)
+		}
+	}
+	return bytes
+}

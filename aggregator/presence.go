@@ -130,6 +130,7 @@ type presence struct {
 
 	mu   sync.Mutex
 	said map[lightchain.ChainID]said // guarded by mu: not written down yet
+	held int                         // guarded by mu: bytes of reports that came since the last were written down
 }
 
 // said is what a gateway's status topic said since it was last written down.
@@ -139,7 +140,8 @@ type said struct {
 }
 
 const (
-	mostSaid    = 1 << 16 // chains: bounds what made-up ones cost
+	mostSaid    = 1 << 16  // chains: bounds what made-up ones cost
+	mostHeld    = 32 << 20 // bytes of reports: likewise
 	mostReports = 4
 	maxReport   = 1 << 10 // bytes
 )
@@ -158,19 +160,28 @@ func (p *presence) deliver(m headersync.Message) {
 	if err != nil || !p.mine(chain) {
 		return
 	}
+	p.take(chain, m.Payload)
+	signal(p.wake)
+}
+
+// take keeps what a gateway said until it is written down.
+func (p *presence) take(chain lightchain.ChainID, text []byte) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	s, waiting := p.said[chain]
-	if word := Presence(m.Payload); word == Online || word == Offline {
+	if !waiting && len(p.said) >= mostSaid {
+		return
+	}
+	if word := Presence(text); word == Online || word == Offline {
 		s.word = word
+	} else if p.held+len(text) > mostHeld {
+		return // whoever reports repeats it
 	} else {
-		s.reports, s.word = append(s.reports, append([]byte(nil), m.Payload...)), ""
+		p.held += len(text)
+		s.reports, s.word = append(s.reports, append([]byte(nil), text...)), ""
 		s.reports = s.reports[max(0, len(s.reports)-mostReports):]
 	}
-	if waiting || len(p.said) < mostSaid {
-		p.said[chain] = s
-	}
-	p.mu.Unlock()
-	signal(p.wake)
+	p.said[chain] = s
 }
 
 func (p *presence) run(ctx context.Context) {
@@ -182,7 +193,7 @@ func (p *presence) run(ctx context.Context) {
 		}
 		p.mu.Lock()
 		all := p.said
-		p.said = map[lightchain.ChainID]said{}
+		p.said, p.held = map[lightchain.ChainID]said{}, 0
 		p.mu.Unlock()
 		for chain, s := range all {
 			if err := p.note(ctx, chain, s); err != nil && ctx.Err() == nil {

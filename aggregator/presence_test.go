@@ -202,3 +202,19 @@ func TestTheNewestWordOnAClockCounts(t *testing.T) {
 		t.Errorf("a newer header says that it is not: %+v", found)
 	}
 }
+
+func TestWhatStrangersReportIsKeptWithinBounds(t *testing.T) {
+	g, _, _ := newRegistry(t, aggregator.Rules{})
+	text := make([]byte, 1<<10)
+	kept := aggregator.KeptOfStatus(g, func(yield func(headersync.Message) bool) {
+		for i := range 60_000 {
+			c := lightchain.ChainID{byte(i), byte(i >> 8)}
+			if !yield(headersync.Message{Topic: headersync.StatusTopic("p", c), Payload: text, Done: func() {}}) {
+				return
+			}
+		}
+	})
+	if kept == 0 || kept > 32<<20 {
+		t.Errorf("%d bytes of reports are kept", kept)
+	}
+}
