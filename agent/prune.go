@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain/agent/api"
@@ -33,6 +34,8 @@ type retention struct {
 	mu        sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
 	reclaimed bool       // the space of what earlier runs have deleted was given back
 	told      bool       // the log says that something is held back
+
+	stuck atomic.Bool // damage keeps space of deleted payloads from being given back
 
 	seeing   sync.Mutex
 	heldBack *api.Stretch // as the last look found it; guarded by seeing
@@ -66,7 +69,7 @@ func (a *Agent) retain(ctx context.Context) {
 func (a *Agent) survey(c *Config) *survey {
 	stats := a.store.Stats()
 	s := &survey{chain: &a.store.Reader, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
-		synchronised: a.clock.Status().State == lightchain.ClockSynchronised}
+		synchronised: a.clock.Status().State == lightchain.ClockSynchronised, stuck: a.retention.stuck.Load()}
 	if stats.Free > 0 {
 		free := stats.Free + stats.DiskBytes - min(stats.DiskBytes, stats.LiveBytes) // what is about to be deleted is as good as free
 		s.room = free - min(free, stats.Reserve)
@@ -80,18 +83,19 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 	r := &a.retention
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.reclaimed && c.Retention.limit() != nil {
+		// A run that was cut off between a deletion and its compaction left a store that looks larger than it is.
+		oldest, err := a.store.OldestBlock()
+		if err != nil {
+			return api.Retention{}, err
+		}
+		a.reclaim(ctx, 1, oldest)
+		r.reclaimed = ctx.Err() == nil
+	}
 	s := a.survey(c)
 	h, err := s.holding(&c.Retention, slack)
 	if err != nil {
 		return api.Retention{}, err
-	}
-	if !r.reclaimed && c.Retention.limit() != nil {
-		// A run that was cut off between a deletion and its compaction left a store that looks larger than it is.
-		if err := a.store.Reclaim(ctx, 1, h.oldest); err != nil {
-			a.log.Warn("the space of deleted payloads was not given back", "err", err)
-		}
-		r.reclaimed = ctx.Err() == nil
-		h.size = a.store.Stats().LiveBytes
 	}
 	d, err := c.Retention.decide(h)
 	if err != nil {
@@ -133,10 +137,20 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 	}
 	// Deleted and told, durably. If the power fails here the space comes back after the next start.
 	a.log.Info("payloads were deleted", "blocks", fmt.Sprintf("%d-%d", p.From, p.To-1), "entries", p.Next-p.First, "first", p.First, "why", d.why, "receipted by", told.By)
-	if err := a.store.Reclaim(ctx, p.From, p.To); err != nil && ctx.Err() == nil {
-		a.log.Warn("the space of deleted payloads was not given back", "err", err)
-	}
+	a.reclaim(ctx, p.From, p.To)
 	return p, nil
+}
+
+// reclaim gives the space of deleted blocks back, as far as damage lets it.
+func (a *Agent) reclaim(ctx context.Context, from, to uint64) {
+	err := a.store.Reclaim(ctx, from, to)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, store.ErrDamaged) {
+		a.retention.stuck.Store(true)
+	}
+	a.log.Warn("the space of deleted payloads was not given back", "err", err)
 }
 
 // stepEnd returns where a step from a height on ends: before it frees more than pruneBytes, behind a block at least.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -142,6 +143,34 @@ func TestManyBlocksGoInSteps(t *testing.T) {
 	}
 	if len(events) != 3 || next != 2*store.PruneBlocks+50 {
 		t.Errorf("%d steps until entry %d", len(events), next)
+	}
+}
+
+// Where a damaged table keeps the space of what was deleted, no sound block goes in its stead.
+func TestSpaceThatDamageKeepsIsNotCounted(t *testing.T) {
+	c := newAged(t)
+	random := rand.NewChaCha8([32]byte{1})
+	for range 40 {
+		payload := make([]byte, 200<<10)
+		random.Read(payload)
+		if _, err := c.store.Stage([]lightchain.Entry{{Source: "test:x", Flags: lightchain.NotUnderstood, Payload: payload}}); err != nil {
+			t.Fatal(err)
+		}
+		c.seal(1)
+	}
+	c.receipt("north", 40, time.Now())
+	k := newKeeper(t, c, RetentionConfig{MaxSize: 6 << 20, Quorum: 1}) // of 8 MB
+	var err error
+	if doErr := k.committer.do(t.Context(), func() { _, err = k.committer.prune(21, func(p store.Pruned) any { return p }) }); doErr != nil || err != nil {
+		t.Fatal(doErr, err)
+	}
+	limits := k.config.Retention.Limits()
+	if r, err := k.dryRun(t.Context(), limits); err != nil || r.Goes == nil {
+		t.Fatalf("before the space of 4 MB is given back the store keeps within its limit: %+v, %v", r, err)
+	}
+	k.retention.stuck.Store(true)
+	if r, err := k.dryRun(t.Context(), limits); err != nil || r.Goes != nil {
+		t.Errorf("%+v would go for 4 MB that nobody can have back: %v", r.Goes, err)
 	}
 }
 

@@ -106,6 +106,7 @@ type survey struct {
 	aggregators  []string // whose receipts count
 	now          time.Time
 	synchronised bool // now is to be believed
+	stuck        bool // the space of what was deleted is not given back, for damage
 	room         uint64
 }
 
@@ -145,6 +146,14 @@ func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
 	var err error
 	if h.oldest, err = s.chain.OldestBlock(); err != nil {
 		return nil, err
+	}
+	if s.stuck {
+		// It would have sound blocks deleted instead, one after the other, and never be enough.
+		deleted, err := s.chain.BlockBytes(1, h.oldest)
+		if err != nil {
+			return nil, err
+		}
+		h.size -= min(h.size, deleted)
 	}
 	h.bytes = func(below uint64) (uint64, error) { return s.chain.BlockBytes(h.oldest, below) }
 	receipts, err := s.receipts()
