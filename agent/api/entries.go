@@ -54,23 +54,27 @@ func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := json.NewEncoder(w)
-	for {
+	for limit > 0 {
 		next := max(query.After, s.Chain.Next())
 		for e, err := range s.find(r.Context(), query) {
 			if err != nil {
 				_ = out.Encode(Failure{Error: err.Error()})
 				return
 			}
-			if limit == 0 || out.Encode(e) != nil {
+			if r.Context().Err() != nil {
+				break
+			}
+			if out.Encode(e) != nil {
 				return
 			}
-			limit--
+			if limit--; limit == 0 {
+				return
+			}
 		}
-		if r.Context().Err() != nil {
-			_ = out.Encode(Failure{Error: cutOff})
-			return
-		}
-		if limit == 0 || !q.flag("follow") || s.Status == nil {
+		if !q.flag("follow") || s.Status == nil {
+			if r.Context().Err() != nil {
+				_ = out.Encode(Failure{Error: cutOff})
+			}
 			return
 		}
 		_ = http.NewResponseController(w).Flush()
