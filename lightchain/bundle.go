@@ -221,6 +221,9 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
+	if h.Genesis == nil && h.Chain != v.keys[0].ChainID() {
+		return v.fail(CheckChain, fmt.Errorf("header %d belongs to chain %s", h.Height, h.Chain))
+	}
 	if v.begun {
 		if err := v.closeBlock(); err != nil {
 			return err

@@ -126,6 +126,40 @@ func TestABundleNamesTheCheckThatFails(t *testing.T) {
 	}
 }
 
+func TestABundleHoldsNoHeaderOfAnotherChain(t *testing.T) {
+	c := vectorChain(t)
+	stray := c.tip.Header(emptyRoot, 0, testTime*1e9, Clock{})
+	stray.Chain[0] ^= 1
+	last := *c.tip.Header(emptyRoot, 0, testTime*1e9, Clock{})
+	last.Height, last.Previous = stray.Height+1, LeafHash(mustAppend(t, stray))
+	signed, err := last.Sign(c.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, err := AppendBundleStart(nil, keyHeaders(c, 0, stray.Height))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := AppendBundleEnd(nil, signed, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bytes.Join([][]byte{start, AppendBundleBlock(nil, mustAppend(t, stray)), AppendBundleBlock(nil, signed.Bytes()), end}, nil)
+	var failed *CheckError
+	if _, err := verifyBundle(b, c.trust(0)); !errors.As(err, &failed) || failed.Check != CheckChain {
+		t.Errorf("verified: %v", err)
+	}
+}
+
+func mustAppend(t *testing.T, h *Header) []byte {
+	t.Helper()
+	b, err := h.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func FuzzBundle(f *testing.F) {
 	c := vectorChain(f)
 	f.Add(bytes.Join(c.bundle(1, 2), nil))
