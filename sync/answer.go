@@ -24,8 +24,9 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 	}
 	if p.nonce == 0 || pull.Sequence <= p.floor {
 		// Either a copy of an old pull, or an aggregator whose numbers are not known here: because this process is
-		// young, because another replica took over, because its clock went back. A hello lets it say.
-		if g.asked.take(now) {
+		// young, because another replica took over, because its clock went back. A hello lets it say. A second one while the first
+		// is on its way would have it ask twice, and a page is not cheap.
+		if !g.greeting(now, p) && g.asked.take(now) {
 			g.sendHello(now, nil)
 		}
 		return errOld

@@ -428,6 +428,35 @@ func TestAnOldImageIsRestored(t *testing.T) {
 	}
 }
 
+// An announcement that the broker kept is no reason to say that a gateway was set back; its own answer is.
+func TestAGatewaySetBackShowsAndAnOldAnnouncementDoesNot(t *testing.T) {
+	for _, mode := range []Mode{EveryHeader, Sparse} {
+		w, g, k := pair(t, mode, 5)
+		old := w.overheard(topicHead)
+		image := g.chain.image()
+		for range 5 {
+			g.seal()
+			w.run(time.Minute)
+		}
+		for range 2 { // the second time to an aggregator that has just started
+			for _, m := range old {
+				k.k.Receive(context.Background(), w.now, m)
+				w.run(2 * time.Hour)
+			}
+			k.start()
+		}
+		if k.behind > 0 {
+			t.Errorf("mode %d: old announcements are told of as a gateway set back", mode)
+		}
+		g.chain = image
+		g.start(ConfirmNever) // it does not take its headers back
+		w.run(5 * time.Minute)
+		if k.behind == 0 {
+			t.Errorf("mode %d: nobody is told of a gateway set back", mode)
+		}
+	}
+}
+
 // Whoever pretends to be an aggregator, or repeats one, restores nothing and holds nobody up.
 func TestAForgedWelcomeHoldsNobodyUp(t *testing.T) {
 	w, g, k := pair(t, EveryHeader, 5)

@@ -201,3 +201,12 @@ func TestAKnownGatewayTakesLittleMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(k)
 }
+
+// A gateway greets and announces its head at the same time, and its aggregator asks at either: once is enough.
+func TestTheFirstPageTravelsOnce(t *testing.T) {
+	for _, mode := range []Mode{EveryHeader, Sparse} {
+		if _, pages, _, _ := catchUp(t, offline(500), Policy{Mode: mode}); pages != 1 {
+			t.Errorf("mode %d: a page's worth of headers takes %d pages", mode, pages)
+		}
+	}
+}

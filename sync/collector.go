@@ -87,7 +87,7 @@ type follower struct {
 	answered  uint64 // pulls up to this one are dealt with
 	asked     uint64 // the newest request to restore that was answered
 	waiting   bool   // a pull is on its way
-	doubt     bool   // the gateway seems to have another history, which nothing shows yet
+	doubt     bool   // the gateway seems to have another history, or an older head, which nothing shows yet
 	ask       bool   // the gateways are to be asked about the state's suspect
 	cleared   bool   // somebody said that the suspect is an old head of the history known
 	withheld  bool   // its head is not countersigned for want of a clock
@@ -103,7 +103,7 @@ type follower struct {
 	guess   time.Time // no pull before this because of a head whose signature cannot be checked
 	repeat  time.Time // no receipt is published again before this
 	repeats int8      // how often it was
-	lag     time.Time // no lagging head is told of again before this
+	lag     time.Time // no pull before this because of a head below the one known
 }
 
 // NewCollector checks the configuration and returns a collector that does nothing yet.

@@ -52,10 +52,19 @@ func (g *Gateway) sendHello(now time.Time, ask *RestoreRequest) {
 			receipted[name] = height
 		}
 	}
-	if g.nonces = append(g.nonces, issued{h.Nonce, number, receipted}); len(g.nonces) > outstanding {
+	if g.nonces = append(g.nonces, issued{h.Nonce, number, now, receipted}); len(g.nonces) > outstanding {
 		g.nonces = slices.Delete(g.nonces, 0, 1)
 	}
 	g.publish(now, topic(g.c.Prefix, g.chain, topicHello, ""), payload, false)
+}
+
+// repeatHello is after how long a hello is sent again that nobody has answered; doubled each time.
+const repeatHello = 2 * time.Second
+
+// greeting reports whether p may just be answering its first hello.
+func (g *Gateway) greeting(now time.Time, p *peer) bool {
+	n := len(g.nonces)
+	return p.nonce == 0 && n > 0 && now.Sub(g.nonces[n-1].at).Abs() < repeatHello
 }
 
 // tickHello asks until everybody has answered, ever more rarely.

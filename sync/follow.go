@@ -156,12 +156,12 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 		}
 		s.repeatReceipt(now, f, state)
 	case Lagging:
-		s.look(ctx, now, f)
-		if now.Before(f.lag) {
-			break
+		// The broker kept an announcement that the page had overtaken, or somebody repeats one: only the gateway's answer
+		// says where it stands.
+		if !f.waiting && !now.Before(f.lag) {
+			f.doubt, f.lag = true, now.Add(lagEvery)
 		}
-		f.lag = now.Add(lagEvery)
-		fallthrough
+		s.look(ctx, now, f)
 	case Split:
 		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork})
 	}

@@ -84,6 +84,7 @@ type Gateway struct {
 type issued struct {
 	nonce     Nonce
 	number    uint64
+	at        time.Time         // when it was sent
 	receipted map[string]uint64 // the highest header receipted by each aggregator when it was sent
 }
 
@@ -141,7 +142,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		c: c, chain: tip.Chain, signer: c.Signer, wake: make(chan struct{}, 1),
 		asked:      bucket{interval: 30 * time.Second, burst: 4},
 		warned:     bucket{interval: 10 * time.Second, burst: 8},
-		hellos:     backoff{least: 2 * time.Second, most: time.Minute},
+		hellos:     backoff{least: repeatHello, most: time.Minute},
 		announcing: backoff{most: time.Hour},
 	}
 	g.status.pace = backoff{most: time.Hour}

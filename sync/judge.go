@@ -15,7 +15,7 @@ type Verdict string
 const (
 	Extended Verdict = "extended" // it continues what is known, which moved
 	Known    Verdict = "known"    // it says nothing new
-	Lagging  Verdict = "behind"   // the gateway shows a head below the one known, which may be an old copy
+	Lagging  Verdict = "behind"   // it shows a head below the one known: the gateway's own as of now, if it is an answer
 	Split    Verdict = "fork"     // it is another signed history: the evidence is in the state
 	Lacking  Verdict = "unavailable"
 	Invalid  Verdict = "invalid" // it cannot be: the error says why

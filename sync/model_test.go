@@ -267,6 +267,7 @@ type collectorNode struct {
 	k      *Collector
 
 	lacking bool // the gateway could not prove how it got from the head known to its own
+	behind  int  // how often the gateway was found below the head known
 }
 
 func (n *collectorNode) start() {
@@ -277,6 +278,9 @@ func (n *collectorNode) start() {
 	c.Clock = func() (uint64, bool) { return uint64(n.w.now.Unix() - n.w.rng.Int64N(40)), n.w.rng.IntN(10) > 0 }
 	c.Notify = func(f Finding) {
 		n.lacking = n.lacking || f.Verdict == Lacking
+		if f.Verdict == Lagging {
+			n.behind++
+		}
 		if f.Verdict == Split && f.Fork != nil {
 			if err := f.Fork.Check(f.Chain); err != nil {
 				n.w.t.Errorf("evidence that does not check: %v", err)
