@@ -50,7 +50,10 @@ func unavailable(err error) error {
 }
 
 // syncReceipts stores receipts on the goroutine that owns the tail.
-type syncReceipts struct{ a *Agent }
+type syncReceipts struct {
+	a *Agent
+	u *upstream
+}
 
 func (r syncReceipts) NewestReceipt(aggregator string) (uint64, bool, error) {
 	return r.a.store.NewestReceipt(aggregator)
@@ -74,9 +77,19 @@ func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err
 		// with the head that this was sealed upon, also where nobody knew the chain then, or nobody answered.
 		if err == nil && !r.a.committer.held && height > r.a.releasedAt {
 			err = r.a.store.SetUnconfirmed(false)
+			r.a.agreed(r.u)
 		}
 	})
 	return errors.Join(doErr, err)
+}
+
+// agreed notes that an aggregator countersigned the head where nobody had known it, or nobody had answered.
+func (a *Agent) agreed(u *upstream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if u.standing == headersync.Unknown || u.standing == headersync.Unreachable {
+		u.standing = headersync.Agreed
+	}
 }
 
 // inOrder refuses a receipt that contradicts the aggregator's others: in a proof it would be found out, and would take the

@@ -110,7 +110,7 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 		return nil, err
 	}
 	config := headersync.GatewayConfig{
-		Prefix: s.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a}, Restorer: syncRestorer{a},
+		Prefix: s.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a, u}, Restorer: syncRestorer{a},
 		Signer: a.store.Signer(), Terms: s.terms, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
 		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", s.Name),
 		Settled: func(s headersync.Settlement) { a.settled(u, s) },

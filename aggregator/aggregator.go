@@ -53,6 +53,8 @@ type Aggregator struct {
 	now      func() time.Time
 	metrics  *metrics
 	registry *Registry
+	census   *census
+	assumed  bool // that the clock is synchronised
 	ledger   *ledger
 	replicas *replicas // nil where the store is this process's own
 	presence *presence
@@ -73,18 +75,20 @@ func New(c *Config, o Options) (*Aggregator, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	assumed := false
 	if o.Clock == nil {
 		o.Clock = func() lightchain.ClockState { return arm.Clock{}.Status().State }
-		if c.Clock.AssumeSynchronised {
+		if assumed = c.Clock.AssumeSynchronised; assumed {
 			o.Clock = func() lightchain.ClockState { return lightchain.ClockSynchronised }
 		}
 	}
 	a := &Aggregator{
-		config: c, options: o, log: o.Log, now: o.Now, metrics: newMetrics(o.Version),
+		config: c, options: o, assumed: assumed, log: o.Log, now: o.Now, metrics: newMetrics(o.Version),
 		strangers: rate.NewLimiter(200, 1000), notes: rate.NewLimiter(20, 100),
 	}
 	a.registry = NewRegistry(o.Store, c.rules(), o.Now, o.Log)
 	a.registry.decided = a.decided
+	a.census = &census{store: o.Store, registry: a.registry, now: o.Now}
 	a.ledger = &ledger{store: o.Store, now: o.Now, tell: a.found}
 	if c.Store.URL != "" {
 		var random [8]byte
@@ -273,56 +277,4 @@ func (a *Aggregator) replicasChanged() {
 	for _, l := range a.currentLinks() {
 		l.lookAgain()
 	}
-}
-
-const (
-	countEvery = 30 * time.Second
-	countShare = 50 // of the time that counting may take: one part in so many
-)
-
-// count counts the gateways by standing and finding, again and again.
-func (a *Aggregator) count(ctx context.Context) {
-	for {
-		began := time.Now()
-		if err := a.countOnce(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error("counting the gateways", "err", err)
-		}
-		pause := time.NewTimer(max(countEvery, countShare*time.Since(began)))
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return
-		}
-	}
-}
-
-func (a *Aggregator) countOnce(ctx context.Context) error {
-	now, silence := a.now(), a.registry.Rules().Silence
-	standings, ailing, lost := map[Standing]int{}, map[Kind]int{}, map[Kind]uint64{}
-	err := EachRecord(ctx, a.options.Store, func(r *Record) error {
-		standings[r.Standing]++
-		if r.Standing == Approved {
-			for _, ailment := range r.Ailments(now, silence) {
-				ailing[ailment.Kind]++
-				lost[ailment.Kind] += ailment.Lost
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	a.registry.counted(standings[Waiting])
-	for _, s := range []Standing{Waiting, Approved, Rejected, Forgotten} {
-		a.metrics.gateways.WithLabelValues(string(s)).Set(float64(standings[s]))
-	}
-	for _, kind := range Kinds {
-		a.metrics.findings.WithLabelValues(string(kind)).Set(float64(ailing[kind]))
-	}
-	for _, kind := range lossKinds {
-		a.metrics.lost.WithLabelValues(string(kind)).Set(float64(lost[kind]))
-	}
-	a.metrics.scanned.Set(float64(now.Unix()))
-	return nil
 }

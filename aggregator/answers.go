@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,20 +92,14 @@ func (s *Server) find(r *http.Request) (*Record, error) {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	st := Status{Identity: s.Identity, Gateways: map[Standing]int{}, Ailing: map[Kind]int{}}
-	now := s.Now()
-	err := EachRecord(r.Context(), s.Store, func(r *Record) error {
-		st.Gateways[r.Standing]++
-		if r.Standing == Approved {
-			for _, a := range r.Ailments(now, s.Registry.Rules().Silence) {
-				st.Ailing[a.Kind]++
-			}
-		}
-		return nil
-	})
+	counted, before, err := s.census.recent(r.Context())
 	if err != nil {
 		fail(w, err)
 		return
+	}
+	st := Status{Identity: s.Identity, Gateways: counted.standings, Ailing: counted.ailing}
+	if before {
+		st.Counted = counted.at.Unix()
 	}
 	if s.Live != nil {
 		st.Running, st.Live = true, s.Live()
@@ -118,6 +113,14 @@ func (s *Server) tell(r *Record) Gateway {
 
 func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {
 	standing, finding := Standing(r.FormValue("standing")), Kind(r.FormValue("finding"))
+	if standing != "" && !slices.Contains(standings, standing) {
+		fail(w, wrong("standing %q: expected one of %v", standing, standings))
+		return
+	}
+	if finding != "" && finding != anyKind && !slices.Contains(Kinds, finding) {
+		fail(w, wrong("finding %q: expected %q or one of %v", finding, anyKind, Kinds))
+		return
+	}
 	lines(w, func(send func(any) error) error {
 		return EachRecord(r.Context(), s.Store, func(r *Record) error {
 			if standing != "" && r.Standing != standing {
@@ -132,10 +135,12 @@ func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// has reports whether there is a finding; "any" is whichever.
+const anyKind = "any" // whichever
+
+// has reports whether there is a finding.
 func (g *Gateway) has(kind Kind) bool {
 	for _, a := range g.Ailments {
-		if a.Kind == kind || kind == "any" {
+		if a.Kind == kind || kind == anyKind {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path"
 
 	"edgechain/lightchain"
 )
@@ -89,6 +90,9 @@ func (s *Server) approveNames(w http.ResponseWriter, r *http.Request) {
 	var chains []lightchain.ChainID
 	if err == nil {
 		chains, err = s.Registry.ApproveNames(r.Context(), r.FormValue("name"), settings)
+		if errors.Is(err, path.ErrBadPattern) {
+			err = wrong("%w", err)
+		}
 	}
 	if err != nil {
 		fail(w, err)

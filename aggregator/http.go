@@ -42,6 +42,7 @@ type Server struct {
 	Store    Store
 	Data     string // folder that a checkpoint of the store is made in
 	Registry *Registry
+	census   *census
 	Now      func() time.Time
 	Live     func() *Live
 	Alive    func() error // nil while the program makes progress
@@ -63,19 +64,23 @@ type Status struct {
 	Running bool `json:"running"`
 	Identity
 	Gateways map[Standing]int `json:"gateways"`
-	Ailing   map[Kind]int     `json:"ailing"`
+	Ailing   map[Kind]int     `json:"ailing"`            // of those that are approved
+	Counted  int64            `json:"counted,omitempty"` // when they were counted, seconds since the Unix epoch; 0: just now
 	Live     *Live            `json:"live,omitempty"`
 }
 
 // Live is what only a running aggregator knows.
 type Live struct {
 	Started  time.Time `json:"started"`
-	Clock    string    `json:"clock"`
+	Clock    string    `json:"clock"` // "synchronised", "unsynchronised" or "unknown", or [ClockAssumed]
 	Replica  string    `json:"replica,omitempty"`
 	Replicas []string  `json:"replicas,omitempty"`
 	Withheld int       `json:"withheld"` // heads that are not countersigned for want of a clock that is right
 	Brokers  []Broker  `json:"brokers"`
 }
+
+// ClockAssumed is what is said of a clock that is taken for synchronised, whatever the kernel says of it.
+const ClockAssumed = "assumed"
 
 // Broker is how the connection to one broker stands.
 type Broker struct {
@@ -136,7 +141,7 @@ type Failure struct {
 // Server returns the interface of a running aggregator.
 func (a *Aggregator) Server() *Server {
 	s := NewServer(a.config, a.options)
-	s.Registry = a.registry
+	s.Registry, s.census = a.registry, a.census
 	s.Live, s.Alive, s.Ready, s.Metrics = a.live, func() error { return nil }, a.ready, a.metrics.registry
 	return s
 }
@@ -158,11 +163,15 @@ func NewServer(c *Config, o Options) *Server {
 		s.Identity.Key = lightchain.FormatPublicKey(o.Signer.Public())
 	}
 	s.Registry = NewRegistry(o.Store, c.rules(), s.Now, s.Log)
+	s.census = &census{store: o.Store, registry: s.Registry, now: s.Now}
 	return s
 }
 
 func (a *Aggregator) live() *Live {
 	l := &Live{Started: a.started, Clock: a.options.Clock().String()}
+	if a.assumed {
+		l.Clock = ClockAssumed
+	}
 	if a.replicas != nil {
 		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
 	}

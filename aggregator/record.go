@@ -63,6 +63,8 @@ const (
 	Forgotten Standing = "forgotten" // nothing but the last head is kept, so that the chain is never countersigned shorter
 )
 
+var standings = []Standing{Waiting, Approved, Rejected, Forgotten}
+
 // Mode says what is asked of a gateway.
 type Mode string
 

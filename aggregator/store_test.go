@@ -114,6 +114,8 @@ func TestOnPostgreSQL(t *testing.T) {
 		s := openPostgres(t, dsn+"&application_name=victim")
 		stop := make(chan struct{})
 		var breaking sync.WaitGroup
+		defer breaking.Wait() // however the test ends
+		defer close(stop)
 		breaking.Go(func() {
 			for {
 				select {
@@ -137,8 +139,6 @@ func TestOnPostgreSQL(t *testing.T) {
 				return nil, nil
 			})
 		}
-		close(stop)
-		breaking.Wait()
 	})
 }
 

@@ -39,9 +39,10 @@ func (s *shard) look(ctx context.Context, now time.Time, f *follower) {
 		}
 	}
 	pull, ok := state.next(policy, f.announced)
-	if !ok && f.doubt && state.Head != nil && state.Fork == nil {
-		// Nothing is missing, but the gateway seems to have another history: its answer shows that.
-		pull.First, pull.Below, ok = state.Head.Height()+1, state.Head.Head.Hash(), true
+	if f.doubt && state.Head != nil && state.Fork == nil && (!ok || pull.First <= state.Head.Height()) {
+		// Nothing newer is missing, but the gateway seems to have another history, or less of this one: its answer shows
+		// that. What a backlog lacks, it might have in either case.
+		pull.First, pull.Last, pull.Below, ok = state.Head.Height()+1, noCeiling, state.Head.Head.Hash(), true
 	}
 	if !ok && f.ask && state.Suspect != nil && state.Fork == nil {
 		f.ask = false

@@ -51,7 +51,7 @@ The private key goes along only if you say so; whoever has it can countersign in
 }
 
 func makeBackup(c *cobra.Command, out *command.Output, o aggregator.BackupOptions) (err error) {
-	config, err := loadConfig(c)
+	config, err := quietConfig(c)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ gateways, which hold the receipts. Gateways approved, rejected or forgotten sinc
 	}
 	number := c.Flags().Int("generation", 0, "bring back this `NUMBER`, as backup --list shows it; 0 is the newest")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		config, err := loadConfig(c)
+		config, err := quietConfig(c)
 		if err != nil {
 			return err
 		}

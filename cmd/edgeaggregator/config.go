@@ -11,6 +11,7 @@ import (
 	"edgechain/aggregator"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain"
+	"edgechain/tomlconf"
 )
 
 func newConfig() *cobra.Command { return command.NewConfig("node", aggregator.Sample) }
@@ -24,21 +25,29 @@ func newCheckConfig() *cobra.Command {
 
 // loadConfig reads the configuration that the command's flags name, and tells its warnings.
 func loadConfig(c *cobra.Command) (*aggregator.Config, error) {
+	config, warnings, err := readConfig(c)
+	for _, w := range warnings {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeaggregator: warning: %s\n", w)
+	}
+	return config, err
+}
+
+// quietConfig is loadConfig for commands beside the one that runs: what is hardly meant concerns that one.
+func quietConfig(c *cobra.Command) (*aggregator.Config, error) {
+	config, _, err := readConfig(c)
+	return config, err
+}
+
+func readConfig(c *cobra.Command) (*aggregator.Config, []tomlconf.Problem, error) {
 	file, keys, err := command.ConfigFlags(c, "aggregator.data", "pull.mode=sparse")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if url, err := c.Flags().GetString("store"); err == nil && url != "" {
 		keys["store.url"] = url
 	}
 	config, warnings, err := aggregator.LoadConfig(file, os.Environ(), keys)
-	for _, w := range warnings {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeaggregator: warning: %s\n", w)
-	}
-	if err != nil {
-		return nil, command.Fail(command.ExitUsage, err)
-	}
-	return config, nil
+	return config, warnings, command.Fail(command.ExitUsage, err)
 }
 
 func newVersion() *cobra.Command {

@@ -130,7 +130,11 @@ func writeGateway(w io.Writer, g *aggregator.Gateway) {
 		line(w, "head", fmt.Sprintf("%d, %s, seen %s", g.Head.Height, g.Head.Hash, second(g.Seen)))
 		line(w, "entries", strconv.FormatUint(g.Head.Next, 10))
 		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(g.Head.Sealed), g.Head.Clock.State, g.Head.Clock.Boot))
-		line(w, "headers", fmt.Sprintf("all up to %d are held", g.Head.Every))
+		headers := "the newest head and those that set the key are held"
+		if g.Head.Every > 0 {
+			headers = fmt.Sprintf("all up to %d are held", g.Head.Every)
+		}
+		line(w, "headers", headers)
 	}
 	if r := g.Report; r != nil {
 		line(w, "reported", second(r.At)+" at block "+strconv.FormatUint(r.Height, 10)+", by version "+command.Printable(r.Version))
@@ -148,7 +152,9 @@ func writeGateway(w io.Writer, g *aggregator.Gateway) {
 	if g.Receipt.Time > 0 {
 		line(w, "receipt", fmt.Sprintf("on %d, at %s", g.Receipt.Height, second(int64(g.Receipt.Time))))
 	}
-	line(w, "traffic", fmt.Sprintf("%d bytes on %s", g.Traffic.Bytes, time.Unix(g.Traffic.Day*86400, 0).UTC().Format(time.DateOnly)))
+	if g.Traffic.Bytes > 0 {
+		line(w, "traffic", fmt.Sprintf("%d bytes on %s", g.Traffic.Bytes, time.Unix(g.Traffic.Day*86400, 0).UTC().Format(time.DateOnly)))
+	}
 	for _, a := range g.Ailments {
 		line(w, "finding", fmt.Sprintf("%s: %s (first %s, last %s, %d times)", a.Kind, command.Printable(a.Text), second(a.First), second(a.Last), a.Count))
 	}
@@ -234,6 +240,10 @@ func newGatewaysChange(verb, short string, do func(*client.Client, ctx, string) 
 // tell says what became of a gateway.
 func tell(out *command.Output, g *aggregator.Gateway) error {
 	return out.Print(g, func(w io.Writer) {
-		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("%s %s %s", g.Chain, g.Standing, command.Printable(g.Name))))
+		text := strings.TrimSpace(fmt.Sprintf("%s %s %s", g.Chain, g.Standing, command.Printable(g.Name)))
+		if !g.Head.Known && g.Seen == 0 {
+			text += "; it was never heard of, so look at its name again" // a letter of it may be wrong
+		}
+		fmt.Fprintln(w, text)
 	})
 }

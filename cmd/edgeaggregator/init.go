@@ -62,7 +62,7 @@ func newKey() *cobra.Command {
 		Short: "Print the lines that gateways and auditors need",
 		Args:  command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := loadConfig(c)
+			config, err := quietConfig(c)
 			if err != nil {
 				return err
 			}

@@ -43,7 +43,7 @@ func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *
 	dir := config.StoreDir()
 	if !begin {
 		if _, err := os.Stat(dir); err != nil {
-			return nil, fmt.Errorf("there is no store yet: %w", err)
+			return nil, fmt.Errorf("there is no store yet, `edgeaggregator run` makes it: %w", err)
 		}
 	}
 	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Cache: int64(config.Store.Cache), Fatal: func(err error) {
@@ -61,7 +61,7 @@ func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *
 
 // connect returns a client: of the running aggregator if there is one, else of the store itself. done must be called.
 func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
-	config, err := loadConfig(c)
+	config, err := quietConfig(c)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -49,7 +49,11 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	if gateways == nil {
 		gateways = []string{"none yet"}
 	}
-	line(w, "gateways", strings.Join(gateways, ", "))
+	counted := ""
+	if s.Counted != 0 {
+		counted = ", counted at " + second(s.Counted)
+	}
+	line(w, "gateways", strings.Join(gateways, ", ")+counted)
 	var ailing []string
 	for _, kind := range aggregator.Kinds {
 		if n := s.Ailing[kind]; n > 0 {
@@ -62,6 +66,9 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	}
 	line(w, "since", s.Live.Started.UTC().Format(time.RFC3339))
 	clock := s.Live.Clock
+	if clock == aggregator.ClockAssumed {
+		clock += " to be synchronised, whatever the kernel says: clock.assume_synchronised"
+	}
 	if s.Live.Withheld > 0 {
 		clock += fmt.Sprintf("; %d heads are not countersigned until it is right", s.Live.Withheld)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"edgechain/aggregator"
 	"edgechain/build/testenv/program"
+	headersync "edgechain/sync"
 )
 
 const everyone = "[trust]\ngateways = \"all\"\n"
@@ -25,6 +26,9 @@ func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
 	countersigned(g, n)
 	g.record(3)
 	head := countersigned(g, n)
+	if s := headersync.Standing(g.standing()); s != headersync.Agreed {
+		t.Errorf("the gateway says that its head is %q to an aggregator that countersigned it", s)
+	}
 	number := head.Entries // of the next entry: its block will name the receipts that are there by now
 	head = g.record(2)
 	head = countersigned(g, n)

@@ -75,7 +75,8 @@ func Main(root *cobra.Command, classify func(error) int) {
 	stop()
 	if err != nil {
 		// cobra has no type for these errors of use.
-		if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "if any flags in the group") {
+		if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "if any flags in the group") ||
+			strings.HasPrefix(text, "required flag(s)") {
 			err = Fail(ExitUsage, err)
 		}
 		fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
