@@ -128,6 +128,9 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 		}
 	}
 	mqttconn.CheckKeyPair(d, &b.TLSCert, &b.TLSKey)
+	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.Users} {
+		tomlconf.File(d, file)
+	}
 	if b.Enabled && listeners == 0 {
 		d.Refuse(&b.Enabled, "expected an address in broker.listen, tls_listen, ws_listen or wss_listen")
 	}

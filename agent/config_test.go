@@ -239,6 +239,19 @@ func TestWhatIsHardlyMeantIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestFilesThatAreNotThereAreWarnedOfAtTheirLine(t *testing.T) {
+	text := "[broker]\nenabled = true\nusers = \"/nowhere/users\"\n[[mqtt]]\nname = \"a\"\nservers = [\"ssl://b\"]\ntls_ca = \"/nowhere/ca.pem\"\n[[mqtt.subscribe]]\ntopics = [\"#\"]\n"
+	_, warnings, err := loadText(t, text, nil, nil)
+	if err != nil || len(warnings) != 2 {
+		t.Fatal(warnings, err)
+	}
+	for i, want := range []string{`x.toml:3:1: broker.users = "/nowhere/users": there is no such file`, `x.toml:7:1: mqtt.tls_ca = "/nowhere/ca.pem": there is no such file`} {
+		if got := warnings[i].Error(); !strings.Contains(got, want) {
+			t.Errorf("%s instead of %s", got, want)
+		}
+	}
+}
+
 func TestAPasswordInTheClearIsWarnedOf(t *testing.T) {
 	for server, warned := range map[string]bool{"tcp://broker": true, "ws://10.0.0.1:80": true, "ssl://broker": false,
 		"tcp://127.0.0.1": false, "tcp://localhost:1883": false, "tcp://[::1]:1883": false} {

@@ -104,6 +104,9 @@ func (c *Config) Check(d *tomlconf.Document, table any, names map[string]bool) {
 	tomlconf.Between(d, &c.KeepAlive, time.Second, maxKeepAlive)
 	tomlconf.Between(d, &c.ConnectTimeout, time.Second, 10*time.Minute)
 	CheckKeyPair(d, &c.TLSCert, &c.TLSKey)
+	for _, file := range []*string{&c.TLSCA, &c.TLSCert, &c.TLSKey, &c.PasswordFile} {
+		tomlconf.File(d, file)
+	}
 	for _, key := range []*string{&c.TLSCA, &c.TLSCert, &c.TLSServerName} {
 		if *key != "" && len(c.Servers) > 0 && !secure {
 			d.Refuse(key, "it is of no use, for no server is ssl:// or wss://")

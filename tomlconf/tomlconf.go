@@ -20,8 +20,10 @@ package tomlconf
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"reflect"
@@ -231,6 +233,14 @@ func (d *Document) Warn(field any, format string, args ...any) {
 func Between[T cmp.Ordered](d *Document, field *T, low, high T) {
 	if *field < low || *field > high {
 		d.Refuse(field, "expected %s to %s", plain(reflect.ValueOf(low)), plain(reflect.ValueOf(high)))
+	}
+}
+
+// File warns of a field that names a file which is not there. It is no mistake of the configuration, which may have been
+// written elsewhere; but nobody should learn of it from a program that does not start.
+func File(d *Document, field *string) {
+	if _, err := os.Stat(*field); *field != "" && errors.Is(err, fs.ErrNotExist) {
+		d.Warn(field, "there is no such file on this machine")
 	}
 }
 
