@@ -123,9 +123,12 @@ func (c *Config) rules() Rules {
 // Registry returns who is countersigned.
 func (a *Aggregator) Registry() *Registry { return a.registry }
 
-// Run follows gateways until ctx ends. It returns when everything that it started has stopped; the store stays open.
+// Run follows gateways until ctx ends, unless the store is another aggregator's ([ErrIdentity]). It returns when everything that it started has stopped; the store stays open.
 func (a *Aggregator) Run(ctx context.Context) error {
 	a.started = time.Now()
+	if err := Bind(ctx, a.options.Store, a.config.Aggregator.Name, a.options.Signer.Public()); err != nil {
+		return err
+	}
 	listeners, err := a.listen()
 	if err != nil {
 		return err

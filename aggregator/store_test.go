@@ -46,6 +46,7 @@ var onBothStores = []struct {
 	{"replicas countersign a head once", headsAreCountersignedOnce},
 	{"of those who show one token one gets in", oneTokenLetsOneIn},
 	{"replicas notice who lives by their own clocks", replicasNotice},
+	{"a store has one name and one key until another is adopted", storeHasOneIdentity},
 }
 
 func TestOnPebble(t *testing.T) {

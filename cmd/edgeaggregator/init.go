@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 )
 
@@ -47,45 +44,4 @@ need to know. All replicas of one aggregator use one key: copy it to them.`,
 			return showKey(out, config.Aggregator.Name, config.Key.File, signer)
 		},
 	}
-}
-
-func newKey() *cobra.Command {
-	key := &cobra.Command{
-		Use:     "key",
-		GroupID: "node",
-		Short:   "The aggregator's signing key",
-		Args:    command.Args(cobra.NoArgs),
-		RunE:    help,
-	}
-	key.AddCommand(&cobra.Command{
-		Use:   "show",
-		Short: "Print the lines that gateways and auditors need",
-		Args:  command.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := quietConfig(c)
-			if err != nil {
-				return err
-			}
-			out, err := command.NewOutput(c)
-			if err != nil {
-				return err
-			}
-			signer, err := loadKey(config)
-			if err != nil {
-				return err
-			}
-			return showKey(out, config.Aggregator.Name, config.Key.File, signer)
-		},
-	})
-	return key
-}
-
-// showKey prints the line of an auditor's trust file, and what a gateway's configuration needs. All of it is valid in a
-// trust file, where the rest are comments.
-func showKey(out *command.Output, name, file string, signer lightchain.Signer) error {
-	key := lightchain.FormatPublicKey(signer.Public())
-	return out.Print(map[string]string{"name": name, "key": key, "file": file}, func(w io.Writer) {
-		fmt.Fprintf(w, "# For an auditor's trust file:\naggregator %s %s\n\n", name, key)
-		fmt.Fprintf(w, "# For a gateway's configuration, below its [[upstream]]:\n# [[upstream.aggregator]]\n# name = %q\n# key = %q\n", name, key)
-	})
 }
