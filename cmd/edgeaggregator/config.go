@@ -2,15 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"edgechain/aggregator"
 	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
 	"edgechain/tomlconf"
 )
 
@@ -48,24 +45,4 @@ func readConfig(c *cobra.Command) (*aggregator.Config, []tomlconf.Problem, error
 	}
 	config, warnings, err := aggregator.LoadConfig(file, os.Environ(), keys)
 	return config, warnings, command.Fail(command.ExitUsage, err)
-}
-
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the program's version",
-		Args:  command.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			out, err := command.NewOutput(c)
-			if err != nil {
-				return err
-			}
-			v := map[string]any{
-				"version": version, "format": lightchain.Version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
-			}
-			return out.Print(v, func(w io.Writer) {
-				fmt.Fprintf(w, "edgeaggregator %s (format %d, %s, %s/%s)\n", version, lightchain.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			})
-		},
-	}
 }
