@@ -26,15 +26,7 @@ func newKey() *cobra.Command {
 		Short: "Print the lines that gateways and auditors need",
 		Args:  command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := quietConfig(c)
-			if err != nil {
-				return err
-			}
-			out, err := command.NewOutput(c)
-			if err != nil {
-				return err
-			}
-			signer, err := loadKey(config)
+			config, signer, out, err := configuredKey(c)
 			if err != nil {
 				return err
 			}
@@ -49,15 +41,7 @@ and give the new key to all of them. Gateways and auditors need its line (key sh
 vouching for what it signed.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			config, err := quietConfig(c)
-			if err != nil {
-				return err
-			}
-			out, err := command.NewOutput(c)
-			if err != nil {
-				return err
-			}
-			signer, err := loadKey(config)
+			config, signer, out, err := configuredKey(c)
 			if err != nil {
 				return err
 			}
@@ -81,6 +65,18 @@ vouching for what it signed.`,
 		},
 	})
 	return key
+}
+
+// configuredKey reads the configuration and its key, and finds out how to answer.
+func configuredKey(c *cobra.Command) (config *aggregator.Config, signer lightchain.Signer, out *command.Output, err error) {
+	if config, err = quietConfig(c); err != nil {
+		return nil, nil, nil, err
+	}
+	if out, err = command.NewOutput(c); err != nil {
+		return nil, nil, nil, err
+	}
+	signer, err = loadKey(config)
+	return config, signer, out, err
 }
 
 // showKey prints the line of an auditor's trust file, and what a gateway's configuration needs. All of it is valid in a
