@@ -84,13 +84,18 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(receipts[0].Body)
 }
 
-func (s *Server) forks(w http.ResponseWriter, r *http.Request) {
+// findForks returns the chain that a request names, and the evidence kept against it.
+func (s *Server) findForks(r *http.Request) (*Record, []Evidence, error) {
 	record, err := s.find(r)
 	if err != nil {
-		fail(w, err)
-		return
+		return nil, nil, err
 	}
 	found, err := s.Store.Forks(r.Context(), record.Chain)
+	return record, found, err
+}
+
+func (s *Server) forks(w http.ResponseWriter, r *http.Request) {
+	record, found, err := s.findForks(r)
 	if err != nil {
 		fail(w, err)
 		return
@@ -106,12 +111,7 @@ func (s *Server) forks(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) evidence(w http.ResponseWriter, r *http.Request) {
-	record, err := s.find(r)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	found, err := s.Store.Forks(r.Context(), record.Chain)
+	_, found, err := s.findForks(r)
 	if err != nil {
 		fail(w, err)
 		return
