@@ -157,6 +157,22 @@ func (v *vector) run(t *testing.T) {
 	}
 }
 
+// failed reports whether the vector is one that must not verify, and fails the test where err is not what is expected.
+func (v *vector) failed(t *testing.T, err error) bool {
+	t.Helper()
+	if v.Expect != "fail" {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return false
+	}
+	var failed *CheckError
+	if !errors.As(err, &failed) || string(failed.Check) != v.Check {
+		t.Fatalf("the check to fail is %s: %v", v.Check, err)
+	}
+	return true
+}
+
 func (v *vector) runProof(t *testing.T) {
 	t.Helper()
 	trust, err := ParseTrust([]byte(v.Trust))
@@ -164,15 +180,8 @@ func (v *vector) runProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := Verify(v.Bytes, trust)
-	if v.Expect == "fail" {
-		var failed *CheckError
-		if !errors.As(err, &failed) || string(failed.Check) != v.Check {
-			t.Fatalf("the check to fail is %s: %v", v.Check, err)
-		}
+	if v.failed(t, err) {
 		return
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 	var names []string
 	for _, r := range report.ReceiptedBy {
@@ -193,15 +202,8 @@ func (v *vector) runBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := verifyBundle(v.Bytes, trust)
-	if v.Expect == "fail" {
-		var failed *CheckError
-		if !errors.As(err, &failed) || string(failed.Check) != v.Check {
-			t.Errorf("the check to fail is %s: %v", v.Check, err)
-		}
+	if v.failed(t, err) {
 		return
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 	if report.First != *v.Number || report.Next != *v.Next || report.To != *v.Height || *report.NotAfter != *v.NotAfter || len(report.ReceiptedBy) != len(v.ReceiptedBy) {
 		t.Errorf("%+v", report)
@@ -215,15 +217,8 @@ func (v *vector) runFork(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := VerifyFork(v.Bytes, trust)
-	if v.Expect == "fail" {
-		var failed *CheckError
-		if !errors.As(err, &failed) || string(failed.Check) != v.Check {
-			t.Errorf("the check to fail is %s: %v", v.Check, err)
-		}
+	if v.failed(t, err) {
 		return
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 	if report.Height != *v.Height || !slices.Equal(report.Both, v.ReceiptedBy) {
 		t.Errorf("a fork at height %d, both sides countersigned by %v", report.Height, report.Both)
