@@ -447,11 +447,8 @@ func TestTheOldestEntryIsFoundBehindHeartbeats(t *testing.T) {
 // Pebble cannot compact over a damaged table: its space stays, and nothing else does.
 func TestDamageAmongWhatIsPrunedStopsNothing(t *testing.T) {
 	disk := vfs.NewMem()
-	s := scrubStore(t, disk, 6000, 100)
-	closeStore(t, s)
-	all := tables(t, disk)
-	flip(t, disk, all[len(all)-1], 30_000)
-	s = openStore(t, testOptions(t, disk))
+	rottenChain(t, disk)
+	s := openStore(t, testOptions(t, disk))
 	below := s.Tip().Height + 1
 	pruneBelow(t, s, below)
 	if err := s.Reclaim(t.Context(), 1, below); err != nil && !errors.Is(err, ErrDamaged) {

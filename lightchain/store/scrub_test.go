@@ -70,6 +70,14 @@ func scrubStore(t *testing.T, disk vfs.FS, entries, group int) *Store {
 	return openStore(t, o)
 }
 
+// rottenChain makes a chain, which nobody has open, with damage in the middle of its newest table.
+func rottenChain(t *testing.T, disk *vfs.MemFS) {
+	t.Helper()
+	closeStore(t, scrubStore(t, disk, 6000, 100))
+	all := tables(t, disk)
+	flip(t, disk, all[len(all)-1], 30_000)
+}
+
 func TestASoundStoreIsScrubbedWithoutAWord(t *testing.T) {
 	disk := vfs.NewMem()
 	s := scrubStore(t, disk, 20000, 100)
@@ -152,12 +160,9 @@ func TestAScrubTellsOfEachLossOnceWithItsNumbers(t *testing.T) {
 // A power cut between remembering a damage and recording it is made up for, and one afterwards records nothing twice.
 func TestADamageThatWasNotRecordedIsRecordedAtTheNextStart(t *testing.T) {
 	disk := vfs.NewCrashableMem()
-	s := scrubStore(t, disk, 6000, 100)
-	closeStore(t, s)
-	all := tables(t, disk)
-	flip(t, disk, all[len(all)-1], 30_000)
+	rottenChain(t, disk)
 	o := testOptions(t, disk)
-	s = openStore(t, o)
+	s := openStore(t, o)
 	b := &scrubber{t: t, s: s}
 	cut := errors.New("the power fails")
 	var after *vfs.MemFS
@@ -243,11 +248,8 @@ func TestAScrubThatIsToldToStopFindsNoDamage(t *testing.T) {
 // What was deleted by retention is neither read nor missed, and losses among it are no longer counted.
 func TestAScrubSkipsWhatIsPruned(t *testing.T) {
 	disk := vfs.NewMem()
-	s := scrubStore(t, disk, 6000, 100)
-	closeStore(t, s)
-	all := tables(t, disk)
-	flip(t, disk, all[len(all)-1], 30_000)
-	s = openStore(t, testOptions(t, disk))
+	rottenChain(t, disk)
+	s := openStore(t, testOptions(t, disk))
 	b := &scrubber{t: t, s: s}
 	b.round()
 	told := len(b.recorded)
