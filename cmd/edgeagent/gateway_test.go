@@ -145,11 +145,7 @@ func (g *gateway) output(name string, args ...string) (stdout, stderr string, co
 // must runs a command of edgeagent that must succeed.
 func (g *gateway) must(args ...string) string {
 	g.t.Helper()
-	stdout, stderr, code := g.output("edgeagent", append(args, "--config", g.config)...)
-	if code != 0 {
-		g.t.Fatalf("edgeagent %s exits with %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
-	}
-	return stdout
+	return program.Must(g.t, g.command("edgeagent", append(args, "--config", g.config)...))
 }
 
 // entries returns the chain's entries from the first number on that devices sent, in their order: those that the

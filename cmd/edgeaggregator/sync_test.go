@@ -101,11 +101,7 @@ func (n *node) start() {
 // must runs a command that must succeed.
 func (n *node) must(args ...string) string {
 	n.t.Helper()
-	stdout, stderr, code := program.Output(n.t, n.command(args...))
-	if code != 0 {
-		n.t.Fatalf("edgeaggregator %s exits with %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
-	}
-	return stdout
+	return program.Must(n.t, n.command(args...))
 }
 
 // read runs a command for its answer in JSON.
@@ -221,11 +217,7 @@ func (g *gateway) stop() { g.t.Helper(); g.process.Stop() }
 // must runs a command that must succeed.
 func (g *gateway) must(args ...string) string {
 	g.t.Helper()
-	stdout, stderr, code := program.Output(g.t, g.command(args...))
-	if code != 0 {
-		g.t.Fatalf("edgeagent %s exits with %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
-	}
-	return stdout
+	return program.Must(g.t, g.command(args...))
 }
 
 // read runs a command for its answer in JSON.

@@ -181,6 +181,16 @@ func Output(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// Must runs a program to its end, which must be a good one, and returns what it printed.
+func Must(t testing.TB, cmd *exec.Cmd) (stdout string) {
+	t.Helper()
+	stdout, stderr, code := Output(t, cmd)
+	if code != 0 {
+		t.Fatalf("%s exits with %d\n%s%s", strings.Join(cmd.Args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
 // Environment is this process's, less the variables with the prefix, which set keys of a program's configuration.
 func Environment(prefix string) (env []string) {
 	for _, v := range os.Environ() {
