@@ -87,46 +87,36 @@ func (e *AnswerError) Is(target error) bool {
 	return false
 }
 
-// Status asks how the gateway stands.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	body, err := c.get(ctx, http.MethodGet, "/v1/status", nil)
+// one asks for one object.
+func one[T any](ctx context.Context, c *Client, method, path string, values url.Values) (v T, err error) {
+	body, err := c.get(ctx, method, path, values)
 	if err != nil {
-		return s, err
+		return v, err
 	}
 	defer body.Close()
-	return s, json.NewDecoder(body).Decode(&s)
+	err = json.NewDecoder(body).Decode(&v)
+	return v, err
+}
+
+// Status asks how the gateway stands.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return one[Status](ctx, c, http.MethodGet, "/v1/status", nil)
 }
 
 // Checkpoint asks for a copy of the chain; the caller removes the folder it is in when done.
 func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
-	body, err := c.get(ctx, http.MethodPost, "/v1/checkpoint", nil)
-	if err != nil {
-		return "", err
-	}
-	defer body.Close()
-	var answer Checkpoint
-	err = json.NewDecoder(body).Decode(&answer)
+	answer, err := one[Checkpoint](ctx, c, http.MethodPost, "/v1/checkpoint", nil)
 	return answer.Dir, err
 }
 
 // Reload asks the agent to read its configuration again; the error says why the old one stays.
-func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
-	body, err := c.get(ctx, http.MethodPost, "/v1/reload", nil)
-	if err != nil {
-		return r, err
-	}
-	defer body.Close()
-	return r, json.NewDecoder(body).Decode(&r)
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return one[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)
 }
 
 // Rotate asks the agent to change its key.
-func (c *Client) Rotate(ctx context.Context) (r Rotation, err error) {
-	body, err := c.get(ctx, http.MethodPost, "/v1/rotate", nil)
-	if err != nil {
-		return r, err
-	}
-	defer body.Close()
-	return r, json.NewDecoder(body).Decode(&r)
+func (c *Client) Rotate(ctx context.Context) (Rotation, error) {
+	return one[Rotation](ctx, c, http.MethodPost, "/v1/rotate", nil)
 }
 
 // Proof asks for the encoded proof of an entry.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -91,19 +90,10 @@ func answerLimits(w http.ResponseWriter, r *http.Request, do func(context.Contex
 
 // Retention asks what the limits would have deleted.
 func (c *Client) Retention(ctx context.Context, l Limits) (Retention, error) {
-	return c.retention(ctx, http.MethodGet, "/v1/retention", l)
+	return one[Retention](ctx, c, http.MethodGet, "/v1/retention", l.values())
 }
 
 // Prune has the agent delete that, if the limits are those in force.
 func (c *Client) Prune(ctx context.Context, l Limits) (Retention, error) {
-	return c.retention(ctx, http.MethodPost, "/v1/prune", l)
-}
-
-func (c *Client) retention(ctx context.Context, method, path string, l Limits) (r Retention, err error) {
-	body, err := c.get(ctx, method, path, l.values())
-	if err != nil {
-		return r, err
-	}
-	defer body.Close()
-	return r, json.NewDecoder(body).Decode(&r)
+	return one[Retention](ctx, c, http.MethodPost, "/v1/prune", l.values())
 }

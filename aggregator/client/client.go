@@ -94,7 +94,8 @@ func one[T any](ctx context.Context, c *Client, method, path string, values url.
 		return v, err
 	}
 	defer answer.Close()
-	return v, json.NewDecoder(answer).Decode(&v)
+	err = json.NewDecoder(answer).Decode(&v)
+	return v, err
 }
 
 // lines asks for objects, one a line. A line that is an [aggregator.Failure] ends them.
