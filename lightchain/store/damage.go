@@ -1,80 +1,162 @@
 package store
 
 import (
-	"errors"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
-	"strings"
-	"syscall"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// What a caller branches on.
-var (
-	ErrNoChain   = errors.New("there is no chain in this folder")
-	ErrExists    = errors.New("there is a chain in this folder already")
-	ErrNewer     = errors.New("the store was written by a newer program")
-	ErrWrongKey  = errors.New("the chain continues under another key")
-	ErrVolatile  = errors.New("the folder does not outlive a power cut")
-	ErrLocked    = errors.New("another program has the store open")
-	ErrNoSpace   = errors.New("free space is below the reserve")
-	ErrBlockFull = errors.New("the open block has no room for the group")
-	ErrUnsure    = errors.New("headers may be missing at the end of the chain: sealing now could fork it")
-	ErrMoved     = errors.New("the chain was moved to another board")
-	ErrFailed    = errors.New("the store has failed and must be opened again")
-	ErrNotFound  = errors.New("not found")
-	ErrNotSealed = errors.New("not sealed yet")
-	ErrPruned    = errors.New("deleted by retention")
-	ErrNotHeld   = errors.New("not held here: the chain was restored from a copy without it")
-	ErrDamaged   = errors.New("damaged on disk")
-)
+// Damage is one thing that a scrub found lost, and that the store remembers, so that it is told of once: entries, and
+// what of their blocks went with them, or a table of what stands beside the blocks.
+type Damage struct {
+	From     uint64 `json:"from"` // heights of the blocks, both included
+	To       uint64 `json:"to"`
+	First    uint64 `json:"first"`              // number of the first entry that is lost
+	Count    uint64 `json:"count"`              // how many are; 0: none
+	Unproved uint64 `json:"unproved,omitempty"` // other entries of these blocks, which can be read and not be proved
+	Headers  bool   `json:"headers,omitempty"`  // the blocks' headers are lost, and with them all entries of these blocks
 
-// DamageError says which entries cannot be read, or stand on disk otherwise than they were sealed. It is an
-// [ErrDamaged].
-type DamageError struct {
-	Height uint64 // of their block
-	First  uint64 // number of the first one
-	Count  uint64 // how many; 0 if it is the header or a node of the history
-	Err    error  // how it was noticed
+	Table string `json:"table,omitempty"` // instead of all that: the file's name
+	Holds string `json:"holds,omitempty"` // what that file holds
+
+	Why      string `json:"why"`
+	Since    uint64 `json:"since"`              // number of the next entry when it was found
+	Recorded bool   `json:"recorded,omitempty"` // an entry tells of it
+	Gone     bool   `json:"gone,omitempty"`     // it was not there any more when it was looked at again
 }
 
-func (e *DamageError) Error() string {
-	what := fmt.Sprintf("block %d", e.Height)
-	if e.Count > 0 {
-		what = fmt.Sprintf("entries %d to %d of block %d", e.First, e.First+e.Count-1, e.Height)
+// Error says what is lost, in the words of [DamageError].
+func (d *Damage) Error() string {
+	if d.Table != "" {
+		return fmt.Sprintf("table %s (%s): %s", d.Table, d.Holds, d.Why)
 	}
-	if errors.Is(e.Err, ErrDamaged) { // it says so itself
-		return fmt.Sprintf("%s: %v", what, e.Err)
+	what := fmt.Sprintf("blocks %d to %d", d.From, d.To)
+	if d.Headers {
+		what = "headers of " + what
 	}
-	return fmt.Sprintf("%s: %v: %v", what, ErrDamaged, e.Err)
+	if d.Count > 0 {
+		what = fmt.Sprintf("entries %d to %d, %s", d.First, d.First+d.Count-1, what)
+	}
+	return what + ": " + d.Why
 }
 
-// Is makes every DamageError an [ErrDamaged].
-func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
+// Is makes every Damage an [ErrDamaged].
+func (d *Damage) Is(target error) bool { return target == ErrDamaged }
 
-func (e *DamageError) Unwrap() error { return e.Err }
+func (d *Damage) key() []byte {
+	if d.Table != "" {
+		return append([]byte{spaceTables}, d.Table...)
+	}
+	return binary.BigEndian.AppendUint64(key(spaceLost, d.From), d.First)
+}
 
-// readError classifies what Pebble said: a key that is not there, a block whose checksum is wrong, something else.
-func readError(err error) error {
-	switch {
-	case err == nil:
+// Damages returns all that scrubs have found and that is still there, recorded or not, in the order of heights.
+func (r *Reader) Damages() (damages []Damage, err error) {
+	all, err := r.allDamages()
+	return slices.DeleteFunc(all, func(d Damage) bool { return d.Gone }), err
+}
+
+func (r *Reader) allDamages() (damages []Damage, err error) {
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceLost}, UpperBound: []byte{spaceTables + 1}})
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		var d Damage
+		if err := json.Unmarshal(it.Value(), &d); err != nil {
+			return damages, fmt.Errorf("what scrubs have found: %w: %w", ErrDamaged, err)
+		}
+		damages = append(damages, d)
+	}
+	return damages, readError(it.Error())
+}
+
+func (s *Store) putDamage(d *Damage) error {
+	b, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return s.putSynced(d.key(), b)
+}
+
+// news returns what of a damage just found was not known: parts of it, where some of its entries were known to be lost.
+// Those known that it touches are marked as met.
+func (d Damage) news(known []Damage, met map[string]bool) (parts []Damage) {
+	parts = []Damage{d}
+	for i := range known {
+		k := &known[i]
+		if !d.touches(k) {
+			continue
+		}
+		met[string(k.key())] = true
+		var rest []Damage
+		for _, p := range parts {
+			rest = append(rest, p.without(k)...)
+		}
+		parts = rest
+	}
+	return parts
+}
+
+func (d *Damage) touches(k *Damage) bool {
+	if d.Table != "" || k.Table != "" {
+		return d.Table == k.Table
+	}
+	return d.From <= k.To && k.From <= d.To
+}
+
+// without returns what is left of a damage beside one that is known, which touches it.
+func (d Damage) without(k *Damage) (parts []Damage) {
+	if d.Table != "" || d.Headers && k.Headers && k.From <= d.From && d.To <= k.To {
 		return nil
-	case errors.Is(err, pebble.ErrNotFound):
-		return ErrNotFound
-	case pebble.IsCorruptionError(err) || errors.Is(err, syscall.EIO): // a sector that is gone
-		return &corruption{err}
 	}
-	return err
+	if d.Count == 0 && !d.Headers && k.From <= d.From && d.To <= k.To {
+		return nil
+	}
+	if d.Count == 0 || d.Headers && !k.Headers { // that the header is lost, too, is news
+		return []Damage{d}
+	}
+	end, kEnd := d.First+d.Count, k.First+k.Count
+	if kEnd <= d.First || end <= k.First {
+		return []Damage{d}
+	}
+	if d.First < k.First {
+		before := d
+		before.Count = k.First - d.First
+		parts = append(parts, before)
+	}
+	if kEnd < end {
+		after := d
+		after.First, after.Count = kEnd, end-kEnd
+		parts = append(parts, after)
+	}
+	return parts
 }
 
-// corruption is what Pebble says of a damaged file, without the page of detail that it adds behind the first line.
-type corruption struct{ err error }
-
-func (c *corruption) Error() string {
-	what, _, _ := strings.Cut(c.err.Error(), "\n")
-	return ErrDamaged.Error() + ": " + what
+// Lost adds up what [Reader.Damages] returns.
+type Lost struct {
+	Entries  uint64 `json:"entries"`  // that cannot be read, or are not what was sealed
+	Unproved uint64 `json:"unproved"` // that can be read and not be proved, since others of their blocks are lost
+	Headers  uint64 `json:"headers"`
+	Tables   uint64 `json:"tables"` // of what stands beside the blocks
 }
 
-func (c *corruption) Is(target error) bool { return target == ErrDamaged }
-
-func (c *corruption) Unwrap() error { return c.err }
+// lost adds up what is known to be lost.
+func (r *Reader) lost() (l Lost) {
+	damages, _ := r.Damages() // an error is met, and told of, by the next scrub
+	for _, d := range damages {
+		l.Entries += d.Count
+		l.Unproved += d.Unproved
+		if d.Headers {
+			l.Headers += d.To - d.From + 1
+		}
+		if d.Table != "" {
+			l.Tables++
+		}
+	}
+	return l
+}
