@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"edgechain/agent/api"
@@ -193,13 +192,11 @@ func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.S
 		}
 	}
 	for _, file := range append(o.Files, c.namedFiles(o.WithKey)...) {
-		full, err := filepath.Abs(file)
+		source, err := backup.SourceBelow(backupFiles, file)
 		if err != nil {
 			return nil, err
 		}
-		full = filepath.Clean(full)
-		rest := strings.TrimPrefix(full, filepath.VolumeName(full))
-		if err := add(backupFiles+filepath.ToSlash(rest), full); err != nil {
+		if err := add(source.Path, source.File); err != nil {
 			return nil, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edgechain/arm"
+	"edgechain/backup"
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 	"edgechain/lightchain/store"
@@ -34,7 +35,7 @@ const waitForRoom = 5 * time.Second
 // openStore opens the chain, beginning it first if that is asked for and allowed.
 func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	c := a.config
-	a.removeCheckpoints(0) // nobody reads them: their agent is gone
+	backup.RemoveCheckpoints(a.data, time.Time{}, a.log) // nobody reads them: their agent is gone
 	if _, err := os.Stat(c.ChainDir()); errors.Is(err, fs.ErrNotExist) {
 		if err := a.mayBegin(); err != nil {
 			return nil, err

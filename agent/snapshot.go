@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"edgechain/agent/api"
+	"edgechain/backup"
 	"edgechain/lightchain/store"
 )
 
@@ -55,42 +55,11 @@ func (s *Snapshot) removeCheckpoint() error {
 }
 
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
-func (a *Agent) checkpoint(ctx context.Context) (dir string, err error) {
-	a.removeCheckpoints(checkpointLife)
-	folder, err := os.MkdirTemp(a.data, checkpointPrefix)
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(folder, "chain")
-	if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
-		err = doErr
-	}
-	if err != nil {
-		return "", errors.Join(err, os.RemoveAll(folder)) // of a disk without room it would take the rest
-	}
-	return dir, nil
-}
-
-// checkpointPrefix begins the names of folders with checkpoints. Those that a reader left behind, and with them the disk
-// space of what was deleted since, go at the next start, or when another is made after their time.
-const (
-	checkpointPrefix = "checkpoint-"
-	checkpointLife   = 2 * 24 * time.Hour
-)
-
-// removeCheckpoints deletes copies that readers left behind, of at least the given age.
-func (a *Agent) removeCheckpoints(age time.Duration) {
-	old, err := fs.Glob(os.DirFS(a.data), checkpointPrefix+"*")
-	if err != nil {
-		return
-	}
-	for _, name := range old {
-		dir := filepath.Join(a.data, name)
-		if info, err := os.Stat(dir); err != nil || age > 0 && time.Since(info.ModTime()) < age {
-			continue
+func (a *Agent) checkpoint(ctx context.Context) (string, error) {
+	return backup.MakeCheckpoint(a.data, "chain", time.Now(), a.log, func(dir string) (err error) {
+		if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
+			return doErr
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			a.log.Warn("an old checkpoint stays", "dir", dir, "err", err)
-		}
-	}
+		return err
+	})
 }

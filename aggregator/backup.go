@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"edgechain/backup"
@@ -32,11 +31,6 @@ type Checkpoint struct {
 	Dir string `json:"dir"`
 }
 
-const (
-	checkpointPrefix = "checkpoint-"
-	checkpointLife   = 2 * 24 * time.Hour // so old, whoever asked for one has left it behind
-)
-
 func (s *Server) checkpoint(w http.ResponseWriter, _ *http.Request) {
 	dir, err := s.makeCheckpoint()
 	if err != nil {
@@ -51,23 +45,7 @@ func (s *Server) makeCheckpoint() (string, error) {
 	if !ok {
 		return "", errDatabase
 	}
-	old, err := filepath.Glob(filepath.Join(s.Data, checkpointPrefix+"*"))
-	if err != nil {
-		return "", err
-	}
-	for _, dir := range old {
-		if info, err := os.Stat(dir); err == nil && s.Now().Sub(info.ModTime()) > checkpointLife {
-			if err := os.RemoveAll(dir); err != nil {
-				s.Log.Warn("an old checkpoint stays", "dir", dir, "err", err)
-			}
-		}
-	}
-	dir, err := os.MkdirTemp(s.Data, checkpointPrefix)
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(dir, "store")
-	return dir, store.Checkpoint(dir)
+	return backup.MakeCheckpoint(s.Data, "store", s.Now(), s.Log, store.Checkpoint)
 }
 
 // Paths within a generation of an aggregator's backup.
@@ -118,12 +96,11 @@ func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) 
 		sources = append(sources, backup.Source{Path: backupKey, File: c.Key.File})
 	}
 	for _, file := range o.Files {
-		full, err := filepath.Abs(file)
+		source, err := backup.SourceBelow(backupFiles, file)
 		if err != nil {
 			return nil, err
 		}
-		rest := strings.TrimPrefix(full, filepath.VolumeName(full))
-		sources = append(sources, backup.Source{Path: backupFiles + filepath.ToSlash(rest), File: full})
+		sources = append(sources, source)
 	}
 	folder, err := backup.Begin(o.Dir, c.backupSubject())
 	if err != nil {

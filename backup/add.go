@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -28,6 +29,15 @@ type Draft struct {
 type Source struct {
 	Path string // in the generation
 	File string // on disk
+}
+
+// SourceBelow returns a file by its full path, below a folder of the generation.
+func SourceBelow(folder, file string) (Source, error) {
+	full, err := filepath.Abs(file)
+	if err != nil {
+		return Source{}, err
+	}
+	return Source{folder + filepath.ToSlash(strings.TrimPrefix(full, filepath.VolumeName(full))), full}, nil
 }
 
 // Added is a new generation, and what it took.
