@@ -15,7 +15,7 @@ import (
 //	0x10 height 0x04 level           summary of the 64^level blocks that end here; see index.go
 //	0x11 height level                the same node of the history tree again, from level 6 on: see history.go
 //	0x20 first height                a run of heights that is not whole: see absent.go
-//	0x21 first height, number        what a scrub found lost: see damages.go
+//	0x21 first height, number        what a scrub found lost: see damage.go
 //	0x22 name of a table             one that a scrub found damaged
 //	0x30 height                      a header that sets the key: the key
 //	0x40 height name                 first receipt of that aggregator for that header; see receipts.go
