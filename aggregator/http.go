@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"edgechain/lightchain"
+	"edgechain/localhttp"
 )
 
 // The local HTTP interface: what an aggregator answers on its socket, to its own commands and to monitoring. The same
@@ -210,6 +210,9 @@ func (a *Aggregator) ready() error {
 	return nil
 }
 
+// notThere is what the health checks say where there is nothing to check.
+const notThere = "the aggregator does not run"
+
 // Handler returns the interface; without changes nothing but GET is answered.
 func (s *Server) Handler(readOnly bool) http.Handler {
 	mux := http.NewServeMux()
@@ -221,8 +224,8 @@ func (s *Server) Handler(readOnly bool) http.Handler {
 	mux.HandleFunc("GET /v1/gateways/{chain}/forks", s.forks)
 	mux.HandleFunc("GET /v1/gateways/{chain}/forks/{id}", s.evidence)
 	mux.HandleFunc("GET /v1/tokens", s.tokens)
-	mux.HandleFunc("GET /healthz", check(s.Alive))
-	mux.HandleFunc("GET /readyz", check(s.Ready))
+	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, notThere))
+	mux.HandleFunc("GET /readyz", localhttp.Check(s.Ready, notThere))
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
@@ -240,41 +243,11 @@ func (s *Server) Handler(readOnly bool) http.Handler {
 	return mux
 }
 
-// Serve answers on the listener until ctx ends; then it closes it, ends long answers and returns.
+// Serve answers on the listener until ctx ends; then it closes it, ends long answers, and returns when nobody reads the
+// store any more.
 func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) {
-	server := &http.Server{
-		Handler:           s.Handler(readOnly),
-		ReadHeaderTimeout: 10 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	done := make(chan struct{})
-	go func() {
-		_ = server.Serve(l) // ends with ErrServerClosed
-		close(done)
-	}()
-	<-ctx.Done()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if err := server.Shutdown(closing); err != nil {
-		server.Close()
-	}
-	<-done
+	localhttp.Serve(ctx, s.Handler(readOnly), s.Log, l)
 }
 
 // ErrRunning means that another process has what this one needs for itself.
 var ErrRunning = errors.New("another aggregator runs")
-
-func check(f func() error) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if f == nil {
-			http.Error(w, "the aggregator does not run", http.StatusServiceUnavailable)
-			return
-		}
-		if err := f(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "ok\n")
-	}
-}

@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +26,7 @@ import (
 
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 )
 
 // Status is how a gateway stands. Fields that only a running agent knows are absent otherwise.
@@ -153,8 +153,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/rotate", s.rotate)
-	mux.HandleFunc("GET /healthz", check(s.Alive))
-	mux.HandleFunc("GET /readyz", check(s.Ready))
+	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, ErrNotRunning.Error()))
+	mux.HandleFunc("GET /readyz", localhttp.Check(s.Ready, ErrNotRunning.Error()))
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
@@ -164,49 +164,5 @@ func (s *Server) Handler() http.Handler {
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads
 // the chain any more.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
-	handler := s.Handler()
-	var answering sync.RWMutex // held for reading by each answer
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !answering.TryRLock() {
-				panic(http.ErrAbortHandler) // its connection is closed already
-			}
-			defer answering.RUnlock()
-			handler.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	done := make(chan struct{}, len(listeners))
-	for _, l := range listeners {
-		go func() {
-			_ = server.Serve(l) // ends with ErrServerClosed
-			done <- struct{}{}
-		}()
-	}
-	<-ctx.Done()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if err := server.Shutdown(closing); err != nil {
-		server.Close()
-	}
-	for range listeners {
-		<-done
-	}
-	answering.Lock() // for good
-}
-
-func check(f func() error) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if f == nil {
-			http.Error(w, "the agent does not run", http.StatusServiceUnavailable)
-			return
-		}
-		if err := f(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ok\n"))
-	}
+	localhttp.Serve(ctx, s.Handler(), s.Log, listeners...)
 }

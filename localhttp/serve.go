@@ -1,0 +1,61 @@
+package localhttp
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when no handler
+// runs any more, so that what they read may be closed.
+func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, listeners ...net.Listener) {
+	var answering sync.RWMutex // held for reading by each answer
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !answering.TryRLock() {
+				panic(http.ErrAbortHandler) // its connection is closed already
+			}
+			defer answering.RUnlock()
+			handler.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{}, len(listeners))
+	for _, l := range listeners {
+		go func() {
+			_ = server.Serve(l) // ends with ErrServerClosed
+			done <- struct{}{}
+		}()
+	}
+	<-ctx.Done()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := server.Shutdown(closing); err != nil {
+		server.Close()
+	}
+	for range listeners {
+		<-done
+	}
+	answering.Lock() // for good
+}
+
+// Check answers 200 while f returns nil, and 503 with its error otherwise. Where f is nil, absent says why.
+func Check(f func() error, absent string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if f == nil {
+			http.Error(w, absent, http.StatusServiceUnavailable)
+			return
+		}
+		if err := f(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	}
+}
