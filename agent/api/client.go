@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,36 +86,25 @@ func (e *AnswerError) Is(target error) bool {
 	return false
 }
 
-// one asks for one object.
-func one[T any](ctx context.Context, c *Client, method, path string, values url.Values) (v T, err error) {
-	body, err := c.get(ctx, method, path, values)
-	if err != nil {
-		return v, err
-	}
-	defer body.Close()
-	err = json.NewDecoder(body).Decode(&v)
-	return v, err
-}
-
 // Status asks how the gateway stands.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	return one[Status](ctx, c, http.MethodGet, "/v1/status", nil)
+	return localhttp.Object[Status](c.get(ctx, http.MethodGet, "/v1/status", nil))
 }
 
 // Checkpoint asks for a copy of the chain; the caller removes the folder it is in when done.
 func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
-	answer, err := one[Checkpoint](ctx, c, http.MethodPost, "/v1/checkpoint", nil)
+	answer, err := localhttp.Object[Checkpoint](c.get(ctx, http.MethodPost, "/v1/checkpoint", nil))
 	return answer.Dir, err
 }
 
 // Reload asks the agent to read its configuration again; the error says why the old one stays.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	return one[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)
+	return localhttp.Object[Reloaded](c.get(ctx, http.MethodPost, "/v1/reload", nil))
 }
 
 // Rotate asks the agent to change its key.
 func (c *Client) Rotate(ctx context.Context) (Rotation, error) {
-	return one[Rotation](ctx, c, http.MethodPost, "/v1/rotate", nil)
+	return localhttp.Object[Rotation](c.get(ctx, http.MethodPost, "/v1/rotate", nil))
 }
 
 // Proof asks for the encoded proof of an entry.
@@ -140,41 +128,6 @@ func (c *Client) Blocks(ctx context.Context, values url.Values) iter.Seq2[Block,
 	return lines[Block](c, ctx, "/v1/blocks", values)
 }
 
-// lines reads an answer of JSON lines. A line that is a [Failure] ends it, and so does, without an error, the end of ctx.
 func lines[T any](c *Client, ctx context.Context, path string, values url.Values) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		body, err := c.get(ctx, http.MethodGet, path, values)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer body.Close()
-		in := json.NewDecoder(body)
-		for {
-			var line json.RawMessage
-			if err := in.Decode(&line); errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
-				return
-			} else if err != nil {
-				yield(none, err)
-				return
-			}
-			var v T
-			if bytes.HasPrefix(line, []byte(`{"error":`)) {
-				var f Failure
-				_ = json.Unmarshal(line, &f)
-				if ctx.Err() == nil {
-					yield(none, errors.New(f.Error))
-				}
-				return
-			}
-			if err := json.Unmarshal(line, &v); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(v, nil) {
-				return
-			}
-		}
-	}
+	return localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.get(ctx, http.MethodGet, path, values) })
 }

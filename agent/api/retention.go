@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"edgechain/localhttp"
 )
 
 // Limits are what a configuration says of the payloads that need not be kept.
@@ -90,10 +92,10 @@ func answerLimits(w http.ResponseWriter, r *http.Request, do func(context.Contex
 
 // Retention asks what the limits would have deleted.
 func (c *Client) Retention(ctx context.Context, l Limits) (Retention, error) {
-	return one[Retention](ctx, c, http.MethodGet, "/v1/retention", l.values())
+	return localhttp.Object[Retention](c.get(ctx, http.MethodGet, "/v1/retention", l.values()))
 }
 
 // Prune has the agent delete that, if the limits are those in force.
 func (c *Client) Prune(ctx context.Context, l Limits) (Retention, error) {
-	return one[Retention](ctx, c, http.MethodPost, "/v1/prune", l.values())
+	return localhttp.Object[Retention](c.get(ctx, http.MethodPost, "/v1/prune", l.values()))
 }

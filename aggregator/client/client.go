@@ -88,51 +88,13 @@ func (c *Client) ask(ctx context.Context, method, path string, values url.Values
 }
 
 // one asks for one object.
-func one[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) (v T, err error) {
-	answer, err := c.ask(ctx, method, path, values, body)
-	if err != nil {
-		return v, err
-	}
-	defer answer.Close()
-	err = json.NewDecoder(answer).Decode(&v)
-	return v, err
+func one[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) (T, error) {
+	return localhttp.Object[T](c.ask(ctx, method, path, values, body))
 }
 
-// lines asks for objects, one a line. A line that is an [aggregator.Failure] ends them.
+// lines asks for objects, one a line.
 func lines[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		answer, err := c.ask(ctx, method, path, values, body)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer answer.Close()
-		in := json.NewDecoder(answer)
-		for {
-			var line json.RawMessage
-			if err := in.Decode(&line); errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
-				return
-			} else if err != nil {
-				yield(none, err)
-				return
-			}
-			if bytes.HasPrefix(line, []byte(`{"error":`)) {
-				var f aggregator.Failure
-				_ = json.Unmarshal(line, &f)
-				yield(none, errors.New(f.Error))
-				return
-			}
-			var v T
-			if err := json.Unmarshal(line, &v); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(v, nil) {
-				return
-			}
-		}
-	}
+	return localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.ask(ctx, method, path, values, body) })
 }
 
 // raw asks for bytes.
