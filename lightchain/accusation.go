@@ -22,8 +22,12 @@ func IsFork(b []byte) bool { return len(b) > 0 && b[0] == majorMap|3 }
 type ForkReport struct {
 	Chain  ChainID
 	Name   string // the gateway's name in genesis, "" if it has none
-	Height uint64 // at which the two sides differ; they may differ below already
+	Height uint64 // at which the two sides differ, or the lower of two that cannot stand together; they may differ below already
 	Sides  [2]SideReport
+
+	// Conflict says why the sides' heads, which stand at different heights, cannot be of one history; nil where the sides
+	// place different headers at one height.
+	Conflict error
 
 	// Both are the trusted aggregators whose receipts stand on both sides. Each broke its word that every head it
 	// countersigns extends all that it countersigned before: it lied, or was set back.
@@ -32,7 +36,8 @@ type ForkReport struct {
 
 // SideReport is what one side of a fork shows.
 type SideReport struct {
-	Hash        Hash      // of the header that this side has at the height
+	Height      uint64    // at which the side places its header
+	Hash        Hash      // of that header
 	Head        Header    // a signed header whose history has it there, or that header itself
 	HeadHash    Hash      // of Head
 	Key         PublicKey // signed Head
@@ -64,6 +69,10 @@ func (f *Fork) Verify(t *Trust) (*ForkReport, error) {
 	if err := f.Check(r.Chain); err != nil {
 		return nil, &CheckError{CheckFork, err}
 	}
+	r.Conflict = f.Conflict()
+	if err := checkReceipts(f.Keys, t); err != nil {
+		return nil, &CheckError{CheckReceipts, err}
+	}
 	for i := range f.Sides {
 		var err error
 		if r.Sides[i], err = f.Sides[i].report(f.Keys, t); err != nil {
@@ -81,26 +90,39 @@ func (f *Fork) Verify(t *Trust) (*ForkReport, error) {
 
 // report says what a side shows that was checked but for its receipts. shared are the keys of both sides.
 func (s *Side) report(shared []*SignedHeader, t *Trust) (SideReport, error) {
-	r := SideReport{Hash: s.Leaf, Head: s.Head.Header, HeadHash: s.Head.Hash()}
+	r := SideReport{Height: s.Height(), Hash: s.Leaf, Head: s.Head.Header, HeadHash: s.Head.Hash()}
 	for _, k := range slices.Concat(shared, s.Keys) {
 		if k.Header.Height < s.Head.Header.Height || k.Header.Genesis != nil {
 			r.Key = *k.Header.NextKey
 		}
 	}
+	if err := checkReceipts(append(s.Keys[:len(s.Keys):len(s.Keys)], s.Head), t); err != nil {
+		return r, err
+	}
 	by := earliest{}
 	for i := range s.Head.Receipts {
-		receipt := &s.Head.Receipts[i]
-		key, trusted := t.key(receipt)
-		if !trusted {
-			continue
+		if receipt := &s.Head.Receipts[i]; t.trusts(receipt) {
+			by.add(ReceiptedBy{receipt.Name, s.Head.Header.Height, receipt.Time})
 		}
-		if err := s.Head.CheckReceipt(receipt, key); err != nil {
-			return r, err
-		}
-		by.add(ReceiptedBy{receipt.Name, s.Head.Header.Height, receipt.Time})
 	}
 	r.ReceiptedBy = by.sorted()
 	return r, nil
+}
+
+// checkReceipts checks every receipt of a trusted aggregator on the headers, wherever in the evidence they stand.
+//
+// SPEC: receipts (as in a proof: one that is listed and does not check fails, on whichever header it stands)
+func checkReceipts(headers []*SignedHeader, t *Trust) error {
+	for _, h := range headers {
+		for i := range h.Receipts {
+			if key, trusted := t.key(&h.Receipts[i]); trusted {
+				if err := h.CheckReceipt(&h.Receipts[i], key); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // Sides returns what a proof says of its chain's history: each of its signed headers at its own height, and the block's
@@ -136,30 +158,27 @@ func keysBelow(keys []*SignedHeader, head *SignedHeader) []*SignedHeader {
 }
 
 // Contradiction returns evidence that what two files say of one chain, each of which verifies by itself, cannot both be
-// of one history; nil if they say nothing of one height that differs. Where there is a choice the evidence is that
-// which accuses the most aggregators that t trusts, and then the lowest.
+// of one history; nil if nothing that they say shows it. Where there is a choice the evidence is that which accuses the
+// most aggregators that t trusts, then that which shows two headers at one height, and then the lowest.
 func Contradiction(a, b []Side, t *Trust) *Fork {
 	if len(a) == 0 || len(b) == 0 || a[0].Keys[0].Hash() != b[0].Keys[0].Hash() {
 		return nil // of two chains
 	}
 	type pair struct {
 		a, b *Side
-		both int
+		both int // trusted aggregators with a receipt on each
 	}
-	at := map[uint64][]*Side{}
-	for i := range a {
-		at[a[i].Height()] = append(at[a[i].Height()], &a[i])
-	}
+	apart := func(p pair) int { return count(p.a.Height() != p.b.Height()) }
 	var pairs []pair
 	for i := range b {
-		for _, other := range at[b[i].Height()] {
-			if other.Leaf != b[i].Leaf {
-				pairs = append(pairs, pair{other, &b[i], inCommon(other.Head, b[i].Head, t)})
+		for j := range a {
+			if a[j].contradicts(&b[i]) {
+				pairs = append(pairs, pair{&a[j], &b[i], inCommon(a[j].Head, b[i].Head, t)})
 			}
 		}
 	}
 	slices.SortStableFunc(pairs, func(p, q pair) int {
-		return cmp.Or(cmp.Compare(q.both, p.both), cmp.Compare(p.a.Height(), q.a.Height()))
+		return cmp.Or(cmp.Compare(q.both, p.both), cmp.Compare(apart(p), apart(q)), cmp.Compare(p.a.Height(), q.a.Height()))
 	})
 	for _, p := range pairs {
 		if f := newForkOf(*p.a, *p.b); f.Check(ChainID(a[0].Keys[0].Hash())) == nil {
@@ -167,6 +186,21 @@ func Contradiction(a, b []Side, t *Trust) *Fork {
 		}
 	}
 	return nil
+}
+
+// contradicts reports whether two sides, each with all its keys, cannot be of one history.
+func (s *Side) contradicts(other *Side) bool {
+	if s.Height() == other.Height() {
+		return s.Leaf != other.Leaf
+	}
+	if s.Path != nil || other.Path != nil {
+		return false
+	}
+	keys := s.Keys
+	if other.Height() > s.Height() {
+		keys = other.Keys
+	}
+	return conflict(s.Head.seen(), other.Head.seen(), keys) != nil
 }
 
 // inCommon counts the trusted aggregators with a receipt on each of two headers.

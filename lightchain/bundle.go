@@ -23,8 +23,8 @@ const (
 	itemEnd
 )
 
-// maxItem is more than any item takes: the start with all its key headers, or an entry.
-const maxItem = MaxEntry + maxKeyHeaders*maxSignedHeader
+// maxItem is more than any item takes: an entry, or the start with all its key headers, which takes less.
+const maxItem = MaxEntry + 16
 
 // AppendBundleStart appends the item that begins a bundle: the headers that set the key, genesis first, all below
 // the bundle's highest header.
@@ -133,6 +133,7 @@ type BundleVerifier struct {
 	report BundleReport
 
 	begun, ended bool
+	first        seen            // header of the first block
 	header       Header          // of the block that is being read
 	hash         Hash            // of that header
 	block        CompactRange    // over its entries so far
@@ -171,49 +172,35 @@ func (v *BundleVerifier) fail(c Check, err error) error {
 }
 
 func (v *BundleVerifier) start(item []byte) error {
-	var raw struct {
-		_       struct{} `cbor:",toarray"`
-		Kind    uint64
-		Version uint64
-		Keys    [][]byte
-	}
-	if err := decode(item, &raw); err != nil {
+	r := reader{b: item}
+	r.tuple(3)
+	r.uint() // the kind, which Add has seen
+	r.version()
+	keys := r.wrappedAll(1, maxKeyHeaders)
+	if err := r.end(); err != nil {
 		return v.fail(CheckDecoding, err)
 	}
-	if raw.Version != Version {
-		return v.fail(CheckDecoding, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version))
-	}
-	if len(raw.Keys) > maxKeyHeaders {
-		return v.fail(CheckDecoding, errors.New("more headers that set the key than there may be"))
-	}
-	keys, err := decodeSignedHeaders(raw.Keys)
-	if err != nil {
-		return v.fail(CheckDecoding, err)
-	}
-	again, err := AppendBundleStart(nil, keys)
-	if err := same(appendBytes(nil, item), again, err); err != nil {
-		return v.fail(CheckDecoding, err)
+	for _, h := range keys {
+		if len(h.Receipts) > 0 {
+			return v.fail(CheckDecoding, fmt.Errorf("receipts on header %d, which is there to set the key", h.Header.Height))
+		}
 	}
 	v.keys = keys
 	return nil
 }
 
 // content returns what an item of two elements holds.
-func content(item []byte, kind byte) ([]byte, error) {
-	var raw struct {
-		_       struct{} `cbor:",toarray"`
-		Kind    uint64
-		Content []byte
-	}
-	if err := decode(item, &raw); err != nil {
-		return nil, err
-	}
-	return raw.Content, same(appendBytes(nil, item), appendItem(nil, kind, raw.Content), nil)
+func content(item []byte) ([]byte, error) {
+	r := reader{b: item}
+	r.tuple(2)
+	r.uint() // the kind, which Add has seen
+	b := r.bytes(MaxEntry)
+	return b, r.end()
 }
 
 // addBlock takes the next header: it must continue the one before, whose entries must all have been there.
 func (v *BundleVerifier) addBlock(item []byte) error {
-	b, err := content(item, itemBlock)
+	b, err := content(item)
 	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
@@ -235,7 +222,11 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 		v.report.From, v.report.First = h.Height, h.First
 	}
 	if h.Count > math.MaxInt64-h.First {
-		return v.fail(CheckBlock, errors.New("more entries than can be numbered"))
+		return v.fail(CheckBlock, errNumbers)
+	}
+	if !v.begun {
+		first := h
+		v.first = seen{&first, LeafHash(b)}
 	}
 	v.begun, v.header, v.hash, v.block = true, h, LeafHash(b), CompactRange{}
 	if h.NextKey != nil {
@@ -248,7 +239,7 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 }
 
 func (v *BundleVerifier) addEntry(item []byte) error {
-	b, err := content(item, itemEntry)
+	b, err := content(item)
 	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
@@ -274,25 +265,11 @@ func (v *BundleVerifier) closeBlock() error {
 }
 
 func (v *BundleVerifier) end(item []byte) error {
-	var raw struct {
-		_      struct{} `cbor:",toarray"`
-		Kind   uint64
-		Header []byte
-		Later  []rawLater
-	}
-	if err := decode(item, &raw); err != nil {
-		return v.fail(CheckDecoding, err)
-	}
-	last, err := DecodeSignedHeader(raw.Header)
-	if err != nil {
-		return v.fail(CheckDecoding, err)
-	}
-	later, err := decodeLater(raw.Later)
-	if err != nil {
-		return v.fail(CheckDecoding, err)
-	}
-	again, err := AppendBundleEnd(nil, last, later)
-	if err := same(appendBytes(nil, item), again, err); err != nil {
+	r := reader{b: item}
+	r.tuple(3)
+	r.uint() // the kind, which Add has seen
+	last, later := r.wrapped(), r.laterAll(0)
+	if err := r.end(); err != nil {
 		return v.fail(CheckDecoding, err)
 	}
 	if err := v.closeBlock(); err != nil {
@@ -322,7 +299,7 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 		{CheckKeys, p.verifyKeys},
 		{CheckKeys, v.verifyInside},
 		{CheckSignature, p.verifySignatures},
-		{CheckBlock, p.verifyBlock},
+		{CheckBlock, func(*Trust, *Report) error { return p.verifyHistory([]seen{v.first}) }},
 		{CheckReceipts, p.verifyReceipts},
 	}
 	for _, step := range steps {

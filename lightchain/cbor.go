@@ -12,8 +12,11 @@ import (
 )
 
 // Encoding is by hand, appending to a buffer the caller owns: hashing a header or an entry then allocates nothing.
-// Decoding is by the CBOR library with every leniency off; what it still lets through (longer forms, unsorted keys,
-// null for zero) falls because every decoder encodes what it read again and compares.
+//
+// What may be megabytes long (entries, proofs, bundles, forks) is decoded by [reader]. What is at most a few kilobytes
+// and may hold what this version does not know (headers, receipts) is decoded by the CBOR library with every leniency
+// off; what it still lets through (longer forms, unsorted keys, null for zero) falls because such a decoder encodes
+// what it read again and compares.
 
 // Major types of RFC 8949, section 3.1, in the initial byte's upper three bits.
 const (
@@ -23,10 +26,13 @@ const (
 	majorText  = 3 << 5
 	majorArray = 4 << 5
 	majorMap   = 5 << 5
-	tagSign1   = 0xd2 // tag 18
-	cborFalse  = 0xf4
-	cborTrue   = 0xf5
-	cborNull   = 0xf6
+
+	majorSimple = 7 << 5
+
+	tagSign1  = 0xd2 // tag 18
+	cborFalse = 0xf4
+	cborTrue  = 0xf5
+	cborNull  = 0xf6
 )
 
 // appendHead appends a head of the given major type in its shortest form.

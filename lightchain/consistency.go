@@ -280,44 +280,36 @@ func decodeConsistency(b []byte) (*Consistency, error) {
 	if len(b) > MaxConsistencyBytes {
 		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxConsistencyBytes)
 	}
-	var raw struct {
-		Version uint64 `cbor:"1,keyasint"`
-		From    uint64 `cbor:"2,keyasint"`
-		Nodes   []byte `cbor:"3,keyasint"`
-		Keys    []struct {
-			_      struct{} `cbor:",toarray"`
-			Header []byte
-			Path   rawPath
-		} `cbor:"4,keyasint"`
-		Head []byte `cbor:"5,keyasint"`
-	}
-	if err := decode(b, &raw); err != nil {
-		return nil, err
-	}
-	if raw.Version != Version {
-		return nil, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version)
-	}
-	if len(raw.Keys) > MaxConsistencyKeys {
-		return nil, fmt.Errorf("%d changes of key are above the limit of %d", len(raw.Keys), MaxConsistencyKeys)
-	}
-	c := &Consistency{From: raw.From}
-	var err error
-	if c.Nodes, err = splitHashes(raw.Nodes, maxGrowth); err != nil {
-		return nil, err
-	}
-	for _, k := range raw.Keys {
-		var key KeyHeader
-		if key.Header, err = DecodeSignedHeader(k.Header); err != nil {
-			return nil, err
+	c, r := new(Consistency), reader{b: b}
+	set := r.fields(func(key uint64) {
+		switch key {
+		case 1:
+			r.version()
+		case 2:
+			c.From = r.uint()
+		case 3:
+			nodes, err := splitHashes(r.bytes(maxGrowth*len(Hash{})), maxGrowth)
+			if err != nil {
+				r.fail(err)
+			}
+			c.Nodes = nodes
+		case 4:
+			c.Keys = make([]KeyHeader, r.array(1, MaxConsistencyKeys, 3))
+			for i := range c.Keys {
+				r.tuple(2)
+				c.Keys[i] = KeyHeader{r.wrapped(), r.path()}
+			}
+		case 5:
+			c.Head = r.wrapped()
+		default:
+			r.unknown(key)
 		}
-		if key.Path, err = k.Path.path(); err != nil {
-			return nil, err
-		}
-		c.Keys = append(c.Keys, key)
-	}
-	if c.Head, err = DecodeSignedHeader(raw.Head); err != nil {
+	})
+	if err := r.end(); err != nil {
 		return nil, err
 	}
-	again, err := c.append(make([]byte, 0, len(b)))
-	return c, same(b, again, err)
+	if needed := uint64(1<<1 | 1<<2 | 1<<3 | 1<<5); set&needed != needed {
+		return nil, errors.New("one of the fields 1, 2, 3 and 5 is missing")
+	}
+	return c, c.check()
 }

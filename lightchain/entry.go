@@ -159,52 +159,53 @@ func (r *Reading) append(b []byte) (_ []byte, err error) {
 	return appendUint(b, uint64(r.Quality)), nil
 }
 
-// DecodeEntry reads one encoded entry.
+// leastReading is the fewest bytes that an encoded reading takes: three texts of none, a value, a time, a quality.
+const leastReading = 7
+
+// DecodeEntry reads one encoded entry. The entry keeps nothing of b.
 func DecodeEntry(b []byte) (Entry, error) {
-	if len(b) > MaxEntry {
-		return Entry{}, fmt.Errorf("entry: %d bytes are above the limit of %d", len(b), MaxEntry)
-	}
-	var raw struct {
-		_        struct{} `cbor:",toarray"`
-		Salt     []byte
-		Received int64
-		Source   string
-		Flags    uint64
-		Payload  []byte
-		Readings []struct {
-			_       struct{} `cbor:",toarray"`
-			Device  string
-			Name    string
-			Unit    string
-			Value   any
-			Time    *int64
-			Quality uint64
-		}
-	}
-	if err := decode(b, &raw); err != nil {
-		return Entry{}, fmt.Errorf("entry: %w", err)
-	}
-	e := Entry{Received: raw.Received, Source: raw.Source, Flags: Flags(raw.Flags), Payload: raw.Payload}
-	if len(raw.Salt) != len(e.Salt) {
-		return Entry{}, fmt.Errorf("entry: a salt of %d bytes, not %d", len(raw.Salt), len(e.Salt))
-	}
-	copy(e.Salt[:], raw.Salt)
-	if len(raw.Readings) > 0 {
-		e.Readings = make([]Reading, len(raw.Readings))
-	}
-	for i, r := range raw.Readings {
-		v, err := valueOf(r.Value)
-		if err != nil {
-			return Entry{}, fmt.Errorf("entry: reading %d: %w", i, err)
-		}
-		e.Readings[i] = Reading{Device: r.Device, Name: r.Name, Unit: r.Unit, Value: v, Quality: Quality(r.Quality)}
-		if r.Time != nil {
-			e.Readings[i].Time, e.Readings[i].Timed = *r.Time, true
-		}
-	}
-	again, err := e.Append(make([]byte, 0, len(b)))
-	if err := same(b, again, err); err != nil {
+	e, err := decodeEntry(b)
+	if err != nil {
 		return Entry{}, fmt.Errorf("entry: %w", err)
 	}
 	return e, nil
+}
+
+func decodeEntry(b []byte) (e Entry, err error) {
+	if len(b) > MaxEntry {
+		return e, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxEntry)
+	}
+	r := reader{b: b}
+	r.tuple(6)
+	r.fixed(e.Salt[:])
+	e.Received, e.Source, e.Flags = r.int(), r.text(), Flags(r.uint())
+	payload := r.bytes(MaxEntry)
+	readings := r.array(0, MaxReadings, leastReading)
+	if err := e.Flags.check(readings); r.err == nil && err != nil {
+		return e, err
+	}
+	if readings > 0 {
+		e.Readings = make([]Reading, readings)
+	}
+	for i := range e.Readings {
+		if e.Readings[i].decode(&r); r.err != nil {
+			return e, fmt.Errorf("reading %d: %w", i, r.err)
+		}
+	}
+	if err := r.end(); err != nil {
+		return e, err
+	}
+	e.Payload = append(make([]byte, 0, len(payload)), payload...)
+	return e, nil
+}
+
+func (m *Reading) decode(r *reader) {
+	r.tuple(6)
+	m.Device, m.Name, m.Unit, m.Value = r.text(), r.text(), r.text(), r.value()
+	if m.Timed = !r.null(); m.Timed {
+		m.Time = r.int()
+	}
+	if m.Quality = Quality(r.uint()); m.Quality&^allQuality != 0 {
+		r.fail(fmt.Errorf("quality %#x: undefined bits", uint64(m.Quality)))
+	}
 }

@@ -5,13 +5,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Fork is evidence that the holder of a chain's keys signed two histories of it: two signed heads that place
-// different headers at one height. Whoever knows the chain's 52 characters can check it, with nothing else.
+// different headers at one height, or two signed headers at different heights that no one history can hold. Whoever
+// knows the chain's 52 characters can check it, with nothing else.
 type Fork struct {
 	Keys  []*SignedHeader // the headers that set the key on both sides, genesis first, heights strictly ascending
-	Sides [2]Side         // ascending by the hash that each places at the height
+	Sides [2]Side         // ascending by height, then by the hash that each places there
 }
 
 // Side is what one side of a fork shows.
@@ -32,13 +34,18 @@ func (s *Side) Height() uint64 {
 
 // NewFork puts two sides in their order.
 func NewFork(keys []*SignedHeader, a, b Side) *Fork {
-	if bytes.Compare(a.Leaf[:], b.Leaf[:]) > 0 {
+	if compareSides(&a, &b) > 0 {
 		a, b = b, a
 	}
 	return &Fork{Keys: keys, Sides: [2]Side{a, b}}
 }
 
-// Height returns the height at which the two sides differ. Below it they may differ already.
+func compareSides(a, b *Side) int {
+	return cmp.Or(cmp.Compare(a.Height(), b.Height()), bytes.Compare(a.Leaf[:], b.Leaf[:]))
+}
+
+// Height returns the height at which the two sides differ, or the lower of the two that cannot stand together. Below it
+// they may differ already.
 func (f *Fork) Height() uint64 { return f.Sides[0].Height() }
 
 // Check checks the evidence against the chain's identity.
@@ -59,13 +66,28 @@ func (f *Fork) Check(chain ChainID) error {
 			return fmt.Errorf("fork: side %d: %w", i+1, err)
 		}
 	}
-	if f.Sides[0].Height() != f.Sides[1].Height() {
-		return errors.New("fork: the two sides speak of different heights")
-	}
-	if bytes.Compare(f.Sides[0].Leaf[:], f.Sides[1].Leaf[:]) >= 0 {
+	if compareSides(&f.Sides[0], &f.Sides[1]) >= 0 {
 		return errors.New("fork: the two sides place the same header there, or are not in their order")
 	}
+	if f.Sides[0].Height() == f.Sides[1].Height() {
+		return nil
+	}
+	if f.Conflict() == nil {
+		return errors.New("fork: the two sides speak of different heights, and one history can hold both")
+	}
 	return nil
+}
+
+// Conflict says why two headers at different heights cannot both stand in one history; nil where they can, and where the
+// sides speak of one height.
+//
+// SPEC: Heights that differ are evidence too where both paths are null and the two heads cannot stand in one history
+func (f *Fork) Conflict() error {
+	lower, higher := &f.Sides[0], &f.Sides[1]
+	if lower.Height() == higher.Height() || lower.Path != nil || higher.Path != nil {
+		return nil
+	}
+	return conflict(lower.Head.seen(), higher.Head.seen(), slices.Concat(f.Keys, higher.Keys))
 }
 
 // followKeys checks headers that set the key, each under the key before, and returns the key then in force and the
@@ -136,7 +158,7 @@ const maxForkKeys = 1024
 //	fork = {
 //	  1: 1,             ; format version
 //	  2: [1*1024 bstr], ; signed headers that set the key on both sides, genesis first
-//	  3: [side, side]   ; ascending by their hash
+//	  3: [side, side]   ; ascending by height, then by hash
 //	}
 //	side = [[*1024 bstr], bstr, hash, path / null]   ; signed headers that set the key, signed head, leaf and its path
 func (f *Fork) Append(b []byte) ([]byte, error) {
@@ -197,53 +219,37 @@ func decodeFork(b []byte) (*Fork, error) {
 	if len(b) > MaxProof {
 		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxProof)
 	}
-	var raw struct {
-		Version uint64   `cbor:"1,keyasint"`
-		Keys    [][]byte `cbor:"2,keyasint"`
-		Sides   []struct {
-			_    struct{} `cbor:",toarray"`
-			Keys [][]byte
-			Head []byte
-			Leaf []byte
-			Path *rawPath
-		} `cbor:"3,keyasint"`
-	}
-	if err := decode(b, &raw); err != nil {
-		return nil, err
-	}
-	switch {
-	case raw.Version != Version:
-		return nil, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version)
-	case len(raw.Sides) != 2:
-		return nil, fmt.Errorf("%d sides, not 2", len(raw.Sides))
-	case len(raw.Keys) > maxForkKeys:
-		return nil, errors.New("more headers that set the key than evidence may have")
-	}
-	f := new(Fork)
-	var err error
-	if f.Keys, err = decodeSignedHeaders(raw.Keys); err != nil {
-		return nil, err
-	}
-	for i := range raw.Sides {
-		from, s := &raw.Sides[i], &f.Sides[i]
-		if len(from.Keys) > maxForkKeys || len(from.Leaf) != len(s.Leaf) {
-			return nil, errors.New("a side with too many keys, or whose hash is none")
-		}
-		if s.Keys, err = decodeSignedHeaders(from.Keys); err != nil {
-			return nil, err
-		}
-		if s.Head, err = DecodeSignedHeader(from.Head); err != nil {
-			return nil, err
-		}
-		copy(s.Leaf[:], from.Leaf)
-		if from.Path != nil {
-			p, err := from.Path.path()
-			if err != nil {
-				return nil, err
+	f, r := new(Fork), reader{b: b}
+	set := r.fields(func(key uint64) {
+		switch key {
+		case 1:
+			r.version()
+		case 2:
+			f.Keys = r.wrappedAll(1, maxForkKeys)
+		case 3:
+			r.tuple(len(f.Sides))
+			for i := range f.Sides {
+				f.Sides[i].decode(&r)
 			}
-			s.Path = &p
+		default:
+			r.unknown(key)
 		}
+	})
+	if err := r.end(); err != nil {
+		return nil, err
 	}
-	again, err := f.append(make([]byte, 0, len(b)))
-	return f, same(b, again, err)
+	if needed := uint64(1<<4 - 1<<1); set != needed {
+		return nil, errors.New("one of the fields 1 to 3 is missing")
+	}
+	return f, nil
+}
+
+func (s *Side) decode(r *reader) {
+	r.tuple(4)
+	s.Keys, s.Head = r.wrappedAll(0, maxForkKeys), r.wrapped()
+	r.fixed(s.Leaf[:])
+	if !r.null() {
+		path := r.path()
+		s.Path = &path
+	}
 }

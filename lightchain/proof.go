@@ -2,6 +2,7 @@ package lightchain
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -143,51 +144,50 @@ func (p *Proof) check() error {
 	return nil
 }
 
-type rawPath struct {
-	_      struct{} `cbor:",toarray"`
-	Size   uint64
-	Index  uint64
-	Hashes [][]byte
+// path reads a path.
+func (r *reader) path() (p Path) {
+	r.tuple(3)
+	p.Size, p.Index = r.uint(), r.uint()
+	p.Hashes = make([]Hash, r.array(0, MaxPath, 1+len(Hash{})))
+	for i := range p.Hashes {
+		r.fixed(p.Hashes[i][:])
+	}
+	return p
 }
 
-func (r *rawPath) path() (p Path, err error) {
-	if len(r.Hashes) > MaxPath {
-		return p, fmt.Errorf("a path of %d hashes is above the limit of %d", len(r.Hashes), MaxPath)
+// wrapped reads a signed header inside a byte string.
+func (r *reader) wrapped() *SignedHeader {
+	b := r.bytes(maxSignedHeader)
+	if r.err != nil {
+		return nil
 	}
-	p = Path{Size: r.Size, Index: r.Index, Hashes: make([]Hash, len(r.Hashes))}
-	for i, h := range r.Hashes {
-		if len(h) != len(p.Hashes[i]) {
-			return p, fmt.Errorf("a hash of %d bytes in a path", len(h))
-		}
-		copy(p.Hashes[i][:], h)
+	h, err := DecodeSignedHeader(b)
+	if err != nil {
+		r.fail(err)
 	}
-	return p, nil
+	return h
 }
 
-type rawLater struct {
-	_      struct{} `cbor:",toarray"`
-	Header []byte
-	Path   rawPath
+// wrappedAll reads an array of signed headers.
+func (r *reader) wrappedAll(least, most int) []*SignedHeader {
+	headers := make([]*SignedHeader, 0, r.array(least, most, 1))
+	for range cap(headers) {
+		headers = append(headers, r.wrapped())
+	}
+	return headers
 }
 
-func decodeLater(raw []rawLater) (later []LaterHeader, err error) {
-	if len(raw) > maxLaterHeaders {
-		return nil, fmt.Errorf("%d later headers are above the limit of %d", len(raw), maxLaterHeaders)
+// laterAll reads receipted headers, each with the path of another in its history.
+func (r *reader) laterAll(least int) []LaterHeader {
+	later := make([]LaterHeader, r.array(least, maxLaterHeaders, 3))
+	for i := range later {
+		r.tuple(2)
+		later[i] = LaterHeader{r.wrapped(), r.path()}
 	}
-	for _, l := range raw {
-		var one LaterHeader
-		if one.Header, err = DecodeSignedHeader(l.Header); err != nil {
-			return nil, err
-		}
-		if one.Path, err = l.Path.path(); err != nil {
-			return nil, err
-		}
-		later = append(later, one)
-	}
-	return later, nil
+	return later
 }
 
-// DecodeProof reads a proof. It checks the encoding alone; see [Verify].
+// DecodeProof reads a proof, which keeps b for its entry. It checks the encoding alone; see [Verify].
 func DecodeProof(b []byte) (*Proof, error) {
 	p, err := decodeProof(b)
 	if err != nil {
@@ -200,57 +200,37 @@ func decodeProof(b []byte) (*Proof, error) {
 	if len(b) > MaxProof {
 		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxProof)
 	}
-	var raw struct {
-		Version uint64     `cbor:"1,keyasint"`
-		Entry   []byte     `cbor:"2,keyasint"`
-		Path    rawPath    `cbor:"3,keyasint"`
-		Header  []byte     `cbor:"4,keyasint"`
-		Keys    [][]byte   `cbor:"5,keyasint"`
-		Later   []rawLater `cbor:"6,keyasint"`
-		Beacon  [][]byte   `cbor:"7,keyasint"`
-	}
-	if err := decode(b, &raw); err != nil {
-		return nil, err
-	}
-	if raw.Version != Version {
-		return nil, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version)
-	}
-	if _, err := DecodeEntry(raw.Entry); err != nil {
-		return nil, err
-	}
-	p := &Proof{Entry: raw.Entry}
-	var err error
-	if p.EntryPath, err = raw.Path.path(); err != nil {
-		return nil, err
-	}
-	if p.Header, err = DecodeSignedHeader(raw.Header); err != nil {
-		return nil, err
-	}
-	if len(raw.Keys) > maxKeyHeaders || len(raw.Beacon) > maxBeacon {
-		return nil, errors.New("more headers than a proof may have")
-	}
-	if p.Keys, err = decodeSignedHeaders(raw.Keys); err != nil {
-		return nil, err
-	}
-	if p.Later, err = decodeLater(raw.Later); err != nil {
-		return nil, err
-	}
-	if p.Beacon, err = decodeSignedHeaders(raw.Beacon); err != nil {
-		return nil, err
-	}
-	again, err := p.append(make([]byte, 0, len(b)))
-	return p, same(b, again, err)
-}
-
-func decodeSignedHeaders(raw [][]byte) (headers []*SignedHeader, err error) {
-	for _, b := range raw {
-		h, err := DecodeSignedHeader(b)
-		if err != nil {
-			return nil, err
+	p, r := new(Proof), reader{b: b}
+	set := r.fields(func(key uint64) {
+		switch key {
+		case 1:
+			r.version()
+		case 2:
+			p.Entry = r.bytes(MaxEntry)
+		case 3:
+			p.EntryPath = r.path()
+		case 4:
+			p.Header = r.wrapped()
+		case 5:
+			p.Keys = r.wrappedAll(1, maxKeyHeaders)
+		case 6:
+			p.Later = r.laterAll(1)
+		case 7:
+			p.Beacon = r.wrappedAll(1, maxBeacon)
+		default:
+			r.unknown(key)
 		}
-		headers = append(headers, h)
+	})
+	if err := r.end(); err != nil {
+		return nil, err
 	}
-	return headers, nil
+	if needed := uint64(1<<6 - 1<<1); set&needed != needed {
+		return nil, errors.New("one of the fields 1 to 5 is missing")
+	}
+	if _, err := DecodeEntry(p.Entry); err != nil {
+		return nil, err
+	}
+	return p, p.check()
 }
 
 // EncodeText returns an encoded proof as PEM (RFC 7468), for those who must paste it.
@@ -265,12 +245,39 @@ func DecodeText(b []byte) ([]byte, error) {
 	if !bytes.HasPrefix(b, []byte("-----BEGIN ")) {
 		return b, nil
 	}
-	block, rest := pem.Decode(b)
-	if block == nil || block.Type != pemLabel || len(block.Headers) != 0 || len(rest) != 0 {
+	// RFC 7468, section 3: lines of exactly 64 characters but for the last, which may be shorter and is not empty.
+	// Whatever is strict has one spelling, but for the ends of its lines.
+	line, rest := cutLine(b)
+	if string(line) != "-----BEGIN "+pemLabel+"-----" {
 		return nil, fmt.Errorf("not one PEM block labelled %q", pemLabel)
 	}
-	if lines := bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")); !bytes.Equal(lines, EncodeText(block.Bytes)) {
-		return nil, errors.New("not in strict PEM (RFC 7468): lines of 64 characters, nothing before or after")
+	der := make([]byte, 0, base64.StdEncoding.DecodedLen(len(rest)))
+	for last := false; ; {
+		if line, rest = cutLine(rest); bytes.HasPrefix(line, []byte("-----")) {
+			break
+		}
+		if last || len(line) == 0 || len(line) > pemLine || bytes.IndexByte(line, '\r') >= 0 { // which the decoder would skip
+			return nil, errPEM
+		}
+		n, err := base64.StdEncoding.Strict().Decode(der[len(der):cap(der)], line)
+		if err != nil {
+			return nil, errPEM
+		}
+		der = der[:len(der)+n]
+		last = len(line) < pemLine || line[len(line)-1] == '='
 	}
-	return block.Bytes, nil
+	if string(line) != "-----END "+pemLabel+"-----" || len(rest) > 0 || !bytes.HasSuffix(b, []byte("\n")) {
+		return nil, errPEM
+	}
+	return der, nil
+}
+
+const pemLine = 64 // characters
+
+var errPEM = errors.New("not in strict PEM (RFC 7468): lines of 64 characters, nothing before or after")
+
+// cutLine cuts off the first line, without its end: LF or CR LF.
+func cutLine(b []byte) (line, rest []byte) {
+	line, rest, _ = bytes.Cut(b, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), rest
 }

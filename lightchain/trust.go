@@ -33,14 +33,16 @@ type Aggregator struct {
 //
 // in any order, blank lines, and comments on lines of their own that begin with '#'. Anything else is refused with
 // its line number.
+//
+// SPEC: words are separated by spaces and tabs; lines end in LF or CR LF; a byte order mark may precede the first
 func ParseTrust(b []byte) (*Trust, error) {
 	t := new(Trust)
 	quorum := false
-	for i, line := range strings.Split(string(b), "\n") {
+	for i, line := range strings.Split(strings.TrimPrefix(string(b), "\ufeff"), "\n") {
 		if !utf8.ValidString(line) {
 			return nil, fmt.Errorf("line %d: not UTF-8", i+1)
 		}
-		words := strings.Fields(line)
+		words := strings.FieldsFunc(strings.TrimSuffix(line, "\r"), func(r rune) bool { return r == ' ' || r == '\t' })
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}

@@ -253,6 +253,25 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 	bad("beacon", "a receipt that the beacon does not name", "beacon", func(p *Proof) {
 		_, p.Beacon = c.beacon(5, map[string]uint64{"north": testTime + 311, "south": testTime + 305})
 	})
+	f := dishonest(t)
+	for _, v := range f.refuted() {
+		write("proof-bad-"+v.name, vector{About: v.about, Kind: "proof", Bytes: encode(v.proof()), Trust: string(f.trust(0, "north").Format()), Expect: "fail", Check: string(v.check)})
+	}
+	// Each verifies by itself, where no quorum is asked for; the first contradicts the two behind it.
+	alike := func(name, about string, p *Proof) {
+		number := p.Header.Header.First + 1
+		write("proof-good-"+name, vector{About: about, Kind: "proof", Bytes: encode(p), Trust: string(f.trust(0, "north").Format()), Expect: "ok",
+			Number: &number, Height: &p.Header.Header.Height})
+	}
+	alike("honest", "an honest gateway's, after a change of key", f.prove(f.headers[6], 0, 4))
+	alike("number-twice", "the number of another block's entry", f.prove(f.sign(8, "gateway 1", func(h *Header) { h.First = f.headers[6].Header.First }), 0, 4))
+	alike("old-key", "a former key, and the change of key left out", f.prove(f.sign(9, "gateway 0", unchanged), 0))
+	clock := c.prove(6, 2, c.receipted(8, map[string]uint64{"north": testTime + 600, "south": testTime + 590}))
+	wrong := forger{c}.sign(6, "gateway 1", func(h *Header) { h.Sealed = 1577836800 * 1e9 })
+	clock.Header = forger{c}.receipt(wrong, "north", testTime+600)
+	clock.Later = nil
+	write("proof-good-wrong-clock", vector{About: "sealed in 2020 by the gateway's clock, between receipts of 2023", Kind: "proof", Bytes: encode(clock), Trust: trust, Expect: "ok",
+		Number: seconds(19), Height: seconds(6), ReceiptedBy: []string{"north"}, NotBefore: seconds(testTime + 310), NotAfter: seconds(testTime + 601)})
 	write("proof-bad-cut", vector{About: "the last byte missing", Kind: "proof", Bytes: aloneBytes[:len(aloneBytes)-1], Trust: trust, Expect: "fail", Check: "decoding"})
 }
 
@@ -265,12 +284,35 @@ func writeBundleVectors(t *testing.T, write func(string, vector)) {
 	whole := bytes.Join(items, nil)
 	write("bundle-good", vector{About: "all entries of blocks 1 to 6, a change of key among them", Kind: "bundle", Bytes: whole, Trust: trust,
 		Expect: "ok", Number: seconds(0), Next: seconds(24), Height: seconds(6), ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 601)})
+	d := dishonest(t)
+	forged := func(keys []*SignedHeader, h *SignedHeader) []byte {
+		start, err := AppendBundleStart(nil, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := AppendBundleEnd(nil, h, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := AppendBundleBlock(start, h.Bytes())
+		for _, e := range d.blocks[h.Header.Height] {
+			b = AppendBundleEntry(b, e)
+		}
+		return append(b, end...)
+	}
 	for name, v := range map[string]vector{
+		"bad-keys-none-above": {About: "a header of the start that sets no key, above one that does", Check: "keys", Trust: string(d.trust(0).Format()),
+			Bytes: forged([]*SignedHeader{d.headers[0], d.headers[7], d.headers[4]}, d.headers[9])},
+		"bad-first-falls": {About: "the first block begins before a header that sets the key ends", Check: "block", Trust: string(d.trust(0).Format()),
+			Bytes: forged([]*SignedHeader{d.headers[0], d.headers[4]}, d.sign(9, "gateway 1", func(h *Header) { h.First = 3 }))},
 		"bad-entry-left-out": {About: "one entry left out", Check: "entry", Bytes: bytes.Join(append(append([][]byte{}, items[:2]...), items[3:]...), nil)},
 		"bad-cut":            {About: "the last byte missing", Check: "decoding", Bytes: whole[:len(whole)-1]},
 		"bad-no-end":         {About: "no end", Check: "decoding", Bytes: bytes.Join(items[:len(items)-1], nil)},
 	} {
-		v.Kind, v.Trust, v.Expect = "bundle", trust, "fail"
+		v.Kind, v.Expect = "bundle", "fail"
+		if v.Trust == "" {
+			v.Trust = trust
+		}
 		write("bundle-"+name, v)
 	}
 }
@@ -330,6 +372,17 @@ func writeForkVectors(t *testing.T, write func(string, vector)) {
 			moved.Receipts = a.receipted(5, map[string]uint64{"south": testTime + 410}).Receipts
 			side(f, a.leaves[6]).Head = &moved
 		})},
+		"bad-key-receipt": {About: "a trusted aggregator's receipt on a header that sets the key, moved from another", Check: "receipts", Bytes: make(func(f *Fork) {
+			moved := *f.Keys[0]
+			moved.Receipts = a.receipted(5, map[string]uint64{"south": testTime + 410}).Receipts
+			f.Keys[0] = &moved
+		})},
+		"bad-heights": {About: "two heads at different heights that one history holds", Check: "fork", Bytes: make(func(f *Fork) {
+			*f = *NewFork(f.Keys, Side{Head: a.headers[5], Leaf: a.leaves[5]}, Side{Head: headA, Leaf: a.leaves[6]})
+		})},
+		"bad-heights-path": {About: "heads at different heights, one shown by a path", Check: "fork", Bytes: make(func(f *Fork) {
+			*f = *NewFork(f.Keys, Side{Head: a.headers[5], Leaf: a.leaves[5]}, Side{Head: headB, Leaf: b.leaves[6], Path: &path})
+		})},
 		"bad-cut": {About: "the last byte missing", Check: "decoding", Bytes: func() []byte { b := make(func(*Fork) {}); return b[:len(b)-1] }()},
 	} {
 		v.Kind, v.Expect = "fork", "fail"
@@ -337,6 +390,29 @@ func writeForkVectors(t *testing.T, write func(string, vector)) {
 			v.Trust = trust
 		}
 		write("fork-"+name, v)
+	}
+
+	for name, v := range map[string]struct {
+		about string
+		other *SignedHeader
+		keys  uint64 // how many headers set the key below the other
+	}{
+		"numbers": {"one entry number in two blocks", dishonest(t).sign(8, "gateway 1", func(h *Header) { h.First = 10 }), 2},
+		"old-key": {"a key signs on after it was changed", dishonest(t).sign(9, "gateway 0", unchanged), 1},
+	} {
+		d := dishonest(t)
+		keys := keyHeaders(d.testChain, 0, 5)
+		low := d.headers[6]
+		if v.keys == 1 {
+			low = d.headers[4]
+		}
+		lower := uint64(low.Header.Height)
+		shared := keys[:v.keys]
+		encoded, err := NewFork(shared, Side{Head: low, Leaf: low.Hash()}, Side{Head: v.other, Leaf: v.other.Hash()}).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("fork-good-"+name, vector{About: v.about, Kind: "fork", Bytes: encoded, Trust: string(d.trust(0).Format()), Expect: "ok", Height: &lower})
 	}
 
 	encode := func(p *Proof) []byte {

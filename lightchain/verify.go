@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -135,12 +136,14 @@ func (p *Proof) verifyChain(t *Trust, r *Report) error {
 	return nil
 }
 
-// SPEC: keys (field 5's order; each signature under the key before)
+// SPEC: keys (field 5's order; each signature under the key before; a header in sight with key 12, below the highest, is
+// one of field 5)
 func (p *Proof) verifyKeys(*Trust, *Report) error {
 	highest := p.Header.Header.Height
 	for _, h := range p.signed() {
 		highest = max(highest, h.Header.Height)
 	}
+	// The order of all is checked before any is used: keyAt looks at each.
 	for i, h := range p.Keys {
 		// SPEC: genesis first, heights strictly ascending, each with key 12, all below the highest header of the proof
 		switch {
@@ -153,8 +156,15 @@ func (p *Proof) verifyKeys(*Trust, *Report) error {
 		case i > 0 && *h.Header.NextKey == *p.Keys[i-1].Header.NextKey:
 			return fmt.Errorf("header %d sets the key that is already in force", h.Header.Height)
 		}
+	}
+	for _, h := range p.Keys {
 		if err := h.Check(p.keyAt(h.Header.Height)); err != nil {
 			return err
+		}
+	}
+	for _, h := range p.signed() {
+		if h.Header.NextKey != nil && h.Header.Height < highest && !sets(p.Keys, h.seen()) {
+			return fmt.Errorf("header %d sets a key and is not among the headers that do", h.Header.Height)
 		}
 	}
 	return nil
@@ -182,12 +192,15 @@ func (p *Proof) verifySignatures(*Trust, *Report) error {
 	return nil
 }
 
-// SPEC: entry (field 3)
+// SPEC: entry (field 3, and the entry's number)
 func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
 	header := &p.Header.Header
 	// SPEC: size and index equal the header's own numbers
 	if p.EntryPath.Size != header.Count {
 		return fmt.Errorf("path in a block of %d entries, the header says %d", p.EntryPath.Size, header.Count)
+	}
+	if header.Count > math.MaxInt64-header.First {
+		return errNumbers
 	}
 	root, err := p.EntryPath.Root(LeafHash(p.Entry))
 	if err != nil {
@@ -200,8 +213,12 @@ func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
 	return nil
 }
 
-// SPEC: block (paths of field 6)
-func (p *Proof) verifyBlock(*Trust, *Report) error {
+// SPEC: block (paths of field 6; every relation between two headers in sight)
+func (p *Proof) verifyBlock(*Trust, *Report) error { return p.verifyHistory(nil) }
+
+// verifyHistory checks the paths, and how the headers in sight stand to each other; more of them may be in sight than
+// the proof's own.
+func (p *Proof) verifyHistory(more []seen) error {
 	for _, l := range p.Later {
 		later := &l.Header.Header
 		if l.Path.Size != later.Height || l.Path.Index != p.Header.Header.Height {
@@ -216,7 +233,16 @@ func (p *Proof) verifyBlock(*Trust, *Report) error {
 			return fmt.Errorf("the history of header %d does not contain the block's header", later.Height)
 		}
 	}
-	return nil
+	for _, h := range p.signed()[:1+len(p.Later)] {
+		more = append(more, h.seen())
+	}
+	for _, h := range p.Beacon {
+		// One at or above the block is the beacon's to refuse.
+		if h.Header.Height < p.Header.Header.Height {
+			more = append(more, h.seen())
+		}
+	}
+	return checkRelations(p.Keys, more)
 }
 
 // verifyReceipts checks the receipts of trusted aggregators and draws the bracket from them.
@@ -291,6 +317,10 @@ func (p *Proof) verifyBeacon(*Trust, *Report) error {
 	}
 	receipts := make([]Receipt, len(p.Beacon))
 	for i, h := range p.Beacon {
+		// SPEC: each of them lies below the block
+		if h.Header.Height >= p.Header.Header.Height {
+			return fmt.Errorf("a receipt on header %d cannot be older than block %d", h.Header.Height, p.Header.Header.Height)
+		}
 		receipts[i] = h.Receipts[0]
 	}
 	beacon, err := Beacon(receipts)
@@ -311,6 +341,11 @@ func (t *Trust) key(r *Receipt) (PublicKey, bool) {
 		}
 	}
 	return PublicKey{}, false
+}
+
+func (t *Trust) trusts(r *Receipt) bool {
+	_, trusted := t.key(r)
+	return trusted
 }
 
 // earliest keeps each aggregator's earliest receipt, by name.

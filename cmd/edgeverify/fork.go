@@ -9,12 +9,12 @@ import (
 )
 
 // checkFork verifies evidence that a gateway's keys signed two histories.
-func checkFork(r io.Reader, trust *lightchain.Trust) (*lightchain.ForkReport, error) {
-	b, err := io.ReadAll(io.LimitReader(r, lightchain.MaxProof+1))
-	if err != nil {
-		return nil, err
+func (o *outcome) checkFork(r io.Reader, expected int64, trust *lightchain.Trust) error {
+	b, err := readAtMost(r, lightchain.MaxProof+1, expected)
+	if err == nil {
+		o.fork, err = lightchain.VerifyFork(b, trust)
 	}
-	return lightchain.VerifyFork(b, trust)
+	return err
 }
 
 // describeFork says whom evidence of a fork accuses, and of what.
@@ -23,11 +23,16 @@ func describeFork(b *strings.Builder, r *lightchain.ForkReport) {
 	if r.Name != "" {
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
 	}
-	fmt.Fprintf(b, "  height    %d: two different headers stand there\n", r.Height)
+	if r.Conflict == nil {
+		fmt.Fprintf(b, "  height    %d: two different headers stand there\n", r.Height)
+	} else {
+		fmt.Fprintf(b, "  heights   %d and %d: no one history holds both headers\n", r.Sides[0].Head.Height, r.Sides[1].Head.Height)
+		fmt.Fprintf(b, "  because   %v\n", r.Conflict)
+	}
 	for i := range r.Sides {
 		s := &r.Sides[i]
 		fmt.Fprintf(b, "\n  history %c\n", 'A'+i)
-		fmt.Fprintf(b, "  header    %s at height %d\n", s.Hash, r.Height)
+		fmt.Fprintf(b, "  header    %s at height %d\n", s.Hash, s.Height)
 		if s.HeadHash != s.Hash {
 			fmt.Fprintf(b, "  shown by  header %d, %s\n", s.Head.Height, s.HeadHash)
 		}
@@ -38,7 +43,7 @@ func describeFork(b *strings.Builder, r *lightchain.ForkReport) {
 		}
 	}
 	b.WriteString("\n  Proved:\n")
-	b.WriteString("  - The holder of this chain's keys signed both. A gateway that runs as it should never does.\n")
+	b.WriteString("  - Whoever holds this chain's key, or held it before a change, signed both. A gateway that runs as it should never does.\n")
 	for _, name := range r.Both {
 		fmt.Fprintf(b, "  - %s countersigned both, against its word that each extends all that it countersigned before.\n", name)
 	}
@@ -55,13 +60,14 @@ func reversalNote(r lightchain.Reversal) string {
 
 // forkJSON is what evidence of a fork shows.
 type forkJSON struct {
-	Height uint64      `json:"height"`
+	Height uint64      `json:"height"`             // the lower one, where the sides' heights differ
+	Why    string      `json:"conflict,omitempty"` // why no one history holds both, where their heights differ
 	Sides  [2]sideJSON `json:"sides"`
 	Both   []string    `json:"receipted_both"` // aggregators that countersigned both sides
 }
 
 type sideJSON struct {
-	Hash        lightchain.Hash          `json:"hash"`        // of this side's header at the height
+	Hash        lightchain.Hash          `json:"hash"`        // of this side's header at the height, or of its head
 	HeadHeight  uint64                   `json:"head_height"` // of the signed header that shows it
 	HeadHash    lightchain.Hash          `json:"head_hash"`
 	Sealed      int64                    `json:"sealed"` // when the head was, nanoseconds since the Unix epoch, by the gateway's clock
@@ -73,6 +79,9 @@ type sideJSON struct {
 
 func newForkJSON(r *lightchain.ForkReport) *forkJSON {
 	out := &forkJSON{Height: r.Height, Both: append([]string{}, r.Both...)}
+	if r.Conflict != nil {
+		out.Why = r.Conflict.Error()
+	}
 	for i := range r.Sides {
 		s := &r.Sides[i]
 		out.Sides[i] = sideJSON{

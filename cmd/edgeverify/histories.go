@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,28 @@ import (
 type histories struct {
 	trust    *lightchain.Trust
 	places   map[place][]said // of different hashes each: more than one is a contradiction
+	chains   map[lightchain.ChainID]*inSight
 	receipts map[lightchain.ChainID]map[lightchain.ReceiptedBy]string
 	accused  map[[2]string]bool // pairs of files
+}
+
+// inSight is what the files before say of one chain at different heights, no more of it than finds a contradiction.
+type inSight struct {
+	heads []head // by height, each header once: what holds of neighbours holds of all
+	lists []keys // each list of headers that set the key once, with the file that shows the highest header under it
+}
+
+// head is a signed header, and the file that shows it.
+type head struct {
+	*lightchain.SignedHeader
+	said
+}
+
+// keys are the headers of a file that set the key, all of those below its highest header.
+type keys struct {
+	of  []*lightchain.SignedHeader
+	top uint64
+	said
 }
 
 type place struct {
@@ -38,7 +59,7 @@ type said struct {
 
 func newHistories(t *lightchain.Trust) *histories {
 	return &histories{
-		trust: t, places: map[place][]said{}, accused: map[[2]string]bool{},
+		trust: t, places: map[place][]said{}, chains: map[lightchain.ChainID]*inSight{}, accused: map[[2]string]bool{},
 		receipts: map[lightchain.ChainID]map[lightchain.ReceiptedBy]string{},
 	}
 }
@@ -64,32 +85,100 @@ func (h *histories) add(o *outcome) (found []contradiction, err error) {
 			h.receipts[chain][r] = o.file
 		}
 	}
+	for _, other := range h.contradicted(chain, o) {
+		files := [2]string{other.file, o.file}
+		if h.accused[files] {
+			continue
+		}
+		f := lightchain.Contradiction(other.sides, o.sides, h.trust)
+		if f == nil {
+			continue
+		}
+		r, err := f.Verify(h.trust)
+		if err != nil {
+			return found, err
+		}
+		h.accused[files] = true
+		found = append(found, contradiction{files, f, r})
+	}
+	return found, nil
+}
+
+// contradicted returns which files before cannot be of one history with this one, and takes note of what it says.
+func (h *histories) contradicted(chain lightchain.ChainID, o *outcome) (others []said) {
+	mine := said{file: o.file, sides: o.sides}
 	for i := range o.sides {
 		s := &o.sides[i]
-		at := place{chain, s.Height()}
-		known := false
+		at, known := place{chain, s.Height()}, false
 		for _, other := range h.places[at] {
-			files := [2]string{other.file, o.file}
-			if known = known || other.leaf == s.Leaf; other.leaf == s.Leaf || h.accused[files] {
-				continue
+			if known = known || other.leaf == s.Leaf; other.leaf != s.Leaf {
+				others = append(others, other)
 			}
-			f := lightchain.Contradiction(other.sides, o.sides, h.trust)
-			if f == nil {
-				continue
-			}
-			r, err := f.Verify(h.trust)
-			if err != nil {
-				return found, err
-			}
-			h.accused[files] = true
-			found = append(found, contradiction{files, f, r})
 		}
 		if !known {
 			h.places[at] = append(h.places[at], said{o.file, s.Leaf, o.sides})
 		}
 	}
-	return found, nil
+	if h.chains[chain] == nil {
+		h.chains[chain] = &inSight{}
+	}
+	return append(others, h.chains[chain].add(mine)...)
 }
+
+// add compares the headers of one file with those before it, and takes note of them.
+func (c *inSight) add(mine said) (others []said) {
+	top := keys{said: mine}
+	for i := range mine.sides {
+		s := &mine.sides[i]
+		if height := s.Head.Header.Height; height >= top.top {
+			top.of, top.top = s.Keys, height
+		}
+		if s.Path != nil {
+			continue // the head stands by itself, too
+		}
+		at, found := slices.BinarySearchFunc(c.heads, s.Head, func(h head, to *lightchain.SignedHeader) int {
+			return cmp.Compare(h.Header.Height, to.Header.Height)
+		})
+		for _, near := range c.heads[max(0, at-1):min(len(c.heads), at+1)] {
+			if lightchain.Apart(near.SignedHeader, s.Head) {
+				others = append(others, near.said)
+			}
+		}
+		if !found {
+			c.heads = slices.Insert(c.heads, at, head{s.Head, mine})
+		}
+	}
+	known := false
+	for i := range c.lists {
+		other := &c.lists[i]
+		if other.leavesOut(&top) || top.leavesOut(other) {
+			others = append(others, other.said)
+		}
+		if slices.EqualFunc(other.of, top.of, sameHeader) {
+			known = true
+			if top.top > other.top {
+				*other = top
+			}
+		}
+	}
+	if !known {
+		c.lists = append(c.lists, top)
+	}
+	return others
+}
+
+// leavesOut reports whether a header that another file shows to set the key, below the highest header of this one, is not
+// among those under which this one is signed.
+func (k *keys) leavesOut(other *keys) bool {
+	for i, h := range other.of {
+		if h.Header.Height < k.top && (i >= len(k.of) || !sameHeader(h, k.of[i])) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameHeader(a, b *lightchain.SignedHeader) bool { return a.Hash() == b.Hash() }
 
 // reversal is an aggregator's word in one file against its word in another.
 type reversal struct {
@@ -135,7 +224,7 @@ func writeEvidence(file string, f *lightchain.Fork) error {
 
 func (c *contradiction) writeText(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", c.files[0], c.files[1])
+	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", printable(c.files[0]), printable(c.files[1]))
 	b.WriteString("  Each verifies by itself; together they show that not both can be relied on.\n\n")
 	describeFork(&b, c.report)
 	b.WriteByte('\n')
@@ -144,7 +233,7 @@ func (c *contradiction) writeText(w io.Writer) error {
 }
 
 func (r *reversal) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", r.files[0], r.files[1], reversalNote(r.Reversal))
+	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", printable(r.files[0]), printable(r.files[1]), reversalNote(r.Reversal))
 	return err
 }
 

@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -34,8 +35,8 @@ Proofs and bundles named together are compared: where two of them show different
 gateway signed two histories, and both files are named. That nothing is said means only that they do not contradict
 each other where they speak of the same heights.
 
-The exit code is 0 if all files verify and none contradicts another, 1 if report or evidence cannot be written, 2 for
-wrong words or a wrong trust file, 3 if something does not verify or two files contradict each other, 4 if a file is not
+The exit code is 0 if all files verify and none contradicts another, 1 if report or evidence cannot be written and for a
+fault of this program, 2 for wrong words or a wrong trust file, 3 if something does not verify or two files contradict each other, 4 if a file is not
 there. Evidence of a fork verifies if it shows one.
 
 Options:
@@ -53,7 +54,11 @@ const (
 // version is set when a release is built.
 var version = "dev"
 
+// memoryLimit is where the collector works harder: a file may have 32 MiB, and is held a few times while it is decoded.
+const memoryLimit = 96 << 20
+
 func main() {
+	debug.SetMemoryLimit(memoryLimit)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -165,6 +170,7 @@ func readTrust(file, chain string) (*lightchain.Trust, error) {
 // outcome is what became of one file: the report of what it is, or the reason why there is none.
 type outcome struct {
 	file   string
+	trust  *lightchain.Trust
 	proof  *lightchain.Report
 	bundle *lightchain.BundleReport
 	fork   *lightchain.ForkReport
@@ -174,9 +180,17 @@ type outcome struct {
 	receipts []lightchain.ReceiptedBy // and who countersigned that
 }
 
-// check reads one file and verifies it.
-func check(file string, stdin io.Reader, trust *lightchain.Trust) outcome {
-	o := outcome{file: file}
+// errFault is a panic: a fault of this program, whatever the file is.
+var errFault = errors.New("a fault of this program, which says nothing of the file: please report it, with the file if you may")
+
+// check reads one file and verifies it. Whatever is in it, the files named after it are judged, too.
+func check(file string, stdin io.Reader, trust *lightchain.Trust) (o outcome) {
+	o.file, o.trust = file, trust
+	defer func() {
+		if p := recover(); p != nil {
+			o = outcome{file: file, err: fmt.Errorf("%w: %v", errFault, p)}
+		}
+	}()
 	r := stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -195,17 +209,27 @@ func check(file string, stdin io.Reader, trust *lightchain.Trust) outcome {
 	case lightchain.IsBundle(first):
 		o.err = o.checkBundle(in, trust)
 	case lightchain.IsFork(first):
-		o.fork, o.err = checkFork(in, trust)
+		o.err = o.checkFork(in, size(r), trust)
 	default:
-		o.err = o.checkProof(in, trust)
+		o.err = o.checkProof(in, size(r), trust)
 	}
 	return o
 }
 
+// size returns how many bytes a file has; 0 where that is not known.
+func size(r io.Reader) int64 {
+	if f, ok := r.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return info.Size()
+		}
+	}
+	return 0
+}
+
 // checkProof reads never more than a proof may have.
-func (o *outcome) checkProof(r io.Reader, trust *lightchain.Trust) error {
+func (o *outcome) checkProof(r io.Reader, expected int64, trust *lightchain.Trust) error {
 	// In PEM a proof takes a third more, and the ends of its lines; one byte beyond shows that it is too long.
-	b, err := io.ReadAll(io.LimitReader(r, lightchain.MaxProof/2*3+1))
+	b, err := readAtMost(r, lightchain.MaxProof/2*3+1, expected)
 	if err != nil {
 		return err
 	}
@@ -220,6 +244,14 @@ func (o *outcome) checkProof(r io.Reader, trust *lightchain.Trust) error {
 		o.sides, o.receipts = p.Sides(), o.proof.Receipts
 	}
 	return err
+}
+
+// readAtMost reads so many bytes at the most, of expected ones, into memory that is made for them at once: growing, it
+// would take twice as much.
+func readAtMost(r io.Reader, most, expected int64) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, min(most, expected)+bytes.MinRead))
+	_, err := b.ReadFrom(io.LimitReader(r, most))
+	return b.Bytes(), err
 }
 
 // checkBundle reads item by item: a bundle may be larger than the memory.
@@ -262,6 +294,8 @@ func (o *outcome) exitCode() int {
 		return exitOK
 	case errors.Is(o.err, fs.ErrNotExist):
 		return exitNotFound
+	case errors.Is(o.err, errFault):
+		return exitFailed
 	}
 	return exitVerification
 }

@@ -18,19 +18,19 @@ func (o *outcome) writeText(w io.Writer) error {
 	var b strings.Builder
 	switch {
 	case o.err != nil:
-		fmt.Fprintf(&b, "%s: NOT VERIFIED\n  %s\n\n", o.file, explain(o.err))
+		fmt.Fprintf(&b, "%s: NOT VERIFIED\n  %s\n\n", printable(o.file), printable(explain(o.err)))
 	case o.bundle != nil:
-		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
-		describeBundle(&b, o.bundle)
+		fmt.Fprintf(&b, "%s: VERIFIED\n\n", printable(o.file))
+		describeBundle(&b, o.bundle, o.trust)
 		b.WriteByte('\n')
 	case o.fork != nil:
-		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", o.file)
+		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", printable(o.file))
 		describeFork(&b, o.fork)
 		b.WriteByte('\n')
 	default:
-		fmt.Fprintf(&b, "%s: VERIFIED\n\n", o.file)
+		fmt.Fprintf(&b, "%s: VERIFIED\n\n", printable(o.file))
 		describe(&b, o.proof)
-		proved(&b, o.proof)
+		proved(&b, o.proof, o.trust)
 		notProved(&b, o.proof)
 		b.WriteByte('\n')
 	}
@@ -45,7 +45,7 @@ var meaning = map[lightchain.Check]string{
 	lightchain.CheckKeys:      "The chain's changes of key do not hold together.",
 	lightchain.CheckSignature: "A header is not signed with the key that the chain had in force.",
 	lightchain.CheckEntry:     "The entry is not the one that the gateway put into the block.",
-	lightchain.CheckBlock:     "A receipted header's history does not contain the block.",
+	lightchain.CheckBlock:     "The headers that it shows are not of one history.",
 	lightchain.CheckReceipts:  "The receipts of the aggregators that you trust do not hold, or are too few.",
 	lightchain.CheckFork:      "It does not show two signed histories of one chain: it accuses nobody.",
 	lightchain.CheckBeacon:    "The receipts said to be older than the block are not those that it names.",
@@ -56,7 +56,7 @@ func explain(err error) string {
 	if !errors.As(err, &failed) {
 		return err.Error()
 	}
-	return fmt.Sprintf("The check %q failed. %s\n  (%v)", failed.Check, meaning[failed.Check], failed.Err)
+	return fmt.Sprintf("The check %q failed. %s (%v)", failed.Check, meaning[failed.Check], failed.Err)
 }
 
 func describe(b *strings.Builder, r *lightchain.Report) {
@@ -74,6 +74,9 @@ func describe(b *strings.Builder, r *lightchain.Report) {
 	fmt.Fprintf(b, "  payload   %s\n", payload(r.Entry.Payload))
 	for i := range r.Entry.Readings {
 		fmt.Fprintf(b, "  reading   %s\n", reading(&r.Entry.Readings[i]))
+	}
+	if len(r.Entry.Readings) > 0 {
+		b.WriteString("  note      readings are the gateway's interpretation of the payload; the payload is what arrived\n")
 	}
 }
 
@@ -120,9 +123,9 @@ func reading(r *lightchain.Reading) string {
 	return b.String()
 }
 
-func proved(b *strings.Builder, r *lightchain.Report) {
+func proved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
 	b.WriteString("\n  Proved:\n")
-	fmt.Fprintf(b, "  - The holder of this chain's key recorded exactly these bytes as entry %d.\n", r.Number)
+	fmt.Fprintf(b, "  - %s recorded exactly these bytes as entry %d.\n", recorder(r.ReceiptedBy), r.Number)
 	if len(r.ReceiptedBy) > 0 {
 		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
 	}
@@ -132,7 +135,52 @@ func proved(b *strings.Builder, r *lightchain.Report) {
 	if r.NotBefore != nil {
 		fmt.Fprintf(b, "  - Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore), unless(r.NotBeforeBy))
 	}
-	reversalNotes(b, r.Reversals)
+	beware(b, append(cautions(trust, r.ReceiptedBy), append(clockNotes(r), reversalNotes(r.Reversals)...)...))
+}
+
+// recorder names who can have made the entry: where a trusted aggregator countersigned it, that aggregator has followed
+// every change of key from the beginning; else a key that was changed since signs as well as the one in force.
+func recorder(by []lightchain.ReceiptedBy) string {
+	if len(by) > 0 {
+		return "The holder of this chain's key"
+	}
+	return "Whoever holds this chain's key, or held it before a change that this file need not show,"
+}
+
+// cautions says what a trust file lets pass.
+func cautions(t *lightchain.Trust, by []lightchain.ReceiptedBy) (all []string) {
+	switch {
+	case t.Quorum > 0:
+	case len(by) > 0:
+		all = append(all, `No receipt was required: your trust file has no line "quorum <n>". This file has receipts; one without any would be VERIFIED, too`)
+	case len(t.Aggregators) > 0:
+		all = append(all, `No receipt was required, and none of an aggregator that you trust is here: your trust file names aggregators and has no line "quorum <n>". `+
+			`An old key of this chain, changed or stolen long ago, could have made this file today. Write a line "quorum 1", or a higher number`)
+	default:
+		all = append(all, "No receipt was required, and you trust no aggregator: an old key of this chain, changed or stolen long ago, could have made this file today. "+
+			`Name aggregators and a quorum in a trust file`)
+	}
+	return all
+}
+
+// clockTolerance is how far the gateway's clock may stand outside the bracket without a word: aggregators' clocks are a
+// little wrong, too.
+const clockTolerance = 60 // seconds
+
+// clockNotes says where the gateway's clock stood when it sealed the block, if that was outside the bracket.
+func clockNotes(r *lightchain.Report) (all []string) {
+	sealed := r.Header.Sealed / 1e9
+	note := func(side string, bound uint64) {
+		all = append(all, fmt.Sprintf("The gateway's clock was wrong: it said %s, and called itself %s, when it sealed the block; the receipts prove that this was %s %s. All times that it gave are in doubt",
+			instant(r.Header.Sealed), r.Header.Clock.State, side, second(bound)))
+	}
+	if b := r.NotBefore; b != nil && *b < 1<<62 && sealed < int64(*b)-clockTolerance {
+		note("not before", *b)
+	}
+	if b := r.NotAfter; b != nil && *b < 1<<62 && sealed > int64(*b)+clockTolerance {
+		note("not after", *b)
+	}
+	return all
 }
 
 // unless says on whose word a bound rests.
@@ -150,15 +198,23 @@ func names(by []lightchain.ReceiptedBy) (all []string) {
 	return all
 }
 
-// reversalNotes names the aggregators whose word is worth nothing.
-func reversalNotes(b *strings.Builder, reversals []lightchain.Reversal) {
-	if len(reversals) == 0 {
+// beware prints what the reader must not overlook.
+func beware(b *strings.Builder, notes []string) {
+	if len(notes) == 0 {
 		return
 	}
 	b.WriteString("\n  Beware:\n")
-	for _, r := range reversals {
-		fmt.Fprintf(b, "  - %s.\n", reversalNote(r))
+	for _, n := range notes {
+		fmt.Fprintf(b, "  - %s.\n", n)
 	}
+}
+
+// reversalNotes names the aggregators whose word is worth nothing.
+func reversalNotes(reversals []lightchain.Reversal) (all []string) {
+	for _, r := range reversals {
+		all = append(all, reversalNote(r))
+	}
+	return all
 }
 
 func countersigners(receipted []lightchain.ReceiptedBy) string {
@@ -170,7 +226,7 @@ func countersigners(receipted []lightchain.ReceiptedBy) string {
 }
 
 // describeBundle says what a bundle shows: completeness between two numbers, which no single proof can.
-func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
+func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *lightchain.Trust) {
 	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
 	if r.Name != "" {
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
@@ -178,9 +234,9 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 	fmt.Fprintf(b, "  blocks    %d to %d, the last sealed %s by the gateway's clock\n", r.From, r.To, instant(r.Sealed))
 	b.WriteString("\n  Proved:\n")
 	if r.Next == r.First {
-		b.WriteString("  - The holder of this chain's key recorded no message at all in these blocks.\n")
+		fmt.Fprintf(b, "  - %s recorded no message at all in these blocks.\n", recorder(r.ReceiptedBy))
 	} else {
-		fmt.Fprintf(b, "  - These are all messages from number %d to number %d that the holder of this chain's key recorded: %d, none missing.\n", r.First, r.Next-1, r.Next-r.First)
+		fmt.Fprintf(b, "  - %s recorded these as all messages from number %d to number %d: %d, none missing.\n", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First)
 	}
 	if len(r.ReceiptedBy) > 0 {
 		fmt.Fprintf(b, "  - They are part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
@@ -188,16 +244,20 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 	if r.NotAfter != nil {
 		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
 	}
-	reversalNotes(b, r.Reversals)
+	beware(b, append(cautions(trust, r.ReceiptedBy), reversalNotes(r.Reversals)...))
 	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
+	b.WriteString(notInvented)
 	if len(r.ReceiptedBy) == 0 {
 		b.WriteString("  - When it was recorded, and that this history is the only one: no aggregator that you trust has receipted it.\n")
 	}
 }
 
+const notInvented = "  - That a device sent it: whoever controls the gateway when it records can invent a message, and what it makes of one.\n"
+
 func notProved(b *strings.Builder, r *lightchain.Report) {
 	b.WriteString("\n  Not proved:\n")
 	b.WriteString("  - That the value is true: a sensor can be wrong, or held over a candle.\n")
+	b.WriteString(notInvented)
 	if len(r.ReceiptedBy) == 0 {
 		b.WriteString("  - When it was recorded: no aggregator that you trust has receipted it.\n")
 		b.WriteString("  - That this history is the only one that the gateway's key has signed.\n")

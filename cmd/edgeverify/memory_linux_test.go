@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ed25519"
+	"encoding/binary"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"edgechain/build/testenv"
+	"edgechain/lightchain"
+)
+
+// proofOf begins a chain and seals one block of one entry with the payload; it returns the proof.
+func proofOf(t *testing.T, payload []byte) (proof []byte, chain string) {
+	t.Helper()
+	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis, err := lightchain.NewGenesis(lightchain.Genesis{}, signer.Public(), 0, lightchain.Clock{}).Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tip, err := lightchain.Begin(genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := (&lightchain.Entry{Source: "broker:-/x:t", Payload: payload}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := tip.Header(lightchain.LeafHash(entry), 1, 0, lightchain.Clock{}).Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &lightchain.Proof{Entry: entry, EntryPath: lightchain.Path{Size: 1}, Header: header, Keys: []*lightchain.SignedHeader{genesis}}
+	if proof, err = p.Append(nil); err != nil {
+		t.Fatal(err)
+	}
+	return proof, tip.Chain.String()
+}
+
+// Whatever a file claims, it is judged within bounded memory: the program may run where the auditor happens to be.
+func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds and starts the program")
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "edgeverify")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	small, chain := proofOf(t, []byte(`{"temperature":20.5}`))
+	large, largeChain := proofOf(t, bytes.Repeat([]byte("0123456789abcdef"), (lightchain.MaxEntry-64)/16))
+
+	const size = lightchain.MaxProof
+	fill := func(head string, with string) []byte {
+		return append([]byte(head), bytes.Repeat([]byte(with), (size-len(head))/len(with))...)
+	}
+	// proofHead is a proof up to the payload's place in its entry; forkHead a fork up to its first header.
+	proofHead, forkHead := "\xa5\x01\x01\x02", "\xa3\x01\x01\x02"
+	items := func(item []byte) (b []byte) {
+		for len(b) < size {
+			b = binary.BigEndian.AppendUint32(append(b, 0x5a), uint32(len(item)))
+			b = append(b, item...)
+		}
+		return b
+	}
+	for name, file := range map[string][]byte{
+		"nested empty maps":                   fill("", "\xa1\x01"),
+		"empty maps in an array":              fill(proofHead+"\x5a\x00\xff\xff\xff\x86\x50", "\xa0"),
+		"an entry of empty readings":          fill(proofHead+"\x5a\x00\xff\xff\xf0\x86\x50"+string(make([]byte, 16))+"\x00\x60\x00\x40\x9a\x00\x00\xff\xff", "\x86\x60\x60\x60\x00\x00\x00"),
+		"an entry that claims 2^63 readings":  fill(proofHead+"\x5a\x00\xff\xff\xf0\x86\x50"+string(make([]byte, 16))+"\x00\x60\x00\x40\x9b\x7f\xff\xff\xff\xff\xff\xff\xff", "\x86"),
+		"a fork of paths":                     fill(forkHead+"\x9a\x00\x00\x04\x00", "\x83\x00\x00\x9a\x00\x00\xff\xff"),
+		"a fork of nothing":                   fill("\xa3", "\xa0"),
+		"zeros":                               fill("", "\x00"),
+		"ones":                                fill("", "\xff"),
+		"a bundle of large items":             items(append([]byte{0x82, 0x02, 0x5a, 0x00, 0xff, 0xff, 0xff}, make([]byte, 0xffffff)...)),
+		"a bundle of small items":             items([]byte{0x82, 0x02, 0x40}),
+		"the largest entry":                   large,
+		"the largest entry in PEM":            lightchain.EncodeText(large),
+		"PEM that never ends":                 fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"),
+		"PEM of short lines":                  fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAA\n"),
+		"the largest entry, and bytes behind": append(bytes.Clone(large), make([]byte, size-len(large))...),
+	} {
+		path := filepath.Join(dir, "file")
+		if err := os.WriteFile(path, file, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if peak := peakOf(t, program, largeChain, path); peak >= 128<<20 {
+			t.Errorf("%s: %d bytes of memory at its peak", name, peak)
+		}
+	}
+	path := filepath.Join(dir, "small")
+	if err := os.WriteFile(path, small, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if peak := peakOf(t, program, chain, path); peak >= 16<<20 {
+		t.Errorf("a proof of %d bytes takes %d bytes of memory", len(small), peak)
+	}
+}
+
+// peakOf has the program judge a file and then wait for another one on its standard input, looks how much memory it has
+// had resident by then, and ends it. Verified or not, it must not have ended otherwise.
+func peakOf(t *testing.T, program, chain, file string) int64 {
+	t.Helper()
+	cmd := exec.Command(program, "--chain", chain, file, "-")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	verdict, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil || !strings.HasSuffix(verdict, "VERIFIED\n") {
+		t.Errorf("%q (%v)", verdict, err)
+	}
+	peak := testenv.PeakResident(t, cmd.Process.Pid)
+	stdin.Close()
+	io.Copy(io.Discard, stdout)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitVerification { // nothing came on its standard input
+		t.Errorf("exit code %d", code)
+	}
+	return peak
+}
