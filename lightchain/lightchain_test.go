@@ -103,7 +103,7 @@ func TestValuesEncodeAsTheCBORLibraryEncodesThem(t *testing.T) {
 		sameBytes(t, mode, Float(-f), -f)
 	}
 	for bits := range 1 << 16 { // every binary16 that is a number, and its neighbours among the binary32
-		f := halfToFloat(uint16(bits))
+		f := halfFloat(uint16(bits))
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			continue
 		}
@@ -116,21 +116,6 @@ func TestValuesEncodeAsTheCBORLibraryEncodesThem(t *testing.T) {
 	sameBytes(t, mode, Bool(true), true)
 	sameBytes(t, mode, Bool(false), false)
 	sameBytes(t, mode, Value{}, nil)
-}
-
-func halfToFloat(bits uint16) float64 {
-	sign := 1.0
-	if bits&0x8000 != 0 {
-		sign = -1
-	}
-	exponent, fraction := int(bits>>10&31), float64(bits&1023)
-	switch exponent {
-	case 0:
-		return math.Copysign(fraction*0x1p-24, sign)
-	case 31:
-		return math.NaN()
-	}
-	return sign * (1 + fraction/1024) * math.Pow(2, float64(exponent-15))
 }
 
 func sameBytes(t *testing.T, mode cbor.EncMode, v Value, x any) {
