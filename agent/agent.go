@@ -210,7 +210,7 @@ func (a *Agent) prepare() error {
 	a.registerGauges()
 	a.api = &api.Server{
 		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
-		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Metrics: a.metrics.registry, Log: a.log,
+		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Metrics: a.metrics.registry, Log: a.log, Hosts: c.API.Hosts,
 	}
 	return nil
 }

@@ -89,6 +89,9 @@ func (c *Config) checkLocal(d *tomlconf.Document) {
 		d.Refuse(&c.API.Socket, "a path of %d bytes, where the system allows %d (by default the socket is in gateway.data): expected a shorter one, such as %q",
 			n, maxSocketPath, "/run/edgeagent/edgeagent.sock")
 	}
+	if err := localhttp.CheckHosts(c.API.Hosts); err != nil {
+		d.Refuse(&c.API.Hosts, "%v", err)
+	}
 	if c.API.Listen != "" {
 		if local, err := localhttp.IsLoopback(c.API.Listen); err != nil {
 			d.Refuse(&c.API.Listen, "%v", err)

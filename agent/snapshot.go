@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"edgechain/agent/api"
@@ -19,7 +17,7 @@ import (
 type Snapshot struct {
 	Dir    string // of the store
 	Reader *store.Reader
-	remove string // folder of the checkpoint, "" for none
+	data   string // folder that the checkpoint is in; "" where it is the chain itself
 }
 
 // OpenSnapshot opens the configured chain as it stands.
@@ -31,7 +29,11 @@ func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
 		if s.Dir, err = client.Checkpoint(ctx); err != nil {
 			return nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
 		}
-		s.remove = filepath.Dir(s.Dir)
+		// Whoever answers on the socket names the folder, and this may be root's command.
+		if err := backup.CheckCheckpoint(c.Gateway.Data, s.Dir); err != nil {
+			return nil, fmt.Errorf("the agent's answer: %w", err)
+		}
+		s.data = c.Gateway.Data
 	case !errors.Is(err, api.ErrNotRunning):
 		return nil, err
 	}
@@ -45,10 +47,10 @@ func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
 func (s *Snapshot) Close() error { return errors.Join(s.Reader.Close(), s.removeCheckpoint()) }
 
 func (s *Snapshot) removeCheckpoint() error {
-	if s.remove == "" {
+	if s.data == "" {
 		return nil
 	}
-	if err := os.RemoveAll(s.remove); err != nil {
+	if err := backup.RemoveCheckpoint(s.data, s.Dir); err != nil {
 		return fmt.Errorf("the checkpoint stays, until the agent's next start: %w", err)
 	}
 	return nil

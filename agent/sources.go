@@ -197,12 +197,11 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 			a.presence.announce()
 		}
 		rules := *rules.Load()
-		for i := range rules {
-			if r := &rules[i]; r.filter.Matches(topic) {
-				return r.intake.Message("", topic, clientID, flags, payload, received)
-			}
+		rule := slices.IndexFunc(rules, func(r decodeRule) bool { return r.filter.Matches(topic) })
+		if rule < 0 {
+			rule = len(rules) - 1 // "#" covers no topic that begins with $
 		}
-		return nil
+		return rules[rule].intake.Message("", topic, clientID, flags, payload, received)
 	}
 	config := broker.Config{
 		PassOn: func(topic string) bool { return upstreamTopic(*prefixes.Load(), topic) },

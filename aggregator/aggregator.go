@@ -140,9 +140,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	defer stopAPI()
 	server := a.Server()
 	var served, running sync.WaitGroup
-	for i, l := range listeners {
-		served.Go(func() { server.Serve(apiCtx, l, i > 0) })
-	}
+	served.Go(func() { server.Serve(apiCtx, listeners...) })
 	failed := make(chan error, 1)
 	running.Go(func() { a.presence.run(ctx) })
 	running.Go(func() { a.count(ctx) })
@@ -182,7 +180,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	return err
 }
 
-// listen opens the API's listeners, the socket first.
+// listen opens the API's listeners.
 func (a *Aggregator) listen() ([]net.Listener, error) {
 	socket, err := localhttp.Listen(a.config.API.Socket)
 	if errors.Is(err, localhttp.ErrTaken) {

@@ -85,8 +85,9 @@ type SilenceConfig struct {
 
 // APIConfig says where the local API listens.
 type APIConfig struct {
-	Socket string `toml:"socket"` // never empty once loaded
-	Listen string `toml:"listen"` // on loopback, or ""
+	Socket string   `toml:"socket"` // never empty once loaded
+	Listen string   `toml:"listen"` // on loopback, or ""
+	Hosts  []string `toml:"hosts"`  // names under which it is asked for on TCP, beside loopback's
 }
 
 // LogConfig says what is logged and how.

@@ -52,6 +52,9 @@ func (c *Config) check(d *tomlconf.Document) {
 		d.Refuse(&c.API.Socket, "a path of %d bytes, where the system allows %d (by default the socket is in aggregator.data): expected a shorter one, such as %q",
 			n, maxSocketPath, "/run/edgeaggregator/edgeaggregator.sock")
 	}
+	if err := localhttp.CheckHosts(c.API.Hosts); err != nil {
+		d.Refuse(&c.API.Hosts, "%v", err)
+	}
 	if c.API.Listen != "" {
 		if local, err := localhttp.IsLoopback(c.API.Listen); err != nil {
 			d.Refuse(&c.API.Listen, "%v", err)

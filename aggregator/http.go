@@ -49,6 +49,7 @@ type Server struct {
 	Ready    func() error // nil while all brokers are connected and receipts can be issued
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
+	Hosts    []string // names under which it may be asked over TCP, beside the loopback interface's
 }
 
 // Identity is whose receipts these are.
@@ -148,7 +149,7 @@ func (a *Aggregator) Server() *Server {
 
 // NewServer returns the interface of a store that no aggregator runs on.
 func NewServer(c *Config, o Options) *Server {
-	s := &Server{Store: o.Store, Data: c.Aggregator.Data, Now: o.Now, Log: o.Log}
+	s := &Server{Store: o.Store, Data: c.Aggregator.Data, Now: o.Now, Log: o.Log, Hosts: c.API.Hosts}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -213,8 +214,8 @@ func (a *Aggregator) ready() error {
 // notThere is what the health checks say where there is nothing to check.
 const notThere = "the aggregator does not run"
 
-// Handler returns the interface; without changes nothing but GET is answered.
-func (s *Server) Handler(readOnly bool) http.Handler {
+// Handler returns the interface.
+func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/gateways", s.gateways)
@@ -229,9 +230,6 @@ func (s *Server) Handler(readOnly bool) http.Handler {
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
-	if readOnly {
-		return mux
-	}
 	mux.HandleFunc("POST /v1/gateways/{chain}/approve", s.approve)
 	mux.HandleFunc("POST /v1/gateways/{chain}/acknowledge", s.acknowledge)
 	mux.HandleFunc("POST /v1/gateways/{chain}/reject", s.reject)
@@ -243,10 +241,10 @@ func (s *Server) Handler(readOnly bool) http.Handler {
 	return mux
 }
 
-// Serve answers on the listener until ctx ends; then it closes it, ends long answers, and returns when nobody reads the
-// store any more.
-func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) {
-	localhttp.Serve(ctx, s.Handler(readOnly), s.Log, l)
+// Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads
+// the store any more. Over TCP it is for reading alone: see package localhttp.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
+	localhttp.Serve(ctx, s.Handler(), s.Log, s.Hosts, listeners...)
 }
 
 // ErrRunning means that another process has what this one needs for itself.

@@ -2,8 +2,10 @@ package aggregator_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -84,19 +86,29 @@ func TestTheInterfaceAnswersWhatIsStored(t *testing.T) {
 
 func TestNothingCanBeChangedOverTCP(t *testing.T) {
 	s, c := newServer(t)
-	server := httptest.NewServer(s.Handler(true))
-	defer server.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		s.Serve(ctx, l)
+	}()
+	defer func() { stop(); <-served }()
+	url := "http://" + l.Addr().String()
 	for _, path := range []string{"/v1/gateways/" + c.id().String() + "/forget", "/v1/gateways/" + c.id().String() + "/approve", "/v1/approve?name=*", "/v1/tokens"} {
-		response, err := http.Post(server.URL+path, "application/json", strings.NewReader(`{}`))
+		response, err := http.Post(url+path, "application/json", strings.NewReader(`{}`))
 		if err != nil {
 			t.Fatal(err)
 		}
 		response.Body.Close()
-		if response.StatusCode != http.StatusNotFound && response.StatusCode != http.StatusMethodNotAllowed {
+		if response.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %s", path, response.Status)
 		}
 	}
-	response, err := http.Get(server.URL + "/v1/gateways")
+	response, err := http.Get(url + "/v1/gateways")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +121,7 @@ func TestNothingCanBeChangedOverTCP(t *testing.T) {
 
 func TestWrongQuestionsAreAnsweredAsSuch(t *testing.T) {
 	s, c := newServer(t)
-	server := httptest.NewServer(s.Handler(false))
+	server := httptest.NewServer(s.Handler())
 	defer server.Close()
 	for path, want := range map[string]int{
 		"/v1/gateways/abc": 400, "/v1/gateways/aaaaaaaa": 404, "/v1/gateways/" + c.id().String() + "/headers?from=x": 400,
@@ -136,7 +148,7 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	g := newGateway(t, broker.Addr, newChain(t, "counted"), "", n.self)
 	g.seal(3)
 	g.awaitReceipt(n.self)
-	server := httptest.NewServer(n.Server().Handler(true))
+	server := httptest.NewServer(n.Server().Handler())
 	defer server.Close()
 	response, err := http.Get(server.URL + "/metrics")
 	if err != nil {

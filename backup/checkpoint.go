@@ -2,10 +2,12 @@ package backup
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -29,6 +31,52 @@ func MakeCheckpoint(data, name string, now time.Time, log *slog.Logger, copyTo f
 		return "", errors.Join(err, os.RemoveAll(folder)) // of a disk without room it would take the rest
 	}
 	return dir, nil
+}
+
+// ErrNoCheckpoint means that a path is not where a program that keeps its data in a folder makes checkpoints.
+var ErrNoCheckpoint = errors.New("not a checkpoint in the data folder")
+
+// CheckCheckpoint refuses a path that is not one that MakeCheckpoint gives in data. Whoever answers on a program's socket
+// names the path, and its reader may be root.
+func CheckCheckpoint(data, dir string) error {
+	_, err := checkpointFolder(data, dir)
+	return err
+}
+
+// checkpointFolder returns the name of the folder in data that a checkpoint is in.
+func checkpointFolder(data, dir string) (name string, err error) {
+	if data, err = filepath.Abs(data); err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return "", err
+	}
+	folder := filepath.Dir(dir)
+	if name = filepath.Base(folder); filepath.Dir(folder) != data || !strings.HasPrefix(name, checkpointPrefix) {
+		return "", fmt.Errorf("%s: %w, which is %s", dir, ErrNoCheckpoint, data)
+	}
+	for _, path := range []string{folder, dir} {
+		if info, err := os.Lstat(path); err != nil {
+			return "", err
+		} else if !info.IsDir() { // a link would lead elsewhere
+			return "", fmt.Errorf("%s: %w: it is no folder", path, ErrNoCheckpoint)
+		}
+	}
+	return name, nil
+}
+
+// RemoveCheckpoint deletes a checkpoint that its reader has done with, and nothing else: a path that names another place
+// is refused, and no link is followed out of data.
+func RemoveCheckpoint(data, dir string) error {
+	name, err := checkpointFolder(data, dir)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(data)
+	if err != nil {
+		return err
+	}
+	return errors.Join(root.RemoveAll(name), root.Close())
 }
 
 // RemoveCheckpoints deletes the checkpoints in data that were made before a moment, all if that is zero, and with them the

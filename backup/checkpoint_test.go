@@ -45,3 +45,46 @@ func TestCheckpointsLeftBehindGoAndFailedOnesLeaveNothing(t *testing.T) {
 		t.Errorf("%d folders are left", count())
 	}
 }
+
+// Whoever answers on a program's socket names the checkpoint, and its reader may be root.
+func TestNothingButACheckpointIsRemoved(t *testing.T) {
+	top := t.TempDir()
+	data, precious := filepath.Join(top, "data"), filepath.Join(top, "precious")
+	for _, dir := range []string{data, filepath.Join(precious, "chain"), filepath.Join(data, "chain", "data-1"), filepath.Join(data, "checkpoint-1", "chain"), filepath.Join(top, "checkpoint-2", "chain")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"checkpoint-link": precious, "checkpoint-1/link": filepath.Join(precious, "chain")} {
+		if err := os.Symlink(to, filepath.Join(data, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{
+		filepath.Join(precious, "chain"), filepath.Join(data, "chain"), filepath.Join(data, "chain", "data-1"), data, "/", "",
+		filepath.Join(data, "checkpoint-1"), filepath.Join(data, "checkpoint-link", "chain"), filepath.Join(data, "checkpoint-1", "link"),
+		data + "/checkpoint-1/../chain/data-1", data + "/checkpoint-1/../../checkpoint-2/chain", filepath.Join(data, "checkpoint-3", "chain"),
+	} {
+		if backup.CheckCheckpoint(data, path) == nil {
+			t.Errorf("%q counts as a checkpoint", path)
+		}
+		if backup.RemoveCheckpoint(data, path) == nil {
+			t.Errorf("%q is removed", path)
+		}
+	}
+	for _, stays := range []string{filepath.Join(precious, "chain"), filepath.Join(data, "chain", "data-1"), filepath.Join(top, "checkpoint-2", "chain"), filepath.Join(data, "checkpoint-1", "chain")} {
+		if _, err := os.Stat(stays); err != nil {
+			t.Error(err)
+		}
+	}
+	checkpoint := filepath.Join(data, "checkpoint-1", "chain")
+	if err := backup.RemoveCheckpoint(data, checkpoint); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Dir(checkpoint)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is there still: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(precious, "chain")); err != nil {
+		t.Errorf("a link in it was followed: %v", err)
+	}
+}

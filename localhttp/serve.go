@@ -11,8 +11,10 @@ import (
 )
 
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when no handler
-// runs any more, so that what they read may be closed.
-func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, listeners ...net.Listener) {
+// runs any more, so that what they read may be closed. Over TCP nothing but GET is answered, and only where the request
+// names this machine's loopback interface or one of hosts, and no web page of another origin has sent it.
+func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []string, listeners ...net.Listener) {
+	handler = guarded(handler, hosts)
 	var answering sync.RWMutex // held for reading by each answer
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -29,7 +29,7 @@ func TestServeReturnsWhenNoHandlerRunsAnyMore(t *testing.T) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		Serve(ctx, handler, slog.New(slog.DiscardHandler), l)
+		Serve(ctx, handler, slog.New(slog.DiscardHandler), nil, l)
 	}()
 	carrier, err := Dial(t.Context(), path)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package api is the gateway's local HTTP interface: what the agent answers on its socket, and the client with which
 // the commands ask. The same handlers serve a chain that is only read from disk, so a command has one path whether
-// or not the agent runs. It owns the words of the interface; it changes nothing in a chain.
+// or not the agent runs. It owns the words of the interface; it changes nothing in a chain. Over TCP it is for reading
+// alone: see package localhttp.
 //
 //	GET  /v1/status
 //	GET  /v1/entries?from=&to=&device=&name=&source=&since=&until=&limit=&reverse=&follow=    JSON lines
@@ -139,6 +140,7 @@ type Server struct {
 	Prune      func(context.Context, Limits) (Retention, error)
 	Metrics    prometheus.Gatherer
 	Log        *slog.Logger
+	Hosts      []string // names under which it may be asked over TCP, beside the loopback interface's
 }
 
 // Handler returns the interface.
@@ -164,5 +166,5 @@ func (s *Server) Handler() http.Handler {
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads
 // the chain any more.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
-	localhttp.Serve(ctx, s.Handler(), s.Log, listeners...)
+	localhttp.Serve(ctx, s.Handler(), s.Log, s.Hosts, listeners...)
 }

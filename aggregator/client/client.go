@@ -41,7 +41,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 
 // Local returns a client of a store that no aggregator runs on: the same handlers, without a socket between.
 func Local(s *aggregator.Server) *Client {
-	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler(false))}}
+	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler())}}
 }
 
 // AnswerError is an answer that is not 200.

@@ -117,21 +117,21 @@ func TestUsersMayDoWhatTheirRulesAllow(t *testing.T) {
 	w = dial(t, b, who)
 	w.publish(1, 1, "factory/press/t", "4")
 	w.publish(2, 1, "factory/other/t", "5")
-	w.publish(3, 2, "$SYS/x", "6")
-	d.await(1)
+	w.publish(3, 2, "$SYS/x", "6") // no rule names it: recorded all the same, as it is for whoever may publish at all
+	d.await(2)
 	w.silent() // in their turn
-	d.commit(1)
-	w.wants("PUBACK 1", "PUBACK 2 87", "PUBREC 3 90")
+	d.commit(2)
+	w.wants("PUBACK 1", "PUBACK 2 87", "PUBREC 3")
 	w.publish(4, 1, "factory/press/t", "7")
 	d.await(1)
 	d.commit(1)
 	w.wants("PUBACK 4")
-	d.holds(t, "1", "4", "7")
+	d.holds(t, "1", "4", "6", "7")
 	if got, want := d.sources()[0], "broker:press/p:factory/press/t"; got != want {
 		t.Errorf("source is %q, want %q", got, want)
 	}
-	if n := b.Stats().Refused; n != 6 {
-		t.Errorf("%d were refused, want 6", n)
+	if n := b.Stats().Refused; n != 5 {
+		t.Errorf("%d were refused, want 5", n)
 	}
 }
 

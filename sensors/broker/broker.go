@@ -152,6 +152,7 @@ type Broker struct {
 	conns    map[*conn]struct{}
 	sessions map[string]*session // by client id; one for each session of mochi's
 	wills    map[string]*will    // by client id: those that wait out their delay
+	checking map[string]int      // by address: clients that wait for their password to be checked
 
 	fanout fanout
 	stats  counters
@@ -174,6 +175,7 @@ func New(cfg Config) (*Broker, error) {
 		conns:    make(map[*conn]struct{}),
 		sessions: make(map[string]*session),
 		wills:    make(map[string]*will),
+		checking: make(map[string]int),
 		fanout:   fanout{queue: make(chan *forward, fanoutMessages)},
 	}
 	if err := b.Reload(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type conn struct {
 	subscribed uint16 // the packet id of the SUBSCRIBE or UNSUBSCRIBE being answered
 	refused    int    // publications that it had no right to
 	tookLeave  bool   // a DISCONNECT came that lets the will lapse
+	last       []byte // what was read last: a part of mochi's buffer
 
 	// Guarded by the lock of cl, which whoever writes holds.
 	writeUntil time.Time // the write deadline now set
@@ -68,7 +70,7 @@ func (b *Broker) serve(nc net.Conn, anonymous bool) {
 	if err := nc.SetReadDeadline(time.Now().Add(connectTimeout)); err != nil {
 		return
 	}
-	err := b.srv.EstablishConnection("", c)
+	err := b.read(c)
 	if c.sess != nil {
 		c.sess.detach(c)
 		c.Close() // a writer that is stuck in the socket returns
@@ -76,6 +78,28 @@ func (b *Broker) serve(nc net.Conn, anonymous bool) {
 	}
 	b.log.Debug("MQTT client gone", "client", c.clientID, "remote", nc.RemoteAddr().String(), "reason", err)
 }
+
+// read lets mochi read the connection to its end. A packet that makes it panic ends this connection and nothing else: what
+// a client was promised is on disk, and its session stays.
+func (b *Broker) read(c *conn) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		b.stats.panics.Add(1)
+		err = fmt.Errorf("panic: %v", p)
+		b.log.Error("an MQTT packet made the broker panic: the connection was closed; please report the bytes", "client", c.clientID, "user", c.user,
+			"remote", c.RemoteAddr().String(), "panic", p, "bytes", fmt.Sprintf("%x", c.last[:min(len(c.last), maxLogged)]), "stack", string(debug.Stack()))
+		if c.cl != nil {
+			(&hook{b: b}).OnDisconnect(c.cl, err, false) // which mochi did not come to
+		}
+	}()
+	return b.srv.EstablishConnection("", c)
+}
+
+// maxLogged is how many bytes of a packet are logged.
+const maxLogged = 256
 
 func (b *Broker) admit(c *conn) bool {
 	b.mu.Lock()
@@ -102,6 +126,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if ferr := c.first.check(p[:n]); ferr != nil {
 		return 0, ferr
 	}
+	c.last = p[:n]
 	return n, err
 }
 

@@ -34,7 +34,7 @@ type forward struct {
 
 // passable is what passing the message on takes, or nil if nobody could want it.
 func (b *Broker) passable(c *conn, pk *packets.Packet, topic string) *forward {
-	if !pk.FixedHeader.Retain && !b.hasSubscriptions() {
+	if !pk.FixedHeader.Retain && !b.hasSubscriptions() || b.reserved(c, topic) {
 		return nil
 	}
 	f := &forward{

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -49,7 +50,8 @@ func TestRetainedMessagesAreNewMessages(t *testing.T) {
 	sub.wants("SUBACK 1 0", "PUBLISH state on")
 }
 
-func TestBrokersOwnTopicsAreNoEntries(t *testing.T) {
+// A Mosquitto bridge and devices of some clouds publish to such topics, and go on for ever if they are refused.
+func TestReservedTopicsAreRecordedAndNotPassedOn(t *testing.T) {
 	d := newDisk(10)
 	b := start(t, d, nil)
 	sub := dial(t, b, login{id: "sub", clean: true})
@@ -58,19 +60,27 @@ func TestBrokersOwnTopicsAreNoEntries(t *testing.T) {
 	if kind, body := sub.read(); kind != packets.Publish {
 		t.Errorf("got %s", sub.format(kind, body))
 	}
+	sub.subscribe(2, "$SYS/#", 0)
+	sub.subscribe(3, "$other/#", 0)
 	w := dial(t, b, login{id: "a", clean: true})
-	w.publish(0, 0, "$SYS/broker/version", "mine")
-	w.publish(0, 0, "$other", "mine")
+	w.publish(0, 0, "$SYS/broker/version", "1")
+	w.publish(0, 0, "$other/x", "2")
+	w.publish(1, 1, "$SYS/broker/connection/hall/state", "3")
+	d.await(3)
 	w.silent()
-	w.publish(1, 1, "$SYS/x", "mine")
-	w.closed()
-	w = dial(t, b, login{id: "b", clean: true, will: "$SYS/will gone"})
+	d.commit(3)
+	w.wants("PUBACK 1")
+	w = dial(t, b, login{id: "b", clean: true, will: "$SYS/will 4"})
 	w.drop(b, "b")
-	w = dial(t, b, login{id: "c", clean: true})
-	w.publish(1, 1, "x", "1")
 	d.await(1)
 	d.commit(1)
-	d.holds(t, "1")
+	d.holds(t, "1", "2", "3", "4")
+	for range 30 { // what $SYS itself publishes
+		kind, body := sub.read()
+		if text := sub.format(kind, body); strings.HasSuffix(text, " 1") && strings.Contains(text, "version") || strings.Contains(text, "$other") || strings.Contains(text, "hall") {
+			t.Errorf("passed on: %s", text)
+		}
+	}
 }
 
 func TestWillsAreEntriesBeforeTheyArePublished(t *testing.T) {

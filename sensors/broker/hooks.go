@@ -2,6 +2,8 @@ package broker
 
 import (
 	"bytes"
+	"fmt"
+	"net"
 	"strings"
 	"time"
 	"unicode"
@@ -82,6 +84,20 @@ func (b *Broker) checkClient(c *conn, pk packets.Packet) packets.Code {
 	return packets.CodeSuccess
 }
 
+// checkVersion refuses a version of the protocol that is not spoken here, in the way that a client of such a version
+// understands. A Mosquitto bridge tries 0x84 first, MQTT 3.1.1 with a bit of its own, and goes on with 3.1.1 when it hears
+// that code; mochi's would be one of MQTT 5.
+func (b *Broker) checkVersion(c *conn, pk packets.Packet) error {
+	switch pk.ProtocolVersion {
+	case 3, 4, 5:
+		return nil
+	}
+	const unacceptable = 0x01 // MQTT 3.1.1, 3.1.2.2
+	_, err := c.Write([]byte{packets.Connack << 4, 2, 0, unacceptable})
+	b.log.Info("MQTT client refused: its version of the protocol is not spoken here", "remote", c.RemoteAddr().String(), "version", fmt.Sprintf("%#02x", pk.ProtocolVersion), "err", err)
+	return packets.ErrRejectPacket
+}
+
 func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
 
 // OnConnectAuthenticate is asked who may come in.
@@ -120,6 +136,15 @@ func (b *Broker) authenticate(c *conn, pk packets.Packet) bool {
 	if c.user == "" {
 		return false
 	}
+	if users.remembers(c.user, pk.Connect.Password) {
+		return true // whatever waits for the slow check
+	}
+	from := host(c.RemoteAddr())
+	if !b.queue(from) {
+		b.log.Warn("MQTT client refused: too many passwords from its address wait to be checked", "user", c.user, "remote", from)
+		return false
+	}
+	defer b.unqueue(from)
 	select {
 	case b.bcrypt <- struct{}{}:
 		defer func() { <-b.bcrypt }()
@@ -128,6 +153,38 @@ func (b *Broker) authenticate(c *conn, pk packets.Packet) bool {
 	case <-b.stopping:
 	}
 	return false
+}
+
+// maxChecking is how many clients of one address may wait for their password to be checked: each check takes a tenth of a
+// second of CPU, and they are made in the order of arrival.
+const maxChecking = 8
+
+// queue takes a place among those of an address that wait for a password check, if there is one.
+func (b *Broker) queue(from string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.checking[from] >= maxChecking {
+		return false
+	}
+	b.checking[from]++
+	return true
+}
+
+func (b *Broker) unqueue(from string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.checking[from]--; b.checking[from] == 0 {
+		delete(b.checking, from)
+	}
+}
+
+// host returns an address without its port.
+func host(a net.Addr) string {
+	h, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return h
 }
 
 // ownSession keeps one user from the session of another, whose client id he names: a connected one is left alone, a
@@ -222,7 +279,7 @@ func nothing(pk packets.Packet) packets.Packet {
 func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	c := connOf(cl)
 	if c.sess == nil {
-		return pk, nil // the CONNECT
+		return pk, h.b.checkVersion(c, pk) // the CONNECT
 	}
 	switch pk.FixedHeader.Type {
 	case packets.Publish:

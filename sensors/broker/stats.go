@@ -19,6 +19,7 @@ type Stats struct {
 	Unauthenticated uint64    // clients that were not let in
 	Undelivered     uint64    // messages that a subscriber did not get
 	Unretained      uint64    // retained messages not kept, because there are too many topics
+	Panics          uint64    // connections that a packet ended by a panic
 }
 
 type counters struct {
@@ -26,6 +27,7 @@ type counters struct {
 	committed, failed, acknowledged                   atomic.Uint64
 	recognised, redelivered, wills                    atomic.Uint64
 	refused, unauthenticated, undelivered, unretained atomic.Uint64
+	panics                                            atomic.Uint64
 	waiting                                           atomic.Int64
 }
 
@@ -40,7 +42,7 @@ func (b *Broker) Stats() Stats {
 		Committed: s.committed.Load(), Failed: s.failed.Load(), Acknowledged: s.acknowledged.Load(),
 		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
 		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),
-		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(),
+		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(),
 	}
 	for i := range out.Received {
 		out.Received[i] = s.received[i].Load()
