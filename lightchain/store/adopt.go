@@ -171,9 +171,13 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 	if len(staged) > 0 {
 		err = s.stage(batch, staged)
 	}
-	// A crash before this commit leaves the old end, from which the same headers are asked for again.
+	// A crash before this commit leaves the old end, from which the same headers are asked for again; one after it, before
+	// the mark is durable, a database above the mark.
 	if err == nil {
 		err = s.guard.commit(batch)
+	}
+	if err == nil {
+		err = s.advanceTo(tip)
 	}
 	if err != nil {
 		s.tip, s.open, s.signer = oldTip, oldOpen, oldSigner

@@ -44,7 +44,7 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 		return nil, err
 	}
 	defer lock.Close()
-	if _, _, err := current(dir, o); !errors.Is(err, ErrNoChain) {
+	if _, _, err := current(dir, o); !errors.Is(err, ErrNoChain) || markLeft(dir, o) {
 		return nil, errors.Join(ErrExists, err)
 	}
 	genesis := lightchain.Genesis{Continues: g.Continues}
@@ -61,14 +61,18 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 	if _, err := lightchain.Begin(signed); err != nil {
 		return nil, err
 	}
-	if err := install(dir, 1, o, func(path string) error { return begin(path, o, signed) }); err != nil {
+	if err := install(dir, 1, o, func(path string) error { return begin(path, o, signed, false) }); err != nil {
 		return nil, err
+	}
+	// Cut off here, there is a chain without a head mark, which its first start gives it; genesis has not left.
+	if err := beginMark(dir, o, signed); err != nil {
+		return nil, fmt.Errorf("head mark: %w", err)
 	}
 	return signed, syncFolder(o.FS.PathDir(dir), o) // dir itself may be new
 }
 
-// begin makes a database that holds a genesis header.
-func begin(path string, o Options, genesis *lightchain.SignedHeader) (err error) {
+// begin makes a database that holds a genesis header: of a chain that begins, or again in the place of one that is gone.
+func begin(path string, o Options, genesis *lightchain.SignedHeader, again bool) (err error) {
 	guard := newGuard(o.Fatal)
 	db, err := openPebble(path, o, guard)
 	if err != nil {
@@ -80,7 +84,7 @@ func begin(path string, o Options, genesis *lightchain.SignedHeader) (err error)
 	chain := genesis.ChainID()
 	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(o.migrations)))
 	set(batch, metaKey(metaChain), chain[:])
-	if boot := genesis.Header.Clock.Boot; boot > 0 { // the first start in it counts no other
+	if boot := genesis.Header.Clock.Boot; boot > 0 && !again { // the first start in it counts no other
 		set(batch, metaKey(metaBoots), append(binary.AppendUvarint(nil, boot), o.BootID...))
 	}
 	set(batch, headerKey(0), appendHeader(nil, &genesis.Signature, genesis.Bytes()))

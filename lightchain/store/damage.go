@@ -26,6 +26,7 @@ type Damage struct {
 	Since    uint64 `json:"since"`              // number of the next entry when it was found
 	Recorded bool   `json:"recorded,omitempty"` // an entry tells of it
 	Gone     bool   `json:"gone,omitempty"`     // it was not there any more when it was looked at again
+	SetBack  bool   `json:"set_back,omitempty"` // a start found it by the head mark: no scrub meets it, and none forgets it
 }
 
 // Error says what is lost, in the words of [DamageError].
@@ -75,12 +76,18 @@ func (r *Reader) allDamages() (damages []Damage, err error) {
 	return damages, readError(it.Error())
 }
 
+// record returns the damage's key and value.
+func (d *Damage) record() (k, v []byte, err error) {
+	v, err = json.Marshal(d)
+	return d.key(), v, err
+}
+
 func (s *Store) putDamage(d *Damage) error {
-	b, err := json.Marshal(d)
+	k, v, err := d.record()
 	if err != nil {
 		return err
 	}
-	return s.putSynced(d.key(), b)
+	return s.putSynced(k, v)
 }
 
 // news returns what of a damage just found was not known: parts of it, where some of its entries were known to be lost.

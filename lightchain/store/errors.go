@@ -25,7 +25,7 @@ var (
 	ErrNotFound  = errors.New("not found")
 	ErrNotSealed = errors.New("not sealed yet")
 	ErrPruned    = errors.New("deleted by retention")
-	ErrNotHeld   = errors.New("not held here: the chain was restored from a copy without it")
+	ErrNotHeld   = errors.New("not held here: it was lost with the database, or the copy that the chain was restored from was without it")
 	ErrDamaged   = errors.New("damaged on disk")
 )
 

@@ -127,7 +127,8 @@ func (r *Reader) keyAt(height uint64) (lightchain.PublicKey, error) {
 	return public, nil
 }
 
-// KeyHeights returns the heights below to of the headers that set the key, genesis first.
+// KeyHeights returns the heights below to of the headers that set the key, genesis first. Its error is [ErrNotHeld]
+// where a key in force came from the head mark, and what set it is gone.
 func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
 	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceKeys, 0), UpperBound: key(spaceKeys, to)})
 	if err != nil {
@@ -135,6 +136,9 @@ func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
 	}
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
+		if len(it.Value()) > len(lightchain.PublicKey{}) {
+			return heights, fmt.Errorf("how the key in force above header %d came to be: %w", binary.BigEndian.Uint64(it.Key()[1:]), ErrNotHeld)
+		}
 		heights = append(heights, binary.BigEndian.Uint64(it.Key()[1:]))
 	}
 	return heights, readError(it.Error())

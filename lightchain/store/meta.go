@@ -16,6 +16,7 @@ const (
 	metaBoots  = "boots"  // uvarint: boots counted, then the machine's id of the last one
 	metaClean  = "clean"  // present while the store is closed properly
 	metaUnsure = "unsure" // present while headers may be missing at the chain's end
+	metaMarked = "marked" // present since a head mark stands beside the database
 
 	metaUnconfirmed = "unconfirmed" // present since something may have been sealed that no aggregator has agreed with
 )
@@ -122,6 +123,7 @@ func (s *Store) countOpening() error {
 	if b, err := s.get(metaKey(metaOpens)); err == nil {
 		opens, _ = binary.Uvarint(b)
 	}
+	opens = max(opens, s.opensOfMark()) // where the count itself was lost
 	if b, err := s.get(metaKey(metaBoots)); err == nil {
 		n := 0
 		if boots, n = binary.Uvarint(b); n > 0 {

@@ -169,5 +169,10 @@ func listFiles(dir string, o Options) (files []string, err error) {
 			files = append(files, dataName(n)+"/"+name)
 		}
 	}
+	for _, name := range append(slotNames[:], keysName) {
+		if info, err := o.FS.Stat(o.FS.PathJoin(dir, name)); err == nil && !info.IsDir() {
+			files = append(files, name)
+		}
+	}
 	return files, nil
 }

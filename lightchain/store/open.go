@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 
+	"edgechain/lightchain"
+
 	"github.com/cockroachdb/pebble/v2"
 )
 
@@ -28,7 +30,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if o.Signer == nil {
 		return nil, errors.New("no key to sign with")
 	}
-	if _, _, err := current(dir, o); err != nil {
+	if _, _, err := current(dir, o); err != nil && !(errors.Is(err, ErrNoChain) && markLeft(dir, o)) {
 		return nil, err
 	}
 	volatile, err := checkVolatile(dir, o)
@@ -62,11 +64,16 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if s.compressor, err = newCompressor(); err != nil {
 		return nil, err
 	}
+	s.found = readSlots(dir, o)
+	if err := s.found.newer(); err != nil {
+		return nil, err
+	}
 	if err := s.openDatabase(); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil && s.db != nil {
+			s.closeBeside()
 			s.db.Close()
 		}
 	}()
@@ -82,15 +89,47 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.rebuildIfTailDamaged(); err != nil {
 		return nil, err
 	}
+	if err := s.rebuildIfBelowMark(); err != nil {
+		return nil, err
+	}
 	if err := s.recover(); err != nil {
 		return nil, err
 	}
-	return s, s.countOpening()
+	if err := s.countOpening(); err != nil {
+		return nil, err
+	}
+	// Nothing has left yet of this run, and no header before it without its mark: from here on there is one.
+	if err := s.startMark(); err != nil {
+		return nil, err
+	}
+	if err := s.openNote(); err != nil {
+		o.Logger.Warn("the number of the newest acknowledged entry cannot be noted", "err", err)
+	}
+	return s, nil
+}
+
+// rebuildIfBelowMark reads everything in the folder once more where the database ends below the head mark: what no
+// manifest names may hold the headers that are missing.
+func (s *Store) rebuildIfBelowMark() error {
+	if s.info.Recovered.Rebuilt != "" || !s.belowMark() {
+		return nil
+	}
+	err := s.rebuildOpened(fmt.Errorf("the newest headers: %w", ErrDamaged))
+	if errors.Is(err, ErrNoSpace) {
+		s.options.Logger.Error("the database ends below the head mark, and there is no room to rebuild it", "err", err)
+		return nil
+	}
+	return err
 }
 
 // openDatabase opens the database that counts, repairing what must be repaired for that.
 func (s *Store) openDatabase() error {
 	path, _, err := current(s.dir, s.options)
+	if errors.Is(err, ErrNoChain) {
+		if err = s.beginAgain(1); err == nil {
+			path, _, err = current(s.dir, s.options)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -120,7 +159,11 @@ func (s *Store) rebuild(failed error) error {
 	if err != nil {
 		return err
 	}
-	if err := rebuild(s.dir, path, n, s.options, s.guard, failed); err != nil {
+	var known []*lightchain.SignedHeader
+	if m := s.found.newest(); m != nil {
+		known = knownKeys(s.dir, s.options, m)
+	}
+	if err := rebuild(s.dir, path, n, s.options, s.guard, known, failed); err != nil {
 		return err
 	}
 	s.info.Recovered.Rebuilt = path
@@ -199,10 +242,17 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	_, noted := s.get(metaKey(metaUnsure))
-	s.unsure = !sure || noted == nil
 	s.tip = tip
 	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
+	s.noted = readNote(s.dir, s.options, tip.Chain)
+	above, err := s.compareMark(sure)
+	if err == nil && above != nil {
+		err = s.goOnAbove(above)
+	}
+	if err != nil {
+		return err
+	}
+	tip = s.tip
 	switch {
 	case s.signer.Public() == tip.Key:
 	case s.options.NextSigner != nil && s.options.NextSigner.Public() == tip.Key:
@@ -215,7 +265,10 @@ func (s *Store) recover() error {
 		return err
 	}
 	before := s.info.Recovered
+	s.acknowledgedLost(&recovered)
 	recovered.LogBytes, recovered.LogFile, recovered.Rebuilt = before.LogBytes, before.LogFile, before.Rebuilt
+	recovered.Mark, recovered.SetBack = before.Mark, before.SetBack
+	recovered.Gaps, recovered.Restaged = append(before.Gaps, recovered.Gaps...), before.Restaged+recovered.Restaged
 	recovered.Unsure = s.unsure
 	s.show(tip.Next + s.open.count)
 	s.info.Recovered = recovered
@@ -274,6 +327,8 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 		return nil, err
 	}
 	r.now.Store(&view{tip: tip, next: tip.Next})
+	found := readSlots(dir, o)
+	r.behind = r.setBack(&found)
 	open := newOpenBlock()
 	if _, _, err = r.recoverOpen(&open); err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type Reader struct {
 	fs      vfs.FS
 	path    string               // of db
 	lock    io.Closer            // of the folder; nil in a Store, which holds its own
+	behind  *SetBack             // the head mark, where the database ends below it; nil in a Store
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 }
 

@@ -19,8 +19,9 @@ import (
 // open. Then a new one is made from every pair that can be read in the old one's tables and logs. It takes as much
 // space again; the old one stays for whoever investigates.
 
-// rebuild makes the database after the n-th from what can be read of it. failed is why that does not open.
-func rebuild(dir, path string, n int, o Options, g *guard, failed error) error {
+// rebuild makes the database after the n-th from what can be read of it, and the headers known beside it. failed is why
+// that does not open.
+func rebuild(dir, path string, n int, o Options, g *guard, known []*lightchain.SignedHeader, failed error) error {
 	o.Logger.Error("the database does not open and is rebuilt from what can be read", "folder", path, "err", failed)
 	err := install(dir, n+1, o, func(fresh string) (err error) {
 		db, err := openPebble(fresh, o, g)
@@ -31,6 +32,11 @@ func rebuild(dir, path string, n int, o Options, g *guard, failed error) error {
 		r := rebuilder{o: o, db: db, guard: g, batch: db.NewBatch()}
 		if err := r.copyFrom(path); err != nil {
 			return err
+		}
+		for _, h := range known {
+			if err := r.put(headerKey(h.Header.Height), appendHeader(nil, &h.Signature, h.Bytes())); err != nil {
+				return err
+			}
 		}
 		if r.headers == 0 {
 			return errors.New("no header can be read")

@@ -46,6 +46,7 @@ func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending func() u
 	} else if err != nil {
 		return err
 	}
+	s.mark.receipted[r.Name] = max(s.mark.receipted[r.Name], height) // on disk with the next mark
 	// The receipt is durable. If the power fails here nobody finds it, until it comes again and the number with it.
 	next := s.tip.Next + s.open.count + pending()
 	return s.putSynced(receivedKey(r.Name, height), binary.AppendUvarint(nil, next))

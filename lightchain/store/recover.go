@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"edgechain/lightchain"
 
@@ -21,11 +22,16 @@ type Recovered struct {
 	LogFile  string // where the damaged log was put aside, "" if there is none
 	Rebuilt  string // the database that did not open and was rebuilt, "" if none was
 	Unsure   bool   // headers may be missing at the chain's end: see Store.ConfirmHead
+
+	Mark    string   // why the head mark beside the database does not count, "" if it does
+	SetBack *SetBack // how far the database had fallen behind the head mark, nil if it had not
+
+	end uint64 // the number behind the last entry of the open block, found or known to be gone
 }
 
 // Lost reports whether anything was lost.
 func (r *Recovered) Lost() bool {
-	return len(r.Gaps) > 0 || r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure
+	return len(r.Gaps) > 0 || r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure || r.Mark != "" || r.SetBack != nil
 }
 
 // Gap is a run of numbers whose entries were staged and are gone. The numbers were never sealed, and are given again.
@@ -137,6 +143,7 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 		return nil, recovered, err
 	}
 	defer scan.close()
+	recovered.end = tip.Next
 	for scan.next() {
 		if scan.err != nil {
 			var lost *DamageError
@@ -145,11 +152,13 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 			}
 			gap := Gap{lost.First, lost.Count, lost.Err}
 			if scan.wanted == untilEnd {
-				gap.Count = 0 // nobody knows how many
+				gap.Count = 0 // not known how many
 			}
+			recovered.end = gap.First + gap.Count
 			recovered.Gaps = append(recovered.Gaps, gap)
 			continue
 		}
+		recovered.end = scan.number + 1
 		encoded := scan.entry(nil)
 		e, err := lightchain.DecodeEntry(encoded)
 		if err != nil {
@@ -166,7 +175,7 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 		}
 	}
 	// Above the open block there is nothing, unless headers were lost: then what was sealed under them is recorded again.
-	strays, err := r.strays(tip.Height + 2)
+	strays, err := r.strays(tip.Height+2, math.MaxUint64)
 	if err != nil {
 		return nil, recovered, err
 	}
@@ -174,10 +183,10 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 	return append(orphans, strays...), recovered, nil
 }
 
-// strays returns the entries of all blocks from a height on, as far as they can be read.
-func (r *Reader) strays(from uint64) (entries []lightchain.Entry, err error) {
-	for height := from; ; height++ {
-		it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: blockKey(height, partSeed), UpperBound: []byte{spaceBlocks + 1}})
+// strays returns the entries of all blocks from a height on, below another, as far as they can be read.
+func (r *Reader) strays(from, to uint64) (entries []lightchain.Entry, err error) {
+	for height := from; height < to; height++ {
+		it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: blockKey(height, partSeed), UpperBound: blockKey(to, partSeed)})
 		if err != nil {
 			return nil, readError(err)
 		}
@@ -189,7 +198,7 @@ func (r *Reader) strays(from uint64) (entries []lightchain.Entry, err error) {
 		it.Close()
 		if failed != nil {
 			highest, err := r.highestInTables()
-			if err != nil || height > highest {
+			if err != nil || height >= min(highest, to-1) {
 				return entries, err
 			}
 			continue
@@ -211,17 +220,31 @@ func (r *Reader) strays(from uint64) (entries []lightchain.Entry, err error) {
 		}
 		scan.close()
 	}
+	return entries, nil
 }
 
 // stageAgain gives the entries behind a gap new numbers, in their order, and deletes the old ones, in one synced
 // batch: after a crash either the gap is found again, or no gap.
 func (s *Store) stageAgain(orphans []lightchain.Entry) error {
-	if len(s.info.Recovered.Gaps) == 0 && len(orphans) == 0 && !s.unsure {
+	_, noted := s.get(metaKey(metaUnsure))
+	if len(s.info.Recovered.Gaps) == 0 && len(orphans) == 0 && !s.unsure && errors.Is(noted, ErrNotFound) {
 		return nil
 	}
-	height, next := s.tip.Height+1, s.tip.Next+s.open.count
 	batch := s.db.NewBatch()
 	defer batch.Close()
+	if err := s.putAgain(batch, orphans); err != nil {
+		return err
+	}
+	if err := s.guard.commit(batch); err != nil {
+		return err
+	}
+	s.show(s.tip.Next + s.open.count)
+	return nil
+}
+
+// putAgain puts into the batch what stageAgain makes durable, and whether headers may be missing.
+func (s *Store) putAgain(batch *pebble.Batch, orphans []lightchain.Entry) error {
+	height, next := s.tip.Height+1, s.tip.Next+s.open.count
 	if err := errors.Join(
 		batch.DeleteRange(seedKey(height, next), blockKey(height, partChunk), nil),
 		batch.DeleteRange(chunkKey(height, next), []byte{spaceBlocks + 1}, nil),
@@ -230,15 +253,13 @@ func (s *Store) stageAgain(orphans []lightchain.Entry) error {
 	}
 	if s.unsure {
 		set(batch, metaKey(metaUnsure), nil)
+	} else if err := batch.Delete(metaKey(metaUnsure), nil); err != nil {
+		return err
 	}
 	if len(orphans) > 0 {
 		if err := s.stage(batch, orphans); err != nil {
 			return fmt.Errorf("staging again what stands behind a gap: %w", err)
 		}
 	}
-	if err := s.guard.commit(batch); err != nil {
-		return err
-	}
-	s.show(s.tip.Next + s.open.count)
 	return nil
 }

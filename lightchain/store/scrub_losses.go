@@ -191,9 +191,12 @@ func (c *scrub) found(d Damage) error {
 	return c.recordPending()
 }
 
-// recordPending has each damage recorded that is not yet.
-func (c *scrub) recordPending() error {
-	damages, err := c.s.Damages()
+func (c *scrub) recordPending() error { return c.s.RecordPending(c.o.Record) }
+
+// RecordPending has each damage recorded that is remembered and not recorded yet: what a start found by the head mark,
+// and what a scrub found that was cut off. It may run beside everything else but a scrub.
+func (s *Store) RecordPending(record func(Damage) error) error {
+	damages, err := s.Damages()
 	if err != nil {
 		return err
 	}
@@ -202,11 +205,11 @@ func (c *scrub) recordPending() error {
 		if d.Recorded {
 			continue
 		}
-		if err := c.o.Record(*d); err != nil {
+		if err := record(*d); err != nil {
 			return err
 		}
 		d.Recorded = true
-		if err := c.s.putDamage(d); err != nil {
+		if err := s.putDamage(d); err != nil {
 			return err
 		}
 	}
@@ -223,7 +226,7 @@ func (c *scrub) forget() error {
 		return err
 	}
 	for i := range damages {
-		if d := &damages[i]; !c.met[string(d.key())] {
+		if d := &damages[i]; !d.SetBack && !c.met[string(d.key())] {
 			c.s.options.Logger.Info("what was damaged is not any more", "first", d.First, "count", d.Count, "from_block", d.From, "to_block", d.To, "table", d.Table)
 			d.Gone = true
 			if err := c.s.putDamage(d); err != nil {

@@ -65,6 +65,12 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	if err := s.guard.commit(batch); err != nil {
 		return nil, err
 	}
+	// The header is durable, and has not left. If the power fails here, the database is one header above the mark, which
+	// is ordinary: the chain goes on from it.
+	if err := s.advance(signed, tip); err != nil {
+		return nil, err
+	}
+	// From here on the header may leave: a database that loses it goes on above the mark.
 	s.tip, s.open = tip, newOpenBlock()
 	if p.NextSigner != nil {
 		s.signer = p.NextSigner

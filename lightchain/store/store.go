@@ -115,13 +115,18 @@ type Store struct {
 	signer lightchain.Signer
 	tip    *lightchain.Tip
 	open   openBlock
-	unsure bool // headers may be missing above tip
-	stale  bool // the store was restored, and nobody has said yet that nothing was sealed above tip
+	unsure bool     // headers may be missing above tip
+	mark   headMark // what the slots say
+	slots  slots
+	found  slotsRead // what they said when the store was opened
+	noted  uint64    // the number that the note said then, 0: none, or it was told of
+	stale  bool      // the store was restored, and nobody has said yet that nothing was sealed above tip
 	group  chunkBuilder
 	buffer []byte // scratch: an encoded entry
 	stored []byte // scratch: a chunk as it is stored
 
-	seeing    sync.Mutex                 // guards the swap of Reader.now
+	seeing    sync.Mutex // guards the swap of Reader.now, and note
+	note      note
 	scrubbing atomic.Pointer[ScrubState] // how far it is; swapped whole by the goroutine that scrubs; nil: none has
 }
 
@@ -155,19 +160,30 @@ func (s *Store) Close() error {
 		err = s.guard.commit(batch)
 		batch.Close()
 	}
-	if err = errors.Join(err, s.Reader.Close(), s.lock.Close()); err != nil {
+	if err = errors.Join(err, s.closeBeside(), s.Reader.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
 }
 
+// closeBeside closes the files beside the database.
+func (s *Store) closeBeside() error {
+	s.seeing.Lock()
+	defer s.seeing.Unlock()
+	return errors.Join(s.slots.close(), s.note.close())
+}
+
 // Checkpoint makes a copy of the store in dir, which must not exist: hard links where both are on one file system, so
-// that it costs little. It holds all that is durable now, and can be read while this store goes on.
+// that it costs little. It holds all that is durable now, the head mark for its own end among it, and can be read while
+// this store goes on. It belongs to the owner of the tail: a header whose mark is not durable yet must not leave with it.
 func (s *Store) Checkpoint(dir string) error {
 	fs := s.options.FS
 	err := fs.MkdirAll(dir, 0o700)
 	if err == nil {
 		err = s.db.Checkpoint(fs.PathJoin(dir, dataName(1)), pebble.WithFlushedWAL())
+	}
+	if err == nil {
+		err = putMarks(dir, s.options, &s.mark, readKeys(s.dir, s.options, s.tip.Chain))
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint in %s: %w", dir, err)
@@ -192,6 +208,7 @@ func (s *Store) show(next uint64) {
 	defer s.seeing.Unlock()
 	old := s.now.Load()
 	s.now.Store(&view{tip: old.tip, next: max(old.next, next)})
+	s.acknowledge(max(old.next, next))
 }
 
 // showTip lets readers see a sealed block.
@@ -206,6 +223,14 @@ func (s *Store) showMoved(tip *lightchain.Tip, next uint64) {
 	s.seeing.Lock()
 	defer s.seeing.Unlock()
 	s.now.Store(&view{tip: tip, next: next})
+	s.acknowledge(next)
+}
+
+// acknowledge notes the number of the next entry, where that may be acknowledged. It is called with seeing held.
+func (s *Store) acknowledge(next uint64) {
+	if err := s.note.put(next); err != nil {
+		s.options.Logger.Warn("the number of the newest acknowledged entry is noted no more: after damage to the log a start may not know how many are gone", "err", err)
+	}
 }
 
 // openBlock is the block that is being filled: what of its entries is needed to seal it.

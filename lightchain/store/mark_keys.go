@@ -1,0 +1,126 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	"edgechain/lightchain"
+)
+
+// The signed headers that set the key, genesis first, stand in a file beside the database, too: without them no entry
+// that comes after the loss of the database could be proved. The file is written anew, in one rename, before a header
+// that sets the key leaves.
+//
+//	"edgechain keys", version 1 · for each header 2 bytes of length and its stored form · 32 bytes: SHA-256 of all that
+const (
+	keysName    = "keys"
+	keysMagic   = "edgechain keys"
+	keysVersion = 1
+)
+
+var errKeys = errors.New("not a file of headers that set the key")
+
+func appendKeys(b []byte, headers []*lightchain.SignedHeader) []byte {
+	start := len(b)
+	b = append(append(b, keysMagic...), keysVersion)
+	for _, h := range headers {
+		b = appendMarkHeader(b, &h.Signature, h)
+	}
+	sum := sha256.Sum256(b[start:])
+	return append(b, sum[:]...)
+}
+
+// decodeKeys reads the headers. Their signatures are checked, each under the key before.
+func decodeKeys(b []byte) (headers []*lightchain.SignedHeader, err error) {
+	end := len(b) - sha256.Size
+	if end < len(keysMagic)+1 || string(b[:len(keysMagic)]) != keysMagic {
+		return nil, errKeys
+	}
+	if sum := sha256.Sum256(b[:end]); !bytes.Equal(sum[:], b[end:]) {
+		return nil, fmt.Errorf("%w: its checksum is another one", errKeys)
+	}
+	if v := b[len(keysMagic)]; v != keysVersion {
+		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrNewer, v, keysVersion)
+	}
+	p := markParser{b: b[len(keysMagic)+1 : end]}
+	var inForce *lightchain.PublicKey
+	for len(p.b) > 0 && p.err == nil {
+		h, sig := p.header()
+		if h == nil || sig == nil || h.Header.NextKey == nil {
+			return nil, errors.Join(errKeys, p.err)
+		}
+		if n := len(headers); n > 0 && (h.ChainID() != headers[0].ChainID() || h.Header.Height <= headers[n-1].Header.Height) {
+			return nil, fmt.Errorf("%w: out of order", errKeys)
+		}
+		if inForce == nil && h.Header.Genesis == nil {
+			return nil, fmt.Errorf("%w: genesis is missing", errKeys)
+		}
+		if inForce == nil {
+			inForce = h.Header.NextKey
+		}
+		if err := h.Check(*inForce); err != nil {
+			return nil, fmt.Errorf("%w: %w", errKeys, err)
+		}
+		headers, inForce = append(headers, h), h.Header.NextKey
+	}
+	return headers, p.err
+}
+
+// readKeys returns the headers in the file that set the key of a chain, none if it cannot be read or is another
+// chain's.
+func readKeys(dir string, o Options, chain lightchain.ChainID) []*lightchain.SignedHeader {
+	b, err := readFile(o.FS, o.FS.PathJoin(dir, keysName))
+	if err != nil {
+		return nil
+	}
+	headers, err := decodeKeys(b)
+	if err != nil || len(headers) == 0 || headers[0].ChainID() != chain {
+		return nil
+	}
+	return headers
+}
+
+// knownKeys returns the headers up to a height that set the key, as far as they are known beside the database.
+func knownKeys(dir string, o Options, m *headMark) []*lightchain.SignedHeader {
+	headers := readKeys(dir, o, m.chain())
+	if len(headers) == 0 && m.genesis != nil {
+		headers = []*lightchain.SignedHeader{m.genesis}
+	}
+	return slices.DeleteFunc(headers, func(h *lightchain.SignedHeader) bool { return h.Header.Height > m.head.Height })
+}
+
+// keepKeys brings the file up to a height. What cannot be read of the database stays as the file has it.
+func (s *Store) keepKeys(to uint64) error {
+	have := readKeys(s.dir, s.options, s.tip.Chain)
+	heights, err := s.KeyHeights(to + 1)
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
+		return err
+	}
+	all := have
+	for _, height := range heights {
+		if slices.ContainsFunc(have, func(h *lightchain.SignedHeader) bool { return h.Header.Height == height }) {
+			continue
+		}
+		h, err := s.Header(height)
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotHeld) || errors.Is(err, ErrUnsigned) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, h)
+	}
+	if len(all) == len(have) {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b *lightchain.SignedHeader) int { return cmp.Compare(a.Header.Height, b.Header.Height) })
+	b := appendKeys(nil, all)
+	if _, err := decodeKeys(b); err != nil {
+		return nil // one between is lost: the file keeps what it has, and says no more than it can show
+	}
+	return putWhole(s.dir, s.options, keysName, b)
+}

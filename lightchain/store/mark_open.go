@@ -1,0 +1,413 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+
+	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// What a start makes of the head mark:
+//
+//	both slots gone, none ever written   the store was made before marks were: it gets one
+//	both slots unreadable, or gone       told, recorded; the database counts, as before marks were
+//	one slot unreadable                  the other one counts; where the database ends below that one, a header more may
+//	                                     have left, and the aggregators are asked
+//	database at the mark, or above it    ordinary: the database counts, and the mark is renewed
+//	database below the mark              it was set back: the chain goes on above the mark
+//	mark of another chain                told, recorded, put aside; the database counts
+//	mark of another history              told, recorded; the higher of the two goes on, so that nothing is signed twice
+
+// SetBack says how far the database had fallen behind the head mark, and what of the chain is gone for that.
+type SetBack struct {
+	Height   uint64 // of the newest header that the database held
+	Mark     uint64 // of the newest header: the chain goes on above it
+	Headers  uint64 // how many between are not held any more
+	First    uint64 // number of the first entry that was sealed there and is gone,
+	Count    uint64 // how many are
+	Restaged uint64 // entries that could still be read there, and were staged again under new numbers
+}
+
+var errMarkOfOther = errors.New("it is that of another chain")
+
+// compareMark holds the tip that was found in the database, surely the newest there or not, against the mark. It returns
+// the mark if the database ends below it, and sets whether headers may be missing above.
+func (s *Store) compareMark(sure bool) (above *headMark, err error) {
+	_, noted := s.get(metaKey(metaUnsure))
+	s.unsure = !sure || noted == nil
+	log, lost := s.options.Logger, &s.info.Recovered.Mark
+	m, bad := s.found.newest(), s.found.bad()
+	if m == nil {
+		_, err := s.get(metaKey(metaMarked))
+		if s.found.absent() && errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		*lost = bad.Error()
+		log.Error("the head mark cannot be read: the chain goes on from what the database holds", "height", s.tip.Height, "err", bad)
+		return nil, nil
+	}
+	if m.chain() != s.tip.Chain {
+		*lost = errMarkOfOther.Error()
+		log.Error("the head mark is that of another chain, and is put aside", "chain", s.tip.Chain, "mark", m.chain())
+		for i, name := range slotNames {
+			if errors.Is(s.found.errs[i], os.ErrNotExist) {
+				continue
+			}
+			if err := setAside(s.dir, s.options, name); err != nil {
+				return nil, err
+			}
+			s.found.marks[i], s.found.errs[i] = nil, os.ErrNotExist
+		}
+		return nil, nil
+	}
+	same, known := s.sameHistory(m)
+	if known && !same {
+		*lost = "it is that of another history"
+		log.Error("the head mark and the database hold two histories of this chain: it goes on from the higher one", "height", s.tip.Height, "mark", m.head.Height)
+	}
+	if s.tip.Height < m.head.Height {
+		// Of two slots one is always that of the newest header. Where it is the one that cannot be read, there was one more.
+		s.unsure = bad != nil
+		return m, nil
+	}
+	switch torn := s.tip.Height == m.head.Height+1; {
+	case bad != nil && torn:
+		log.Info("one slot of the head mark was torn", "err", bad)
+	case bad != nil:
+		log.Warn("one slot of the head mark cannot be read, and is written anew", "err", bad)
+	case s.tip.Height <= m.head.Height+1 && same:
+		s.unsure = false // what is missing above has never left
+	}
+	if s.tip.Height > m.head.Height+1 {
+		log.Warn("the head mark is older than the database: a program ran that writes none, or it was put back; it is renewed", "height", s.tip.Height, "mark", m.head.Height)
+	}
+	return nil, nil
+}
+
+// sameHistory tells whether the database's history and the mark's are one, as far as both reach; known is false where
+// that cannot be told.
+func (s *Store) sameHistory(m *headMark) (same, known bool) {
+	switch tip := s.tip; {
+	case tip.Height == m.head.Height:
+		return tip.Hash == m.hash(), true
+	case tip.Height > m.head.Height:
+		history, err := s.compactRange(m.head.Height + 1)
+		at := m.tip()
+		return err == nil && history.Root() == at.History.Root(), err == nil
+	case tip.Height >= m.bottom():
+		return m.window[tip.Height-m.bottom()] == tip.Hash, true
+	}
+	// The subtrees of the mark's edge that lie wholly within the database must be the same there.
+	first := uint64(0)
+	edge := m.below.Edge()
+	for level := 63; level >= 0 && len(edge) > 0; level-- {
+		if m.bottom()>>level&1 == 0 {
+			continue
+		}
+		if first+1<<level > s.tip.Height+1 {
+			break
+		}
+		node, err := s.node(level, first>>level)
+		if err != nil {
+			return false, false
+		}
+		if node != edge[0] {
+			return false, true
+		}
+		first, edge, known = first+1<<level, edge[1:], true
+	}
+	return known, known
+}
+
+// belowMark tells whether the database ends below the mark, before anything was recovered of it.
+func (s *Store) belowMark() bool {
+	m := s.found.newest()
+	tip, _, err := s.findTip()
+	return err == nil && m != nil && m.chain() == tip.Chain && tip.Height < m.head.Height
+}
+
+// beginAgain makes the n-th database in the place of those that are gone: it holds genesis, from where [Store.recover]
+// goes on above the mark.
+func (s *Store) beginAgain(n int) error {
+	m := s.found.newest()
+	if m == nil {
+		return fmt.Errorf("%w: there is no database, and the head mark beside it cannot be read: %w", ErrDamaged, s.found.bad())
+	}
+	known := knownKeys(s.dir, s.options, m)
+	if len(known) == 0 {
+		return fmt.Errorf("%w: there is no database, and the head mark does not hold how the chain began", ErrDamaged)
+	}
+	s.options.Logger.Error("the database is gone; a new one goes on above the head mark", "chain", m.chain(), "height", m.head.Height)
+	s.info.Recovered.Rebuilt = dataName(n)
+	return install(s.dir, n, s.options, func(path string) error { return begin(path, s.options, known[0], true) })
+}
+
+// goOnAbove brings a database that ends below the mark up to it, in one synced batch: the newest header comes back from
+// the mark, the headers between are not held any more but for those that set the key, and the history's nodes are
+// derived from the window. Entries that can still be read and lost their header are staged again above; what is lost is
+// remembered until it is recorded.
+//
+// After a crash before the batch is durable the database is found below the mark again, after it at the mark.
+func (s *Store) goOnAbove(m *headMark) error {
+	old, tip, head := s.tip, m.tip(), &m.head
+	from := old.Height + 1
+	signed, err := m.signed()
+	if err != nil {
+		return err
+	}
+	batch := s.db.NewIndexedBatch()
+	defer batch.Close()
+
+	whole, its := s.wholeBlock(head)
+	end := head.Height + 1 // of the blocks whose entries can stay nowhere
+	if whole {
+		end--
+	}
+	orphans, err := s.strays(from, end)
+	if err != nil {
+		return err
+	}
+	back := SetBack{Height: old.Height, Mark: head.Height, First: old.Next, Restaged: uint64(len(orphans))}
+	s.tip, s.open = tip, newOpenBlock()
+	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
+	above, recovered, err := s.recoverOpen(&s.open)
+	if err != nil {
+		return err
+	}
+	s.acknowledgedLost(&recovered)
+
+	gone := blockKey(head.Height, partSeed)
+	if !whole {
+		gone = headerKey(head.Height)
+	}
+	err = batch.DeleteRange(key(spaceAbsent, from), key(spaceAbsent, head.Height+1), nil)
+	if start := blockKey(from, partSeed); err == nil && bytes.Compare(start, gone) < 0 {
+		err = batch.DeleteRange(start, gone, nil)
+	}
+	if err != nil {
+		return err
+	}
+	putEdge(batch, m.bottom(), m.below.Edge())
+	history := m.below.Clone()
+	for i, leaf := range m.window {
+		height := m.bottom() + uint64(i)
+		history.Append(leaf, func(level int, _ uint64, node lightchain.Hash) {
+			if height >= from && (level > 0 || height < head.Height) { // the newest header is its own leaf
+				putNode(batch, height, level, node)
+			}
+		})
+	}
+	s.putKeysOf(batch, m, old)
+	set(batch, headerKey(head.Height), appendHeader(nil, m.signature, signed.Bytes()))
+	if head.Height > from {
+		back.Headers = head.Height - from
+		putRun(batch, from, head.Height-1, old.Next, head.First, headerNotHeld)
+		if err := s.putLost(batch, Damage{From: from, To: head.Height - 1, First: old.Next, Count: head.First - old.Next, Headers: true}, tip); err != nil {
+			return err
+		}
+	}
+	if whole {
+		set(batch, summaryKey(head.Height, 0), its.append(nil))
+	} else if head.Count > 0 {
+		putRun(batch, head.Height, head.Height, head.First, head.First+head.Count, bodyNotHeld)
+		if err := s.putLost(batch, Damage{From: head.Height, To: head.Height, First: head.First, Count: head.Count}, tip); err != nil {
+			return err
+		}
+	}
+	back.Count = tip.Next - old.Next
+	if whole {
+		back.Count = head.First - old.Next
+	}
+	s.putSummaries(batch, old.Height, head.Height)
+	orphans = append(orphans, above...)
+	// What comes after a receipt may be named in the beacon of a block whose first entry arrived after it. Entries that
+	// get higher numbers now may have arrived before: no receipt counts for them.
+	shift := tip.Next - old.Next + s.open.count + uint64(len(orphans))
+	if err := s.renumberReceived(batch, old.Next, shift); err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if err := s.putAgain(batch, orphans); err != nil {
+		return err
+	}
+	if err := s.guard.commit(batch); err != nil {
+		return err
+	}
+	s.open = newOpenBlock() // derived anew, as at each start
+	s.info.Recovered.SetBack = &back
+	s.info.Recovered.Gaps, s.info.Recovered.Restaged = recovered.Gaps, recovered.Restaged+uint64(len(orphans)-len(above))
+	if back.Headers > 0 || back.Count > 0 {
+		s.options.Logger.Error("the database had fallen behind the head mark; the chain goes on above it", "database", back.Height, "mark", back.Mark,
+			"headers_lost", back.Headers, "first_entry", back.First, "entries_lost", back.Count, "recorded_again", back.Restaged)
+	} else {
+		s.options.Logger.Warn("the newest header came back from the head mark; nothing is lost", "height", back.Mark)
+	}
+	return nil
+}
+
+// wholeBlock tells whether the entries of a header that the database lacks are all there, and returns their summary.
+func (r *Reader) wholeBlock(h *lightchain.Header) (bool, summary) {
+	block := newOpenBlock()
+	if h.Count > 0 {
+		scan, err := r.scanBlock(h.Height, h.First, h.First+h.Count)
+		if err != nil {
+			return false, block.summary
+		}
+		defer scan.close()
+		for scan.next() {
+			encoded := []byte(nil)
+			if scan.err == nil {
+				encoded = scan.entry(nil)
+			}
+			e, err := lightchain.DecodeEntry(encoded)
+			if err != nil {
+				return false, block.summary
+			}
+			block.add(&e, encoded)
+		}
+	}
+	return block.count == h.Count && block.root.Root() == h.Root, block.summary
+}
+
+// putKeysOf puts the headers that set the key, above the old tip and up to the mark's, into the batch. Where they are
+// not all known, the key in force comes from the mark, and no proof can show how it came to be.
+func (s *Store) putKeysOf(batch *pebble.Batch, m *headMark, old *lightchain.Tip) {
+	inForce := old.Key
+	for _, k := range knownKeys(s.dir, s.options, m) {
+		if height := k.Header.Height; height > old.Height && height < m.head.Height {
+			set(batch, headerKey(height), appendHeader(nil, &k.Signature, k.Bytes()))
+			set(batch, key(spaceKeys, height), k.Header.NextKey[:])
+			inForce = *k.Header.NextKey
+		}
+	}
+	if m.head.NextKey != nil {
+		set(batch, key(spaceKeys, m.head.Height), m.head.NextKey[:])
+	} else if inForce != m.key {
+		s.options.Logger.Error("how the key in force came to be cannot be shown any more: entries from here on are recorded, and cannot be proved. To have proofs again, begin a new chain that names this one: edgeagent init --continue", "height", m.head.Height)
+		set(batch, key(spaceKeys, m.head.Height), append(m.key[:len(m.key):len(m.key)], keyUnexplained))
+	}
+}
+
+// keyUnexplained behind a key in its space says that no header held here sets it: it came from the head mark.
+const keyUnexplained = 0
+
+// putLost remembers a loss until an entry tells of it.
+func (s *Store) putLost(batch *pebble.Batch, d Damage, tip *lightchain.Tip) error {
+	d.Why = "the database had fallen behind the head mark"
+	d.Since, d.SetBack = tip.Next, true
+	k, v, err := d.record()
+	if err == nil {
+		set(batch, k, v)
+	}
+	return err
+}
+
+// startMark makes the mark of this run, from the one that was found where that still fits, and opens its files.
+func (s *Store) startMark() error {
+	m := s.found.newest()
+	fits := m != nil && m.chain() == s.tip.Chain
+	tip := s.tip
+	switch signed, err := s.Header(tip.Height); {
+	case fits && m.hash() == tip.Hash:
+	case fits && err == nil && tip.Height == m.head.Height+1 && signed.Header.Previous == m.hash():
+		next := m.after(signed, tip.Key)
+		m = &next
+	default:
+		fresh, err := s.markAt(tip)
+		if err != nil {
+			return fmt.Errorf("head mark: %w", err)
+		}
+		if fits {
+			fresh.opens, fresh.counter = m.opens, m.counter
+			for name, height := range m.receipted {
+				fresh.receipted[name] = max(fresh.receipted[name], height)
+			}
+		}
+		m = fresh
+	}
+	if m.genesis == nil {
+		if genesis, err := s.Header(0); err == nil {
+			m.genesis = genesis
+		}
+	}
+	moved := s.found.newest() == nil || s.found.newest().hash() != m.hash()
+	s.mark = *m
+	if moved {
+		s.mark.counter++
+	}
+	s.mark.opens = s.info.Opens
+	if err := s.keepKeys(tip.Height); err != nil {
+		return fmt.Errorf("the file of headers that set the key: %w", err)
+	}
+	var err error
+	if s.slots, err = openSlots(s.dir, s.options, &s.found, &s.mark); err != nil {
+		return fmt.Errorf("head mark: %w", err)
+	}
+	// Whatever is written from here on stands above what was found.
+	if moved {
+		if err := s.setMark(s.mark, false); err != nil {
+			return err
+		}
+	}
+	if _, err := s.get(metaKey(metaMarked)); errors.Is(err, ErrNotFound) {
+		return s.putSynced(metaKey(metaMarked), nil)
+	}
+	return nil
+}
+
+// beginMark writes the mark of a chain that begins, and the file of its keys.
+func beginMark(dir string, o Options, genesis *lightchain.SignedHeader) error {
+	m := headMark{key: *genesis.Header.NextKey, head: genesis.Header, signature: &genesis.Signature, genesis: genesis, window: []lightchain.Hash{genesis.Hash()}}
+	return putMarks(dir, o, &m, []*lightchain.SignedHeader{genesis})
+}
+
+// putMarks writes both slots and the file of keys into a folder where nobody records.
+func putMarks(dir string, o Options, m *headMark, keys []*lightchain.SignedHeader) error {
+	if err := putWhole(dir, o, keysName, appendKeys(nil, keys)); err != nil {
+		return err
+	}
+	for _, name := range slotNames {
+		if err := makeSlot(dir, name, o, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markLeft tells whether a slot of a head mark is in the folder.
+func markLeft(dir string, o Options) bool {
+	found := readSlots(dir, o)
+	return !found.absent()
+}
+
+// MarkedReceipt returns the highest header that the aggregator is known to have receipted, whether or not that receipt
+// is held any more. It belongs to the owner of the tail.
+func (s *Store) MarkedReceipt(name string) (height uint64, found bool) {
+	height, found = s.mark.receipted[name]
+	return height, found
+}
+
+// setBack tells how far a database that is only read ends below the mark, nil if it does not.
+func (r *Reader) setBack(found *slotsRead) *SetBack {
+	m, tip := found.newest(), r.view().tip
+	if m == nil || m.chain() != tip.Chain || m.head.Height <= tip.Height {
+		return nil
+	}
+	b := &SetBack{Height: tip.Height, Mark: m.head.Height, Headers: m.head.Height - tip.Height, First: tip.Next}
+	b.Count = m.head.First + m.head.Count - tip.Next
+	return b
+}
+
+// SetBack says how far the database that was opened for reading ends below the head mark beside it, nil if it does not.
+func (r *Reader) SetBack() *SetBack { return r.behind }
+
+// opensOfMark returns how often the store had been opened, as far as the mark knows.
+func (s *Store) opensOfMark() uint64 {
+	if m := s.found.newest(); m != nil {
+		return m.opens
+	}
+	return 0
+}
