@@ -80,3 +80,45 @@ func BenchmarkProve(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSeal seals empty blocks durably on a real disk; and writes as many head marks alone, which is what of
+// that they take.
+func BenchmarkSeal(b *testing.B) {
+	open := func(b *testing.B) *Store {
+		o, dir := diskOptions(b)
+		if _, err := Create(dir, o, Genesis{}); err != nil {
+			b.Fatal(err)
+		}
+		s, err := Open(dir, o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for range windowSize { // until then a mark is smaller
+			seal(b, s)
+		}
+		b.ReportAllocs()
+		return s
+	}
+	b.Run("whole", func(b *testing.B) {
+		s := open(b)
+		for i := 0; b.Loop(); i++ {
+			seal(b, s)
+		}
+		closeStore(b, s)
+	})
+	b.Run("mark", func(b *testing.B) {
+		s := open(b)
+		h, err := s.Header(s.Tip().Height)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			m := s.mark.after(h)
+			if err := s.slots.write(&m); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(len(s.slots.buffer)), "bytes/mark")
+		closeStore(b, s)
+	})
+}

@@ -35,7 +35,7 @@ const maxReceipted = 16
 type headMark struct {
 	counter   uint64                   // of the marks written, so that of two slots the newer is known
 	opens     uint64                   // how often the store had been opened
-	key       lightchain.PublicKey     // that signs the next header
+	signer    lightchain.PublicKey     // the key that signed the newest header
 	head      lightchain.Header        // the newest
 	signature *lightchain.Signature    // of head; nil: it is held without
 	genesis   *lightchain.SignedHeader // nil: not held
@@ -44,10 +44,10 @@ type headMark struct {
 	receipted map[string]uint64        // the highest header that each aggregator has receipted
 }
 
-// after returns the mark for a header that follows, and the key in force after it.
-func (m *headMark) after(signed *lightchain.SignedHeader, key lightchain.PublicKey) headMark {
+// after returns the mark for the header that follows.
+func (m *headMark) after(signed *lightchain.SignedHeader) headMark {
 	next := *m
-	next.head, next.signature, next.key = signed.Header, &signed.Signature, key
+	next.head, next.signature, next.signer = signed.Header, &signed.Signature, m.key()
 	next.below = m.below.Clone()
 	next.window = append(slices.Clone(m.window), signed.Hash())
 	for len(next.window) > windowSize {
@@ -55,6 +55,14 @@ func (m *headMark) after(signed *lightchain.SignedHeader, key lightchain.PublicK
 		next.window = next.window[1:]
 	}
 	return next
+}
+
+// key returns the key that signs the next header.
+func (m *headMark) key() lightchain.PublicKey {
+	if m.head.NextKey != nil {
+		return *m.head.NextKey
+	}
+	return m.signer
 }
 
 // hash returns the hash of the newest header.
@@ -74,7 +82,7 @@ func (m *headMark) chain() lightchain.ChainID {
 // tip returns the end of the chain as the mark knows it.
 func (m *headMark) tip() *lightchain.Tip {
 	t := &lightchain.Tip{
-		Chain: m.chain(), Height: m.head.Height, Hash: m.hash(), Next: m.head.First + m.head.Count, Key: m.key,
+		Chain: m.chain(), Height: m.head.Height, Hash: m.hash(), Next: m.head.First + m.head.Count, Key: m.key(),
 		History: m.below.Clone(),
 	}
 	for _, leaf := range m.window {
@@ -95,7 +103,7 @@ func (m *headMark) signed() (*lightchain.SignedHeader, error) {
 // A mark as it is stored, numbers big-endian:
 //
 //	"edgechain head", version 1, 4 bytes: length of what follows but for the checksum
-//	8 counter · 8 opens · 32 key · newest header · genesis · number of hashes in the window, 2 · these
+//	8 counter · 8 opens · 32 key that signed the newest header · newest header · genesis · number of hashes in the window, 2 · these
 //	roots of the complete subtrees of the history below the window, the largest first
 //	receipts: 1 how many · for each 1 length of name · name · 8 height, ascending by name
 //	32 bytes: SHA-256 of all that
@@ -116,7 +124,7 @@ func (m *headMark) append(b []byte) ([]byte, error) {
 	b = append(append(b, markMagic...), markVersion, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint64(b, m.counter)
 	b = binary.BigEndian.AppendUint64(b, m.opens)
-	b = append(b, m.key[:]...)
+	b = append(b, m.signer[:]...)
 	head, err := m.signed()
 	if err != nil {
 		return nil, err
@@ -166,7 +174,7 @@ func newestNames(receipted map[string]uint64) []string {
 }
 
 // decodeMark reads a slot, whatever stands in it behind the mark. What it returns goes together: the window and the edge
-// give the history that the newest header commits to, and the key in force signed that header or was set by it.
+// give the history that the newest header commits to, and its signature checks.
 func decodeMark(b []byte) (*headMark, error) {
 	if len(b) < markPrefix || string(b[:len(markMagic)]) != markMagic {
 		return nil, errMark
@@ -195,7 +203,7 @@ func decodeMark(b []byte) (*headMark, error) {
 func parseMark(b []byte) (*headMark, error) {
 	p := markParser{b: b}
 	m := &headMark{counter: p.uint64(), opens: p.uint64(), receipted: map[string]uint64{}}
-	copy(m.key[:], p.take(len(m.key)))
+	copy(m.signer[:], p.take(len(m.signer)))
 	var head *lightchain.SignedHeader
 	head, m.signature = p.header()
 	m.genesis, _ = p.header()
@@ -240,10 +248,8 @@ func (m *headMark) check() error {
 		return errors.New("the hashes are not those of its newest header's history")
 	case m.genesis != nil && (m.genesis.Header.Genesis == nil || m.genesis.ChainID() != m.chain()):
 		return errors.New("its genesis is that of another chain")
-	case m.head.NextKey != nil && *m.head.NextKey != m.key:
-		return errors.New("its newest header sets another key")
-	case m.head.NextKey == nil && m.signature != nil:
-		return head.Check(m.key)
+	case m.signature != nil:
+		return head.Check(m.signer)
 	}
 	return nil
 }
@@ -320,7 +326,11 @@ func (r *Reader) markAt(tip *lightchain.Tip) (*headMark, error) {
 	if err != nil {
 		return nil, &DamageError{Height: tip.Height, Err: err}
 	}
-	m := &headMark{key: tip.Key, head: head.Header, signature: sig, receipted: map[string]uint64{}}
+	signer, err := r.keyAt(tip.Height)
+	if err != nil {
+		return nil, err
+	}
+	m := &headMark{signer: signer, head: head.Header, signature: sig, receipted: map[string]uint64{}}
 	m.window = []lightchain.Hash{tip.Hash}
 	for height := tip.Height; height > 0 && len(m.window) < windowSize; height-- {
 		leaf, err := r.node(0, height-1)

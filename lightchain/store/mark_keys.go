@@ -93,6 +93,14 @@ func knownKeys(dir string, o Options, m *headMark) []*lightchain.SignedHeader {
 	return slices.DeleteFunc(headers, func(h *lightchain.SignedHeader) bool { return h.Header.Height > m.head.Height })
 }
 
+// knownGenesis returns the chain's first header, as far as it is known beside the database, or nil.
+func knownGenesis(dir string, o Options, m *headMark) *lightchain.SignedHeader {
+	if known := knownKeys(dir, o, m); len(known) > 0 {
+		return known[0]
+	}
+	return nil
+}
+
 // keepKeys brings the file up to a height. What cannot be read of the database stays as the file has it.
 func (s *Store) keepKeys(to uint64) error {
 	have := readKeys(s.dir, s.options, s.tip.Chain)

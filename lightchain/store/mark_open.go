@@ -137,13 +137,13 @@ func (s *Store) beginAgain(n int) error {
 	if m == nil {
 		return fmt.Errorf("%w: there is no database, and the head mark beside it cannot be read: %w", ErrDamaged, s.found.bad())
 	}
-	known := knownKeys(s.dir, s.options, m)
-	if len(known) == 0 {
+	genesis := knownGenesis(s.dir, s.options, m)
+	if genesis == nil {
 		return fmt.Errorf("%w: there is no database, and the head mark does not hold how the chain began", ErrDamaged)
 	}
 	s.options.Logger.Error("the database is gone; a new one goes on above the head mark", "chain", m.chain(), "height", m.head.Height)
 	s.info.Recovered.Rebuilt = dataName(n)
-	return install(s.dir, n, s.options, func(path string) error { return begin(path, s.options, known[0], true) })
+	return install(s.dir, n, s.options, func(path string) error { return begin(path, s.options, genesis, true) })
 }
 
 // goOnAbove brings a database that ends below the mark up to it, in one synced batch: the newest header comes back from
@@ -285,9 +285,10 @@ func (s *Store) putKeysOf(batch *pebble.Batch, m *headMark, old *lightchain.Tip)
 	}
 	if m.head.NextKey != nil {
 		set(batch, key(spaceKeys, m.head.Height), m.head.NextKey[:])
-	} else if inForce != m.key {
+	}
+	if inForce != m.signer { // what set it lies between
 		s.options.Logger.Error("how the key in force came to be cannot be shown any more: entries from here on are recorded, and cannot be proved. To have proofs again, begin a new chain that names this one: edgeagent init --continue", "height", m.head.Height)
-		set(batch, key(spaceKeys, m.head.Height), append(m.key[:len(m.key):len(m.key)], keyUnexplained))
+		set(batch, key(spaceKeys, m.head.Height-1), append(m.signer[:len(m.signer):len(m.signer)], keyUnexplained))
 	}
 }
 
@@ -313,7 +314,7 @@ func (s *Store) startMark() error {
 	switch signed, err := s.Header(tip.Height); {
 	case fits && m.hash() == tip.Hash:
 	case fits && err == nil && tip.Height == m.head.Height+1 && signed.Header.Previous == m.hash():
-		next := m.after(signed, tip.Key)
+		next := m.after(signed)
 		m = &next
 	default:
 		fresh, err := s.markAt(tip)
@@ -360,7 +361,7 @@ func (s *Store) startMark() error {
 
 // beginMark writes the mark of a chain that begins, and the file of its keys.
 func beginMark(dir string, o Options, genesis *lightchain.SignedHeader) error {
-	m := headMark{key: *genesis.Header.NextKey, head: genesis.Header, signature: &genesis.Signature, genesis: genesis, window: []lightchain.Hash{genesis.Hash()}}
+	m := headMark{signer: *genesis.Header.NextKey, head: genesis.Header, signature: &genesis.Signature, genesis: genesis, window: []lightchain.Hash{genesis.Hash()}}
 	return putMarks(dir, o, &m, []*lightchain.SignedHeader{genesis})
 }
 

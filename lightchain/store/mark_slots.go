@@ -166,10 +166,9 @@ func (s *slots) close() (err error) {
 	return err
 }
 
-// advance makes the mark for a header durable that the database holds and that has not left yet. tip is the chain's end
-// with it.
-func (s *Store) advance(signed *lightchain.SignedHeader, tip *lightchain.Tip) error {
-	return s.setMark(s.mark.after(signed, tip.Key), signed.Header.NextKey != nil)
+// advance makes the mark for a header durable that the database holds and that has not left yet.
+func (s *Store) advance(signed *lightchain.SignedHeader) error {
+	return s.setMark(s.mark.after(signed), signed.Header.NextKey != nil)
 }
 
 // advanceTo is advance for an end of the chain that came from elsewhere, and may lie many headers above.

@@ -78,7 +78,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		}
 	}()
 	err = s.migrate()
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNoChain) && s.found.newest() != nil {
 		if err = s.rebuildOpened(err); err == nil {
 			err = s.migrate()
 		}
@@ -159,11 +159,11 @@ func (s *Store) rebuild(failed error) error {
 	if err != nil {
 		return err
 	}
-	var known []*lightchain.SignedHeader
+	var genesis *lightchain.SignedHeader
 	if m := s.found.newest(); m != nil {
-		known = knownKeys(s.dir, s.options, m)
+		genesis = knownGenesis(s.dir, s.options, m)
 	}
-	if err := rebuild(s.dir, path, n, s.options, s.guard, known, failed); err != nil {
+	if err := rebuild(s.dir, path, n, s.options, s.guard, genesis, failed); err != nil {
 		return err
 	}
 	s.info.Recovered.Rebuilt = path

@@ -19,9 +19,9 @@ import (
 // open. Then a new one is made from every pair that can be read in the old one's tables and logs. It takes as much
 // space again; the old one stays for whoever investigates.
 
-// rebuild makes the database after the n-th from what can be read of it, and the headers known beside it. failed is why
-// that does not open.
-func rebuild(dir, path string, n int, o Options, g *guard, known []*lightchain.SignedHeader, failed error) error {
+// rebuild makes the database after the n-th from what can be read of it, and genesis, if that is known beside
+// it. failed is why that does not open.
+func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.SignedHeader, failed error) error {
 	o.Logger.Error("the database does not open and is rebuilt from what can be read", "folder", path, "err", failed)
 	err := install(dir, n+1, o, func(fresh string) (err error) {
 		db, err := openPebble(fresh, o, g)
@@ -33,8 +33,8 @@ func rebuild(dir, path string, n int, o Options, g *guard, known []*lightchain.S
 		if err := r.copyFrom(path); err != nil {
 			return err
 		}
-		for _, h := range known {
-			if err := r.put(headerKey(h.Header.Height), appendHeader(nil, &h.Signature, h.Bytes())); err != nil {
+		if genesis != nil { // with the head mark, the chain can go on from nothing else
+			if err := r.put(headerKey(0), appendHeader(nil, &genesis.Signature, genesis.Bytes())); err != nil {
 				return err
 			}
 		}

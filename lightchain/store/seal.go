@@ -67,7 +67,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	}
 	// The header is durable, and has not left. If the power fails here, the database is one header above the mark, which
 	// is ordinary: the chain goes on from it.
-	if err := s.advance(signed, tip); err != nil {
+	if err := s.advance(signed); err != nil {
 		return nil, err
 	}
 	// From here on the header may leave: a database that loses it goes on above the mark.
