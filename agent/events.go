@@ -96,9 +96,13 @@ func (a *Agent) recordStart(ctx context.Context) {
 		a.log.Error("entries of the open block are gone", "first", gap.First, "count", gap.Count, "err", gap.Err)
 		a.record(ctx, "gap", gapEvent{First: &gap.First, Count: gap.Count, Why: gap.Err.Error()})
 	}
-	if r := info.Recovered; r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure {
-		a.log.Error("the store was damaged; what could be read was kept, the rest lies aside", "log bytes", r.LogBytes, "log", r.LogFile, "database", r.Rebuilt, "head unsure", r.Unsure)
-		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile, Rebuilt: r.Rebuilt, Unsure: r.Unsure})
+	if r := info.Recovered; r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure || r.Mark != "" {
+		a.log.Error("the store was damaged; what could be read was kept, the rest lies aside", "log bytes", r.LogBytes, "log", r.LogFile, "database", r.Rebuilt, "head unsure", r.Unsure, "head mark", r.Mark)
+		why := ""
+		if r.Mark != "" {
+			why = "the head mark does not count: " + r.Mark
+		}
+		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile, Rebuilt: r.Rebuilt, Unsure: r.Unsure, Why: why})
 	}
 	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String()})
 	a.log.Info("recording", "chain", a.store.Chain(), "height", a.store.Tip().Height, "next", a.store.Next(), "clean", info.Clean)

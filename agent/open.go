@@ -131,21 +131,38 @@ func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // whoever has it now continues it
 		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
-	reader, err := store.OpenReader(c.ChainDir(), store.Options{})
+	head, err := newestHead(c.ChainDir())
 	if err != nil {
 		return nil, err
 	}
-	tip := reader.Tip()
-	if err := reader.Close(); err != nil {
-		return nil, err
-	}
-	aside := c.asideDir(tip.Chain.String()[:8])
+	aside := c.asideDir(head.Chain.String()[:8])
 	if err := os.Rename(c.ChainDir(), aside); err != nil {
 		return nil, fmt.Errorf("moving the old chain aside: %w", err)
 	}
-	log.Info("the old chain has moved aside", "chain", tip.Chain, "height", tip.Height, "folder", aside)
+	log.Info("the old chain has moved aside", "chain", head.Chain, "height", head.Height, "folder", aside)
 	// If this is cut off here, there is no chain, and init makes one that names none; the old one is still there.
-	return begin(c, &tip.Hash, log)
+	return begin(c, &head.Hash, log)
+}
+
+// newestHead returns the newest head of the chain in dir that may have left: the database's, or the head mark's where that
+// is higher or the database is gone.
+func newestHead(dir string) (head store.Head, err error) {
+	reader, err := store.OpenReader(dir, store.Options{})
+	if err == nil {
+		tip := reader.Tip()
+		head = store.Head{Chain: tip.Chain, Height: tip.Height, Hash: tip.Hash}
+		if err := reader.Close(); err != nil {
+			return head, err
+		}
+	}
+	if errors.Is(err, store.ErrLocked) {
+		return head, err
+	}
+	mark, markErr := store.ReadHead(dir, store.Options{})
+	if mark != nil && (err != nil || mark.Chain == head.Chain && mark.Height > head.Height) {
+		return *mark, nil
+	}
+	return head, errors.Join(err, markErr)
 }
 
 // begin makes the key if there is none, and the chain.

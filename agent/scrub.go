@@ -23,9 +23,14 @@ const (
 	scrubYield  = time.Minute // how long a full queue holds up the next piece at most
 )
 
-// scrubStore keeps rounds through the store going until ctx ends, one every store.scrub_every.
+// scrubStore has recorded what is known to be lost and not recorded yet, of this start or an earlier one, and keeps
+// rounds through the store going until ctx ends, one every store.scrub_every.
 func (a *Agent) scrubStore(ctx context.Context) {
 	c := a.config.Store
+	record := func(d store.Damage) error { return a.recordDamage(ctx, d) }
+	if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
+		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
+	}
 	if c.ScrubEvery == 0 {
 		return
 	}
@@ -38,7 +43,7 @@ func (a *Agent) scrubStore(ctx context.Context) {
 		rate := scrubSpeed(a.store.Stats().DiskBytes, c)
 		err := a.store.Scrub(ctx, store.ScrubOptions{
 			Pace:   func(read int) error { return a.paceScrub(ctx, read, rate) },
-			Record: func(d store.Damage) error { return a.recordDamage(ctx, d) },
+			Record: record,
 		})
 		if ctx.Err() != nil {
 			return
@@ -119,7 +124,7 @@ func (a *Agent) recordDamage(ctx context.Context, d store.Damage) error {
 	}
 }
 
-// newDamageEvent says what a scrub found.
+// newDamageEvent says what a scrub found, or a start by the head mark.
 func newDamageEvent(d store.Damage) damageEvent {
 	e := damageEvent{Count: d.Count, Unproved: d.Unproved, Headers: d.Headers, Table: d.Table, Holds: d.Holds, Why: d.Why}
 	if d.Table == "" {

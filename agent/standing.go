@@ -98,6 +98,14 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 		if a.complain(u.Name, n.Aggregator, n.Err.Error()) {
 			log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
 		}
+	case n.Standing == headersync.CutOff:
+		a.mu.Lock()
+		news := !u.cutOff[n.Aggregator]
+		u.cutOff[n.Aggregator] = true
+		a.mu.Unlock()
+		if news {
+			log.Error("an aggregator cannot follow this chain any more: " + cutOff)
+		}
 	case n.Standing == headersync.Agreed:
 		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
 		a.mu.Lock()
@@ -141,6 +149,10 @@ func wayOut(s headersync.Standing) string {
 	return "this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept. " +
 		"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue"
 }
+
+// cutOff tells the operator what to do about an aggregator that knows too little to follow what is left of the chain.
+const cutOff = "the headers between the newest one that it knows and the newest ones here were lost with this gateway's disk, so nothing shows it that the chain goes on, " +
+	"and it countersigns nothing more of it. What arrives is kept and sealed. To have it countersigned again, begin a new chain that names this one: edgeagent init --continue"
 
 // stuck says why nothing more is sealed, if an aggregator has said what keeps the chain from going on.
 func (a *Agent) stuck() string {

@@ -39,9 +39,12 @@ func (c syncChain) Node(level int, index uint64) (lightchain.Hash, error) {
 	return h, unavailable(err)
 }
 
-func (c syncChain) KeyHeights(to uint64) ([]uint64, error) { return c.r.KeyHeights(to) }
+func (c syncChain) KeyHeights(to uint64) ([]uint64, error) {
+	heights, err := c.r.KeyHeights(to)
+	return heights, unavailable(err)
+}
 
-// unavailable translates the store's word for what a sparse copy left out.
+// unavailable translates the store's word for what a sparse copy left out, or what is lost.
 func unavailable(err error) error {
 	if errors.Is(err, store.ErrNotHeld) || errors.Is(err, store.ErrDamaged) {
 		return fmt.Errorf("%w: %w", headersync.ErrUnavailable, err)
@@ -57,6 +60,11 @@ type syncReceipts struct {
 
 func (r syncReceipts) NewestReceipt(aggregator string) (uint64, bool, error) {
 	return r.a.store.NewestReceipt(aggregator)
+}
+
+func (r syncReceipts) Countersigned(aggregator string) (height uint64, found bool, err error) {
+	err = r.a.committer.do(r.a.sourcesCtx, func() { height, found = r.a.store.MarkedReceipt(aggregator) })
+	return height, found, err
 }
 
 func (r syncReceipts) HasReceipt(height uint64, aggregator string) (bool, error) {

@@ -26,6 +26,7 @@ type upstream struct {
 
 	upstreamSettings                     // guarded by Agent.mu; its name never changes
 	standing         headersync.Standing // of the head; guarded by Agent.mu
+	cutOff           map[string]bool     // aggregators that cannot follow this chain any more; guarded by Agent.mu
 }
 
 // upstreamSettings is what an upstream is made of.
@@ -96,7 +97,7 @@ func (a *Agent) planUpstreams(c *Config) (*upstreamPlan, error) {
 }
 
 func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
-	u := &upstream{upstreamSettings: s}
+	u := &upstream{upstreamSettings: s, cutOff: map[string]bool{}}
 	link := mqttlink.Config{
 		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(headersync.Offline)},
@@ -218,7 +219,7 @@ func (a *Agent) linkStatus() (all []api.Upstream) {
 			out.Detail = status.LastError
 		}
 		for _, g := range u.Aggregator {
-			out.Aggregators = append(out.Aggregators, api.Aggregator{Name: g.Name, Complaint: a.complaints[[2]string{u.Name, g.Name}]})
+			out.Aggregators = append(out.Aggregators, api.Aggregator{Name: g.Name, CutOff: u.cutOff[g.Name], Complaint: a.complaints[[2]string{u.Name, g.Name}]})
 		}
 		all = append(all, out)
 	}

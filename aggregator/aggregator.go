@@ -240,7 +240,11 @@ func (a *Aggregator) notify(ctx context.Context, f headersync.Finding) {
 	case headersync.Invalid:
 		kind, text = Invalid, fmt.Sprint(f.Err)
 	case headersync.Lacking:
-		kind, text = Damage, "an answer, which anybody on the broker may have sent, says that it does not hold what it takes"
+		kind, text = Damage, "an answer, which anybody on the broker may have sent, says that older headers are gone there; the newest are countersigned as before"
+		if f.CutOff {
+			kind, text = Damage, fmt.Sprintf("an answer, which anybody on the broker may have sent, says that headers above %d are gone there, and with them what would show that the chain goes on: "+
+				"nothing more of it is countersigned. The way out is at the gateway: edgeagent init --continue begins a new chain that names this one", f.Height)
+		}
 	default:
 		return
 	}

@@ -68,6 +68,8 @@ func (g *gateway) KeyHeights(to uint64) (heights []uint64, err error) {
 	return heights, nil
 }
 
+func (g *gateway) Countersigned(name string) (uint64, bool, error) { return g.NewestReceipt(name) }
+
 func (g *gateway) NewestReceipt(name string) (newest uint64, found bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -51,6 +51,10 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 	if err != nil {
 		return err
 	}
+	if page.Unavailable && pull.wantsHead(page.Head) {
+		// Nothing shows it that what it knows goes on to the head here, so it countersigns nothing more of this chain.
+		g.stand(p, CutOff, nil, nil)
+	}
 	payload, err := page.Encode()
 	if err != nil {
 		return err
@@ -90,13 +94,18 @@ func (g *Gateway) page(pull *Pull, most uint64) (*Pulled, error) {
 		return page, nil // nothing new
 	}
 	const around = 1024 // what a page has beside run or proof: genesis above all
-	if pull.Want == Sparse {
-		page.Consistency, err = g.proof(first, last, most-around)
-	} else {
+	if pull.Want == EveryHeader {
 		page.Run, err = g.run(first, last, most-around)
+	}
+	// Where headers are gone whose hashes are known, whoever wants the head can still be shown that it goes on from theirs.
+	if pull.Want == Sparse || errors.Is(err, ErrUnavailable) && pull.wantsHead(tip.Height) {
+		page.Consistency, err = g.proof(first, last, most-around)
 	}
 	return orUnavailable(page, err)
 }
+
+// wantsHead tells a pull for whatever is newest from one that fills a backlog, given the newest height here.
+func (p *Pull) wantsHead(newest uint64) bool { return p.Last > newest }
 
 func orUnavailable(page *Pulled, err error) (*Pulled, error) {
 	if errors.Is(err, ErrUnavailable) {
@@ -126,19 +135,24 @@ func (g *Gateway) checkBelow(page *Pulled, tip *lightchain.Tip, height uint64, k
 	return nil
 }
 
-// ownSide shows this chain's header at a height: by its own signature or, where it came back without one, by its path
-// in the history of the next header that has one. With it come all headers that set the key, genesis first.
+// ownSide shows this chain's header at a height: by its own signature or, where it came back without one or is gone, by
+// its path in the history of the next header that has one. With it come all headers that set the key, genesis first.
 func (g *Gateway) ownSide(height uint64) (side lightchain.Side, err error) {
+	tip, _, err := g.c.Chain.Head()
+	if err != nil {
+		return side, err
+	}
+	newest := tip.Height
 	if side.Leaf, err = g.c.Chain.Node(0, height); err != nil {
 		return side, err
 	}
 	at := height
 	for ; ; at++ { // a run that was put back ends with a signature
 		h, sig, err := g.c.Chain.Header(at)
-		if err != nil {
+		if err != nil && (!errors.Is(err, ErrUnavailable) || at >= newest) {
 			return side, err
 		}
-		if sig == nil {
+		if err != nil || sig == nil {
 			continue
 		}
 		if side.Head, err = lightchain.NewSignedHeader(*h, *sig); err != nil {

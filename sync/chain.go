@@ -27,6 +27,9 @@ var ErrUnavailable = errors.New("not held here")
 type Receipts interface {
 	// NewestReceipt returns the highest height that the aggregator has receipted.
 	NewestReceipt(aggregator string) (height uint64, found bool, err error)
+	// Countersigned returns the highest height that the aggregator is known to have receipted, whether or not that receipt
+	// is still held.
+	Countersigned(aggregator string) (height uint64, found bool, err error)
 	// HasReceipt reports whether a receipt of the aggregator on the header at height is held.
 	HasReceipt(height uint64, aggregator string) (bool, error)
 	// PutReceipt stores a receipt, which has been checked, and returns when it is durable. With it goes the number of

@@ -143,6 +143,8 @@ func (c *memChain) NewestReceipt(name string) (newest uint64, found bool, _ erro
 	return newest, found, nil
 }
 
+func (c *memChain) Countersigned(name string) (uint64, bool, error) { return c.NewestReceipt(name) }
+
 func (c *memChain) HasReceipt(height uint64, name string) (bool, error) {
 	_, ok := c.receipts[name][height]
 	return ok, nil

@@ -52,6 +52,7 @@ type Finding struct {
 	Verdict Verdict
 	Height  uint64 // of the newest head known
 	Fork    *lightchain.Fork
+	CutOff  bool  // Lacking: not older headers are, but what shows that the chain goes on to its head
 	Err     error // why a page is invalid; anybody on the broker may have sent it
 
 	Receipt *lightchain.Receipt // this head was countersigned just now

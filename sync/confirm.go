@@ -48,7 +48,7 @@ func (g *Gateway) sendHello(now time.Time, ask *RestoreRequest) {
 	const outstanding = 16
 	receipted := make(map[string]uint64, len(g.peers))
 	for name := range g.peers {
-		if height, found, err := g.c.Receipts.NewestReceipt(name); err == nil && found {
+		if height, found, err := g.c.Receipts.Countersigned(name); err == nil && found {
 			receipted[name] = height
 		}
 	}
@@ -145,7 +145,7 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		own, err := g.c.Chain.Node(0, height)
 		switch {
 		case errors.Is(err, ErrUnavailable):
-			g.stand(p, Agreed, nil, nil) // the copy came from an aggregator that knew more
+			g.stand(p, CutOff, nil, nil) // that header is gone, and with it what could be compared or shown
 		case err != nil:
 			return err
 		case own == w.Head.Hash():
@@ -188,7 +188,7 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 func (g *Gateway) stand(p *peer, s Standing, head *lightchain.SignedHeader, f *lightchain.Fork) {
 	news := p.standing != s
 	p.standing, p.head = s, head
-	if news && (s == Forked || g.settled) {
+	if news && (s == Forked || s == CutOff || g.settled) {
 		g.notify(Notice{Aggregator: p.name, Standing: s, Head: head, Fork: f})
 	}
 	if s == Forked && !g.settled {

@@ -206,6 +206,7 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 		return err
 	}
 	proved := verdict == Extended || verdict == Split
+	cutOff := verdict == Lacking && (state.Head == nil || page.Head > state.Head.Height())
 	f.purse.arrived(now, page.Correlation, cost(m.Topic, m.Payload), proved)
 	if late && !proved {
 		s.look(ctx, now, f)
@@ -231,7 +232,7 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 		if verdict != Extended && page.Receipted != nil && *page.Receipted < state.Head.Height() {
 			s.repeatReceipt(now, f, state)
 		}
-		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork})
+		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork, CutOff: cutOff})
 	}
 	f.failures = min(f.failures+1, 20)
 	if proved {

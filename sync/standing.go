@@ -5,12 +5,13 @@ import "edgechain/lightchain"
 // Standing is how a gateway's head stands to what an aggregator knows.
 type Standing string
 
-// The standings. Sealing may go on in the first four.
+// The standings. Sealing may go on in the first five.
 const (
 	Agreed      Standing = "agreed"      // an aggregator knows this head, or an earlier one of this history
 	Unknown     Standing = "unknown"     // those who answered know nothing of the chain
 	Unreachable Standing = "unreachable" // nobody answered
 	Recovered   Standing = "restored"    // the chain's own newest headers were put back
+	CutOff      Standing = "cut off"     // an aggregator knows an older header, and those from which it could follow are gone here
 	Behind      Standing = "behind"      // an aggregator knows a newer head
 	KeyChanged  Standing = "key changed" // an aggregator knows a newer head, under a key that this gateway lacks
 	Unprovable  Standing = "unprovable"  // the head known could be restored, but not whether it continues what was sealed here
@@ -32,7 +33,7 @@ type Settlement struct {
 
 // MaySeal reports whether the chain can go on.
 func (s Standing) MaySeal() bool {
-	return s == Agreed || s == Unknown || s == Unreachable || s == Recovered
+	return s == Agreed || s == Unknown || s == Unreachable || s == Recovered || s == CutOff
 }
 
 // Notice is something that happened after the head was settled, or that an operator wants to know.

@@ -115,6 +115,7 @@ type Upstream struct {
 type Aggregator struct {
 	Name      string  `json:"name"`
 	Receipted *uint64 `json:"receipted,omitempty"` // the highest header
+	CutOff    bool    `json:"cut_off,omitempty"`   // it cannot follow this chain any more: headers that it would need are gone
 	Complaint string  `json:"complaint,omitempty"` // what it signed last that cannot be, since the agent's start
 }
 

@@ -111,6 +111,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	}
 	for _, u := range l.Upstreams {
 		for _, g := range u.Aggregators {
+			if g.CutOff {
+				line("WARNING", "%s cannot follow this chain any more: the headers that it would need are lost. To have what comes countersigned again, begin a new chain that names this one: edgeagent init --continue", g.Name)
+			}
 			if g.Complaint != "" {
 				line("WARNING", "%s is not to be relied on: %s", g.Name, command.Printable(g.Complaint))
 			}

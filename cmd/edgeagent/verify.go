@@ -44,6 +44,10 @@ under examination does not examine itself.`,
 				})
 			}
 			progress.Done()
+			if back := chain.SetBack(); err == nil && back != nil {
+				err = command.Failf(command.ExitVerification, "the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. Start the agent: it goes on above them, and records what is lost",
+					back.Height, back.Mark, back.Headers, back.Count, back.First)
+			}
 			if err != nil {
 				return err
 			}

@@ -617,6 +617,10 @@ func TestACheckpointCarriesItsMark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	remove(t, fs, "chain/data-1")
+	if left, err := Files("chain", o); err != nil || len(left) != 3 {
+		t.Errorf("without a database the chain is %v: %v", left, err)
+	}
 	remove(t, fs, "chain")
 	for _, name := range files {
 		to := fs.PathJoin("chain", name)

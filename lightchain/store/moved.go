@@ -157,10 +157,12 @@ func listFiles(dir string, o Options) (files []string, err error) {
 		return nil, err
 	}
 	path, n, err := current(dir, o)
-	if err != nil {
-		return nil, err
+	var names []string
+	if err == nil {
+		names, err = o.FS.List(path)
+	} else if errors.Is(err, ErrNoChain) && markLeft(dir, o) {
+		err = nil // its database is gone, and the chain goes on above what is left
 	}
-	names, err := o.FS.List(path)
 	if err != nil {
 		return nil, err
 	}
