@@ -71,6 +71,21 @@ func decodeRun(k, v []byte) (run, error) {
 	return a, nil
 }
 
+// headerGaps returns the runs of headers that are not held and that had entries of the numbers first .. next−1.
+func (r *Reader) headerGaps(first, next uint64) (gaps []run, err error) {
+	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceAbsent, 0), UpperBound: []byte{spaceAbsent + 1}})
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if a, err := decodeRun(it.Key(), it.Value()); err == nil && a.what == headerNotHeld && a.first < next && a.next > first {
+			gaps = append(gaps, a)
+		}
+	}
+	return gaps, readError(it.Error())
+}
+
 // absentAt returns the run that height lies in, if it lies in one.
 func (r *Reader) absentAt(height uint64) (run, bool, error) {
 	if height == math.MaxUint64 {

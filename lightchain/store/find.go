@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"edgechain/lightchain"
 )
@@ -67,6 +68,7 @@ type finder struct {
 	high  uint64
 	found int
 	done  bool
+	gaps  []run // of headers that are not held, in the order in which they are met
 }
 
 func (f *finder) run() {
@@ -78,6 +80,13 @@ func (f *finder) run() {
 	if f.high, _, err = f.r.BlockOf(f.to - 1); err != nil {
 		f.yield(Match{}, err)
 		return
+	}
+	if f.gaps, err = f.r.headerGaps(f.q.After, f.to); err != nil && !errors.Is(err, ErrDamaged) {
+		f.yield(Match{}, err)
+		return
+	}
+	if f.q.Reverse {
+		slices.Reverse(f.gaps)
 	}
 	level := 0
 	for width := uint64(1); width <= f.high; width *= fanOut {
@@ -103,7 +112,11 @@ func (f *finder) descend(level int, index uint64) {
 	default:
 	}
 	// A summary stands where its last block is sealed; the open block and runs still growing have none.
-	if last <= f.at.tip.Height && !f.matches(f.r.summary(last, level)) {
+	pruned := last <= f.at.tip.Height && !f.matches(f.r.summary(last, level))
+	if pruned || level == 0 {
+		f.tellGaps(first, last)
+	}
+	if pruned || f.done {
 		return
 	}
 	if level == 0 {
@@ -115,6 +128,19 @@ func (f *finder) descend(level int, index uint64) {
 			i = fanOut - 1 - i
 		}
 		f.descend(level-1, index*fanOut+i)
+	}
+}
+
+// tellGaps says once of each run of headers that are not held that something may have been there, when the search meets
+// the first of its heights.
+func (f *finder) tellGaps(first, last uint64) {
+	for len(f.gaps) > 0 {
+		a := f.gaps[0]
+		if !f.q.Reverse && a.from > last || f.q.Reverse && a.to < first {
+			return
+		}
+		f.gaps = f.gaps[1:]
+		f.give(Match{}, fmt.Errorf("entries %d to %d: %w", max(a.first, f.q.After), min(a.next, f.to)-1, ErrNotHeld))
 	}
 }
 
@@ -157,7 +183,7 @@ func (f *finder) block(height uint64) {
 	first, next, err := f.r.extent(f.at, height)
 	switch {
 	case errors.Is(err, ErrNotHeld):
-		return // nothing of it was ever here
+		return // tellGaps has said so
 	case err != nil:
 		f.give(Match{}, err)
 		return

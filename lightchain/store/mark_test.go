@@ -282,6 +282,25 @@ func TestWhatIsStillThereUnderALostHeaderIsStagedAgain(t *testing.T) {
 			t.Errorf("entry %d: %v", n, err)
 		}
 	}
+	for _, q := range []Query{{}, {Reverse: true}, {Device: "press-03"}, {Device: "nothing of that name"}, {After: 10, Before: 16}, {Before: 9}, {After: 15}} {
+		told := 0
+		last := uint64(0)
+		for m, err := range s.Find(q) {
+			if errors.Is(err, ErrNotHeld) {
+				told++
+				if !q.Reverse && last >= 15 || q.Reverse && last < 15 {
+					t.Errorf("%+v: the gap comes behind entry %d", q, last)
+				}
+			} else if err != nil {
+				t.Fatal(err)
+			} else {
+				last = m.Number
+			}
+		}
+		if want := q.Before != 9 && q.After != 15; want != (told == 1) || told > 1 {
+			t.Errorf("%+v: %d gaps are told of", q, told)
+		}
+	}
 	if _, err := s.Prove(16, 0); err != nil {
 		t.Error(err)
 	}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"edgechain/agent/api"
+)
+
+// A gateway's whole database goes. It starts by itself and seals above what had left; the chain says what is lost, and so
+// does whoever meets the gap.
+func TestAGatewayOutlivesItsDatabase(t *testing.T) {
+	g := newGateway(t, "[block]\nmax_entries = 50\n")
+	lines := spectra(700)
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), lines)
+	p.allow(600)
+	acknowledged(t, p, 600)
+	g.stop()
+	before := g.status()
+	if err := os.RemoveAll(filepath.Join(g.data(), "chain", "data-1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, code := g.output("edgeagent", "verify", "--config", g.config); code == 0 {
+		t.Error("verify of a chain without a database is content")
+	}
+
+	g.start()
+	p.allow(len(lines))
+	acknowledged(t, p, len(lines))
+	g.await("the loss is recorded", func() bool {
+		lost := uint64(0)
+		for line := range strings.Lines(g.must("log", "--source", "agent:damage", "--output", "json")) {
+			var e api.Entry
+			var said struct{ First, Count *uint64 }
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			if json.Unmarshal(e.Payload, &said) == nil && said.First != nil && said.Count != nil {
+				lost += *said.Count
+			}
+		}
+		return lost == before.Entries
+	})
+	var now api.Status
+	g.await("it has sealed", func() bool {
+		now = g.status()
+		return now.Height > before.Height+1
+	})
+	if now.Chain != before.Chain || now.Lost.Entries != before.Entries {
+		t.Errorf("%+v, was %+v", now, before)
+	}
+	g.stop()
+	g.prove(before.Chain.String(), before.Entries+20)
+	for _, args := range [][]string{{"blocks", "--from", "2", "--to", "4"}, {"log", "-n", "0"}} {
+		if says := g.must(args...); !strings.Contains(says, "not held") && !strings.Contains(says, "not_held") {
+			t.Errorf("edgeagent %s says nothing of the gap:\n%.500s", args[0], says)
+		}
+	}
+	if _, stderr, code := g.output("edgeagent", "export", "--bundle", "3-14", "--file", filepath.Join(t.TempDir(), "b"), "--config", g.config); code == 0 || !strings.Contains(stderr, "header 3: not held here") {
+		t.Errorf("a bundle across the gap exits with %d: %s", code, stderr)
+	}
+}
