@@ -74,7 +74,7 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 // begin makes a database that holds a genesis header: of a chain that begins, or again in the place of one that is gone.
 func begin(path string, o Options, genesis *lightchain.SignedHeader, again bool) (err error) {
 	guard := newGuard(o.Fatal)
-	db, err := openPebble(path, o, guard)
+	db, err := createPebble(path, o, guard)
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // A store's folder holds:
@@ -42,7 +45,7 @@ func current(dir string, o Options) (path string, n int, err error) {
 	}
 	for _, name := range names {
 		digits, ok := strings.CutPrefix(name, dataPrefix)
-		if m, err := strconv.Atoi(digits); ok && err == nil && m > n {
+		if m, err := strconv.Atoi(digits); ok && err == nil && m > n && isDatabase(o.FS, o.FS.PathJoin(dir, name)) {
 			n = m
 		}
 	}
@@ -50,6 +53,18 @@ func current(dir string, o Options) (path string, n int, err error) {
 		return "", 0, ErrNoChain
 	}
 	return o.FS.PathJoin(dir, dataName(n)), n, nil
+}
+
+// isDatabase tells a database from a stray file or folder of its name: one gets its name when it is complete, so that at
+// least one of its files is in it, whatever was lost since.
+func isDatabase(fs vfs.FS, path string) bool {
+	names, err := fs.List(path)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return isTable(name) || strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.") || strings.HasPrefix(name, "OPTIONS-")
+	})
 }
 
 // install lets build make the n-th database in a folder that nobody relies on, and gives it its name.
@@ -63,6 +78,11 @@ func install(dir string, n int, o Options, build func(path string) error) error 
 	}
 	if err := syncFolder(path+newSuffix, o); err != nil {
 		return err
+	}
+	if _, err := o.FS.Stat(path); err == nil { // whatever it is, it is no database
+		if err := moveAside(dir, path, o); err != nil {
+			return err
+		}
 	}
 	// Before the rename is durable there is the old database, or none; after it, the new one.
 	if err := o.FS.Rename(path+newSuffix, path); err != nil {

@@ -48,7 +48,7 @@ func drop(t testing.TB, o Options, keys ...[]byte) {
 		t.Fatal(err)
 	}
 	o, _ = o.withDefaults()
-	db, err := openPebble(path, o, newGuard(o.Fatal))
+	db, err := openPebble(path, o, newGuard(o.Fatal), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,6 +92,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.rebuildIfBelowMark(); err != nil {
 		return nil, err
 	}
+	if err := s.rebuildIfLacking(); err != nil {
+		return nil, err
+	}
 	if err := s.recover(); err != nil {
 		return nil, err
 	}
@@ -100,6 +103,10 @@ func open(dir string, o Options) (_ *Store, err error) {
 	}
 	// Nothing has left yet of this run, and no header before it without its mark: from here on there is one.
 	if err := s.startMark(); err != nil {
+		return nil, err
+	}
+	// The chain is whole as far as it can be: what no part of it is in goes.
+	if err := s.letGo(); err != nil {
 		return nil, err
 	}
 	if err := s.openNote(); err != nil {
@@ -122,6 +129,22 @@ func (s *Store) rebuildIfBelowMark() error {
 	return err
 }
 
+// rebuildIfLacking reads everything in the folder once more where a table that the database does not name holds what the
+// database lacks.
+func (s *Store) rebuildIfLacking() error {
+	if s.info.Recovered.Rebuilt != "" {
+		return nil // from all tables in the folder
+	}
+	err := s.unnamed()
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if rebuildErr := s.rebuildOpened(err); !errors.Is(rebuildErr, ErrNoSpace) {
+		return rebuildErr
+	}
+	return fmt.Errorf("%w, and nothing may be removed before: make room", err)
+}
+
 // openDatabase opens the database that counts, repairing what must be repaired for that.
 func (s *Store) openDatabase() error {
 	path, _, err := current(s.dir, s.options)
@@ -136,6 +159,9 @@ func (s *Store) openDatabase() error {
 	if desc, err := pebble.Peek(path, s.options.FS); err == nil && desc.FormatMajorVersion > formatMajorVersion {
 		return fmt.Errorf("%w: Pebble's format %d, this program knows %d", ErrNewer, desc.FormatMajorVersion, formatMajorVersion)
 	}
+	if err := s.onlyFiles(path); err != nil {
+		return err
+	}
 	repaired, err := repairLogs(s.dir, path, s.options)
 	if err != nil {
 		return err
@@ -145,7 +171,12 @@ func (s *Store) openDatabase() error {
 		s.info.Recovered.LogFile = repaired.LogFile
 	}
 	s.fs, s.path = s.options.FS, path
-	s.db, err = openPebble(path, s.options, s.guard)
+	if err := s.checkState(path); errors.Is(err, ErrDamaged) {
+		return s.rebuild(err)
+	} else if err != nil {
+		return err
+	}
+	s.db, err = openPebble(path, s.options, s.guard, s.hold())
 	if err != nil && s.guard.err() == nil && isDamage(err) {
 		return s.rebuild(err)
 	}
@@ -171,7 +202,7 @@ func (s *Store) rebuild(failed error) error {
 		return err
 	}
 	s.path = path
-	s.db, err = openPebble(path, s.options, s.guard)
+	s.db, err = openPebble(path, s.options, s.guard, s.hold())
 	s.from = s.db
 	return err
 }

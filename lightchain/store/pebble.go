@@ -19,8 +19,17 @@ import (
 // one tells a torn end of the log from a damaged middle.
 const formatMajorVersion = pebble.FormatTableFormatV6
 
-// openPebble opens the database in dir for writing, or makes it.
-func openPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
+// createPebble makes a database in dir, where none is.
+func createPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
+	options := tuned(o, g)
+	options.FS = &storeFS{FS: o.FS, guard: g}
+	options.ErrorIfExists = true
+	db, err := pebble.Open(dir, options)
+	return db, openError(err)
+}
+
+// openPebble opens the database in dir for writing. What Pebble removes meanwhile stays, until hold is released.
+func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, error) {
 	// Those that are damaged were repaired before. Of a torn one Pebble gets to see the whole records alone: the rest it
 	// would search for a bit that turned, as it does with tables, which after a power cut takes a small board a minute.
 	torn, err := unreadableLogs(dir, o.FS)
@@ -28,7 +37,8 @@ func openPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
 	options := tuned(o, g)
-	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn}
+	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold}
+	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
 	db, err := pebble.Open(dir, options)
 	return db, openError(err)
 }
@@ -97,7 +107,9 @@ func openError(err error) error {
 
 var errLocked = errors.New("its lock is held")
 
-// storeFS is the file system as Pebble gets it, with four of its habits corrected.
+// storeFS is the file system as Pebble gets it, with five of its habits corrected.
+//
+// What it removes while it opens stays until the chain was found whole: see withheld.
 //
 // A lock that somebody holds is said to be held. To read, a lock is taken where that is possible and done without
 // where not, so that an auditor's image on read-only media opens and stays as it is.
@@ -114,6 +126,7 @@ type storeFS struct {
 	guard    *guard
 	readOnly bool
 	shown    map[string]salvagedLog // logs to show as what can be read of them, by name
+	hold     *withheld              // nil: what is removed goes
 }
 
 func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -162,6 +175,9 @@ func (fs *storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 }
 
 func (fs *storeFS) Remove(name string) error {
+	if fs.hold != nil && fs.hold.keep(name) {
+		return nil
+	}
 	if err := fs.syncBefore(name); err != nil {
 		return err
 	}

@@ -1,18 +1,19 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
 )
 
 // A card that lied about what it had written leaves a database with empty or missing files, which Pebble does not
@@ -24,12 +25,12 @@ import (
 func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.SignedHeader, failed error) error {
 	o.Logger.Error("the database does not open and is rebuilt from what can be read", "folder", path, "err", failed)
 	err := install(dir, n+1, o, func(fresh string) (err error) {
-		db, err := openPebble(fresh, o, g)
+		db, err := createPebble(fresh, o, g)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, db.Close()) }()
-		r := rebuilder{o: o, db: db, guard: g, batch: db.NewBatch()}
+		r := rebuilder{o: o, db: db, guard: g, batch: db.NewBatch(), newest: map[string]uint64{}}
 		if err := r.copyFrom(path); err != nil {
 			return err
 		}
@@ -54,17 +55,21 @@ func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.S
 	return nil
 }
 
+// rebuilder takes over what can be read, whatever the order in which it is read: a pair counts unless its range was
+// deleted later, and of pairs that are written more than once the newest.
 type rebuilder struct {
 	o     Options
 	db    *pebble.DB
 	guard *guard
 	batch *pebble.Batch
 
+	deleted []salvagedSpan
+	newest  map[string]uint64 // sequence number of what was taken over, of the keys that are written more than once
+
 	pairs, headers, gaps int
 }
 
-// copyFrom takes over all tables, the oldest first, and then the logs, which are newer than any table. Nearly every
-// key is written once, so their order matters little.
+// copyFrom takes over all tables in the folder, those that no manifest names among them, and then the logs.
 func (r *rebuilder) copyFrom(path string) error {
 	names, err := r.o.FS.List(path)
 	if err != nil {
@@ -73,108 +78,112 @@ func (r *rebuilder) copyFrom(path string) error {
 	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(fileNumber(a), fileNumber(b)) })
 	// The version comes first, so that a database whose own record of it is lost is taken for one of this layout.
 	set(r.batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(r.o.migrations)))
+
+	// What was deleted must be known of all before any pair is put back.
+	var logs []salvagedBatch
+	for _, name := range names {
+		switch {
+		case isTable(name):
+			if err := r.withTable(path, name, func(t *tableSalvage) error {
+				r.deleted = append(r.deleted, t.spans()...)
+				return nil
+			}); err != nil {
+				return err
+			}
+		case strings.HasSuffix(name, ".log"):
+			read, err := r.log(path, name)
+			if err != nil {
+				return err
+			}
+			logs = append(logs, read...)
+		}
+	}
+	for _, b := range logs {
+		if err := b.each(func(p salvagedPair) error {
+			if p.kind == pebble.InternalKeyKindRangeDelete {
+				r.deleted = append(r.deleted, salvagedSpan{bytes.Clone(p.key), bytes.Clone(p.value), p.seq, p.file})
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+
+	tables, done := 0, 0
 	for _, name := range names {
 		if isTable(name) {
-			if err := r.table(r.o.FS.PathJoin(path, name)); err != nil {
-				return err
-			}
+			tables++
 		}
 	}
+	told := time.Now()
 	for _, name := range names {
-		if strings.HasSuffix(name, ".log") {
-			if err := r.log(r.o.FS.PathJoin(path, name), logNumber(name)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// unreadable notes a place that is lost and goes on.
-func (r *rebuilder) unreadable(name string, err error) error {
-	r.gaps++
-	r.o.Logger.Warn("cannot be read and is left out", "file", name, "err", err)
-	return nil
-}
-
-func (r *rebuilder) table(name string) error {
-	f, err := r.o.FS.Open(name)
-	if err == nil {
-		f, err = openTable(f)
-	}
-	if err != nil {
-		return r.unreadable(name, err)
-	}
-	readable, err := sstable.NewSimpleReadable(f)
-	if err != nil {
-		return r.unreadable(name, errors.Join(err, f.Close()))
-	}
-	table, err := sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: keySchemas()})
-	if err != nil {
-		return r.unreadable(name, err) // it has closed the file
-	}
-	defer table.Close()
-	if err := r.deletions(table); err != nil {
-		return r.unreadable(name, err)
-	}
-	it, err := table.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles)
-	if err != nil {
-		return r.unreadable(name, err)
-	}
-	defer it.Close()
-	var last []byte
-	for kv := it.First(); ; kv = it.Next() {
-		if kv == nil {
-			if it.Error() == nil {
-				return nil
-			}
-			// Behind an unreadable place, the next height that can be read goes on. Nothing but a search finds it.
-			r.unreadable(name, it.Error())
-			height, _, _, ok := parseBlockKey(last)
-			if !ok {
-				return nil
-			}
-			for step := uint64(1); kv == nil && step < 1<<40; step *= 2 {
-				if kv = it.SeekGE(blockKey(height+step, partSeed), 0); kv == nil && it.Error() == nil {
-					return nil
-				}
-			}
-			if kv == nil {
-				return nil
-			}
-		}
-		last = append(last[:0], kv.K.UserKey...)
-		value, _, err := kv.Value(nil)
-		if err != nil {
-			r.unreadable(name, err)
+		if !isTable(name) {
 			continue
 		}
-		switch kv.Kind() {
-		case pebble.InternalKeyKindDelete:
-			err = r.batch.Delete(last, nil)
-		case pebble.InternalKeyKindSet, pebble.InternalKeyKindSetWithDelete:
-			err = r.put(last, value)
+		if err := r.withTable(path, name, func(t *tableSalvage) error { return t.pairs(r.take) }); err != nil {
+			return err
 		}
-		if err != nil {
+		if done++; time.Since(told) > rebuildProgress {
+			told = time.Now()
+			r.o.Logger.Warn("the database is being rebuilt", "tables", done, "of", tables, "pairs", r.pairs)
+		}
+	}
+	for _, b := range logs {
+		if err := b.each(r.take); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-// deletions takes over a table's deleted ranges. They are older than its pairs, or hide none of them.
-func (r *rebuilder) deletions(table *sstable.Reader) error {
-	it, err := table.NewRawRangeDelIter(context.Background(), sstable.NoFragmentTransforms, sstable.NoReadEnv)
-	if err != nil || it == nil {
-		return err
+// rebuildProgress is how often a rebuild tells how far it is.
+const rebuildProgress = 10 * time.Second
+
+// unreadable notes a place that is lost and goes on.
+func (r *rebuilder) unreadable(name string, err error) {
+	r.gaps++
+	r.o.Logger.Warn("cannot be read and is left out", "file", name, "err", err)
+}
+
+// withTable opens a table and lets it be read.
+func (r *rebuilder) withTable(path, name string, read func(*tableSalvage) error) error {
+	t, err := openSalvage(r.o.FS, r.o.FS.PathJoin(path, name), func(err error) { r.unreadable(name, err) })
+	if err != nil {
+		r.unreadable(name, err)
+		return nil
 	}
-	defer it.Close()
-	span, err := it.First()
-	for ; span != nil && err == nil; span, err = it.Next() {
-		if err := r.batch.DeleteRange(span.Start, span.End, nil); err != nil {
-			return err
+	return errors.Join(read(t), t.close())
+}
+
+// take takes over a pair, unless what is newer says otherwise.
+func (r *rebuilder) take(p salvagedPair) error {
+	if len(p.key) == 0 {
+		return nil
+	}
+	for i := range r.deleted {
+		if r.deleted[i].covers(p) {
+			return nil
 		}
 	}
-	return err
+	if rewritten(p.key[0]) {
+		if r.newest[string(p.key)] > p.seq {
+			return nil
+		}
+		r.newest[string(p.key)] = p.seq
+	}
+	switch p.kind {
+	case pebble.InternalKeyKindDelete:
+		return r.batch.Delete(p.key, nil)
+	case pebble.InternalKeyKindSet, pebble.InternalKeyKindSetWithDelete:
+		return r.put(p.key, p.value)
+	}
+	return nil
+}
+
+// rewritten tells of a space whether its keys may be written more than once. What belongs to a block is written once, but
+// for what is mended, and then with what it should have been from the beginning.
+func rewritten(space byte) bool {
+	return space != spaceBlocks && space != spaceNodes && space != spaceReceipts
 }
 
 // put takes over a pair, and writes again what derives from a header and may be lost.
@@ -208,40 +217,46 @@ func (r *rebuilder) flush() error {
 	return err
 }
 
-// log takes over the batches of a log as they were committed.
-func (r *rebuilder) log(name string, number uint32) error {
-	b, err := readFile(r.o.FS, name)
-	if err != nil {
-		return r.unreadable(name, err)
+// salvagedBatch is what was committed at once.
+type salvagedBatch struct {
+	repr []byte
+	seq  uint64
+	file uint64 // number of the log
+}
+
+// each calls yield for each operation of the batch.
+func (b salvagedBatch) each(yield func(salvagedPair) error) error {
+	seq := b.seq
+	reader := batchrepr.Read(b.repr)
+	for ; ; seq++ {
+		kind, k, v, ok, err := reader.Next()
+		if !ok || err != nil {
+			return nil // log has looked through it
+		}
+		if err := yield(salvagedPair{k, v, seq, kind, b.file}); err != nil {
+			return err
+		}
 	}
-	salvaged := salvageLog(b, number)
+}
+
+// log returns the whole batches of a log.
+func (r *rebuilder) log(path, name string) (batches []salvagedBatch, err error) {
+	b, err := readFile(r.o.FS, r.o.FS.PathJoin(path, name))
+	if err != nil {
+		r.unreadable(name, err)
+		return nil, nil
+	}
+	salvaged := salvageLog(b, logNumber(name))
 	if salvaged.bad > 0 {
 		r.unreadable(name, fmt.Errorf("%d bytes", salvaged.bad))
 	}
-	if err := r.flush(); err != nil {
-		return err
-	}
 	for _, record := range salvaged.records {
-		batch := r.db.NewBatch()
-		if err := batch.SetRepr(slices.Clone(record)); err != nil {
-			r.unreadable(name, err)
+		header, ok := batchrepr.ReadHeader(record)
+		if !ok {
+			r.unreadable(name, errors.New("a record that is no batch"))
 			continue
 		}
-		for reader := batch.Reader(); ; {
-			kind, k, _, ok, err := reader.Next()
-			if !ok || err != nil {
-				break
-			}
-			if _, p, _, isBlock := parseBlockKey(k); isBlock && kind == pebble.InternalKeyKindSet && p == partHeader {
-				r.headers++
-			}
-		}
-		if !batch.Empty() {
-			if err := r.guard.commit(batch); err != nil {
-				return err
-			}
-		}
-		batch.Close()
+		batches = append(batches, salvagedBatch{record, uint64(header.SeqNum), fileNumber(name)})
 	}
-	return nil
+	return batches, nil
 }

@@ -161,6 +161,9 @@ type logScan struct {
 
 	parts  []byte // of a record whose first pieces were read
 	inside bool   // parts is the beginning of one
+
+	empty      int // where zeros begin that fill a block to its end, and
+	emptyBytes int // how many; 0: there are none
 }
 
 // lost notes n unreadable bytes at an offset.
@@ -194,34 +197,93 @@ func (s *logScan) synced(upTo uint64) {
 // block reads the chunks of one block, which begins at an offset of the log.
 func (s *logScan) block(b []byte, at int) {
 	for len(b) >= chunkHeads[0] {
-		kind := int(b[6])
-		if kind == 0 && len(bytes.Trim(b, "\x00")) == 0 {
-			return // the block's rest is empty
-		}
-		form, piece := (kind-1)/4, (kind-1)%4
-		if kind == 0 || form >= len(chunkHeads) || chunkHeads[form] > len(b) {
-			s.lost(at, len(b))
+		if b[6] == 0 && len(bytes.Trim(b, "\x00")) == 0 {
+			// The block's rest is empty. At a log's end it is so as a rule, and before a chunk that does not fit; behind it
+			// a chunk can still show that these bytes were lost.
+			if s.emptyBytes == 0 {
+				s.empty = at
+			}
+			if s.emptyBytes > 0 || len(b) >= chunkHeads[2] {
+				s.emptyBytes += len(b)
+			}
 			return
 		}
-		head := chunkHeads[form]
-		end := head + int(binary.LittleEndian.Uint16(b[4:]))
-		if end > len(b) {
-			s.lost(at, len(b))
+		c, ok := chunkAt(b)
+		if !ok && s.isEnd(b) {
+			s.ended = true
 			return
 		}
-		if binary.LittleEndian.Uint32(b) != logChecksum(b[6:end]) {
-			s.lost(at, end)
-		} else if form > 0 && binary.LittleEndian.Uint32(b[7:]) != s.number {
+		if ok && c.form > 0 && c.number != s.number {
 			s.ended = true // or bytes of an older log behind the end
 			return
-		} else {
-			if form == 2 {
-				s.synced(binary.LittleEndian.Uint64(b[11:]))
-			}
-			s.chunk(piece, b[head:end], at)
 		}
-		b, at = b[end:], at+end
+		if !ok {
+			// Whatever length these bytes claim may be wrong, too: the next chunk is the next bytes that are one.
+			skip := 1
+			for skip < len(b) && !s.isNext(b[skip:]) {
+				skip++
+			}
+			s.lost(at, skip)
+			b, at = b[skip:], at+skip
+			continue
+		}
+		if s.emptyBytes > 0 {
+			s.lost(s.empty, s.emptyBytes)
+			s.emptyBytes = 0
+		}
+		if c.form == 2 {
+			s.synced(c.synced)
+		}
+		s.chunk(c.piece, b[chunkHeads[c.form]:c.end], at)
+		b, at = b[c.end:], at+c.end
 	}
+}
+
+// logChunk is the head of a chunk.
+type logChunk struct {
+	form, piece int
+	end         int    // of the chunk, from its beginning
+	number      uint32 // of the log, from form 1 on
+	synced      uint64 // up to which offset the log had been synced, in form 2
+}
+
+// chunkAt reads the chunk that begins with b, if one does whose checksum is right.
+func chunkAt(b []byte) (c logChunk, ok bool) {
+	if len(b) < chunkHeads[0] {
+		return c, false
+	}
+	kind := int(b[6])
+	c.form, c.piece = (kind-1)/4, (kind-1)%4
+	if kind == 0 || c.form >= len(chunkHeads) || chunkHeads[c.form] > len(b) {
+		return c, false
+	}
+	c.end = chunkHeads[c.form] + int(binary.LittleEndian.Uint16(b[4:]))
+	if c.end > len(b) || binary.LittleEndian.Uint32(b) != logChecksum(b[6:c.end]) {
+		return c, false
+	}
+	if c.form > 0 {
+		c.number = binary.LittleEndian.Uint32(b[7:])
+	}
+	if c.form == 2 {
+		c.synced = binary.LittleEndian.Uint64(b[11:])
+	}
+	return c, true
+}
+
+// isEnd reports whether b begins with what Pebble writes behind the last chunk when it closes a log: the head of a chunk of
+// the next one, with neither content nor checksum.
+func (s *logScan) isEnd(b []byte) bool {
+	return len(b) >= chunkHeads[1] && binary.LittleEndian.Uint32(b) == 0 && binary.LittleEndian.Uint16(b[4:]) == 0 && b[6] > 4 && binary.LittleEndian.Uint32(b[7:]) == s.number+1
+}
+
+// isNext reports whether a chunk of this log begins with b. Without a number in it, four bytes alone would have to tell that
+// from chance.
+func (s *logScan) isNext(b []byte) bool {
+	if len(b) < chunkHeads[1] || b[6] <= 4 || binary.LittleEndian.Uint32(b[7:]) != s.number {
+		return false
+	}
+	_, ok := chunkAt(b)
+	return ok
 }
 
 // chunk takes one piece of a record.

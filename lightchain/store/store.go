@@ -115,15 +115,18 @@ type Store struct {
 	signer lightchain.Signer
 	tip    *lightchain.Tip
 	open   openBlock
-	unsure bool     // headers may be missing above tip
-	mark   headMark // what the slots say
-	slots  slots
-	found  slotsRead // what they said when the store was opened
-	noted  uint64    // the number that the note said then, 0: none, or it was told of
-	stale  bool      // the store was restored, and nobody has said yet that nothing was sealed above tip
-	group  chunkBuilder
-	buffer []byte // scratch: an encoded entry
-	stored []byte // scratch: a chunk as it is stored
+	unsure bool // headers may be missing above tip
+
+	withheld *withheld       // what opening the database has removed, and is there still
+	strange  map[string]bool // tables that the database does not name and that cannot be read; by name
+	mark     headMark        // what the slots say
+	slots    slots
+	found    slotsRead // what they said when the store was opened
+	noted    uint64    // the number that the note said then, 0: none, or it was told of
+	stale    bool      // the store was restored, and nobody has said yet that nothing was sealed above tip
+	group    chunkBuilder
+	buffer   []byte // scratch: an encoded entry
+	stored   []byte // scratch: a chunk as it is stored
 
 	seeing    sync.Mutex // guards the swap of Reader.now, and note
 	note      note

@@ -1,0 +1,268 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/sstable/colblk"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// An unreadable place costs what stands in it, and nothing behind it. Pebble's iterators end at the first block that they
+// cannot read; here a table's data blocks are read each by itself, in the order of its index or, where that cannot be
+// read, one after the other by their checksums, since they lie together from the beginning of the file.
+
+// salvagedPair is a pair as it stands in a table.
+type salvagedPair struct {
+	key, value []byte // valid until the next one
+	seq        uint64 // 0: it was merged to the bottom, where Pebble forgets it
+	kind       pebble.InternalKeyKind
+	file       uint64 // number of the table or log
+}
+
+// salvagedSpan is a deleted range.
+type salvagedSpan struct {
+	start, end []byte
+	seq        uint64
+	file       uint64
+}
+
+// covers reports whether the range was deleted after the pair was written. Of a pair whose number is forgotten the files
+// tell: whatever was deleted before it was merged is not in it any more, and a range that was deleted since stands in a
+// newer file.
+func (d *salvagedSpan) covers(p salvagedPair) bool {
+	if bytes.Compare(p.key, d.start) < 0 || bytes.Compare(p.key, d.end) >= 0 {
+		return false
+	}
+	if p.seq == 0 {
+		return d.file > p.file
+	}
+	return d.seq > p.seq
+}
+
+// tableSalvage reads what can be read of one table.
+type tableSalvage struct {
+	number uint64   // of the file
+	f      vfs.File // checks each block: see tableFile
+	size   int64
+	reader *sstable.Reader // nil where the table's own description of itself cannot be read
+	failed error           // why
+
+	unreadable func(error) // told of each place that is lost
+}
+
+// openSalvage opens a table for salvage. A table that Pebble does not open is no error.
+func openSalvage(fs vfs.FS, path string, unreadable func(error)) (*tableSalvage, error) {
+	f, err := fs.Open(path)
+	if err == nil {
+		f, err = openTable(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := &tableSalvage{number: fileNumber(fs.PathBase(path)), f: f, size: f.(tableFile).size, unreadable: unreadable}
+	// The reader gets a file of its own, which it closes also where it fails.
+	own, err := fs.Open(path)
+	if err == nil {
+		own, err = openTable(own)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	readable, err := sstable.NewSimpleReadable(own)
+	if err != nil {
+		t.failed = errors.Join(err, own.Close())
+		return t, nil
+	}
+	if t.reader, err = sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: keySchemas()}); err != nil {
+		t.reader, t.failed = nil, err
+	}
+	return t, nil
+}
+
+func (t *tableSalvage) close() error {
+	err := t.f.Close()
+	if t.reader != nil {
+		err = errors.Join(err, t.reader.Close())
+	}
+	return err
+}
+
+// spans returns the ranges that the table says are deleted, as far as they can be read.
+func (t *tableSalvage) spans() (spans []salvagedSpan) {
+	if t.reader == nil {
+		return nil
+	}
+	it, err := t.reader.NewRawRangeDelIter(context.Background(), sstable.NoFragmentTransforms, sstable.NoReadEnv)
+	if err != nil {
+		t.unreadable(fmt.Errorf("deleted ranges: %w", err))
+		return nil
+	}
+	if it == nil {
+		return nil
+	}
+	defer it.Close()
+	span, err := it.First()
+	for ; span != nil && err == nil; span, err = it.Next() {
+		for _, k := range span.Keys {
+			spans = append(spans, salvagedSpan{bytes.Clone(span.Start), bytes.Clone(span.End), uint64(k.SeqNum()), t.number})
+		}
+	}
+	if err != nil {
+		t.unreadable(fmt.Errorf("deleted ranges: %w", err))
+	}
+	return spans
+}
+
+// pairs calls yield for each pair that can be read, block after block; its error ends the reading.
+func (t *tableSalvage) pairs(yield func(salvagedPair) error) error {
+	var d blockDecoder
+	if t.reader != nil {
+		layout, err := t.reader.Layout()
+		if err == nil {
+			for i := range layout.Data {
+				if err := t.block(&d, layout.Data[i].Handle, yield); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		t.failed = err
+	}
+	t.unreadable(fmt.Errorf("index: %w", t.failed))
+	return t.scan(&d, yield)
+}
+
+// block reads one data block.
+func (t *tableSalvage) block(d *blockDecoder, at block.Handle, yield func(salvagedPair) error) error {
+	if at.Offset > uint64(t.size) || at.Length > uint64(t.size)-at.Offset {
+		t.unreadable(fmt.Errorf("the block of %d bytes at %d: the file ends before", at.Length, at.Offset))
+		return nil
+	}
+	b := make([]byte, at.Length+blockTrailer)
+	if _, err := t.f.ReadAt(b, int64(at.Offset)); err != nil && !errors.Is(err, io.EOF) {
+		t.unreadable(err)
+		return nil
+	}
+	pairs, err := d.decode(b, t.number)
+	if err != nil {
+		t.unreadable(fmt.Errorf("the block at %d: %w", at.Offset, err))
+		return nil
+	}
+	return pairs(yield)
+}
+
+// scan finds data blocks without an index, from the beginning of the file on up to the first place where none ends.
+func (t *tableSalvage) scan(d *blockDecoder, yield func(salvagedPair) error) error {
+	all := make([]byte, t.size)
+	if n, err := io.ReadFull(readerFrom{t.f}, all); err != nil {
+		t.unreadable(err)
+		all = all[:n]
+	}
+	for at := 0; at < len(all); {
+		size := blockAt(all[at:])
+		if size == 0 {
+			t.unreadable(fmt.Errorf("from byte %d on no block is found", at))
+			return nil
+		}
+		pairs, err := d.decode(all[at:at+size], t.number)
+		if err != nil {
+			return nil // what follows the data: index, properties
+		}
+		if err := pairs(yield); err != nil {
+			return err
+		}
+		at += size
+	}
+	return nil
+}
+
+// readerFrom reads a file from its beginning, past the checksums of its blocks, which are not known yet.
+type readerFrom struct{ vfs.File }
+
+func (r readerFrom) Read(p []byte) (int, error) { return r.File.(tableFile).File.Read(p) }
+
+// blockAt returns the length of the block that begins with b, its trailer included: where the checksum of all before it
+// stands; 0 where none does.
+func blockAt(b []byte) int {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	crc := ^uint32(0)
+	for i := 0; i+4 < len(b); i++ {
+		crc = table[byte(crc)^b[i]] ^ crc>>8
+		c := ^crc
+		if binary.LittleEndian.Uint32(b[i+1:]) == (c>>15|c<<17)+0xa282ead8 {
+			return i + blockTrailer
+		}
+	}
+	return 0
+}
+
+// blockDecoder decodes data blocks, one after the other.
+type blockDecoder struct {
+	iter   colblk.DataBlockIter
+	schema *colblk.KeySchema
+	plain  []byte
+	file   uint64 // that the block is in
+}
+
+// decode reads a block with its trailer, whose checksum has been looked at. What is no data block is an error: of bytes
+// that say so themselves, a panic of Pebble's is one, too.
+func (d *blockDecoder) decode(b []byte, file uint64) (pairs func(func(salvagedPair) error) error, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			pairs, err = nil, fmt.Errorf("%w: not a data block: %v", ErrDamaged, p)
+		}
+	}()
+	if len(b) < blockTrailer {
+		return nil, fmt.Errorf("%w: a block of %d bytes", ErrDamaged, len(b))
+	}
+	if d.schema == nil {
+		for _, schema := range keySchemas() {
+			d.schema = schema
+		}
+	}
+	packed := b[:len(b)-blockTrailer]
+	compression := block.CompressionIndicator(b[len(packed)])
+	size, err := block.DecompressedLen(compression, packed)
+	if err != nil {
+		return nil, err
+	}
+	d.plain = make([]byte, size)
+	if err := block.DecompressInto(compression, packed, d.plain); err != nil {
+		return nil, err
+	}
+	var decoder colblk.DataBlockDecoder
+	decoder.Init(d.schema, d.plain)
+	d.iter, d.file = colblk.DataBlockIter{}, file
+	d.iter.InitOnce(d.schema, pebble.DefaultComparer, nil)
+	if err := d.iter.Init(&decoder, block.NoTransforms); err != nil {
+		return nil, err
+	}
+	// Once through before anything is believed: that this is a data block is told by its keys alone.
+	if err := d.eachPair(func(p salvagedPair) error {
+		if len(p.key) == 0 || p.key[0] < spaceBlocks || p.key[0] > spaceMeta {
+			return fmt.Errorf("%w: not a data block", ErrDamaged)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return d.eachPair, nil
+}
+
+func (d *blockDecoder) eachPair(yield func(salvagedPair) error) error {
+	for kv := d.iter.First(); kv != nil; kv = d.iter.Next() {
+		if err := yield(salvagedPair{kv.K.UserKey, kv.V.InPlaceValue(), uint64(kv.SeqNum()), kv.Kind(), d.file}); err != nil {
+			return err
+		}
+	}
+	return d.iter.Error()
+}

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Pebble takes what it can read of its own record of files (MANIFEST) for all there is, and removes every file that is not
+// in it: where a byte of that record has rotted, good tables. So nothing goes while a database is opened. When the chain
+// was found whole, against the head mark and against the tables in the folder, what was to go goes.
+
+// withheld is what Pebble has removed from one database since it was opened, and is there still.
+type withheld struct {
+	mu       sync.Mutex
+	released bool     // what is removed from now on goes at once
+	names    []string // paths, in the order in which they were removed
+}
+
+// keep notes that a file was removed, and reports whether it stays.
+func (w *withheld) keep(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.released {
+		w.names = append(w.names, name)
+	}
+	return !w.released
+}
+
+// release ends the withholding and returns what was kept.
+func (w *withheld) release() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	names := w.names
+	w.released, w.names = true, nil
+	return names
+}
+
+// hold begins to withhold what the database that is opened next removes.
+func (s *Store) hold() *withheld {
+	s.withheld = new(withheld)
+	return s.withheld
+}
+
+// letGo removes what opening the database was to remove, now that all that can be read of it is known to be in the database. A
+// table that cannot be read, and so cannot be told to be superfluous, is put aside.
+//
+// Cut off in the middle, the rest is found at the next start as it was found at this one.
+func (s *Store) letGo() error {
+	fs := s.options.FS
+	for _, path := range s.withheld.release() {
+		if s.strange[fs.PathBase(path)] {
+			if err := s.putAside(path); err != nil {
+				return fmt.Errorf("putting %s aside: %w", path, err)
+			}
+			continue
+		}
+		if err := fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("removing %s: %w", path, err)
+		}
+	}
+	return syncFolder(s.path, s.options)
+}
+
+func (s *Store) putAside(path string) error {
+	return moveAside(s.dir, path, s.options)
+}
+
+// moveAside moves a file of a database into a new folder of what was put aside.
+func moveAside(dir, path string, o Options) error {
+	to, err := asideFolder(dir, o)
+	if err != nil {
+		return err
+	}
+	if err := o.FS.Rename(path, o.FS.PathJoin(to, o.FS.PathBase(path))); err != nil {
+		return err
+	}
+	o.Logger.Warn("a file of the database is of no use to it, and was put aside", "file", path, "put_aside", to)
+	return errors.Join(syncFolder(to, o), syncFolder(dir, o), syncFolder(o.FS.PathDir(path), o))
+}
+
+// unnamed looks through the tables in the folder that the database does not name. A crash leaves such: one that was being
+// written, whose pairs are in the log, too, or one that was merged into others. So does a record of files that has rotted,
+// and then pairs are in them that the database lacks: that is damage.
+func (s *Store) unnamed() error {
+	names, err := s.options.FS.List(s.path)
+	if err != nil {
+		return err
+	}
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return readError(err)
+	}
+	named := map[string]bool{}
+	for _, level := range levels {
+		for i := range level {
+			named[level[i].BackingSSTNum.String()+".sst"] = true
+		}
+	}
+	s.strange = map[string]bool{}
+	for _, name := range names {
+		if !isTable(name) || named[name] {
+			continue
+		}
+		if err := s.superfluous(name); err != nil {
+			return fmt.Errorf("table %s, which the database does not name: %w", name, err)
+		}
+	}
+	return nil
+}
+
+var errLacking = errors.New("it holds what the database lacks")
+
+// superfluous fails with an [ErrDamaged] if a table that the database does not name holds part of the chain that the
+// database lacks.
+func (s *Store) superfluous(name string) error {
+	t, err := openSalvage(s.options.FS, s.options.FS.PathJoin(s.path, name), func(error) { s.strange[name] = true })
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		s.strange[name] = true
+		return nil
+	}
+	deleted := t.spans()
+	err = t.pairs(func(p salvagedPair) error {
+		for i := range deleted {
+			if deleted[i].covers(p) {
+				return nil
+			}
+		}
+		lacks, err := s.lacks(p)
+		if err == nil && lacks {
+			err = fmt.Errorf("%w: %w", ErrDamaged, errLacking)
+		}
+		return err
+	})
+	return errors.Join(err, t.close())
+}
+
+// lacks reports whether a pair belongs to the chain, was not deleted, and is not in the database. What follows from other
+// pairs does not count.
+func (s *Store) lacks(p salvagedPair) (bool, error) {
+	if p.kind != pebble.InternalKeyKindSet && p.kind != pebble.InternalKeyKindSetWithDelete {
+		return false, nil
+	}
+	switch p.key[0] {
+	case spaceKeys, spaceReceipts:
+	case spaceBlocks:
+		height, part, _, ok := parseBlockKey(p.key)
+		if !ok || part != partHeader && part != partChunk {
+			return false, nil
+		}
+		if a, found, err := s.absentAt(height); err == nil && found && (part == partChunk || a.what == headerNotHeld) {
+			return false, nil // deleted by retention, or never held
+		}
+	default:
+		return false, nil
+	}
+	_, err := s.get(p.key)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	if errors.Is(err, ErrDamaged) {
+		return false, nil // it is there, and cannot be read: the whole copy of it would be taken by a rebuild
+	}
+	return false, err
+}
+
+// onlyFiles puts folders aside that stand in the place of a database's files, which then are missing.
+func (s *Store) onlyFiles(path string) error {
+	fs := s.options.FS
+	names, err := fs.List(path)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		info, err := fs.Stat(fs.PathJoin(path, name))
+		if err == nil && info.IsDir() {
+			err = s.putAside(fs.PathJoin(path, name))
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkState looks at the database's own record of its files before Pebble does, which takes the first place that it
+// cannot read for the record's end. It fails with an [ErrDamaged] where that is not what an ordinary end has left.
+// Markers that name no record are put aside: they say nothing.
+func (s *Store) checkState(path string) error {
+	fs := s.options.FS
+	names, err := fs.List(path)
+	if err != nil {
+		return err
+	}
+	record := ""
+	for _, name := range markers(names) {
+		target := name[len(markerPrefix)+markerDigits+1:]
+		b, err := readFile(fs, fs.PathJoin(path, target))
+		if errors.Is(err, os.ErrNotExist) {
+			if err := s.putAside(fs.PathJoin(path, name)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := wholeRecord(b); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, target, err)
+		}
+		record = target
+		break
+	}
+	if record == "" {
+		return fmt.Errorf("%w: no file says which tables make up the database", ErrDamaged)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, markerPrefix) && !isMarker(name) {
+			if err := s.putAside(fs.PathJoin(path, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A marker is an empty file whose name says which record counts: the one with the highest number does.
+const (
+	markerPrefix = "marker.manifest."
+	markerDigits = 6
+)
+
+func isMarker(name string) bool {
+	rest, ok := strings.CutPrefix(name, markerPrefix)
+	if !ok || len(rest) <= markerDigits+1 || rest[markerDigits] != '.' {
+		return false
+	}
+	return strings.Trim(rest[:markerDigits], "0123456789") == "" && strings.HasPrefix(rest[markerDigits+1:], "MANIFEST-")
+}
+
+// markers returns the markers among the names, the one that counts first.
+func markers(names []string) (found []string) {
+	for _, name := range names {
+		if isMarker(name) {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	slices.Reverse(found)
+	return found
+}
+
+// wholeRecord fails if a record of files cannot be read to its end, unless it is only cut off in its last piece, which
+// Pebble was writing then and nothing relies on yet.
+func wholeRecord(b []byte) error {
+	for at := 0; at < len(b); {
+		rest := b[at:min(len(b), (at/logBlock+1)*logBlock)]
+		if len(rest) < chunkHeads[0] || rest[6] == 0 {
+			if strings.Trim(string(rest), "\x00") != "" && at+len(rest) < len(b) {
+				return fmt.Errorf("byte %d cannot be read", at)
+			}
+			if strings.Trim(string(rest), "\x00") != "" && len(rest) >= chunkHeads[0] {
+				return fmt.Errorf("byte %d cannot be read", at)
+			}
+			at += len(rest)
+			continue
+		}
+		c, ok := chunkAt(rest)
+		if !ok {
+			end := at + chunkHeads[0] + int(rest[4]) + int(rest[5])<<8
+			if end > len(b) && end <= (at/logBlock+1)*logBlock {
+				return nil // cut off
+			}
+			return fmt.Errorf("byte %d cannot be read", at)
+		}
+		at += c.end
+	}
+	return nil
+}
