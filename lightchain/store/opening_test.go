@@ -188,12 +188,25 @@ func (r *rotten) judge(what string, fs vfs.FS) {
 
 // Each file of the chain's folder is lost, emptied, cut off, zeroed and changed, one after the other.
 func TestNoFileCostsMoreThanItHolds(t *testing.T) {
-	r := newRotten(t)
-	r.judge("nothing at all", r.copy())
-	step := 64
 	if testing.Short() {
-		step = 4096
+		newRotten(t).rotEachFile(8191, 251)
+		return
 	}
+	newRotten(t).rotEachFile(1021, 17)
+}
+
+// TestSoakNoFileCostsMoreThanItHolds changes each 16th byte, and each one of the record of files.
+func TestSoakNoFileCostsMoreThanItHolds(t *testing.T) {
+	if os.Getenv("SOAK") == "" {
+		t.Skip("SOAK is not set: `make soak` runs it")
+	}
+	newRotten(t).rotEachFile(16, 1)
+}
+
+// rotEachFile changes one byte of so many of each file, and one of others in the database's record of its files.
+func (r *rotten) rotEachFile(step, stepOfRecord int) {
+	t := r.t
+	r.judge("nothing at all", r.copy())
 	for _, file := range r.files() {
 		path := "chain/" + file
 		b, err := readFile(r.fs, path)
@@ -228,8 +241,8 @@ func TestNoFileCostsMoreThanItHolds(t *testing.T) {
 			change(fmt.Sprintf("is zeroed from %d on", at), zeroed)
 		}
 		every := step
-		if strings.Contains(file, "MANIFEST") && !testing.Short() {
-			every = 1
+		if strings.Contains(file, "MANIFEST") {
+			every = stepOfRecord
 		}
 		for at := every / 2; at < len(b); at += every {
 			flipped := slices.Clone(b)
