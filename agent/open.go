@@ -36,7 +36,9 @@ const waitForRoom = 5 * time.Second
 func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	c := a.config
 	backup.RemoveCheckpoints(a.data, time.Time{}, a.log) // nobody reads them: their agent is gone
-	if _, err := os.Stat(c.ChainDir()); errors.Is(err, fs.ErrNotExist) {
+	if empty, err := store.Empty(c.ChainDir(), store.Options{}); err != nil {
+		return nil, err
+	} else if empty {
 		if err := a.mayBegin(); err != nil {
 			return nil, err
 		}

@@ -29,6 +29,7 @@ const (
 	dataPrefix = "data-"
 	newSuffix  = ".new"
 	asideName  = "aside"
+	lockName   = "LOCK"
 )
 
 // dataName returns the name of the n-th database.
@@ -67,6 +68,23 @@ func isDatabase(fs vfs.FS, path string) bool {
 	})
 }
 
+// Empty reports whether dir is not there, or holds nothing that a chain could have left: the lock, and what was being made
+// when a chain was to begin there, are nothing.
+func Empty(dir string, o Options) (bool, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return false, err
+	}
+	names, err := o.FS.List(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a chain in %s: %w", dir, err)
+	}
+	return !slices.ContainsFunc(names, func(name string) bool { return name != lockName && !strings.HasSuffix(name, newSuffix) }), nil
+}
+
 // install lets build make the n-th database in a folder that nobody relies on, and gives it its name.
 func install(dir string, n int, o Options, build func(path string) error) error {
 	path := o.FS.PathJoin(dir, dataName(n))
@@ -93,7 +111,7 @@ func install(dir string, n int, o Options, build func(path string) error) error 
 
 // lockFolder takes the lock that a store holds while it is open.
 func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
-	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly}).Lock(o.FS.PathJoin(dir, "LOCK"))
+	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly}).Lock(o.FS.PathJoin(dir, lockName))
 	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}

@@ -409,3 +409,32 @@ func pairsIn(t *testing.T, fs vfs.FS, path string) (pairs []string) {
 	}
 	return pairs
 }
+
+// Cut off while it begins, a chain can be begun there once more; whatever else is in a folder, it is not empty.
+func TestAFolderIsEmptyUntilAChainHasBegun(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		empty bool
+	}{
+		{nil, true}, {[]string{"LOCK"}, true}, {[]string{"LOCK", "data-1.new"}, true},
+		{[]string{"data-1"}, false}, {[]string{slotNames[0]}, false}, {[]string{keysName}, false}, {[]string{asideName}, false}, {[]string{restoredName}, false}, {[]string{"LOCK", "something"}, false},
+	} {
+		fs := vfs.NewMem()
+		o := testOptions(t, fs)
+		if err := fs.MkdirAll("chain", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.names {
+			overwrite(t, fs, "chain/"+name, []byte("x"))
+		}
+		if empty, err := Empty("chain", o); err != nil || empty != c.empty {
+			t.Errorf("%q: %v, %v", c.names, empty, err)
+		}
+		if c.empty {
+			closeStore(t, newStore(t, o))
+		}
+	}
+	if empty, err := Empty("nowhere", testOptions(t, vfs.NewMem())); err != nil || !empty {
+		t.Error(empty, err)
+	}
+}
