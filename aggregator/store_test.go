@@ -101,7 +101,7 @@ func TestOnPostgreSQL(t *testing.T) {
 		var racing sync.WaitGroup
 		for range 6 {
 			racing.Go(func() {
-				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins")
+				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins", pgstore.Options{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -145,7 +145,7 @@ func TestOnPostgreSQL(t *testing.T) {
 
 func openPostgres(t *testing.T, dsn string) aggregator.Store {
 	t.Helper()
-	s, err := pgstore.Open(t.Context(), dsn)
+	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

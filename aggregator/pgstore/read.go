@@ -13,7 +13,7 @@ import (
 // Record implements [aggregator.Chains].
 func (s *Store) Record(ctx context.Context, chain lightchain.ChainID) (r *aggregator.Record, err error) {
 	var text, state []byte
-	err = s.again(ctx, func() error {
+	err = s.again(ctx, func(ctx context.Context) error {
 		err := s.pool.QueryRow(ctx, "SELECT record, state FROM edgechain_chains WHERE chain = $1", chain[:]).Scan(&text, &state)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return &own{aggregator.ErrNotFound}
@@ -94,7 +94,7 @@ func (s *Store) Documents(ctx context.Context, kind string) (map[string][]byte, 
 
 // collect returns the rows of a query.
 func collect[T any](ctx context.Context, s *Store, scan func(pgx.Rows) (T, error), query string, args ...any) (all []T, err error) {
-	err = s.again(ctx, func() error {
+	err = s.again(ctx, func(ctx context.Context) error {
 		all = nil
 		rows, err := s.pool.Query(ctx, query, args...)
 		if err != nil {
