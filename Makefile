@@ -23,7 +23,7 @@ build: ## the programs, in bin/ (the default)
 demo: build ## a gateway with simulated devices and an aggregator, until Ctrl-C or for DEMO=20s
 	@DEMO=$(DEMO) build/demo.sh bin
 
-test: env ## everything that is checked, within 25 minutes on two cores; PART="unit race" for some of it
+test: env ## everything that is checked, some 25 minutes on two quiet cores; PART="unit race" for some of it
 	@go run ./build/testrun $(PART)
 
 # Without the programs of the test environment the tests that need them say so and are skipped.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -110,36 +109,6 @@ func TestOnPostgreSQL(t *testing.T) {
 			})
 		}
 		racing.Wait()
-	})
-	t.Run("connections may break at any moment", func(t *testing.T) {
-		s := openPostgres(t, dsn+"&application_name=victim")
-		stop := make(chan struct{})
-		var breaking sync.WaitGroup
-		defer breaking.Wait() // however the test ends
-		defer close(stop)
-		breaking.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(3 * time.Millisecond):
-				}
-				if _, err := admin.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'"); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		c := newChain(t, "broken connections")
-		for i := range int64(100) {
-			mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-				// A commit whose answer was lost may have happened: the change is made again on what is there.
-				if r.Decided != i && r.Decided != i+1 {
-					t.Errorf("update %d finds %d", i, r.Decided)
-				}
-				r.Standing, r.Decided = aggregator.Approved, i+1
-				return nil, nil
-			})
-		}
 	})
 }
 

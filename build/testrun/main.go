@@ -1,6 +1,6 @@
 // Testrun runs everything `make test` runs, and counts it: static checks, the tests plain, under the race detector, and
-// under emulated ARM, those of whole systems, of what people install, and of the modules that ship nothing. Each part is
-// given a share of the 25 minutes that two cores may take.
+// under emulated ARM, those of whole systems, of what people install, and of the modules that ship nothing. How long each
+// part took is told and never judged: it says how busy the machine is, not what the tree is worth.
 //
 // It knows which runs there are and what their events mean. What a test needs from the machine is the business of
 // build/testenv. Named on the command line, only those parts run.
@@ -20,11 +20,10 @@ import (
 	"edgechain/arm"
 )
 
-// A part is a share of the time, and the commands that run in it one after the other.
+// A part is what is asked for by name: commands that run one after the other.
 type part struct {
-	name   string
-	budget time.Duration
-	steps  []step
+	name  string
+	steps []step
 }
 
 // A step is one command. A test run (`go test -json`) counts each of its tests, any other command counts as one.
@@ -56,7 +55,7 @@ func run(out io.Writer, names []string) (total counts, err error) {
 			return total, fmt.Errorf("no part is called %s", name)
 		}
 	}
-	var took, allowed time.Duration
+	var took time.Duration
 	for _, p := range all {
 		if len(names) > 0 && !slices.Contains(names, p.name) {
 			continue
@@ -71,23 +70,15 @@ func run(out io.Writer, names []string) (total counts, err error) {
 			total.add(c)
 		}
 		d := time.Since(begin).Round(time.Second)
-		took, allowed = took+d, allowed+p.budget
-		fmt.Fprintf(out, "-- %s: %v of %v%s\n", p.name, d, p.budget, over(d, p.budget))
+		took += d
+		fmt.Fprintf(out, "-- %s: %v\n", p.name, d)
 	}
-	fmt.Fprintf(out, "-- in all: %v of %v%s\n", took, allowed, over(took, allowed))
+	fmt.Fprintf(out, "-- in all: %v\n", took)
 	for _, line := range total.broken {
 		fmt.Fprintln(out, line)
 	}
 	fmt.Fprintln(out, total)
 	return total, nil
-}
-
-// A part that takes too long is told, and does not fail: how busy the machine is says nothing about the tree.
-func over(took, budget time.Duration) string {
-	if took > budget {
-		return ", TOO LONG"
-	}
-	return ""
 }
 
 // parts returns the runs of `make test`. Every test runs plainly once: unit tests, then whole systems (the programs
@@ -120,40 +111,44 @@ func parts() ([]part, error) {
 	race := test([]string{"CGO_ENABLED=1"}, append([]string{"-race", "-short"}, append(units, systems...)...)...)
 	race.needs = "gcc"
 	all := []part{
-		{"check", time.Minute, []step{
+		{"check", []step{
 			{env: pure, args: []string{"go", "build", "./..."}},
 			{env: pure, args: []string{"go", "vet", "./..."}},
 			{env: pure, args: []string{"gofmt", "-l", "."}},
 			{env: pure, args: []string{"go", "tool", "staticcheck", "./..."}},
 		}},
-		{"unit", 2 * time.Minute, []step{test(pure, units...)}},
-		{"race", 4 * time.Minute, []step{race}},
+		{"unit", []step{test(pure, units...)}},
+		{"race", []step{race}},
 	}
 	for _, target := range arm.Targets() {
 		emulated := test(target.Env(), "-trimpath", "-short", "-run=^(Test|Example)", "-exec="+target.Exec(),
 			"./lightchain", "./lightchain/store", "./lightchain/keyfile")
 		emulated.needs = target.Emulator[0]
-		all = append(all, part{"qemu-" + target.Name, 2 * time.Minute, []step{emulated}})
+		all = append(all, part{"qemu-" + target.Name, []step{emulated}})
 	}
 	return append(all,
-		part{"system", 6 * time.Minute, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
-		part{"packages", 3 * time.Minute, separate(pure, "build/packages")},
-		part{"modules", time.Minute, append(separate(pure, "build/nats"), separate(pure, "build/bench")...)},
-		part{"policy", 2 * time.Minute, []step{test(pure, "-count=1", "edgechain")}},
+		part{"system", []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
+		part{"packages", separate(pure, "build/packages")},
+		part{"modules", append(separate(pure, "build/nats"), separate(pure, "build/bench")...)},
+		part{"policy", []step{test(pure, "-count=1", "edgechain")}},
 	), nil
 }
+
+// hang is after how long a package's tests are taken to hang, and end with the stacks of all goroutines: far beyond what a
+// busy machine takes, and below what a build machine allows for all.
+const hang = "-timeout=60m"
 
 // separate makes the steps of a module of its own. -C comes before all other flags.
 func separate(env []string, dir string) []step {
 	return []step{
 		{env: env, args: []string{"go", "vet", "-C", dir, "./..."}},
-		{env: env, args: []string{"go", "test", "-C", dir, "-json", "-timeout=15m", "-count=1", "./..."}, events: true},
+		{env: env, args: []string{"go", "test", "-C", dir, "-json", hang, "-count=1", "./..."}, events: true},
 	}
 }
 
-// test makes the step of a test run. A test that hangs ends with the stacks of all goroutines.
+// test makes the step of a test run.
 func test(env []string, args ...string) step {
-	return step{env: env, args: append([]string{"go", "test", "-json", "-timeout=15m"}, args...), events: true}
+	return step{env: env, args: append([]string{"go", "test", "-json", hang}, args...), events: true}
 }
 
 func (s step) run(out io.Writer) (c counts, err error) {
