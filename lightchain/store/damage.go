@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // Damage is one thing that a scrub found lost, and that the store remembers, so that it is told of once: entries, and
@@ -61,19 +59,20 @@ func (r *Reader) Damages() (damages []Damage, err error) {
 }
 
 func (r *Reader) allDamages() (damages []Damage, err error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceLost}, UpperBound: []byte{spaceTables + 1}})
+	scan, err := r.scanSide([]byte{spaceLost}, []byte{spaceTables + 1})
 	if err != nil {
-		return nil, readError(err)
+		return nil, err
 	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
+	defer scan.close()
+	for ok := scan.first(); ok; ok = scan.next() {
 		var d Damage
-		if err := json.Unmarshal(it.Value(), &d); err != nil {
-			return damages, fmt.Errorf("what scrubs have found: %w: %w", ErrDamaged, err)
+		if err := json.Unmarshal(scan.value(), &d); err != nil {
+			r.meet(scan.key()) // a scrub finds again what is still damaged
+			continue
 		}
 		damages = append(damages, d)
 	}
-	return damages, readError(it.Error())
+	return damages, scan.err
 }
 
 // record returns the damage's key and value.

@@ -1,14 +1,11 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 
 	"edgechain/lightchain"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // A stored header is a byte that says whether a signature follows, the signature, and the header.
@@ -112,34 +109,4 @@ func (r *Reader) Headers(from, to uint64) iter.Seq2[*lightchain.SignedHeader, er
 			}
 		}
 	}
-}
-
-// keyAt returns the key in force at height: that of the newest header below it that sets one; for genesis its own.
-func (r *Reader) keyAt(height uint64) (lightchain.PublicKey, error) {
-	var public lightchain.PublicKey
-	_, v, err := r.seekLT(key(spaceKeys, 0), key(spaceKeys, max(1, height)))
-	if err == nil && copy(public[:], v) != len(public) {
-		err = ErrDamaged
-	}
-	if err != nil {
-		return public, fmt.Errorf("the key in force at height %d: %w", height, err)
-	}
-	return public, nil
-}
-
-// KeyHeights returns the heights below to of the headers that set the key, genesis first. Its error is [ErrNotHeld]
-// where a key in force came from the head mark, and what set it is gone.
-func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceKeys, 0), UpperBound: key(spaceKeys, to)})
-	if err != nil {
-		return nil, readError(err)
-	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		if len(it.Value()) > len(lightchain.PublicKey{}) {
-			return heights, fmt.Errorf("how the key in force above header %d came to be: %w", binary.BigEndian.Uint64(it.Key()[1:]), ErrNotHeld)
-		}
-		heights = append(heights, binary.BigEndian.Uint64(it.Key()[1:]))
-	}
-	return heights, readError(it.Error())
 }

@@ -184,7 +184,7 @@ func (s *Store) goOnAbove(m *headMark) error {
 	if !whole {
 		gone = headerKey(head.Height)
 	}
-	err = batch.DeleteRange(key(spaceAbsent, from), key(spaceAbsent, head.Height+1), nil)
+	err = deleteRuns(batch, from, head.Height)
 	if start := blockKey(from, partSeed); err == nil && bytes.Compare(start, gone) < 0 {
 		err = batch.DeleteRange(start, gone, nil)
 	}

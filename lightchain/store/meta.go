@@ -73,10 +73,13 @@ func (r *Reader) layoutVersion() (uint64, error) {
 	return version, nil
 }
 
-// checkLayout lets a reader read its own layout alone: migrating would write.
+// checkLayout lets a reader read its own layout alone: migrating would write. One whose version cannot be read is taken
+// for that: what is not of it reads as damaged.
 func (r *Reader) checkLayout(m []migration) error {
 	version, err := r.layoutVersion()
 	switch {
+	case errors.Is(err, ErrDamaged):
+		return nil
 	case err != nil:
 		return err
 	case version > layout(m):

@@ -58,6 +58,11 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.stale = s.info.Restored != nil
+	for _, signer := range []lightchain.Signer{o.Signer, o.NextSigner} {
+		if signer != nil {
+			s.sides.candidates = append(s.sides.candidates, signer.Public())
+		}
+	}
 	if s.decoder, err = newDecoder(); err != nil {
 		return nil, err
 	}
@@ -112,6 +117,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.openNote(); err != nil {
 		o.Logger.Warn("the number of the newest acknowledged entry cannot be noted", "err", err)
 	}
+	s.checkSides()
 	return s, nil
 }
 

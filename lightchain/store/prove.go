@@ -54,7 +54,7 @@ func (r *Reader) prove(number uint64, quorum int) (*lightchain.Proof, error) {
 	}
 	if h.Beacon != nil {
 		// Without its receipts a beacon bounds nothing, but the proof stands.
-		if p.Beacon, err = r.beacon(height); err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotHeld) && !errors.Is(err, ErrUnsigned) {
+		if p.Beacon, err = r.beacon(h); err != nil && !errors.Is(err, errBeacon) {
 			return nil, fmt.Errorf("the receipts that its beacon names: %w", err)
 		}
 	}
@@ -95,18 +95,13 @@ func (r *Reader) addReceipts(p *lightchain.Proof, quorum int) error {
 	}
 	var all []found
 	for _, name := range names {
-		at, ok, err := r.usableReceipt(name, height)
+		at, receipt, ok, err := r.usableReceipt(name, height)
 		if err != nil {
 			return err
 		}
-		if !ok {
-			continue
+		if ok {
+			all = append(all, found{at, receipt})
 		}
-		receipt, err := r.receipt(at, name)
-		if err != nil {
-			return err
-		}
-		all = append(all, found{at, receipt})
 	}
 	slices.SortFunc(all, func(a, b found) int {
 		return cmp.Or(cmp.Compare(a.receipt.Time, b.receipt.Time), cmp.Compare(a.height, b.height))
@@ -142,22 +137,22 @@ func (r *Reader) addReceipts(p *lightchain.Proof, quorum int) error {
 	return nil
 }
 
-// usableReceipt returns the lowest height from height on that the aggregator has receipted and whose signed header is
-// held with what shows that it contains the one at height: after a restore there may be others.
-func (r *Reader) usableReceipt(name string, height uint64) (at uint64, found bool, err error) {
+// usableReceipt returns the aggregator's receipt on the lowest height from height on whose signed header is held with
+// what shows that it contains the one at height: after a restore there may be others.
+func (r *Reader) usableReceipt(name string, height uint64) (at uint64, receipt lightchain.Receipt, found bool, err error) {
 	for at = height; ; at++ {
-		if at, found, err = r.Receipted(name, at); err != nil || !found {
-			return 0, false, err
+		if at, receipt, found, err = r.receipted(name, at); err != nil || !found {
+			return 0, receipt, false, err
 		}
 		_, err = r.Header(at)
 		if err == nil && at > height {
 			_, err = r.HistoryPath(height, at)
 		}
 		if err == nil {
-			return at, true, nil
+			return at, receipt, true, nil
 		}
 		if !errors.Is(err, ErrNotHeld) && !errors.Is(err, ErrUnsigned) && !errors.Is(err, ErrDamaged) {
-			return 0, false, err
+			return 0, receipt, false, err
 		}
 	}
 }

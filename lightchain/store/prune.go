@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	"edgechain/lightchain"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // Retention deletes the entries of old blocks and keeps their headers, so that the chain stays whole and whoever kept
@@ -47,6 +45,7 @@ func (s *Store) prune(below uint64, announce func(Pruned) lightchain.Entry) (p P
 	if err := s.space.enoughToPrune(); err != nil {
 		return p, err
 	}
+	s.mendSides()
 	below = min(below, s.tip.Height+1)
 	if p.From, err = s.OldestBlock(); err != nil || p.From >= below {
 		return Pruned{}, err
@@ -93,16 +92,16 @@ func (s *Store) prune(below uint64, announce func(Pruned) lightchain.Entry) (p P
 
 // wholeUntil returns the first height from height on, at most to, at which a run of absent ones begins.
 func (s *Store) wholeUntil(height, to uint64) (uint64, error) {
-	it, err := s.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceAbsent, height), UpperBound: key(spaceAbsent, to)})
+	scan, err := s.scanSide(key(spaceAbsent, height), key(spaceAbsent, to))
 	if err != nil {
-		return 0, readError(err)
+		return 0, err
 	}
-	defer it.Close()
-	if it.First() {
-		a, err := decodeRun(it.Key(), it.Value())
+	defer scan.close()
+	if scan.first() {
+		a, err := decodeRun(scan.key(), scan.value())
 		return a.from, err
 	}
-	return to, readError(it.Error())
+	return to, scan.err
 }
 
 // Reclaim gives the space of deleted entries back to the file system, between two heights, to excluded. Pebble would

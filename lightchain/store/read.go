@@ -25,6 +25,7 @@ type Reader struct {
 	lock    io.Closer            // of the folder; nil in a Store, which holds its own
 	behind  *SetBack             // the head mark, where the database ends below it; nil in a Store
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
+	sides   sides                // what was met of damage beside the blocks
 }
 
 // view is the end of the chain as readers may see it. It never changes.
@@ -35,7 +36,7 @@ type view struct {
 
 // on returns a reader that sees what the batch is about to write.
 func (r *Reader) on(batch *pebble.Batch) *Reader {
-	with := &Reader{db: r.db, from: batch, decoder: r.decoder}
+	with := &Reader{db: r.db, from: batch, decoder: r.decoder, fs: r.fs, path: r.path}
 	with.now.Store(r.view())
 	return with
 }

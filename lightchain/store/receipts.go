@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,36 +37,43 @@ func (s *Store) putReceipt(height uint64, r lightchain.Receipt, pending func() u
 	if height > s.tip.Height {
 		return fmt.Errorf("%w: the newest header is %d", ErrNotFound, s.tip.Height)
 	}
-	if _, err := s.get(receivedKey(r.Name, height)); !errors.Is(err, ErrNotFound) {
+	s.mendSides() // what is damaged first: it may be this receipt that comes again
+	_, held, err := s.heldReceipt(height, r.Name)
+	if err != nil {
 		return err
 	}
-	if _, err := s.get(receiptKey(height, r.Name)); errors.Is(err, ErrNotFound) {
-		if err := s.putSynced(receiptKey(height, r.Name), encoded); err != nil {
+	if held {
+		if _, err := s.getSide(receivedKey(r.Name, height)); err == nil || !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDamaged) {
 			return err
 		}
-	} else if err != nil {
+	} else if err := s.putSynced(receiptKey(height, r.Name), encoded); err != nil {
 		return err
 	}
 	s.mark.receipted[r.Name] = max(s.mark.receipted[r.Name], height) // on disk with the next mark
-	// The receipt is durable. If the power fails here nobody finds it, until it comes again and the number with it.
+	// The receipt is durable. If the power fails here nobody finds it, until it comes again and the number with it. One
+	// that was lost and comes again counts from now on: no beacon to come may name it as one that came before.
 	next := s.tip.Next + s.open.count + pending()
 	return s.putSynced(receivedKey(r.Name, height), binary.AppendUvarint(nil, next))
 }
 
+// arrivedUnknown as the number of the next entry says that nobody knows any more when the receipt came. No block but a
+// heartbeat names it in its beacon.
+const arrivedUnknown = math.MaxInt64
+
 // renumberReceived has the receipts that came after the entry first came after the same entry under its new number,
 // which is higher by shift.
 func (s *Store) renumberReceived(batch *pebble.Batch, first, shift uint64) error {
-	it, err := s.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceReceived}, UpperBound: []byte{spaceReceived + 1}})
+	scan, err := s.scanSide([]byte{spaceReceived}, []byte{spaceReceived + 1})
 	if err != nil {
-		return readError(err)
+		return err
 	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		if next, n := binary.Uvarint(it.Value()); n > 0 && next > first {
-			set(batch, it.Key(), binary.AppendUvarint(nil, next+shift))
+	defer scan.close()
+	for ok := scan.first(); ok; ok = scan.next() {
+		if next, n := binary.Uvarint(scan.value()); n > 0 && next > first && next < arrivedUnknown {
+			set(batch, scan.key(), binary.AppendUvarint(nil, next+shift))
 		}
 	}
-	return readError(it.Error())
+	return scan.err
 }
 
 func (s *Store) putSynced(k, v []byte) error {
@@ -77,7 +85,8 @@ func (s *Store) putSynced(k, v []byte) error {
 
 // NewestReceipt returns the highest header that the aggregator has receipted.
 func (r *Reader) NewestReceipt(name string) (height uint64, found bool, err error) {
-	return r.newestBefore(name, math.MaxUint64)
+	height, _, found, err = r.newestBefore(name, math.MaxUint64)
+	return height, found, err
 }
 
 // ReceiptAt is a receipt on the header at a height.
@@ -89,83 +98,206 @@ type ReceiptAt struct {
 // ReceiptsAround returns the aggregator's receipts on the nearest headers below and above the height; nil where there is
 // none.
 func (r *Reader) ReceiptsAround(name string, height uint64) (below, above *ReceiptAt, err error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, 0), UpperBound: append(receivedPrefix(name), 1)})
+	scan, err := r.scanReceived(name)
 	if err != nil {
-		return nil, nil, readError(err)
-	}
-	defer it.Close()
-	read := func(ok bool) (*ReceiptAt, error) {
-		if !ok {
-			return nil, readError(it.Error())
-		}
-		at := heightOfReceived(it.Key())
-		receipt, err := r.receipt(at, name)
-		return &ReceiptAt{at, receipt}, err
-	}
-	if below, err = read(it.SeekLT(receivedKey(name, height))); err != nil {
 		return nil, nil, err
 	}
-	above, err = read(it.SeekGE(receivedKey(name, height+1)))
+	defer scan.close()
+	for ok := scan.seekLT(receivedKey(name, height)); ok && below == nil; ok = scan.prev() {
+		at := heightOfReceived(scan.key())
+		receipt, held, err := r.heldReceipt(at, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if held {
+			below = &ReceiptAt{at, receipt}
+		}
+	}
+	if scan.err != nil {
+		return nil, nil, scan.err
+	}
+	at, receipt, found, err := r.receipted(name, height+1)
+	if found {
+		above = &ReceiptAt{at, receipt}
+	}
 	return below, above, err
 }
 
-// Receipts returns the receipts held on the header at height, in the order in which they stand on it.
+// scanReceived returns a scan over the index of one aggregator's receipts.
+func (r *Reader) scanReceived(name string) (*sideScan, error) {
+	return r.scanSide(receivedKey(name, 0), append(receivedPrefix(name), 1))
+}
+
+// Receipts returns the receipts held on the header at height, in the order in which they stand on it. One that cannot be
+// read is not held.
 func (r *Reader) Receipts(height uint64) ([]lightchain.Receipt, error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceReceipts, height), UpperBound: key(spaceReceipts, height+1)})
+	scan, err := r.scanSide(key(spaceReceipts, height), key(spaceReceipts, height+1))
 	if err != nil {
-		return nil, readError(err)
+		return nil, err
 	}
-	defer it.Close()
+	defer scan.close()
 	var receipts []lightchain.Receipt
-	for ok := it.First(); ok; ok = it.Next() {
-		receipt, err := lightchain.DecodeReceipt(it.Value())
+	for ok := scan.first(); ok; ok = scan.next() {
+		receipt, err := lightchain.DecodeReceipt(scan.value())
 		if err != nil {
-			return nil, &DamageError{Height: height, Err: err}
+			r.meet(scan.key())
+			continue
 		}
 		receipts = append(receipts, receipt)
 	}
 	lightchain.SortReceipts(receipts)
-	return receipts, readError(it.Error())
+	return receipts, scan.err
 }
 
-// receipt returns the receipt of one aggregator on the header at height.
-func (r *Reader) receipt(height uint64, name string) (lightchain.Receipt, error) {
-	b, err := r.get(receiptKey(height, name))
-	if err != nil {
-		return lightchain.Receipt{}, fmt.Errorf("receipt of %s on header %d: %w", name, height, err)
+// heldReceipt returns the receipt of one aggregator on the header at height, unless it is not there or cannot be read.
+func (r *Reader) heldReceipt(height uint64, name string) (receipt lightchain.Receipt, held bool, err error) {
+	b, err := r.getSide(receiptKey(height, name))
+	switch {
+	case errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged):
+		return receipt, false, nil
+	case err != nil:
+		return receipt, false, fmt.Errorf("receipt of %s on header %d: %w", name, height, err)
 	}
-	return lightchain.DecodeReceipt(b)
+	if receipt, err = lightchain.DecodeReceipt(b); err != nil {
+		r.meet(receiptKey(height, name))
+		return receipt, false, nil
+	}
+	return receipt, true, nil
 }
 
 // Aggregators returns the names of those whose receipts are held.
 func (r *Reader) Aggregators() (names []string, err error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceReceived}, UpperBound: []byte{spaceReceived + 1}})
+	scan, err := r.scanSide([]byte{spaceReceived}, []byte{spaceReceived + 1})
 	if err != nil {
-		return nil, readError(err)
+		return nil, err
 	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		name, _, found := bytes.Cut(it.Key()[1:], []byte{0})
+	defer scan.close()
+	for ok := scan.first(); ok; {
+		name, _, found := bytes.Cut(scan.key()[1:], []byte{0})
 		if !found {
 			break
 		}
 		names = append(names, string(name))
-		ok = it.SeekGE(append(receivedPrefix(string(name)), 1))
+		ok = scan.seekGE(append(receivedPrefix(string(name)), 1))
 	}
-	return names, readError(it.Error())
+	if scan.err != nil || !scan.holes {
+		return names, scan.err
+	}
+	return r.addReceiptNames(names)
 }
+
+// namesIn is how many receipts are looked at, from either end, for the names of aggregators that the index lacks.
+const namesIn = 1000
+
+// addReceiptNames adds the aggregators whose names are lost with a part of the index, as far as receipts tell them.
+func (r *Reader) addReceiptNames(names []string) ([]string, error) {
+	scan, err := r.scanSide([]byte{spaceReceipts}, []byte{spaceReceipts + 1})
+	if err != nil {
+		return nil, err
+	}
+	defer scan.close()
+	for _, from := range []struct {
+		start func() bool
+		step  func() bool
+	}{{scan.first, scan.next}, {scan.last, scan.prev}} {
+		n := 0
+		for ok := from.start(); ok && n < namesIn; ok = from.step() {
+			if name := nameOfReceipt(scan.key()); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+			n++
+		}
+	}
+	slices.Sort(names)
+	return names, scan.err
+}
+
+func nameOfReceipt(k []byte) string { return string(k[min(9, len(k)):]) }
 
 // Receipted returns the lowest height at or above the given one that the aggregator has receipted.
 func (r *Reader) Receipted(name string, from uint64) (height uint64, found bool, err error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, from), UpperBound: append(receivedPrefix(name), 1)})
+	height, _, found, err = r.receipted(name, from)
+	return height, found, err
+}
+
+// receipted returns the receipt of the aggregator on the lowest header at or above a height. One that the index names
+// and that cannot be read is not held, and the next is taken; where the index has holes the receipts themselves tell.
+func (r *Reader) receipted(name string, from uint64) (height uint64, receipt lightchain.Receipt, found bool, err error) {
+	scan, err := r.scanReceived(name)
 	if err != nil {
-		return 0, false, readError(err)
+		return 0, receipt, false, err
 	}
-	defer it.Close()
-	if !it.First() {
-		return 0, false, readError(it.Error())
+	defer scan.close()
+	for ok := scan.seekGE(receivedKey(name, from)); ok; {
+		height = heightOfReceived(scan.key())
+		if receipt, found, err = r.heldReceipt(height, name); found || err != nil {
+			break
+		}
+		behind, err := r.behindUnheld(height, name)
+		if err != nil {
+			return 0, receipt, false, err
+		}
+		ok = scan.seekGE(receivedKey(name, behind))
 	}
-	return heightOfReceived(it.Key()), true, nil
+	if err != nil || scan.err != nil {
+		return 0, receipt, false, cmp.Or(err, scan.err)
+	}
+	if !scan.holes {
+		return height, receipt, found, nil
+	}
+	if !found {
+		height = math.MaxUint64
+	}
+	if at, lost, ok, err := r.unlisted(name, from, height); ok || err != nil {
+		return at, lost, ok, err
+	}
+	return height, receipt, found, nil
+}
+
+// behindUnheld returns the height at which to go on behind a receipt that the index names and that is not held: one of
+// many in a block that cannot be read, or one of many that are not there.
+func (r *Reader) behindUnheld(height uint64, name string) (uint64, error) {
+	r.misses()
+	scan, err := r.scanSide(receiptKey(height, name), []byte{spaceReceipts + 1})
+	if err != nil {
+		return 0, err
+	}
+	defer scan.close()
+	if !scan.first() {
+		return math.MaxUint64, scan.err
+	}
+	at := heightOfReceipt(scan.key())
+	if at == height {
+		at++
+	}
+	return at, nil
+}
+
+// unlistedLook is how many receipts are read at most to find one that the index lacks.
+const unlistedLook = 10_000
+
+// unlisted returns the receipt of the aggregator on the lowest header of from .. below−1 that is held, whatever the
+// index says.
+func (r *Reader) unlisted(name string, from, below uint64) (height uint64, receipt lightchain.Receipt, found bool, err error) {
+	scan, err := r.scanSide(key(spaceReceipts, from), []byte{spaceReceipts + 1})
+	if err != nil {
+		return 0, receipt, false, err
+	}
+	defer scan.close()
+	n := 0
+	for ok := scan.first(); ok && n < unlistedLook; ok = scan.next() {
+		height = heightOfReceipt(scan.key())
+		if height >= below {
+			break
+		}
+		if nameOfReceipt(scan.key()) == name {
+			if receipt, err := lightchain.DecodeReceipt(scan.value()); err == nil {
+				return height, receipt, true, nil
+			}
+		}
+		n++
+	}
+	return 0, receipt, false, scan.err
 }
 
 // ReceiptedBy returns the highest header that the aggregator has receipted at the given second or before, and when it
@@ -174,19 +306,11 @@ func (r *Reader) ReceiptedBy(name string, second uint64) (height, at uint64, fou
 	low, high := uint64(0), r.view().tip.Height+1 // it is at low or above, and below high
 	for low < high {
 		middle := low + (high-low)/2
-		candidate, known, err := r.Receipted(name, middle)
+		candidate, receipt, known, err := r.receipted(name, middle)
 		if err != nil {
 			return 0, 0, false, err
 		}
-		if !known {
-			high = middle
-			continue
-		}
-		receipt, err := r.receipt(candidate, name)
-		if err != nil {
-			return 0, 0, false, err
-		}
-		if receipt.Time > second {
+		if !known || receipt.Time > second {
 			high = middle
 			continue
 		}
@@ -196,6 +320,8 @@ func (r *Reader) ReceiptedBy(name string, second uint64) (height, at uint64, fou
 	return height, at, found, nil
 }
 
+func heightOfReceipt(k []byte) uint64 { return binary.BigEndian.Uint64(k[1:]) }
+
 func heightOfReceived(k []byte) uint64 { return binary.BigEndian.Uint64(k[len(k)-8:]) }
 
 // named is one receipt that a beacon names.
@@ -204,71 +330,72 @@ type named struct {
 	name   string
 }
 
-// newestBefore returns the newest receipt, by height, of the aggregator that was held before the entry arrived.
-func (r *Reader) newestBefore(name string, entry uint64) (height uint64, found bool, err error) {
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: receivedKey(name, 0), UpperBound: append(receivedPrefix(name), 1)})
+// newestBefore returns the newest receipt, by height, of the aggregator that was held before the entry arrived, as far
+// as it can be read.
+func (r *Reader) newestBefore(name string, entry uint64) (height uint64, receipt lightchain.Receipt, found bool, err error) {
+	scan, err := r.scanReceived(name)
 	if err != nil {
-		return 0, false, readError(err)
+		return 0, receipt, false, err
 	}
-	defer it.Close()
-	for ok := it.Last(); ok; ok = it.Prev() {
-		if next, n := binary.Uvarint(it.Value()); n > 0 && next <= entry {
-			return heightOfReceived(it.Key()), true, nil
+	defer scan.close()
+	for ok := scan.last(); ok; ok = scan.prev() {
+		if next, n := binary.Uvarint(scan.value()); n <= 0 || next > entry {
+			continue
+		}
+		height = heightOfReceived(scan.key())
+		if receipt, found, err = r.heldReceipt(height, name); found || err != nil {
+			return height, receipt, found, err
+		}
+		r.misses()
+	}
+	return 0, receipt, false, scan.err
+}
+
+// newestOfEach returns the newest receipt of each aggregator that was held before the entry arrived, the newest first,
+// no more than a beacon names.
+func (r *Reader) newestOfEach(entry uint64) (beacon []named, held map[named]lightchain.Receipt, err error) {
+	names, err := r.Aggregators()
+	if err != nil {
+		return nil, nil, err
+	}
+	held = map[named]lightchain.Receipt{}
+	for _, name := range names {
+		height, receipt, found, err := r.newestBefore(name, entry)
+		if err != nil {
+			return nil, nil, err
+		}
+		if found {
+			beacon = append(beacon, named{height, name})
+			held[named{height, name}] = receipt
 		}
 	}
-	return 0, false, readError(it.Error())
+	if len(beacon) > maxBeacon { // the newest say most
+		slices.SortStableFunc(beacon, func(a, b named) int { return cmp.Compare(b.height, a.height) })
+		beacon = beacon[:maxBeacon]
+	}
+	return beacon, held, nil
 }
 
 // putBeacon puts the beacon into a header that is about to be sealed, and into the batch which receipts it names if
-// that is another set than the last block's.
+// that is another set than the last block's. What cannot be read is not held, and must not keep the block from being
+// sealed.
 //
 // SPEC: A beacon (key 11) is the SHA-256 of the encoded array (1 to 8, ascending by bytes) of the newest receipt, by
 // height, of each aggregator, as the gateway held them durably before the first entry of this block arrived (when it
 // sealed, for a block of none).
 func (s *Store) putBeacon(batch *pebble.Batch, h *lightchain.Header) error {
-	names, err := s.Aggregators()
-	if err != nil && !errors.Is(err, ErrDamaged) {
-		return err
-	}
 	before := h.First
 	if h.Count == 0 {
 		before = math.MaxUint64
 	}
-	var beacon []named
-	held := map[named]lightchain.Receipt{}
-	for _, name := range names {
-		height, found, err := s.newestBefore(name, before)
-		newest := named{height, name}
-		if err == nil && found {
-			held[newest], err = s.receipt(height, name)
-		}
-		switch {
-		case errors.Is(err, ErrDamaged): // what cannot be read is not held, and must not keep the block from being sealed
-			s.options.Logger.Warn("the beacon does without an aggregator's receipt", "aggregator", name, "err", err)
-		case err != nil:
-			return err
-		case found:
-			beacon = append(beacon, newest)
-		}
+	beacon, held, err := s.newestOfEach(before)
+	if err != nil {
+		return err
 	}
 	if len(beacon) == 0 {
 		return nil
 	}
-	if len(beacon) > maxBeacon { // the newest say most
-		slices.SortStableFunc(beacon, func(a, b named) int {
-			if a.height > b.height {
-				return -1
-			}
-			return 1
-		})
-		beacon = beacon[:maxBeacon]
-	}
-	receipts := make([]lightchain.Receipt, len(beacon))
-	for i, b := range beacon {
-		receipts[i] = held[b]
-	}
-	lightchain.SortReceipts(receipts)
-	hash, err := lightchain.Beacon(receipts)
+	hash, err := beaconOf(beacon, held)
 	if err != nil {
 		return err
 	}
@@ -298,30 +425,39 @@ func decodeBeacon(b []byte) (beacon []named, err error) {
 	return beacon, nil
 }
 
-// beacon returns for each receipt that the beacon of the header at height names the signed header it is on, with it
-// alone, in the beacon's order.
-func (r *Reader) beacon(height uint64) ([]*lightchain.SignedHeader, error) {
-	b, err := r.get(key(spaceBeacons, height))
+// beaconOf returns the beacon that names receipts.
+func beaconOf(beacon []named, held map[named]lightchain.Receipt) (lightchain.Hash, error) {
+	receipts := make([]lightchain.Receipt, len(beacon))
+	for i, b := range beacon {
+		receipts[i] = held[b]
+	}
+	lightchain.SortReceipts(receipts)
+	return lightchain.Beacon(receipts)
+}
+
+// errBeacon means that the receipts a beacon names are not held any more, or cannot be told.
+var errBeacon = errors.New("the receipts that its beacon names are not held")
+
+// beacon returns for each receipt that the beacon of a header names the signed header it is on, with it alone, in the
+// beacon's order. Its error is errBeacon where they are lost: without them the beacon bounds nothing.
+func (r *Reader) beacon(h *lightchain.Header) ([]*lightchain.SignedHeader, error) {
+	list, held, err := r.beaconReceipts(h)
 	if err != nil {
 		return nil, err
-	}
-	list, err := decodeBeacon(b)
-	if err != nil {
-		return nil, &DamageError{Height: height, Err: err}
 	}
 	headers := map[lightchain.Receipt]*lightchain.SignedHeader{}
 	var receipts []lightchain.Receipt
 	for _, n := range list {
-		receipt, err := r.receipt(n.height, n.name)
+		on, err := r.Header(n.height)
+		if errors.Is(err, ErrNotHeld) || errors.Is(err, ErrUnsigned) || errors.Is(err, ErrDamaged) {
+			return nil, fmt.Errorf("%w: %w", errBeacon, err)
+		}
 		if err != nil {
 			return nil, err
 		}
-		h, err := r.Header(n.height)
-		if err != nil {
-			return nil, err
-		}
-		h.Receipts = []lightchain.Receipt{receipt}
-		headers[receipt] = h
+		receipt := held[n]
+		on.Receipts = []lightchain.Receipt{receipt}
+		headers[receipt] = on
 		receipts = append(receipts, receipt)
 	}
 	lightchain.SortReceipts(receipts)
@@ -330,4 +466,49 @@ func (r *Reader) beacon(height uint64) ([]*lightchain.SignedHeader, error) {
 		ordered[i] = headers[receipt]
 	}
 	return ordered, nil
+}
+
+// beaconReceipts finds the receipts that the beacon of a header names: those that the index of beacons lists, or, where
+// that cannot be read or a receipt has changed since, those that were the newest when the block began. The beacon itself
+// tells whether they are the ones.
+func (r *Reader) beaconReceipts(h *lightchain.Header) (list []named, held map[named]lightchain.Receipt, err error) {
+	b, err := r.getSide(key(spaceBeacons, h.Height))
+	if err == nil {
+		if list, err = decodeBeacon(b); err != nil {
+			r.meet(key(spaceBeacons, h.Height))
+		} else if held, err = r.heldReceipts(list); err != nil {
+			return nil, nil, err
+		} else if len(held) == len(list) {
+			if is, err := beaconOf(list, held); err == nil && is == *h.Beacon {
+				return list, held, nil
+			}
+		}
+	} else if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDamaged) {
+		return nil, nil, err
+	}
+	list, held, err = r.newestOfEach(h.First)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(list) > 0 {
+		if is, err := beaconOf(list, held); err == nil && is == *h.Beacon {
+			return list, held, nil
+		}
+	}
+	return nil, nil, errBeacon
+}
+
+// heldReceipts returns those of the receipts named that are held.
+func (r *Reader) heldReceipts(list []named) (map[named]lightchain.Receipt, error) {
+	held := map[named]lightchain.Receipt{}
+	for _, n := range list {
+		receipt, found, err := r.heldReceipt(n.height, n.name)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			held[n] = receipt
+		}
+	}
+	return held, nil
 }

@@ -98,7 +98,7 @@ func TestABeaconNamesNoReceiptThatCameAfterTheBlocksFirstEntry(t *testing.T) {
 		if h.Header.Beacon == nil {
 			return nil
 		}
-		list, err := s.beacon(h.Header.Height)
+		list, err := s.beacon(&h.Header)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,10 +55,16 @@ func (r *Reader) scanBlock(height, from, to uint64) (*blockScan, error) {
 	if !it.SeekLT(chunkKey(height, from+1)) || !s.onChunk() {
 		it.SeekGE(chunkKey(height, from))
 	}
-	if !it.Valid() && it.Error() == nil {
-		if a, found, err := r.absentAt(height); err == nil && found {
+	if !it.Valid() && it.Error() == nil && height <= r.view().tip.Height {
+		a, found, err := r.absentAt(height)
+		if found && a.what == bodyUnknown || errors.Is(err, ErrDamaged) {
+			err = &DamageError{height, from, to - from, errAbsence}
+		} else if found {
+			err = fmt.Errorf("block %d: %w", height, a.err())
+		}
+		if err != nil {
 			it.Close()
-			return nil, fmt.Errorf("block %d: %w", height, a.err())
+			return nil, err
 		}
 	}
 	return s, nil

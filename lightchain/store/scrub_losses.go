@@ -35,6 +35,8 @@ func (c *scrub) failed(height uint64, why error) error {
 	scan, err := r.scanBlock(height, h.First, h.First+h.Count)
 	if errors.Is(err, ErrPruned) || errors.Is(err, ErrNotHeld) {
 		h.Count = 0
+	} else if errors.Is(err, errAbsence) {
+		return c.add(&c.entries, Damage{From: height, To: height, First: h.First, Count: h.Count, Why: reason(errAbsence)})
 	} else if err != nil {
 		return err
 	} else {

@@ -116,6 +116,10 @@ func TestAScrubTellsOfEachLossOnceWithItsNumbers(t *testing.T) {
 				if s.Info().Recovered.Rebuilt != "" {
 					return // opening it repaired it, and said so
 				}
+				mended, err := s.Damages()
+				if err != nil {
+					t.Fatal(err)
+				}
 				want := lostNumbers(t, s)
 				b := &scrubber{t: t, s: s}
 				round := b.round()
@@ -136,7 +140,7 @@ func TestAScrubTellsOfEachLossOnceWithItsNumbers(t *testing.T) {
 				if len(got) != len(want) || round.Lost != uint64(len(want)) || len(b.recorded) == 0 {
 					t.Errorf("%d entries are lost, the round tells of %d: %+v", len(want), len(got), b.recorded)
 				}
-				if stats := s.Stats(); stats.Lost.Entries != uint64(len(want)) || (stats.Lost == Lost{}) {
+				if stats := s.Stats(); stats.Lost.Entries != uint64(len(want)) || (stats.Lost == Lost{}) && len(mended) == 0 {
 					t.Errorf("%+v", stats)
 				}
 				told := len(b.recorded)

@@ -38,6 +38,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	if err := s.space.enoughToSeal(); err != nil {
 		return nil, err
 	}
+	s.mendSides()
 	h := s.tip.Header(s.open.root.Root(), s.open.count, p.Sealed, p.Clock)
 	if p.NextSigner != nil {
 		next := p.NextSigner.Public()

@@ -57,6 +57,9 @@ func (r *Reader) VerifyTables(ctx context.Context, pace func(read int) error, fo
 			case !isDamage(failed) || !errors.Is(readError(failed), ErrDamaged) && !isTableError(failed):
 				return failed
 			}
+			if space != spaceBlocks {
+				r.meetTable(&level[i])
+			}
 			from, _, _, _ := parseBlockKey(level[i].Smallest.UserKey)
 			to, _, _, _ := parseBlockKey(level[i].Largest.UserKey)
 			if err := found(Damage{From: from, To: to, Table: name, Holds: contents(space), Why: reason(failed)}); err != nil {

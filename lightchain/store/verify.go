@@ -175,6 +175,9 @@ func (v *verifier) height(height uint64) error {
 		v.summary.NotHeld++
 		return nil
 	}
+	if isAbsent && absent.what == bodyUnknown {
+		return errAbsence
+	}
 	if s.header, err = lightchain.DecodeHeader(s.bytes); err != nil {
 		return err
 	}

@@ -1,0 +1,502 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"edgechain/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Where a table beside the blocks is damaged Pebble would merge it with what is written next, fail, and try again until
+// it takes no more writes. So the owner of the tail, who alone writes there, puts a new table in its place that holds
+// what can be read of it, in one step of Pebble's, and writes anew what follows from the rest of the chain. What scrubs
+// have found (written by the goroutine that scrubs) and the store's own notes are mended while nothing else goes on,
+// when the store is opened.
+
+// mendSides mends what was met of damage since it was called last. What cannot be mended stays as it is, read past.
+func (s *Store) mendSides() {
+	s.mend(spaceNodes, spaceAbsent, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons)
+}
+
+// smallSides are the spaces that are read whole at each opening: a few kilobytes after years.
+var smallSides = [...]byte{spaceAbsent, spaceLost, spaceTables, spaceKeys, spaceMeta}
+
+// checkSides looks for damage beside the blocks, as far as that costs little, and mends it.
+func (s *Store) checkSides() {
+	for _, space := range smallSides {
+		scan, err := s.scanSide([]byte{space}, []byte{space + 1})
+		if err != nil {
+			return
+		}
+		for ok := scan.first(); ok; ok = scan.next() {
+		}
+		scan.close()
+	}
+	s.mend(spaceNodes, spaceAbsent, spaceLost, spaceTables, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons, spaceMeta)
+	if err := s.matchRuns(); err != nil {
+		s.options.Logger.Warn("what stands beside the blocks was not mended", "holds", contents(spaceAbsent), "err", err)
+	}
+}
+
+func (s *Store) mend(spaces ...byte) {
+	for _, space := range spaces {
+		if err := s.mendSpace(space); err != nil {
+			s.options.Logger.Warn("what stands beside the blocks was not mended", "holds", contents(space), "err", err)
+		}
+	}
+}
+
+// mendSpace replaces the damaged tables of a space, and writes what was in them anew as far as the rest tells it.
+func (s *Store) mendSpace(space byte) error {
+	s.sides.mu.Lock()
+	met := s.sides.met[space]
+	delete(s.sides.met, space) // not mended now, it is met again
+	unmatched, badKeys := s.sides.unmatched && space == spaceReceived, s.sides.badKeys && space == spaceKeys
+	s.sides.unmatched = s.sides.unmatched && !unmatched
+	s.sides.mu.Unlock()
+	if len(met) == 0 && !unmatched && !badKeys || s.guard.err() != nil {
+		return nil
+	}
+	var lost []lostKeys
+	if len(met) > 0 {
+		var err error
+		if lost, err = s.replaceTables(space, met); err != nil {
+			return err
+		}
+	}
+	if len(lost) == 0 && !unmatched && !badKeys {
+		return nil
+	}
+	return s.restoreSide(space, lost, unmatched)
+}
+
+// lostKeys is a range of keys, to excluded, in which pairs were that cannot be read any more.
+type lostKeys struct{ from, to []byte }
+
+// replaceTables puts a new table in the place of those of the given ones that are damaged, and of those that overlap
+// them. It returns what cannot be read.
+func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, error) {
+	if err := s.db.Flush(); err != nil {
+		return nil, readError(err)
+	}
+	var all []layeredTable
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return nil, readError(err)
+	}
+	var span pebble.KeyRange
+	var why error
+	for level := range levels {
+		for i := range levels[level] {
+			t := &levels[level][i]
+			if t.Smallest.UserKey[0] != space {
+				continue
+			}
+			all = append(all, layeredTable{SSTableInfo: t, level: level})
+			if !met[tableName(t)] {
+				continue
+			}
+			damaged := s.verifyTable(tableName(t), space, func(int) error { return nil })
+			if damaged == nil || errors.Is(damaged, os.ErrNotExist) || !isDamage(damaged) {
+				continue
+			}
+			why = damaged
+			span.Start = minKey(span.Start, t.Smallest.UserKey)
+			span.End = max2(span.End, append(bytes.Clone(t.Largest.UserKey), 0))
+			s.noteTable(t, space, damaged)
+		}
+	}
+	if why == nil {
+		return nil, nil
+	}
+	// The newest version of a pair may be in a table above: all that overlap go into the new one.
+	var within []layeredTable
+	for grown := true; grown; {
+		grown = false
+		all = slices.DeleteFunc(all, func(t layeredTable) bool {
+			end := append(bytes.Clone(t.Largest.UserKey), 0)
+			if bytes.Compare(t.Smallest.UserKey, span.End) >= 0 || bytes.Compare(span.Start, end) >= 0 {
+				return false
+			}
+			within, grown = append(within, t), true
+			span.Start, span.End = minKey(span.Start, t.Smallest.UserKey), max2(span.End, end)
+			return true
+		})
+	}
+	pairs, lost, err := s.replace(span, within)
+	if err != nil {
+		return nil, fmt.Errorf("replacing a damaged table: %w", err)
+	}
+	s.options.Logger.Error("a damaged table beside the blocks was replaced by what can be read of it", "holds", contents(space), "pairs", pairs, "unreadable_places", len(lost), "err", reason(why))
+	return lost, nil
+}
+
+func minKey(a, b []byte) []byte {
+	if a == nil {
+		return b
+	}
+	return min2(a, b)
+}
+
+// noteTable remembers a damaged table, so that an entry tells of it although it goes.
+func (s *Store) noteTable(t *pebble.SSTableInfo, space byte, damaged error) {
+	d := Damage{Table: tableName(t), Holds: contents(space), Why: reason(damaged), Since: s.Next()}
+	if _, err := s.get(d.key()); err == nil {
+		return // a scrub has found it
+	}
+	if err := s.putDamage(&d); err != nil {
+		s.options.Logger.Warn("a damage could not be noted", "table", d.Table, "err", err)
+	}
+}
+
+// layeredTable is a table and its level: of two that hold a pair, the one of the lower level has the newer one; of level
+// 0 that with the newer numbers.
+type layeredTable struct {
+	*pebble.SSTableInfo
+	level int
+}
+
+func (t *layeredTable) newer(o *layeredTable) bool {
+	if t.level != o.level {
+		return t.level < o.level
+	}
+	return t.LargestSeqNum > o.LargestSeqNum
+}
+
+// replace writes what can be read of the tables, all of which lie within span, into one new table, and has Pebble put it
+// in their place. If the power fails before that, they are as they were.
+func (s *Store) replace(span pebble.KeyRange, tables []layeredTable) (pairs int, lost []lostKeys, err error) {
+	fs := s.options.FS
+	path := fs.PathJoin(s.dir, "mend.sst")
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return 0, nil, err
+	}
+	options := tuned(s.options, s.guard)
+	options.EnsureDefaults()
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), options.MakeWriterOptions(len(options.Levels)-1, s.db.TableFormat()))
+	pairs, lost, err = s.merge(tables, w)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return 0, nil, errors.Join(err, fs.Remove(path))
+	}
+	if pairs == 0 {
+		return 0, lost, errors.Join(fs.Remove(path), s.db.Excise(context.Background(), span))
+	}
+	_, err = s.db.IngestAndExcise(context.Background(), []string{path}, nil, nil, span)
+	if removed := fs.Remove(path); err == nil && !errors.Is(removed, os.ErrNotExist) {
+		err = removed
+	}
+	return pairs, lost, err
+}
+
+// merge writes the newest readable version of each pair.
+func (s *Store) merge(tables []layeredTable, w *sstable.Writer) (pairs int, lost []lostKeys, err error) {
+	slices.SortFunc(tables, func(a, b layeredTable) int {
+		if a.newer(&b) {
+			return -1
+		}
+		return 1
+	})
+	var cursors []*tableCursor
+	for i := range tables {
+		c := newTableCursor(s, tables[i].SSTableInfo)
+		defer func() { lost = append(lost, c.lost...) }()
+		defer c.close()
+		cursors = append(cursors, c)
+	}
+	var last []byte
+	for {
+		var next *tableCursor
+		for _, c := range cursors { // the newest table first
+			if c.valid && (next == nil || bytes.Compare(c.key, next.key) < 0) {
+				next = c
+			}
+		}
+		if next == nil {
+			return pairs, lost, nil
+		}
+		if !bytes.Equal(next.key, last) {
+			last = append(last[:0], next.key...)
+			if !next.deleted {
+				if err := w.Set(next.key, next.value); err != nil {
+					return pairs, lost, err
+				}
+				pairs++
+			}
+		}
+		next.step()
+	}
+}
+
+// tableCursor walks over one table, past the blocks that cannot be read.
+type tableCursor struct {
+	table  *sstable.Reader
+	it     sstable.Iterator
+	blocks *tableBlocks
+	lost   []lostKeys
+
+	valid      bool // it stands on a pair:
+	key, value []byte
+	deleted    bool // which says that there is none
+}
+
+func newTableCursor(s *Store, t *pebble.SSTableInfo) *tableCursor {
+	c := &tableCursor{blocks: &tableBlocks{smallest: t.Smallest.UserKey, largest: t.Largest.UserKey}}
+	end := append(bytes.Clone(t.Largest.UserKey), 0)
+	var err error
+	if c.table, err = openBlocks(s.fs, s.fs.PathJoin(s.path, tableName(t))); err == nil {
+		c.blocks.table = c.table
+		c.it, err = c.table.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles)
+	}
+	if err != nil {
+		c.it, c.lost = nil, []lostKeys{{t.Smallest.UserKey, end}}
+		return c
+	}
+	c.seek(t.Smallest.UserKey)
+	return c
+}
+
+func (c *tableCursor) close() {
+	if c.it != nil {
+		c.it.Close()
+	}
+	if c.table != nil {
+		c.table.Close()
+	}
+}
+
+func (c *tableCursor) step() { c.move(append(bytes.Clone(c.key), 0), false) }
+
+func (c *tableCursor) seek(k []byte) { c.move(k, true) }
+
+// move goes to the next pair, which is none below from, or looks for it.
+func (c *tableCursor) move(from []byte, seek bool) {
+	for k := from; ; seek = true {
+		next := c.it.Next
+		if seek {
+			next = seekTo(c.it.SeekGE, k)
+		}
+		if at := next(); at != nil {
+			value, _, err := at.Value(nil)
+			if c.valid = err == nil; c.valid {
+				c.key, c.value = bytes.Clone(at.K.UserKey), bytes.Clone(value)
+				c.deleted = at.Kind() != pebble.InternalKeyKindSet && at.Kind() != pebble.InternalKeyKindSetWithDelete
+				if !bytes.Equal(from, k) {
+					c.lost = append(c.lost, lostKeys{from, k})
+				}
+				return
+			}
+		} else if c.valid = false; c.it.Error() == nil {
+			if !bytes.Equal(from, k) {
+				c.lost = append(c.lost, lostKeys{from, k})
+			}
+			return
+		}
+		// Pebble may read the last block, too, for what is above all that is in it.
+		if k = c.blocks.next(k); bytes.Compare(k, c.blocks.largest) > 0 {
+			c.lost = append(c.lost, lostKeys{from, k})
+			return
+		}
+	}
+}
+
+// seekTo makes a seek to a key of the same kind as a step.
+func seekTo[P any, F ~int8 | ~uint8](seek func(k []byte, flags F) P, k []byte) func() P {
+	return func() P { return seek(k, 0) }
+}
+
+// restoreSide writes anew what follows from the rest of the chain and was lost with a table.
+func (s *Store) restoreSide(space byte, lost []lostKeys, unmatched bool) error {
+	switch space {
+	case spaceNodes:
+		return s.restoreNodes(lost)
+	case spaceKeys:
+		return s.restoreKeys()
+	case spaceReceived:
+		if unmatched {
+			lost = append(lost, lostKeys{[]byte{spaceReceived}, []byte{spaceReceived + 1}})
+		}
+		return s.matchReceipts(lost)
+	case spaceReceipts:
+		return s.matchReceipts(lost)
+	case spaceAbsent:
+		return s.restoreRuns()
+	case spaceMeta:
+		return s.restoreMeta()
+	}
+	return nil // a beacon's receipts are found without their index; runs are matched by matchRuns
+}
+
+// restoreMeta notes what must not be forgotten when it cannot be known any more.
+func (s *Store) restoreMeta() error {
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(s.options.migrations)))
+	set(batch, metaKey(metaChain), s.tip.Chain[:])
+	set(batch, metaKey(metaUnconfirmed), nil)
+	set(batch, metaKey(metaUnsure), nil)
+	s.unsure = true
+	return s.guard.commit(batch)
+}
+
+// restoreKeys writes the table of keys anew.
+func (s *Store) restoreKeys() error {
+	list := s.deriveKeys(s.tip.Height)
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	for _, c := range list.changes {
+		set(batch, key(spaceKeys, c.height), c.key[:])
+	}
+	if list.broken != nil && s.tip.Key == (publicKey{}) {
+		return list.broken
+	}
+	if list.broken != nil {
+		// As where the head mark alone tells the key in force: what set it cannot be shown, so nothing from there on is proved.
+		set(batch, key(spaceKeys, list.upTo+1), append(bytes.Clone(s.tip.Key[:]), keyUnexplained))
+		s.options.Logger.Error("how the key in force came to be cannot be shown any more: entries from here on are recorded, and cannot be proved. To have proofs again, begin a new chain that names this one: edgeagent init --continue", "height", list.upTo+1)
+	}
+	if err := s.guard.commit(batch); err != nil {
+		return err
+	}
+	s.sides.mu.Lock()
+	s.sides.badKeys = false
+	s.sides.mu.Unlock()
+	return nil
+}
+
+// restoreNodes writes the copies of the history's nodes anew that the blocks still tell.
+func (s *Store) restoreNodes(lost []lostKeys) error {
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	for _, l := range lost {
+		from, to := heightOfReceipt(paddedKey(l.from)), min(heightOfReceipt(paddedKey(l.to)), s.tip.Height)
+		for at := from | (1<<spareLevel - 1); at <= to; at += 1 << spareLevel {
+			for level := spareLevel; (at+1)&(1<<level-1) == 0; level++ {
+				if h, err := s.storedNode(at, level); err == nil {
+					set(batch, spareNodeKey(at, level), h[:])
+				}
+			}
+		}
+	}
+	return s.guard.commit(batch)
+}
+
+// paddedKey returns a key with at least the nine bytes that hold a space and a height.
+func paddedKey(k []byte) []byte { return append(bytes.Clone(k), make([]byte, 9)...) }
+
+// matchReceipts makes receipts and their index agree where either lost something: what the index names and is not there
+// goes, so that it is not looked for for ever and may come again; what is there and not in the index is listed, as one
+// of which nobody knows when it came.
+func (s *Store) matchReceipts(lost []lostKeys) error {
+	for _, l := range lost {
+		from, to, name := uint64(0), s.tip.Height, ""
+		if l.from[0] == spaceReceipts {
+			from, to = heightOfReceipt(paddedKey(l.from)), min(to, heightOfReceipt(paddedKey(l.to)))
+		} else if a, b := indexPlace(l.from), indexPlace(l.to); a.name == b.name && a.name != "" {
+			from, to, name = a.height, min(to, b.height), a.name
+		}
+		if err := errors.Join(s.dropUnmatched(from, to, name), s.listReceipts(from, to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexPlace takes apart a key of the index of receipts, or what is left of one.
+func indexPlace(k []byte) named {
+	name, at, found := bytes.Cut(k[1:], []byte{0})
+	if !found || k[0] != spaceReceived {
+		return named{}
+	}
+	return named{binary.BigEndian.Uint64(append(bytes.Clone(at), make([]byte, 8)...)), string(name)}
+}
+
+// dropUnmatched deletes from the index what it names between two heights, both included, and is not held.
+func (s *Store) dropUnmatched(from, to uint64, name string) error {
+	names := []string{name}
+	if name == "" {
+		var err error
+		if names, err = s.Aggregators(); err != nil {
+			return err
+		}
+	}
+	w := s.sideWriter()
+	for _, name := range names {
+		scan, err := s.scanSide(receivedKey(name, from), append(receivedKey(name, to), 0))
+		if err != nil {
+			return err
+		}
+		for ok := scan.first(); ok; ok = scan.next() {
+			_, held, err := s.heldReceipt(heightOfReceived(scan.key()), name)
+			if err == nil && !held {
+				err = w.put(func(b *pebble.Batch) error { return b.Delete(scan.key(), nil) })
+			}
+			if err != nil {
+				scan.close()
+				return err
+			}
+		}
+		scan.close()
+	}
+	return w.close()
+}
+
+// listReceipts puts those receipts between two heights, both included, into the index that are not in it.
+func (s *Store) listReceipts(from, to uint64) error {
+	scan, err := s.scanSide(key(spaceReceipts, from), key(spaceReceipts, to+1))
+	if err != nil {
+		return err
+	}
+	defer scan.close()
+	w := s.sideWriter()
+	unknown := binary.AppendUvarint(nil, arrivedUnknown)
+	for ok := scan.first(); ok; ok = scan.next() {
+		if _, err := lightchain.DecodeReceipt(scan.value()); err != nil {
+			continue
+		}
+		k := receivedKey(nameOfReceipt(scan.key()), heightOfReceipt(scan.key()))
+		if _, err := s.get(k); !errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err := w.put(func(b *pebble.Batch) error { return b.Set(k, unknown, nil) }); err != nil {
+			return err
+		}
+	}
+	return errors.Join(scan.err, w.close())
+}
+
+// sideWriter writes much in batches of some size.
+type sideWriter struct {
+	s     *Store
+	batch *pebble.Batch
+}
+
+func (s *Store) sideWriter() *sideWriter { return &sideWriter{s, s.db.NewBatch()} }
+
+func (w *sideWriter) put(what func(*pebble.Batch) error) error {
+	if err := what(w.batch); err != nil || w.batch.Len() < 1<<18 {
+		return err
+	}
+	err := w.s.guard.commit(w.batch)
+	w.batch.Close()
+	w.batch = w.s.db.NewBatch()
+	return err
+}
+
+func (w *sideWriter) close() error {
+	defer w.batch.Close()
+	if w.batch.Empty() {
+		return nil
+	}
+	return w.s.guard.commit(w.batch)
+}
