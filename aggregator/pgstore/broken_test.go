@@ -73,7 +73,6 @@ func counted(t *testing.T, s *Store, chain lightchain.ChainID) (by []string) {
 type operation struct {
 	name  string
 	begin func(t *testing.T, s *Store, n int) (run func() error, check func())
-	forms []form // nil: all
 }
 
 func operations() []operation {
