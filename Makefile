@@ -23,8 +23,9 @@ build: ## the programs, in bin/ (the default)
 demo: build ## a gateway with simulated devices and an aggregator, until Ctrl-C or for DEMO=20s
 	@DEMO=$(DEMO) build/demo.sh bin
 
+# LIMIT=85m ends what still runs after that time, with the stacks of all goroutines; without it only what hangs for hours.
 test: env ## everything that is checked, some 25 minutes on two quiet cores; PART="unit race" for some of it
-	@go run ./build/testrun $(PART)
+	@go run ./build/testrun $(addprefix -limit ,$(LIMIT)) $(PART)
 
 # Without the programs of the test environment the tests that need them say so and are skipped.
 env: ## what the tests need from Debian, if it is missing

@@ -1,30 +1,46 @@
 // Testrun runs everything `make test` runs, and counts it: static checks, the tests plain, under the race detector, and
-// under emulated ARM, those of whole systems, of what people install, and of the modules that ship nothing. How long each
-// part took is told and never judged: it says how busy the machine is, not what the tree is worth.
+// under emulated ARM, those of whole systems, of what people install, and of the modules that ship nothing. How long a
+// part takes is printed and never judged.
 //
-// It knows which runs there are and what their events mean. What a test needs from the machine is the business of
-// build/testenv. Named on the command line, only those parts run.
+// It knows which runs there are, which of them may run side by side, and what their events mean. What a test needs from
+// the machine is the business of build/testenv.
+//
+//	testrun [-limit DURATION] [PART...]
 package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"edgechain/arm"
 )
 
-// A part is what is asked for by name: commands that run one after the other.
+// A part is some commands that run one after the other.
 type part struct {
 	name  string
+	lane  lane
 	steps []step
 }
+
+// A lane is what runs one after the other, beside the other lane: one part's programs wait, for a timer, a disk or a
+// network, while another part's compute.
+type lane int
+
+const (
+	alone     lane = iota // before both: what it compiles, both use
+	computing             // keeps the processors busy
+	waiting               // programs that wait for each other most of the time
+)
 
 // A step is one command. A test run (`go test -json`) counts each of its tests, any other command counts as one.
 type step struct {
@@ -35,7 +51,15 @@ type step struct {
 }
 
 func main() {
-	total, err := run(os.Stdout, os.Args[1:])
+	limit := flag.Duration("limit", 0, "what still runs after this `time` ends with the stacks of all goroutines, and has failed (default none)")
+	flag.Parse()
+	ctx := context.Background()
+	if *limit > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, *limit)
+		defer stop()
+	}
+	total, err := run(ctx, os.Stdout, flag.Args())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testrun:", err)
 		os.Exit(2)
@@ -45,7 +69,7 @@ func main() {
 	}
 }
 
-func run(out io.Writer, names []string) (total counts, err error) {
+func run(ctx context.Context, out io.Writer, names []string) (total counts, err error) {
 	all, err := parts()
 	if err != nil {
 		return total, err
@@ -55,30 +79,90 @@ func run(out io.Writer, names []string) (total counts, err error) {
 			return total, fmt.Errorf("no part is called %s", name)
 		}
 	}
-	var took time.Duration
-	for _, p := range all {
-		if len(names) > 0 && !slices.Contains(names, p.name) {
-			continue
-		}
-		fmt.Fprintf(out, "== %s\n", p.name)
-		begin := time.Now()
-		for _, s := range p.steps {
-			c, err := s.run(out)
-			if err != nil {
-				return total, err
-			}
-			total.add(c)
-		}
-		d := time.Since(begin).Round(time.Second)
-		took += d
-		fmt.Fprintf(out, "-- %s: %v\n", p.name, d)
+	if len(names) > 0 {
+		all = slices.DeleteFunc(all, func(p part) bool { return !slices.Contains(names, p.name) })
 	}
-	fmt.Fprintf(out, "-- in all: %v\n", took)
+	begin := time.Now()
+	total, err = runParts(ctx, out, all)
+	fmt.Fprintf(out, "-- in all: %v\n", time.Since(begin).Round(time.Second))
 	for _, line := range total.broken {
 		fmt.Fprintln(out, line)
 	}
 	fmt.Fprintln(out, total)
-	return total, nil
+	return total, err
+}
+
+// runParts runs the parts, those of both lanes side by side, and tells each as a whole, in the order of the list.
+func runParts(ctx context.Context, out io.Writer, all []part) (total counts, err error) {
+	results := make([]result, len(all))
+	for i := range results {
+		results[i].ended = make(chan struct{})
+	}
+	runLane := func(l lane) {
+		for i, p := range all {
+			if p.lane == l {
+				results[i].run(ctx, p)
+			}
+		}
+	}
+	go func() {
+		runLane(alone)
+		var both sync.WaitGroup
+		both.Go(func() { runLane(computing) })
+		both.Go(func() { runLane(waiting) })
+		both.Wait()
+	}()
+	for i := range results {
+		r := &results[i]
+		r.output.tell(out)
+		<-r.ended
+		total.add(r.counts)
+		err = errors.Join(err, r.err)
+	}
+	return total, err
+}
+
+// A result is what comes of a part. Its lane writes it until ended is closed.
+type result struct {
+	output page
+	counts counts
+	err    error
+	ended  chan struct{}
+}
+
+func (r *result) run(ctx context.Context, p part) {
+	defer close(r.ended)
+	fmt.Fprintf(&r.output, "== %s\n", p.name)
+	begin := time.Now()
+	for _, s := range p.steps {
+		c, err := s.run(ctx, &r.output)
+		r.counts.add(c)
+		r.err = errors.Join(r.err, err)
+	}
+	fmt.Fprintf(&r.output, "-- %s: %v\n", p.name, time.Since(begin).Round(time.Second))
+}
+
+// A page is what a part prints: kept as long as another part is told, then passed on at once.
+type page struct {
+	mu   sync.Mutex
+	kept bytes.Buffer
+	out  io.Writer // nil until it is the part's turn
+}
+
+func (p *page) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out == nil {
+		return p.kept.Write(b)
+	}
+	return p.out.Write(b)
+}
+
+func (p *page) tell(out io.Writer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = p.kept.WriteTo(out)
+	p.out = out
 }
 
 // parts returns the runs of `make test`. Every test runs plainly once: unit tests, then whole systems (the programs
@@ -88,18 +172,23 @@ func run(out io.Writer, names []string) (total counts, err error) {
 // The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
 // programs a test starts, so tests that are long, or start programs, leave there. It needs cgo, with which Pebble
 // compresses by another library than the one we ship; hence apart. Under emulation, another ten times as slow, run
-// the packages that decide what a byte means, with -trimpath, so that what is compiled for them serves the policy, which
-// weighs the programs as they are shipped, as well.
+// the packages that decide what a byte means.
+//
+// All are compiled with -trimpath, so that what is compiled once serves the tests, the programs as they are shipped, the
+// packages, and the policy, which weighs the programs.
 func parts() ([]part, error) {
-	pure := []string{"CGO_ENABLED=0"}
-	list := exec.Command("go", "list", "./...")
-	list.Stderr = os.Stderr
-	output, err := list.Output()
+	listed, err := ask("go", "list", "./...")
 	if err != nil {
-		return nil, fmt.Errorf("listing packages: %w", err)
+		return nil, err
 	}
+	flags, err := ask("go", "env", "GOFLAGS")
+	if err != nil {
+		return nil, err
+	}
+	trimmed := "GOFLAGS=" + strings.TrimSpace(flags+" -trimpath")
+	pure := []string{"CGO_ENABLED=0", trimmed}
 	var units, systems []string
-	for pkg := range strings.FieldsSeq(string(output)) {
+	for pkg := range strings.FieldsSeq(listed) {
 		switch {
 		case pkg == "edgechain": // the policy
 		case strings.HasPrefix(pkg, "edgechain/cmd/"):
@@ -108,41 +197,50 @@ func parts() ([]part, error) {
 			units = append(units, pkg)
 		}
 	}
-	race := test([]string{"CGO_ENABLED=1"}, append([]string{"-race", "-short"}, append(units, systems...)...)...)
+	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short"}, append(units, systems...)...)...)
 	race.needs = "gcc"
 	all := []part{
-		{"check", []step{
+		{"check", alone, []step{
 			{env: pure, args: []string{"go", "build", "./..."}},
 			{env: pure, args: []string{"go", "vet", "./..."}},
 			{env: pure, args: []string{"gofmt", "-l", "."}},
 			{env: pure, args: []string{"go", "tool", "staticcheck", "./..."}},
 		}},
-		{"unit", []step{test(pure, units...)}},
-		{"race", []step{race}},
+		{"unit", computing, []step{test(pure, units...)}},
+		{"race", computing, []step{race}},
 	}
 	for _, target := range arm.Targets() {
-		emulated := test(target.Env(), "-trimpath", "-short", "-run=^(Test|Example)", "-exec="+target.Exec(),
-			"./lightchain", "./lightchain/store", "./lightchain/keyfile")
-		emulated.needs = target.Emulator[0]
-		all = append(all, part{"qemu-" + target.Name, []step{emulated}})
+		all = append(all, part{"qemu-" + target.Name, computing, emulated(target, trimmed)})
 	}
 	return append(all,
-		part{"system", []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
-		part{"packages", separate(pure, "build/packages")},
-		part{"modules", append(separate(pure, "build/nats"), separate(pure, "build/bench")...)},
-		part{"policy", []step{test(pure, "-count=1", "edgechain")}},
+		part{"system", waiting, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
+		part{"packages", waiting, separate(pure, "build/packages")},
+		part{"modules", waiting, append(separate(pure, "build/nats"), separate(pure, "build/bench")...)},
+		part{"policy", computing, []step{test(pure, "-count=1", "edgechain")}},
 	), nil
 }
 
-// hang is after how long a package's tests are taken to hang, and end with the stacks of all goroutines: far beyond what a
-// busy machine takes, and below what a build machine allows for all.
-const hang = "-timeout=60m"
+// ask returns what a command prints.
+func ask(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	output, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", cmd, err)
+	}
+	return strings.TrimSpace(string(output)), nil
+}
 
-// separate makes the steps of a module of its own. -C comes before all other flags.
+// hang is after how long a package's tests are taken to hang, and end with the stacks of all goroutines: fifty times what
+// the slowest takes on two cores. Where a build machine allows less for everything, -limit says so.
+const hang = "-timeout=4h"
+
+// separate makes the steps of a module of its own. -C comes before all other flags. Tests of it that run side by side
+// wait for other programs: more of them than there are processors may.
 func separate(env []string, dir string) []step {
 	return []step{
 		{env: env, args: []string{"go", "vet", "-C", dir, "./..."}},
-		{env: env, args: []string{"go", "test", "-C", dir, "-json", hang, "-count=1", "./..."}, events: true},
+		{env: env, args: []string{"go", "test", "-C", dir, "-json", hang, "-count=1", "-parallel=4", "./..."}, events: true},
 	}
 }
 
@@ -151,48 +249,61 @@ func test(env []string, args ...string) step {
 	return step{env: env, args: append([]string{"go", "test", "-json", hang}, args...), events: true}
 }
 
-func (s step) run(out io.Writer) (c counts, err error) {
+func (s step) run(ctx context.Context, out io.Writer) (c counts, err error) {
 	if _, missing := exec.LookPath(s.needs); s.needs != "" && missing != nil && os.Getenv("CI") == "" {
 		c.skipped++
 		fmt.Fprintf(out, "SKIP\t%s: %s is not installed: build/testenv/install.sh installs what the tests run\n", s, s.needs)
 		return c, nil
 	}
-	cmd := exec.Command(s.args[0], s.args[1:]...)
+	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
 	cmd.Env = append(os.Environ(), s.env...)
-	if s.events {
-		cmd.Stderr = os.Stderr
-		events, err := cmd.StdoutPipe()
-		if err != nil {
-			return c, err
+	cmd.Cancel = func() error { return quit(cmd.Process.Pid) }
+	cmd.WaitDelay = time.Minute // for the stacks
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if !s.events {
+		cmd.Stdout = &said
+		failed := cmd.Run()
+		if s.args[0] == "gofmt" && said.Len() > 0 {
+			failed = errors.New("not as gofmt writes it") // which it does not hold for a failure
 		}
-		if err := cmd.Start(); err != nil {
-			return c, err
+		if failed == nil {
+			c.passed++
+			fmt.Fprintf(out, "ok  \t%s\n", s)
+			return c, nil
 		}
-		c, err = read(events, out)
-		if err != nil {
-			io.Copy(io.Discard, events)
-			err = fmt.Errorf("%s: %w", s, err)
-		}
-		if failed := cmd.Wait(); failed != nil && c.failed == 0 { // before the first event: arguments, the list of packages
-			c.fail(fmt.Sprintf("FAIL\t%s: %v", s, failed))
-		}
-		return c, err
-	}
-
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	failed := cmd.Run()
-	if s.args[0] == "gofmt" && output.Len() > 0 {
-		failed = errors.New("not as gofmt writes it") // which it does not hold for a failure
-	}
-	if failed == nil {
-		c.passed++
-		fmt.Fprintf(out, "ok  \t%s\n", s)
+		_, _ = said.WriteTo(out)
+		c.fail(s.failure(ctx, failed))
 		return c, nil
 	}
-	out.Write(output.Bytes())
-	c.fail(fmt.Sprintf("FAIL\t%s: %v", s, failed))
-	return c, nil
+
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return c, err
+	}
+	if err := cmd.Start(); err != nil {
+		c.fail(s.failure(ctx, err))
+		return c, nil
+	}
+	c, err = read(events, out)
+	if err != nil {
+		_, _ = io.Copy(io.Discard, events)
+		err = fmt.Errorf("%s: %w", s, err)
+	}
+	failed := cmd.Wait()
+	_, _ = said.WriteTo(out)
+	if failed != nil && (c.failed == 0 || ctx.Err() != nil) { // before the first event: arguments, the list of packages
+		c.fail(s.failure(ctx, failed))
+	}
+	return c, err
 }
 
 func (s step) String() string { return strings.Join(s.args, " ") }
+
+// failure is the line of a step that failed as a whole.
+func (s step) failure(ctx context.Context, err error) string {
+	if ctx.Err() != nil {
+		err = errors.New("the time of the whole run was over")
+	}
+	return fmt.Sprintf("FAIL\t%s: %v", s, err)
+}

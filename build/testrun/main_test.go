@@ -2,10 +2,17 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"edgechain/arm"
 )
 
 // module writes a module in which every way to end occurs, and makes it the current folder.
@@ -48,7 +55,7 @@ func TestNever(t *testing.T) { undefined() }
 func TestCountsAreOfRealResults(t *testing.T) {
 	module(t)
 	var out bytes.Buffer
-	c, err := test([]string{"CGO_ENABLED=0"}, "./...").run(&out)
+	c, err := test([]string{"CGO_ENABLED=0"}, "./...").run(t.Context(), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +92,7 @@ func TestCommandThatFailsCountsOnce(t *testing.T) {
 		{test(nil, "-no-such-flag=1", "./no-such-package"), "0 passed, 1 failed"},
 	} {
 		var out bytes.Buffer
-		got, err := c.step.run(&out)
+		got, err := c.step.run(t.Context(), &out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,12 +109,139 @@ func TestStepIsSkippedForWantOfProgramUnlessInCI(t *testing.T) {
 		{"true", "0 passed, 1 failed"},
 	} {
 		t.Setenv("CI", c.ci)
-		got, err := s.run(new(bytes.Buffer))
+		got, err := s.run(t.Context(), new(bytes.Buffer))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got.String() != c.want {
 			t.Errorf("with CI=%q: %s, want %s", c.ci, got, c.want)
 		}
+	}
+}
+
+// Parts of both lanes run at once, each is told as a whole, in the order of the list, and what is counted is the sum.
+func TestLanesRunSideBySideAndAreToldInOrder(t *testing.T) {
+	folder := t.TempDir()
+	sh := func(script string) []step {
+		return []step{{args: []string{"sh", "-c", "cd " + folder + " && " + script}}}
+	}
+	// Each waits for what only the other lane does: they end if they run at once, and only then.
+	meet := func(mine, other string) []step {
+		return sh("echo >" + mine + "; until [ -e " + other + " ]; do sleep 0.01; done")
+	}
+	var out bytes.Buffer
+	c, err := runParts(t.Context(), &out, []part{
+		{"first", alone, sh("[ ! -e a ] && [ ! -e b ]")},
+		{"quick", computing, meet("a", "b")},
+		{"failing", computing, sh("echo last words; exit 1")},
+		{"slow", waiting, meet("b", "a")},
+		{"late", computing, sh("true")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.String(), "4 passed, 1 failed"; got != want {
+		t.Errorf("counted %q, want %q", got, want)
+	}
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		if name, _, _ := strings.Cut(line, ":"); strings.HasPrefix(line, "== ") || strings.HasPrefix(line, "-- ") || strings.HasPrefix(line, "last") {
+			lines = append(lines, strings.TrimSpace(name))
+		}
+	}
+	want := []string{"== first", "-- first", "== quick", "-- quick", "== failing", "last words", "-- failing", "== slow", "-- slow", "== late", "-- late"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("told was %q, want %q\n%s", lines, want, out.String())
+	}
+}
+
+// A test that hangs says, at the end of the time of the whole run, where; what would have come after it has failed too.
+func TestWhatHangsAtTheLimitShowsItsStacks(t *testing.T) {
+	folder := t.TempDir()
+	hangs := filepath.Join(folder, "hangs")
+	for name, text := range map[string]string{
+		"go.mod": "module m\n\ngo 1.26.0\n",
+		"hangs/hangs_test.go": fmt.Sprintf(`package hangs
+import ("os"; "testing")
+func TestHangs(t *testing.T) {
+	if err := os.WriteFile(%q, nil, 0o666); err != nil { t.Fatal(err) }
+	forever()
+}
+func forever() { c := make(chan int); for { select { case <-c: } } }
+`, hangs+"/begun"),
+		"later/later_test.go": "package later\nimport \"testing\"\nfunc TestLater(t *testing.T) {}\n",
+	} {
+		name = filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(folder)
+	ctx, limit := context.WithCancel(t.Context())
+	defer limit()
+	done := make(chan struct{})
+	defer func() { <-done }()
+	go func() { // the limit is reached once the test hangs
+		defer close(done)
+		until := exec.CommandContext(t.Context(), "sh", "-c", "until [ -e hangs/begun ]; do sleep 0.01; done")
+		if err := until.Run(); err != nil {
+			t.Error(err)
+		}
+		limit()
+	}()
+	var out bytes.Buffer
+	c, err := runParts(ctx, &out, []part{
+		{"hanging", computing, []step{test([]string{"CGO_ENABLED=0"}, "-count=1", "-p=1", "./...")}},
+		{"next", computing, []step{{args: []string{"true"}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.failed < 2 || c.passed != 0 {
+		t.Errorf("counted %q: expected the run that hung to fail, and the one after it", c)
+	}
+	for _, want := range []string{"SIGQUIT", "hangs.forever("} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the output lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("the output:\n%s\n%q", out.String(), c.broken)
+	}
+}
+
+// What is left out on some boards is a test that there is, and one board runs everything.
+func TestWhatIsLeftOutOnBoardsExists(t *testing.T) {
+	files, err := filepath.Glob("../../lightchain/store/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source []byte
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, text...)
+	}
+	for _, name := range sameOnEveryBoard {
+		if !regexp.MustCompile(`(?m)^func ` + name + `\(t \*testing\.T\)`).Match(source) {
+			t.Errorf("lightchain/store has no test called %s", name)
+		}
+	}
+	whole := 0
+	for _, target := range arm.Targets() {
+		if !strings.Contains(emulated(target)[0].String(), "-skip") {
+			whole++
+			if target.GOARCH != "arm" {
+				t.Errorf("%s runs everything, and has not 32 bits", target.Name)
+			}
+		}
+	}
+	if whole != 1 {
+		t.Errorf("%d boards run everything, want one", whole)
 	}
 }
