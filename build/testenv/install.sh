@@ -5,6 +5,7 @@
 # or enabled by it, and no database cluster is made: the tests start each server themselves, in a folder of their own.
 set -euo pipefail
 exec </dev/null
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # a user's has none of root's
 
 # A program (or a file, where it begins with a slash), and the package that brings it.
 needs=(
@@ -26,7 +27,7 @@ needs=(
 services="mosquitto postgresql prometheus prometheus-node-exporter"
 
 missing() {
-	local PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin need
+	local PATH=$PATH need
 	for need in /usr/lib/postgresql/*/bin; do PATH+=:$need; done
 	for need in "${needs[@]}"; do
 		local what=${need%%:*}
@@ -44,7 +45,7 @@ fi
 if [ "$(id -u)" != 0 ]; then
 	self=$(readlink -f "${BASH_SOURCE[0]}")
 	if type -P sudo >/dev/null && sudo -n true 2>/dev/null; then
-		exec sudo -n "$self"
+		exec sudo -n env ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} "$self"
 	fi
 	echo "the tests need these packages:" $packages >&2
 	echo "run once, as root:  $self" >&2
@@ -52,6 +53,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 # Two checkouts may come here at once; the second then finds everything there.
+mkdir -p /run/lock
 exec 9>/run/lock/edgechain-testenv.lock
 flock 9
 packages=$(missing)
@@ -85,13 +87,29 @@ for service in $services; do [ -e "/etc/init.d/$service" ] || fresh+=("$service"
 
 echo "installing for the tests:" $packages
 export DEBIAN_FRONTEND=noninteractive
-apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0
+	-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold)
 log=$(mktemp)
-if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends $packages; } >"$log" 2>&1; then
+pauses=(10 30 60 120)
+
+# An update that fails is no reason to stop: it may be one of many sources that is broken, and not the one that has these
+# packages. An installation that fails is begun again, for its cause may be gone by then: a mirror that is being written,
+# a network that is not up yet, the machine's own daily update, for whose lists apt does not wait.
+installed() {
+	dpkg --force-confdef --force-confold --configure -a 9>&- || true # what an installation that was killed left behind
+	"${apt[@]}" update 9>&- || true
+	"${apt[@]}" install --no-install-recommends $packages 9>&-
+}
+until installed >"$log" 2>&1; do
 	cat "$log" >&2
-	rm -f "$log"
-	exit 1
-fi
+	if [ "${#pauses[@]}" = 0 ]; then
+		rm -f "$log"
+		exit 1
+	fi
+	echo "trying again in ${pauses[0]} seconds" >&2
+	sleep "${pauses[0]}"
+	pauses=("${pauses[@]:1}")
+done
 rm -f "$log"
 
 # The preset speaks to systemd alone; a machine without it reads the links in /etc/rc?.d.
