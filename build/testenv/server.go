@@ -9,7 +9,7 @@ import (
 )
 
 // patience is for a machine with more to do than this test. A server that is ready is noticed at once.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // A server is one program that runs beside a test. Its output goes to a file and not through a pipe, so that a child it
 // leaves behind can keep nobody waiting. One goroutine at a time may use it.

@@ -63,7 +63,8 @@ func find(name string) (string, error) {
 	return "", err
 }
 
-// FreePort returns a TCP port of 127.0.0.1 on which nobody listens.
+// FreePort returns a TCP port of 127.0.0.1 on which no other program listens. Until the test ends it is given to no other
+// test of this machine's, in whatever process.
 //
 // It lies below the range from which Linux takes the ports of outgoing connections (32768 and up). A port of that range
 // can be taken by any client while a test's server is down, and by the very client that tries to reach it again: TCP
@@ -72,11 +73,17 @@ func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 20000 + rand.IntN(12000)
+		release, ok := reserve(port)
+		if !ok {
+			continue
+		}
 		listener, err := net.Listen("tcp", address(port))
 		if err == nil {
 			listener.Close()
+			t.Cleanup(release)
 			return port
 		}
+		release()
 	}
 	t.Fatal("no free port between 20000 and 32000 in 100 attempts")
 	return 0

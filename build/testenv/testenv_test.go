@@ -2,7 +2,6 @@ package testenv_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -46,8 +45,7 @@ func TestMosquittoKeepsPersistentSessionThroughKillAndRestart(t *testing.T) {
 }
 
 func TestPostgresAnswers(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := t.Context()
 	conn, err := pgx.Connect(ctx, testenv.Postgres(t))
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +63,20 @@ func TestPromtoolRefusesBadMetrics(t *testing.T) {
 	if output, err := cmd.CombinedOutput(); err == nil {
 		t.Errorf("promtool accepts a hyphen in a name:\n%s", output)
 	}
+}
+
+// A port is one test's until the test ends, though nothing listens on it yet.
+func TestAFreePortIsGivenToOneTest(t *testing.T) {
+	given := make(map[int]bool)
+	t.Run("while they run", func(t *testing.T) {
+		for range 500 { // of 12,000: some would come twice
+			port := testenv.FreePort(t)
+			if given[port] {
+				t.Fatalf("port %d is given to two tests", port)
+			}
+			given[port] = true
+		}
+	})
 }
 
 // The test process is this same binary, started again with this variable: it starts a broker and waits to be killed.

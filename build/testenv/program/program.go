@@ -18,7 +18,7 @@ import (
 )
 
 // Patience is for a machine with more to do than the test, or an emulated one. What is awaited is noticed at once.
-const Patience = 2 * time.Minute
+const Patience = 5 * time.Minute
 
 // Builds are the programs that were built for the tests of one process. One value serves all of them, and Remove ends
 // it.
