@@ -15,9 +15,6 @@ import (
 	"time"
 )
 
-// patience is for a machine with more to do than the test; what is awaited is noticed at once.
-const patience = 2 * time.Minute
-
 // A machine is a Debian whose service manager runs, as the first process of namespaces of its own: it has its own
 // processes, mounts, network and control groups, and shares nothing with the machine of the test but the kernel.
 type machine struct {

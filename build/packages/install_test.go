@@ -18,19 +18,25 @@ import (
 
 const suite = "bookworm" // Debian 12, the oldest release that the packages are for
 
-// debianArchive makes a minimal Debian with debootstrap once a month, and keeps it in the user's cache.
+// debianArchive makes a minimal Debian with debootstrap once a month, and keeps it in the user's cache. An older one does
+// where no mirror answers.
 var debianArchive = sync.OnceValues(func() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
 	}
 	archive := filepath.Join(cache, "edgechain", "debian-"+suite+".tar")
-	if stat, err := os.Stat(archive); err == nil && time.Since(stat.ModTime()) < 30*24*time.Hour {
+	kept, missing := os.Stat(archive)
+	if missing == nil && time.Since(kept.ModTime()) < 30*24*time.Hour {
 		return archive, nil
 	}
-	fresh := filepath.Join(scratch, "debian")
-	if log, err := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,procps", suite, fresh).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("debootstrap cannot make a Debian: %w\n%s", err, log)
+	fresh, err := bootstrap()
+	if err != nil && missing == nil {
+		fmt.Fprintf(os.Stderr, "installing into the Debian of %s: %v\n", kept.ModTime().Format(time.DateOnly), err)
+		return archive, nil
+	}
+	if err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
 		return "", err
@@ -42,6 +48,44 @@ var debianArchive = sync.OnceValues(func() (string, error) {
 	}
 	return archive, os.Rename(partial, archive)
 })
+
+// bootstrap makes a minimal Debian in a folder. It asks where this machine has its own packages from, then where Debian
+// has them, and then again: a mirror that fails may be one that is being written.
+func bootstrap() (fresh string, err error) {
+	for _, try := range []struct {
+		after time.Duration
+		from  []string
+	}{{0, mirror()}, {0, nil}, {time.Minute, mirror()}} {
+		time.Sleep(try.after)
+		if fresh, err = os.MkdirTemp(scratch, "debian-"); err == nil {
+			err = os.Chmod(fresh, 0o755) // it becomes /
+		}
+		if err != nil {
+			return "", err
+		}
+		var log []byte
+		log, err = exec.Command("debootstrap", append([]string{"--variant=minbase", "--include=systemd,procps", suite, fresh}, try.from...)...).CombinedOutput()
+		if err == nil {
+			return fresh, nil
+		}
+		err = fmt.Errorf("debootstrap cannot make a Debian: %w\n%s", err, log)
+	}
+	return "", err
+}
+
+// mirror returns where this machine has the suite from, if it does: another may be out of its reach.
+func mirror() []string {
+	list, err := exec.Command("apt-get", "indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages", "Component: main").Output()
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(list)) {
+		if release, site, _ := strings.Cut(strings.TrimSpace(line), " "); release == suite && strings.HasPrefix(site, "http") {
+			return []string{site}
+		}
+	}
+	return nil
+}
 
 // debianTree unpacks that Debian into a folder of the test's.
 func debianTree(t *testing.T) root {
@@ -144,7 +188,7 @@ func (r root) agent(f func()) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if r.command("edgeagent", "edgeagent", "status").Run() == nil && r.socket() {
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // snapshot is the tree as it is at the start of the tests, without its repository, so that all builds are of one tree.
@@ -30,6 +31,9 @@ var packages = sync.OnceValues(func() (string, error) {
 	dist := filepath.Join(scratch, "dist")
 	return dist, pack(dir, dist, targets, "VERSION=v1.2.3")
 })
+
+// patience is for a machine with more to do than the test; what is awaited is noticed at once.
+const patience = 10 * time.Minute
 
 var scratch string // goes when the tests have ended
 
