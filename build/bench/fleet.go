@@ -156,7 +156,7 @@ func announce(ctx context.Context, broker string, n *aggregation, heads []*light
 			sent = sent[:0]
 		}
 	}
-	came, _, err := awaitCount(ctx, len(heads), func() (int, error) { return n.received(ctx) })
+	came, _, err := awaitCount(ctx, len(heads), patience, func() (int, error) { return n.received(ctx) })
 	if err == nil && came < len(heads) {
 		err = fmt.Errorf("%d of %d heads came", came, len(heads))
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,6 +70,16 @@ func (p *program) await(ready func() bool) error {
 		}
 	}
 	return nil
+}
+
+// ended reports whether the process has.
+func (p *program) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // stop ends the process in good order.
@@ -252,6 +263,19 @@ func (b *bench) startMosquitto(ctx context.Context, inFlight int, settings ...st
 			return nil, errNoMosquitto
 		}
 	}
+	for range 5 { // another program may take the port before Mosquitto does, which then ends
+		m, err := b.startMosquittoOnce(ctx, path, inFlight, settings)
+		if err == nil {
+			return m, nil
+		}
+		if m == nil || !m.ended() {
+			return nil, err
+		}
+	}
+	return nil, errors.New("mosquitto ended five times, each on another port")
+}
+
+func (b *bench) startMosquittoOnce(ctx context.Context, path string, inFlight int, settings []string) (*mosquitto, error) {
 	dir, err := os.MkdirTemp(b.dir, "mosquitto-")
 	if err != nil {
 		return nil, err
@@ -266,7 +290,7 @@ func (b *bench) startMosquitto(ctx context.Context, inFlight int, settings ...st
 	file := filepath.Join(dir, "mosquitto.conf")
 	config := "user root\nlog_dest stderr\nlog_type error\nallow_anonymous true\npersistence false\n" +
 		"max_inflight_messages " + strconv.Itoa(inFlight) + "\nmax_queued_messages 10000000\n" +
-		strings.Join(append(settings, "listener "+port+" 127.0.0.1"), "\n") + "\n"
+		strings.Join(append(slices.Clone(settings), "listener "+port+" 127.0.0.1"), "\n") + "\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func (b *bench) floodAgent(ctx context.Context, f flood) (r ingested, err error)
 	if err != nil {
 		return r, fmt.Errorf("%w; %s", err, &g.output)
 	}
-	came, last, err := awaitCount(ctx, f.Messages, func() (int, error) { return g.entries(ctx) })
+	came, last, err := awaitCount(ctx, f.Messages, lostAfter, func() (int, error) { return g.entries(ctx) })
 	if err != nil {
 		return r, err
 	}
@@ -127,7 +127,7 @@ func (b *bench) floodMochi(ctx context.Context, f flood, block time.Duration) (r
 	if err != nil {
 		return r, err
 	}
-	came, last, err := awaitCount(ctx, f.Messages, c.count)
+	came, last, err := awaitCount(ctx, f.Messages, lostAfter, c.count)
 	if err != nil {
 		return r, err
 	}
@@ -141,8 +141,11 @@ func (b *bench) floodMochi(ctx context.Context, f flood, block time.Duration) (r
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
-// awaitCount waits until count has reached want, or nothing more came for two seconds, and returns what came and when.
-func awaitCount(ctx context.Context, want int, count func() (int, error)) (came int, last time.Time, err error) {
+// lostAfter is the time after which what has not come is taken for lost, which is a figure too.
+const lostAfter = 2 * time.Second
+
+// awaitCount waits until count has reached want, or nothing more came for a while, and returns what came and when.
+func awaitCount(ctx context.Context, want int, quiet time.Duration, count func() (int, error)) (came int, last time.Time, err error) {
 	last = time.Now()
 	for {
 		n, err := count()
@@ -152,7 +155,7 @@ func awaitCount(ctx context.Context, want int, count func() (int, error)) (came 
 		if n != came {
 			came, last = n, time.Now()
 		}
-		if came >= want || time.Since(last) > 2*time.Second {
+		if came >= want || time.Since(last) > quiet {
 			return came, last, nil
 		}
 		select {
@@ -241,7 +244,7 @@ func (b *bench) throughMosquitto(ctx context.Context, f flood, subscribe func(co
 		_, err := f.run(ctx)
 		published <- err
 	}()
-	came, last, err := awaitCount(ctx, f.Messages, s.count)
+	came, last, err := awaitCount(ctx, f.Messages, lostAfter, s.count)
 	if err := errors.Join(err, <-published); err != nil {
 		return r, err
 	}

@@ -54,7 +54,8 @@ func stage(t stagingTask) (r stagingResult, err error) {
 	}
 	m := newMeter()
 	last := func() error { return nil }
-	for at := 0; r.Entries < t.Entries && time.Since(m.begin) < t.Limit; r.Entries += t.Group {
+	// One group at least, however slow the machine is: what was staged is divided by.
+	for at := 0; r.Entries == 0 || r.Entries < t.Entries && time.Since(m.begin) < t.Limit; r.Entries += t.Group {
 		if at+t.Group > len(entries) {
 			at = 0
 		}
