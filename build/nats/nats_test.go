@@ -5,7 +5,6 @@ package nats_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -16,18 +15,16 @@ import (
 	"edgechain/sync/mqttlink"
 )
 
+// patience is for a machine with more to do than the test; what is awaited is noticed at once.
+const patience = 5 * time.Minute
+
 func startNATS(t *testing.T) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	options := &server.Options{
+		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT},
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close()
-	s, err := server.NewServer(&server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
-		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: port},
-	})
+	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,25 +33,26 @@ func startNATS(t *testing.T) (address string) {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(time.Minute) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("nats-server is not ready")
 	}
-	return fmt.Sprintf("tcp://127.0.0.1:%d", port)
+	return fmt.Sprintf("tcp://127.0.0.1:%d", options.MQTT.Port) // the server has put there the one that it took
 }
 
-func TestASharedSubscriptionThatDeliversNothingIsFoundOut(t *testing.T) {
+// connect connects a client that hears what is published below a filter.
+func connect(t *testing.T, broker, id, filter string, hear func(payload string)) *mqttlink.Link {
+	t.Helper()
 	l, err := mqttlink.New(mqttlink.Config{
-		Config:       mqttconn.Config{Name: "nats", ClientID: "probe", Servers: []mqttconn.Server{mqttconn.Server(startNATS(t))}},
+		Config:       mqttconn.Config{Name: "nats", ClientID: id, Servers: []mqttconn.Server{mqttconn.Server(broker)}},
 		Options:      mqttconn.Options{BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond},
 		CleanSession: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain := make(chan string, 16)
-	err = l.Subscribe([]string{"edgechain/v1/+/head"}, func(m headersync.Message) {
+	err = l.Subscribe([]string{filter}, func(m headersync.Message) {
 		m.Done()
-		plain <- string(m.Payload)
+		hear(string(m.Payload))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -65,31 +63,53 @@ func TestASharedSubscriptionThatDeliversNothingIsFoundOut(t *testing.T) {
 		defer close(ended)
 		_ = l.Run(ctx)
 	}()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		<-ended
-	}()
-	for deadline := time.Now().Add(time.Minute); !l.Status().Connected; time.Sleep(5 * time.Millisecond) {
+	})
+	for deadline := time.Now().Add(patience); !l.Status().Connected; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no connection: %s", l.Status().LastError)
 		}
 	}
-	probing, done := context.WithTimeout(t.Context(), 3*time.Second)
-	defer done()
+	return l
+}
+
+func TestASharedSubscriptionThatDeliversNothingIsFoundOut(t *testing.T) {
+	broker := startNATS(t)
+	plain, delivered := make(chan string, 16), make(chan string, 16)
+	l := connect(t, broker, "probe", "edgechain/v1/+/head", func(payload string) { plain <- payload })
+	witness := connect(t, broker, "witness", "edgechain/v1/probe/agg-1/#", func(payload string) { delivered <- payload })
+	await := func(what string, from <-chan string, want string) {
+		t.Helper()
+		select {
+		case got := <-from:
+			if got != want {
+				t.Errorf("%s: %q came, want %q", what, got, want)
+			}
+		case <-time.After(patience):
+			t.Errorf("%s: nothing came", what)
+		}
+	}
+	// The probe is over once the broker has delivered it, and what came after it, to somebody who subscribed plainly.
+	probing, over := context.WithCancel(t.Context())
+	defer over()
+	go func() {
+		defer over()
+		await("the probe", delivered, "probe")
+		if err := witness.Publish("edgechain/v1/probe/agg-1/after", []byte("after"), false); err != nil {
+			t.Error(err)
+		}
+		await("after the probe", delivered, "after")
+	}()
 	works, err := l.ProbeShared(probing, "edgechain-agg-1", "edgechain/v1/probe/agg-1")
 	if works || err != nil {
 		t.Errorf("the shared subscription works: %t, %v", works, err)
 	}
+	<-probing.Done()
 	// What is subscribed to plainly arrives all the same.
 	if err := l.Publish("edgechain/v1/c/head", []byte("head"), false); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case got := <-plain:
-		if got != "head" {
-			t.Errorf("came: %q", got)
-		}
-	case <-time.After(time.Minute):
-		t.Error("nothing came")
-	}
+	await("a head", plain, "head")
 }
