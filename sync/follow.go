@@ -250,7 +250,7 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pulled) (verdict Verdict, after *State, err error) {
 	err = s.c.c.Store.Update(ctx, f.chain, func(state *State, put func(Held) error) error {
 		var held []Held
-		suspect := state.Suspect
+		suspect, unknown := state.Suspect, state.Head == nil
 		if verdict, err = Judge(state, page, policy.Mode == EveryHeader, s.own(ctx, state), func(h Held) error {
 			held = append(held, h)
 			return nil
@@ -267,6 +267,9 @@ func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pul
 		f.keep(state)
 		if verdict != Extended {
 			return nil // the headers of the other side are evidence, not part of the chain
+		}
+		if unknown {
+			f.guess = time.Time{} // what made us ask was true, if nothing vouched for it; the next may be a change of key
 		}
 		for _, h := range held {
 			if err := put(h); err != nil {
