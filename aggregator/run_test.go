@@ -103,7 +103,7 @@ func newGateway(t testing.TB, broker string, c *chain, token string, aggregators
 	var err error
 	g.link, err = mqttlink.New(mqttlink.Config{
 		Config: mqttconn.Config{
-			Name: "test", Servers: []mqttconn.Server{mqttconn.Server("tcp://" + broker)}, KeepAlive: 5 * time.Second,
+			Name: "test", Servers: []mqttconn.Server{mqttconn.Server("tcp://" + broker)}, KeepAlive: time.Minute,
 			ClientID: "gateway-" + c.id().String()[:12] + "-" + fmt.Sprint(time.Now().UnixNano()),
 		},
 		Options:   mqttconn.Options{BackoffMin: 20 * time.Millisecond, BackoffMax: 200 * time.Millisecond},
@@ -167,7 +167,7 @@ func (g *gateway) awaitReceipt(a lightchain.Aggregator) lightchain.Receipt {
 // eventually waits until a condition holds that other goroutines bring about.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("waiting for %s", what)
 		}
@@ -212,7 +212,7 @@ func startNode(t testing.TB, broker string, store aggregator.Store, change func(
 	c.API.Socket = filepath.Join(c.Aggregator.Data, "s")
 	b := aggregator.BrokerConfig{Config: mqttconn.Config{Name: "test", Servers: []mqttconn.Server{mqttconn.Server("tcp://" + broker)}}}
 	b.SetDefaults()
-	b.KeepAlive = 5 * time.Second
+	b.KeepAlive = time.Minute
 	c.Broker = []aggregator.BrokerConfig{b}
 	signer := testSigner("aggregator agg-1")
 	log := &logBuffer{}
