@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -12,6 +13,11 @@ import (
 var builds = program.NewBuilds("../..", "edgeagent", "edgeaggregator", "edgeverify")
 
 func TestMain(m *testing.M) {
+	// Tests of whole systems wait most of their time, for programs that do: more of them run at once than there are
+	// cores, unless the command line says how many.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	testscript.Main(removing{m}, map[string]func(){"edgeaggregator": main})
 }
 

@@ -18,6 +18,7 @@ import (
 // A broker is only asked to let gateways and aggregators pass. Here stands what others on it cannot do.
 
 func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
@@ -49,6 +50,7 @@ func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
 }
 
 func TestKeyChangeIsFollowedAndImageFromBeforeCannotGoOn(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
@@ -170,6 +172,7 @@ func say(t testing.TB, client mqtt.Client, topic string, payload []byte) {
 }
 
 func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	e := eavesdrop(t, broker.Addr)
 	n := newNode(t, broker.Addr, everyone)
@@ -223,6 +226,7 @@ func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
 }
 
 func TestForgottenChainIsNeverCountersignedShorter(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()

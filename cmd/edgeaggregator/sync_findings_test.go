@@ -80,6 +80,7 @@ func damageLog(t testing.TB, data string) {
 }
 
 func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
@@ -150,6 +151,7 @@ func (g *gateway) eventsSoFar(word string) uint64 {
 }
 
 func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
@@ -176,8 +178,9 @@ func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
 	n.process.Await("the gateway is overdue", func() bool { return finding(n.listed(g.chain), aggregator.Silent) })
 	n.restart()
 	n.process.Await("the metrics count it", func() bool { return n.metric(ailing(aggregator.Silent)) == "1" })
-	if other := n.listed(slow.chain); finding(other, aggregator.Silent) || !finding(other, aggregator.Away) {
-		t.Errorf("the other one is offline and not overdue yet: %+v", other.Ailments)
+	n.process.Await("the other one is offline", func() bool { return finding(n.listed(slow.chain), aggregator.Away) })
+	if other := n.listed(slow.chain); finding(other, aggregator.Silent) {
+		t.Errorf("the other one is not overdue yet: %+v", other.Ailments)
 	}
 	g.start("--set", "block.heartbeat=4s")
 	g.process.Await("it is heard again", func() bool {

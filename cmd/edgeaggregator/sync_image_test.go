@@ -30,8 +30,10 @@ func outdated(t *testing.T, g *gateway, n *node, between func()) (old, newest ui
 }
 
 func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			broker := newBroker(t)
 			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
 			n.start()
@@ -66,6 +68,7 @@ func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
 }
 
 func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()

@@ -55,8 +55,10 @@ func checkLoss(t *testing.T, g *gateway, n *node, grown uint64) {
 }
 
 func TestAGatewayThatLostItsDatabaseIsFollowedFromWithinTheWindow(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			broker := newBroker(t)
 			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
 			n.start()
@@ -75,6 +77,7 @@ func TestAGatewayThatLostItsDatabaseIsFollowedFromWithinTheWindow(t *testing.T) 
 }
 
 func TestAGatewayThatLostItsDatabaseSaysWhoCannotFollow(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()

@@ -7,8 +7,10 @@ import (
 )
 
 func TestGatewayCatchesUpAfterItsBrokerWasAway(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			broker := newBroker(t)
 			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
 			n.start()

@@ -18,6 +18,7 @@ import (
 const everyone = "[trust]\ngateways = \"all\"\n"
 
 func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
@@ -100,6 +101,7 @@ func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
 }
 
 func TestUnknownGatewayWaitsUntilApproved(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, "")
 	n.start()

@@ -378,6 +378,7 @@ func liesInAnyForm() []lie {
 }
 
 func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		mode aggregator.Mode
 		lies func(testing.TB, *lightchain.Tip, lightchain.Signer) []lie
@@ -482,6 +483,7 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 
 // Who may answer in the aggregator's place when a gateway has lost its newest headers can keep it waiting, and no more.
 func TestPagesThatLieRestoreNothing(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()

@@ -36,6 +36,7 @@ func reconfigure(t testing.TB, file, old, by string) {
 // A second aggregator, at a broker of its own, is added by SIGHUP, and the first one removed, while a device publishes
 // over one connection and neither the device nor the broker that stays sees anything of it.
 func TestAggregatorsComeAndGoWhileTheGatewayRecords(t *testing.T) {
+	t.Parallel()
 	north, south := newBroker(t), testenv.Mosquitto(t, testenv.KeepsAll)
 	first := newNode(t, north.Addr, everyone)
 	first.start()

@@ -63,6 +63,7 @@ func (g *gateway) fails(code int, args ...string) string {
 
 // What goes is beyond the limit and countersigned; what went can still be proved by whoever asked for its proof before.
 func TestRetentionDeletesWhatIsReceiptedAndNothingElse(t *testing.T) {
+	t.Parallel()
 	broker := newBroker(t)
 	n := newNode(t, broker.Addr, everyone)
 	n.start()
