@@ -37,7 +37,7 @@ func Mosquitto(t testing.TB, extraConfig string) *Broker {
 		server: newServer(t, "mosquitto", filepath.Join(folder, "mosquitto.log"), syscall.SIGKILL),
 		config: filepath.Join(folder, "mosquitto.conf"),
 	}
-	for range 5 { // somebody may take the port before Mosquitto does
+	for range 5 { // a program that is no test may take the port before Mosquitto does
 		port := FreePort(t)
 		b.Addr = address(port)
 		lines := []string{

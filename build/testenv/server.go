@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// patience is for a machine with more to do than this test. A server that is ready is noticed at once.
-const patience = 5 * time.Minute
-
 // A server is one program that runs beside a test. Its output goes to a file and not through a pipe, so that a child it
 // leaves behind can keep nobody waiting. One goroutine at a time may use it.
 type server struct {
@@ -50,14 +47,14 @@ func (s *server) start(cmd *exec.Cmd, ready func() bool) bool {
 	s.cmd, s.exit = cmd, make(chan error, 1)
 	go func(exit chan<- error) { exit <- cmd.Wait() }(s.exit)
 
-	deadline := time.After(patience)
+	deadline := time.After(Patience)
 	for !ready() {
 		select {
 		case <-s.exit:
 			s.exit = nil
 			return false
 		case <-deadline:
-			s.t.Fatalf("%s is not ready after %v", s.name, patience)
+			s.t.Fatalf("%s is not ready after %v", s.name, Patience)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -74,9 +71,9 @@ func (s *server) stop(sig syscall.Signal) {
 	select {
 	case <-s.exit:
 		s.exit = nil
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		s.kill()
-		s.t.Errorf("%s has not stopped %v after %v, and was killed", s.name, patience, sig)
+		s.t.Errorf("%s has not stopped %v after %v, and was killed", s.name, Patience, sig)
 	}
 }
 

@@ -63,29 +63,48 @@ func find(name string) (string, error) {
 	return "", err
 }
 
-// FreePort returns a TCP port of 127.0.0.1 on which no other program listens. Until the test ends it is given to no other
-// test of this machine's, in whatever process.
+// Patience is how long a test waits for what must come: far beyond what that takes on a slow machine which does much else.
+// Only a test that fails waits so long.
+const Patience = 5 * time.Minute
+
+// Await waits until something is so, and ends the test where it does not become so.
+func Await(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	const longest = 50 * time.Millisecond
+	pause, end := time.Millisecond, time.Now().Add(Patience)
+	for !so() {
+		if time.Now().After(end) {
+			t.Fatalf("after %v it is still not so: %s", Patience, what)
+		}
+		time.Sleep(pause)
+		pause = min(2*pause, longest)
+	}
+}
+
+// FreePort returns a TCP port of 127.0.0.1 on which nothing listens, and which no other test gets before this one has
+// ended, whether its server runs or not: the UDP port of the same number stands for it, and is held so long.
 //
 // It lies below the range from which Linux takes the ports of outgoing connections (32768 and up). A port of that range
 // can be taken by any client while a test's server is down, and by the very client that tries to reach it again: TCP
 // then connects the client to itself, and the server cannot come back.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		port := 20000 + rand.IntN(12000)
-		release, ok := reserve(port)
-		if !ok {
+		held, err := net.ListenPacket("udp", address(port))
+		if err != nil {
 			continue
 		}
 		listener, err := net.Listen("tcp", address(port))
-		if err == nil {
-			listener.Close()
-			t.Cleanup(release)
-			return port
+		if err != nil {
+			held.Close()
+			continue
 		}
-		release()
+		listener.Close()
+		t.Cleanup(func() { held.Close() })
+		return port
 	}
-	t.Fatal("no free port between 20000 and 32000 in 100 attempts")
+	t.Fatal("no free port between 20000 and 32000 in 1000 attempts")
 	return 0
 }
 

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -65,20 +64,6 @@ func TestPromtoolRefusesBadMetrics(t *testing.T) {
 	}
 }
 
-// A port is one test's until the test ends, though nothing listens on it yet.
-func TestAFreePortIsGivenToOneTest(t *testing.T) {
-	given := make(map[int]bool)
-	t.Run("while they run", func(t *testing.T) {
-		for range 500 { // of 12,000: some would come twice
-			port := testenv.FreePort(t)
-			if given[port] {
-				t.Fatalf("port %d is given to two tests", port)
-			}
-			given[port] = true
-		}
-	})
-}
-
 // The test process is this same binary, started again with this variable: it starts a broker and waits to be killed.
 const orphan = "TESTENV_ORPHAN"
 
@@ -109,18 +94,38 @@ func TestServerDiesWithKilledTestProcess(t *testing.T) {
 	if addr == "" {
 		t.Fatal("the test process ended before it had a broker")
 	}
-	deadline := time.Now().Add(time.Minute)
-	for {
+	testenv.Await(t, "the broker has ended with the test process that started it", func() bool {
 		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			return
+		if err == nil {
+			conn.Close()
 		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("the broker outlives the test process that started it")
+		return err != nil
+	})
+}
+
+func TestAPortBelongsToOneTestUntilItsEnd(t *testing.T) {
+	var port int
+	t.Run("holds", func(t *testing.T) {
+		port = testenv.FreePort(t)
+		for range 2 { // its server may come and go
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		if held, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			held.Close()
+			t.Errorf("port %d could be another test's", port)
+		}
+	})
+	testenv.Await(t, "the port is free after its test", func() bool {
+		held, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			held.Close()
+		}
+		return err == nil
+	})
 }
 
 func TestMissingProgramFailsWhereCIIsSet(t *testing.T) {

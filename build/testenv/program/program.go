@@ -15,10 +15,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"edgechain/build/testenv"
 )
 
 // Patience is for a machine with more to do than the test, or an emulated one. What is awaited is noticed at once.
-const Patience = 5 * time.Minute
+const Patience = testenv.Patience
 
 // Builds are the programs that were built for the tests of one process. One value serves all of them, and Remove ends
 // it.
