@@ -1,12 +1,19 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgechain/build/testenv"
 )
 
 func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
@@ -74,7 +81,7 @@ func TestFailedIsNeverAcknowledged(t *testing.T) {
 
 func TestShutdownAcknowledgesWhatBecomesDurable(t *testing.T) {
 	d := newDisk(10)
-	b, err := New(Config{Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded})
+	b, err := New(Config{Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded, Grace: testenv.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,13 +108,17 @@ func TestShutdownAcknowledgesWhatBecomesDurable(t *testing.T) {
 func TestSlowDiskKeepsTheSessionAlive(t *testing.T) {
 	d := newDisk(1)
 	b := start(t, d, nil)
-	w := dial(t, b, login{id: "a", clean: true, keepAlive: 1})
+	w := dial(t, b, login{id: "a", clean: true, keepAlive: 600})
 	w.publish(1, 1, "x", "1")
 	w.publish(2, 1, "x", "2")
 	w.publish(0, 0, "x", "3")
 	w.send(packets.Pingreq<<4, nil)
-	// One each quarter of a second: beyond the second and a half after which a silent client is disconnected.
-	for range 10 {
+	await(t, func() bool { return b.Stats().Waiting == 1 })
+	// As when the wait has outlasted the time after which a silent client is disconnected.
+	if err := b.connection("a").SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
 		w.wants("PINGRESP")
 	}
 	if n := b.Stats().Waiting; n != 1 {
@@ -165,7 +176,7 @@ func TestBeyondTheWindowTheSocketIsNotRead(t *testing.T) {
 // up the fan-out too, until its write times out.
 func TestStuckClientBlocksNobody(t *testing.T) {
 	d := autoDisk(t, 0)
-	b := start(t, d, func(c *Config) { c.WriteTimeout = 500 * time.Millisecond })
+	b := start(t, d, func(c *Config) { c.WriteTimeout = testenv.Patience })
 	stuck := dial(t, b, login{id: "stuck"})
 	stuck.subscribe(1, "flood", 1)
 	stuck.wants("SUBACK 1 1")
@@ -178,11 +189,22 @@ func TestStuckClientBlocksNobody(t *testing.T) {
 		flood.wants(fmt.Sprintf("PUBACK %d", i+1))
 	}
 	stuck.publish(2, 1, "x", "of the stuck one")
+	d.awaitEntries(65)
 
 	sub := dial(t, b, login{id: "sub", clean: true})
 	sub.subscribe(1, "x", 0)
 	sub.wants("SUBACK 1 0")
 	w := dial(t, b, login{id: "w", clean: true})
+	w.publish(1000, 1, "y", "while it is stuck")
+	w.wants("PUBACK 1000")
+	// Its time is up: a write that has begun ends, and any other fails at once.
+	await(t, func() bool {
+		c := b.connection("stuck")
+		if c != nil {
+			_ = c.SetWriteDeadline(time.Unix(1, 0))
+		}
+		return c == nil
+	})
 	for i := range 100 {
 		w.publish(uint16(i+1), 1, "x", fmt.Sprint(i))
 		w.wants(fmt.Sprintf("PUBACK %d", i+1))
@@ -190,4 +212,26 @@ func TestStuckClientBlocksNobody(t *testing.T) {
 			sub.wants(fmt.Sprintf("PUBLISH x %d", i))
 		}
 	}
+}
+
+func TestAWriteThatIsNotReadEndsInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		c := &conn{Conn: ours, b: &Broker{cfg: Config{WriteTimeout: 10 * time.Second}}, gone: make(chan struct{})}
+		go io.ReadFull(theirs, make([]byte, 4))
+		for range 2 { // the second with what is left of the first one's time
+			began := time.Now()
+			_, err := c.Write([]byte("ping"))
+			switch took := time.Since(began); {
+			case err == nil && took == 0:
+				time.Sleep(2 * time.Second)
+			case !errors.Is(err, os.ErrDeadlineExceeded) || took < 7500*time.Millisecond || took > 10*time.Second || !c.isGone():
+				t.Errorf("after %v: %v, the connection is gone: %t", took, err, c.isGone())
+			}
+		}
+		if !c.isGone() {
+			t.Error("the connection stays")
+		}
+	})
 }

@@ -114,7 +114,7 @@ type Config struct {
 const (
 	maxPacket       = 16 << 20
 	maxConnect      = 256 << 10        // bytes of a CONNECT, before anybody has shown who he is
-	connectTimeout  = 10 * time.Second // from the connection until its CONNECT has been read
+	connectTimeout  = 30 * time.Second // from the connection until its CONNECT has been read
 	maxClientID     = 256              // bytes
 	topicAliasMax   = 64               // of a client of MQTT 5, for what it publishes
 	sessionExpiry   = 7 * 24 * 3600    // seconds that the session of a client of MQTT 3.1.1, which names no such time, is kept

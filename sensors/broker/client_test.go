@@ -42,7 +42,7 @@ func pahoClient(t testing.TB, url string, change func(*paho.ClientOptions)) paho
 
 func finish(t testing.TB, token paho.Token) {
 	t.Helper()
-	if !token.WaitTimeout(20 * time.Second) {
+	if !token.WaitTimeout(testenv.Patience) {
 		t.Fatal("no answer from the broker")
 	}
 	if err := token.Error(); err != nil {

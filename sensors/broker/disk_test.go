@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"edgechain/build/testenv"
 	"edgechain/lightchain"
 	"edgechain/sensors"
 )
@@ -95,7 +96,7 @@ func (d *disk) await(n int) bool {
 		return d.auto
 	}
 	late := false
-	defer time.AfterFunc(10*time.Second, func() {
+	defer time.AfterFunc(testenv.Patience, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		late = true

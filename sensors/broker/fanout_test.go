@@ -113,7 +113,7 @@ func TestWillsAreEntriesBeforeTheyArePublished(t *testing.T) {
 func TestWillWaitsOutItsDelay(t *testing.T) {
 	d := newDisk(10)
 	b := start(t, d, nil)
-	w := dial(t, b, login{id: "a", v5: true, will: "status back", willDelay: 1})
+	w := dial(t, b, login{id: "a", v5: true, will: "status back", willDelay: 3600})
 	w.drop(b, "a")
 	await(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.wills) == 1 })
 	w = dial(t, b, login{id: "a", v5: true}) // within the delay: the will lapses

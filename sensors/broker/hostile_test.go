@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"edgechain/build/testenv"
 )
 
 // logged is a log that goes on being written while a test reads it.
@@ -85,7 +87,7 @@ func TestAnUnknownVersionHearsWhatItsClientUnderstands(t *testing.T) {
 		if _, err := nc.Write(connect); err != nil {
 			t.Fatal(err)
 		}
-		_ = nc.SetReadDeadline(time.Now().Add(time.Minute))
+		_ = nc.SetReadDeadline(time.Now().Add(testenv.Patience))
 		answer, err := io.ReadAll(nc)
 		if err != nil || !bytes.Equal(answer, []byte{0x20, 2, 0, 1}) {
 			t.Errorf("version %s: %x (%v)", version, answer, err)

@@ -264,7 +264,7 @@ func TestOrderIsKeptWhenAConnectionReplacesAnother(t *testing.T) {
 	w.publish(1, 1, "x", "1")
 	w.publish(2, 1, "x", "2")
 	await(t, func() bool { return b.Stats().Waiting == 1 })
-	second := dial(t, b, login{id: "a", keepAlive: 1})
+	second := dial(t, b, login{id: "a", keepAlive: 600})
 	second.publish(1, 1, "x", "1", dup)
 	second.publish(2, 1, "x", "2", dup)
 	second.publish(3, 1, "x", "3")

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgechain/build/testenv"
 )
 
 // wire is an MQTT client that does what a test wants byte by byte: repeat, forget, say nothing.
@@ -50,7 +52,7 @@ func connect(t testing.TB, nc net.Conn, l login) *wire {
 	t.Helper()
 	w := &wire{t: t, nc: nc, r: bufio.NewReader(nc), v5: l.v5}
 	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(30 * time.Second)) // a test that hangs says where
+	_ = nc.SetDeadline(time.Now().Add(testenv.Patience)) // a test that hangs says where
 	flags, version := byte(0), byte(4)
 	if l.clean {
 		flags |= 2
@@ -247,9 +249,17 @@ func (w *wire) drop(b *Broker, id string) {
 // await polls for what sends no event.
 func await(t testing.TB, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("waited in vain")
+	testenv.Await(t, "what this line waits for", cond)
+}
+
+// connection returns the broker's side of a client's connection, or nil.
+func (b *Broker) connection(id string) *conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		if c.established.Load() && c.clientID == id {
+			return c
 		}
 	}
+	return nil
 }
