@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"edgechain/build/testenv"
 	"edgechain/mqttconn"
 	"edgechain/tomlconf"
 )
@@ -145,7 +145,7 @@ func TestWebSockets(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
 			// Mosquitto's own listener serves WebSockets, and the devices another one.
-			port := freePort(t)
+			port := testenv.FreePort(t)
 			m := startBroker(t, fmt.Sprintf("protocol websockets\n%slistener %d 127.0.0.1\n%s", extra, port, durableBroker))
 			cfg := config(scheme+"://"+m.Addr+"/mqtt", 1)
 			cfg.TLSCA, cfg.TLSServerName = a.file("ca.pem"), "broker.plant.example"
@@ -157,16 +157,6 @@ func TestWebSockets(t *testing.T) {
 			s.await("all acknowledged", func(st Stats) bool { return st.Acknowledged == 500 })
 		})
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func TestAWrongPasswordIsToldFromABrokerThatIsNotReached(t *testing.T) {
@@ -206,7 +196,7 @@ func TestTheServersAreTriedInTurn(t *testing.T) {
 	t.Parallel()
 	m := startBroker(t, durableBroker)
 	cfg := config(m.url, 1)
-	cfg.Servers = []mqttconn.Server{mqttconn.Server(fmt.Sprintf("tcp://127.0.0.1:%d", freePort(t))), mqttconn.Server(m.url)}
+	cfg.Servers = []mqttconn.Server{mqttconn.Server(fmt.Sprintf("tcp://127.0.0.1:%d", testenv.FreePort(t))), mqttconn.Server(m.url)}
 	s := run(t, cfg, newDisk(t, everything))
 	s.awaitReady()
 	if st := s.Stats(); st.Server != m.url || st.Failures != 1 {

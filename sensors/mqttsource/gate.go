@@ -69,7 +69,20 @@ const maxControl = 64 << 10
 var errMalformed = errors.New("the broker sends a malformed packet")
 
 func newGate(conn net.Conn, l *link, timeout time.Duration) *gate {
-	return &gate{Conn: conn, link: l, in: bufio.NewReaderSize(conn, 16<<10), timeout: timeout, ended: make(chan struct{})}
+	g := &gate{Conn: conn, link: l, timeout: timeout, ended: make(chan struct{})}
+	g.in = bufio.NewReaderSize(untilParting{g}, 16<<10)
+	return g
+}
+
+// untilParting reads the connection until a DISCONNECT was sent: from then on Close reads it too, and what comes is nobody's.
+type untilParting struct{ *gate }
+
+func (u untilParting) Read(p []byte) (int, error) {
+	n, err := u.Conn.Read(p)
+	if u.parting.Load() {
+		return 0, errClosed
+	}
+	return n, err
 }
 
 // Read hands out the packets, one byte after the other.
@@ -263,16 +276,12 @@ func (g *gate) Write(p []byte) (int, error) {
 
 // Close is called by paho, and wakes what waits in the gate.
 //
-// After a DISCONNECT it first lets the broker close: a socket closed with bytes unread resets the connection, and then
-// the broker throws away what it did not read either, the last acknowledgements and the DISCONNECT among it.
+// After a DISCONNECT it first reads until the broker closes: a socket closed with bytes unread resets the connection, and
+// then the broker throws away what it did not read either, the last acknowledgements and the DISCONNECT among it.
 func (g *gate) Close() error {
 	if g.parting.Load() && g.dropped.Load() == nil {
-		limit := time.NewTimer(min(g.timeout, time.Second))
-		select {
-		case <-g.ended:
-		case <-limit.C:
-		}
-		limit.Stop()
+		_ = g.SetReadDeadline(time.Now().Add(g.link.source.cfg.DrainTimeout))
+		_, _ = io.Copy(io.Discard, g.Conn) // what is lost with a broker that does not close comes again
 	}
 	g.link.closing()
 	return g.Conn.Close()

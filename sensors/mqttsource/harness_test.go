@@ -21,8 +21,7 @@ import (
 	"edgechain/sensors"
 )
 
-// patience is far above what anything here takes on a loaded machine.
-const patience = 60 * time.Second
+const patience = testenv.Patience
 
 // durableBroker keeps what it queued over a kill, as docs/operation.md asks for.
 const durableBroker = testenv.Persistent + testenv.KeepsAll
@@ -193,11 +192,7 @@ func (d *disk) payloads() (out []string) {
 // eventually waits for what other goroutines and processes will bring about.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
+	testenv.Await(t, what, is)
 }
 
 func (d *disk) awaitPending(t *testing.T, n int) {
@@ -215,9 +210,10 @@ func raw(topic string, flags lightchain.Flags, payload []byte, received time.Tim
 	return &sensors.Message{Flags: flags, Payload: payload}
 }
 
+// config is of a source whose connections end only where a test ends them, however long this machine lets it wait.
 func config(server string, qos byte) Config {
 	return Config{
-		Config:        mqttconn.Config{Name: "plant", Servers: []mqttconn.Server{mqttconn.Server(server)}, ConnectTimeout: 10 * time.Second},
+		Config:        mqttconn.Config{Name: "plant", Servers: []mqttconn.Server{mqttconn.Server(server)}, KeepAlive: time.Hour, ConnectTimeout: time.Minute},
 		Options:       mqttconn.Options{BackoffMin: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond},
 		Gateway:       "gw-1",
 		Subscriptions: []Subscription{{Filter: "line/#", QoS: qos, Decode: raw}},

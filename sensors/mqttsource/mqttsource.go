@@ -74,7 +74,9 @@ type Config struct {
 
 	Subscriptions []Subscription
 
-	DrainTimeout time.Duration // how long Run, told to end, waits for what it handed over to become durable
+	// DrainTimeout is how long Run, told to end, waits for what it handed over to become durable, and then for the broker to
+	// take the last acknowledgements.
+	DrainTimeout time.Duration
 
 	// QueueBytes bounds what this source holds of messages that the sink did not yet take; one larger message may
 	// stand there alone.

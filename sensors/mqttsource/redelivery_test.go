@@ -1,6 +1,7 @@
 package mqttsource
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"slices"
@@ -141,64 +142,99 @@ func (p *peer) close() {
 // accept takes the next connection as far as its SUBACK with the codes.
 func (p *peer) accept(present bool, codes ...byte) {
 	p.t.Helper()
-	var err error
+	p.must(p.tryAccept(present, codes...))
+}
+
+func (p *peer) tryAccept(present bool, codes ...byte) (err error) {
 	if p.conn, err = p.l.Accept(); err != nil {
-		p.t.Fatal(err)
+		return err
 	}
 	if err := p.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		p.t.Fatal(err)
+		return err
 	}
-	p.read(packets.Connect)
+	if _, err := p.tryRead(packets.Connect); err != nil {
+		return err
+	}
 	ack := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
 	ack.SessionPresent = present
-	p.write(ack)
-	p.suback(codes...)
+	if err := ack.Write(p.conn); err != nil {
+		return err
+	}
+	return p.trySuback(codes...)
 }
 
 func (p *peer) suback(codes ...byte) {
 	p.t.Helper()
-	sub := p.read(packets.Subscribe).(*packets.SubscribePacket)
+	p.must(p.trySuback(codes...))
+}
+
+func (p *peer) trySuback(codes ...byte) error {
+	sub, err := p.tryRead(packets.Subscribe)
+	if err != nil {
+		return err
+	}
 	granted := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
-	granted.MessageID = sub.MessageID
+	granted.MessageID = sub.(*packets.SubscribePacket).MessageID
 	granted.ReturnCodes = codes
-	p.write(granted)
+	return granted.Write(p.conn)
+}
+
+func (p *peer) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatalf("the peer: %v", err)
+	}
 }
 
 func (p *peer) read(kind byte) packets.ControlPacket {
 	p.t.Helper()
-	cp, err := packets.ReadPacket(p.conn)
-	if err != nil {
-		p.t.Fatalf("the peer reads: %v", err)
-	}
-	if _, ok := cp.(*packets.PingreqPacket); ok {
-		p.write(packets.NewControlPacket(packets.Pingresp))
-		return p.read(kind)
-	}
-	if want := packets.NewControlPacket(kind); fmt.Sprintf("%T", cp) != fmt.Sprintf("%T", want) {
-		p.t.Fatalf("the peer got %v", cp)
-	}
+	cp, err := p.tryRead(kind)
+	p.must(err)
 	return cp
 }
 
-func (p *peer) write(cp packets.ControlPacket) {
-	p.t.Helper()
-	if err := cp.Write(p.conn); err != nil {
-		p.t.Fatalf("the peer writes: %v", err)
+// tryRead reads a packet of a kind, having answered pings. Another kind is an error like a connection that has ended.
+func (p *peer) tryRead(kind byte) (packets.ControlPacket, error) {
+	for {
+		cp, err := packets.ReadPacket(p.conn)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := cp.(*packets.PingreqPacket); ok {
+			if err := packets.NewControlPacket(packets.Pingresp).Write(p.conn); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if want := packets.NewControlPacket(kind); fmt.Sprintf("%T", cp) != fmt.Sprintf("%T", want) {
+			return nil, fmt.Errorf("got %v", cp)
+		}
+		return cp, nil
 	}
 }
 
 func (p *peer) publish(id uint16, dup, retained bool, payload string) {
 	p.t.Helper()
+	p.must(p.tryPublish(id, dup, retained, payload))
+}
+
+func (p *peer) tryPublish(id uint16, dup, retained bool, payload string) error {
 	m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 	m.TopicName, m.MessageID, m.Qos, m.Dup, m.Retain, m.Payload = "line/1", id, 1, dup, retained, []byte(payload)
-	p.write(m)
+	return m.Write(p.conn)
 }
 
 func (p *peer) acked(id uint16) {
 	p.t.Helper()
-	if got := p.read(packets.Puback).(*packets.PubackPacket).MessageID; got != id {
-		p.t.Fatalf("acknowledged %d, not %d", got, id)
+	p.must(p.tryAcked(id))
+}
+
+func (p *peer) tryAcked(id uint16) error {
+	cp, err := p.tryRead(packets.Puback)
+	if err == nil && cp.(*packets.PubackPacket).MessageID != id {
+		err = fmt.Errorf("acknowledged %d, not %d", cp.(*packets.PubackPacket).MessageID, id)
 	}
+	return err
 }
 
 func TestABrokerThatUsesOnePacketIDForEverLosesNothing(t *testing.T) {
@@ -338,4 +374,25 @@ func TestAMalformedSubackEndsTheConnectionAndNotTheProgram(t *testing.T) {
 	p.accept(false, 1, 1, 1, 1)
 	p.accept(false, 1)
 	s.awaitReady()
+}
+
+// A broker reads the last acknowledgements when it comes to it, and may have much on its way itself.
+func TestAnOrderlyEndReadsOnUntilTheBrokerCloses(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	cfg := config(p.url, 1)
+	cfg.DrainTimeout = patience
+	s := p.run(cfg, newDisk(t, everything))
+	p.accept(false, 1)
+	p.publish(1, false, false, "a")
+	p.acked(1)
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); s.stop() }()
+	p.read(packets.Disconnect)
+	// Far more than the sockets hold, and nothing that paho takes any more.
+	if _, err := p.conn.Write(bytes.Repeat([]byte{0x62, 2, 0, 1}, 2<<20)); err != nil {
+		t.Errorf("the connection ended before the broker had read all: %v", err)
+	}
+	p.conn.Close()
+	<-stopped
 }
