@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"edgechain/sensors"
@@ -42,31 +43,33 @@ func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 
 // A gateway that heard nothing for an hour is not stuck when the next message comes, nor one that has only begun.
 func TestWaitingBeginsWithTheFirstMessageAfterAQuietTime(t *testing.T) {
-	a := &Agent{queue: newQueue(1<<20, 10), committer: &committer{}}
-	begin := time.Now()
-	if since := a.queue.busySince(); !since.IsZero() {
-		t.Errorf("nothing is in flight, since %v", since)
-	}
-	a.queue.TryPut(message("x"))
-	first := a.queue.busySince()
-	if first.Before(begin) {
-		t.Errorf("a message put after %v waits since %v", begin, first)
-	}
-	if err := a.alive(); err != nil {
-		t.Errorf("before the first commit: %v", err)
-	}
-	a.committer.alive.mark(begin.Add(-time.Hour))
-	if err := a.alive(); err != nil {
-		t.Errorf("an hour after the last commit: %v", err)
-	}
-	a.queue.TryPut(message("y"))
-	if since := a.queue.busySince(); since != first {
-		t.Error("a second message makes the first one younger")
-	}
-	a.queue.release(2, message("x").Size()+message("y").Size())
-	if since := a.queue.busySince(); !since.IsZero() {
-		t.Errorf("all is done, and something waits since %v", since)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a := &Agent{queue: newQueue(1<<20, 10), committer: &committer{}}
+		begin := time.Now()
+		if since := a.queue.busySince(); !since.IsZero() {
+			t.Errorf("nothing is in flight, since %v", since)
+		}
+		a.queue.TryPut(message("x"))
+		first := a.queue.busySince()
+		if first.Before(begin) {
+			t.Errorf("a message put after %v waits since %v", begin, first)
+		}
+		if err := a.alive(); err != nil {
+			t.Errorf("before the first commit: %v", err)
+		}
+		a.committer.alive.mark(begin.Add(-time.Hour))
+		if err := a.alive(); err != nil {
+			t.Errorf("an hour after the last commit: %v", err)
+		}
+		a.queue.TryPut(message("y"))
+		if since := a.queue.busySince(); since != first {
+			t.Error("a second message makes the first one younger")
+		}
+		a.queue.release(2, message("x").Size()+message("y").Size())
+		if since := a.queue.busySince(); !since.IsZero() {
+			t.Errorf("all is done, and something waits since %v", since)
+		}
+	})
 }
 
 func TestAMessageLargerThanTheBudgetGoesAlone(t *testing.T) {

@@ -69,18 +69,14 @@ func quickConfig(t *testing.T, brokers ...*testenv.Broker) *Config {
 func upstreamOf(name string, b *testenv.Broker) UpstreamConfig {
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(name[:1], 32))).Public().(ed25519.PublicKey)
 	return UpstreamConfig{
-		Config: mqttconn.Config{Name: name, Servers: []mqttconn.Server{mqttconn.Server("tcp://" + b.Addr)}, KeepAlive: 30 * time.Second, ConnectTimeout: 30 * time.Second},
+		Config: mqttconn.Config{Name: name, Servers: []mqttconn.Server{mqttconn.Server("tcp://" + b.Addr)}, KeepAlive: time.Hour, ConnectTimeout: time.Minute},
 		Prefix: headersync.DefaultPrefix, Aggregator: []AggregatorConfig{{Name: name, Key: lightchain.FormatPublicKey(lightchain.PublicKey(key))}},
 	}
 }
 
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s", what)
-		}
-	}
+	testenv.Await(t, what, holds)
 }
 
 func awaitUpstream(t *testing.T, a *Agent, name, what string, holds func(api.Upstream) bool) {

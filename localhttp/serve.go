@@ -15,16 +15,28 @@ import (
 // names this machine's loopback interface or one of hosts, and no web page of another origin has sent it.
 func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []string, listeners ...net.Listener) {
 	handler = guarded(handler, hosts)
-	var answering sync.RWMutex // held for reading by each answer
+	var (
+		answering sync.WaitGroup
+		mu        sync.Mutex
+		over      bool // guarded by mu: no answer begins any more
+	)
+	begin := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			answering.Add(1)
+		}
+		return !over
+	}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !answering.TryRLock() {
+			if !begin() {
 				panic(http.ErrAbortHandler) // its connection is closed already
 			}
-			defer answering.RUnlock()
+			defer answering.Done()
 			handler.ServeHTTP(w, r)
 		}),
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -44,7 +56,10 @@ func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []
 	for range listeners {
 		<-done
 	}
-	answering.Lock() // for good
+	mu.Lock()
+	over = true
+	mu.Unlock()
+	answering.Wait()
 }
 
 // Check answers 200 while f returns nil, and 503 with its error otherwise. Where f is nil, absent says why.
