@@ -10,11 +10,24 @@ import (
 	"testing"
 	"time"
 
+	"edgechain/agent/api"
 	"edgechain/build/testenv/program"
 )
 
 // soon seals what arrives, a test being impatient.
-const soon = "[block]\ninterval = \"200ms\"\n"
+const (
+	soonest = 200 * time.Millisecond
+	soon    = "[block]\ninterval = \"200ms\"\n"
+)
+
+// newest returns the entry that came last.
+func (g *gateway) newest() (e api.Entry) {
+	g.t.Helper()
+	if err := json.Unmarshal([]byte(g.must("log", "-n", "1", "--output", "json")), &e); err != nil {
+		g.t.Fatal(err)
+	}
+	return e
+}
 
 // made is what `edgeagent backup` says of a generation.
 type made struct {
@@ -53,6 +66,7 @@ func (g *gateway) seals() {
 }
 
 func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	const few = soon + "max_entries = 100\n"
 	g := newGateway(t, few)
 	usb := filepath.Join(t.TempDir(), "usb")
@@ -60,16 +74,16 @@ func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
 	p.allow(3000)
-	acknowledged(t, p, 2000)
+	g.acknowledged(p, 2000)
 	before, _ := p.promised()
 	first := g.backup(usb) // while messages arrive
-	acknowledged(t, p, 3000)
+	g.acknowledged(p, 3000)
 	second := g.backup(usb)
 	if second.Generation != 2 || second.Entries <= first.Entries {
 		t.Errorf("generation %d has %d entries, after %d in the first", second.Generation, second.Entries, first.Entries)
 	}
 	p.allow(3010)
-	acknowledged(t, p, 3010)
+	g.acknowledged(p, 3010)
 	g.seals()
 	third := g.backup(usb, "--keep", "2", "--with-key")
 	// Of ten more readings come at most a table or two, and the write-ahead log.
@@ -113,7 +127,12 @@ func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
 	elsewhere.start()
 	publish(t, elsewhere, "press/state", `{"temperature":73.9}`) // taken and acknowledged all the same
 	elsewhere.await("on hold", func() bool { return strings.Contains(elsewhere.status().Live.Held, "restored from a backup") })
-	time.Sleep(500 * time.Millisecond) // more than block.interval, during which it may wrongly seal
+	// More than block.interval after that, by the agent's own clock, it has sealed nothing.
+	opened := elsewhere.newest().Received
+	elsewhere.await("recording for longer than an interval", func() bool {
+		publish(t, elsewhere, "press/state", `{"temperature":73.9}`)
+		return elsewhere.newest().Received-opened > int64(soonest)
+	})
 	if s := elsewhere.status(); s.Height != height || s.Open == 0 {
 		t.Errorf("on a restored chain, height %d became %d with %d entries not sealed", height, s.Height, s.Open)
 	}
@@ -133,6 +152,7 @@ func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
 }
 
 func TestRestoredChainContinuesAsNewOne(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	g.start()
 	publish(t, g, "press/state", `{"temperature":73.9}`)
@@ -168,16 +188,20 @@ func TestRestoredChainContinuesAsNewOne(t *testing.T) {
 }
 
 func TestKilledBackupLeavesFormerGenerationsWhole(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	usb := filepath.Join(t.TempDir(), "usb")
-	payloads := spectra(6000)
+	payloads := spectra(12_000)
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
-	p.allow(100)
-	acknowledged(t, p, 100)
+	published := 0
+	more := func(n int) {
+		published += n
+		p.allow(published)
+		g.acknowledged(p, published)
+	}
+	more(100)
 	g.backup(usb)
-	p.allow(len(payloads))
-	acknowledged(t, p, len(payloads))
 	pooled := func() (n int) {
 		_ = filepath.WalkDir(filepath.Join(usb, "pool"), func(_ string, e fs.DirEntry, err error) error {
 			if err == nil && e.Type().IsRegular() {
@@ -187,8 +211,10 @@ func TestKilledBackupLeavesFormerGenerationsWhole(t *testing.T) {
 		})
 		return n
 	}
+	// One that is done before this test sees it begin is followed by another, which has new readings to copy.
 	killed := 0
-	for range 3 {
+	for killed < 3 && published+1000 <= len(payloads) {
+		more(1000)
 		before := pooled()
 		b := program.Start(t, g.command("edgeagent", "backup", usb, "--keep", "1", "--config", g.config), filepath.Join(t.TempDir(), "log"))
 		for done := false; !done && pooled() == before; {
@@ -214,11 +240,12 @@ func TestKilledBackupLeavesFormerGenerationsWhole(t *testing.T) {
 	g.stop()
 	elsewhere := prepareGateway(t, t.TempDir(), "")
 	elsewhere.must("restore", usb, "--generation", fmt.Sprint(last.Generation))
-	checkRows(elsewhere, payloads, nil, len(payloads))
+	checkRows(elsewhere, payloads, nil, published)
 	elsewhere.verify()
 }
 
 func TestDamagedBackupIsNotRestored(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	g.start()
 	for _, payload := range spectra(20) {
@@ -258,12 +285,13 @@ func TestDamagedBackupIsNotRestored(t *testing.T) {
 // A card goes bad before it is replaced: what is left of its chain is handed over, and an older generation, which may
 // hold what is lost, is not dropped for the newest.
 func TestDamagedChainIsBackedUpAndMovedAsItIs(t *testing.T) {
-	g := newGateway(t, "[block]\nmax_entries = 300\n")
+	t.Parallel()
+	g := newGateway(t, soon+"max_entries = 300\n")
 	usb := filepath.Join(t.TempDir(), "usb")
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(3000))
 	p.allow(3000)
-	acknowledged(t, p, 3000)
+	g.acknowledged(p, 3000)
 	g.stop()
 	g.start() // puts into tables what stood in the log
 	g.stop()
@@ -298,6 +326,7 @@ func TestDamagedChainIsBackedUpAndMovedAsItIs(t *testing.T) {
 }
 
 func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	usb := filepath.Join(t.TempDir(), "usb")
 	g.start()
@@ -345,6 +374,7 @@ func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
 }
 
 func TestUnfinishedMoveIsFinishedByTheNextOne(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, soon)
 	g.start()
 	g.stop()
@@ -367,6 +397,7 @@ func TestUnfinishedMoveIsFinishedByTheNextOne(t *testing.T) {
 }
 
 func TestEncryptedKeyIsBackedUpWithoutItsPassphrase(t *testing.T) {
+	t.Parallel()
 	passphrase := filepath.Join(t.TempDir(), "passphrase")
 	if err := os.WriteFile(passphrase, []byte("correct horse"), 0o600); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestBadInputIsSealedCountedAndPassedBy(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, `
 [[broker.decode]]
 topics = ["json/#"]

@@ -13,6 +13,7 @@ import (
 // One data folder goes through all boards: each finds what the others wrote, goes on with it, and checks it whole; and
 // each proves a reading of its own, which all others check.
 func TestOneChainIsWrittenProvedAndCheckedOnEveryKindOfBoard(t *testing.T) {
+	t.Parallel()
 	g := prepareGateway(t, t.TempDir(), "[[broker.decode]]"+readsMachine)
 	type machine struct {
 		name, programs string

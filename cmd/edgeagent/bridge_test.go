@@ -15,6 +15,7 @@ import (
 // A bridge of three lines, as Mosquitto's own page shows it, delivers: it first tries a version of the protocol that is
 // Mosquitto's own, and publishes to $SYS that it is there.
 func TestAMosquittoBridgeDeliversAsItComes(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	g.start()
 	plant := testenv.Mosquitto(t, fmt.Sprintf("connection plant\naddress 127.0.0.1:%d\ntopic # out 1", g.port))
@@ -56,6 +57,7 @@ func TestAMosquittoBridgeDeliversAsItComes(t *testing.T) {
 
 // Eight bytes behind a CONNECT ended the agent.
 func TestNoPacketEndsTheAgent(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	g.start()
 	for _, packets := range []string{

@@ -10,12 +10,13 @@ import (
 )
 
 func TestDamagedChainIsNamedByHeightAndStillRecorded(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[block]\nmax_entries = 100\n")
 	before, after := spectra(1500), spectra(1600)[1500:]
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), append(before, after...))
 	p.allow(len(before))
-	acknowledged(t, p, len(before))
+	g.acknowledged(p, len(before))
 	g.stop()
 	g.start() // the chain's end moves on to another table: damage there has the database rebuilt
 	g.stop()
@@ -28,7 +29,7 @@ func TestDamagedChainIsNamedByHeightAndStillRecorded(t *testing.T) {
 	}
 	g.start()
 	p.allow(len(before) + len(after))
-	acknowledged(t, p, len(before)+len(after))
+	g.acknowledged(p, len(before)+len(after))
 	g.stop()
 
 	exported := g.must("export", "--format", "jsonl")

@@ -14,12 +14,13 @@ import (
 // A gateway's whole database goes. It starts by itself and seals above what had left; the chain says what is lost, and so
 // does whoever meets the gap.
 func TestAGatewayOutlivesItsDatabase(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[block]\nmax_entries = 50\n")
 	lines := spectra(700)
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), lines)
 	p.allow(600)
-	acknowledged(t, p, 600)
+	g.acknowledged(p, 600)
 	g.stop()
 	before := g.status()
 	if err := os.RemoveAll(filepath.Join(g.data(), "chain", "data-1")); err != nil {
@@ -31,7 +32,7 @@ func TestAGatewayOutlivesItsDatabase(t *testing.T) {
 
 	g.start()
 	p.allow(len(lines))
-	acknowledged(t, p, len(lines))
+	g.acknowledged(p, len(lines))
 	g.await("the loss is recorded", func() bool {
 		lost := uint64(0)
 		for line := range strings.Lines(g.must("log", "--source", "agent:damage", "--output", "json")) {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestChainOnReadOnlyMountIsReadProvedAndVerified(t *testing.T) {
+	t.Parallel()
 	disk := newSmallDisk(t)
 	g := newGateway(t, "")
 	g.start()

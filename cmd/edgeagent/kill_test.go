@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"edgechain/agent/api"
 	"edgechain/build/testenv"
@@ -14,6 +13,7 @@ import (
 const kills = 10
 
 func TestNothingAcknowledgedIsMissingAfterTenKillsOfEmbeddedBroker(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[[broker.decode]]"+readsMachine)
 	payloads, _ := machineMessages(t)
 	g.start()
@@ -30,6 +30,7 @@ func TestNothingAcknowledgedIsMissingAfterTenKillsOfEmbeddedBroker(t *testing.T)
 
 // What the agent acknowledges, Mosquitto forgets: it is in the chain or nowhere.
 func TestNothingAcknowledgedIsMissingAfterTenKillsBehindMosquitto(t *testing.T) {
+	t.Parallel()
 	wholeSystem(t)
 	broker := testenv.Mosquitto(t, testenv.KeepsAll)
 	g := newGateway(t, subscribes(broker))
@@ -54,27 +55,16 @@ func publishInBackground(t testing.TB, address string, payloads []string) *publi
 func killWhile(g *gateway, p *publisher, look func()) {
 	g.t.Helper()
 	part := len(p.payloads) / (kills + 1)
-	acknowledged := func(n int) {
-		g.t.Helper()
-		select {
-		case <-p.await(n):
-		case <-g.process.Gone():
-			g.t.Fatalf("the agent ended with %v", g.process.State())
-		case <-time.After(patience):
-			g.t.Fatalf("%d rows are not acknowledged after %v", n, patience)
-		}
-	}
 	for kill := 1; kill <= kills; kill++ {
-		p.allow(kill*part + part/2) // so that there is something to come, and to kill, each time
-		acknowledged(kill * part)
-		time.Sleep(time.Duration(kill) * 500 * time.Microsecond) // each time at another moment of a commit
+		p.allow(kill*part + part/2)               // so that there is something to come, and to kill, each time
+		g.acknowledged(p, kill*part+kill*part/50) // each time at another place in a group
 		g.kill()
 		look()
 		g.start()
 		g.verify() // while it runs: of a checkpoint
 	}
 	p.allow(len(p.payloads))
-	acknowledged(len(p.payloads))
+	g.acknowledged(p, len(p.payloads))
 	if n := len(slices.DeleteFunc(g.events("boot"), func(p map[string]any) bool { return p["clean"] != false })); n != kills {
 		g.t.Errorf("%d entries tell of a start after a kill, want %d", n, kills)
 	}

@@ -107,6 +107,7 @@ func newLog() *cobra.Command {
 		if err != nil || !*follow {
 			return err
 		}
+		w.flush() // the next entry may be long in coming
 		if status, err := client.Status(c.Context()); err == nil && !status.Running {
 			return command.Fail(command.ExitUnreachable, api.ErrNotRunning)
 		}
@@ -130,14 +131,21 @@ func showNewest(c *cobra.Command, client *api.Client, values url.Values, limit i
 	if err != nil {
 		return 0, err
 	}
+	next = status.Entries
+	shown := func(e *api.Entry) { // it may have come since
+		if e.Gone == "" {
+			next = max(next, e.Number+1)
+		}
+		w.write(e)
+	}
 	if limit == 0 {
 		for e, err := range client.Entries(c.Context(), values) {
 			if err != nil {
 				return 0, err
 			}
-			w.write(&e)
+			shown(&e)
 		}
-		return status.Entries, nil
+		return next, nil
 	}
 	newest := url.Values{"reverse": {"true"}, "limit": {strconv.Itoa(limit)}}
 	for key, value := range values {
@@ -152,9 +160,9 @@ func showNewest(c *cobra.Command, client *api.Client, values url.Values, limit i
 	}
 	slices.Reverse(entries)
 	for i := range entries {
-		w.write(&entries[i])
+		shown(&entries[i])
 	}
-	return status.Entries, nil
+	return next, nil
 }
 
 // entryWriter shows entries: a row a reading, or with raw a row an entry.

@@ -10,6 +10,7 @@ import (
 )
 
 func TestMetricsAreWhatPromtoolAccepts(t *testing.T) {
+	t.Parallel()
 	wholeSystem(t)
 	promtool := testenv.Promtool(t)
 	broker := testenv.Mosquitto(t, testenv.KeepsAll)
@@ -45,6 +46,7 @@ func TestMetricsAreWhatPromtoolAccepts(t *testing.T) {
 }
 
 func TestReadyzFollowsBrokerAndHealthzDoesNot(t *testing.T) {
+	t.Parallel()
 	wholeSystem(t)
 	broker := testenv.Mosquitto(t, testenv.KeepsAll)
 	g := newGateway(t, subscribes(broker))
@@ -70,6 +72,7 @@ func TestReadyzFollowsBrokerAndHealthzDoesNot(t *testing.T) {
 
 // A broker that is down at the start is waited for; what the embedded broker hears is recorded meanwhile.
 func TestBrokerThatIsDownAtTheStartIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	wholeSystem(t)
 	broker := testenv.Mosquitto(t, testenv.KeepsAll)
 	broker.Stop()

@@ -262,13 +262,23 @@ func spectra(n int) (payloads []string) {
 	return payloads
 }
 
-func acknowledged(t testing.TB, p *publisher, n int) {
-	t.Helper()
-	select {
-	case <-p.await(n):
-	case <-time.After(patience):
-		acked, _ := p.promised()
-		t.Fatalf("%d of %d rows are acknowledged after %v", count(acked), n, patience)
+// acknowledged waits until the running agent has acknowledged n of the publisher's messages, as long as it goes on.
+func (g *gateway) acknowledged(p *publisher, n int) {
+	g.t.Helper()
+	reached := p.await(n)
+	for before := p.progress(); ; {
+		select {
+		case <-reached:
+			return
+		case <-g.process.Gone():
+			g.t.Fatalf("waiting until %d messages are acknowledged: the agent ended with %v", n, g.process.State())
+		case <-time.After(patience):
+			done := p.progress()
+			if done == before {
+				g.t.Fatalf("%d of %d messages are acknowledged, and in %v none more", done, n, patience)
+			}
+			before = done
+		}
 	}
 }
 

@@ -87,12 +87,14 @@ func subscribes(broker *testenv.Broker) string {
 const machineTopic = "factory/machine-7/temperature"
 
 func TestEveryRowReplayedToEmbeddedBrokerIsInChainOnceInOrder(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[[broker.decode]]"+readsMachine)
 	g.start()
 	replay(t, g, g.port)
 }
 
 func TestEveryRowReplayedThroughMosquittoIsInChainOnceInOrder(t *testing.T) {
+	t.Parallel()
 	wholeSystem(t)
 	broker := testenv.Mosquitto(t, testenv.KeepsAll)
 	g := newGateway(t, subscribes(broker))

@@ -26,6 +26,7 @@ import (
 //	                            publishes with QoS 1
 //	ready                       waits until the agent records
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	folder := wholeSystem(t)
 	testenv.Need(t, "mosquitto_pub")
 	testscript.Run(t, testscript.Params{
@@ -84,7 +85,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 			return d.DialContext(ctx, "unix", ts.Getenv("SOCKET"))
 		},
 	}}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		response, err := client.Get("http://gateway/readyz")
 		if err != nil {
 			continue

@@ -14,13 +14,14 @@ import (
 // Old data that has rotted is found by reading it, while new data is recorded: its numbers are an entry, once, and
 // status and metrics tell of them.
 func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[block]\nmax_entries = 300\n")
 	before, after := spectra(3000), spectra(3200)[3000:]
 	scrubbing := []string{"--set", "store.scrub_every=1s", "--set", "store.scrub_rate=1GiB"}
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), append(before, after...))
 	p.allow(len(before))
-	acknowledged(t, p, len(before))
+	g.acknowledged(p, len(before))
 	g.stop()
 	g.start() // the chain's end moves on to another table: damage there has the database rebuilt
 	g.stop()
@@ -32,7 +33,7 @@ func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
 
 	g.start(scrubbing...)
 	p.allow(len(before) + len(after))
-	acknowledged(t, p, len(before)+len(after))
+	g.acknowledged(p, len(before)+len(after))
 	g.await("telling of what is lost", func() bool { return g.metric(`edgeagent_damaged{what="entries"}`) > 0 })
 	for range 2 { // rounds more
 		last := g.metric("edgeagent_scrub_last_timestamp_seconds")
@@ -80,11 +81,12 @@ func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
 
 // A damaged file that holds neither entries nor headers is found, too, and verify names it.
 func TestDamageBesideTheBlocksIsFound(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[block]\nmax_entries = 10\n")
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(3000))
 	p.allow(3000)
-	acknowledged(t, p, 3000)
+	g.acknowledged(p, 3000)
 	g.stop()
 	g.start() // puts into tables what stood in the log
 	g.stop()

@@ -12,6 +12,7 @@ import (
 
 // All that can be wrong at once stands above all else, and fits on a terminal.
 func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
+	t.Parallel()
 	days, height := 3.25, uint64(812_345)
 	s := api.Status{
 		Gateway: "press-hall", Height: height, Entries: 9_812_345_678, Open: 4096, Held: 1_234_567, Bytes: 20 << 30,

@@ -5,21 +5,17 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestSIGTERMSealsAllThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "[[broker.decode]]"+readsMachine)
 	payloads, _ := machineMessages(t)
 	payloads = payloads[:5000]
 	g.start()
 	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
 	p.allow(len(payloads))
-	select {
-	case <-p.await(1000):
-	case <-time.After(patience):
-		t.Fatal("nothing is acknowledged")
-	}
+	g.acknowledged(p, 1000)
 	g.stop() // amid the publishing
 	acked, sent := p.promised()
 	checkRows(g, payloads, acked, sent)
@@ -29,11 +25,7 @@ func TestSIGTERMSealsAllThatWasAcknowledged(t *testing.T) {
 	g.verify()
 
 	g.start()
-	select {
-	case <-p.await(len(payloads)):
-	case <-time.After(patience):
-		t.Fatal("the rest is not acknowledged")
-	}
+	g.acknowledged(p, len(payloads))
 	g.stop()
 	checkRows(g, payloads, nil, len(payloads))
 	for i, boot := range g.events("boot") {
@@ -44,6 +36,7 @@ func TestSIGTERMSealsAllThatWasAcknowledged(t *testing.T) {
 }
 
 func TestSecondRunOnSameFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	g.start()
 	_, stderr, code := g.output("edgeagent", "run", "--config", g.config)
@@ -57,6 +50,7 @@ func TestSecondRunOnSameFolderIsRefused(t *testing.T) {
 }
 
 func TestTakenBrokerPortIsNamedWithItsOwner(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
 	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
 	if err != nil {
