@@ -205,7 +205,7 @@ func portOf(address string) string {
 
 // prove writes the proof of the newest reading of the press that is sealed, and receipted if anybody does that.
 func (d *demonstration) prove(client *api.Client) (file string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // which a slow machine may need to begin
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

@@ -7,6 +7,7 @@ package program
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,11 +26,19 @@ const Patience = testenv.Patience
 // Builds are the programs that were built for the tests of one process. One value serves all of them, and Remove ends
 // it.
 type Builds struct {
-	root   string // of the module, from the folder of the tests
-	names  []string
-	mu     sync.Mutex        // held while building, so that each is built once
-	folder string            // "" before the first
-	done   map[string]string // folders by platform
+	root  string // of the module, from the folder of the tests
+	names []string
+
+	mu     sync.Mutex
+	folder string            // guarded by mu; "" before the first
+	begun  map[string]*build // guarded by mu; by platform
+}
+
+// A build is of one platform: a test that needs another does not wait for it.
+type build struct {
+	once   sync.Once
+	folder string
+	err    error
 }
 
 // NewBuilds names the programs of cmd/ to build. Root is the path from the tests' folder to the module's.
@@ -50,31 +59,48 @@ func (b *Builds) Native(t testing.TB) string {
 // again there.
 func (b *Builds) For(t testing.TB, platform string, env ...string) string {
 	t.Helper()
+	p, err := b.of(platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.once.Do(func() { p.err = b.build(p.folder, env) })
+	if p.err != nil {
+		t.Fatalf("building for %s: %v", platform, p.err)
+	}
+	return p.folder
+}
+
+// of returns the build of a platform, which may have to be done.
+func (b *Builds) of(platform string) (*build, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if folder, ok := b.done[platform]; ok {
-		return folder
-	}
 	if b.folder == "" {
 		folder, err := os.MkdirTemp("", "edgechain-programs-")
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		b.folder, b.done = folder, map[string]string{}
+		b.folder, b.begun = folder, map[string]*build{}
 	}
-	folder := filepath.Join(b.folder, platform)
+	p := b.begun[platform]
+	if p == nil {
+		p = &build{folder: filepath.Join(b.folder, platform)}
+		b.begun[platform] = p
+	}
+	return p, nil
+}
+
+func (b *Builds) build(folder string, env []string) error {
 	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", folder + "/"}
 	for _, name := range b.names {
 		args = append(args, "./cmd/"+name)
 	}
-	build := exec.Command("go", args...)
-	build.Dir = b.root
-	build.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building for %s: %v\n%s", platform, err, output)
+	cmd := exec.Command("go", args...)
+	cmd.Dir = b.root
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, output)
 	}
-	b.done[platform] = folder
-	return folder
+	return nil
 }
 
 // Remove deletes what was built.
