@@ -202,6 +202,10 @@ func (c *committer) commitGroup() error {
 // idleSteps is in how many steps the moment is looked at in which nothing new may come.
 const idleSteps = 4
 
+// groupBytes is how much one group makes durable at most, but for one message that is larger: what is on its way to the
+// disk is in memory twice.
+const groupBytes = 8 << 20
+
 // gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
 func (c *committer) gather(limit int) []*sensors.Message {
 	deadline := time.NewTimer(c.commit.MaxDelay)
@@ -222,7 +226,7 @@ func (c *committer) gather(limit int) []*sensors.Message {
 			}
 		}
 	}
-	return c.queue.take(nil, limit)
+	return c.queue.take(nil, limit, groupBytes)
 }
 
 // stage starts the write of one group. It waits, and says so, while the disk has no room.
@@ -315,7 +319,7 @@ var errHeld = errors.New("the block is full and cannot be sealed")
 
 // abandonWaiting tells the sources of all waiting messages that they will not become durable.
 func (c *committer) abandonWaiting(err error) {
-	g := group{messages: c.queue.take(nil, math.MaxInt)}
+	g := group{messages: c.queue.take(nil, math.MaxInt, math.MaxInt)}
 	for _, m := range g.messages {
 		g.bytes += m.Size()
 	}

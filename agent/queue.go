@@ -91,11 +91,17 @@ func signal(c chan struct{}) {
 	}
 }
 
-// take moves at most n waiting messages to the end of group.
-func (q *queue) take(group []*sensors.Message, n int) []*sensors.Message {
+// take moves at most n waiting messages to the end of group, and of those after the first no more than the bytes given.
+func (q *queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n = min(n, len(q.waiting))
+	for i, m := range q.waiting[:n] {
+		if bytes -= m.Size(); bytes < 0 && i > 0 {
+			n = i
+			break
+		}
+	}
 	group = append(group, q.waiting[:n]...)
 	rest := copy(q.waiting, q.waiting[n:])
 	clear(q.waiting[rest:])

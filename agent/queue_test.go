@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 	}
 	put := make(chan error, 1)
 	go func() { put <- q.Put(t.Context(), message("c")) }()
-	if got := q.take(nil, 10); len(got) != 2 {
+	if got := q.take(nil, 10, 1<<20); len(got) != 2 {
 		t.Fatalf("%d messages wait", len(got))
 	}
 	// Taken is not done: the room is given back with the acknowledgement only.
@@ -91,7 +92,7 @@ func TestMessagesOfOneGoroutineKeepTheirOrder(t *testing.T) {
 	}
 	var order string
 	for range 3 {
-		for _, m := range q.take(nil, 2) {
+		for _, m := range q.take(nil, 2, 1<<20) {
 			order += string(m.Payload)
 		}
 	}
@@ -112,7 +113,7 @@ func TestAClosedQueueTakesNothingAndKeepsWhatItHas(t *testing.T) {
 	if q.TryPut(message("z")) || q.drained() {
 		t.Error("it takes more, or lost what it had")
 	}
-	if got := q.take(nil, 10); len(got) != 1 || !q.drained() {
+	if got := q.take(nil, 10, 1<<20); len(got) != 1 || !q.drained() {
 		t.Errorf("%d messages were left", len(got))
 	}
 }
@@ -124,5 +125,22 @@ func TestWaitingForRoomEndsWithTheContext(t *testing.T) {
 	cancel()
 	if err := q.Put(ctx, message("y")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// A group ends by bytes, too, and never before its first message.
+func TestAGroupHoldsNoMoreThanItsBytes(t *testing.T) {
+	q := newQueue(1<<30, 100)
+	for _, size := range []int{50, 1 << 20, 50, 50, 1 << 20} {
+		if err := q.Put(t.Context(), &sensors.Message{Payload: make([]byte, size)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []int
+	for q.waits() > 0 {
+		got = append(got, len(q.take(nil, 100, 1<<19)))
+	}
+	if want := []int{1, 1, 2, 1}; !slices.Equal(got, want) {
+		t.Errorf("groups of %v messages, want %v", got, want)
 	}
 }

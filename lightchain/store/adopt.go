@@ -151,10 +151,6 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 	if err := s.guard.err(); err != nil {
 		return err
 	}
-	staged, err := s.stagedEntries()
-	if err != nil {
-		return err
-	}
 	height := s.tip.Height + 1
 	if err := batch.DeleteRange(blockKey(height, partSeed), headerKey(height), nil); err != nil {
 		return err
@@ -168,11 +164,9 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 	s.putSummaries(batch, s.tip.Height, tip.Height)
 	oldTip, oldOpen, oldSigner := s.tip, s.open, s.signer
 	s.tip, s.open, s.signer = tip, newOpenBlock(), signer
-	if len(staged) > 0 {
-		err = s.stage(batch, staged)
-	}
-	// A crash before this commit leaves the old end, from which the same headers are asked for again; one after it, before
-	// the mark is durable, a database above the mark.
+	err := s.moveOpen(batch, height, oldTip.Next, oldOpen.count)
+	// A crash before this commit leaves the old end and its open block, from which the same headers are asked for again;
+	// one after it, before the mark is durable, a database above the mark.
 	if err == nil {
 		err = s.guard.commit(batch)
 	}
@@ -181,20 +175,9 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 	}
 	if err != nil {
 		s.tip, s.open, s.signer = oldTip, oldOpen, oldSigner
-		return err
+		return errors.Join(err, s.forgetMove())
 	}
 	s.unsure = false
 	s.showMoved(tip.Clone(), tip.Next+s.open.count)
 	return nil
-}
-
-// stagedEntries returns the entries of the open block.
-func (s *Store) stagedEntries() (entries []lightchain.Entry, err error) {
-	for rec, err := range s.Entries(s.tip.Next, s.tip.Next+s.open.count) {
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, rec.Entry)
-	}
-	return entries, nil
 }

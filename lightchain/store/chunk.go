@@ -27,8 +27,8 @@ const (
 // table's compression, which sees many of them at once (45 bytes a reading instead of 91 at chunks of one).
 const compressFrom = 4 << 10
 
-// maxChunk bounds the bytes of a chunk before compression: eight of the largest entries, which a board with 512 MB can
-// still unpack.
+// maxChunk bounds the bytes of a chunk before compression that is read: what a board with 512 MB can still unpack. Those
+// that are written are smaller: see pieceBytes.
 const maxChunk = 128 << 20
 
 // compressor turns plain chunks into what is stored. Its encoder is told to stay small: left alone it takes 30 MB. The

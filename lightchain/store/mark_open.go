@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -148,10 +147,11 @@ func (s *Store) beginAgain(n int) error {
 
 // goOnAbove brings a database that ends below the mark up to it, in one synced batch: the newest header comes back from
 // the mark, the headers between are not held any more but for those that set the key, and the history's nodes are
-// derived from the window. Entries that can still be read and lost their header are staged again above; what is lost is
-// remembered until it is recorded.
+// derived from the window. Entries that can still be read and lost their header stay, to be staged again above by
+// [Store.stageAgain]; what is lost is remembered until it is recorded.
 //
-// After a crash before the batch is durable the database is found below the mark again, after it at the mark.
+// After a crash before the batch is durable the database is found below the mark again, after it at the mark, with a note
+// of the entries that are still to be staged again.
 func (s *Store) goOnAbove(m *headMark) error {
 	old, tip, head := s.tip, m.tip(), &m.head
 	from := old.Height + 1
@@ -167,27 +167,21 @@ func (s *Store) goOnAbove(m *headMark) error {
 	if whole {
 		end--
 	}
-	orphans, err := s.strays(from, end)
-	if err != nil {
-		return err
-	}
-	back := SetBack{Height: old.Height, Mark: head.Height, First: old.Next, Restaged: uint64(len(orphans))}
-	s.tip, s.open = tip, newOpenBlock()
-	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
-	above, recovered, err := s.recoverOpen(&s.open)
-	if err != nil {
-		return err
-	}
-	s.acknowledgedLost(&recovered)
-
 	gone := blockKey(head.Height, partSeed)
 	if !whole {
 		gone = headerKey(head.Height)
 	}
-	err = deleteRuns(batch, from, head.Height)
-	if start := blockKey(from, partSeed); err == nil && bytes.Compare(start, gone) < 0 {
-		err = batch.DeleteRange(start, gone, nil)
+	strays, err := s.leaveStrays(batch, from, end, gone)
+	if err == nil {
+		err = deleteRuns(batch, from, head.Height)
 	}
+	if err != nil {
+		return err
+	}
+	back := SetBack{Height: old.Height, Mark: head.Height, First: old.Next, Restaged: strays}
+	s.tip, s.open = tip, newOpenBlock()
+	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
+	above, err := s.recoverOpen(&s.open)
 	if err != nil {
 		return err
 	}
@@ -223,14 +217,13 @@ func (s *Store) goOnAbove(m *headMark) error {
 		back.Count = head.First - old.Next
 	}
 	s.putSummaries(batch, old.Height, head.Height)
-	orphans = append(orphans, above...)
 	// What comes after a receipt may be named in the beacon of a block whose first entry arrived after it. Entries that
 	// get higher numbers now may have arrived before: no receipt counts for them.
-	shift := tip.Next - old.Next + s.open.count + uint64(len(orphans))
+	shift := tip.Next - old.Next + s.open.count + above.Restaged + strays
 	if err := s.renumberReceived(batch, old.Next, shift); err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	if err := s.putAgain(batch, orphans); err != nil {
+	if err := s.putUnsure(batch); err != nil {
 		return err
 	}
 	if err := s.guard.commit(batch); err != nil {
@@ -238,7 +231,6 @@ func (s *Store) goOnAbove(m *headMark) error {
 	}
 	s.open = newOpenBlock() // derived anew, as at each start
 	s.info.Recovered.SetBack = &back
-	s.info.Recovered.Gaps, s.info.Recovered.Restaged = recovered.Gaps, recovered.Restaged+uint64(len(orphans)-len(above))
 	if back.Headers > 0 || back.Count > 0 {
 		s.options.Logger.Error("the database had fallen behind the head mark; the chain goes on above it", "database", back.Height, "mark", back.Mark,
 			"headers_lost", back.Headers, "first_entry", back.First, "entries_lost", back.Count, "recorded_again", back.Restaged)

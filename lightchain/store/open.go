@@ -251,7 +251,7 @@ func (s *Store) tailDamage() error {
 	}
 	s.now.Store(&view{tip: tip, next: tip.Next})
 	open := newOpenBlock()
-	_, recovered, err := s.recoverOpen(&open)
+	recovered, err := s.recoverOpen(&open)
 	if err != nil {
 		return err
 	}
@@ -282,6 +282,9 @@ func (s *Store) recover() error {
 	s.tip = tip
 	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
 	s.noted = readNote(s.dir, s.options, tip.Chain)
+	if err := s.forgetMove(); err != nil {
+		return err
+	}
 	above, err := s.compareMark(sure)
 	if err == nil && above != nil {
 		err = s.goOnAbove(above)
@@ -297,7 +300,11 @@ func (s *Store) recover() error {
 	default:
 		return fmt.Errorf("%w: the one in force is %s, the one given is %s", ErrWrongKey, tip.Key, s.signer.Public())
 	}
-	orphans, recovered, err := s.recoverOpen(&s.open)
+	recovered, err := s.recoverOpen(&s.open)
+	if err != nil {
+		return err
+	}
+	strays, err := s.countStrays(s.straysBelow())
 	if err != nil {
 		return err
 	}
@@ -305,11 +312,11 @@ func (s *Store) recover() error {
 	s.acknowledgedLost(&recovered)
 	recovered.LogBytes, recovered.LogFile, recovered.Rebuilt = before.LogBytes, before.LogFile, before.Rebuilt
 	recovered.Mark, recovered.SetBack = before.Mark, before.SetBack
-	recovered.Gaps, recovered.Restaged = append(before.Gaps, recovered.Gaps...), before.Restaged+recovered.Restaged
+	recovered.Restaged += strays
 	recovered.Unsure = s.unsure
 	s.show(tip.Next + s.open.count)
 	s.info.Recovered = recovered
-	return s.stageAgain(orphans)
+	return s.stageAgain()
 }
 
 // OpenReader opens the chain in dir for reading only. Beside nobody who writes to it: it fails with [ErrLocked] while
@@ -367,7 +374,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	found := readSlots(dir, o)
 	r.behind = r.setBack(&found)
 	open := newOpenBlock()
-	if _, _, err = r.recoverOpen(&open); err != nil {
+	if _, err = r.recoverOpen(&open); err != nil {
 		return nil, err
 	}
 	r.now.Store(&view{tip: tip, next: tip.Next + open.count})

@@ -136,13 +136,13 @@ func (r *Reader) highestInTables() (highest uint64, err error) {
 	return highest, nil
 }
 
-// recoverOpen derives the open block from what is staged above the tip. It returns the entries that a gap cut off:
-// they can be read, but not keep their numbers.
-func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recovered Recovered, err error) {
+// recoverOpen derives the open block from what is staged above the tip. What a gap cut off can be read, but not keep its
+// number: it is counted, for [Store.stageAgain].
+func (r *Reader) recoverOpen(open *openBlock) (recovered Recovered, err error) {
 	tip := r.view().tip
 	scan, err := r.scanBlock(tip.Height+1, tip.Next, untilEnd)
 	if err != nil {
-		return nil, recovered, err
+		return recovered, err
 	}
 	defer scan.close()
 	recovered.end = tip.Next
@@ -150,7 +150,7 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 		if scan.err != nil {
 			var lost *DamageError
 			if !errors.As(scan.err, &lost) {
-				return nil, recovered, scan.err
+				return recovered, scan.err
 			}
 			gap := Gap{lost.First, lost.Count, lost.Err}
 			if scan.wanted == untilEnd {
@@ -168,29 +168,44 @@ func (r *Reader) recoverOpen(open *openBlock) (orphans []lightchain.Entry, recov
 			continue
 		}
 		// An entry whose seed is lost needs a new salt, like one behind a gap.
-		if _, salted := saltOf(scan.seeds, scan.number); salted && len(recovered.Gaps) == 0 && len(orphans) == 0 {
+		if _, salted := saltOf(scan.seeds, scan.number); salted && len(recovered.Gaps) == 0 && recovered.Restaged == 0 {
 			open.add(&e, encoded)
 			recovered.Entries++
 		} else {
-			orphans = append(orphans, e)
 			recovered.Restaged++
 		}
 	}
 	// Above the open block there is nothing, unless headers were lost: then what was sealed under them is recorded again.
-	strays, err := r.strays(tip.Height+2, math.MaxUint64)
-	if err != nil {
-		return nil, recovered, err
-	}
-	recovered.Restaged += uint64(len(strays))
-	return append(orphans, strays...), recovered, nil
+	strays, err := r.countStrays(tip.Height+2, math.MaxUint64)
+	recovered.Restaged += strays
+	return recovered, err
 }
 
-// strays returns the entries of all blocks from a height on, below another, as far as they can be read.
-func (r *Reader) strays(from, to uint64) (entries []lightchain.Entry, err error) {
+// countStrays returns how many entries of the blocks from a height on, below another, can be read.
+func (r *Reader) countStrays(from, to uint64) (n uint64, err error) {
+	err = r.strayHeights(from, to, func(height uint64) error {
+		scan, err := r.scanBlock(height, 0, untilEnd)
+		if err != nil {
+			return nil // damage
+		}
+		defer scan.close()
+		for scan.next() {
+			if scan.err == nil {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
+// strayHeights calls do for all heights from one on and below another at which something is stored, as far as that can
+// be read.
+func (r *Reader) strayHeights(from, to uint64, do func(height uint64) error) error {
 	for height := from; height < to; height++ {
 		it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: blockKey(height, partSeed), UpperBound: blockKey(to, partSeed)})
 		if err != nil {
-			return nil, readError(err)
+			return readError(err)
 		}
 		found := it.First()
 		if found {
@@ -201,66 +216,15 @@ func (r *Reader) strays(from, to uint64) (entries []lightchain.Entry, err error)
 		if failed != nil {
 			highest, err := r.highestInTables()
 			if err != nil || height >= min(highest, to-1) {
-				return entries, err
+				return err
 			}
 			continue
 		}
 		if !found {
-			return entries, nil
+			return nil
 		}
-		scan, err := r.scanBlock(height, 0, untilEnd)
-		if err != nil {
-			continue
-		}
-		for scan.next() {
-			if scan.err != nil {
-				continue
-			}
-			if e, err := lightchain.DecodeEntry(scan.entry(nil)); err == nil {
-				entries = append(entries, e)
-			}
-		}
-		scan.close()
-	}
-	return entries, nil
-}
-
-// stageAgain gives the entries behind a gap new numbers, in their order, and deletes the old ones, in one synced
-// batch: after a crash either the gap is found again, or no gap.
-func (s *Store) stageAgain(orphans []lightchain.Entry) error {
-	_, noted := s.get(metaKey(metaUnsure))
-	if len(s.info.Recovered.Gaps) == 0 && len(orphans) == 0 && !s.unsure && errors.Is(noted, ErrNotFound) {
-		return nil
-	}
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	if err := s.putAgain(batch, orphans); err != nil {
-		return err
-	}
-	if err := s.guard.commit(batch); err != nil {
-		return err
-	}
-	s.show(s.tip.Next + s.open.count)
-	return nil
-}
-
-// putAgain puts into the batch what stageAgain makes durable, and whether headers may be missing.
-func (s *Store) putAgain(batch *pebble.Batch, orphans []lightchain.Entry) error {
-	height, next := s.tip.Height+1, s.tip.Next+s.open.count
-	if err := errors.Join(
-		batch.DeleteRange(seedKey(height, next), blockKey(height, partChunk), nil),
-		batch.DeleteRange(chunkKey(height, next), []byte{spaceBlocks + 1}, nil),
-	); err != nil {
-		return err
-	}
-	if s.unsure {
-		set(batch, metaKey(metaUnsure), nil)
-	} else if err := batch.Delete(metaKey(metaUnsure), nil); err != nil {
-		return err
-	}
-	if len(orphans) > 0 {
-		if err := s.stage(batch, orphans); err != nil {
-			return fmt.Errorf("staging again what stands behind a gap: %w", err)
+		if err := do(height); err != nil {
+			return err
 		}
 	}
 	return nil

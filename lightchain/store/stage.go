@@ -16,8 +16,8 @@ type Staged struct {
 	First uint64 // number of the group's first entry
 	Count int
 
-	store *Store
-	batch *pebble.Batch
+	store   *Store
+	batches []*pebble.Batch
 }
 
 // EntryError says which entry of a group cannot stand in a chain: text that is not UTF-8, a value that is not
@@ -31,8 +31,9 @@ func (e *EntryError) Error() string { return fmt.Sprintf("entry %d of the group:
 
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// Stage appends a group of entries to the open block and begins one synced write; the salts are the store's own. It
-// returns before the write is durable, so that the next group can be prepared meanwhile; Wait for each, in order.
+// Stage appends a group of entries to the open block and begins one synced write, or several where they are large; the
+// salts are the store's own. It returns before that is durable, so that the next group can be prepared meanwhile; Wait for
+// each, in order. A crash meanwhile may leave the first ones of the group.
 //
 // Errors a caller branches on: [*EntryError]; [ErrNoSpace], until there is room; [ErrBlockFull], if the group is
 // larger than Room. Nothing was staged then. After [ErrFailed] the program must exit.
@@ -49,30 +50,39 @@ func (s *Store) Stage(entries []lightchain.Entry) (*Staged, error) {
 	if err := s.space.enoughToStage(); err != nil {
 		return nil, fmt.Errorf("staging: %w", err)
 	}
-	batch := s.db.NewBatch()
-	first := s.tip.Next + s.open.count
-	if err := s.stage(batch, entries); err != nil {
-		batch.Close()
-		return nil, err
+	if pieceOf(entries) < len(entries) { // of several writes none is begun unless all can be
+		for i := range entries {
+			if err := Check(&entries[i]); err != nil {
+				return nil, &EntryError{i, err}
+			}
+		}
 	}
-	// If the power fails before the batch is durable, these entries were never acknowledged; the next start finds the
-	// open block without them, and the numbers go to others.
-	if err := s.guard.begin(s.db, batch); err != nil {
-		return nil, fmt.Errorf("staging: %w", err)
+	g := &Staged{First: s.tip.Next + s.open.count, Count: len(entries), store: s}
+	for len(entries) > 0 {
+		n := pieceOf(entries)
+		batch := s.db.NewBatch()
+		if err := s.stage(batch, entries[:n]); err != nil {
+			batch.Close()
+			return nil, err
+		}
+		// If the power fails before the batch is durable, these entries were never acknowledged; the next start finds the
+		// open block without them, and the numbers go to others.
+		if err := s.guard.begin(s.db, batch); err != nil {
+			return nil, fmt.Errorf("staging: %w", err)
+		}
+		g.batches = append(g.batches, batch)
+		entries = entries[n:]
 	}
-	return &Staged{First: first, Count: len(entries), store: s, batch: batch}, nil
+	return g, nil
 }
 
-// stage puts a group into the batch and adds it to the open block, or neither.
+// stage puts a group into the batch as one chunk and adds it to the open block, or neither.
 func (s *Store) stage(batch *pebble.Batch, entries []lightchain.Entry) error {
 	s.group.reset()
 	for i := range entries {
 		if err := s.group.add(&entries[i]); err != nil {
 			return &EntryError{i, err}
 		}
-	}
-	if size := len(s.group.bodies) + 16*len(entries); size > maxChunk {
-		return fmt.Errorf("staging: a group of %d bytes is above the limit of %d", size, maxChunk)
 	}
 	height, first := s.tip.Height+1, s.tip.Next+s.open.count
 	if s.open.seed == nil {
@@ -106,8 +116,10 @@ func (s *Store) stage(batch *pebble.Batch, entries []lightchain.Entry) error {
 
 // Wait returns nil when the group is durable: then, and only then, its messages may be acknowledged. Call it once.
 func (g *Staged) Wait() error {
-	if err := g.store.guard.wait(g.batch); err != nil {
-		return fmt.Errorf("staging: %w", err)
+	for _, batch := range g.batches {
+		if err := g.store.guard.wait(batch); err != nil {
+			return fmt.Errorf("staging: %w", err)
+		}
 	}
 	g.store.show(g.First + uint64(g.Count))
 	return nil

@@ -159,6 +159,9 @@ func (s *Store) lacks(p salvagedPair) (bool, error) {
 		if a, found, err := s.absentAt(height); err == nil && found && (part == partChunk || a.what == headerNotHeld) {
 			return false, nil // deleted by retention, or never held
 		}
+		if part == partChunk && s.restaged(height, p.key) {
+			return false, nil
+		}
 	default:
 		return false, nil
 	}
@@ -170,6 +173,22 @@ func (s *Store) lacks(p salvagedPair) (bool, error) {
 		return false, nil // it is there, and cannot be read: the whole copy of it would be taken by a rebuild
 	}
 	return false, err
+}
+
+// restaged reports whether the numbers of a chunk were given again, to entries that were staged again behind a gap: what
+// was in it is among them.
+func (s *Store) restaged(height uint64, k []byte) bool {
+	below, v, err := s.seekLT(chunkKey(height, 0), k)
+	if err != nil {
+		return false
+	}
+	_, _, rest, _ := parseBlockKey(below)
+	first, ok := parseNumber(rest)
+	_, _, rest, _ = parseBlockKey(k)
+	number, alsoOK := parseNumber(rest)
+	u := unpacker{decoder: s.decoder}
+	c, err := u.unpack(v)
+	return ok && alsoOK && err == nil && number < first+uint64(len(c.bodies))
 }
 
 // onlyFiles puts folders aside that stand in the place of a database's files, which then are missing.
