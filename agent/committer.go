@@ -234,7 +234,7 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 	entries := c.spare[:0]
 	for _, m := range messages {
 		entries = append(entries, lightchain.Entry{
-			Received: m.Received.UnixNano(), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Readings: m.Readings,
+			Received: sensors.Nanoseconds(m.Received), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Readings: m.Readings,
 		})
 	}
 	defer func() {
@@ -345,12 +345,22 @@ func (c *committer) untilSeal() time.Duration {
 	}
 	now := c.now()
 	if c.begun.IsZero() {
-		return c.block.Heartbeat - now.Sub(c.sealed)
+		return untilPast(c.block.Heartbeat, c.sealed, now)
 	}
 	if c.room() <= 0 {
 		return 0
 	}
-	return c.block.Interval - now.Sub(c.begun)
+	return untilPast(c.block.Interval, c.begun, now)
+}
+
+// untilPast returns how long it is until so much time has passed. Behind the year 2157 Go's times are those of the wall
+// clock alone: one that stood there and was set back makes the wait end now, not in a hundred years.
+func untilPast(wait time.Duration, since, now time.Time) time.Duration {
+	passed := now.Sub(since)
+	if passed < 0 || passed >= wait {
+		return 0
+	}
+	return wait - passed
 }
 
 // heldInterval is how often the committer looks whether it may seal again.
@@ -375,7 +385,7 @@ func (c *committer) seal() error {
 
 // sealWith seals with a header that hands over to the next signer; nil: the key stays.
 func (c *committer) sealWith(next lightchain.Signer) (*lightchain.SignedHeader, error) {
-	header, err := c.store.Seal(store.SealParams{Sealed: c.now().UnixNano(), Clock: c.clock(), NextSigner: next})
+	header, err := c.store.Seal(store.SealParams{Sealed: sensors.Nanoseconds(c.now()), Clock: c.clock(), NextSigner: next})
 	if err != nil {
 		return nil, err
 	}

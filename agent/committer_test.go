@@ -334,3 +334,53 @@ func TestStoppingBeforeTheHeadIsSettledSealsNothing(t *testing.T) {
 	}
 	b.store.Close()
 }
+
+// A clock beyond all that 64 bits hold, and one that comes back from there, keep no block open.
+func TestAClockFarInTheFutureStopsNoSealing(t *testing.T) {
+	years := func(n int) time.Time { return time.Date(n, 1, 1, 0, 0, 0, 0, time.UTC) } // without Go's monotonic reading
+	for _, clock := range [][2]time.Time{{years(2026), years(2300)}, {years(2300), years(2026)}, {years(2300), years(1)}, {years(1960), years(9999)}} {
+		if d := untilPast(time.Minute, clock[0], clock[1]); d != 0 {
+			t.Errorf("a block begun in %d waits %v in %d", clock[0].Year(), d, clock[1].Year())
+		}
+	}
+	if d := untilPast(time.Minute, years(2300), years(2300).Add(20*time.Second)); d != 40*time.Second {
+		t.Errorf("%v", d)
+	}
+	var now atomic.Pointer[time.Time]
+	at := years(2300)
+	now.Store(&at)
+	b := newBench(t, func(c *committer) {
+		c.now = func() time.Time { return *now.Load() }
+		c.block.MaxEntries = 2
+	})
+	b.start()
+	done := b.put(t, payloads(5)...)
+	for range 5 {
+		if o := <-done; o.err != nil {
+			t.Fatal(o.err)
+		}
+	}
+	at = years(2026) // the open block holds one
+	back := at
+	now.Store(&back)
+	done = b.put(t, "last")
+	if o := <-done; o.err != nil {
+		t.Fatal(o.err)
+	}
+	reader := &b.store.Reader
+	b.queue.close()
+	if err := <-b.ended; err != nil {
+		t.Fatal(err)
+	}
+	for height := uint64(1); height <= 2; height++ {
+		if h, err := reader.HeaderAt(height); err != nil || h.Sealed != 1<<63-1 {
+			t.Errorf("header %d: sealed at %d, %v", height, h.Sealed, err)
+		}
+	}
+	if _, err := reader.Verify(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if err := b.store.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
 
@@ -25,6 +26,51 @@ type pruneEvent struct {
 	NextEntry  uint64   `json:"next_entry"`  // up to but not including this one
 	Why        []string `json:"why"`         // the limits that they were beyond: age, size
 	By         []string `json:"by"`          // aggregators that had countersigned them all
+
+	Damage damageSaid `json:"damage,omitzero"` // all that deleted entries agent:damage said, these and those before
+}
+
+// damageSaid is what entries agent:damage said that were deleted. Each deletion says it again, so that whoever finds the
+// newest agent:prune, and the agent:damage that are still there, knows of every loss however much was deleted since.
+type damageSaid struct {
+	Entries []saidEntry `json:"entries,omitempty"`  // in the order of their numbers
+	LeftOut uint64      `json:"left_out,omitempty"` // of the oldest ones: there are too many to say, or they could not be read
+}
+
+type saidEntry struct {
+	Entry    uint64      `json:"entry"`    // its number
+	Received int64       `json:"received"` // nanoseconds since the Unix epoch, by the gateway's clock
+	Said     damageEvent `json:"said"`
+}
+
+// saidMost is how many deleted entries one that tells of them repeats: some 200 KB.
+const saidMost = 1000
+
+// damageBefore gathers what is to be said again by the deletion of the entries from .. next−1.
+func damageBefore(r *store.Reader, from, next uint64) (said damageSaid) {
+	for m, err := range r.Find(store.Query{Source: "agent:prune", Reverse: true}) {
+		var before pruneEvent
+		if err != nil || json.Unmarshal(m.Entry.Payload, &before) != nil {
+			continue // an older one says nearly as much
+		}
+		said = before.Damage
+		break
+	}
+	for m, err := range r.Find(store.Query{Source: "agent:damage", After: from, Before: next}) {
+		if err != nil {
+			continue // what was lost with a block is a damage of its own
+		}
+		e := saidEntry{Entry: m.Number, Received: m.Entry.Received}
+		if json.Unmarshal(m.Entry.Payload, &e.Said) != nil {
+			said.LeftOut++
+			continue
+		}
+		said.Entries = append(said.Entries, e)
+	}
+	if more := len(said.Entries) - saidMost; more > 0 {
+		said.Entries, said.LeftOut = said.Entries[more:], said.LeftOut+uint64(more)
+	}
+	return said
 }
 
 // retention is what the agent knows of its own deletions.
@@ -123,7 +169,7 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 	var told pruneEvent
 	doErr := a.committer.do(ctx, func() {
 		p, err = a.committer.prune(to, func(p store.Pruned) any {
-			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}}
+			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
 			for _, r := range receipts {
 				if r.height >= told.To {
 					told.By = append(told.By, r.name)
@@ -209,7 +255,7 @@ func (c *committer) prune(below uint64, tell func(store.Pruned) any) (store.Prun
 		if err != nil {
 			panic(fmt.Sprintf("an agent:prune entry that is no JSON: %v", err))
 		}
-		return lightchain.Entry{Received: c.now().UnixNano(), Source: "agent:prune", Flags: lightchain.ByAgent, Payload: payload}
+		return lightchain.Entry{Received: sensors.Nanoseconds(c.now()), Source: "agent:prune", Flags: lightchain.ByAgent, Payload: payload}
 	})
 	if c.begun.IsZero() && c.open() > 0 {
 		c.begun = c.now()

@@ -13,6 +13,7 @@ import (
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/sensors"
+	headersync "edgechain/sync"
 	"edgechain/tomlconf"
 )
 
@@ -282,5 +283,60 @@ func TestRecordingGoesOnBesideDeletions(t *testing.T) {
 	}
 	if _, err := k.store.Verify(t.Context(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// However often older entries are deleted, what was lost on disk is still said, and counted.
+func TestWhatWasLostIsSaidAfterAnyNumberOfDeletions(t *testing.T) {
+	c := newAged(t)
+	damaged := func(n uint64) {
+		t.Helper()
+		first := 10 * n
+		payload, err := json.Marshal(damageEvent{First: &first, Count: n, Why: "a test", SoFar: headersync.Tally{Times: n, Count: n * (n + 1) / 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := c.store.Stage([]lightchain.Entry{{Received: int64(n), Source: "agent:damage", Flags: lightchain.ByAgent, Payload: payload}})
+		if err == nil {
+			err = g.Wait()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.seal(3)
+	c.receipt("south", 1, time.Now()) // by whose clock it is late, whatever this machine's is worth
+	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
+	for n := range uint64(4) {
+		if err := k.committer.do(t.Context(), func() {
+			if n < 3 {
+				damaged(n + 1)
+			}
+			height := c.seal(5)
+			c.receipt("north", height, agedFrom.Add(time.Duration(n)*time.Hour))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.prune(t.Context(), k.config, false); err != nil {
+			t.Fatal(err)
+		}
+		events := k.told(t)
+		said := events[len(events)-1].Damage
+		if want := int(min(n+1, 3)); len(said.Entries) != want || said.LeftOut != 0 {
+			t.Fatalf("deletion %d says %+v, want %d damages", n, said, want)
+		}
+		for i, e := range said.Entries {
+			if e.Said.Count != uint64(i+1) || *e.Said.First != uint64(10*(i+1)) || e.Received != int64(i+1) {
+				t.Errorf("deletion %d, damage %d: %+v", n, i, e)
+			}
+		}
+	}
+	for range k.store.Find(store.Query{Source: "agent:damage"}) {
+		t.Error("an entry agent:damage was not deleted: this shows nothing")
+	}
+	var sums tally
+	sums.recall(&k.store.Reader)
+	if got := sums.condition().Damage; got.Times != 3 || got.Count != 6 {
+		t.Errorf("%+v was lost in all", got)
 	}
 }

@@ -106,11 +106,21 @@ func (t *tally) recall(r *store.Reader) {
 	recall[bootEvent](&t.soFar, r, "boot")
 	recall[gapEvent](&t.soFar, r, "gap")
 	recall[damageEvent](&t.soFar, r, "damage")
+	recall[pruneEvent](&t.soFar, r, "prune")
 	recall[restoreEvent](&t.soFar, r, "restore")
 	recall[clockEvent](&t.soFar, r, "clock")
 }
 
-func recall[E counted](soFar *headersync.Condition, r *store.Reader, word string) {
+// counts takes over what deleted entries agent:damage counted, where no newer one is left.
+func (e pruneEvent) counts(c *headersync.Condition) {
+	if n := len(e.Damage.Entries); n > 0 && e.Damage.Entries[n-1].Said.SoFar.Times > c.Damage.Times {
+		c.Damage = e.Damage.Entries[n-1].Said.SoFar
+	}
+}
+
+func recall[E interface {
+	counts(soFar *headersync.Condition)
+}](soFar *headersync.Condition, r *store.Reader, word string) {
 	for m, err := range r.Find(store.Query{Source: "agent:" + word, Reverse: true, Limit: 1}) {
 		if err != nil {
 			continue // damaged blocks in between

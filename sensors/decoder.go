@@ -1,6 +1,7 @@
 package sensors
 
 import (
+	"math"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -44,6 +45,18 @@ type arrival struct {
 	received int64 // nanoseconds since the Unix epoch
 }
 
+// Nanoseconds returns a time as an entry holds it: nanoseconds since the Unix epoch. One that 64 bits do not hold, as a
+// clock may show before it is set, is the last or first that they do.
+func Nanoseconds(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	case s <= math.MinInt64/int64(time.Second):
+		return math.MinInt64
+	}
+	return t.UnixNano()
+}
+
 // Decode returns the readings of a payload that arrived on a topic at a time, by the gateway's clock. clientID is
 // who published it at the embedded broker, else "". Readings may be none. An error is a [*NotUnderstoodError]: the
 // message is then sealed without readings, and with the flag that says so.
@@ -54,7 +67,7 @@ func (d *Decoder) Decode(topic, clientID string, payload []byte, received time.T
 	if !utf8.ValidString(topic) || !utf8.ValidString(clientID) {
 		return nil, refuse(BadUTF8, "the topic or the client id is not UTF-8")
 	}
-	in := arrival{payload: payload, place: d.locate(topic, clientID), received: received.UnixNano()}
+	in := arrival{payload: payload, place: d.locate(topic, clientID), received: Nanoseconds(received)}
 	out, err := d.decode(&in)
 	if err != nil {
 		return nil, err
