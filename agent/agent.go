@@ -58,10 +58,12 @@ type Agent struct {
 	failed    chan error // a source that ended by itself
 	retention retention
 	presence  presence
+	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
 
 	restored restored
 
 	sealing    atomic.Bool // blocks may have been sealed since the start
+	keysTold   bool        // that the key is not changed by itself any more; the committer's goroutine's
 	releasedAt uint64      // height of the head when sealing began; the committer's goroutine's, like the chain's tail
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
@@ -79,6 +81,7 @@ type Agent struct {
 func New(c *Config, o Options) *Agent {
 	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), complaints: map[[2]string]string{},
 		retention: retention{again: make(chan struct{}, 1)},
+		damaged:   make(chan struct{}, 1),
 		presence:  presence{wanted: make(chan *Config, 1)}}
 }
 

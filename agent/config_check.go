@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"edgechain/agent/homeassistant"
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
 	"edgechain/localhttp"
 	"edgechain/mqttconn"
 	"edgechain/sensors"
@@ -42,6 +44,9 @@ func (c *Config) check(d *tomlconf.Document) {
 	}
 }
 
+// keysLast is how long the changes of key that a chain bears are to last.
+const keysLast = 10 * 365 * 24 * time.Hour
+
 // checkChain looks at what makes the chain: identity, store, groups and blocks.
 func (c *Config) checkChain(d *tomlconf.Document) {
 	if err := lightchain.CheckGatewayName(c.Gateway.Name); err != nil {
@@ -56,6 +61,10 @@ func (c *Config) checkChain(d *tomlconf.Document) {
 		d.Refuse(&c.Gateway.Data, "expected a folder, such as %q", DefaultConfig().Gateway.Data)
 	}
 	tomlconf.Between(d, &c.Key.RotateEvery, 0, 1<<30)
+	if every := c.Key.RotateEvery; every > 0 && float64(every)*c.Block.Interval.Seconds()*store.MaxKeyChanges < keysLast.Seconds() {
+		d.Warn(&c.Key.RotateEvery, "with a block every %v the key would be changed %d times within %d years, after which it stays: a chain bears no more. Expected %d or more",
+			c.Block.Interval, store.MaxKeyChanges, int(keysLast.Hours()/24/365), int(math.Ceil(keysLast.Seconds()/c.Block.Interval.Seconds()/store.MaxKeyChanges)))
+	}
 
 	s := &c.Store
 	tomlconf.Between(d, &s.Reserve, tomlconf.MiB, tomlconf.TiB)

@@ -310,3 +310,26 @@ func TestTheHashIsOfTheMeaningAndOfNoPassword(t *testing.T) {
 		}
 	}
 }
+
+// A period of key changes that a chain would not bear for ten years is told, and accepted.
+func TestAPeriodOfKeyChangesThatAChainDoesNotBearIsTold(t *testing.T) {
+	for text, told := range map[string]bool{
+		"[key]\nrotate_every = 60":   true,
+		"[key]\nrotate_every = 5137": true,
+		"[key]\nrotate_every = 5138": false,
+		"[key]\nrotate_every = 60\n[block]\ninterval = \"1h30m\"\nheartbeat = \"2h\"": false,
+		"": false,
+	} {
+		_, warnings, err := loadText(t, text, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := false
+		for _, w := range warnings {
+			got = got || strings.Contains(w.Error(), "key.rotate_every") && strings.Contains(w.Error(), "1023")
+		}
+		if got != told {
+			t.Errorf("%q: warnings %v", text, warnings)
+		}
+	}
+}

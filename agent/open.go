@@ -63,6 +63,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 		return nil, err
 	}
 	o := c.storeOptions(a.log)
+	o.Damaged = func() { signal(a.damaged) }
 	o.Signer, o.NextSigner, o.Fatal = signer, next, a.options.Fatal
 	if o.BootID, err = a.clock.BootID(); err != nil {
 		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,9 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	if a.committer.held {
 		return key, 0, errors.New("the head is not settled with the aggregators yet")
 	}
+	if changes, err := a.store.KeyChanges(); err != nil || changes >= store.MaxKeyChanges {
+		return key, 0, cmp.Or(err, store.ErrKeysSpent)
+	}
 	next, err := keyfile.Load(c.nextKeyFile(), c.Key.Passphrase)
 	if errors.Is(err, fs.ErrNotExist) {
 		next, err = keyfile.Create(c.nextKeyFile(), keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
@@ -81,7 +85,24 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 		u.gateway.SetSigner(next)
 	}
 	a.log.Info("the key was changed", "key", lightchain.FormatPublicKey(next.Public()), "height", header.Header.Height)
+	a.warnOfKeys()
 	return next.Public(), header.Header.Height, nil
+}
+
+// A proof shows each header that set a key, and may show so many of them. The last ones are for who changes the key by
+// hand, because it may be known to somebody.
+const (
+	manyKeyChanges = 512  // told from here on
+	lastScheduled  = 1000 // none is made by itself from here on
+)
+
+// warnOfKeys says how many changes of key are left, once that matters. It is called at the start, and after each change.
+func (a *Agent) warnOfKeys() {
+	changes, err := a.store.KeyChanges()
+	if err != nil || changes < manyKeyChanges {
+		return
+	}
+	a.log.Warn("the key was changed often: a chain bears a limited number of changes", "changes", changes, "most", store.MaxKeyChanges, "by itself", lastScheduled)
 }
 
 // rotateWhenDue changes the key every so many blocks; the committer calls it after each seal.
@@ -92,6 +113,13 @@ func (a *Agent) rotateWhenDue(height uint64) {
 	}
 	heights, err := a.store.KeyHeights(height + 1)
 	if err != nil || len(heights) == 0 || height-heights[len(heights)-1] < every {
+		return
+	}
+	if len(heights)-1 >= lastScheduled {
+		if !a.keysTold {
+			a.keysTold = true
+			a.log.Error("the key is not changed by itself any more: "+store.ErrKeysSpent.Error()+". By hand it goes on a little", "changes", len(heights)-1, "most", store.MaxKeyChanges)
+		}
 		return
 	}
 	key, at, err := a.rotateOnTail()

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"edgechain/agent/api"
+	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 )
 
@@ -32,18 +34,19 @@ func (a *Agent) scrubStore(ctx context.Context) {
 		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
 	}
 	if c.ScrubEvery == 0 {
+		a.untilRound(ctx, math.MaxInt64, record)
 		return
 	}
 	wait := min(scrubSettle, c.ScrubEvery)
 	if due := a.untilScrub(c.ScrubEvery); due > wait {
 		wait = due
 	}
-	for sleep(ctx, wait) {
+	for a.untilRound(ctx, wait, record) {
 		began := time.Now()
 		rate := scrubSpeed(a.store.Stats().DiskBytes, c)
 		err := a.store.Scrub(ctx, store.ScrubOptions{
 			Pace:   func(read int) error { return a.paceScrub(ctx, read, rate) },
-			Record: record,
+			Record: record, Aggregators: a.aggregators(),
 		})
 		if ctx.Err() != nil {
 			return
@@ -54,6 +57,36 @@ func (a *Agent) scrubStore(ctx context.Context) {
 			wait = min(scrubRetry, c.ScrubEvery)
 		}
 	}
+}
+
+// untilRound waits, has recorded meanwhile what is found to be damaged at other times, and reports whether ctx still goes
+// on.
+func (a *Agent) untilRound(ctx context.Context, wait time.Duration, record func(store.Damage) error) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return ctx.Err() == nil
+		case <-a.damaged:
+			if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
+				a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// aggregators returns those that the configuration in force names, with their keys.
+func (a *Agent) aggregators() (all []lightchain.Aggregator) {
+	c := a.inForce()
+	for i := range c.Upstream {
+		if s, err := c.settings(i); err == nil { // it was checked when it was read
+			all = append(all, s.terms.Aggregators...)
+		}
+	}
+	return all
 }
 
 // untilScrub returns how long it is until a round is due, where the last run left off.

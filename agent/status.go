@@ -24,6 +24,9 @@ func ChainStatus(r *store.Reader) api.Status {
 	} else if errors.Is(err, store.ErrNotFound) {
 		s.Held = s.Entries
 	}
+	if changes, err := r.KeyChanges(); err == nil && changes >= manyKeyChanges {
+		s.KeyChanges = changes
+	}
 	s.Lost, s.Scrub = stats.Lost, scrubStatus(r.ScrubState())
 	if h, err := r.HeaderAt(tip.Height); err == nil {
 		s.Sealed = h.Sealed

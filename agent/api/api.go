@@ -32,23 +32,24 @@ import (
 
 // Status is how a gateway stands. Fields that only a running agent knows are absent otherwise.
 type Status struct {
-	Running  bool               `json:"running"`
-	Version  string             `json:"version,omitempty"`
-	Chain    lightchain.ChainID `json:"chain"`
-	Gateway  string             `json:"gateway,omitempty"` // its name in genesis
-	Height   uint64             `json:"height"`
-	Head     lightchain.Hash    `json:"head"`
-	Sealed   int64              `json:"sealed"`       // when the newest block was, nanoseconds since the Unix epoch
-	Entries  uint64             `json:"entries"`      // that the chain numbers, the open block's included
-	Open     uint64             `json:"open_entries"` // of these, not sealed yet
-	Held     uint64             `json:"first_held"`   // number of the oldest entry that is held
-	Bytes    uint64             `json:"disk_bytes"`
-	Key      string             `json:"key"`  // the public key in force
-	Lost     store.Lost         `json:"lost"` // what is known to be damaged on disk
-	Scrub    *Scrub             `json:"scrub,omitempty"`
-	Live     *Live              `json:"live,omitempty"`
-	Volatile string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it
-	Mark     string             `json:"mark,omitempty"`     // of a folder that no agent runs on: that the chain was moved away, or restored
+	Running    bool               `json:"running"`
+	Version    string             `json:"version,omitempty"`
+	Chain      lightchain.ChainID `json:"chain"`
+	Gateway    string             `json:"gateway,omitempty"` // its name in genesis
+	Height     uint64             `json:"height"`
+	Head       lightchain.Hash    `json:"head"`
+	Sealed     int64              `json:"sealed"`       // when the newest block was, nanoseconds since the Unix epoch
+	Entries    uint64             `json:"entries"`      // that the chain numbers, the open block's included
+	Open       uint64             `json:"open_entries"` // of these, not sealed yet
+	Held       uint64             `json:"first_held"`   // number of the oldest entry that is held
+	Bytes      uint64             `json:"disk_bytes"`
+	Key        string             `json:"key"`                   // the public key in force
+	KeyChanges int                `json:"key_changes,omitempty"` // how often the key was changed, once that comes near what a chain bears
+	Lost       store.Lost         `json:"lost"`                  // what is known to be damaged on disk
+	Scrub      *Scrub             `json:"scrub,omitempty"`
+	Live       *Live              `json:"live,omitempty"`
+	Volatile   string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it
+	Mark       string             `json:"mark,omitempty"`     // of a folder that no agent runs on: that the chain was moved away, or restored
 }
 
 // Scrub is how far the store has been read through, to find damage where nobody reads.

@@ -10,6 +10,7 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/store"
 	headersync "edgechain/sync"
 )
 
@@ -102,6 +103,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	}
 	if l.Held != "" {
 		line("WARNING", "nothing is sealed: %s", l.Held)
+	}
+	if s.KeyChanges > 0 {
+		line("WARNING", "the key was changed %d times, and a chain bears %d: a longer key.rotate_every, or in time a new chain that names this one (edgeagent init --continue)", s.KeyChanges, store.MaxKeyChanges)
 	}
 	if lost := s.Lost; lost.Entries+lost.Unproved+lost.Headers > 0 {
 		line("DAMAGE", "%d entries are lost, %d more cannot be proved, %d headers are lost: `edgeagent log --source agent:damage` says which", lost.Entries, lost.Unproved, lost.Headers)

@@ -20,6 +20,7 @@ var (
 	ErrNoSpace   = errors.New("free space is below the reserve")
 	ErrBlockFull = errors.New("the open block has no room for the group")
 	ErrUnsure    = errors.New("headers may be missing at the end of the chain: sealing now could fork it")
+	ErrKeysSpent = errors.New("the key was changed as often as one chain can: begin a new one that names this one, edgeagent init --continue")
 	ErrMoved     = errors.New("the chain was moved to another board")
 	ErrFailed    = errors.New("the store has failed and must be opened again")
 	ErrNotFound  = errors.New("not found")

@@ -96,6 +96,17 @@ func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
 	return heights, nil
 }
 
+// MaxKeyChanges is how often the key of a chain may change: a proof shows each header that set one, genesis among them.
+//
+// SPEC: signed headers that set the key: genesis first, heights strictly ascending, each with key 12
+const MaxKeyChanges = 1023
+
+// KeyChanges returns how often the key was changed since genesis.
+func (r *Reader) KeyChanges() (int, error) {
+	heights, err := r.KeyHeights(r.view().tip.Height + 1)
+	return max(0, len(heights)-1), err
+}
+
 func (r *Reader) distrustsKeys() bool {
 	r.sides.mu.Lock()
 	defer r.sides.mu.Unlock()

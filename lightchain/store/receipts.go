@@ -153,6 +153,8 @@ func (r *Reader) Receipts(height uint64) ([]lightchain.Receipt, error) {
 func (r *Reader) heldReceipt(height uint64, name string) (receipt lightchain.Receipt, held bool, err error) {
 	b, err := r.getSide(receiptKey(height, name))
 	switch {
+	case err == nil && r.refuses(named{height, name}):
+		return receipt, false, nil
 	case errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged):
 		return receipt, false, nil
 	case err != nil:

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"edgechain/lightchain"
+
 	"github.com/cockroachdb/pebble/v2"
 )
 
@@ -28,6 +30,8 @@ type ScrubOptions struct {
 	// the program ended before this was noted, so it looks whether there is one, from the number Since on.
 	Record func(Damage) error
 	Now    func() time.Time // nil: time.Now
+	// Aggregators are those whose receipts are checked, under these keys; other receipts are only read.
+	Aggregators []lightchain.Aggregator
 }
 
 // ScrubRound is one time through the whole store.
@@ -120,6 +124,9 @@ func (c *scrub) run() error {
 		return err
 	}
 	if err := c.s.VerifyTables(c.ctx, c.pace, c.table); err != nil {
+		return err
+	}
+	if err := c.receipts(); err != nil {
 		return err
 	}
 	if err := c.mend(); err != nil {

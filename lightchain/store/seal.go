@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 
 	"edgechain/lightchain"
@@ -20,6 +21,7 @@ type SealParams struct {
 // receipts held before the block's first entry. The header is durable when Seal returns it, and never seen by anyone
 // before. It fails with [ErrUnsure] while the newest header on disk may not be the newest that left: see ConfirmHead.
 // Groups staged before it are then durable too, since they were written before.
+// A header that sets a key is refused with [ErrKeysSpent] where a proof could not show it any more.
 func (s *Store) Seal(p SealParams) (*lightchain.SignedHeader, error) {
 	header, err := s.seal(p)
 	if err != nil {
@@ -41,6 +43,9 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	s.mendSides()
 	h := s.tip.Header(s.open.root.Root(), s.open.count, p.Sealed, p.Clock)
 	if p.NextSigner != nil {
+		if changes, err := s.KeyChanges(); err != nil || changes >= MaxKeyChanges {
+			return nil, cmp.Or(err, fmt.Errorf("%w: %d times", ErrKeysSpent, changes))
+		}
 		next := p.NextSigner.Public()
 		h.NextKey = &next
 	}

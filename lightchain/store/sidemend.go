@@ -64,7 +64,15 @@ func (s *Store) mendSpace(space byte) error {
 	unmatched, badKeys := s.sides.unmatched && space == spaceReceived, s.sides.badKeys && space == spaceKeys
 	s.sides.unmatched = s.sides.unmatched && !unmatched
 	s.sides.mu.Unlock()
-	if len(met) == 0 && !unmatched && !badKeys || s.guard.err() != nil {
+	if s.guard.err() != nil {
+		return nil
+	}
+	if space == spaceReceipts {
+		if err := s.dropRefused(); err != nil {
+			return err
+		}
+	}
+	if len(met) == 0 && !unmatched && !badKeys {
 		return nil
 	}
 	var lost []lostKeys
@@ -156,6 +164,8 @@ func (s *Store) noteTable(t *pebble.SSTableInfo, space byte, damaged error) {
 	}
 	if err := s.putDamage(&d); err != nil {
 		s.options.Logger.Warn("a damage could not be noted", "table", d.Table, "err", err)
+	} else if s.options.Damaged != nil {
+		s.options.Damaged()
 	}
 }
 

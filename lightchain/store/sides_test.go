@@ -603,3 +603,100 @@ func TestAReceiptThatWasLostIsStoredAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// No change of key is made that would leave entries without a proof.
+func TestTheKeyChangesAsOftenAsAProofBears(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	defer closeStore(t, s)
+	for i := range MaxKeyChanges {
+		stage(t, s, testEntries(i, 1))
+		if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, byte(2+i%2))}); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	stage(t, s, testEntries(0, 1))
+	if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, 9)}); !errors.Is(err, ErrKeysSpent) {
+		t.Fatalf("one more: %v", err)
+	}
+	seal(t, s)
+	trust := &lightchain.Trust{Chains: []lightchain.ChainID{s.Chain()}}
+	for _, n := range []uint64{0, 511, MaxKeyChanges - 1, MaxKeyChanges} {
+		p, err := s.Prove(n, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := p.Append(nil); err != nil {
+			t.Fatal(n, len(b), err)
+		} else if p, err = lightchain.DecodeProof(b); err != nil {
+			t.Fatal(n, err)
+		} else if _, err := p.Verify(trust); err != nil {
+			t.Fatal(n, err)
+		}
+	}
+}
+
+// A receipt that does not check any more is told of, goes, and may come again; one under a key that is not given stays.
+func TestAScrubChecksTheSignaturesOfReceipts(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	defer closeStore(t, s)
+	north := testSigner(t, 10)
+	for i := range 100 {
+		stage(t, s, testEntries(i, 1))
+		h := seal(t, s)
+		for a, name := range []string{"north", "south"} {
+			if err := receipt(t, s, h.Header.Height, testSigner(t, byte(10+a)), name, uint64(1000+i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	batch := s.db.NewBatch()
+	for _, n := range []named{{40, "north"}, {60, "south"}} {
+		r, held, err := s.heldReceipt(n.height, n.name)
+		if err != nil || !held {
+			t.Fatal(held, err)
+		}
+		r.Signature[3] ^= 1
+		b, err := r.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set(batch, receiptKey(n.height, n.name), b)
+	}
+	if err := s.guard.commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	b := &scrubber{t: t, s: s}
+	o := b.options()
+	o.Aggregators = []lightchain.Aggregator{{Name: "north", Key: testSigner(t, 12).Public()}, {Name: "north", Key: north.Public()}}
+	trust := &lightchain.Trust{Chains: []lightchain.ChainID{s.Chain()}, Aggregators: o.Aggregators}
+	proved := func() error {
+		p, err := s.Prove(39, 1)
+		if err == nil {
+			_, err = p.Verify(trust)
+		}
+		return err
+	}
+	if proved() == nil {
+		t.Fatal("the receipt checks: this shows nothing")
+	}
+	if err := s.Scrub(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.recorded) != 1 || b.recorded[0].From != 40 || b.recorded[0].Holds != "the receipt of north" {
+		t.Errorf("%+v", b.recorded)
+	}
+	if err := proved(); err != nil {
+		t.Error(err)
+	}
+	seal(t, s)
+	if err := receipt(t, s, 40, north, "north", 1039); err != nil {
+		t.Fatal(err)
+	}
+	if at, found, err := s.Receipted("north", 40); err != nil || !found || at != 40 {
+		t.Errorf("it came again, and is found on %d: %v, %v", at, found, err)
+	}
+	b.recorded = nil
+	if err := s.Scrub(t.Context(), o); err != nil || len(b.recorded) != 0 {
+		t.Errorf("%+v, %v", b.recorded, err)
+	}
+}

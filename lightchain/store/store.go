@@ -53,6 +53,10 @@ type Options struct {
 	// it. nil: panic.
 	Fatal func(error)
 
+	// Damaged is told, on the goroutine that owns the tail, when damage was found that [Store.RecordPending] is to record.
+	// It must not block. nil: nobody is.
+	Damaged func()
+
 	migrations []migration // for tests; nil: those of this program
 }
 
