@@ -35,7 +35,7 @@ func appendKeys(b []byte, headers []*lightchain.SignedHeader) []byte {
 }
 
 // decodeKeys reads the headers. Their signatures are checked, each under the key before.
-func decodeKeys(b []byte) (headers []*lightchain.SignedHeader, err error) {
+func decodeKeys(b []byte) ([]*lightchain.SignedHeader, error) {
 	end := len(b) - sha256.Size
 	if end < len(keysMagic)+1 || string(b[:len(keysMagic)]) != keysMagic {
 		return nil, errKeys
@@ -47,27 +47,44 @@ func decodeKeys(b []byte) (headers []*lightchain.SignedHeader, err error) {
 		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrNewer, v, keysVersion)
 	}
 	p := markParser{b: b[len(keysMagic)+1 : end]}
-	var inForce *lightchain.PublicKey
+	var headers []*lightchain.SignedHeader
 	for len(p.b) > 0 && p.err == nil {
 		h, sig := p.header()
-		if h == nil || sig == nil || h.Header.NextKey == nil {
+		if h == nil || sig == nil {
 			return nil, errors.Join(errKeys, p.err)
 		}
-		if n := len(headers); n > 0 && (h.ChainID() != headers[0].ChainID() || h.Header.Height <= headers[n-1].Header.Height) {
-			return nil, fmt.Errorf("%w: out of order", errKeys)
-		}
-		if inForce == nil && h.Header.Genesis == nil {
-			return nil, fmt.Errorf("%w: genesis is missing", errKeys)
-		}
-		if inForce == nil {
-			inForce = h.Header.NextKey
-		}
-		if err := h.Check(*inForce); err != nil {
-			return nil, fmt.Errorf("%w: %w", errKeys, err)
-		}
-		headers, inForce = append(headers, h), h.Header.NextKey
+		headers = append(headers, h)
 	}
-	return headers, p.err
+	if p.err != nil {
+		return nil, p.err
+	}
+	return headers, checkKeys(headers, nil)
+}
+
+// checkKeys checks that each header is signed under the key that the one before sets, but for those at the beginning
+// that were checked before.
+func checkKeys(headers, checked []*lightchain.SignedHeader) error {
+	for i, h := range headers {
+		if i < len(checked) && h == checked[i] {
+			continue
+		}
+		checked = nil
+		signer := h.Header.NextKey
+		switch {
+		case signer == nil:
+			return fmt.Errorf("%w: header %d sets none", errKeys, h.Header.Height)
+		case i == 0 && h.Header.Genesis == nil:
+			return fmt.Errorf("%w: genesis is missing", errKeys)
+		case i > 0 && (h.ChainID() != headers[0].ChainID() || h.Header.Height <= headers[i-1].Header.Height):
+			return fmt.Errorf("%w: out of order", errKeys)
+		case i > 0:
+			signer = headers[i-1].Header.NextKey
+		}
+		if err := h.Check(*signer); err != nil {
+			return fmt.Errorf("%w: %w", errKeys, err)
+		}
+	}
+	return nil
 }
 
 // readKeys returns the headers in the file that set the key of a chain, none if it cannot be read or is another
@@ -77,11 +94,21 @@ func readKeys(dir string, o Options, chain lightchain.ChainID) []*lightchain.Sig
 	if err != nil {
 		return nil
 	}
+	return chainKeys(b, chain)
+}
+
+func chainKeys(b []byte, chain lightchain.ChainID) []*lightchain.SignedHeader {
 	headers, err := decodeKeys(b)
 	if err != nil || len(headers) == 0 || headers[0].ChainID() != chain {
 		return nil
 	}
 	return headers
+}
+
+// keptKeys are what this process wrote into the file last. As long as that stands there nothing is checked twice.
+type keptKeys struct {
+	file    []byte
+	headers []*lightchain.SignedHeader
 }
 
 // knownKeys returns the headers up to a height that set the key, as far as they are known beside the database.
@@ -103,12 +130,17 @@ func knownGenesis(dir string, o Options, m *headMark) *lightchain.SignedHeader {
 
 // keepKeys brings the file up to a height. What cannot be read of the database stays as the file has it.
 func (s *Store) keepKeys(to uint64) error {
-	have := readKeys(s.dir, s.options, s.tip.Chain)
+	have := s.kept.headers
+	if b, err := readFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName)); err != nil {
+		have = nil
+	} else if !bytes.Equal(b, s.kept.file) {
+		have = chainKeys(b, s.tip.Chain)
+	}
 	heights, err := s.KeyHeights(to + 1)
 	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
 		return err
 	}
-	all := have
+	all := slices.Clone(have)
 	for _, height := range heights {
 		if slices.ContainsFunc(have, func(h *lightchain.SignedHeader) bool { return h.Header.Height == height }) {
 			continue
@@ -126,9 +158,13 @@ func (s *Store) keepKeys(to uint64) error {
 		return nil
 	}
 	slices.SortFunc(all, func(a, b *lightchain.SignedHeader) int { return cmp.Compare(a.Header.Height, b.Header.Height) })
-	b := appendKeys(nil, all)
-	if _, err := decodeKeys(b); err != nil {
+	if checkKeys(all, have) != nil {
 		return nil // one between is lost: the file keeps what it has, and says no more than it can show
 	}
-	return putWhole(s.dir, s.options, keysName, b)
+	b := appendKeys(nil, all)
+	if err := putWhole(s.dir, s.options, keysName, b); err != nil {
+		return err
+	}
+	s.kept = keptKeys{b, all}
+	return nil
 }

@@ -109,8 +109,11 @@ func TestDamageBesideTheBlocksStopsNothing(t *testing.T) {
 		{"emptied", false, func(fs vfs.FS, path string, _ int) error { overwrite(t, fs, path, nil); return nil }},
 		{"removed", false, func(fs vfs.FS, path string, _ int) error { return fs.Remove(path) }},
 	}
-	for _, space := range allSides {
-		for _, fault := range faults {
+	for i, space := range allSides {
+		for j, fault := range faults {
+			if testing.Short() && i%len(faults) != j { // each space once, and each fault
+				continue
+			}
 			t.Run(fmt.Sprintf("%#x, %s, %s", space, contents(space), fault.name), func(t *testing.T) {
 				fs := cloneFolder(t, whole)
 				o := testOptions(t, fs)

@@ -124,6 +124,7 @@ type Store struct {
 	withheld *withheld       // what opening the database has removed, and is there still
 	strange  map[string]bool // tables that the database does not name and that cannot be read; by name
 	mark     headMark        // what the slots say
+	kept     keptKeys        // what the file of headers that set the key says
 	slots    slots
 	found    slotsRead // what they said when the store was opened
 	noted    uint64    // the number that the note said then, 0: none, or it was told of
