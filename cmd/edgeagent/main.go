@@ -74,7 +74,7 @@ func exitCode(err error) int {
 	var answer *api.AnswerError
 	switch {
 	case errors.As(err, &problems), errors.Is(err, agent.ErrNeedsInit), errors.Is(err, agent.ErrOtherChain),
-		errors.Is(err, store.ErrWrongKey), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
+		errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther),
 		errors.Is(err, keyfile.ErrPassphraseMissing), errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted):
 		return command.ExitUsage

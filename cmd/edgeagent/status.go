@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain/agent/api"
+	"edgechain/agent/sealgate"
 	"edgechain/cmd/internal/command"
 	headersync "edgechain/sync"
 )
@@ -100,8 +101,11 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	if s.Mark != "" {
 		line("WARNING", "%s", command.Printable(s.Mark))
 	}
-	if l.Held != "" {
-		line("WARNING", "nothing is sealed: %s", l.Held)
+	for i, reason := range l.HeldBy {
+		if i > 0 && reason.Kind == sealgate.Unsettled {
+			continue // it waits for what the others say
+		}
+		line("WARNING", "nothing is sealed: %s", command.Printable(reason.String()))
 	}
 	if lost := s.Lost; lost.Entries+lost.Unproved+lost.Headers > 0 {
 		line("DAMAGE", "%d entries are lost, %d more cannot be proved, %d headers are lost: `edgeagent log --source agent:damage` says which", lost.Entries, lost.Unproved, lost.Headers)
