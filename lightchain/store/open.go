@@ -351,17 +351,23 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	if err := r.checkLayout(o.migrations); err != nil {
 		return nil, err
 	}
-	tip, _, err := r.findTip()
+	tip, sure, err := r.findTip()
 	if err != nil {
 		return nil, err
 	}
+	r.endUnsure = !sure
 	r.now.Store(&view{tip: tip, next: tip.Next})
 	found := readSlots(dir, o)
 	r.behind = r.setBack(&found)
+	if m := found.newest(); m != nil && found.bad() == nil && m.hash() == tip.Hash {
+		r.endUnsure = false // nothing above it has ever left
+	}
 	open := newOpenBlock()
-	if _, _, err = r.recoverOpen(&open); err != nil {
+	_, recovered, err := r.recoverOpen(&open)
+	if err != nil {
 		return nil, err
 	}
+	r.gaps = recovered.Gaps
 	r.now.Store(&view{tip: tip, next: tip.Next + open.count})
 	return r, nil
 }
