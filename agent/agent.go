@@ -62,6 +62,7 @@ type Agent struct {
 	gate      sealgate.Gate
 	keys      keys
 	strangers strangers
+	sessions  *sessions
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
 	asides     sync.WaitGroup  // see aside
@@ -106,6 +107,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	go func() { committed <- a.committer.run() }()
 	a.recordStart(ctx)
 	a.recordRestored()
+	a.recallTakenBack()
 
 	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
 	// answers to the end.
@@ -179,6 +181,7 @@ func (a *Agent) prepare() error {
 		log: a.log, metrics: a.metrics,
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
 	}
+	a.sessions = openSessions(a.data, a.log)
 	a.knowPresence(c)
 	var err error
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {

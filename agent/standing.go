@@ -35,14 +35,35 @@ func (a *Agent) settled(u *upstream, s headersync.Settlement) {
 	switch {
 	case s.Standing == headersync.Recovered:
 		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
-		a.aside(func() {
-			a.record(a.sourcesCtx, "restore", restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
-		})
+		a.recordTakenBack(restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
 	case s.Standing.MaySeal():
 		log.Info("the head is settled")
 	}
 	a.stand(log, u, s.Standing)
 	a.considerSealing()
+}
+
+// recordTakenBack makes the entry that tells of headers taken back, and forgets that it was to be made once it is durable.
+func (a *Agent) recordTakenBack(event restoreEvent) {
+	a.aside(func() {
+		done := make(chan error, 1)
+		if a.recordWith(a.sourcesCtx, "restore", event, func(err error) { done <- err }) != nil || <-done != nil {
+			return // the next start makes it
+		}
+		// Cut off here, the next start makes another: twice told is better than not at all.
+		a.onTail(a.log, a.store.ForgetTakenBack)
+	})
+}
+
+// recallTakenBack records what a run that was cut off took back, and did not tell.
+func (a *Agent) recallTakenBack() {
+	t, err := a.store.TakenBack()
+	if err != nil {
+		a.log.Error("it cannot be read whether headers came back before the last run was cut off", "err", err)
+	}
+	if t != nil && err == nil {
+		a.recordTakenBack(restoreEvent{From: t.From, To: t.To, FirstEntry: t.First, NextEntry: t.Next, Sparse: t.Sparse})
+	}
 }
 
 // stand notes how the head stands to what an upstream's aggregators know. What forbids to seal counts at once. That it

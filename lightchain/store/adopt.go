@@ -166,6 +166,9 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 		return err
 	}
 	s.putSummaries(batch, s.tip.Height, tip.Height)
+	if err := s.putTakenBack(batch, s.tip, tip); err != nil {
+		return err
+	}
 	oldTip, oldOpen, oldSigner := s.tip, s.open, s.signer
 	s.tip, s.open, s.signer = tip, newOpenBlock(), signer
 	if len(staged) > 0 {

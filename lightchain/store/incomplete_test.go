@@ -81,6 +81,15 @@ func TestWhatWasLostIsNotWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if back, err := old.TakenBack(); err != nil || back.To != old.Tip().Height || back.Next != old.Tip().Next || back.Sparse != sparse {
+			t.Errorf("it is noted that came back: %+v, %v", back, err)
+		}
+		if err := old.ForgetTakenBack(); err != nil {
+			t.Fatal(err)
+		}
+		if back, err := old.TakenBack(); err != nil || back != nil {
+			t.Errorf("told, it is noted still: %+v, %v", back, err)
+		}
 		sum := verify(t, &old.Reader)
 		var incomplete *IncompleteError
 		if err := sum.Incomplete(); !errors.As(err, &incomplete) || incomplete.Blocks == 0 || sparse != (incomplete.Headers > 0) {
