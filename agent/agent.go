@@ -15,10 +15,10 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"edgechain/agent/api"
+	"edgechain/agent/sealgate"
 	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
@@ -60,11 +60,12 @@ type Agent struct {
 	presence  presence
 	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
 
-	restored restored
+	gate      sealgate.Gate
+	keys      keys
+	strangers strangers
+	sessions  *sessions
 
-	sealing    atomic.Bool // blocks may have been sealed since the start
-	keysTold   bool        // that the key is not changed by itself any more; the committer's goroutine's
-	releasedAt uint64      // height of the head when sealing began; the committer's goroutine's, like the chain's tail
+	keysTold bool // that the key is not changed by itself any more; the committer's goroutine's
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
 	asides     sync.WaitGroup  // see aside
@@ -110,6 +111,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	go func() { committed <- a.committer.run() }()
 	a.recordStart(ctx)
 	a.recordRestored()
+	a.recallTakenBack()
 
 	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
 	// answers to the end.
@@ -132,6 +134,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.retain(sourcesCtx) })
 	watchers.Go(func() { a.scrubStore(sourcesCtx) })
+	watchers.Go(func() { a.watchKeys(sourcesCtx) })
 	watchers.Go(func() { a.reloadOnHangup(sourcesCtx) })
 	watchers.Go(func() { a.showPresence(sourcesCtx) })
 	watchers.Go(func() { arm.PetWatchdog(sourcesCtx, a.mayPet) })
@@ -173,35 +176,43 @@ func dropDuplicate(first, second error) error {
 // prepare makes everything that runs, and starts none of it.
 func (a *Agent) prepare() error {
 	c := a.config
+	if a.takeKeys(a.keys.files, a.keys.unreadable) {
+		a.settle(a.keys.files, a.store.Tip().Key)
+	}
 	a.queue = newQueue(int(c.Ingest.MaxBytes), c.Commit.MaxEntries)
 	a.committer = &committer{
-		store: a.store, queue: a.queue, commit: c.Commit, block: c.Block, clock: a.chainClock, now: time.Now,
+		store: a.store, queue: a.queue, gate: &a.gate, commit: c.Commit, block: c.Block, clock: a.chainClock, now: time.Now,
 		log: a.log, metrics: a.metrics,
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
 	}
+	a.sessions = openSessions(a.data, a.log)
 	a.knowPresence(c)
 	var err error
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
 		return err
 	}
-	restored := a.store.Info().Restored
-	if restored != nil {
-		a.restored.unconfirmed.Store(!restored.Newest)
-		a.restored.strangers = restored.Strangers
+	if r := a.store.Info().Restored; r != nil {
+		a.strangers.names = r.Strangers
+		if !r.Newest {
+			a.gate.Add(a.restoredReason(len(c.Upstream) > 0))
+		}
 	}
+	a.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled, Why: "it is not known yet how the chain's head stands to what the aggregators know"})
 	a.tally.recall(&a.store.Reader)
 	plan, err := a.planUpstreams(c)
 	if err != nil {
 		return err
 	}
 	a.upstreams = plan.wanted
-	a.committer.held = len(a.upstreams) > 0 || restored != nil
-	if !a.committer.held { // nobody could say more about the newest header than the disk does
+	if a.store.Info().Recovered.Unsure && len(a.upstreams) > 0 {
+		a.gate.Add(sealgate.Reason{Kind: sealgate.SetBack, Why: "headers may be missing at the chain's end: aggregators are asked for them"})
+	}
+	if a.store.Info().Restored == nil && len(a.upstreams) == 0 && a.store.Signer() != nil {
+		// Nobody could say more about the newest header than the disk does.
 		if err := a.store.ConfirmHead(); err != nil {
 			return err
 		}
-		a.sealing.Store(true)
-		a.releasedAt = a.store.Tip().Height
+		a.gate.Release(a.store.Tip().Height)
 	}
 	a.committer.onFull = func() { signal(a.retention.again) }
 	a.committer.onSeal = func(height uint64) {

@@ -74,7 +74,14 @@ func Backup(ctx context.Context, c *Config, o BackupOptions) (added *backup.Adde
 		}
 		o.WithKey = true
 	}
-	snapshot, err := OpenSnapshot(ctx, c)
+	var snapshot *Snapshot
+	if o.Move {
+		// From here to the end nobody opens the chain for recording: an agent that starts meanwhile waits for the lock, and
+		// finds the chain moved. One that has it already, and answers to nobody yet, keeps it.
+		snapshot, err = seize(c)
+	} else {
+		snapshot, err = OpenSnapshot(ctx, c)
+	}
 	if err != nil {
 		return nil, facts, err
 	}
@@ -130,24 +137,30 @@ func (c *Config) mayMove(ctx context.Context) error {
 	if err != nil || moved == nil {
 		return err
 	}
-	if _, err := os.Stat(c.Key.File); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w already, on %s to %s", store.ErrMoved, moved.At.UTC().Format(time.RFC3339), moved.To)
+	for _, file := range c.keyPaths() {
+		if _, err := keyfile.ReadPublicKey(file); err == nil {
+			return nil // it was cut off: this time it may come to its end
+		}
 	}
-	return nil // it was cut off: this time it may come to its end
+	return fmt.Errorf("%w already, on %s to %s", store.ErrMoved, moved.At.UTC().Format(time.RFC3339), moved.To)
 }
 
 func backupSubject(chain lightchain.ChainID) string { return "chain " + chain.String() }
 
 // hasKey tells whether one of the gateway's key files is the key in force.
 func (c *Config) hasKey(inForce lightchain.PublicKey) error {
-	for _, file := range []string{c.Key.File, c.nextKeyFile()} {
+	var failed error
+	for _, file := range c.keyPaths() {
 		key, err := keyfile.ReadPublicKey(file)
 		if err == nil && key == inForce {
 			return nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			failed = errors.Join(failed, err)
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	return fmt.Errorf("%s is not the key in force, %s: it was changed while the backup was made, so make it again", c.Key.File, inForce)
 }
@@ -187,7 +200,8 @@ func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.S
 		return err
 	}
 	if o.WithKey {
-		if err := errors.Join(add(backupKey, c.Key.File), add(backupNext, c.nextKeyFile())); err != nil {
+		// One file of each is enough: the agent makes the other anew.
+		if err := errors.Join(add(backupKey, keyfile.Readable(c.Key.File)), add(backupNext, keyfile.Readable(c.nextKeyFile()))); err != nil {
 			return nil, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/sensors"
@@ -22,6 +23,7 @@ import (
 type committer struct {
 	store   *store.Store
 	queue   *queue
+	gate    *sealgate.Gate // nothing is sealed while it is closed
 	clock   func() lightchain.Clock
 	now     func() time.Time
 	log     *slog.Logger
@@ -39,7 +41,6 @@ type committer struct {
 	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
 
 	// Owned by the committer's goroutine.
-	held   bool // nothing is sealed until the head is settled with the aggregators
 	commit CommitConfig
 	block  BlockConfig
 	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
@@ -95,7 +96,7 @@ func (c *committer) run() error {
 		default:
 		}
 	}
-	if err == nil && c.open() > 0 && !c.held {
+	if err == nil && c.open() > 0 && !c.gate.Closed() {
 		err = c.seal()
 	}
 	return err
@@ -148,7 +149,7 @@ func (c *committer) open() uint64 {
 // room returns how many more entries the open block takes. A block that was begun under a larger limit may have less
 // than none.
 func (c *committer) room() int {
-	if c.held { // whatever the format allows: nothing can be sealed to make room
+	if c.gate.Closed() { // whatever the format allows: nothing can be sealed to make room
 		return c.store.Room()
 	}
 	return min(c.store.Room(), c.block.MaxEntries-int(c.open()))
@@ -340,8 +341,8 @@ func (c *committer) finish(g group, err error) {
 
 // untilSeal returns how long the open block may wait; zero or less means that it is due.
 func (c *committer) untilSeal() time.Duration {
-	if c.held {
-		return heldInterval
+	if c.gate.Closed() {
+		return closedInterval
 	}
 	now := c.now()
 	if c.begun.IsZero() {
@@ -363,24 +364,43 @@ func untilPast(wait time.Duration, since, now time.Time) time.Duration {
 	return wait - passed
 }
 
-// heldInterval is how often the committer looks whether it may seal again.
-const heldInterval = time.Hour
+// closedInterval is how often the committer looks whether it may seal again, unless a job on its goroutine opened the
+// gate.
+const closedInterval = 10 * time.Second
 
 // seal closes the open block, or writes a heartbeat if it is empty.
 func (c *committer) seal() error {
 	header, err := c.sealWith(nil)
-	if errors.Is(err, store.ErrNoSpace) {
-		c.log.Error("sealing waits for room on the disk", "err", err)
-		c.begun, c.sealed = c.now(), c.now()
+	if r, refused := refusal(err); refused {
+		if c.gate.Add(r) {
+			c.log.Error("nothing is sealed: "+r.String(), "err", err)
+		}
+		c.begun, c.sealed = c.now(), c.now() // an interval later it is tried again, if the gate lets it
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("sealing: %w", err)
 	}
+	if c.gate.Lift(sealgate.NoSpace, "") {
+		c.log.Info("there is room again: sealing goes on")
+	}
 	if c.onSeal != nil {
 		c.onSeal(header.Header.Height)
 	}
 	return nil
+}
+
+// refusal is the reason that a store has which does not seal and goes on recording.
+func refusal(err error) (r sealgate.Reason, refused bool) {
+	switch {
+	case errors.Is(err, store.ErrNoSpace):
+		return sealgate.Reason{Kind: sealgate.NoSpace, Why: "the disk has no room for a header", Do: "make room"}, true
+	case errors.Is(err, store.ErrWrongKey):
+		return sealgate.Reason{Kind: sealgate.Key, Why: "the key in force is not at hand"}, true
+	case errors.Is(err, store.ErrUnsure):
+		return sealgate.Reason{Kind: sealgate.SetBack, Why: "headers may be missing at the chain's end", Do: "start the agent again: it asks the aggregators"}, true
+	}
+	return r, false
 }
 
 // sealWith seals with a header that hands over to the next signer; nil: the key stays.

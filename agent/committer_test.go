@@ -13,6 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/sensors"
@@ -54,7 +55,7 @@ func newBench(t *testing.T, change func(*committer)) *bench {
 		t.Fatal(err)
 	}
 	b.committer = &committer{
-		store: st, queue: newQueue(1<<20, 4),
+		store: st, queue: newQueue(1<<20, 4), gate: new(sealgate.Gate),
 		commit: CommitConfig{MaxDelay: 5 * time.Millisecond, MaxEntries: 4, Idle: time.Millisecond},
 		block:  BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
 		clock:  func() lightchain.Clock { return lightchain.Clock{} },
@@ -66,6 +67,9 @@ func newBench(t *testing.T, change func(*committer)) *bench {
 	}
 	return b
 }
+
+// hold closes the gate.
+func hold(c *committer) { c.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled}) }
 
 func (b *bench) start() { go func() { b.ended <- b.run() }() }
 
@@ -268,7 +272,7 @@ func TestAnEntryThatCannotBeEncodedIsKeptBare(t *testing.T) {
 }
 
 func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) {
-	b := newBench(t, func(c *committer) { c.held, c.block.Interval = true, time.Millisecond })
+	b := newBench(t, func(c *committer) { hold(c); c.block.Interval = time.Millisecond })
 	b.start()
 	done := b.put(t, payloads(12)...)
 	for range 8 { // as many as the block takes are durable and acknowledged
@@ -289,6 +293,7 @@ func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) 
 	}
 	// Messages wait, for as long as it takes: no reason to be started again, nor to be called ready.
 	a := &Agent{queue: b.queue, committer: b.committer}
+	a.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled})
 	b.alive.mark(time.Now().Add(-time.Hour))
 	b.queue.mu.Lock()
 	b.queue.busy = time.Now().Add(-time.Hour)
@@ -299,7 +304,7 @@ func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) 
 	if a.ready() == nil {
 		t.Error("it is ready while it takes nothing")
 	}
-	if err := b.do(t.Context(), func() { b.held = false }); err != nil {
+	if err := b.do(t.Context(), func() { b.gate.Release(0) }); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
@@ -314,7 +319,7 @@ func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) 
 }
 
 func TestStoppingBeforeTheHeadIsSettledSealsNothing(t *testing.T) {
-	b := newBench(t, func(c *committer) { c.held = true })
+	b := newBench(t, hold)
 	b.start()
 	done := b.put(t, payloads(12)...)
 	for range 8 {

@@ -28,7 +28,7 @@ type (
 	gapEvent struct {
 		Source string  `json:"source,omitempty"`
 		First  *uint64 `json:"first,omitempty"` // number, where entries had one
-		Count  uint64  `json:"count"`           // at most
+		Count  uint64  `json:"count"`           // at most; 0: nobody can tell
 		Why    string  `json:"why"`
 
 		SoFar headersync.Tally `json:"so_far"` // gaps since the chain began, this one included
@@ -46,6 +46,9 @@ type (
 		File     string `json:"file,omitempty"`      // where it was put aside
 		Rebuilt  string `json:"rebuilt,omitempty"`   // the database that did not open; what could be read of it is in a new one
 		Unsure   bool   `json:"unsure,omitempty"`    // headers may be missing at the chain's end
+		// Uncounted says that it is not known which entries this took. Of those that were sealed the scrub that begins now
+		// tells, in entries of their own.
+		Uncounted bool `json:"uncounted,omitempty"`
 
 		// What a scrub found. Either blocks:
 		First     *uint64 `json:"first,omitempty"`      // number of the first entry that is lost
@@ -102,7 +105,7 @@ func (a *Agent) recordStart(ctx context.Context) {
 		if r.Mark != "" {
 			why = "the head mark does not count: " + r.Mark
 		}
-		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile, Rebuilt: r.Rebuilt, Unsure: r.Unsure, Why: why})
+		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile, Rebuilt: r.Rebuilt, Unsure: r.Unsure, Uncounted: r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure, Why: why})
 	}
 	a.warnOfKeys()
 	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String()})
@@ -196,7 +199,7 @@ func (a *Agent) recordLosses(ctx context.Context) {
 		}
 		for what, n := range a.losses.take() {
 			a.metrics.lost.WithLabelValues(what.source).Add(float64(n))
-			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why)
+			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why) // 0: nobody can tell
 			a.record(ctx, "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
 		}
 	}

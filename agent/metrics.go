@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"edgechain/agent/sealgate"
 	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/sensors"
@@ -89,6 +90,12 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_in_flight_bytes", "Bytes of messages taken and not yet on disk.", func() float64 { _, b := a.queue.pending(); return float64(b) })
 	m.gauge("edgeagent_in_flight_messages", "Messages taken and not yet on disk.", func() float64 { n, _ := a.queue.pending(); return float64(n) })
 	m.gauge("edgeagent_waiting_for_space", "1 while staging has stopped because the disk's reserve is reached, else 0.", func() float64 { return truth(a.committer.waiting.Load()) })
+	for _, kind := range sealgate.Kinds() {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "edgeagent_sealing_stopped", ConstLabels: prometheus.Labels{"reason": string(kind)},
+			Help: "1 while nothing is sealed for this reason, else 0.",
+		}, func() float64 { return truth(a.gate.Has(kind)) }))
+	}
 	m.gauge("edgeagent_store_bytes", "Bytes that the chain takes up on disk.", func() float64 { return float64(a.store.Stats().DiskBytes) })
 	m.gauge("edgeagent_store_written_bytes", "Bytes written to the disk by the store since the start, its log included.", func() float64 { s := a.store.Stats(); return float64(s.WALBytes + s.TableBytes) })
 	m.gauge("edgeagent_free_bytes", "Bytes free for the chain.", func() float64 { return float64(a.store.Stats().Free) })

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"edgechain/agent/api"
 	"edgechain/arm"
 	"edgechain/backup"
 	"edgechain/lightchain"
@@ -29,8 +30,10 @@ func (c *Config) ChainDir() string { return filepath.Join(c.Gateway.Data, "chain
 // asideDir returns the folder of a former chain, by its first 8 characters.
 func (c *Config) asideDir(chain string) string { return c.ChainDir() + "-" + chain }
 
-// waitForRoom is how often a disk without room is looked at again at the start.
-const waitForRoom = 5 * time.Second
+const (
+	openAgain     = time.Second // how often a chain is tried to be opened that could not be
+	tellOpenAgain = time.Minute // how often that is said
+)
 
 // openStore opens the chain, beginning it first if that is asked for and allowed.
 func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
@@ -55,44 +58,58 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // its key is gone too
 		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
-	signer, next, err := loadKeys(c)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: put the chain's key there; if it is lost, begin a new chain that names this one: edgeagent init --continue", err)
-	}
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	o := c.storeOptions(a.log)
 	o.Damaged = func() { signal(a.damaged) }
-	o.Signer, o.NextSigner, o.Fatal = signer, next, a.options.Fatal
+	o.Fatal = a.options.Fatal
+	a.keys.files, a.keys.unreadable = c.readKeys()
+	for _, f := range a.keys.files {
+		if f.signer != nil {
+			o.Signers = append(o.Signers, f.signer)
+		}
+	}
 	if o.BootID, err = a.clock.BootID(); err != nil {
 		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)
 	}
-	var st *store.Store
-	for waiting := false; ; waiting = true {
-		st, err = store.Open(c.ChainDir(), o)
-		if !errors.Is(err, store.ErrNoSpace) {
-			break
-		}
-		if !waiting {
-			a.log.Error("the disk has no room to open the chain; waiting for some", "err", err)
-		}
-		select {
-		case <-time.After(waitForRoom):
-		case <-ctx.Done():
-			return nil, ctx.Err() // told to stop while waiting: nothing failed
-		}
-	}
+	st, err := a.openWaiting(ctx, o)
 	if err != nil {
 		return nil, err
-	}
-	if err := finishRotation(c, st, next, a.log); err != nil {
-		return nil, errors.Join(err, st.Close())
 	}
 	if want := c.Gateway.Chain; want != "" && want != st.Chain().String() {
 		return nil, errors.Join(fmt.Errorf("%w: gateway.chain is %s, %s holds %s", ErrOtherChain, want, c.Gateway.Data, st.Chain()), st.Close())
 	}
 	return st, nil
+}
+
+// openWaiting opens the chain, and waits for what passes by itself: a disk without room, and a command that reads the
+// chain, or copies it, while no agent runs. Another agent's chain it does not wait for.
+func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store, error) {
+	var told time.Time
+	for {
+		st, err := store.Open(a.config.ChainDir(), o)
+		locked := errors.Is(err, store.ErrLocked)
+		if err == nil || !locked && !errors.Is(err, store.ErrNoSpace) {
+			return st, err
+		}
+		if locked {
+			if _, dialErr := api.Dial(ctx, a.config.API.Socket); dialErr == nil {
+				return nil, err
+			}
+		}
+		if time.Since(told) >= tellOpenAgain {
+			told = time.Now()
+			if locked {
+				a.log.Warn("another program has the chain open; nothing is recorded until it ends", "who", store.LockHolder(a.config.ChainDir()), "err", err)
+			} else {
+				a.log.Error("the disk has no room to open the chain; waiting for some", "err", err)
+			}
+		}
+		select {
+		case <-time.After(openAgain):
+		case <-ctx.Done():
+			return nil, ctx.Err() // told to stop while waiting: nothing failed
+		}
+	}
 }
 
 // mayBegin refuses to begin a second history where a first one is only out of sight.
@@ -173,7 +190,7 @@ func begin(c *Config, continues *lightchain.Hash, log *slog.Logger) (*lightchain
 	if err := os.MkdirAll(c.Gateway.Data, 0o750); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase)
+	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase) // or its copy: a key that is there is never made again
 	if errors.Is(err, fs.ErrNotExist) {
 		signer, err = keyfile.Create(c.Key.File, keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
 	}

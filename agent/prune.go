@@ -99,7 +99,7 @@ func (a *Agent) retain(ctx context.Context) {
 	tick := time.NewTicker(retentionInterval)
 	defer tick.Stop()
 	for {
-		if _, err := a.prune(ctx, a.inForce(), true); err != nil && ctx.Err() == nil && !errors.Is(err, errUnsettled) {
+		if _, err := a.prune(ctx, a.inForce(), true); err != nil && ctx.Err() == nil && !errors.Is(err, errClosed) {
 			a.log.Error("retention failed; it is tried again", "err", err)
 		}
 		select {
@@ -237,13 +237,13 @@ func (a *Agent) heldBack() *api.Stretch {
 	return a.retention.heldBack
 }
 
-// errUnsettled keeps retention from deleting anything of a chain that may not be able to go on.
-var errUnsettled = errors.New("the head is not settled with the aggregators yet: nothing is deleted before")
+// errClosed keeps retention from deleting anything of a chain that may not be able to go on.
+var errClosed = errors.New("nothing is deleted while nothing is sealed")
 
 // prune deletes payloads below a height, with the entry that tells of it. It is called where the tail stands still.
 func (c *committer) prune(below uint64, tell func(store.Pruned) any) (store.Pruned, error) {
-	if c.held {
-		return store.Pruned{}, errUnsettled
+	if c.gate.Closed() {
+		return store.Pruned{}, fmt.Errorf("%w: %s", errClosed, c.gate.Worst())
 	}
 	if c.room() < 1 || c.store.Room() <= c.group { // a group that waits for space has been given its place
 		if err := c.seal(); err != nil {

@@ -33,7 +33,7 @@ func newKeeper(t *testing.T, c *aged, limits RetentionConfig) *keeper {
 	a.store = c.store
 	a.queue = newQueue(1<<20, 4)
 	a.committer = &committer{
-		store: a.store, queue: a.queue, commit: CommitConfig{MaxDelay: time.Millisecond, MaxEntries: 4},
+		store: a.store, queue: a.queue, gate: &a.gate, commit: CommitConfig{MaxDelay: time.Millisecond, MaxEntries: 4},
 		block: BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
 		clock: func() lightchain.Clock { return lightchain.Clock{} }, now: time.Now, log: a.log, metrics: a.metrics,
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
@@ -182,13 +182,13 @@ func TestNothingGoesWhileTheHeadIsNotSettledNorUnderOtherLimits(t *testing.T) {
 	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
 	c.receipt("north", 25, time.Now())
 	limits := k.config.Retention.Limits()
-	if err := k.committer.do(t.Context(), func() { k.committer.held = true }); err != nil {
+	if err := k.committer.do(t.Context(), func() { hold(k.committer) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.pruneNow(t.Context(), limits); !errors.Is(err, errUnsettled) {
+	if _, err := k.pruneNow(t.Context(), limits); !errors.Is(err, errClosed) {
 		t.Error(err)
 	}
-	if err := k.committer.do(t.Context(), func() { k.committer.held = false }); err != nil {
+	if err := k.committer.do(t.Context(), func() { k.committer.gate.Release(0) }); err != nil {
 		t.Fatal(err)
 	}
 	limits.MaxAge *= 2

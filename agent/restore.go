@@ -128,7 +128,7 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 	if err := store.MarkRestored(making, store.Options{}, mark); err != nil {
 		return nil, err
 	}
-	if err := backup.GiveToOwner(data, making, files, c.Key.File, c.nextKeyFile()); err != nil {
+	if err := backup.GiveToOwner(data, append([]string{making, files}, c.keyPaths()...)...); err != nil {
 		return nil, fmt.Errorf("giving the files to the owner of %s: %w", data, err)
 	}
 	if err := os.Rename(making, c.ChainDir()); err != nil {
@@ -186,7 +186,7 @@ func (c *Config) keyFits(folder *backup.Folder, g *backup.Generation, facts Back
 	if err != nil {
 		return false, err
 	}
-	key, err := keyfile.ReadPublicKey(c.Key.File)
+	key, err := keyfile.ReadPublicKey(keyfile.Readable(c.Key.File))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return facts.WithKey, nil

@@ -3,9 +3,9 @@ package agent
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	headersync "edgechain/sync"
@@ -15,12 +15,10 @@ import (
 // an aggregator has told the newest head, whatever the configuration says for ordinary starts; what arrives meanwhile
 // is recorded and acknowledged. Where nobody can tell, it takes the operator's word.
 
-// restored is what the agent knows about the head of a restored chain.
-type restored struct {
-	unconfirmed atomic.Bool // nobody has said yet that it is the newest
-
-	mu        sync.Mutex // held while they are noted on disk
-	strangers []string   // aggregators that knew nothing of the chain when they were asked first; guarded by mu
+// strangers are the aggregators that knew nothing of a restored chain when they were asked first.
+type strangers struct {
+	mu    sync.Mutex // held while they are noted on disk
+	names []string   // guarded by mu
 }
 
 // restoredEvent is what the chain says about such a start.
@@ -34,20 +32,17 @@ type restoredEvent struct {
 	SoFar headersync.Tally `json:"so_far"` // headers taken back since the chain began; this start has taken back none yet
 }
 
-// unconfirmed reports whether the chain is a restored one of which nobody has said yet that its head is the newest.
-func (a *Agent) unconfirmed() bool { return a.restored.unconfirmed.Load() }
-
-// held says why nothing is sealed, if that is because the chain was restored.
-func (a *Agent) held() string {
-	r := a.store.Info().Restored
-	if r == nil || !a.unconfirmed() {
-		return ""
+// restoredReason is why nothing is sealed on a restored chain of which nobody has said yet that its head is the newest.
+func (a *Agent) restoredReason(canAsk bool) sealgate.Reason {
+	r := sealgate.Reason{Kind: sealgate.Restored, Why: "the chain was restored from a backup of " + a.store.Info().Restored.Made.UTC().Format(time.RFC3339) + ", and what was sealed after it is not here"}
+	if canAsk {
+		r.Why += ": waiting for an aggregator that knows this chain to tell its newest head"
+		r.Do = "if nothing was sealed after the backup, " + giveWord
+		return r
 	}
-	text := "the chain was restored from a backup of " + r.Made.UTC().Format(time.RFC3339) + ", and what was sealed after it is not here"
-	if len(a.currentUpstreams()) > 0 {
-		return text + ": waiting for an aggregator that knows this chain to tell its newest head. If nothing was sealed after the backup, " + giveWord
-	}
-	return text + ", and no aggregator is configured that could tell. If nothing was sealed after the backup, " + giveWord + "; else begin a new chain that names this one: edgeagent init --continue"
+	r.Why += ", and no aggregator is configured that could tell"
+	r.Do = "if nothing was sealed after the backup, " + giveWord + "; else begin a new chain that names this one: edgeagent init --continue"
+	return r
 }
 
 const giveWord = "say so: stop the agent, edgeagent restore --newest"
@@ -60,8 +55,8 @@ func (a *Agent) recordRestored() {
 		return
 	}
 	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved})
-	if why := a.held(); why != "" {
-		a.log.Warn("nothing is sealed: " + why)
+	if a.gate.Has(sealgate.Restored) {
+		a.log.Warn("nothing is sealed: " + a.restoredReason(len(a.currentUpstreams()) > 0).String())
 	} else if len(a.currentUpstreams()) == 0 {
 		a.considerSealing()
 	}
@@ -70,10 +65,10 @@ func (a *Agent) recordRestored() {
 // withoutStrangers returns how the head stands if an aggregator does not count that knew nothing of this chain when it
 // was asked first: it learns the chain from here, and then agrees with what it was told.
 func (a *Agent) withoutStrangers(s headersync.Settlement) headersync.Standing {
-	r := &a.restored
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	stranger := func(name string) bool { return slices.Contains(r.strangers, name) }
+	known := &a.strangers
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	stranger := func(name string) bool { return slices.Contains(known.names, name) }
 	switch {
 	case s.Standing == headersync.Agreed && !slices.ContainsFunc(s.By, func(name string) bool { return !stranger(name) }):
 		return headersync.Unknown
@@ -81,10 +76,10 @@ func (a *Agent) withoutStrangers(s headersync.Settlement) headersync.Standing {
 		mark := *a.store.Info().Restored
 		for _, name := range s.By {
 			if !stranger(name) {
-				r.strangers = append(r.strangers, name)
+				known.names = append(known.names, name)
 			}
 		}
-		mark.Strangers = r.strangers
+		mark.Strangers = known.names
 		if err := store.MarkRestored(a.inForce().ChainDir(), store.Options{}, mark); err != nil {
 			a.log.Error("it could not be noted who knows nothing of this chain", "err", err)
 		}
@@ -99,7 +94,6 @@ func (a *Agent) finishRestore() {
 	if r == nil {
 		return
 	}
-	a.restored.unconfirmed.Store(false)
 	if r.Moved {
 		// Copies of the old key may be left: in the backup, in the cells of the old card. From the next header on none
 		// of them signs anything that continues this chain.

@@ -19,33 +19,6 @@ type keyEvent struct {
 	Height uint64 `json:"height"` // of the header that commits to it; it signs from the next one on
 }
 
-// nextKeyFile is where the next key waits until the chain has committed to it.
-func (c *Config) nextKeyFile() string { return c.Key.File + ".next" }
-
-// loadKeys reads the gateway's key, and the next one if a change of key was cut off before its end.
-func loadKeys(c *Config) (signer, next lightchain.Signer, err error) {
-	next, err = keyfile.Load(c.nextKeyFile(), c.Key.Passphrase)
-	if errors.Is(err, fs.ErrNotExist) {
-		next, err = nil, nil
-	}
-	if err == nil {
-		signer, err = keyfile.Load(c.Key.File, c.Key.Passphrase)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the gateway's key: %w", err)
-	}
-	return signer, next, nil
-}
-
-// finishRotation puts the next key into the old one's place if the chain has it in force already.
-func finishRotation(c *Config, st *store.Store, next lightchain.Signer, log *slog.Logger) error {
-	if next == nil || st.Signer().Public() != next.Public() {
-		return nil // a key that nothing has named waits for the next change
-	}
-	log.Info("a change of key that was cut off is finished", "key", lightchain.FormatPublicKey(next.Public()))
-	return keyfile.Replace(c.nextKeyFile(), c.Key.File)
-}
-
 // RotateKey seals the open block with a header that hands over to a new key, and destroys the old one as far as that
 // can be done. A power cut between any two steps leaves a gateway that goes on; see package keyfile.
 func (a *Agent) RotateKey(ctx context.Context) (key lightchain.PublicKey, height uint64, err error) {
@@ -59,16 +32,16 @@ func (a *Agent) RotateKey(ctx context.Context) (key lightchain.PublicKey, height
 
 func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err error) {
 	c := a.config // the key's place never changes while the agent runs
-	if a.committer.held {
-		return key, 0, errors.New("the head is not settled with the aggregators yet")
+	if a.gate.Closed() {
+		return key, 0, fmt.Errorf("nothing is sealed: %s", a.gate.Worst())
 	}
 	if changes, err := a.store.KeyChanges(); err != nil || changes >= store.MaxKeyChanges {
 		return key, 0, cmp.Or(err, store.ErrKeysSpent)
 	}
-	next, err := keyfile.Load(c.nextKeyFile(), c.Key.Passphrase)
-	if errors.Is(err, fs.ErrNotExist) {
-		next, err = keyfile.Create(c.nextKeyFile(), keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
+	if err := keyfile.CheckReplace(c.Key.File); err != nil {
+		return key, 0, err
 	}
+	next, err := c.nextKey(a.store.Tip().Key, a.log)
 	if err != nil {
 		return key, 0, err
 	}
@@ -77,16 +50,36 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	if err != nil {
 		return key, 0, err
 	}
-	// The chain continues under the next key alone. If the power fails now the next start finishes what follows.
-	if err := keyfile.Replace(c.nextKeyFile(), c.Key.File); err != nil {
-		return key, 0, fmt.Errorf("the chain goes on under the new key, but the old one could not be destroyed: %w", err)
-	}
 	for _, u := range a.upstreams {
 		u.gateway.SetSigner(next)
 	}
 	a.log.Info("the key was changed", "key", lightchain.FormatPublicKey(next.Public()), "height", header.Header.Height)
+	// The chain continues under the next key alone. If the power fails now the next start finishes what follows; if it
+	// cannot be done now, watchKeys does.
+	if err := keyfile.Replace(c.nextKeyFile(), c.Key.File, c.Key.Passphrase); err != nil {
+		a.keys.unfinished.Store(true)
+		a.log.Error("the chain goes on under the new key, but the old one could not be destroyed; it is tried again", "err", err)
+	}
 	a.warnOfKeys()
 	return next.Public(), header.Header.Height, nil
+}
+
+// nextKey returns the key that waits to be named, or makes one.
+func (c *Config) nextKey(inForce lightchain.PublicKey, log *slog.Logger) (lightchain.Signer, error) {
+	file := c.nextKeyFile()
+	next, err := keyfile.Load(file, c.Key.Passphrase)
+	switch {
+	case err == nil && next.Public() == inForce:
+		return nil, errors.New("the last change of key is not finished: its old key is still to be destroyed")
+	case err == nil:
+		return next, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		log.Warn("a key that waited to be used cannot be, and another is made", "err", err)
+		if err := keyfile.Destroy(file); err != nil { // nothing has named it
+			return nil, err
+		}
+	}
+	return keyfile.Create(file, keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
 }
 
 // A proof shows each header that set a key, and may show so many of them. The last ones are for who changes the key by

@@ -33,7 +33,10 @@ func (a *Agent) scrubStore(ctx context.Context) {
 	if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
 		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
 	}
-	if c.ScrubEvery == 0 {
+	// What a start finds damaged may be more than it met, and nobody waits a week to hear which entries it was.
+	recovered := a.store.Info().Recovered
+	urgent := recovered.Lost()
+	if c.ScrubEvery == 0 && !urgent {
 		a.untilRound(ctx, math.MaxInt64, record)
 		return
 	}
@@ -41,20 +44,35 @@ func (a *Agent) scrubStore(ctx context.Context) {
 	if due := a.untilScrub(c.ScrubEvery); due > wait {
 		wait = due
 	}
-	for a.untilRound(ctx, wait, record) {
+	if urgent {
+		wait = 0
+	}
+	for anew := urgent; a.untilRound(ctx, wait, record); {
 		began := time.Now()
 		rate := scrubSpeed(a.store.Stats().DiskBytes, c)
+		if urgent {
+			rate = float64(c.ScrubRate)
+		}
 		err := a.store.Scrub(ctx, store.ScrubOptions{
-			Pace:   func(read int) error { return a.paceScrub(ctx, read, rate) },
-			Record: record, Aggregators: a.aggregators(),
+			Pace:        func(read int) error { return a.paceScrub(ctx, read, rate) },
+			Record:      record,
+			Anew:        anew,
+			Aggregators: a.aggregators(),
 		})
 		if ctx.Err() != nil {
 			return
 		}
+		anew = false // what failed goes on where it was
 		wait = c.ScrubEvery - time.Since(began)
 		if err != nil {
 			a.log.Warn("the store could not be read through; the round goes on later", "err", err)
-			wait = min(scrubRetry, c.ScrubEvery)
+			if wait = scrubRetry; c.ScrubEvery > 0 {
+				wait = min(wait, c.ScrubEvery)
+			}
+			continue
+		}
+		if urgent = false; c.ScrubEvery == 0 {
+			return
 		}
 	}
 }

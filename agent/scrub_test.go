@@ -2,6 +2,10 @@ package agent
 
 import (
 	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -80,4 +84,65 @@ func TestAScrubOfAStoreThatWasJustReadWaits(t *testing.T) {
 		t.Errorf("after a clock in the future the next waits %s", wait)
 	}
 	b.stop(t)
+}
+
+// What a start finds damaged, and does not know the extent of, is read through at once, whatever store.scrub_every says.
+func TestAStartWithDamageReadsTheStoreThroughAtOnce(t *testing.T) {
+	for _, every := range []time.Duration{0, 7 * 24 * time.Hour} {
+		c, _ := keptGateway(t)
+		c.Store.Memtable, c.Store.ScrubEvery, c.Store.ScrubRate = 64*tomlconf.KiB, every, tomlconf.GiB
+		a, stop := runAgent(t, c)
+		for n := range 200 {
+			payload := make([]byte, 2048)
+			_, _ = rand.NewChaCha8([32]byte{byte(n)}).Read(payload)
+			if err := a.recordWith(t.Context(), "gap", map[string][]byte{"why": payload}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		recordDurably(t, a)
+		stop()
+		tables, err := filepath.Glob(filepath.Join(c.ChainDir(), "data-1", "*.sst"))
+		if err != nil || len(tables) < 3 {
+			t.Fatalf("%d tables, %v", len(tables), err)
+		}
+		blocks := slices.DeleteFunc(tables, func(table string) bool {
+			info, err := os.Stat(table)
+			return err != nil || info.Size() < 16<<10
+		})
+		logs, err := filepath.Glob(filepath.Join(c.ChainDir(), "data-1", "*.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range append(logs, blocks[1:]...) { // all but genesis
+			if err := flip(table); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, stop = runAgent(t, c)
+		if s := a.store.Info().Recovered; !s.Lost() {
+			t.Fatalf("nothing is said to be damaged: %+v", s)
+		}
+		await(t, "a round to its end", func() bool { return a.store.Scrubbing().Last != nil })
+		uncounted := 0
+		for m, err := range a.store.Find(store.Query{Source: "agent:damage"}) {
+			var e damageEvent
+			if err == nil && json.Unmarshal(m.Entry.Payload, &e) == nil && e.Uncounted {
+				uncounted++
+			}
+		}
+		if uncounted != 1 {
+			t.Errorf("%d entries say that something is lost which is not counted", uncounted)
+		}
+		stop()
+	}
+}
+
+// flip turns a bit in the middle of a file.
+func flip(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	b[len(b)/2] ^= 4
+	return os.WriteFile(path, b, 0o600)
 }

@@ -43,6 +43,15 @@ func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
 	return s, nil
 }
 
+// seize opens the configured chain itself, and keeps any agent from recording on it until Close.
+func seize(c *Config) (*Snapshot, error) {
+	reader, err := store.OpenReader(c.ChainDir(), store.Options{MustLock: true})
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{Dir: c.ChainDir(), Reader: reader}, nil
+}
+
 // Close ends reading, and removes the checkpoint.
 func (s *Snapshot) Close() error { return errors.Join(s.Reader.Close(), s.removeCheckpoint()) }
 

@@ -269,6 +269,8 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		Lost:    func(n int, why string) { a.losses.add(name, n, why) },
 		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) },
 	}
+	session := sessionOf(a.store.Chain(), &c.Config)
+	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }
 	for i, s := range c.Subscribe {
 		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
 		if err != nil {

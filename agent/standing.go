@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
+	"edgechain/agent/sealgate"
 	headersync "edgechain/sync"
 )
 
@@ -26,43 +28,91 @@ type restoreEvent struct {
 // settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
 // of them the chain must not go on.
 func (a *Agent) settled(u *upstream, s headersync.Settlement) {
-	if a.unconfirmed() {
+	if a.gate.Has(sealgate.Restored) {
 		s.Standing = a.withoutStrangers(s)
 	}
 	log := a.log.With("upstream", u.Name, "standing", string(s.Standing), "aggregators", s.By)
 	switch {
 	case s.Standing == headersync.Recovered:
 		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
-		a.aside(func() {
-			a.record(a.sourcesCtx, "restore", restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
-		})
+		a.recordTakenBack(restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
 	case s.Standing.MaySeal():
 		log.Info("the head is settled")
-	default:
-		log.Error("nothing is sealed: "+wayOut(s.Standing), "height", a.store.Tip().Height)
 	}
-	a.mu.Lock()
-	u.standing = s.Standing
-	a.mu.Unlock()
+	a.stand(log, u, s.Standing)
 	a.considerSealing()
+}
+
+// recordTakenBack makes the entry that tells of headers taken back, and forgets that it was to be made once it is durable.
+func (a *Agent) recordTakenBack(event restoreEvent) {
+	a.aside(func() {
+		done := make(chan error, 1)
+		if a.recordWith(a.sourcesCtx, "restore", event, func(err error) { done <- err }) != nil || <-done != nil {
+			return // the next start makes it
+		}
+		// Cut off here, the next start makes another: twice told is better than not at all.
+		a.onTail(a.log, a.store.ForgetTakenBack)
+	})
+}
+
+// recallTakenBack records what a run that was cut off took back, and did not tell.
+func (a *Agent) recallTakenBack() {
+	t, err := a.store.TakenBack()
+	if err != nil {
+		a.log.Error("it cannot be read whether headers came back before the last run was cut off", "err", err)
+	}
+	if t != nil && err == nil {
+		a.recordTakenBack(restoreEvent{From: t.From, To: t.To, FirstEntry: t.First, NextEntry: t.Next, Sparse: t.Sparse})
+	}
+}
+
+// stand notes how the head stands to what an upstream's aggregators know. What forbids to seal counts at once. That it
+// does so no more counts when considerSealing has looked at all of them.
+func (a *Agent) stand(log *slog.Logger, u *upstream, s headersync.Standing) {
+	a.mu.Lock()
+	u.standing = s
+	a.mu.Unlock()
+	if s.MaySeal() {
+		return
+	}
+	r := elsewhere(u.Name, s)
+	if a.gate.Add(r) {
+		log.Error("nothing is sealed: "+r.String(), "standing", string(s), "height", a.store.Tip().Height)
+	}
+	a.aside(func() { // a release that was under way by what the upstreams said before has lifted it
+		a.onTail(log, func() error {
+			a.mu.Lock()
+			still := u.standing == s && slices.Contains(a.upstreams, u)
+			a.mu.Unlock()
+			if still {
+				a.gate.Add(r)
+			}
+			return nil
+		})
+	})
 }
 
 // considerSealing lets the committer seal if all upstreams have found out about the head, and for none of them the chain
 // must not go on. It returns at once, for an upstream's goroutine must not wait for the tail.
 func (a *Agent) considerSealing() {
-	a.aside(func() {
-		a.onTail(a.log, func() error {
-			may, confirmed := a.headSettled()
-			if !may || !a.committer.held {
-				return nil
-			}
-			if a.unconfirmed() && !confirmed { // nobody who knows the chain has answered
-				a.log.Error("nothing is sealed: " + a.held())
-				return nil
-			}
-			return a.releaseSealing(confirmed)
-		})
-	})
+	a.aside(func() { a.onTail(a.log, a.considerOnTail) })
+}
+
+func (a *Agent) considerOnTail() error {
+	if !a.gate.HeadInDoubt() || a.store.Signer() == nil { // the aggregators are asked in its name
+		return nil
+	}
+	may, confirmed := a.headSettled()
+	if !may {
+		return nil
+	}
+	if a.gate.Has(sealgate.Restored) && !confirmed { // nobody who knows the chain has answered
+		r := a.restoredReason(len(a.upstreams) > 0)
+		a.gate.Add(r)
+		a.log.Error("nothing is sealed: " + r.String())
+		return nil
+	}
+	return a.releaseSealing(confirmed)
 }
 
 // headSettled reports whether sealing may go on as far as the upstreams know, and whether an aggregator agreed.
@@ -80,12 +130,10 @@ func (a *Agent) headSettled() (may, confirmed bool) {
 
 // releaseSealing lets the committer seal. It belongs to the committer's goroutine.
 func (a *Agent) releaseSealing(confirmed bool) error {
-	if err := errors.Join(a.store.SetUnconfirmed(!confirmed), a.store.ConfirmHead()); err != nil {
+	if err := errors.Join(a.store.SetSealedUnconfirmed(!confirmed), a.store.ConfirmHead()); err != nil {
 		return fmt.Errorf("nothing is sealed: it could not be noted how the head stands: %w", err)
 	}
-	a.committer.held = false
-	a.sealing.Store(true)
-	a.releasedAt = a.store.Tip().Height
+	a.gate.Release(a.store.Tip().Height)
 	a.finishRestore()
 	return nil
 }
@@ -107,25 +155,19 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 			log.Error("an aggregator cannot follow this chain any more: " + cutOff)
 		}
 	case n.Standing == headersync.Agreed:
-		a.onTail(log, func() error { return a.store.SetUnconfirmed(false) })
+		a.onTail(log, func() error { return a.store.SetSealedUnconfirmed(false) })
+		waiting := a.gate.Has(sealgate.Restored)
 		a.mu.Lock()
 		may := u.standing.MaySeal()
-		if may && !a.unconfirmed() {
+		if may && !waiting {
 			u.standing = headersync.Agreed
 		}
 		a.mu.Unlock()
-		if may && a.unconfirmed() {
+		if may && waiting {
 			a.settled(u, headersync.Settlement{Standing: headersync.Agreed, By: []string{n.Aggregator}})
 		}
 	case n.Standing != "" && !n.Standing.MaySeal():
-		log.Error("nothing more is sealed: "+wayOut(n.Standing), "standing", string(n.Standing))
-		a.mu.Lock()
-		u.standing = n.Standing
-		a.mu.Unlock()
-		a.onTail(log, func() error {
-			a.committer.held = true
-			return nil
-		})
+		a.stand(log, u, n.Standing)
 	case n.Receipt != 0:
 		log.Debug("receipted", "height", n.Receipt)
 	}
@@ -141,30 +183,22 @@ func (a *Agent) complain(upstream, aggregator, text string) (news bool) {
 	return news
 }
 
-// wayOut tells the operator what to do about a chain that cannot go on as it stands.
-func wayOut(s headersync.Standing) string {
+// elsewhere is why nothing is sealed where an aggregator has said what keeps the chain from going on as it stands.
+func elsewhere(upstream string, s headersync.Standing) sealgate.Reason {
+	r := sealgate.Reason{Kind: sealgate.Elsewhere, Of: upstream}
 	if s == headersync.Behind {
-		return "an aggregator knows newer headers of this chain than this gateway has. Start the agent again with sync.confirm_head unlike \"never\": it takes them back"
+		r.Why = "an aggregator knows newer headers of this chain than this gateway has"
+		r.Do = "start the agent again with sync.confirm_head unlike \"never\": it takes them back"
+		return r
 	}
-	return "this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept. " +
-		"If the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue"
+	r.Why = "this chain cannot go on: an aggregator knows another end of it than this gateway has. What arrives is kept"
+	r.Do = "if the data folder is an old image, bring the newest one back; else begin a new chain that names this one: edgeagent init --continue"
+	return r
 }
 
 // cutOff tells the operator what to do about an aggregator that knows too little to follow what is left of the chain.
 const cutOff = "the headers between the newest one that it knows and the newest ones here were lost with this gateway's disk, so nothing shows it that the chain goes on, " +
 	"and it countersigns nothing more of it. What arrives is kept and sealed. To have it countersigned again, begin a new chain that names this one: edgeagent init --continue"
-
-// stuck says why nothing more is sealed, if an aggregator has said what keeps the chain from going on.
-func (a *Agent) stuck() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, u := range a.upstreams {
-		if u.standing != "" && !u.standing.MaySeal() {
-			return wayOut(u.standing)
-		}
-	}
-	return ""
-}
 
 // onTail does something where the tail stands still, and logs what fails but for the agent's end.
 func (a *Agent) onTail(log *slog.Logger, job func() error) {

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -60,7 +59,7 @@ func (a *Agent) Status() api.Status {
 		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
 	}
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
-	s.Live.Held = cmp.Or(a.held(), a.stuck())
+	s.Live.Held, s.Live.HeldBy = a.gate.Worst(), a.gate.Reasons()
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
 	for _, source := range a.running() {
@@ -73,7 +72,7 @@ func (a *Agent) Status() api.Status {
 const stuckAfter = 2 * time.Minute
 
 // alive returns nil while commits make progress, or while there is nothing to commit. A full disk is not an ailment
-// of the program, nor is a full block whose head aggregators have yet to settle: restarting it would help nobody.
+// of the program, nor is a full block that may not be sealed: restarting it would help nobody.
 func (a *Agent) alive() error {
 	begun := a.queue.busySince() // before that there was nothing to make progress with
 	if begun.IsZero() || a.committer.waiting.Load() || a.committer.full.Load() {
@@ -103,7 +102,7 @@ func (a *Agent) ready() error {
 		return errors.New("recording has stopped: no room on the disk")
 	}
 	if a.committer.full.Load() {
-		return errors.New("recording has stopped: the block is full, and not to be sealed before aggregators have said which head they know")
+		return fmt.Errorf("recording has stopped: the block is full, and cannot be sealed: %s", a.gate.Worst())
 	}
 	for _, s := range a.running() {
 		if stats := s.stats(); !stats.Connected {

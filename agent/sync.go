@@ -83,8 +83,8 @@ func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err
 		})
 		// An aggregator countersigns one history of a chain. Its receipt on a header that was sealed since the start agrees
 		// with the head that this was sealed upon, also where nobody knew the chain then, or nobody answered.
-		if err == nil && !r.a.committer.held && height > r.a.releasedAt {
-			err = r.a.store.SetUnconfirmed(false)
+		if at, ever := r.a.gate.Released(); err == nil && ever && height > at && !r.a.gate.HeadInDoubt() {
+			err = r.a.store.SetSealedUnconfirmed(false)
 			r.a.agreed(r.u)
 		}
 	})
@@ -138,25 +138,27 @@ func (r syncRestorer) RestoreRun(run *lightchain.Run) error {
 	return r.onTail(func() error { return r.a.store.Adopt(adopted) })
 }
 
-func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCopy) error {
+func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCopy, keys []*lightchain.SignedHeader) error {
 	return r.onTail(func() error {
 		head := copied.Head
 		if head.Header.Height == r.a.store.Tip().Height+1 {
 			return r.a.store.Adopt([]store.Adopted{{Header: head.Header, Signature: &head.Signature}})
 		}
-		return r.a.store.AdoptHead(store.AdoptedHead{Head: head, Edge: copied.Edge, Compared: true})
+		return r.a.store.AdoptHead(store.AdoptedHead{Head: head, Edge: copied.Edge, Compared: true, Keys: keys})
 	})
 }
 
-func (r syncRestorer) SealedUnconfirmed() (bool, error) { return r.a.store.Unconfirmed() }
+func (r syncRestorer) SealedUnconfirmed() (bool, error) { return r.a.store.SealedUnconfirmed() }
 
 func (r syncRestorer) onTail(job func() error) (err error) {
 	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
-		if !r.a.committer.held {
+		if _, ever := r.a.gate.Released(); ever {
 			err = errors.New("blocks were sealed since")
 			return
 		}
-		err = job()
+		if err = job(); err == nil && r.a.store.Signer() != nil {
+			r.a.keyIsBack("the headers that set it came back")
+		}
 	})
 	return errors.Join(doErr, err)
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"edgechain/agent/api"
+	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
 	headersync "edgechain/sync"
@@ -112,15 +113,15 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 	}
 	config := headersync.GatewayConfig{
 		Prefix: s.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a, u}, Restorer: syncRestorer{a},
-		Signer: a.store.Signer(), Terms: s.terms, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
+		Signer: a.speaker(), Terms: s.terms, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
 		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", s.Name),
 		Settled: func(s headersync.Settlement) { a.settled(u, s) },
 		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
 	}
-	switch {
-	case a.unconfirmed():
+	switch _, released := a.gate.Released(); {
+	case a.gate.Has(sealgate.Restored), a.keys.setBack.Load():
 		config.Confirm = headersync.ConfirmAlways
-	case a.sealing.Load():
+	case released:
 		// The chain goes on already. What an aggregator knows beyond this head is another history by now: it is said,
 		// and not put back.
 		config.Confirm, config.Restorer = headersync.ConfirmNever, nil
@@ -143,7 +144,7 @@ func (a *Agent) switchUpstreams(ctx context.Context, plan *upstreamPlan) error {
 		}
 		for _, u := range plan.wanted {
 			if s, stays := plan.staying[u]; !stays {
-				u.gateway.SetSigner(a.store.Signer())
+				u.gateway.SetSigner(a.speaker())
 			} else if !reflect.DeepEqual(u.upstreamSettings, s) {
 				u.upstreamSettings = s
 				u.gateway.SetTerms(s.terms)

@@ -77,7 +77,8 @@ func (c *Config) backupSubject() string { return "aggregator " + c.Aggregator.Na
 
 // Backup makes a generation of an aggregator: of a checkpoint of its store, and its configuration.
 func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) (*backup.Added, error) {
-	key, err := keyfile.ReadPublicKey(c.Key.File)
+	keyFile := keyfile.Readable(c.Key.File)
+	key, err := keyfile.ReadPublicKey(keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +94,7 @@ func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) 
 		}
 	}
 	if o.WithKey {
-		sources = append(sources, backup.Source{Path: backupKey, File: c.Key.File})
+		sources = append(sources, backup.Source{Path: backupKey, File: keyFile})
 	}
 	for _, file := range o.Files {
 		source, err := backup.SourceBelow(backupFiles, file)
@@ -163,7 +164,7 @@ func Restore(ctx context.Context, c *Config, dir string, generation int, progres
 			return nil, err
 		}
 	}
-	key, err := keyfile.ReadPublicKey(c.Key.File)
+	key, err := keyfile.ReadPublicKey(keyfile.Readable(c.Key.File))
 	if err == nil {
 		r.HasKey = true
 		if text := lightchain.FormatPublicKey(key); text != r.Key {
@@ -172,7 +173,7 @@ func Restore(ctx context.Context, c *Config, dir string, generation int, progres
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err := backup.GiveToOwner(data, making, files, c.Key.File); err != nil {
+	if err := backup.GiveToOwner(data, append([]string{making, files}, keyfile.Files(c.Key.File)...)...); err != nil {
 		return nil, fmt.Errorf("giving the files to the owner of %s: %w", data, err)
 	}
 	if err := os.Rename(making, c.StoreDir()); err != nil { // until then there is no store

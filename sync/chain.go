@@ -50,9 +50,9 @@ var ErrReversed = errors.New("an aggregator's receipts are out of the order of t
 type Restorer interface {
 	// RestoreRun appends headers that have been checked against the tip, durably.
 	RestoreRun(run *lightchain.Run) error
-	// RestoreHead moves the tip onto a copied head that has been checked; the headers between are not held any more. It is
-	// durable when it returns.
-	RestoreHead(tip *lightchain.Tip, copied *SparseCopy) error
+	// RestoreHead moves the tip onto a copied head that has been checked; the headers between are not held any more, but
+	// for those that set the key. It is durable when it returns.
+	RestoreHead(tip *lightchain.Tip, copied *SparseCopy, keys []*lightchain.SignedHeader) error
 	// SealedUnconfirmed reports whether a header was ever sealed since an aggregator last agreed with the head: by a
 	// run of the program that began to seal although nobody answered. It is remembered durably before such a seal.
 	SealedUnconfirmed() (bool, error)

@@ -178,7 +178,7 @@ func (c *memChain) RestoreRun(run *lightchain.Run) error {
 	return err
 }
 
-func (c *memChain) RestoreHead(tip *lightchain.Tip, copied *SparseCopy) error {
+func (c *memChain) RestoreHead(tip *lightchain.Tip, copied *SparseCopy, _ []*lightchain.SignedHeader) error {
 	c.tip, c.headers[tip.Height] = tip.Clone(), copied.Head
 	first := uint64(0)
 	for _, h := range tip.History.Edge() {

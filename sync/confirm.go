@@ -18,6 +18,9 @@ import (
 
 // sendHello asks once more, with a nonce of its own.
 func (g *Gateway) sendHello(now time.Time, ask *RestoreRequest) {
+	if g.signer == nil {
+		return
+	}
 	tip, _, err := g.c.Chain.Head()
 	if err != nil {
 		g.c.Log.Error("reading the head to ask for it", "err", err)
@@ -141,6 +144,7 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		return err
 	}
 	height := w.Head.Header.Height
+	p.setters = w.Keys
 	if height <= tip.Height {
 		own, err := g.c.Chain.Node(0, height)
 		switch {
@@ -178,10 +182,24 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 		return err
 	}
 	if vouched(own, headSide(w.Head, w.Keys...)) {
-		g.stand(p, KeyChanged, w.Head, nil)
+		standing := KeyChanged
+		if keyAfter(w.Head, w.Keys) == g.signer.Public() {
+			standing = Behind // this gateway changed it, and lost the headers that say so
+		}
+		g.stand(p, standing, w.Head, nil)
 		return nil
 	}
 	return fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height)
+}
+
+// keyAfter returns the key that headers up to a head have set; none if that was set below those given.
+func keyAfter(head *lightchain.SignedHeader, keys []*lightchain.SignedHeader) (key lightchain.PublicKey) {
+	for _, h := range append(slices.Clone(keys), head) {
+		if h.Header.NextKey != nil {
+			key = *h.Header.NextKey
+		}
+	}
+	return key
 }
 
 // stand notes how the head stands to what p knows, and says so if that is news after the head was settled.
@@ -206,6 +224,10 @@ func (g *Gateway) tickSettle(now time.Time) time.Time {
 	}
 	if len(g.peers) == 0 || g.c.Confirm == ConfirmNever {
 		g.settle(Settlement{Standing: Unreachable})
+		return time.Time{}
+	}
+	if g.signer == nil { // nobody can be asked: the time to wait for an answer has not begun
+		g.waitTill = time.Time{}
 		return time.Time{}
 	}
 	if at, busy := g.tickRestore(now); busy {

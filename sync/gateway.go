@@ -30,7 +30,7 @@ type GatewayConfig struct {
 	Chain       Chain
 	Receipts    Receipts
 	Restorer    Restorer          // nil: nothing is ever restored
-	Signer      lightchain.Signer // the gateway's key; see [Gateway.SetSigner]
+	Signer      lightchain.Signer // the gateway's key, nil while there is none: then it asks nothing; see [Gateway.SetSigner]
 	Terms                         // see [Gateway.SetTerms]
 	Confirm     ConfirmHead       // "" is if_reachable
 	ConfirmWait time.Duration     // 0 is a minute
@@ -102,6 +102,7 @@ type peer struct {
 	asks     uint64
 	standing Standing // "" before its first welcome
 	head     *lightchain.SignedHeader
+	setters  []*lightchain.SignedHeader // headers below it that set the key, as its newest welcome brought them
 }
 
 // NewGateway checks the configuration and returns a gateway that does nothing yet.
@@ -166,7 +167,7 @@ func (g *Gateway) Connected() {
 	nudge(g.wake)
 }
 
-// SetSigner gives the gateway its new key, after a header that set it was sealed.
+// SetSigner gives the gateway its new key, after a header that set it was sealed, or the one that it lacked.
 func (g *Gateway) SetSigner(s lightchain.Signer) {
 	g.signals.Lock()
 	g.signals.signer = s

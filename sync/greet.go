@@ -69,8 +69,14 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	}
 	// The key that signs after the gateway's head is known up to the newest head, if the gateway is not on another
 	// history, with keys of its own. Either way a welcome does no harm to anybody, and tells a gateway where it stands.
+	// One that was set back below a change of key has the newest key alone.
 	key, ok := state.keyAfter(h.Height)
-	proved := ok && signed.check(key)
+	current := key
+	if state.Head != nil && h.Height < state.Head.Height() {
+		current, _ = state.keyAfter(state.Head.Height())
+	}
+	newest := ok && signed.check(current)
+	proved := newest || ok && current != key && signed.check(key)
 	// A request of this session with a number above the last is no copy, so it is not counted among the hellos, which
 	// anybody can repeat.
 	if h.Restore != nil && h.Restore.Aggregator == s.c.c.Name && proved && state.Fork == nil &&
@@ -78,11 +84,6 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 		f.asked = h.Restore.Sequence
 		f.purse.spent.add(now, cost(m.Topic, m.Payload))
 		return s.giveBack(ctx, now, f, policy, state, h)
-	}
-	newest := proved
-	if ok && state.Head != nil && h.Height < state.Head.Height() {
-		current, _ := state.keyAfter(state.Head.Height())
-		newest = proved && current == key
 	}
 	if err := f.greeter.admit(now, h.Nonce, proved, newest); err != nil {
 		return err

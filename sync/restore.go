@@ -97,14 +97,15 @@ func (g *Gateway) receiveRestored(now time.Time, p *peer, b []byte) error {
 		if page.Run.First != tip.Height+1 {
 			return errOld
 		}
-		if _, err = tip.Follow(page.Run, nil); err == nil && tip.Key != g.signer.Public() {
+		had := tip.Key == g.signer.Public() // else the headers that set it are among those that come
+		if _, err = tip.Follow(page.Run, nil); err == nil && had && tip.Key != g.signer.Public() {
 			err = errors.New("its headers change the key, which the aggregator kept to itself")
 		}
 		if err == nil {
 			err = g.c.Restorer.RestoreRun(page.Run)
 		}
 	} else {
-		err = g.takeSparse(tip, page.Sparse)
+		err = g.takeSparse(tip, page.Sparse, p.setters)
 	}
 	if err != nil {
 		return err
@@ -137,13 +138,21 @@ func (g *Gateway) reweigh(p *peer) {
 }
 
 // takeSparse moves the chain onto a head whose headers below nobody has. What can be compared is compared: where a
-// subtree of the head's history lies wholly within the headers held here, it must be the same.
-func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy) error {
+// subtree of the head's history lies wholly within the headers held here, it must be the same. keys are headers that set
+// the key, as the aggregator told them.
+func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy, keys []*lightchain.SignedHeader) error {
 	head := &s.Head.Header
 	if head.Height <= tip.Height || s.Head.ChainID() != g.chain || head.First < tip.Next {
 		return errOld
 	}
-	if err := s.Head.Check(tip.Key); err != nil {
+	inForce := tip.Key
+	var between []*lightchain.SignedHeader
+	for _, k := range keys {
+		if h := &k.Header; h.Height > tip.Height && h.Height < head.Height && h.NextKey != nil && k.ChainID() == g.chain && k.Check(inForce) == nil {
+			between, inForce = append(between, k), *h.NextKey
+		}
+	}
+	if err := s.Head.Check(inForce); err != nil {
 		return err
 	}
 	edge, err := lightchain.NewCompactRange(head.Height, s.Edge)
@@ -166,7 +175,7 @@ func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy) error {
 		return nil
 	}
 	at := &lightchain.Tip{
-		Chain: g.chain, Height: head.Height, Hash: s.Head.Hash(), History: edge, Next: head.First + head.Count, Key: tip.Key,
+		Chain: g.chain, Height: head.Height, Hash: s.Head.Hash(), History: edge, Next: head.First + head.Count, Key: inForce,
 	}
 	at.History.Append(at.Hash, nil)
 	if head.NextKey != nil && *head.NextKey != g.signer.Public() {
@@ -176,7 +185,7 @@ func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy) error {
 	if head.NextKey != nil {
 		at.Key = *head.NextKey
 	}
-	if err := g.c.Restorer.RestoreHead(at.Clone(), s); err != nil {
+	if err := g.c.Restorer.RestoreHead(at.Clone(), s, between); err != nil {
 		return err
 	}
 	*tip, g.restore.done = *at, true

@@ -58,6 +58,9 @@ func (g *Gateway) tickStatus(now time.Time, connected bool) time.Time {
 		g.c.Log.Error("reading the head to report it", "err", err)
 		return now.Add(time.Minute)
 	}
+	if g.signer == nil {
+		return now.Add(time.Minute)
+	}
 	r := Report{Chain: g.chain, Height: tip.Height, Start: g.c.Start, Number: st.number + 1, Condition: condition}
 	payload, err := r.Sign(g.signer)
 	if err != nil {

@@ -42,6 +42,10 @@ func (g *Gateway) follow(now time.Time) {
 	g.signals.signer, g.signals.terms = nil, nil
 	g.signals.Unlock()
 	if signer != nil {
+		if g.signer == nil { // nothing could be asked until now
+			g.helloAt, g.waitTill = now, time.Time{}
+			g.hellos.reset()
+		}
 		g.signer = signer
 	}
 	if terms == nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/localhttp"
@@ -77,20 +78,22 @@ type ScrubProgress struct {
 
 // Live is what only a running agent knows.
 type Live struct {
-	Started       time.Time  `json:"started"`
-	Boot          uint64     `json:"boot"`
-	Clock         string     `json:"clock"`
-	ClockError    float64    `json:"clock_error_seconds"`
-	InFlight      int        `json:"in_flight_messages"`
-	InFlightBytes int        `json:"in_flight_bytes"`
-	Waiting       bool       `json:"waiting_for_space"`
-	Held          string     `json:"held,omitempty"` // why nothing is sealed
-	Free          uint64     `json:"free_bytes"`
-	Reserve       uint64     `json:"reserve_bytes"`
-	Buffer        Buffer     `json:"buffer"`
-	HeldBack      *Stretch   `json:"held_back,omitempty"` // that retention would delete, were it receipted
-	Sources       []Source   `json:"sources"`
-	Upstreams     []Upstream `json:"upstreams,omitempty"`
+	Started       time.Time `json:"started"`
+	Boot          uint64    `json:"boot"`
+	Clock         string    `json:"clock"`
+	ClockError    float64   `json:"clock_error_seconds"`
+	InFlight      int       `json:"in_flight_messages"`
+	InFlightBytes int       `json:"in_flight_bytes"`
+	Waiting       bool      `json:"waiting_for_space"`
+	Held          string    `json:"held,omitempty"` // why nothing is sealed: the gravest reason, and what to do
+	// HeldBy are all reasons, the gravest first. Of no_space alone sealing is tried again and again.
+	HeldBy    []sealgate.Reason `json:"held_by,omitempty"`
+	Free      uint64            `json:"free_bytes"`
+	Reserve   uint64            `json:"reserve_bytes"`
+	Buffer    Buffer            `json:"buffer"`
+	HeldBack  *Stretch          `json:"held_back,omitempty"` // that retention would delete, were it receipted
+	Sources   []Source          `json:"sources"`
+	Upstreams []Upstream        `json:"upstreams,omitempty"`
 }
 
 // Buffer says how long the gateway could go on recording if no receipt came from now on. That is until the disk's

@@ -71,14 +71,15 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 func exitCode(err error) int {
 	var problems tomlconf.Problems
 	var verify *store.VerifyError
+	var incomplete *store.IncompleteError
 	var answer *api.AnswerError
 	switch {
 	case errors.As(err, &problems), errors.Is(err, agent.ErrNeedsInit), errors.Is(err, agent.ErrOtherChain),
-		errors.Is(err, store.ErrWrongKey), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
+		errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther),
 		errors.Is(err, keyfile.ErrPassphraseMissing), errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted):
 		return command.ExitUsage
-	case errors.As(err, &verify), errors.Is(err, backup.ErrDamaged):
+	case errors.As(err, &verify), errors.As(err, &incomplete), errors.Is(err, backup.ErrDamaged):
 		return command.ExitVerification
 	case errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed), errors.Is(err, backup.ErrNoGeneration),
 		errors.Is(err, store.ErrPruned), errors.Is(err, store.ErrNotHeld), errors.Is(err, fs.ErrNotExist):

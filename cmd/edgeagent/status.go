@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain/agent/api"
+	"edgechain/agent/sealgate"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/store"
 	headersync "edgechain/sync"
@@ -101,8 +102,11 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	if s.Mark != "" {
 		line("WARNING", "%s", command.Printable(s.Mark))
 	}
-	if l.Held != "" {
-		line("WARNING", "nothing is sealed: %s", l.Held)
+	for i, reason := range l.HeldBy {
+		if i > 0 && reason.Kind == sealgate.Unsettled {
+			continue // it waits for what the others say
+		}
+		line("WARNING", "nothing is sealed: %s", command.Printable(reason.String()))
 	}
 	if s.KeyChanges > 0 {
 		line("WARNING", "the key was changed %d times, and a chain bears %d: a longer key.rotate_every, or in time a new chain that names this one (edgeagent init --continue)", s.KeyChanges, store.MaxKeyChanges)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"edgechain/agent/api"
+	"edgechain/agent/sealgate"
 	"edgechain/lightchain/store"
 )
 
@@ -24,7 +25,7 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 		},
 		Version: "1.0.0",
 		Live: &api.Live{
-			Waiting: true, Held: "this chain cannot go on", Clock: "unsynchronised", ClockError: 16,
+			Waiting: true, HeldBy: []sealgate.Reason{{Kind: sealgate.Elsewhere, Why: "this chain cannot go on"}}, Clock: "unsynchronised", ClockError: 16,
 			Buffer:   api.Buffer{Rate: 1 << 30, Room: 1 << 30, Deletable: 2 << 30, Days: &days},
 			HeldBack: &api.Stretch{From: 1, To: 812_000, Bytes: 3 << 30},
 			Sources:  []api.Source{{Name: "line-1", Connected: true, Detail: "ssl://mqtt.plant.example:8883"}, {Name: "line-2", Detail: "connection refused"}},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,8 +19,10 @@ func newVerify() *cobra.Command {
 		GroupID: "chain",
 		Short:   "Check the whole chain, and name the first block that fails",
 		Long: `verify reads the whole chain and checks each header against those before it, its signature, the numbers, and the
-root over the block's entries; and that the files beside them, with receipts, keys and notes, can be read. While the agent runs it reads a checkpoint, so that recording goes on and the program
-under examination does not examine itself.`,
+root over the block's entries; and that the files beside them, with receipts, keys and notes, can be read. It fails, with
+exit code 3, if anything does not hold, and also if what is there holds but something that was sealed is not there, but for
+what retention has deleted: headers above a gap, entries that are lost though their headers came back. While the agent runs
+it reads a checkpoint, so that recording goes on and the program under examination does not examine itself.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, err := command.NewOutput(c)
@@ -44,23 +47,19 @@ under examination does not examine itself.`,
 				})
 			}
 			progress.Done()
-			if back := chain.SetBack(); err == nil && back != nil {
-				err = command.Failf(command.ExitVerification, "the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. Start the agent: it goes on above them, and records what is lost",
-					back.Height, back.Mark, back.Headers, back.Count, back.First)
-			}
 			if err != nil {
 				return err
 			}
-			return out.Print(summary, func(w io.Writer) {
+			return errors.Join(summary.Incomplete(), out.Print(summary, func(w io.Writer) {
 				fmt.Fprintf(w, "chain %s verifies\n", summary.Chain)
 				fmt.Fprintf(w, "%d headers, %d blocks with %d entries, in %.1f s\n", summary.Heights, summary.Blocks, summary.Entries, time.Since(began).Seconds())
 				if summary.Open > 0 {
 					fmt.Fprintf(w, "%d entries are not sealed yet\n", summary.Open)
 				}
-				if summary.Absent > 0 || summary.NotHeld > 0 {
-					fmt.Fprintf(w, "the entries of %d blocks and %d headers are not held here\n", summary.Absent, summary.NotHeld)
+				if pruned := summary.Absent - summary.Lost; pruned > 0 {
+					fmt.Fprintf(w, "the entries of %d blocks were deleted by retention\n", pruned)
 				}
-			})
+			}))
 		},
 	}
 }

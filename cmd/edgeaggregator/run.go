@@ -11,6 +11,7 @@ import (
 
 	"edgechain/aggregator"
 	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/keyfile"
 )
 
 func newRun() *cobra.Command {
@@ -32,6 +33,12 @@ pulls, silence and the log's level is followed from then on; the log names the k
 			}
 			log, setLevel := command.NewLog(c, config.Log.Format)
 			setLevel(config.Log.Level)
+			switch mended, err := keyfile.Mend(config.Key.File, config.Key.Passphrase); {
+			case err != nil:
+				log.Error("the key's files are not as they should be; it is tried again at the next start", "err", err)
+			case mended != "":
+				log.Warn("a file of the key was missing or damaged, and is made anew from the other", "file", mended)
+			}
 			store, err := openStore(c.Context(), config, true, log)
 			if err != nil {
 				return err

@@ -212,6 +212,13 @@ func (g *gateway) start(args ...string) {
 	})
 }
 
+// startPatiently starts it where an aggregator answers, however long that takes on this machine: with the short wait of
+// these tests the gateway would go on without it.
+func (g *gateway) startPatiently() {
+	g.t.Helper()
+	g.start("--set", "sync.confirm_wait="+program.Patience.String())
+}
+
 func (g *gateway) stop() { g.t.Helper(); g.process.Stop() }
 
 // must runs a command that must succeed.

@@ -74,18 +74,20 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	evidence := flags.String("evidence", "", "write evidence of the first two files that contradict each other to a new `FILE`: headers and receipts, no readings")
 	output := flags.String("output", "text", "text for people, json for programs: one object a line")
 	showVersion := flags.Bool("version", false, "print the version and exit")
+	fail := func(code int, format string, args ...any) int {
+		fmt.Fprintf(stderr, "edgeverify: "+format+"\n", args...)
+		return code
+	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	} else if err != nil {
 		return exitUsage
 	}
 	if *showVersion {
-		fmt.Fprintln(stdout, "edgeverify", buildVersion())
+		if _, err := fmt.Fprintln(stdout, "edgeverify", buildVersion()); err != nil {
+			return fail(exitFailed, "writing the version: %v", err)
+		}
 		return exitOK
-	}
-	fail := func(code int, format string, args ...any) int {
-		fmt.Fprintf(stderr, "edgeverify: "+format+"\n", args...)
-		return code
 	}
 	var write func(statement) error
 	switch *output {

@@ -56,3 +56,18 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// full is an output that takes nothing.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestAReportThatDoesNotArriveIsAFailure(t *testing.T) {
+	chain := strings.Repeat("a", 52)
+	for _, args := range [][]string{{"--version"}, {"--chain", chain, "main.go"}, {"--chain", chain, "--output", "json", "main.go"}} {
+		var stderr strings.Builder
+		if code := run(args, strings.NewReader(""), full{}, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%v: %d, %s", args, code, stderr.String())
+		}
+	}
+}

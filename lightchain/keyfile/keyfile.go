@@ -1,6 +1,8 @@
 // Package keyfile keeps Ed25519 private keys at rest: it makes, reads, replaces and destroys key files, finds their
 // passphrases, and reads and writes the one-line form of a public key.
 //
+// Each key is kept in two files, so that one bad block does not end a chain: see copy.go.
+//
 // It writes OpenSSH private keys, which ssh-keygen makes, shows and encrypts too, and also reads PKCS#8 PEM, which
 // openssl makes. It does not decide which key is in force, nor when one is replaced: the chain does. It does not
 // hide a key from whoever holds the card; a passphrase kept elsewhere does, and only while the program is not
@@ -43,9 +45,9 @@ type Options struct {
 	Random     io.Reader  // the private key's 32 bytes; nil means crypto/rand
 }
 
-// Create makes a new key and writes it to path, which must not exist: then the error is [fs.ErrExist] and nothing has
-// changed. When it returns without error, file and folder entry are durable; a power cut before leaves no file of
-// that name, so the next start can simply try again.
+// Create makes a new key and writes it to path and to its copy, which both must not exist: then the error is
+// [fs.ErrExist] and nothing has changed. When it returns without error, files and folder entries are durable. A power
+// cut before leaves no file of either name, or the file at path whole and no copy, which [Mend] makes then.
 func Create(path string, o Options) (lightchain.Signer, error) {
 	signer, err := create(path, o)
 	if err != nil {
@@ -55,6 +57,9 @@ func Create(path string, o Options) (lightchain.Signer, error) {
 }
 
 func create(path string, o Options) (lightchain.Signer, error) {
+	if _, err := os.Lstat(CopyPath(path)); err == nil {
+		return nil, fmt.Errorf("its copy %s: %w", CopyPath(path), fs.ErrExist)
+	}
 	var passphrase []byte
 	if o.Passphrase.IsSet() {
 		var err error
@@ -80,6 +85,10 @@ func create(path string, o Options) (lightchain.Signer, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	// The key is there, and counts. If the power fails now it has no copy.
+	if err := writeNew(CopyPath(path), data); err != nil {
+		return nil, fmt.Errorf("its copy: %w", err)
+	}
 	return lightchain.NewSigner(key)
 }
 
@@ -92,31 +101,40 @@ func writeNew(path string, data []byte) error {
 	}
 	// Mode 0600 and O_EXCL. A power cut may leave this name behind: beside no key, as one that was never used; or as
 	// a second name of the key, on the same blocks, which destroying the key overwrites with it.
-	f, err := os.CreateTemp(dir, "."+base+".*")
+	temporary, err := writeTemporary(dir, base, data)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Link(f.Name(), path) // which, unlike a rename, does not take the place of another file
-	}
-	if err := errors.Join(err, os.Remove(f.Name())); err != nil {
+	err = os.Link(temporary, path) // which, unlike a rename, does not take the place of another file
+	if err := errors.Join(err, os.Remove(temporary)); err != nil {
 		return err
 	}
 	return syncDir(dir)
 }
 
-// Load reads the private key in the file at path: an OpenSSH private key, encrypted or not, or an unencrypted PKCS#8
-// PEM file. passphrase is looked up only if the key is encrypted.
+// writeTemporary puts data into a new file with a name of its own, durably.
+func writeTemporary(dir, base string, data []byte) (name string, err error) {
+	f, err := os.CreateTemp(dir, "."+base+".*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// LoadFile reads the private key in the one file at path: an OpenSSH private key, encrypted or not, or an unencrypted
+// PKCS#8 PEM file. passphrase is looked up only if the key is encrypted.
 //
 // It fails with [ErrExposed] if others than the owner have any right to the file, with [ErrPassphraseMissing],
 // [ErrPassphraseWrong] or [ErrNotEncrypted] if key and passphrase do not fit, with [fs.ErrNotExist], and for anything
 // but one well-formed Ed25519 key.
-func Load(path string, passphrase Passphrase) (lightchain.Signer, error) {
+func LoadFile(path string, passphrase Passphrase) (lightchain.Signer, error) {
 	data, err := readPrivate(path, maxKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("key file %w", err)

@@ -68,7 +68,7 @@ func ParsePublicKey(line string) (k lightchain.PublicKey, comment string, err er
 }
 
 // ReadPublicKey returns the public half of the private key in the file at path. In an OpenSSH file it stands in the
-// clear, so no passphrase is needed. It fails like [Load] for everything else.
+// clear, so no passphrase is needed. It fails like [LoadFile] for everything else.
 func ReadPublicKey(path string) (k lightchain.PublicKey, err error) {
 	data, err := readPrivate(path, maxKeyFile)
 	if err != nil {
@@ -82,7 +82,7 @@ func ReadPublicKey(path string) (k lightchain.PublicKey, err error) {
 		}
 		return k, nil
 	}
-	signer, err := Load(path, Passphrase{})
+	signer, err := LoadFile(path, Passphrase{})
 	if err != nil {
 		return k, err
 	}

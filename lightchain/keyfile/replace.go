@@ -17,24 +17,62 @@ import (
 //  3. [Replace] puts the next key into the present one's place. Stopping before leaves both files; the chain's
 //     newest header says which key is in force, and Replace is called again.
 
-// Replace puts the key file next into the place of the key file path, and destroys what was there. When it returns
-// without error, the change is durable. Interrupted at any point, path holds one of the two keys, whole.
+// Replace puts both files of the key next into the place of those of the key at path, and destroys what was there. When
+// it returns without error, the change is durable. Interrupted at any point, each of the two files at path holds one of
+// the two keys, whole, and what is left of next is whole, too: it is called again. passphrase is asked for only where
+// the files of next differ.
 //
 // Destroying means overwriting the old file's blocks and letting them go. On a hard disk that removes the key. On
 // flash it mostly does not: the card writes the zeros elsewhere and keeps the old cells until it needs them, out of
 // the file system's reach, within reach of somebody who reads the chips; and a journal or a copy-on-write file system
 // may hold copies of its own. What a passphrase kept off the card encrypted stays unreadable there, so a key that
 // must be forgotten for certain is an encrypted one.
-func Replace(next, path string) error {
-	if err := replace(next, path); err != nil {
+func Replace(next, path string, passphrase Passphrase) error {
+	// A damaged successor must not take the place of a good key.
+	_, err := Mend(next, passphrase)
+	if err == nil {
+		err = replace(next, path)
+	}
+	// The new key counts already. If the power fails now its copy is still the old key's, and the new one's waits beside.
+	if err == nil {
+		err = replace(CopyPath(next), CopyPath(path))
+	}
+	if err != nil {
 		return fmt.Errorf("replacing key file %s by %s: %w", path, next, err)
 	}
 	return nil
 }
 
+// CheckReplace tells whether [Replace] would be allowed to replace the key at path: whoever hands over to another key
+// asks first, since a key that was handed over and is still there cannot be taken back.
+func CheckReplace(path string) error {
+	for _, file := range Files(path) {
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("key file %s could not be replaced: %w: run `chmod 600 %s`", file, reason(err), shellWord(file))
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	dir, base := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	temporary, err := writeTemporary(dir, base, nil)
+	if err == nil {
+		err = os.Remove(temporary)
+	}
+	if err != nil {
+		return fmt.Errorf("key file %s could not be replaced: its folder must be writable: %w", path, err)
+	}
+	return nil
+}
+
 func replace(next, path string) error {
-	// A damaged successor must not take the place of a good key. Its content may be encrypted, and is not looked at
-	// beyond its being there: Create, or the caller's Load, saw to that.
 	info, err := os.Stat(next)
 	if err != nil {
 		return err
@@ -63,9 +101,13 @@ func replace(next, path string) error {
 	return err
 }
 
-// Destroy overwrites and removes a key file; [Replace] says how little that may mean on flash. A file that is not
-// there is not an error.
+// Destroy overwrites and removes both files of a key; [Replace] says how little that may mean on flash. A file that is
+// not there is not an error. One that was overwritten and not removed, the power having failed, is none any more.
 func Destroy(path string) error {
+	return errors.Join(destroy(CopyPath(path)), destroy(path))
+}
+
+func destroy(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -29,7 +29,7 @@ func TestReplaceTakesThePlaceAndOverwritesTheOldKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer old.Close()
-	if err := Replace(next, path); err != nil {
+	if err := Replace(next, path, Passphrase{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Load(path, Passphrase{})
@@ -52,14 +52,14 @@ func TestReplaceWithoutGoodSuccessorKeepsTheKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Replace(next, path); !errors.Is(err, fs.ErrNotExist) {
+	if err := Replace(next, path, Passphrase{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no successor: %v", err)
 	}
 	if runtime.GOOS != "windows" {
 		if err := os.WriteFile(next, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := Replace(next, path); !errors.Is(err, ErrExposed) {
+		if err := Replace(next, path, Passphrase{}); !errors.Is(err, ErrExposed) {
 			t.Errorf("a successor open to others: %v", err)
 		}
 	}
@@ -75,7 +75,7 @@ func TestReplaceCanBeRepeatedWhenTheOldKeyIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Replace(next, path); err != nil {
+	if err := Replace(next, path, Passphrase{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := Load(path, Passphrase{}); err != nil || got.Public() != want.Public() {

@@ -21,7 +21,7 @@ type Adopted struct {
 
 // Adopt appends a run of headers, the lowest one behind the tip, durably and all or none. The last one and each that
 // sets the key must carry their signatures; everything is checked here as if an enemy had sent it. It fails with
-// [ErrWrongKey] if the chain would go on under a key that this gateway does not have.
+// [ErrWrongKey] if the chain would go on under a key that this gateway does not have, and has the one in force now.
 func (s *Store) Adopt(run []Adopted) error {
 	if err := s.adopt(run); err != nil {
 		return fmt.Errorf("taking back %d headers above %d: %w", len(run), s.tip.Height, err)
@@ -142,11 +142,11 @@ func putEdge(batch *pebble.Batch, size uint64, edge []lightchain.Hash) {
 // moveTo makes what the batch holds durable and tip the end of the chain, and takes the entries of the open block
 // along.
 func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
-	signer := s.signer
-	if tip.Key != signer.Public() {
-		if signer = s.options.NextSigner; signer == nil || signer.Public() != tip.Key {
-			return fmt.Errorf("%w: from header %d on it is %s", ErrWrongKey, tip.Height, tip.Key)
-		}
+	// Whoever has the key in force keeps to headers that continue it. Whoever has it not, because the headers that set
+	// his own are among those that are missing, must get past the ones before.
+	signer := s.signerOf(tip.Key)
+	if signer == nil && s.signer != nil {
+		return fmt.Errorf("%w: from header %d on it is %s", ErrWrongKey, tip.Height, tip.Key)
 	}
 	if err := s.guard.err(); err != nil {
 		return err
@@ -162,6 +162,9 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 		return err
 	}
 	s.putSummaries(batch, s.tip.Height, tip.Height)
+	if err := s.putTakenBack(batch, s.tip, tip); err != nil {
+		return err
+	}
 	oldTip, oldOpen, oldSigner := s.tip, s.open, s.signer
 	s.tip, s.open, s.signer = tip, newOpenBlock(), signer
 	err := s.moveOpen(batch, height, oldTip.Next, oldOpen.count)
@@ -177,7 +180,7 @@ func (s *Store) moveTo(batch *pebble.Batch, tip *lightchain.Tip) error {
 		s.tip, s.open, s.signer = oldTip, oldOpen, oldSigner
 		return errors.Join(err, s.forgetMove())
 	}
-	s.unsure = false
+	s.unsure = s.info.Restored != nil
 	s.showMoved(tip.Clone(), tip.Next+s.open.count)
 	return nil
 }

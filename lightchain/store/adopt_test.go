@@ -41,8 +41,9 @@ func setBack(t *testing.T, seed uint64, rotate bool) (ahead, old *Store) {
 	grow(2 + rng.IntN(150))
 	o = testOptions(t, image)
 	o.Rand = &counter{1 << 50}
-	o.NextSigner = testSigner(t, 2)
-	return s, openStore(t, o)
+	old = openStore(t, o)
+	old.AddSigner(testSigner(t, 2))
+	return s, old
 }
 
 func runAbove(t *testing.T, ahead *Store, height uint64) (run []Adopted) {
@@ -283,7 +284,6 @@ func TestAKeyThatThisGatewayDoesNotHaveStopsAdoption(t *testing.T) {
 	defer closeStore(t, ahead)
 	o := old.options
 	closeStore(t, old)
-	o.NextSigner = nil
 	old = openStore(t, o)
 	defer closeStore(t, old)
 	if err := old.Adopt(runAbove(t, ahead, old.Tip().Height)); !errors.Is(err, ErrWrongKey) {
@@ -291,5 +291,42 @@ func TestAKeyThatThisGatewayDoesNotHaveStopsAdoption(t *testing.T) {
 	}
 	if err := old.AdoptHead(headOf(t, ahead, old)); !errors.Is(err, ErrWrongKey) {
 		t.Fatal(err)
+	}
+}
+
+// A gateway whose newest headers are gone, those among them that set its key, takes them back with that key alone.
+func TestHeadersComeBackToAGatewayThatHasOnlyTheKeyTheySet(t *testing.T) {
+	for _, sparse := range []bool{false, true} {
+		ahead, old := setBack(t, 4, true)
+		o := old.options
+		closeStore(t, old)
+		o.Signer = testSigner(t, 2)
+		old = openStore(t, o)
+		if old.Signer() != nil {
+			t.Fatal("the key is in force before the header that sets it")
+		}
+		if sparse {
+			if err := old.AdoptHead(headOf(t, ahead, old)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			run := runAbove(t, ahead, old.Tip().Height)
+			first, err := ahead.Header(run[0].Header.Height)
+			if err != nil {
+				t.Fatal(err)
+			}
+			run[0].Signature = &first.Signature
+			for _, page := range [][]Adopted{run[:1], run[1:]} { // the first one leaves the old key in force
+				if err := old.Adopt(page); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if old.Signer() == nil {
+			t.Error("its key is not in force")
+		}
+		seal(t, old)
+		closeStore(t, old)
+		closeStore(t, ahead)
 	}
 }

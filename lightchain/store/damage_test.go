@@ -222,6 +222,14 @@ func TestAStoreWhoseNewestTablesAreSpoiledOpensAndDoesNotFork(t *testing.T) {
 			run := runAbove(t, s, 0)
 			closeStore(t, s)
 			spoil(t, disk, what)
+			if r, err := OpenReader("chain", Options{FS: disk}); err == nil {
+				if sum, err := r.Verify(t.Context(), nil); err == nil && (r.Tip().Height < head.Height || sum.Entries < uint64(n)) {
+					t.Errorf("it verifies up to %d of %d: %+v", r.Tip().Height, head.Height, sum)
+				}
+				if err := r.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
 
 			o.Rand = &counter{1 << 40}
 			s = openStore(t, o)

@@ -109,9 +109,9 @@ func install(dir string, n int, o Options, build func(path string) error) error 
 	return syncFolder(dir, o)
 }
 
-// lockFolder takes the lock that a store holds while it is open.
+// lockFolder takes the lock that a store holds while it is open. A reader takes it where it can, unless it must.
 func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
-	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly}).Lock(o.FS.PathJoin(dir, lockName))
+	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly && !o.MustLock}).Lock(o.FS.PathJoin(dir, lockName))
 	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}

@@ -82,7 +82,7 @@ func (l *life) live(t *testing.T, o Options) {
 	if !sealed(SealParams{Sealed: 5}) || s.Close() != nil {
 		return
 	}
-	o.NextSigner = testSigner(t, 2)
+	o.Signers = []lightchain.Signer{testSigner(t, 2)}
 	if s, err = Open("chain", o); err != nil {
 		return
 	}
@@ -117,7 +117,7 @@ func reopen(t *testing.T, disk *vfs.MemFS, left []*lightchain.SignedHeader, lose
 		remove(t, fs, "chain/"+name)
 	}
 	o := testOptions(t, fs)
-	o.Rand, o.NextSigner = &counter{1 << 40}, testSigner(t, 2)
+	o.Rand, o.Signers = &counter{1 << 40}, []lightchain.Signer{testSigner(t, 2)}
 	s, err := Open("chain", o)
 	if len(left) == 0 && errors.Is(err, ErrNoChain) {
 		return

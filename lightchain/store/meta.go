@@ -18,30 +18,30 @@ const (
 	metaUnsure = "unsure" // present while headers may be missing at the chain's end
 	metaMarked = "marked" // present since a head mark stands beside the database
 
-	metaUnconfirmed = "unconfirmed" // present since something may have been sealed that no aggregator has agreed with
+	metaSealedUnconfirmed = "unconfirmed" // present since something may have been sealed that no aggregator has agreed with
 )
 
-// Unconfirmed reports what [Store.SetUnconfirmed] noted.
-func (r *Reader) Unconfirmed() (bool, error) {
-	_, err := r.get(metaKey(metaUnconfirmed))
+// SealedUnconfirmed reports what [Store.SetSealedUnconfirmed] noted.
+func (r *Reader) SealedUnconfirmed() (bool, error) {
+	_, err := r.get(metaKey(metaSealedUnconfirmed))
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// SetUnconfirmed notes durably whether sealing goes on without an aggregator's word on the head. Note it before the
+// SetSealedUnconfirmed notes durably whether sealing goes on without an aggregator's word on the head. Note it before the
 // first such seal: a head that is restored later may then not continue what was sealed here.
-func (s *Store) SetUnconfirmed(unconfirmed bool) error {
-	if is, err := s.Unconfirmed(); err != nil || is == unconfirmed {
+func (s *Store) SetSealedUnconfirmed(unconfirmed bool) error {
+	if is, err := s.SealedUnconfirmed(); err != nil || is == unconfirmed {
 		return err
 	}
 	if unconfirmed {
-		return s.putSynced(metaKey(metaUnconfirmed), nil)
+		return s.putSynced(metaKey(metaSealedUnconfirmed), nil)
 	}
 	batch := s.db.NewBatch()
 	defer batch.Close()
-	if err := batch.Delete(metaKey(metaUnconfirmed), nil); err != nil {
+	if err := batch.Delete(metaKey(metaSealedUnconfirmed), nil); err != nil {
 		return err
 	}
 	return s.guard.commit(batch)

@@ -13,8 +13,8 @@ import (
 
 // Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's
 // end can be found at all, and says in Info what was lost; the entries that were acknowledged and are not lost are
-// there. Errors a caller branches on: [ErrNoChain], [ErrNewer], [ErrWrongKey], [ErrVolatile], [ErrLocked],
-// [ErrNoSpace], [ErrMoved].
+// there. Without the key in force it does all but seal: see [Store.AddSigner]. Errors a caller branches on:
+// [ErrNoChain], [ErrNewer], [ErrVolatile], [ErrLocked], [ErrNoSpace], [ErrMoved].
 func Open(dir string, o Options) (*Store, error) {
 	s, err := open(dir, o)
 	if err != nil {
@@ -27,9 +27,6 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
-	if o.Signer == nil {
-		return nil, errors.New("no key to sign with")
-	}
 	if _, _, err := current(dir, o); err != nil && !(errors.Is(err, ErrNoChain) && markLeft(dir, o)) {
 		return nil, err
 	}
@@ -37,7 +34,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{options: o, dir: dir, guard: newGuard(o.Fatal), signer: o.Signer, open: newOpenBlock()}
+	s := &Store{options: o, dir: dir, guard: newGuard(o.Fatal), open: newOpenBlock()}
 	s.space = newSpaceCheck(dir, o)
 	s.space.volatile = volatile
 	if err := s.space.enoughToOpen(); err != nil {
@@ -57,11 +54,8 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if s.info.Restored, err = ReadRestored(dir, o); err != nil {
 		return nil, err
 	}
-	s.stale = s.info.Restored != nil
-	for _, signer := range []lightchain.Signer{o.Signer, o.NextSigner} {
-		if signer != nil {
-			s.sides.candidates = append(s.sides.candidates, signer.Public())
-		}
+	for _, signer := range o.signers() {
+		s.sides.candidates = append(s.sides.candidates, signer.Public())
 	}
 	if s.decoder, err = newDecoder(); err != nil {
 		return nil, err
@@ -273,7 +267,7 @@ func isDamage(err error) bool {
 	return true
 }
 
-// recover finds the tail, checks that the key continues it, and stages again what stands behind a gap.
+// recover finds the tail, and stages again what stands behind a gap.
 func (s *Store) recover() error {
 	tip, sure, err := s.findTip()
 	if err != nil {
@@ -293,12 +287,8 @@ func (s *Store) recover() error {
 		return err
 	}
 	tip = s.tip
-	switch {
-	case s.signer.Public() == tip.Key:
-	case s.options.NextSigner != nil && s.options.NextSigner.Public() == tip.Key:
-		s.signer = s.options.NextSigner
-	default:
-		return fmt.Errorf("%w: the one in force is %s, the one given is %s", ErrWrongKey, tip.Key, s.signer.Public())
+	for _, signer := range s.options.signers() {
+		s.AddSigner(signer)
 	}
 	recovered, err := s.recoverOpen(&s.open)
 	if err != nil {
@@ -316,7 +306,9 @@ func (s *Store) recover() error {
 	recovered.Unsure = s.unsure
 	s.show(tip.Next + s.open.count)
 	s.info.Recovered = recovered
-	return s.stageAgain()
+	err = s.stageAgain()
+	s.unsure = s.unsure || s.info.Restored != nil
+	return err
 }
 
 // OpenReader opens the chain in dir for reading only. Beside nobody who writes to it: it fails with [ErrLocked] while
@@ -366,17 +358,23 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	if err := r.checkLayout(o.migrations); err != nil {
 		return nil, err
 	}
-	tip, _, err := r.findTip()
+	tip, sure, err := r.findTip()
 	if err != nil {
 		return nil, err
 	}
+	r.endUnsure = !sure
 	r.now.Store(&view{tip: tip, next: tip.Next})
 	found := readSlots(dir, o)
 	r.behind = r.setBack(&found)
+	if m := found.newest(); m != nil && found.bad() == nil && m.hash() == tip.Hash {
+		r.endUnsure = false // nothing above it has ever left
+	}
 	open := newOpenBlock()
-	if _, err = r.recoverOpen(&open); err != nil {
+	recovered, err := r.recoverOpen(&open)
+	if err != nil {
 		return nil, err
 	}
+	r.gaps = recovered.Gaps
 	r.now.Store(&view{tip: tip, next: tip.Next + open.count})
 	return r, nil
 }

@@ -44,11 +44,6 @@ func TestOpeningRefusesWhatItMustNotTouch(t *testing.T) {
 	if _, err := Create("chain", o, Genesis{}); !errors.Is(err, ErrExists) {
 		t.Fatalf("creating a second chain: %v", err)
 	}
-	other := o
-	other.Signer = testSigner(t, 2)
-	if _, err := Open("chain", other); !errors.Is(err, ErrWrongKey) {
-		t.Fatalf("another gateway's key: %v", err)
-	}
 	r, err := OpenReader("chain", Options{FS: fs})
 	if err != nil {
 		t.Fatalf("reading without a key: %v", err)
@@ -57,6 +52,40 @@ func TestOpeningRefusesWhatItMustNotTouch(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, openStore(t, o))
+}
+
+// Without the key in force a store takes entries all the same, and seals when it is given.
+func TestWithoutTheKeyEntriesAreTakenAndNothingIsSealed(t *testing.T) {
+	for name, signer := range map[string]lightchain.Signer{"no key": nil, "another gateway's": testSigner(t, 2)} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(t, vfs.NewMem())
+			s := newStore(t, o)
+			stage(t, s, testEntries(0, 3))
+			closeStore(t, s)
+			right := o.Signer
+			o.Signer = signer
+			for range 2 {
+				s = openStore(t, o)
+				stage(t, s, testEntries(int(s.Next()), 3))
+				if _, err := s.Seal(SealParams{}); !errors.Is(err, ErrWrongKey) {
+					t.Fatalf("sealing: %v", err)
+				}
+				closeStore(t, s)
+			}
+			s = openStore(t, o)
+			if s.AddSigner(testSigner(t, 3)) {
+				t.Error("a third key is in force")
+			}
+			if !s.AddSigner(right) {
+				t.Fatal("the key is not in force")
+			}
+			seal(t, s)
+			if sum := verify(t, &s.Reader); sum.Entries != 9 || sum.Open != 0 {
+				t.Errorf("%+v", sum)
+			}
+			closeStore(t, s)
+		})
+	}
 }
 
 func TestARotatedKeyIsInForceFromTheNextHeaderOn(t *testing.T) {
@@ -70,11 +99,13 @@ func TestARotatedKeyIsInForceFromTheNextHeaderOn(t *testing.T) {
 	seal(t, s)
 	seal(t, s)
 	closeStore(t, s)
-	if _, err := Open("chain", o); !errors.Is(err, ErrWrongKey) {
-		t.Fatalf("the old key: %v", err)
+	s = openStore(t, o) // as if the program had died before it replaced the key file
+	if s.Signer() != nil {
+		t.Fatal("the old key is in force")
 	}
-	o.NextSigner = testSigner(t, 2) // as if the program had died before it replaced the key file
-	s = openStore(t, o)
+	if !s.AddSigner(testSigner(t, 2)) {
+		t.Fatal("the new key is not in force")
+	}
 	stage(t, s, testEntries(6, 3))
 	seal(t, s)
 	if sum := verify(t, &s.Reader); sum.Entries != 9 || sum.Signed != 5 {

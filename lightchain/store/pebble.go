@@ -8,7 +8,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -211,6 +213,7 @@ func (f folder) Sync() error {
 // quietListener reports what an operator can do something about, and nothing of Pebble's daily work.
 func quietListener(log *slog.Logger) *pebble.EventListener {
 	var told sync.Map // paths of damaged tables: each is told of once, for it is met at each read
+	var slow atomic.Int64
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { log.Warn("background work of the store failed", "err", err) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
@@ -219,7 +222,11 @@ func quietListener(log *slog.Logger) *pebble.EventListener {
 			}
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
-			log.Warn("the disk is too slow: writing waits", "reason", info.Reason)
+			// A slow disk makes writing wait many times a second; to say so once a minute is enough.
+			now, last := time.Now().UnixNano(), slow.Load()
+			if (last == 0 || now-last >= int64(time.Minute)) && slow.CompareAndSwap(last, now) {
+				log.Warn("the disk is too slow: writing waits", "reason", info.Reason)
+			}
 		},
 	}
 }

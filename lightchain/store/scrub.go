@@ -29,6 +29,7 @@ type ScrubOptions struct {
 	// Record makes an entry durable that tells of a damage. It is called once for each; and again with the same where
 	// the program ended before this was noted, so it looks whether there is one, from the number Since on.
 	Record func(Damage) error
+	Anew   bool             // begins at genesis, also where a round was cut off: something is known to be damaged since
 	Now    func() time.Time // nil: time.Now
 	// Aggregators are those whose receipts are checked, under these keys; other receipts are only read.
 	Aggregators []lightchain.Aggregator
@@ -72,7 +73,7 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) error {
 		o.Now = time.Now
 	}
 	c := &scrub{s: s, ctx: ctx, o: o, state: s.ScrubState(), met: map[string]bool{}}
-	if c.state.Now == nil {
+	if c.state.Now == nil || o.Anew {
 		c.state.Now = &ScrubRound{Began: o.Now()}
 		c.whole = true
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"edgechain/lightchain"
 
@@ -19,7 +20,8 @@ type SealParams struct {
 
 // Seal closes the open block, which may be empty (a heartbeat), with a signed header that names in its beacon the
 // receipts held before the block's first entry. The header is durable when Seal returns it, and never seen by anyone
-// before. It fails with [ErrUnsure] while the newest header on disk may not be the newest that left: see ConfirmHead.
+// before. It fails with [ErrUnsure] while the newest header on disk may not be the newest that left: see ConfirmHead;
+// and with [ErrWrongKey] while the store has no signer whose key is in force: see AddSigner.
 // Groups staged before it are then durable too, since they were written before.
 // A header that sets a key is refused with [ErrKeysSpent] where a proof could not show it any more.
 func (s *Store) Seal(p SealParams) (*lightchain.SignedHeader, error) {
@@ -34,8 +36,11 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	if err := s.guard.err(); err != nil {
 		return nil, err
 	}
-	if s.unsure || s.stale {
+	if s.unsure {
 		return nil, ErrUnsure
+	}
+	if s.signer == nil {
+		return nil, fmt.Errorf("%w, %s, which was not given", ErrWrongKey, s.tip.Key)
 	}
 	if err := s.space.enoughToSeal(); err != nil {
 		return nil, err
@@ -79,7 +84,8 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	// From here on the header may leave: a database that loses it goes on above the mark.
 	s.tip, s.open = tip, newOpenBlock()
 	if p.NextSigner != nil {
-		s.signer = p.NextSigner
+		s.signers = nil // the former one is of no use any more, and is kept nowhere
+		s.AddSigner(p.NextSigner)
 	}
 	s.showTip(tip.Clone())
 	return signed, nil
@@ -108,7 +114,6 @@ func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *ligh
 // knowing of any header can tell. It lets a store seal again that lost tables at its end; Adopt and AdoptHead do, too.
 // It also lets a restored store seal, until it is closed: for good when [Store.ForgetRestored] has returned.
 func (s *Store) ConfirmHead() error {
-	s.stale = false
 	if !s.unsure {
 		return nil
 	}
@@ -125,5 +130,32 @@ func (s *Store) ConfirmHead() error {
 	return nil
 }
 
-// Signer returns what signs the next header. It belongs to the owner of the tail.
+// Signer returns what signs the next header; nil if none that was given has the key in force. It belongs to the owner
+// of the tail.
 func (s *Store) Signer() lightchain.Signer { return s.signer }
+
+// AddSigner gives the store a signer, which signs while its key is the one in force: at once, or when headers come back
+// that set it. It reports whether it is at once. It belongs to the owner of the tail.
+func (s *Store) AddSigner(signer lightchain.Signer) (inForce bool) {
+	s.signers = append(slices.DeleteFunc(s.signers, func(old lightchain.Signer) bool { return old.Public() == signer.Public() }), signer)
+	s.signer = s.signerOf(s.tip.Key)
+	return signer.Public() == s.tip.Key
+}
+
+// AnySigner returns Signer's, or else the first that was given; nil if none was. It belongs to the owner of the tail.
+func (s *Store) AnySigner() lightchain.Signer {
+	if s.signer == nil && len(s.signers) > 0 {
+		return s.signers[0]
+	}
+	return s.signer
+}
+
+// signerOf returns the signer with a key; nil if none was given.
+func (s *Store) signerOf(key lightchain.PublicKey) lightchain.Signer {
+	for _, signer := range s.signers {
+		if signer.Public() == key {
+			return signer
+		}
+	}
+	return nil
+}

@@ -353,7 +353,7 @@ func (s *Store) restoreMeta() error {
 	defer batch.Close()
 	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(s.options.migrations)))
 	set(batch, metaKey(metaChain), s.tip.Chain[:])
-	set(batch, metaKey(metaUnconfirmed), nil)
+	set(batch, metaKey(metaSealedUnconfirmed), nil)
 	set(batch, metaKey(metaUnsure), nil)
 	s.unsure = true
 	return s.guard.commit(batch)

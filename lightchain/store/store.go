@@ -24,14 +24,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Options says how to open a store. The zero value reads one from disk; for writing, Signer must be set.
+// Options says how to open a store. The zero value opens one from disk; only to begin a chain, Signer must be set.
 type Options struct {
 	FS     vfs.FS            // nil: the operating system's
-	Signer lightchain.Signer // signs the next header; its key must be the one in force
-	// NextSigner is the key that an interrupted rotation was about to bring in force: it is taken instead of Signer
-	// if the chain says that it did.
-	NextSigner lightchain.Signer
-	Logger     *slog.Logger // nil: silence
+	Signer lightchain.Signer // as given to [Store.AddSigner]; nil: none yet
+	// Signers are others, whatever may be the key in force.
+	Signers []lightchain.Signer
+	Logger  *slog.Logger // nil: silence
 
 	CacheSize    int64  // bytes of Pebble's block cache, from which memtables take their room too; 0: 8 MiB
 	MemTableSize uint64 // bytes; 0: 1 MiB
@@ -41,6 +40,10 @@ type Options struct {
 	ReservePercent  int   // of the file system, where Reserve is above 0: the larger of the two counts
 	// DiskUsage tells the bytes free for the store and in all; nil: what FS says.
 	DiskUsage func() (free, total uint64, err error)
+
+	// MustLock has OpenReader fail where it cannot take the lock, on read-only media for instance: for a reader who relies
+	// on nobody's opening the store for recording before he closes it.
+	MustLock bool
 
 	AllowVolatile bool   // open even where a power cut takes everything: a warning, and a flag in Stats
 	BootID        string // of the machine: a change counts as a boot; "" each opening counts as one
@@ -58,6 +61,14 @@ type Options struct {
 	Damaged func()
 
 	migrations []migration // for tests; nil: those of this program
+}
+
+// signers returns all that were given.
+func (o *Options) signers() []lightchain.Signer {
+	if o.Signer == nil {
+		return o.Signers
+	}
+	return append([]lightchain.Signer{o.Signer}, o.Signers...)
 }
 
 const (
@@ -116,10 +127,11 @@ type Store struct {
 	lock       io.Closer
 
 	// Owned by the goroutine that owns the tail.
-	signer lightchain.Signer
-	tip    *lightchain.Tip
-	open   openBlock
-	unsure bool // headers may be missing above tip
+	signers []lightchain.Signer // all that were given
+	signer  lightchain.Signer   // the one whose key is in force; nil: none of them
+	tip     *lightchain.Tip
+	open    openBlock
+	unsure  bool // headers may be missing above tip, or, in a restored store, may have been sealed there since; until ConfirmHead
 
 	withheld *withheld       // what opening the database has removed, and is there still
 	strange  map[string]bool // tables that the database does not name and that cannot be read; by name
@@ -128,7 +140,6 @@ type Store struct {
 	slots    slots
 	found    slotsRead // what they said when the store was opened
 	noted    uint64    // the number that the note said then, 0: none, or it was told of
-	stale    bool      // the store was restored, and nobody has said yet that nothing was sealed above tip
 	group    chunkBuilder
 	buffer   []byte // scratch: an encoded entry
 	stored   []byte // scratch: a chunk as it is stored

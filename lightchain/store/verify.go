@@ -21,10 +21,30 @@ type Summary struct {
 	Entries  uint64 // entries that were hashed and found under their block's root
 	Blocks   uint64 // blocks of at least one entry that were checked whole
 	Signed   uint64 // headers whose own signature was checked; one vouches for all below
-	Absent   uint64 // blocks whose entries were deleted by retention or never held
+	Absent   uint64 // blocks whose entries were deleted by retention or are not held
+	Lost     uint64 // of these, those whose entries are not held though retention has not deleted them
 	NotHeld  uint64 // heights whose headers are not held
 	Open     uint64 // entries that are staged and not sealed
 	Unsigned uint64 // headers at the end of the chain that no signature vouches for
+}
+
+// Incomplete returns an [*IncompleteError] if something is not there that was sealed and that retention did not delete,
+// though what is there verifies; else nil.
+func (s *Summary) Incomplete() error {
+	if s.Lost == 0 && s.NotHeld == 0 {
+		return nil
+	}
+	return &IncompleteError{Blocks: s.Lost, Headers: s.NotHeld}
+}
+
+// IncompleteError says what of a chain that verifies is not here: it was lost, and only headers came back, or not even they.
+type IncompleteError struct {
+	Blocks  uint64 // whose entries are not here
+	Headers uint64 // that are not here, and their blocks' entries with them
+}
+
+func (e *IncompleteError) Error() string {
+	return fmt.Sprintf("what is here verifies, but the entries of %d blocks, and %d headers with theirs, were sealed and are not here", e.Blocks, e.Headers)
 }
 
 // VerifyError names the lowest height at which the chain does not verify.
@@ -68,8 +88,49 @@ func (r *Reader) VerifyRange(ctx context.Context, from, to uint64, progress func
 	if err := v.lowest(nil); err != nil {
 		return v.summary, err
 	}
+	if to > v.at.tip.Height {
+		if err := r.beyond(v.at.tip.Height); err != nil {
+			return v.summary, &VerifyError{v.at.tip.Height + 1, err}
+		}
+	}
 	v.summary.Open = v.at.next - v.at.tip.Next
 	return v.summary, nil
+}
+
+// beyond looks for what shows that blocks were sealed above the newest header that can be reached from below: headers
+// behind a gap, or the note that some may be missing.
+func (r *Reader) beyond(tip uint64) error {
+	if b := r.SetBack(); b != nil {
+		return fmt.Errorf("the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. Start the agent: it goes on above them, and records what is lost",
+			b.Height, b.Mark, b.Headers, b.Count, b.First)
+	}
+	// All that is staged stands right above the tip, and is no header.
+	highest := tip
+	for _, span := range [][2][]byte{{blockKey(tip+2, partSeed), {spaceBlocks + 1}}, {blockKey(tip+1, partHeader), blockKey(tip+2, partSeed)}} {
+		k, _, err := r.seekLT(span[0], span[1])
+		if err == nil {
+			height, _, _, _ := parseBlockKey(k)
+			highest = max(highest, height)
+		} else if !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("what stands above the newest header that can be reached: %w", err)
+		}
+	}
+	if highest > tip {
+		return fmt.Errorf("its header is missing, and there are blocks above it, up to %d", highest)
+	}
+	if len(r.gaps) > 0 {
+		return fmt.Errorf("of the entries that were staged for it %d are gone, from number %d on: %w", r.gaps[0].Count, r.gaps[0].First, r.gaps[0].Err)
+	}
+	if r.endUnsure {
+		return ErrUnsure
+	}
+	switch _, err := r.get(metaKey(metaUnsure)); {
+	case err == nil:
+		return ErrUnsure
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 // verifier walks over the block space once. Headers are checked here, in order; signatures and entries by workers, or
@@ -192,6 +253,9 @@ func (v *verifier) height(height uint64) error {
 	}
 	if s.bodies = s.header.Count > 0 && !isAbsent; !s.bodies && isAbsent {
 		v.summary.Absent++
+		if absent.what == bodyNotHeld && s.header.Count > 0 {
+			v.summary.Lost++
+		}
 	}
 	if height > 0 && !isAbsent {
 		s.index(v.r)

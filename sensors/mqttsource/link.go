@@ -77,12 +77,18 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 func (l *link) begin(present bool) {
 	s := l.source
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	lost := !present && s.kept
 	if !present {
 		// Another session: its packet ids start anew, and nothing of the old one will come again.
 		clear(s.unacked)
+		s.kept = false // until its filters are granted it holds nothing
 	}
 	s.stats.Connected = true
+	s.mu.Unlock()
+	if lost {
+		s.lose(0, "the broker knows no session of this client any more: what it kept while the connection was down is lost. "+
+			"Was it started again without persistence, or the session thrown away?")
+	}
 }
 
 // serve subscribes, and returns when the connection is lost or ctx ends.
@@ -132,9 +138,12 @@ func (l *link) ended() error {
 
 func (l *link) subscribed() {
 	s := l.source
+	if s.cfg.Session != nil {
+		s.noting.Do(s.cfg.Session) // before anything else may be lost with the session
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.Subscribed = true
+	s.stats.Subscribed, s.kept = true, true
 	select {
 	case <-s.ready:
 	default:

@@ -13,6 +13,10 @@
 // (Mosquitto: max_inflight_messages, max_queued_messages). Where it counts in $SYS what it dropped, that count is
 // watched and reported. Payloads above a limit are hashed as they come in and never held.
 //
+// It piles up in the session that the broker keeps for this client. A broker that knows none any more, since it was
+// started again without its memory or threw the session away, has lost what was in it: that is reported too, and that
+// nobody can tell how much it was.
+//
 // Acknowledgements are written by the source itself, many in one write. paho's Message.Ack blocks until its writer
 // takes the packet, silently drops it after the connection's end, and costs a system call each; here it must be known
 // whether an acknowledgement can have left, see below.
@@ -94,9 +98,16 @@ type Config struct {
 	// where a filter covers them. nil: none are.
 	Ignored func(topic string) bool
 
-	// Lost is told of messages that are missing, for the chain to say so: how many at most, and why. It must not
-	// block. It may be nil.
+	// Lost is told of messages that are missing, for the chain to say so: how many at most, 0 where nobody can tell,
+	// and why. It must not block. It may be nil.
 	Lost func(n int, why string)
+
+	// HadSession says that the broker kept a session for this client when it was connected last, in another run of the
+	// program. If it knows none now, what it kept meanwhile is lost.
+	HadSession bool
+	// Session is told once that the broker keeps one and has granted every filter, for HadSession of the next run. It
+	// must not block for long. It may be nil.
+	Session func()
 }
 
 // Subscription is one topic filter and what its messages mean.
@@ -157,6 +168,8 @@ type Source struct {
 	unacked  map[uint16]*delivery          // under mu: by packet id, those whose acknowledgement never went to a socket
 	replays  map[lightchain.Hash]*delivery // under mu: retained messages seen; nil once durable
 	drops    drops                         // under mu
+	kept     bool                          // under mu: the broker kept a session, in this run or the one before
+	noting   sync.Once                     // for Session
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
 }
@@ -173,6 +186,7 @@ func New(cfg Config) (*Source, error) {
 		replays: make(map[lightchain.Hash]*delivery),
 		wake:    make(chan struct{}, 1),
 		idle:    make(chan struct{}, 1),
+		kept:    cfg.HadSession,
 	}
 	s.room = sync.NewCond(&s.mu)
 	if err := s.check(); err != nil {

@@ -236,6 +236,69 @@ func TestABrokerRestartedInMidStreamLosesNothing(t *testing.T) {
 	}
 }
 
+// A broker that comes back without its memory has lost what it kept for us, and cannot say how much.
+func TestASessionThatTheBrokerForgotIsALoss(t *testing.T) {
+	t.Parallel()
+	forgetful := startBroker(t, "")
+	type loss struct {
+		n   int
+		why string
+	}
+	start := func(url string, had bool) (s *running, losses chan loss, noted chan struct{}) {
+		losses, noted = make(chan loss, 16), make(chan struct{}, 16)
+		cfg := config(url, 1)
+		cfg.HadSession = had
+		cfg.Lost = func(n int, why string) { losses <- loss{n, why} }
+		cfg.Session = func() { noted <- struct{}{} }
+		s = run(t, cfg, newDisk(t, everything))
+		s.awaitReady()
+		return s, losses, noted
+	}
+	told := func(losses chan loss) {
+		t.Helper()
+		select {
+		case l := <-losses:
+			if l.n != 0 || !strings.Contains(l.why, "knows no session of this client any more") {
+				t.Errorf("%+v", l)
+			}
+		default:
+			t.Error("nothing is said to be lost")
+		}
+	}
+	silent := func(losses chan loss) {
+		t.Helper()
+		select {
+		case l := <-losses:
+			t.Errorf("%+v", l)
+		default:
+		}
+	}
+
+	s, losses, noted := start(forgetful.url, false)
+	silent(losses) // at first contact nothing can be
+	<-noted
+	forgetful.Restart()
+	s.await("another connection", func(st Stats) bool { return st.Connections >= 2 && st.Subscribed })
+	told(losses)
+	s.stop()
+	silent(losses)
+
+	s, losses, _ = start(forgetful.url, true) // which kept it while we were away
+	silent(losses)
+	s.stop()
+	forgetful.Restart()
+	s, losses, noted = start(forgetful.url, true)
+	told(losses)
+	<-noted
+	s.stop()
+
+	durable := startBroker(t, durableBroker)
+	s, losses, _ = start(durable.url, false)
+	durable.Restart()
+	s.await("another connection", func(st Stats) bool { return st.Connections >= 2 && st.Subscribed })
+	silent(losses)
+}
+
 // The stall is longer than one and a half keep-alives, after which the broker gives up a client that it does not hear.
 func TestASinkThatStallsBeyondTheKeepAliveLosesNothing(t *testing.T) {
 	t.Parallel()

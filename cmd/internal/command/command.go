@@ -71,7 +71,11 @@ func Main(root *cobra.Command, classify func(error) int) {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Failf(ExitUsage, "%w\nSee %s --help.", err, c.CommandPath())
 	})
-	err := root.ExecuteContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &output{w: os.Stdout, failed: cancel}
+	root.SetOut(out)
+	err := out.failing(root.ExecuteContext(ctx))
 	stop()
 	if err != nil {
 		// cobra has no type for these errors of use.
@@ -82,6 +86,32 @@ func Main(root *cobra.Command, classify func(error) int) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
 	}
 	os.Exit(Code(err, classify))
+}
+
+// output is where all commands write their results. It keeps the first error, so that no command can end well whose answer
+// did not arrive, whether or not it looks at what its writes return; one that goes on without end ends then.
+type output struct {
+	w      io.Writer
+	failed func()
+	err    error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if o.err == nil && err != nil {
+		o.err = err
+		o.failed()
+	}
+	return n, err
+}
+
+// failing returns what a command ended with, or that its output could not be written, which tells nothing about a disk that
+// a chain is on.
+func (o *output) failing(err error) error {
+	if o.err == nil || err != nil && !errors.Is(err, o.err) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return Failf(ExitFailed, "writing the output: %w", o.err)
 }
 
 // Args makes a wrong number of arguments a wrong use.

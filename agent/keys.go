@@ -1,0 +1,206 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"edgechain/agent/sealgate"
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
+)
+
+// Which key signs. The chain says which key is in force; up to four files may hold it: the gateway's key and the next
+// one, each with its copy. Whatever state they are in, the agent records. Without the key in force it seals nothing, says
+// so, and looks again every few seconds.
+
+// keys is what the agent knows of its keys.
+type keys struct {
+	setBack    atomic.Bool // a key is at hand, and none that is in force: the headers that set it may be missing
+	unfinished atomic.Bool // the files are not as they should be, and could not be made so yet
+
+	// Owned by Run, and by watchKeys once that runs.
+	files      []keyFile // as they were read when the chain was opened
+	unreadable error
+	said       string // what could not be done about them
+}
+
+// keyFile is one of the files that may hold the key in force.
+type keyFile struct {
+	path   string
+	signer lightchain.Signer // nil: it cannot be read
+	err    error
+}
+
+// nextKeyFile is where the next key waits until the chain has committed to it.
+func (c *Config) nextKeyFile() string { return c.Key.File + ".next" }
+
+// keyPaths returns all files that may hold the gateway's key, its own first.
+func (c *Config) keyPaths() []string {
+	return append(keyfile.Files(c.Key.File), keyfile.Files(c.nextKeyFile())...)
+}
+
+// readKeys reads all of them. An error says that none of them is to be used, whatever it holds.
+func (c *Config) readKeys() (files []keyFile, err error) {
+	for _, path := range c.keyPaths() {
+		signer, err := keyfile.LoadFile(path, c.Key.Passphrase)
+		if errors.Is(err, keyfile.ErrExposed) {
+			return nil, err // the others hold the same, and were open, too
+		}
+		files = append(files, keyFile{path, signer, err})
+	}
+	return files, nil
+}
+
+// fileWith returns the first of the files that holds a key.
+func fileWith(files []keyFile, key lightchain.PublicKey) (keyFile, bool) {
+	i := slices.IndexFunc(files, func(f keyFile) bool { return f.signer != nil && f.signer.Public() == key })
+	if i < 0 {
+		return keyFile{}, false
+	}
+	return files[i], true
+}
+
+// takeKeys gives the store what the files hold, and lifts or adds the reason against sealing. It belongs to the
+// goroutine that owns the tail. It reports whether the key in force is among them.
+func (a *Agent) takeKeys(files []keyFile, err error) bool {
+	var other *lightchain.PublicKey
+	for _, f := range files {
+		if f.signer != nil {
+			a.store.AddSigner(f.signer)
+			if public := f.signer.Public(); other == nil {
+				other = &public
+			}
+		}
+	}
+	inForce := a.store.Tip().Key
+	if a.store.Signer() != nil {
+		a.keys.setBack.Store(false)
+		return true
+	}
+	a.keys.setBack.Store(other != nil)
+	r := a.keyReason(files, err, inForce, other)
+	if a.gate.Add(r) {
+		a.log.Error("nothing is sealed: " + r.String())
+	}
+	return false
+}
+
+// keyReason says why the key in force cannot be used, and what to do.
+func (a *Agent) keyReason(files []keyFile, err error, inForce lightchain.PublicKey, other *lightchain.PublicKey) sealgate.Reason {
+	r := sealgate.Reason{Kind: sealgate.Key}
+	file := a.config.Key.File // its place never changes while the agent runs
+	const lost = "if it is lost, begin a new chain that names this one: edgeagent init --continue"
+	switch {
+	case err != nil:
+		r.Why = "the key cannot be used: " + err.Error()
+	case other != nil:
+		r.Why = fmt.Sprintf("%s: the one in force is %s, %s holds %s", store.ErrWrongKey, inForce, file, *other)
+		r.Do = "if newest headers of this chain are lost, those among them that set the key, configure an aggregator that knows them: they are taken back. If the key is another gateway's, put this chain's at " + file + "; " + lost
+	case !slices.ContainsFunc(files, func(f keyFile) bool { return !errors.Is(f.err, fs.ErrNotExist) }):
+		r.Why = "there is no key file " + file
+		r.Do = "put the chain's key there; " + lost
+	default:
+		for _, f := range files {
+			if f.err != nil && !errors.Is(f.err, fs.ErrNotExist) {
+				r.Why = "the key cannot be used: " + f.err.Error()
+				break
+			}
+		}
+		r.Do = "put the chain's key at " + file + " (mode 0600, the agent's owner); " + lost
+	}
+	return r
+}
+
+// settleKeys makes the files what they should be while the key in force is the given one: a change of key that was cut off
+// is finished, a file that cannot be read is made anew from the other.
+func (c *Config) settleKeys(files []keyFile, inForce lightchain.PublicKey, log *slog.Logger) error {
+	next := files[len(keyfile.Files(c.Key.File)):]
+	if _, handedOver := fileWith(next, inForce); handedOver {
+		if err := keyfile.Replace(c.nextKeyFile(), c.Key.File, c.Key.Passphrase); err != nil {
+			return fmt.Errorf("the chain goes on under the new key, and the old one could not be destroyed: %w", err)
+		}
+		log.Info("a change of key that was cut off is finished", "key", lightchain.FormatPublicKey(inForce))
+		return nil
+	}
+	if first := files[0]; first.signer != nil && first.signer.Public() != inForce {
+		return fmt.Errorf("%s is another key than the one in force, which its copy holds: put it somewhere else, and copy %s in its place", first.path, keyfile.CopyPath(first.path))
+	}
+	mended, err := keyfile.Mend(c.Key.File, c.Key.Passphrase)
+	if err != nil {
+		return fmt.Errorf("the key stands in one file only: %w", err)
+	}
+	if mended != "" {
+		log.Warn("a file of the key was missing or damaged, and is made anew from the other", "file", mended)
+	}
+	return nil
+}
+
+// settle is settleKeys, told once for each way in which it fails, and tried again until it does not.
+func (a *Agent) settle(files []keyFile, inForce lightchain.PublicKey) {
+	err := a.config.settleKeys(files, inForce, a.log)
+	a.keys.unfinished.Store(err != nil)
+	switch {
+	case err == nil:
+		a.keys.said = ""
+	case a.keys.said != err.Error():
+		a.keys.said = err.Error()
+		a.log.Error("the key's files are not as they should be; it is tried again", "err", err)
+	}
+}
+
+// speaker returns what signs what the gateway says to aggregators: the key in force, or where headers are missing that
+// set it, the one that is at hand; nil if there is none. It belongs to the goroutine that owns the tail.
+func (a *Agent) speaker() lightchain.Signer { return a.store.AnySigner() }
+
+// keyInterval is how often the key is looked for that cannot be used.
+const keyInterval = 3 * time.Second
+
+// watchKeys looks for the key while it cannot be used, and sees to its files, until ctx ends.
+func (a *Agent) watchKeys(ctx context.Context) {
+	tick := time.NewTicker(keyInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if !a.gate.Has(sealgate.Key) && !a.keys.unfinished.Load() {
+			continue
+		}
+		files, readErr := a.config.readKeys() // not on the tail: an encrypted key takes a small board a second
+		has, inForce := false, lightchain.PublicKey{}
+		a.onTail(a.log, func() error {
+			if has = a.takeKeys(files, readErr); has {
+				a.keyIsBack("it can be read again")
+			}
+			inForce = a.store.Tip().Key
+			for _, u := range a.upstreams {
+				if s := a.speaker(); s != nil {
+					u.gateway.SetSigner(s)
+				}
+			}
+			return nil
+		})
+		if has && readErr == nil {
+			a.settle(files, inForce)
+		}
+	}
+}
+
+// keyIsBack lifts the reason that the key could not be used. It belongs to the goroutine that owns the tail.
+func (a *Agent) keyIsBack(how string) {
+	a.keys.setBack.Store(false)
+	if !a.gate.Lift(sealgate.Key, "") {
+		return
+	}
+	a.log.Info("the key in force is at hand: "+how, "key", lightchain.FormatPublicKey(a.store.Tip().Key))
+	a.considerSealing() // nobody could be asked about the head without it
+}

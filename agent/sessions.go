@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"edgechain/lightchain"
+	"edgechain/mqttconn"
+)
+
+// sessions remembers over restarts which brokers keep a session for this gateway, in a small file of the data folder. A
+// backup does not take it along: on another board, or after a long while, a broker that knows no session has lost
+// nothing that was promised.
+type sessions struct {
+	path string
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	known map[string]bool // guarded by mu
+}
+
+// openSessions reads what was noted. Where that cannot be read nothing was.
+func openSessions(data string, log *slog.Logger) *sessions {
+	s := &sessions{path: filepath.Join(data, "sessions.json"), log: log, known: map[string]bool{}}
+	text, err := os.ReadFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &s.known)
+	}
+	if err != nil {
+		log.Warn("it cannot be read which brokers kept a session: one that lost it is not noticed at this start", "err", err)
+		s.known = map[string]bool{}
+	}
+	return s
+}
+
+// sessionOf names a session: another client id, or another broker, knows nothing of it. What identifies it may hold a
+// password, so only its hash is written down.
+func sessionOf(chain lightchain.ChainID, c *mqttconn.Config) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s %q %q", chain, c.ClientID, c.Servers))
+	return fmt.Sprintf("%s %x", c.Name, h[:8])
+}
+
+func (s *sessions) has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[name]
+}
+
+// note remembers a session, durably as far as the disk lets it.
+func (s *sessions) note(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[name] {
+		return
+	}
+	s.known[name] = true
+	if err := s.write(); err != nil {
+		s.log.Warn("it could not be noted that a broker keeps a session", "session", name, "err", err)
+	}
+}
+
+func (s *sessions) write() error {
+	text, err := json.Marshal(s.known)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	// Cut off before the rename is durable there is the old note: a session is missed that was lost meanwhile, no more.
+	return os.Rename(s.path+".new", s.path)
+}
