@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,11 +113,39 @@ func install(dir string, n int, o Options, build func(path string) error) error 
 
 // lockFolder takes the lock that a store holds while it is open. A reader takes it where it can, unless it must.
 func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
-	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly && !o.MustLock}).Lock(o.FS.PathJoin(dir, lockName))
+	path := o.FS.PathJoin(dir, lockName)
+	if info, err := o.FS.Stat(path); err == nil && info.IsDir() && !readOnly {
+		if err := moveAside(dir, path, o); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly && !o.MustLock}).Lock(path)
 	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	return lock, err
+}
+
+// regainAccess gives the program's own files back to it whose modes a copy or a wrong command has taken away. Whatever it
+// cannot change is met, and told, where it is opened.
+func regainAccess(dir string, o Options) {
+	if o.FS != vfs.Default {
+		return
+	}
+	_ = filepath.WalkDir(dir, func(path string, _ iofs.DirEntry, _ error) error {
+		info, err := os.Lstat(path)
+		if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
+			return nil
+		}
+		want := iofs.FileMode(0o600)
+		if info.IsDir() {
+			want = 0o700
+		}
+		if mode := info.Mode().Perm(); mode&want != want && os.Chmod(path, mode|want) == nil {
+			o.Logger.Warn("a file of the store could not be read or written: its mode was changed", "file", path, "mode", mode|want, "was", mode)
+		}
+		return nil
+	})
 }
 
 func syncFolder(dir string, o Options) error {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"syscall"
 
@@ -14,7 +15,7 @@ import (
 // Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's
 // end can be found at all, and says in Info what was lost; the entries that were acknowledged and are not lost are
 // there. Without the key in force it does all but seal: see [Store.AddSigner]. Errors a caller branches on:
-// [ErrNoChain], [ErrNewer], [ErrVolatile], [ErrLocked], [ErrNoSpace], [ErrMoved].
+// [ErrNoChain], [ErrNewer], [ErrVolatile], [ErrLocked], [ErrNoSpace], [ErrMoved], [ErrOther].
 func Open(dir string, o Options) (*Store, error) {
 	s, err := open(dir, o)
 	if err != nil {
@@ -27,6 +28,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
+	regainAccess(dir, o)
 	if _, _, err := current(dir, o); err != nil && !(errors.Is(err, ErrNoChain) && markLeft(dir, o)) {
 		return nil, err
 	}
@@ -67,6 +69,14 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.found.newer(); err != nil {
 		return nil, err
 	}
+	for _, err := range s.found.errs {
+		if err != nil && !isDamage(err) {
+			return nil, fmt.Errorf("head mark: %w", err) // it may be sound
+		}
+	}
+	if err := s.expectChain(); err != nil {
+		return nil, err
+	}
 	if err := s.openDatabase(); err != nil {
 		return nil, err
 	}
@@ -97,6 +107,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.recover(); err != nil {
 		return nil, err
 	}
+	if got := s.tip.Chain.String(); o.Chain != "" && got != o.Chain { // it could not be told before
+		return nil, otherChain(o.Chain, got)
+	}
 	if err := s.countOpening(); err != nil {
 		return nil, err
 	}
@@ -113,6 +126,46 @@ func open(dir string, o Options) (_ *Store, err error) {
 	}
 	s.checkSides()
 	return s, nil
+}
+
+// expectChain fails if the folder surely holds another chain than the one expected: a card that was put into the wrong
+// gateway is neither repaired nor brought to a newer layout. A chain that cannot be told is looked at when it is open.
+func (s *Store) expectChain() error {
+	o := s.options
+	if o.Chain == "" {
+		return nil
+	}
+	if m := s.found.newest(); m != nil && m.chain().String() == o.Chain {
+		return nil // the database may be of another one nevertheless, and is looked at when it is open
+	}
+	path, _, err := current(s.dir, o)
+	if errors.Is(err, ErrNoChain) {
+		if m := s.found.newest(); m != nil {
+			return otherChain(o.Chain, m.chain().String())
+		}
+	}
+	if err != nil {
+		return nil
+	}
+	o.Logger = slog.New(slog.DiscardHandler) // whatever is found, it is said when it counts
+	db, err := openPebbleReadOnly(path, o)
+	if err != nil {
+		return nil
+	}
+	defer db.Close()
+	r := &Reader{db: db, from: db, fs: o.FS, path: path}
+	b, err := r.headerBytes(0)
+	if err != nil {
+		return nil
+	}
+	if got := lightchain.ChainID(lightchain.LeafHash(b)).String(); got != o.Chain {
+		return otherChain(o.Chain, got)
+	}
+	return nil
+}
+
+func otherChain(want, got string) error {
+	return fmt.Errorf("%w: it is %s, not %s", ErrOther, got, want)
 }
 
 // rebuildIfBelowMark reads everything in the folder once more where the database ends below the head mark: what no
@@ -177,17 +230,24 @@ func (s *Store) openDatabase() error {
 		return err
 	}
 	s.db, err = openPebble(path, s.options, s.guard, s.hold())
-	if err != nil && s.guard.err() == nil && isDamage(err) {
+	if err != nil && s.guard.err() == nil {
 		return s.rebuild(err)
 	}
 	s.from = s.db
 	return err
 }
 
-// rebuild puts a new database in the place of a damaged one that is not open, and opens it.
+// rebuild puts a new database in the place of a damaged one that is not open, and opens it. Where the system refused
+// something, nothing is known to be damaged, and nothing is done.
 func (s *Store) rebuild(failed error) error {
+	if !isDamage(failed) {
+		return failed
+	}
 	path, n, err := current(s.dir, s.options)
 	if err != nil {
+		return err
+	}
+	if err := s.roomToRebuild(path, failed); err != nil {
 		return err
 	}
 	var genesis *lightchain.SignedHeader
@@ -223,15 +283,35 @@ func (s *Store) rebuildIfTailDamaged() error {
 
 // rebuildOpened is rebuild for a database that is open, and stays so if there is no room: its error is [ErrNoSpace].
 func (s *Store) rebuildOpened(failed error) error {
-	size := s.db.Metrics().DiskSpaceUsage()
-	if free, reserve, known := s.space.state(); known && free < size+reserve/2 {
-		return fmt.Errorf("%w: rebuilding the database takes %d bytes, %d are free, after: %w", ErrNoSpace, size, free, failed)
+	if !isDamage(failed) {
+		return failed
+	}
+	if err := s.roomToRebuild(s.path, failed); err != nil {
+		return err
 	}
 	if err := s.db.Close(); err != nil {
 		return errors.Join(failed, err)
 	}
 	s.db = nil
 	return s.rebuild(failed)
+}
+
+// roomToRebuild fails with an [ErrNoSpace] if a new database does not fit beside the one in path.
+func (s *Store) roomToRebuild(path string, failed error) error {
+	names, err := s.options.FS.List(path)
+	if err != nil {
+		return err
+	}
+	size := uint64(0)
+	for _, name := range names {
+		if info, err := s.options.FS.Stat(s.options.FS.PathJoin(path, name)); err == nil && !info.IsDir() {
+			size += uint64(info.Size())
+		}
+	}
+	if free, reserve, known := s.space.state(); known && free < size+reserve/4 {
+		return fmt.Errorf("%w: rebuilding the database takes %d MiB, %d MiB are free, after: %w", ErrNoSpace, size>>20, free>>20, failed)
+	}
+	return nil
 }
 
 // tailDamage returns what cannot be read of the newest header and of what is staged above it.
@@ -257,9 +337,9 @@ func (s *Store) tailDamage() error {
 	return nil
 }
 
-// isDamage tells whether a database that does not open may be damaged: not if the system refused something.
+// isDamage tells whether a file that cannot be read may be damaged: not if the system refused something.
 func isDamage(err error) bool {
-	for _, other := range [...]error{ErrLocked, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+	for _, other := range [...]error{ErrLocked, ErrNewer, ErrNoSpace, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, other) {
 			return false
 		}

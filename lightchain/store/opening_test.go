@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -231,11 +232,12 @@ func (r *rotten) rotEachFile(step, stepOfRecord int) {
 		if len(b) == 0 {
 			continue
 		}
+		size := min(len(b), len(bytes.TrimRight(b, "\x00"))+64) // a log has zeros where nothing was written yet
 		change("is empty", nil)
-		for _, n := range []int{1, len(b) / 3, len(b) / 2, len(b) - 1} {
+		for _, n := range []int{1, size / 3, size / 2, size - 1, len(b) - 1} {
 			change(fmt.Sprintf("is cut off at %d of %d", n, len(b)), b[:n])
 		}
-		for at := 0; at < len(b); at += 4096 {
+		for at := 0; at < size; at += 4096 {
 			zeroed := slices.Clone(b)
 			clear(zeroed[at:min(len(b), at+4096)])
 			change(fmt.Sprintf("is zeroed from %d on", at), zeroed)
@@ -244,7 +246,7 @@ func (r *rotten) rotEachFile(step, stepOfRecord int) {
 		if strings.Contains(file, "MANIFEST") {
 			every = stepOfRecord
 		}
-		for at := every / 2; at < len(b); at += every {
+		for at := every / 2; at < size; at += every {
 			flipped := slices.Clone(b)
 			flipped[at] ^= 1 << (at % 8)
 			change(fmt.Sprintf("has another byte at %d of %d", at, len(b)), flipped)

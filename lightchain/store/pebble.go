@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -39,8 +40,8 @@ func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, er
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
 	options := tuned(o, g)
-	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold}
-	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
+	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, logSize: int64(o.MemTableSize / 10 * 11)} // as Pebble reserves
+	options.ErrorIfNotExists = true                                                                              // else a file's loss would make it an empty one, and whatever it had go
 	db, err := pebble.Open(dir, options)
 	return db, openError(err)
 }
@@ -109,7 +110,7 @@ func openError(err error) error {
 
 var errLocked = errors.New("its lock is held")
 
-// storeFS is the file system as Pebble gets it, with five of its habits corrected.
+// storeFS is the file system as Pebble gets it, with six of its habits corrected.
 //
 // What it removes while it opens stays until the chain was found whole: see withheld.
 //
@@ -122,6 +123,8 @@ var errLocked = errors.New("its lock is held")
 // the old one, and syncs the folder once: on a file system that does not keep the order of a folder's entries, a power
 // cut could leave a marker without its manifest, or no marker. Here the folder is synced before each step.
 //
+// A new log grows with each group, which a file system notes in its journal each time: see createLog.
+//
 // A damaged block of a table is searched for the bit that turned: see tablefile.go.
 type storeFS struct {
 	vfs.FS
@@ -129,6 +132,7 @@ type storeFS struct {
 	readOnly bool
 	shown    map[string]salvagedLog // logs to show as what can be read of them, by name
 	hold     *withheld              // nil: what is removed goes
+	logSize  int64                  // bytes that a new log has from the beginning: see createLog; 0: none
 }
 
 func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -155,8 +159,8 @@ func (fs *storeFS) Lock(name string) (io.Closer, error) {
 	if fs.readOnly && (errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)) {
 		return io.NopCloser(nil), nil
 	}
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	if path := (*iofs.PathError)(nil); errors.As(err, &path) {
+		return nil, err // the file cannot be made or opened: what the lock says is not known
 	}
 	return nil, fmt.Errorf("%w: %w", errLocked, err)
 }
@@ -170,10 +174,59 @@ func (fs *storeFS) OpenDir(name string) (vfs.File, error) {
 }
 
 func (fs *storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := fs.syncBefore(name); err != nil {
+	if err := errors.Join(fs.syncBefore(name), fs.keepOld(name)); err != nil {
 		return nil, err
 	}
-	return fs.FS.Create(name, category)
+	if fs.logSize > 0 && strings.HasSuffix(name, ".log") {
+		return createLog(fs.FS, name, category, fs.logSize)
+	}
+	f, err := fs.FS.Create(name, category)
+	if err != nil && isTable(name) && fs.guard != nil {
+		fs.tableRefused(fmt.Errorf("creating a table: %w", err))
+	}
+	return f, err
+}
+
+// tableRefused slows down what Pebble does in the background, which it tries again at once and for ever if it could not
+// make a table. Opening or making a database would never end: it fails.
+func (fs *storeFS) tableRefused(err error) {
+	if fs.hold != nil && fs.hold.isReleased() {
+		time.Sleep(retryTable)
+		return
+	}
+	fs.guard.fail(err)
+	select {} // as with Fatalf
+}
+
+// retryTable is how long a table that could not be made waits until it is tried again.
+const retryTable = 100 * time.Millisecond
+
+func (fs *storeFS) Rename(from, to string) error {
+	if err := fs.keepOld(to); err != nil {
+		return err
+	}
+	return fs.FS.Rename(from, to)
+}
+
+func (fs *storeFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.keepOld(to); err != nil {
+		return nil, err
+	}
+	return fs.FS.ReuseForWrite(from, to, category)
+}
+
+// keepOld gives a file that is withheld another name when its own is to be used again.
+func (fs *storeFS) keepOld(name string) error {
+	if fs.hold == nil || !fs.hold.taken(name) {
+		return nil
+	}
+	// The log is synced with the folder before anything is promised in the new file; until then there is one of the two.
+	kept := fs.PathJoin(fs.PathDir(name), keptPrefix+fs.PathBase(name))
+	if err := fs.FS.Rename(name, kept); err != nil {
+		return err
+	}
+	fs.hold.keep(kept)
+	return nil
 }
 
 func (fs *storeFS) Remove(name string) error {

@@ -148,6 +148,9 @@ func (r *rebuilder) unreadable(name string, err error) {
 // withTable opens a table and lets it be read.
 func (r *rebuilder) withTable(path, name string, read func(*tableSalvage) error) error {
 	t, err := openSalvage(r.o.FS, r.o.FS.PathJoin(path, name), func(err error) { r.unreadable(name, err) })
+	if err != nil && !isDamage(err) {
+		return err // the table may be sound
+	}
 	if err != nil {
 		r.unreadable(name, err)
 		return nil
@@ -241,7 +244,10 @@ func (b salvagedBatch) each(yield func(salvagedPair) error) error {
 
 // log returns the whole batches of a log.
 func (r *rebuilder) log(path, name string) (batches []salvagedBatch, err error) {
-	b, err := readFile(r.o.FS, r.o.FS.PathJoin(path, name))
+	b, err := readSectors(r.o.FS, r.o.FS.PathJoin(path, name))
+	if err != nil && !isDamage(err) {
+		return nil, err
+	}
 	if err != nil {
 		r.unreadable(name, err)
 		return nil, nil

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -30,7 +32,7 @@ func unreadableLogs(dir string, fs vfs.FS) (map[string]salvagedLog, error) {
 		if !strings.HasSuffix(name, ".log") {
 			continue
 		}
-		log, err := readFile(fs, fs.PathJoin(dir, name))
+		log, err := readSectors(fs, fs.PathJoin(dir, name))
 		if err != nil {
 			return nil, err
 		}
@@ -95,6 +97,37 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 	_, err = b.ReadFrom(f)
 	return b.Bytes(), err
 }
+
+// readSectors reads a file past sectors that the disk does not give any more, which are zeros then.
+func readSectors(fs vfs.FS, name string) ([]byte, error) {
+	b, err := readFile(fs, name)
+	if !errors.Is(err, syscall.EIO) {
+		return b, err
+	}
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b = make([]byte, info.Size())
+	for at := 0; at < len(b); at += sector {
+		piece := b[at:min(len(b), at+sector)]
+		switch _, err := f.ReadAt(piece, int64(at)); {
+		case errors.Is(err, syscall.EIO):
+			clear(piece)
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// sector is how much is lost where a disk cannot read: what it holds at once is no more, mostly.
+const sector = 4096
 
 // replaceLog puts a repaired log in the place of a damaged one, which stays in the folder aside.
 func replaceLog(dir, data string, o Options, name string, repaired []byte) (aside string, err error) {

@@ -45,6 +45,7 @@ type Options struct {
 	// on nobody's opening the store for recording before he closes it.
 	MustLock bool
 
+	Chain         string // expected, as [lightchain.ChainID.String] gives it: Open changes nothing of another one; "" any
 	AllowVolatile bool   // open even where a power cut takes everything: a warning, and a flag in Stats
 	BootID        string // of the machine: a change counts as a boot; "" each opening counts as one
 

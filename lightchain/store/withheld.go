@@ -32,6 +32,28 @@ func (w *withheld) keep(name string) bool {
 	return !w.released
 }
 
+// keptPrefix begins the new name of a file that was withheld when its own was to be used again. Pebble ignores it; to
+// a rebuild it is a table or a log like others.
+const keptPrefix = "kept-"
+
+// taken reports whether a file is withheld, and withholds it under this name no longer.
+func (w *withheld) taken(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.Index(w.names, name)
+	if i < 0 {
+		return false
+	}
+	w.names = slices.Delete(w.names, i, i+1)
+	return true
+}
+
+func (w *withheld) isReleased() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.released
+}
+
 // release ends the withholding and returns what was kept.
 func (w *withheld) release() []string {
 	w.mu.Lock()
@@ -122,6 +144,9 @@ func (s *Store) superfluous(name string) error {
 	t, err := openSalvage(s.options.FS, s.options.FS.PathJoin(s.path, name), func(error) { s.strange[name] = true })
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // removed meanwhile
+	}
+	if err != nil && !isDamage(err) {
+		return err
 	}
 	if err != nil {
 		s.strange[name] = true
@@ -222,7 +247,7 @@ func (s *Store) checkState(path string) error {
 	record := ""
 	for _, name := range markers(names) {
 		target := name[len(markerPrefix)+markerDigits+1:]
-		b, err := readFile(fs, fs.PathJoin(path, target))
+		b, err := readSectors(fs, fs.PathJoin(path, target))
 		if errors.Is(err, os.ErrNotExist) {
 			if err := s.putAside(fs.PathJoin(path, name)); err != nil {
 				return err
@@ -282,15 +307,20 @@ func markers(names []string) (found []string) {
 func wholeRecord(b []byte) error {
 	for at := 0; at < len(b); {
 		rest := b[at:min(len(b), (at/logBlock+1)*logBlock)]
-		if len(rest) < chunkHeads[0] || rest[6] == 0 {
-			if strings.Trim(string(rest), "\x00") != "" && at+len(rest) < len(b) {
-				return fmt.Errorf("byte %d cannot be read", at)
-			}
-			if strings.Trim(string(rest), "\x00") != "" && len(rest) >= chunkHeads[0] {
+		if len(rest) < chunkHeads[0] {
+			// No chunk fits into the rest of a block, which is empty then; at the end one is cut off.
+			if at+len(rest) < len(b) && strings.Trim(string(rest), "\x00") != "" {
 				return fmt.Errorf("byte %d cannot be read", at)
 			}
 			at += len(rest)
 			continue
+		}
+		if rest[6] == 0 {
+			// The length may have become durable before what was to stand there: zeros end the record. Nothing follows them.
+			if strings.Trim(string(b[at:]), "\x00") != "" {
+				return fmt.Errorf("byte %d cannot be read", at)
+			}
+			return nil
 		}
 		c, ok := chunkAt(rest)
 		if !ok {

@@ -1,0 +1,31 @@
+package store
+
+import (
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// createLog makes a log that has its size, in zeros, before its first group is written. Pebble reserves room for one, but
+// the file's length grows with each group, and the file system writes that into its journal at each sync: a group costs
+// several times the bytes that it does in a log that is used again, as Pebble does when it has some from the same run. A
+// log that ends in zeros ends there, as one that ends in an older log's bytes.
+//
+// Cut off in the middle, there is a log without a group.
+func createLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int64) (vfs.File, error) {
+	f, err := fs.Create(name, category)
+	if err != nil {
+		return nil, err
+	}
+	zeros := make([]byte, 64<<10)
+	for left := size; err == nil && left > 0; left -= int64(len(zeros)) {
+		_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
+	}
+	if err == nil {
+		err = f.Sync() // also its length: from here on it does not change
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return fs.OpenReadWrite(name, category)
+}
