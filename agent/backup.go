@@ -142,6 +142,16 @@ func (c *Config) mayMove(ctx context.Context) error {
 			return nil // it was cut off: this time it may come to its end
 		}
 	}
+	// Cut off while the key went, it is overwritten and its file still there.
+	for _, file := range []string{c.Key.File, c.nextKeyFile()} {
+		gone, err := keyfile.IsDestroyed(file)
+		if err == nil && gone {
+			err = keyfile.Destroy(file)
+		}
+		if err != nil {
+			return fmt.Errorf("the chain is handed over, but a file of its key is left: %w", err)
+		}
+	}
 	return fmt.Errorf("%w already, on %s to %s", store.ErrMoved, moved.At.UTC().Format(time.RFC3339), moved.To)
 }
 

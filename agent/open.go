@@ -60,6 +60,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	}
 	var err error
 	o := c.storeOptions(a.log)
+	o.Chain = c.Gateway.Chain
 	o.Damaged = func() { signal(a.damaged) }
 	o.Fatal = a.options.Fatal
 	a.keys.files, a.keys.unreadable = c.readKeys()
@@ -72,11 +73,11 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)
 	}
 	st, err := a.openWaiting(ctx, o)
+	if errors.Is(err, store.ErrOther) { // nothing was changed there
+		return nil, fmt.Errorf("%w: gateway.chain: %w", ErrOtherChain, err)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if want := c.Gateway.Chain; want != "" && want != st.Chain().String() {
-		return nil, errors.Join(fmt.Errorf("%w: gateway.chain is %s, %s holds %s", ErrOtherChain, want, c.Gateway.Data, st.Chain()), st.Close())
 	}
 	return st, nil
 }

@@ -116,7 +116,7 @@ func (a *Agent) survey(c *Config) *survey {
 	stats := a.store.Stats()
 	s := &survey{chain: &a.store.Reader, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
 		synchronised: a.clock.Status().State == lightchain.ClockSynchronised, stuck: a.retention.stuck.Load()}
-	if stats.Free > 0 {
+	if stats.Told {
 		free := stats.Free + stats.DiskBytes - min(stats.DiskBytes, stats.LiveBytes) // what is about to be deleted is as good as free
 		s.room = free - min(free, stats.Reserve)
 	}

@@ -347,8 +347,17 @@ func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
 	g.fails(2, "moved to another board", "run", "--init")
 	g.fails(2, "moved to another board", "init", "--continue")
 	g.fails(2, "already", "backup", "--move", usb)
-	if _, err := os.Stat(filepath.Join(g.data(), "key")); !os.IsNotExist(err) {
+	key := filepath.Join(g.data(), "key")
+	if _, err := os.Stat(key); !os.IsNotExist(err) {
 		t.Errorf("the key is left: %v", err)
+	}
+	// As a power cut leaves it between overwriting the key and removing it.
+	if err := os.WriteFile(key, make([]byte, 400), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.fails(2, "already", "backup", "--move", usb)
+	if _, err := os.Stat(key); !os.IsNotExist(err) {
+		t.Errorf("the overwritten key is left: %v", err)
 	}
 	g.verify() // it can still be read
 	if old.Mark == "" {

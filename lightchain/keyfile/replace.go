@@ -1,6 +1,7 @@
 package keyfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -126,6 +127,16 @@ func destroy(path string) error {
 		return fmt.Errorf("destroying key file %s: %w", path, err)
 	}
 	return nil
+}
+
+// IsDestroyed reports whether no key is at path any more: the file is gone, or overwritten by a [Destroy] that was cut off
+// before it removed it.
+func IsDestroyed(path string) (bool, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	return err == nil && len(bytes.Trim(b, "\x00")) == 0, err
 }
 
 // overwrite writes zeros over the whole of f, in place, and waits for the device.

@@ -104,4 +104,22 @@ func TestDestroyedKeyIsOverwrittenAndGone(t *testing.T) {
 	if err := Destroy(path); err != nil {
 		t.Errorf("a second time: %v", err)
 	}
+	// Cut off at any point: whole, overwritten, gone.
+	for _, c := range []struct {
+		content []byte
+		gone    bool
+	}{{[]byte("a key"), false}, {make([]byte, 10), true}, {[]byte("\x00\x00y"), false}, {nil, true}} {
+		if err := os.WriteFile(path, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if gone, err := IsDestroyed(path); err != nil || gone != c.gone {
+			t.Errorf("%q: destroyed %t, %v", c.content, gone, err)
+		}
+	}
+	if err := Destroy(path); err != nil {
+		t.Error(err)
+	}
+	if gone, err := IsDestroyed(path); err != nil || !gone {
+		t.Errorf("a file that is not there: destroyed %t, %v", gone, err)
+	}
 }

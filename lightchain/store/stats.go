@@ -18,7 +18,8 @@ type Stats struct {
 	CacheBytes int64  // in the block cache
 	ReadAmp    int    // tables that one read may have to look into
 
-	Free     uint64 // bytes free for the store, 0 where the file system does not tell
+	Free     uint64 // bytes free for the store
+	Told     bool   // the file system tells how much is free: Free and Reserve count
 	Reserve  uint64 // bytes below which nothing is staged
 	Volatile string // kind of file system that does not outlive a power cut, "" where it does
 }
@@ -48,7 +49,7 @@ func (s *Store) Stats() Stats {
 	stats := s.Reader.Stats()
 	stats.Volatile = s.space.volatile
 	if free, reserve, known := s.space.state(); known {
-		stats.Free, stats.Reserve = free, reserve
+		stats.Free, stats.Reserve, stats.Told = free, reserve, true
 	}
 	return stats
 }
