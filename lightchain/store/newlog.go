@@ -17,7 +17,7 @@ func createLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int6
 	if err != nil {
 		return nil, err
 	}
-	zeros := make([]byte, 64<<10)
+	zeros := make([]byte, min(size, 1<<20))
 	for left := size; err == nil && left > 0; left -= int64(len(zeros)) {
 		_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
 	}
