@@ -365,8 +365,7 @@ func TestAClockFarInTheFutureStopsNoSealing(t *testing.T) {
 			t.Fatal(o.err)
 		}
 	}
-	at = years(2026) // the open block holds one
-	back := at
+	back := years(2026) // the open block holds one
 	now.Store(&back)
 	done = b.put(t, "last")
 	if o := <-done; o.err != nil {
