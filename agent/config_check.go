@@ -22,7 +22,7 @@ const (
 	maxSocketPath   = 107               // bytes; Linux has room for 108 with the zero behind (unix(7))
 	maxMQTTText     = 65535             // bytes of a topic (MQTT 3.1.1, section 1.5.3)
 	maxPayload      = 15 * tomlconf.MiB // an entry is at most 16 MiB, readings and all
-	maxPrefixLevels = 3                 // of topics, format.md
+	maxPrefixLevels = 3                 // of topics, sync-protocol.md
 )
 
 // check refuses what cannot work, each key at its line, and warns of what is hardly meant.

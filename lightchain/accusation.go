@@ -111,7 +111,7 @@ func (s *Side) report(shared []*SignedHeader, t *Trust) (SideReport, error) {
 
 // checkReceipts checks every receipt of a trusted aggregator on the headers, wherever in the evidence they stand.
 //
-// SPEC: receipts (as in a proof: one that is listed and does not check fails, on whichever header it stands)
+// SPEC: as in a proof: one that is listed and does not check fails, on whichever header it stands
 func checkReceipts(headers []*SignedHeader, t *Trust) error {
 	for _, h := range headers {
 		for i := range h.Receipts {

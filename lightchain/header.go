@@ -325,7 +325,7 @@ func (h *Header) setField(key int64, raw cbor.RawMessage) error {
 		return decodeFixed(raw, h.Genesis.Continues[:])
 	}
 	// SPEC: In a header, unknown positive integer keys are carried along, since the signature covers them (their
-	// values: ints, text and byte strings, booleans, null, arrays of these to depth 4)
+	// values: ints, text and byte strings, booleans, null, arrays of these to depth 4
 	var v any
 	if err := decode(raw, &v); err != nil {
 		return err

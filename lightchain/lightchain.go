@@ -3,8 +3,9 @@
 // nothing, and imports the standard library and CBOR only, so that an auditor's program, a browser and a gateway
 // share one verifier.
 //
-// The bytes are fixed by docs/format.md; sentences quoted from it stand above the checks that enforce them as
-// "SPEC:". Whatever a decoder here accepts, the matching Append method gives back byte for byte.
+// The bytes are fixed by docs/format.md, those of runs and consistency proofs by docs/sync-protocol.md; sentences quoted
+// from these stand above the checks that enforce them as "SPEC:". Whatever a decoder here accepts, the matching Append
+// method gives back byte for byte.
 package lightchain
 
 import (

@@ -115,7 +115,7 @@ func (p *Proof) check() error {
 	case len(p.Beacon) > maxBeacon:
 		return fmt.Errorf("%d headers of the beacon are above the limit of %d", len(p.Beacon), maxBeacon)
 	}
-	// SPEC: They are allowed on the block's header, in field 6 and in field 7 of a proof; nowhere else.
+	// SPEC: In a proof they are allowed on the block's header, in field 6 and in field 7; nowhere else.
 	for _, h := range p.Keys {
 		if len(h.Receipts) > 0 {
 			return fmt.Errorf("receipts on header %d, which is there to set the key", h.Header.Height)
@@ -240,7 +240,7 @@ func EncodeText(proof []byte) []byte {
 
 // DecodeText returns the encoded proof that b holds: b itself, or what is inside if b is PEM.
 //
-// SPEC: in text, strict PEM (RFC 7468) labelled EDGECHAIN PROOF
+// SPEC: In text, a proof is in strict PEM (RFC 7468)
 func DecodeText(b []byte) ([]byte, error) {
 	if !bytes.HasPrefix(b, []byte("-----BEGIN ")) {
 		return b, nil

@@ -23,8 +23,9 @@ func (s *SignedHeader) seen() seen { return seen{&s.Header, s.Hash()} }
 // conflict says why two headers of one chain cannot both stand in one history, as far as they show it; nil if they do
 // not. keys are the headers that set the key below the higher of the two, as its file has them, genesis first.
 //
-// SPEC: first numbers never fall: key 7 of the higher one is at least 7 + 8 of the lower one. A header right above another
-// names it in key 4 and begins where it ends. A header that sets a key is one of those under which a higher one is signed
+// SPEC: At one height they are the same. […] First numbers never fall: key 7 of the higher one is at least 7 + 8 of the
+// lower one. […] A header right above another names it in key 4 and begins where it ends […] A header that sets a key is
+// one of those under which a higher one is signed
 func conflict(a, b seen, keys []*SignedHeader) error {
 	lower, higher := a, b
 	if lower.header.Height > higher.header.Height {

@@ -125,6 +125,9 @@ func ParsePublicKey(s string) (key PublicKey, err error) {
 		return key, fmt.Errorf("key %q: expected ssh-ed25519 and 68 characters of base64, as in a .pub file", s)
 	}
 	copy(key[:], b[len(prefix):])
+	if FormatPublicKey(key) != s { // the decoder skips CR and LF wherever they stand
+		return PublicKey{}, fmt.Errorf("key %q: something stands between its characters", s)
+	}
 	if err := key.Check(); err != nil {
 		return PublicKey{}, fmt.Errorf("key %q: %w", s, err)
 	}

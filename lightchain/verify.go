@@ -115,7 +115,7 @@ func (p *Proof) signed() []*SignedHeader {
 	return append(headers, p.Beacon...)
 }
 
-// SPEC: chain (the hash of genesis is a trusted chain, and key 2 of every other header)
+// SPEC: the first header of field 5 is a genesis and its hash a trusted chain; key 2 of every other header is that hash
 func (p *Proof) verifyChain(t *Trust, r *Report) error {
 	genesis := p.Keys[0]
 	if genesis.Header.Genesis == nil {
@@ -136,8 +136,9 @@ func (p *Proof) verifyChain(t *Trust, r *Report) error {
 	return nil
 }
 
-// SPEC: keys (field 5's order; each signature under the key before; a header in sight with key 12, below the highest, is
-// one of field 5)
+// SPEC: field 5's order: each with key 12, heights ascending, all below the highest header, none names the key that the
+// header before it in field 5 names; each signature under the key before, genesis under its own; a header in sight with
+// key 12, below the highest, is one of field 5
 func (p *Proof) verifyKeys(*Trust, *Report) error {
 	highest := p.Header.Header.Height
 	for _, h := range p.signed() {
@@ -182,7 +183,7 @@ func (p *Proof) keyAt(height uint64) PublicKey {
 	return key
 }
 
-// SPEC: signature (block's header, those of fields 6 and 7, each under the key in force at its height)
+// SPEC: block's header, those of fields 6 and 7, each under the key in force at its height
 func (p *Proof) verifySignatures(*Trust, *Report) error {
 	for _, h := range p.signed() {
 		if err := h.Check(p.keyAt(h.Header.Height)); err != nil {
@@ -192,7 +193,8 @@ func (p *Proof) verifySignatures(*Trust, *Report) error {
 	return nil
 }
 
-// SPEC: entry (field 3, and the entry's number)
+// SPEC: field 3: its size is key 8 of the block's header, and it leads from the entry's leaf hash to key 6; the entry's
+// number is key 7 plus the index, and 7 + 8 does not exceed 2^63−1
 func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
 	header := &p.Header.Header
 	// SPEC: size and index equal the header's own numbers
@@ -213,7 +215,8 @@ func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
 	return nil
 }
 
-// SPEC: block (paths of field 6; every relation between two headers in sight)
+// SPEC: paths of field 6: size is the height of the header, index the height of the block's header, and it leads from the
+// block's header's hash to key 5; every relation between two headers in sight
 func (p *Proof) verifyBlock(*Trust, *Report) error { return p.verifyHistory(nil) }
 
 // verifyHistory checks the paths, and how the headers in sight stand to each other; more of them may be in sight than
@@ -289,7 +292,8 @@ func (p *Proof) verifyReceipts(t *Trust, r *Report) error {
 //
 // SPEC: With q = max(1, quorum), over distinct trusted names: a name's upper time is its earliest receipt on the
 // block's header or in field 6, plus one second; not after is the q-th smallest. A name's lower time is that of its
-// receipt in field 7; not before is the q-th largest. Fewer than q names: the bound is missing.
+// receipt in field 7, the earliest if there are several; not before is the q-th largest. Fewer than q names: the bound is
+// missing
 func (r *Report) bracket(upper, lower []ReceiptedBy) {
 	if n := uint64(len(upper)); n >= r.Quorum {
 		t := upper[r.Quorum-1].Time + 1
