@@ -171,6 +171,7 @@ func TestConnectionMayBreakAtEveryPoint(t *testing.T) {
 					if anew {
 						s.pool.Reset()
 					}
+					p.awaitQuiet(t, s)
 					return run, check
 				}, before, amid, after)
 			}
@@ -230,6 +231,7 @@ func TestConnectionMayBreakWhileTablesAreMade(t *testing.T) {
 		if _, err := admin.Exec(t.Context(), "CREATE SCHEMA "+schema); err != nil {
 			t.Fatal(err)
 		}
+		p.awaitQuiet(t, nil)
 		var s *Store
 		run := func() (err error) {
 			s, err = Open(t.Context(), through+"&search_path="+schema, Options{Patience: forever})

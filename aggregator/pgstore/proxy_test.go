@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"edgechain/build/testenv"
 )
 
 // proxy stands between a store and PostgreSQL, knows where one message ends and the next begins, and breaks a
@@ -22,6 +24,7 @@ type proxy struct {
 	backend string // guarded by mu: the server's socket
 	next    *point // guarded by mu: nil once a connection was broken there
 	held    *link  // guarded by mu: whose commit waits
+	clients int    // guarded by mu: connections that a client has open
 }
 
 // A point lies within the exchange that begins when it is set.
@@ -94,8 +97,12 @@ func startProxy(t *testing.T, dsn string) (p *proxy, through string) {
 				client.Close()
 				continue
 			}
+			p.count(1)
 			l := &link{client: client.(*net.TCPConn), server: server.(*net.UnixConn)}
-			running.Go(func() { p.pump(l, toServer, l.client, l.server) })
+			running.Go(func() {
+				defer p.count(-1)
+				p.pump(l, toServer, l.client, l.server)
+			})
 			running.Go(func() {
 				defer l.server.Close()
 				p.pump(l, toClient, l.server, l.client)
@@ -104,6 +111,30 @@ func startProxy(t *testing.T, dsn string) (p *proxy, through string) {
 		}
 	})
 	return p, u.String()
+}
+
+func (p *proxy) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clients += n
+}
+
+// awaitQuiet waits until nothing more is sent on behalf of what is over: a farewell, or the request to cancel what a
+// broken connection had begun. Then a store's idle connections alone are left.
+func (p *proxy) awaitQuiet(t *testing.T, s *Store) {
+	t.Helper()
+	testenv.Await(t, "only the store's idle connections are left", func() bool {
+		idle := 0
+		if s != nil {
+			stat := s.pool.Stat()
+			if idle = int(stat.IdleConns()); int(stat.TotalConns()) != idle {
+				return false
+			}
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.clients == idle
+	})
 }
 
 // pump passes messages on until one side ends or the connection is broken.

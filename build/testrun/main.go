@@ -170,7 +170,8 @@ func (p *page) tell(out io.Writer) {
 // measure, and the policy.
 //
 // The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
-// programs a test starts, so tests that are long, or start programs, leave there. It needs cgo, with which Pebble
+// programs a test starts, so tests that are long, or start programs, leave there, and those that open a chain on one goroutine hundreds of times are
+// left out. It needs cgo, with which Pebble
 // compresses by another library than the one we ship; hence apart. Under emulation, another ten times as slow, run
 // the packages that decide what a byte means.
 //
@@ -197,7 +198,7 @@ func parts() ([]part, error) {
 			units = append(units, pkg)
 		}
 	}
-	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short"}, append(units, systems...)...)...)
+	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", leaveOut(cutPower, damageFiles)}, append(units, systems...)...)...)
 	race.needs = "gcc"
 	all := []part{
 		{"check", alone, []step{

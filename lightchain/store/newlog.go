@@ -11,7 +11,8 @@ import (
 // several times the bytes that it does in a log that is used again, as Pebble does when it has some from the same run. A
 // log that ends in zeros ends there, as one that ends in an older log's bytes.
 //
-// Cut off in the middle, there is a log without a group.
+// Cut off in the middle, there is a log without a group. Where there is no room for the whole of it, it grows as Pebble
+// has it: the first group that does not fit then says so.
 func createLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int64) (vfs.File, error) {
 	f, err := fs.Create(name, category)
 	if err != nil {
@@ -24,8 +25,8 @@ func createLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int6
 	if err == nil {
 		err = f.Sync() // also its length: from here on it does not change
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
+	if errors.Join(err, f.Close()) != nil {
+		return fs.Create(name, category)
 	}
 	return fs.OpenReadWrite(name, category)
 }
