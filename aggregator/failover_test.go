@@ -55,6 +55,11 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { store.Close() })
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("log of the store:\n%s", log)
+				}
+			})
 			n := startNode(t, broker.Addr, store, func(c *aggregator.Config, _ *aggregator.Options) {
 				c.Trust.Gateways, c.Pull.Mode, c.Store.URL = aggregator.TrustAll, mode, "postgres://"
 			})
@@ -141,11 +146,11 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 			}
 			status, err := asked.Status(t.Context())
 			if err != nil || status.Live.Database == nil || status.Live.Database.Changes != 1 || !strings.Contains(status.Live.Database.Change, "timeline 2") {
-				t.Errorf("status: %+v, %v", status.Live, err)
+				t.Errorf("status: %+v, %+v, %v", status.Live, status.Live.Database, err)
 			}
 			for _, line := range []string{"the database has asynchronous standbys (s1)", "the database is not the one that it was", "finding=set-back", "was compared with what was countersigned"} {
 				if !strings.Contains(log.String()+n.log.String(), line) {
-					t.Errorf("the log lacks %q; that of the store:\n%s", line, log)
+					t.Errorf("the log lacks %q", line)
 				}
 			}
 		})

@@ -81,13 +81,13 @@ func (p *pledges) missing(stored *headersync.State) (*headersync.State, error) {
 	return headersync.DecodeState(kept.state)
 }
 
-// chains returns those of which a head is countersigned.
-func (p *pledges) chains() []lightchain.ChainID {
+// heights returns up to where each chain is countersigned.
+func (p *pledges) heights() map[lightchain.ChainID]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]lightchain.ChainID, 0, len(p.of))
-	for chain := range p.of {
-		all = append(all, chain)
+	all := make(map[lightchain.ChainID]uint64, len(p.of))
+	for chain, pledge := range p.of {
+		all[chain] = pledge.height
 	}
 	return all
 }
@@ -123,26 +123,36 @@ func (r *Record) putBack(kept *headersync.State, now int64, c *Change) error {
 	return nil
 }
 
-// compare puts back whatever the store does not know any more, until it ends or ctx does.
+// compare puts back whatever the store does not know any more, until ctx ends. It reads the records in pages: other
+// replicas wait for it.
 func (a *Aggregator) compare(ctx context.Context) {
-	chains := a.ledger.pledges.chains()
-	before := a.setBacks.Load()
+	lacking := a.ledger.pledges.heights()
+	chains, before := len(lacking), a.setBacks.Load()
+	err := EachRecord(ctx, a.options.Store, func(r *Record) error {
+		if height, found := lacking[r.Chain]; found && r.Head.Known && r.Head.Height >= height {
+			delete(lacking, r.Chain)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("comparing what the database knows with what was countersigned; it is done again when gateways show heads", "err", err)
+	}
 	defer func() { // what is found here is no reason to begin anew
 		select {
 		case <-a.setBack:
 		default:
 		}
 	}()
-	for _, chain := range chains {
+	for chain := range lacking {
 		err := a.ledger.Update(ctx, chain, func(*headersync.State, func(headersync.Held) error) error { return ErrUnchanged })
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			a.log.Error("comparing what the database knows with what was countersigned; it is done again when the gateway shows a head", "chain", chain, "err", err)
+			a.log.Error("comparing what the database knows with what was countersigned; it is done again when gateways show heads", "chain", chain, "err", err)
 		}
 	}
-	a.log.Info("what the database knows was compared with what was countersigned in this run", "chains", len(chains), "put back", a.setBacks.Load()-before)
+	a.log.Info("what the database knows was compared with what was countersigned in this run", "chains", chains, "put back", a.setBacks.Load()-before)
 }
 
 // watchServer compares when the server is another one, or was found to know less, until ctx ends.

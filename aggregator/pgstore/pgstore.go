@@ -87,7 +87,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	config.ConnConfig.ConnectTimeout = cmp.Or(config.ConnConfig.ConnectTimeout, attemptTime)
 	s := &Store{
 		patience: cmp.Or(o.Patience, defaultPatience), lookEvery: lookEvery, outage: outage{log: o.Logger},
-		watch: watch{log: o.Logger, crashLoss: o.CrashLoss, failLoss: o.FailoverLoss, changed: make(chan struct{}, 1)},
+		watch: watch{log: o.Logger, crashLoss: o.CrashLoss, failLoss: o.FailoverLoss, changed: make(chan struct{}, 1), grace: grace},
 	}
 	config.AfterConnect = s.connected
 	config.ConnConfig.OnNotice = warned
@@ -170,8 +170,10 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 		if err != nil {
 			return w, &own{err}
 		}
-		if l := lookedAt(tx.Conn()); c != nil && c.Receipt != nil && !c.Again && l != nil && l.refused != "" {
-			return w, &own{fmt.Errorf("%w: %w: %s", aggregator.ErrWithheld, aggregator.ErrUnsafe, l.refused)}
+		if c != nil && c.Receipt != nil && !c.Again {
+			if err := s.mayPromise(tx.Conn()); err != nil {
+				return w, &own{err}
+			}
 		}
 		if text, state, err = encode(r); err != nil {
 			return w, &own{err}

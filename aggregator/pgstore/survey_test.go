@@ -162,6 +162,14 @@ func TestAnotherHistoryIsNoticed(t *testing.T) {
 	if change := before.since(position{}); change != "" {
 		t.Errorf("the first look finds %q", change)
 	}
+	// Two connections that looked at the same time have found one change.
+	w := &watch{log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), position: before}
+	for range 2 {
+		w.saw(&answers{position: position{7, 3, 90}}, before)
+	}
+	if w.last.Changes != 1 {
+		t.Errorf("two connections found %d changes", w.last.Changes)
+	}
 }
 
 // No receipt is written where a crash takes it; all else is, since it is no promise.
@@ -286,6 +294,7 @@ func TestAsynchronousStandbysAreTold(t *testing.T) {
 		t.Errorf("refused: %v", err)
 	}
 	awaitStandby(t, admin, "s1", "async")
+	s.watch.grace = time.Hour
 	s1.Stop()
 	if err := s.Update(t.Context(), chainOf("one"), count("third")); err != nil {
 		t.Fatal(err)
@@ -300,6 +309,22 @@ func TestAsynchronousStandbysAreTold(t *testing.T) {
 		t.Errorf("after the failover: %+v", d)
 	}
 	log.has(t, "the database is not the one that it was")
+	// Nothing new is countersigned before the replicas have put back what they know.
+	if err := s.Update(t.Context(), chainOf("one"), count("fourth")); !errors.Is(err, aggregator.ErrWithheld) || errors.Is(err, aggregator.ErrUnsafe) {
+		t.Errorf("countersigned at once: %v", err)
+	}
+	err := s.Update(t.Context(), chainOf("one"), func(r *aggregator.Record) (*aggregator.Change, error) {
+		c, err := count("third")(r)
+		c.Again = true
+		return c, err
+	})
+	if err != nil {
+		t.Errorf("put back: %v", err)
+	}
+	s.watch.grace = 0
+	if err := s.Update(t.Context(), chainOf("one"), count("fourth")); err != nil {
+		t.Errorf("countersigned after a while: %v", err)
+	}
 	select {
 	case <-s.Changed():
 	default:

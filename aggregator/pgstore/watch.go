@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -29,16 +30,22 @@ type looked struct {
 	refused string // why no receipt is written; "": they are
 }
 
+// grace is how long no receipt is written after the server turned out to be another one: each replica has seen it by
+// then, and has put back what it knows. What one has countersigned the others do not know.
+const grace = 10 * time.Second
+
 // watch knows how the server keeps what is committed, and tells the log when that changes.
 type watch struct {
 	log                 *slog.Logger
 	crashLoss, failLoss aggregator.OnLoss
 	changed             chan struct{} // capacity 1
+	grace               time.Duration // set before the store is used
 
 	mu       sync.Mutex
 	last     aggregator.Database // guarded by mu
 	position position            // guarded by mu: where the server's history stood last
 	told     []string            // guarded by mu: what stands in last and was told
+	other    time.Time           // guarded by mu: when the server was found to be another one; zero: it never was
 }
 
 // Database implements [aggregator.Served].
@@ -88,6 +95,20 @@ func lookedAt(conn *pgx.Conn) *looked {
 	return l
 }
 
+// mayPromise returns an error where a new receipt is not to be written over the connection.
+func (s *Store) mayPromise(conn *pgx.Conn) error {
+	if l := lookedAt(conn); l != nil && l.refused != "" {
+		return fmt.Errorf("%w: %w: %s", aggregator.ErrWithheld, aggregator.ErrUnsafe, l.refused)
+	}
+	w := &s.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.other.IsZero() && time.Since(w.other) < w.grace {
+		return fmt.Errorf("%w: another database answers than before, and for %s each replica puts back what it knows", aggregator.ErrWithheld, w.grace)
+	}
+	return nil
+}
+
 // warned notes what the server warns of.
 func warned(conn *pgconn.PgConn, n *pgconn.Notice) {
 	if n.SeverityUnlocalized == "WARNING" {
@@ -114,9 +135,11 @@ func (w *watch) saw(a *answers, before position) (refused string) {
 	if !w.last.Asked.IsZero() && !slices.Equal(d.Standbys, w.last.Standbys) {
 		w.log.Info("the database's standbys are others", "now", d.Standbys, "before", w.last.Standbys)
 	}
-	if change := a.position.since(before); change != "" {
+	// Another connection may have found the same meanwhile.
+	if change := a.position.since(before); change != "" && w.position.since(before) == "" {
 		d.Changes++
 		d.Change = change
+		w.other = time.Now()
 		w.log.Warn("the database is not the one that it was", "what", change)
 		select {
 		case w.changed <- struct{}{}:
