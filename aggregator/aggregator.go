@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -59,6 +60,9 @@ type Aggregator struct {
 	replicas *replicas // nil where the store is this process's own
 	presence *presence
 	started  time.Time
+	served   Served        // the store, where it is on a server of its own
+	setBack  chan struct{} // capacity 1: the store knew less of a chain than was countersigned
+	setBacks atomic.Int64  // how often it did
 
 	strangers *rate.Limiter // of messages that cost a look into the store
 	notes     *rate.Limiter // of findings that anybody on a broker can cause
@@ -89,7 +93,9 @@ func New(c *Config, o Options) (*Aggregator, error) {
 	a.registry = NewRegistry(o.Store, c.rules(), o.Now, o.Log)
 	a.registry.decided = a.decided
 	a.census = &census{store: o.Store, registry: a.registry, now: o.Now}
-	a.ledger = &ledger{store: o.Store, now: o.Now, tell: a.found}
+	a.ledger = newLedger(o.Store, o.Now, a.found)
+	a.served, _ = o.Store.(Served)
+	a.setBack = make(chan struct{}, 1)
 	if c.Store.URL != "" {
 		var random [8]byte
 		if _, err := rand.Read(random[:]); err != nil {
@@ -123,11 +129,17 @@ func (c *Config) rules() Rules {
 // Registry returns who is countersigned.
 func (a *Aggregator) Registry() *Registry { return a.registry }
 
-// Run follows gateways until ctx ends, unless the store is another aggregator's ([ErrIdentity]). It returns when everything that it started has stopped; the store stays open.
+// Run follows gateways until ctx ends, unless the store is another aggregator's ([ErrIdentity]) or
+// may lose what is countersigned ([ErrUnsafe]). It returns when everything that it started has stopped; the store stays open.
 func (a *Aggregator) Run(ctx context.Context) error {
 	a.started = time.Now()
 	if err := Bind(ctx, a.options.Store, a.config.Aggregator.Name, a.options.Signer.Public()); err != nil {
 		return err
+	}
+	if a.served != nil {
+		if d := a.served.Database(); d.Refused != "" {
+			return fmt.Errorf("%w: %s", ErrUnsafe, d.Refused)
+		}
 	}
 	listeners, err := a.listen()
 	if err != nil {
@@ -146,6 +158,9 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	running.Go(func() { a.count(ctx) })
 	if a.replicas != nil {
 		running.Go(func() { a.replicas.Run(ctx) })
+	}
+	if a.served != nil {
+		running.Go(func() { a.watchServer(ctx, a.served) })
 	}
 	for _, l := range a.links {
 		a.startLink(ctx, l, failed)
@@ -268,6 +283,10 @@ func (a *Aggregator) notify(ctx context.Context, f headersync.Finding) {
 // found is told of findings that an update brought.
 func (a *Aggregator) found(r *Record, kind Kind) {
 	a.log.Warn("finding", "chain", r.Chain, "gateway", r.Name, "finding", kind, "text", r.Findings[kind].Text)
+	if kind == SetBack { // others were as well, presumably
+		a.setBacks.Add(1)
+		signal(a.setBack)
+	}
 }
 
 // decided is told of a chain whose standing changed here.

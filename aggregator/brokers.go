@@ -199,11 +199,29 @@ func (a *Aggregator) registerGauges() {
 	m := a.metrics
 	m.gauge("edgeaggregator_clock_synchronised", "1 if this machine's clock is synchronised, else 0, and nothing is countersigned.", nil,
 		func() float64 { _, ok := a.clock(); return truth(ok) })
-	m.gauge("edgeaggregator_heads_withheld", "Heads that are not countersigned for want of a clock that is right.", nil,
+	m.gauge("edgeaggregator_heads_withheld", "Heads that are not countersigned for want of a clock that is right, or of a database that keeps receipts.", nil,
 		func() float64 { return float64(a.withheld()) })
+	if a.served != nil {
+		m.registerDatabase(a.served, &a.setBacks)
+	}
 	if a.replicas != nil {
 		m.gauge("edgeaggregator_replicas", "Replicas alive, this one included.", nil, func() float64 { return float64(len(a.replicas.Alive())) })
 	}
+}
+
+// registerDatabase shows what the store's server says of itself.
+func (m *metrics) registerDatabase(s Served, setBacks *atomic.Int64) {
+	for at, why := range map[string]func(Database) []string{
+		"crash":    func(d Database) []string { return d.AtCrash },
+		"failover": func(d Database) []string { return d.AtFailover },
+	} {
+		m.gauge("edgeaggregator_database_may_lose", "1 if the database, by its settings, may lose what is countersigned, by what would do it.", prometheus.Labels{"at": at},
+			func() float64 { return truth(len(why(s.Database())) > 0) })
+	}
+	m.gauge("edgeaggregator_database_refused", "1 if nothing is countersigned because the database may lose it.", nil, func() float64 { return truth(s.Database().Refused != "") })
+	m.gauge("edgeaggregator_database_standbys", "Standbys of the database, those included that are away and have a slot.", nil, func() float64 { return float64(len(s.Database().Standbys)) })
+	m.counter("edgeaggregator_database_changes_total", "How often the database was another one, or had another history, than before.", nil, func() float64 { return float64(s.Database().Changes) })
+	m.counter("edgeaggregator_heads_put_back_total", "Countersigned heads that the database did not know any more, and that were put back.", nil, func() float64 { return float64(setBacks.Load()) })
 }
 
 // registerGauges shows what is read when it is asked for, as long as the broker is followed.

@@ -56,6 +56,9 @@ type KeyConfig struct {
 type StoreConfig struct {
 	URL   tomlconf.Secret `toml:"url"` // postgres://…, which may hold a password; "" is Pebble in the data folder
 	Cache tomlconf.Size   `toml:"cache"`
+	// What becomes of countersigning where the database may lose what it has committed.
+	CrashLoss    OnLoss `toml:"crash_loss"`
+	FailoverLoss OnLoss `toml:"failover_loss"`
 }
 
 // TrustConfig says what becomes of gateways that nobody has decided about.
@@ -114,7 +117,7 @@ func (c *BrokerConfig) SetDefaults() {
 func DefaultConfig() *Config {
 	c := &Config{
 		Aggregator: IdentityConfig{Data: "/var/lib/edgeaggregator"},
-		Store:      StoreConfig{Cache: 64 * tomlconf.MiB},
+		Store:      StoreConfig{Cache: 64 * tomlconf.MiB, CrashLoss: RefuseLoss, FailoverLoss: WarnLoss},
 		Trust:      TrustConfig{Gateways: TrustApproved, MaxInbox: 10000},
 		Pull:       PullConfig{Mode: Dense, Page: headersync.DefaultPage, LeapOver: 2000, Workers: 32},
 		Silence:    SilenceConfig{After: 150 * time.Minute},

@@ -31,6 +31,11 @@ func (c *Config) check(d *tomlconf.Document) {
 		d.Refuse(&c.Store.URL, `expected "postgres://user@host/database", or nothing for a store in aggregator.data`)
 	}
 	tomlconf.Between(d, &c.Store.Cache, 8*tomlconf.MiB, 64*tomlconf.GiB)
+	tomlconf.OneOf(d, &c.Store.CrashLoss, RefuseLoss, WarnLoss)
+	tomlconf.OneOf(d, &c.Store.FailoverLoss, RefuseLoss, WarnLoss)
+	if c.Store.CrashLoss == WarnLoss {
+		d.Warn(&c.Store.CrashLoss, "receipts say what was countersigned once and for all; a database that a crash sets back does not know it any more")
+	}
 	tomlconf.OneOf(d, &c.Trust.Gateways, TrustApproved, TrustAll)
 	if c.Trust.Gateways == TrustAll {
 		d.Warn(&c.Trust.Gateways, "any gateway that reaches a broker below is countersigned")

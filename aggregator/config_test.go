@@ -99,6 +99,8 @@ func TestWrongConfigurationsAreRefusedAtTheirLines(t *testing.T) {
 		{"[aggregator]\nname = \"A\"", "x.toml:2:1: aggregator.name = \"A\": expected 1 to 63"},
 		{"[aggregator]\nreplica = \"x y\"", "x.toml:2:1: aggregator.replica"},
 		{"[store]\nurl = \"mysql://root:secret@x\"", `x.toml:2:1: store.url: expected "postgres://`},
+		{"[store]\ncrash_loss = \"allow\"", `x.toml:2:1: store.crash_loss = "allow": expected "refuse" or "warn"`},
+		{"[store]\nfailover_loss = \"\"", `expected "refuse" or "warn"`},
 		{"[trust]\ngateways = \"some\"", `expected "approved" or "all"`},
 		{"[pull]\npage = \"256KiB\"", "expected 4KiB to 128KiB"},
 		{"[pull]\nworkers = 0", "expected 1 to 1024"},
@@ -126,8 +128,8 @@ func TestWrongConfigurationsAreRefusedAtTheirLines(t *testing.T) {
 }
 
 func TestWhatIsAllowedAndHardlyMeantIsWarnedOf(t *testing.T) {
-	_, warnings, err := loadText(t, "[trust]\ngateways = \"all\"\n[clock]\nassume_synchronised = true\n[[broker]]\nname = \"a\"\nservers = [\"tcp://192.0.2.1\"]\nusername = \"u\"\npassword = \"secret\"\n", nil, named)
-	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0].Text, "any gateway") || !strings.Contains(warnings[1].Text, "receipts say when") || !strings.Contains(warnings[2].Text, "in the clear") {
+	_, warnings, err := loadText(t, "[trust]\ngateways = \"all\"\n[clock]\nassume_synchronised = true\n[store]\ncrash_loss = \"warn\"\n[[broker]]\nname = \"a\"\nservers = [\"tcp://192.0.2.1\"]\nusername = \"u\"\npassword = \"secret\"\n", nil, named)
+	if err != nil || len(warnings) != 4 || !strings.Contains(warnings[0].Text, "any gateway") || !strings.Contains(warnings[1].Text, "receipts say when") || !strings.Contains(warnings[2].Text, "once and for all") || !strings.Contains(warnings[3].Text, "in the clear") {
 		t.Errorf("%v, %v", warnings, err)
 	}
 }

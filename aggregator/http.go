@@ -76,7 +76,8 @@ type Live struct {
 	Clock    string    `json:"clock"` // "synchronised", "unsynchronised" or "unknown", or [ClockAssumed]
 	Replica  string    `json:"replica,omitempty"`
 	Replicas []string  `json:"replicas,omitempty"`
-	Withheld int       `json:"withheld"` // heads that are not countersigned for want of a clock that is right
+	Withheld int       `json:"withheld"` // heads that are not countersigned for want of a clock that is right, or a database
+	Database *Database `json:"database,omitempty"`
 	Brokers  []Broker  `json:"brokers"`
 }
 
@@ -177,6 +178,10 @@ func (a *Aggregator) live() *Live {
 		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
 	}
 	l.Withheld = a.withheld()
+	if a.served != nil {
+		d := a.served.Database()
+		l.Database = &d
+	}
 	for _, b := range a.currentLinks() {
 		st := b.link.Status()
 		broker := Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent}
@@ -188,7 +193,7 @@ func (a *Aggregator) live() *Live {
 	return l
 }
 
-// withheld returns how many heads are not countersigned for want of a clock.
+// withheld returns how many heads are not countersigned for want of a clock that is right, or of a database that keeps receipts.
 func (a *Aggregator) withheld() (heads int) {
 	for _, b := range a.currentLinks() {
 		if collector := b.collector.Load(); collector != nil {
@@ -202,6 +207,11 @@ func (a *Aggregator) withheld() (heads int) {
 func (a *Aggregator) ready() error {
 	if _, ok := a.clock(); !ok {
 		return errors.New("nothing is countersigned: this machine's clock is not synchronised")
+	}
+	if a.served != nil {
+		if d := a.served.Database(); d.Refused != "" {
+			return fmt.Errorf("nothing is countersigned: %s", d.Refused)
+		}
 	}
 	for _, b := range a.currentLinks() {
 		if st := b.link.Status(); !st.Connected {

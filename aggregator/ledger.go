@@ -18,53 +18,105 @@ type ledger struct {
 	store Store
 	now   func() time.Time
 	tell  func(r *Record, kind Kind) // of a finding that is new; called when it is durable
+	// pledges are what the store must not forget; nil where it is this process's own.
+	pledges *pledges
 }
 
 var _ headersync.Store = (*ledger)(nil)
 
 // NewLedger returns the store as the protocol's machine sees it, for a machine that runs without an [Aggregator]. Now
 // is the aggregator's clock.
-func NewLedger(s Store, now func() time.Time) headersync.Store { return &ledger{store: s, now: now} }
+func NewLedger(s Store, now func() time.Time) headersync.Store { return newLedger(s, now, nil) }
+
+func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger {
+	l := &ledger{store: s, now: now, tell: tell}
+	if served, ok := s.(Served); ok {
+		l.pledges = &pledges{store: served, of: make(map[lightchain.ChainID]pledge)}
+	}
+	return l
+}
 
 // Load implements [headersync.Store].
 func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersync.State, error) {
 	r, err := l.store.Record(ctx, chain)
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil
+		r, err = &Record{}, nil
 	} else if err != nil {
 		return nil, err
 	}
-	return r.State, nil
+	stored := r.State
+	if stored == nil {
+		stored = &headersync.State{Chain: chain}
+	}
+	if lost, err := l.pledges.missing(stored); err != nil {
+		return nil, err
+	} else if lost == nil {
+		return r.State, l.pledges.vouch(ctx, r.State)
+	}
+	var back *headersync.State
+	err = l.Update(ctx, chain, func(s *headersync.State, _ func(headersync.Held) error) error {
+		copied := *s
+		back = &copied
+		return ErrUnchanged
+	})
+	return back, err
 }
 
 // Update implements [headersync.Store].
 func (l *ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*headersync.State, func(headersync.Held) error) error) error {
 	var after *Record
+	var shown *headersync.State // that was left as it was
 	var news []Kind
 	err := l.store.Update(ctx, chain, func(r *Record) (*Change, error) {
-		after, news = nil, nil
+		after, shown, news = nil, nil, nil
 		if r.State == nil {
 			r.State = &headersync.State{Chain: chain}
 		}
-		before := *r.State
-		var held []headersync.Held
-		err := f(r.State, func(h headersync.Held) error {
-			held = append(held, h)
-			return nil
-		})
+		change := new(Change)
+		lost, err := l.pledges.missing(r.State)
 		if err != nil {
 			return nil, err
 		}
-		change := &Change{Segments: NewSegments(held)}
+		if lost != nil {
+			// Nothing is decided about a state that knows less than was countersigned. Stopping here, the store still does.
+			if err := r.putBack(lost, l.now().Unix(), change); err != nil {
+				return nil, err
+			}
+		}
+		before := *r.State
+		var held []headersync.Held
+		err = f(r.State, func(h headersync.Held) error {
+			held = append(held, h)
+			return nil
+		})
+		if errors.Is(err, ErrUnchanged) {
+			shown = &before
+			if lost != nil {
+				*r.State, held, err = before, nil, nil
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		change.Segments = NewSegments(held)
 		if err := l.guard(r, &before, change); err != nil {
 			return nil, err
 		}
 		if news, err = l.observe(r, &before, held, change); err != nil {
 			return nil, err
 		}
+		if lost != nil {
+			news = append(news, SetBack)
+		}
 		after = r
 		return change, nil
 	})
+	if err == nil && after != nil {
+		// Durable, and nobody was told yet: from here on it is a promise.
+		err = l.pledges.keep(after.State)
+	} else if err == nil && shown != nil {
+		err = l.pledges.vouch(ctx, shown)
+	}
 	if err == nil && after != nil && l.tell != nil {
 		for _, kind := range news {
 			l.tell(after, kind)
@@ -106,6 +158,12 @@ func (l *ledger) guard(r *Record, before *headersync.State, c *Change) error {
 	case s.Receipt.Time < before.Last || s.Receipt.Time < r.Receipt.Time || s.Last < before.Last:
 		return errBackward
 	}
+	c.Again = false
+	return r.issue(s, c)
+}
+
+// issue puts the receipt on a state's head into the change and the record.
+func (r *Record) issue(s *headersync.State, c *Change) error {
 	head := *s.Head.Head
 	head.Receipts = []lightchain.Receipt{*s.Receipt}
 	body, err := head.Encode()

@@ -112,6 +112,7 @@ type Kind string
 // acknowledges it; a rollback and what was invalid also until the history has grown.
 const (
 	Forked    Kind = "fork"       // its keys signed two histories; nothing is countersigned any more
+	SetBack   Kind = "set-back"   // the store knew less of it than was countersigned
 	Restored  Kind = "restored"   // it says that it took its newest headers back from an aggregator, and lost their entries
 	Rollback  Kind = "rollback"   // it stands below a head that it had shown, as after an old image was restored
 	Invalid   Kind = "invalid"    // it sent what does not check
@@ -125,7 +126,7 @@ const (
 )
 
 // Kinds are all findings, the worst first.
-var Kinds = []Kind{Forked, Rollback, Invalid, Damage, Restored, Gap, Unsigned, Silent, Away, ClockStep, Clockless}
+var Kinds = []Kind{Forked, SetBack, Rollback, Invalid, Damage, Restored, Gap, Unsigned, Silent, Away, ClockStep, Clockless}
 
 // lossKinds are those of which a gateway says how much it lost.
 var lossKinds = []Kind{Damage, Restored, Gap}
@@ -200,7 +201,7 @@ func (r *Record) Ailments(now time.Time, usual time.Duration) []Ailment {
 		if late := now.Unix() - r.Seen; r.Head.Known && found[Forked] == nil && late > receiptGrace &&
 			(r.Receipt.Time == 0 || r.Receipt.Height < r.Head.Height) {
 			found[Unsigned] = &Finding{First: r.Seen, Last: now.Unix(), Count: 1, Height: r.Head.Height,
-				Text: "its newest head is not countersigned: is this machine's clock synchronised?"}
+				Text: "its newest head is not countersigned: is this machine's clock synchronised, and its database fit?"}
 		}
 		if r.Online == Offline {
 			found[Away] = &Finding{First: r.Seen, Last: now.Unix(), Count: 1, Height: r.Head.Height, Text: "it is not connected"}

@@ -466,7 +466,7 @@ func TestReplicasShareADatabaseAndOutliveEachOther(t *testing.T) {
 	for _, shared := range []string{"auto", "never"} {
 		t.Run("shared "+shared, func(t *testing.T) {
 			start := func(replica string) *node {
-				store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{})
+				store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -70,6 +70,7 @@ var (
 type Change struct {
 	Segments []Segment
 	Receipt  *Receipted
+	Again    bool // the receipt was issued before: it is put back
 	Evidence *Evidence
 	Forget   bool // removes the chain's segments and receipts first; evidence stays
 }

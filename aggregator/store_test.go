@@ -100,7 +100,7 @@ func TestOnPostgreSQL(t *testing.T) {
 		var racing sync.WaitGroup
 		for range 6 {
 			racing.Go(func() {
-				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins", pgstore.Options{})
+				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins", pgstore.Options{CrashLoss: aggregator.WarnLoss})
 				if err != nil {
 					t.Error(err)
 					return
@@ -114,7 +114,7 @@ func TestOnPostgreSQL(t *testing.T) {
 
 func openPostgres(t *testing.T, dsn string) aggregator.Store {
 	t.Helper()
-	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{})
+	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
 	if err != nil {
 		t.Fatal(err)
 	}

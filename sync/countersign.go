@@ -38,7 +38,7 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) boo
 		return nil
 	})
 	switch {
-	case errors.Is(err, errClock), errors.Is(err, errBehind):
+	case errors.Is(err, errClock), errors.Is(err, errBehind), errors.Is(err, ErrWithheld):
 		s.c.withhold(f, err)
 		return false
 	case err != nil:
@@ -54,19 +54,22 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) boo
 	return true
 }
 
+// ErrWithheld is what [Store.Update] returns where it will not store a receipt now: the head waits, and is tried again.
+var ErrWithheld = errors.New("no receipt is stored")
+
 var (
 	errClock  = errors.New("the clock is not synchronised")
 	errBehind = errors.New("the clock stands before the time of the chain's last receipt")
 )
 
-// withheld counts the heads that are not countersigned for want of a clock that is right.
+// withheld counts the heads that are not countersigned for want of a clock that is right, or of a store that keeps receipts.
 type withheld struct {
 	mu    sync.Mutex
 	now   int // guarded by mu
 	since int // guarded by mu: heads since the first of those
 }
 
-// Withheld returns how many heads are not countersigned because this machine's clock is not fit for it.
+// Withheld returns how many heads are not countersigned because this machine's clock, or the store, is not fit for it.
 func (k *Collector) Withheld() int {
 	k.withheld.mu.Lock()
 	defer k.withheld.mu.Unlock()
@@ -83,7 +86,7 @@ func (k *Collector) withhold(f *follower, why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.now == 0 {
-		k.c.Log.Warn("heads are not countersigned until the clock is right", "err", why)
+		k.c.Log.Warn("heads are not countersigned until this is put right", "err", why)
 	}
 	w.now++
 	w.since++

@@ -97,13 +97,14 @@ func broken(err error) bool {
 	case code == "":
 	case code == "40003", // statement_completion_unknown
 		code == "53300",                // too_many_connections
+		code == "25006",                // read_only_sql_transaction: a standby behind a proxy
 		strings.HasPrefix(code, "08"),  // connection exceptions
 		strings.HasPrefix(code, "57P"): // shutting down or starting
 		return true
 	default:
 		return errors.As(err, new(*doubt))
 	}
-	return errors.As(err, new(*doubt)) || errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) ||
+	return errors.As(err, new(*doubt)) || errors.Is(err, errStandby) || errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) ||
 		errors.As(err, new(net.Error)) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 

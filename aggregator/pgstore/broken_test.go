@@ -27,6 +27,9 @@ const forever = time.Hour
 
 func open(t *testing.T, dsn string, o Options) *Store {
 	t.Helper()
+	if o.CrashLoss == "" {
+		o.CrashLoss = aggregator.WarnLoss // of servers without fsync
+	}
 	s, err := Open(t.Context(), dsn, o)
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +237,7 @@ func TestConnectionMayBreakWhileTablesAreMade(t *testing.T) {
 		p.awaitQuiet(t, nil)
 		var s *Store
 		run := func() (err error) {
-			s, err = Open(t.Context(), through+"&search_path="+schema, Options{Patience: forever})
+			s, err = Open(t.Context(), through+"&search_path="+schema, Options{Patience: forever, CrashLoss: aggregator.WarnLoss})
 			return err
 		}
 		return run, func() {
@@ -432,7 +435,7 @@ func TestConnectionsMayBreakAtAnyMoment(t *testing.T) {
 // What the log says of a database that is away: one line when it goes, one when it is back. What the error says: how
 // long was tried, and what was wrong.
 func TestDatabaseThatIsAwayIsTold(t *testing.T) {
-	dsn := testenv.Postgres(t)
+	dsn := testenv.NewPostgres(t).DSN() // of which nothing else is to be told
 	p, through := startProxy(t, dsn)
 	var log bytes.Buffer
 	s := open(t, through, Options{Patience: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})

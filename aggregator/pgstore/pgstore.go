@@ -13,6 +13,13 @@
 //
 // It may have happened or not. A version is unlike all others, so the row tells: the change is made again only where it
 // did not happen, and where that cannot be told any more the caller gets an error. See doubt.
+//
+// # What a server may lose
+//
+// A commit is worth what the server's settings make of it: see survey. Each connection asks for them, and no receipt is
+// written where they let a crash, or a failover, take it, unless the options say so. To a standby nothing is written. A
+// commit that stopped waiting for the standbys, since somebody cancelled that or nobody heard its answer, is visible all
+// the same: whoever finds it makes a commit of his own, which waits for both.
 package pgstore
 
 import (
@@ -45,18 +52,23 @@ type Options struct {
 	// Patience is how long one call goes on trying while connections break or others are always first; 0: 30 s. On a
 	// database so slow that this is no more than a few attempts it makes these.
 	Patience time.Duration
+	// CrashLoss and FailoverLoss say whether receipts are written to a server that, by its settings, may lose them.
+	CrashLoss    aggregator.OnLoss // "": [aggregator.RefuseLoss]
+	FailoverLoss aggregator.OnLoss // "": [aggregator.WarnLoss]
 }
 
 const defaultPatience = 30 * time.Second
 
 // Store is an open store.
 type Store struct {
-	pool     *pgxpool.Pool
-	patience time.Duration
-	outage   outage
+	pool      *pgxpool.Pool
+	patience  time.Duration
+	lookEvery time.Duration
+	outage    outage
+	watch     watch
 }
 
-var _ aggregator.Store = (*Store)(nil)
+var _ aggregator.Served = (*Store)(nil)
 
 // Open connects to the database at dsn ("postgres://user@host/database"), and makes or migrates its tables.
 func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
@@ -73,13 +85,17 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	}
 	// Else a packet that is lost on the way keeps one of the pool's few places for longer than a call tries.
 	config.ConnConfig.ConnectTimeout = cmp.Or(config.ConnConfig.ConnectTimeout, attemptTime)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
+	s := &Store{
+		patience: cmp.Or(o.Patience, defaultPatience), lookEvery: lookEvery, outage: outage{log: o.Logger},
+		watch: watch{log: o.Logger, crashLoss: o.CrashLoss, failLoss: o.FailoverLoss, changed: make(chan struct{}, 1), grace: grace},
+	}
+	config.AfterConnect = s.connected
+	config.ConnConfig.OnNotice = warned
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	s := &Store{pool: pool, patience: cmp.Or(o.Patience, defaultPatience), outage: outage{log: o.Logger}}
 	if err := s.migrate(ctx); err != nil {
-		pool.Close()
+		s.pool.Close()
 		return nil, fmt.Errorf("preparing the database: %w", err)
 	}
 	return s, nil
@@ -153,6 +169,11 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 		c, err := change(r)
 		if err != nil {
 			return w, &own{err}
+		}
+		if c != nil && c.Receipt != nil && !c.Again {
+			if err := s.mayPromise(tx.Conn()); err != nil {
+				return w, &own{err}
+			}
 		}
 		if text, state, err = encode(r); err != nil {
 			return w, &own{err}

@@ -107,7 +107,15 @@ func (s *Store) write(ctx context.Context, r row, work func(context.Context, pgx
 
 // transact runs work in one transaction, once.
 func (s *Store) transact(ctx context.Context, work func(pgx.Tx) error) error {
-	tx, err := s.pool.Begin(ctx)
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if err := s.fresh(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,13 +124,23 @@ func (s *Store) transact(ctx context.Context, work func(pgx.Tx) error) error {
 		return err
 	}
 	// Stopping here, nothing has happened: the server rolls back what its client left.
-	if err := tx.Commit(ctx); err != nil && !refused(err) {
+	return commit(ctx, tx)
+}
+
+// commit returns nil when the transaction is where the server is to keep it, the standbys included.
+func commit(ctx context.Context, tx pgx.Tx) error {
+	notes := tx.Conn().PgConn().CustomData()
+	delete(notes, warnedKey)
+	err := tx.Commit(ctx)
+	if warning, found := notes[warnedKey]; err == nil && found {
+		// It has happened here, and somebody ended the wait for the standbys.
+		return &doubt{fmt.Errorf("the server warns: %s", warning)}
+	}
+	if err != nil && !refused(err) {
 		// Here all of it has, nothing has, or the server is about to decide.
 		return &doubt{err}
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }
 
 // refused reports whether a commit that failed certainly did not happen: the server says so. What [pgconn.SafeToRetry] says
@@ -140,7 +158,7 @@ func (s *Store) settle(ctx context.Context, r row, w written) (happened bool, er
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = tx.Rollback(ctx) }() // what it did was for the lock alone
+	defer func() { _ = tx.Rollback(ctx) }() // what it did was for the lock alone; after a commit it does nothing
 	var found version
 	err = tx.QueryRow(ctx, r.lock, r.key...).Scan(&found)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -157,7 +175,9 @@ func (s *Store) settle(ctx context.Context, r row, w written) (happened bool, er
 	}
 	switch {
 	case found == w.after: // where that is 0, another may have removed the row: it is gone, as it was to be
-		return true, nil
+		// It is visible, which does not mean that it has reached the standbys: a server that is asked to cancel a commit, or
+		// is started anew, waits for them no longer. This commit comes behind it, and waits.
+		return true, commit(ctx, tx)
 	case found == w.before:
 		return false, nil
 	case found != 0 && found.count() == w.before.next().count(): // another stands where it would

@@ -94,7 +94,7 @@ func openNode(t nodeTask) (aggregator.Store, error) {
 	case "Pebble":
 		return pebblestore.Open(t.Dir, pebblestore.Options{})
 	case "PostgreSQL":
-		return pgstore.Open(context.Background(), t.DSN+"&pool_max_conns=32", pgstore.Options{})
+		return pgstore.Open(context.Background(), t.DSN+"&pool_max_conns=32", pgstore.Options{CrashLoss: aggregator.WarnLoss})
 	}
 	return nil, fmt.Errorf("%q is no store", t.Store)
 }

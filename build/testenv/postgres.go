@@ -21,36 +21,100 @@ const socketName = ".s.PGSQL.5432"
 // it survives the death of any process here, the server included. A test of power loss needs another server.
 func Postgres(t testing.TB) (dsn string) {
 	t.Helper()
-	Need(t, "initdb", "postgres", "pg_isready")
-	folder := postgresFolder(t)
-	asOwner := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.Command(Program(t, name), args...)
-		cmd.Dir = folder // the caller's may be closed to the user it runs as
-		if owner := postgresOwner(t); owner != nil {
-			runAs(cmd, owner.uid, owner.gid)
-		}
-		return cmd
-	}
-	data := filepath.Join(folder, "data")
-	initdb := asOwner("initdb", "--pgdata", data, "--username", "edgechain", "--auth", "trust",
-		"--encoding", "UTF8", "--locale", "C", "--no-sync")
-	if output, err := initdb.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, output)
-	}
+	return NewPostgres(t, "fsync=off", "full_page_writes=off").DSN()
+}
 
+// PostgresServer is one server that a test can stop, start again, and have followed by standbys. One goroutine at a time
+// may use it.
+type PostgresServer struct {
+	t        testing.TB
+	folder   string // of its socket, its data and its log
+	settings []string
+	server   *server
+}
+
+// NewPostgres starts a PostgreSQL with settings ("fsync=off") that go over the system's own. Those that are not changed
+// are fit for keeping what is committed.
+func NewPostgres(t testing.TB, settings ...string) *PostgresServer {
+	t.Helper()
+	Need(t, "initdb", "postgres", "pg_isready")
+	p := newPostgres(t, settings)
+	p.must("initdb", "--pgdata", p.data(), "--username", "edgechain", "--auth", "trust",
+		"--encoding", "UTF8", "--locale", "C", "--no-sync")
+	p.Start()
+	return p
+}
+
+// Standby copies the server as it is, and starts the copy as a standby of that name, which follows it.
+func (p *PostgresServer) Standby(name string, settings ...string) *PostgresServer {
+	p.t.Helper()
+	Need(p.t, "pg_basebackup")
+	s := newPostgres(p.t, append([]string{"cluster_name=" + name}, settings...)) // by which it calls itself
+	s.must("pg_basebackup", "--pgdata", s.data(), "--host", p.folder, "--username", "edgechain", "--checkpoint", "fast",
+		"--write-recovery-conf", "--no-sync")
+	s.Start()
+	return s
+}
+
+func newPostgres(t testing.TB, settings []string) *PostgresServer {
+	p := &PostgresServer{t: t, folder: postgresFolder(t), settings: settings}
 	// SIGQUIT is its immediate shutdown, which, unlike SIGKILL, leaves no shared memory behind.
-	s := newServer(t, "postgres", filepath.Join(folder, "postgres.log"), syscall.SIGQUIT)
-	// Not by pg_ctl: a server it starts is nobody's child, and outlives a test that is killed.
-	started := s.start(
-		asOwner("postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "max_connections=200",
-			"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=16MB"),
-		func() bool {
-			return asOwner("pg_isready", "--quiet", "--host", folder, "--dbname", "postgres").Run() == nil
-		})
-	if !started {
-		t.Fatal("postgres does not start")
+	p.server = newServer(t, "postgres", filepath.Join(p.folder, "postgres.log"), syscall.SIGQUIT)
+	return p
+}
+
+func (p *PostgresServer) data() string { return filepath.Join(p.folder, "data") }
+
+func (p *PostgresServer) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(Program(p.t, name), args...)
+	cmd.Dir = p.folder // the caller's may be closed to the user it runs as
+	if owner := postgresOwner(p.t); owner != nil {
+		runAs(cmd, owner.uid, owner.gid)
 	}
-	query := url.Values{"host": {folder}, "user": {"edgechain"}, "sslmode": {"disable"}}
+	return cmd
+}
+
+func (p *PostgresServer) must(name string, args ...string) {
+	p.t.Helper()
+	if output, err := p.command(name, args...).CombinedOutput(); err != nil {
+		p.t.Fatalf("%s: %v\n%s", name, err, output)
+	}
+}
+
+// Start starts the server, again where it was stopped, and returns when it takes connections.
+func (p *PostgresServer) Start() {
+	p.t.Helper()
+	args := []string{"-D", p.data(), "-k", p.folder, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=16MB"}
+	for _, setting := range p.settings {
+		args = append(args, "-c", setting)
+	}
+	// Not by pg_ctl: a server it starts is nobody's child, and outlives a test that is killed.
+	if !p.server.start(p.command("postgres", args...), func() bool {
+		return p.command("pg_isready", "--quiet", "--host", p.folder, "--dbname", "postgres").Run() == nil
+	}) {
+		p.t.Fatal("postgres does not start")
+	}
+}
+
+// Stop ends the server as it ends where its machine fails: nobody gets another answer.
+func (p *PostgresServer) Stop() {
+	p.t.Helper()
+	p.server.stop(syscall.SIGQUIT)
+}
+
+// Promote makes the primary of a standby, and returns when it takes writes.
+func (p *PostgresServer) Promote() {
+	p.t.Helper()
+	p.must("pg_ctl", "promote", "--pgdata", p.data(), "--wait", "--timeout", strconv.Itoa(int(Patience.Seconds())))
+}
+
+// DSN returns the address of the server, or, with others, of whichever of them takes writes.
+func (p *PostgresServer) DSN(others ...*PostgresServer) string {
+	query := url.Values{"host": {p.folder}, "user": {"edgechain"}, "sslmode": {"disable"}}
+	for _, o := range others {
+		query["host"][0] += "," + o.folder
+		query.Set("target_session_attrs", "read-write")
+	}
 	return "postgres:///postgres?" + query.Encode()
 }
 

@@ -64,6 +64,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &problems), errors.Is(err, keyfile.ErrExposed), errors.Is(err, keyfile.ErrPassphraseMissing),
 		errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted), errors.Is(err, aggregator.ErrExists), errors.Is(err, aggregator.ErrIdentity),
+		errors.Is(err, aggregator.ErrUnsafe),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther):
 		return command.ExitUsage
 	case errors.Is(err, aggregator.ErrNotFound), errors.Is(err, backup.ErrNoGeneration), errors.Is(err, fs.ErrNotExist):

@@ -34,7 +34,7 @@ func loadKey(config *aggregator.Config) (lightchain.Signer, error) {
 // one is begun.
 func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *slog.Logger) (aggregator.Store, error) {
 	if url := string(config.Store.URL); url != "" {
-		s, err := pgstore.Open(ctx, url, pgstore.Options{Logger: log})
+		s, err := pgstore.Open(ctx, url, pgstore.Options{Logger: log, CrashLoss: config.Store.CrashLoss, FailoverLoss: config.Store.FailoverLoss})
 		if err != nil {
 			return nil, command.Fail(command.ExitUnreachable, err)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,9 +71,12 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 		clock += " to be synchronised, whatever the kernel says: clock.assume_synchronised"
 	}
 	if s.Live.Withheld > 0 {
-		clock += fmt.Sprintf("; %d heads are not countersigned until it is right", s.Live.Withheld)
+		clock += fmt.Sprintf("; %d heads are not countersigned until it and the database are right", s.Live.Withheld)
 	}
 	line(w, "clock", clock)
+	if s.Live.Database != nil {
+		writeDatabase(w, s.Live.Database)
+	}
 	if s.Live.Replica != "" {
 		line(w, "replicas", strings.Join(s.Live.Replicas, ", ")+"; this is "+s.Live.Replica)
 	}
@@ -82,5 +86,35 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 			state = "not connected: " + b.Error
 		}
 		line(w, "broker", b.Name+", "+state)
+	}
+}
+
+func writeDatabase(w io.Writer, d *aggregator.Database) {
+	standbys := "no standbys"
+	if len(d.Standbys) > 0 {
+		var all []string
+		for _, s := range d.Standbys {
+			sync := s.Sync
+			if sync == "" {
+				sync = "unknown"
+			}
+			all = append(all, fmt.Sprintf("%s (%s)", s.Name, sync))
+		}
+		standbys = "standbys " + strings.Join(all, ", ")
+	}
+	line(w, "database", fmt.Sprintf("%s, synchronous_commit %s, synchronous_standby_names %q, timeline %d", standbys, d.Commit, d.Synchronous, d.Timeline))
+	if d.Standby {
+		line(w, "", "it is a standby now, which nothing is written to")
+	}
+	if d.Refused != "" {
+		line(w, "", "NOTHING IS COUNTERSIGNED: "+d.Refused)
+	}
+	for _, why := range slices.Concat(d.AtCrash, d.AtFailover, d.Notes) {
+		if !strings.Contains(d.Refused, why) {
+			line(w, "", why)
+		}
+	}
+	if d.Changes > 0 {
+		line(w, "", fmt.Sprintf("changed %d times since the start, the last time: %s", d.Changes, d.Change))
 	}
 }

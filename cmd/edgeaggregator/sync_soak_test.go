@@ -210,7 +210,7 @@ func soakReplicas(t *testing.T) {
 	key := filepath.Join(shortDir(t), "key") // all replicas have one
 	var replicas []*node
 	for _, name := range []string{"a", "b", "c"} {
-		n := newNode(t, broker.Addr, everyone, "--store", database, "--set", "aggregator.replica="+name, "--set", "key.file="+key)
+		n := newNode(t, broker.Addr, everyone, "--store", database, "--set", "store.crash_loss=warn", "--set", "aggregator.replica="+name, "--set", "key.file="+key)
 		n.start()
 		replicas = append(replicas, n)
 	}

@@ -1,0 +1,169 @@
+package aggregator
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"edgechain/lightchain"
+	headersync "edgechain/sync"
+)
+
+// pledges are the newest heads that are known in this process to be countersigned, with the states that they stood in. A
+// store on a server of its own can come to know less than that: a standby took the server's place before it had received
+// everything. Then the state is put back from here, and so no chain is ever countersigned shorter or forked.
+//
+// A state is kept as the stores keep it, which is about 1 kB for a gateway.
+type pledges struct {
+	store Served
+
+	mu sync.Mutex
+	of map[lightchain.ChainID]pledge // guarded by mu
+}
+
+type pledge struct {
+	height uint64
+	state  []byte
+}
+
+// keep notes what a state says is countersigned. The state is durable, and no failover takes it as far as is known.
+func (p *pledges) keep(s *headersync.State) error {
+	if p == nil || s == nil || s.Receipt == nil {
+		return nil
+	}
+	if known, found := p.height(s.Chain); found && known >= s.Head.Height() {
+		return nil
+	}
+	state, err := s.Encode()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, found := p.of[s.Chain]; !found || known.height < s.Head.Height() {
+		p.of[s.Chain] = pledge{s.Head.Height(), state}
+	}
+	return nil
+}
+
+// vouch notes what a state says that was read: somebody else may have written it a moment ago.
+func (p *pledges) vouch(ctx context.Context, s *headersync.State) error {
+	if p == nil || s == nil || s.Receipt == nil {
+		return nil
+	}
+	if known, found := p.height(s.Chain); found && known >= s.Head.Height() {
+		return nil
+	}
+	if err := p.store.Settled(ctx); err != nil {
+		return err
+	}
+	return p.keep(s)
+}
+
+func (p *pledges) height(chain lightchain.ChainID) (height uint64, found bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, found := p.of[chain]
+	return known.height, found
+}
+
+// missing returns the state in which the chain's newest countersigned head stood, if the store knows less; else nil.
+func (p *pledges) missing(stored *headersync.State) (*headersync.State, error) {
+	if p == nil || stored.Fork != nil {
+		return nil, nil
+	}
+	p.mu.Lock()
+	kept, found := p.of[stored.Chain]
+	p.mu.Unlock()
+	if !found || stored.Head != nil && stored.Head.Height() >= kept.height {
+		return nil, nil
+	}
+	return headersync.DecodeState(kept.state)
+}
+
+// heights returns up to where each chain is countersigned.
+func (p *pledges) heights() map[lightchain.ChainID]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[lightchain.ChainID]uint64, len(p.of))
+	for chain, pledge := range p.of {
+		all[chain] = pledge.height
+	}
+	return all
+}
+
+// putBack brings a record to the state that its newest countersigned head stood in. Headers held above the ones that the
+// store still has are gone, and asked for again as any backlog is.
+func (r *Record) putBack(kept *headersync.State, now int64, c *Change) error {
+	s := r.State
+	had := "nothing of it"
+	if s.Head != nil {
+		had = fmt.Sprintf("it up to header %d only", s.Head.Height())
+	}
+	s.Keys, s.Head, s.Receipt = kept.Keys, kept.Head, kept.Receipt
+	s.Last, s.Hello = max(s.Last, kept.Last), max(s.Hello, kept.Hello)
+	var every uint64
+	if s.Every != nil {
+		every = s.Every.Height()
+	}
+	r.Head = headNote(s.Head.Head, every)
+	c.Again = true
+	if err := r.issue(s, c); err != nil {
+		return err
+	}
+	if g := s.Keys[0].Header.Genesis; r.Name == "" && g != nil && g.Name != nil {
+		r.Name = *g.Name
+	}
+	if !r.Known() { // who approved it is gone as well
+		r.Standing, r.Added, r.Seen = Waiting, now, now
+	}
+	r.Note(SetBack, now, r.Head.Height, fmt.Sprintf(
+		"the database knew %s, while header %d was countersigned: it was set back, or a standby took over that had not received everything. What was countersigned is put back",
+		had, r.Head.Height))
+	return nil
+}
+
+// compare puts back whatever the store does not know any more, until ctx ends. It reads the records in pages: other
+// replicas wait for it.
+func (a *Aggregator) compare(ctx context.Context) {
+	lacking := a.ledger.pledges.heights()
+	chains, before := len(lacking), a.setBacks.Load()
+	err := EachRecord(ctx, a.options.Store, func(r *Record) error {
+		if height, found := lacking[r.Chain]; found && r.Head.Known && r.Head.Height >= height {
+			delete(lacking, r.Chain)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("comparing what the database knows with what was countersigned; it is done again when gateways show heads", "err", err)
+	}
+	defer func() { // what is found here is no reason to begin anew
+		select {
+		case <-a.setBack:
+		default:
+		}
+	}()
+	for chain := range lacking {
+		err := a.ledger.Update(ctx, chain, func(*headersync.State, func(headersync.Held) error) error { return ErrUnchanged })
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			a.log.Error("comparing what the database knows with what was countersigned; it is done again when gateways show heads", "chain", chain, "err", err)
+		}
+	}
+	a.log.Info("what the database knows was compared with what was countersigned in this run", "chains", chains, "put back", a.setBacks.Load()-before)
+}
+
+// watchServer compares when the server is another one, or was found to know less, until ctx ends.
+func (a *Aggregator) watchServer(ctx context.Context, s Served) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Changed():
+		case <-a.setBack:
+		}
+		a.compare(ctx)
+	}
+}

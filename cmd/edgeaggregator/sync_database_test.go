@@ -1,0 +1,39 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"edgechain/build/testenv"
+)
+
+// On a database that a crash sets back the program does not run, and says what to set; it does where that is allowed, and
+// shows it. What was decided can be read either way.
+func TestDatabaseThatMayLoseIsRefusedAndShown(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	database := testenv.NewPostgres(t).DSN() + "&synchronous_commit=off"
+	n := newNode(t, broker.Addr, "", "--store", database)
+	output, err := n.command("run").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 {
+		t.Errorf("run ends with %v, want exit code 2", err)
+	}
+	for _, want := range []string{"the database may lose what is countersigned", "ALTER ROLE edgechain SET synchronous_commit = on", `or set store.crash_loss = "warn"`} {
+		if !strings.Contains(string(output), want) {
+			t.Errorf("it does not say %q:\n%s", want, output)
+		}
+	}
+	n.must("gateways", "list")
+	n.words = append(n.words, "--set", "store.crash_loss=warn")
+	n.start()
+	status := n.must("status")
+	for _, want := range []string{"no standbys, synchronous_commit off", "timeline 1", "a crash of the database takes what was countersigned"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("status does not show %q:\n%s", want, status)
+		}
+	}
+	t.Log(status)
+}
