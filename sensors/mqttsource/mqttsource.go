@@ -143,10 +143,12 @@ type Stats struct {
 	Pauses       int64 // times that reading stopped for want of room
 	PingsCovered int64 // pings answered by the gate while it did
 
-	InFlight    int  // messages that came with QoS 1 or 2 and are not acknowledged
-	QueuedBytes int  // read, and not yet taken by the sink
-	Connected   bool // now
-	Subscribed  bool // connected, and every filter granted
+	InFlight     int       // messages that came with QoS 1 or 2 and are not acknowledged
+	QueuedBytes  int       // read, and not yet taken by the sink
+	Connected    bool      // now
+	Subscribed   bool      // connected, and every filter granted
+	Refused      []string  // filters that the broker refuses on this connection
+	RefusedSince time.Time // when it began to
 	mqttconn.Status
 }
 
