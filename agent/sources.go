@@ -119,15 +119,6 @@ type brokerSettings struct {
 	prefixes []string // of the topics of the gateway's upstreams
 }
 
-// upstreamTopic reports whether a topic belongs to the traffic with aggregators, which may go through the embedded
-// broker: recorded, each announcement of a block would be an entry of the next one, for ever.
-func upstreamTopic(prefixes []string, topic string) bool {
-	return slices.ContainsFunc(prefixes, func(prefix string) bool {
-		rest, under := strings.CutPrefix(topic, prefix)
-		return under && strings.HasPrefix(rest, "/")
-	})
-}
-
 // decodeRule is how messages on some topics of the embedded broker are read.
 type decodeRule struct {
 	filter sensors.Filter
@@ -233,11 +224,12 @@ type mqttSettings struct {
 
 func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	name := "mqtt:" + c.Name
+	syncs := a.ignoresSync(a.log.With("source", name))
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Gateway: a.store.Chain().String()[:12], MaxPayload: sensors.MostPayloadMax,
 		Lost:    func(n int, why string) { a.losses.add(name, n, why) },
-		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) },
+		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) || syncs(topic) },
 	}
 	session := sessionOf(a.store.Chain(), &c.Config)
 	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }
@@ -259,7 +251,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	return &source{run: s.Run, ready: s.Ready(), stats: func() api.Source {
 		stats := s.Stats()
-		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received)}
+		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored)}
 		switch {
 		case stats.Subscribed:
 		case stats.LastError != "":

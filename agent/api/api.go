@@ -144,6 +144,7 @@ type Source struct {
 	Connected bool        `json:"connected"`         // to its broker with all filters granted, or listening: its state is up
 	Detail    string      `json:"detail,omitempty"`  // where to, or why not
 	Received  uint64      `json:"received"`          // messages, repetitions included
+	Ignored   uint64      `json:"ignored,omitempty"` // of these, the gateways' own that came back, and are not recorded
 	Clients   int         `json:"clients,omitempty"` // of the embedded broker
 }
 
