@@ -233,6 +233,8 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	session := sessionOf(a.store.Chain(), &c.Config)
 	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }
+	config.Held = func() []string { return a.sessions.filters(session) }
+	config.Hold = func(filters []string) { a.sessions.hold(session, filters) }
 	for i, s := range c.Subscribe {
 		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
 		if err != nil {

@@ -98,11 +98,17 @@ func (l *link) serve(ctx context.Context) error {
 	for _, sub := range l.source.cfg.Subscriptions {
 		wanted[sub.Filter] = max(wanted[sub.Filter], sub.QoS)
 	}
+	gone := l.hold(wanted)
 	for level := slog.LevelError; ; level = slog.LevelDebug {
 		refused, err := l.subscribe(ctx, wanted, level)
 		if err != nil {
 			return err
 		}
+		// After the new filters stand, so that nothing falls between an old one and one that covers the same topics.
+		if err := l.unsubscribe(ctx, gone); err != nil {
+			return err
+		}
+		gone = nil
 		l.refused(refused)
 		var again <-chan time.Time
 		if len(refused) > 0 {

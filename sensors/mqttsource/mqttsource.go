@@ -102,6 +102,13 @@ type Config struct {
 	// and why. It must not block. It may be nil.
 	Lost func(n int, why string)
 
+	// Held returns the filters that the session at the broker may hold, of this run or another. What of them is in no
+	// subscription any more the broker is told to forget. nil: nobody knows of any.
+	Held func() []string
+	// Hold is told which filters the session may hold from now on: before the broker is asked for one, and when it has
+	// forgotten those that are gone. It must not block for long. It may be nil.
+	Hold func(filters []string)
+
 	// HadSession says that the broker kept a session for this client when it was connected last, in another run of the
 	// program. If it knows none now, what it kept meanwhile is lost.
 	HadSession bool
