@@ -37,6 +37,7 @@ func (c *Config) check(d *tomlconf.Document) {
 		m.checkSubscriptions(d)
 	}
 	c.checkSync(d)
+	c.checkSyncFilters(d)
 	c.checkRetention(d)
 	c.checkHomeAssistant(d)
 	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT) == 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"edgechain/agent/api"
 	"edgechain/agent/sealgate"
 	"edgechain/arm"
 	"edgechain/lightchain"
@@ -129,28 +130,36 @@ func truth(b bool) float64 {
 
 // sourceCollector shows how the sources stand that run when it is asked.
 type sourceCollector struct {
-	running             func() []*source
-	connected, received *prometheus.Desc
+	running                             func() []*source
+	connected, received, ignored, state *prometheus.Desc
 }
 
 func newSourceCollector(running func() []*source) *sourceCollector {
 	return &sourceCollector{running,
 		prometheus.NewDesc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0.", []string{"source"}, nil),
-		prometheus.NewDesc("edgeagent_source_received_total", "Messages that a source received, repetitions included.", []string{"source"}, nil)}
+		prometheus.NewDesc("edgeagent_source_received_total", "Messages that a source received, repetitions included.", []string{"source"}, nil),
+		prometheus.NewDesc("edgeagent_source_ignored_total", "Messages of these that are the gateways' own and came back: traffic with aggregators, what Home Assistant is shown. They are not recorded.", []string{"source"}, nil),
+		prometheus.NewDesc("edgeagent_source_state", "1 for the state that the source is in, 0 for the others.", []string{"source", "state"}, nil)}
 }
 
 // Describe implements [prometheus.Collector].
 func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.connected
 	out <- c.received
+	out <- c.ignored
+	out <- c.state
 }
 
 // Collect implements [prometheus.Collector].
 func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range c.running() {
-		stats := s.stats()
+		stats := s.status()
 		out <- prometheus.MustNewConstMetric(c.connected, prometheus.GaugeValue, truth(stats.Connected), s.name)
 		out <- prometheus.MustNewConstMetric(c.received, prometheus.CounterValue, float64(stats.Received), s.name)
+		out <- prometheus.MustNewConstMetric(c.ignored, prometheus.CounterValue, float64(stats.Ignored), s.name)
+		for _, state := range api.SourceStates() {
+			out <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, truth(stats.State == state), s.name, string(state))
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"edgechain/agent/api"
 	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
@@ -26,39 +27,40 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 }
 
 // reload reads the configuration again and brings it into force, but for the keys that it returns.
-func (a *Agent) reload() (waiting []string, err error) {
+func (a *Agent) reload() (reloaded api.Reloaded, err error) {
 	if a.options.Load == nil {
-		return nil, errors.New("this agent has no configuration to read again")
+		return reloaded, errors.New("this agent has no configuration to read again")
 	}
 	next, err := a.options.Load()
 	if err != nil {
-		return nil, err
+		return reloaded, err
 	}
 	return a.Reload(next)
 }
 
 // Reload brings a configuration, which has been checked, into force without dropping a session or a message: sources
 // and upstreams that did not change go on, those that changed stop, with what they took acknowledged, before their
-// successors start. If anything of it cannot be done, all stays as it was. The keys that are returned have changed and
-// wait for the next start; their old values stay in force, and stand in the hash that is recorded.
-func (a *Agent) Reload(next *Config) (waiting []string, err error) {
+// successors start. If anything of it cannot be done, all stays as it was. The keys that are returned as waiting have
+// changed and wait for the next start; their old values stay in force, and stand in the hash that is recorded. A source
+// that cannot listen keeps nothing from coming into force: it is returned, and tried again.
+func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	ctx := a.sourcesCtx
 	if ctx.Err() != nil {
-		return nil, errStopping
+		return api.Reloaded{}, errStopping
 	}
 	a.mu.Lock()
 	old, running := a.config, a.sources
 	a.mu.Unlock()
-	next, waiting = old.become(next)
+	next, reloaded.Waiting = old.become(next)
 	wanted, adopt, err := a.wantedSources(next, running)
 	if err != nil {
-		return nil, err
+		return api.Reloaded{}, err
 	}
 	plan, err := a.planUpstreams(next)
 	if err != nil {
-		return nil, err
+		return api.Reloaded{}, err
 	}
 	var leaving []*source
 	for _, s := range running {
@@ -69,7 +71,7 @@ func (a *Agent) Reload(next *Config) (waiting []string, err error) {
 	for _, s := range wanted {
 		if s.refresh != nil && s.done != nil {
 			if err := s.refresh(); err != nil {
-				return nil, fmt.Errorf("source %s: %w", s.name, err)
+				return api.Reloaded{}, fmt.Errorf("source %s: %w", s.name, err)
 			}
 		}
 	}
@@ -87,15 +89,16 @@ func (a *Agent) Reload(next *Config) (waiting []string, err error) {
 		a.config, a.sources = next, wanted
 	})
 	if err != nil {
-		return nil, err
+		return api.Reloaded{}, err
 	}
 	for _, s := range wanted {
 		if s.done == nil {
 			a.startSource(ctx, s)
 		}
 	}
+	reloaded.Failing = notListening(ctx, wanted)
 	if err := a.switchUpstreams(ctx, plan); err != nil {
-		return nil, err
+		return api.Reloaded{}, err
 	}
 	signal(a.retention.again)
 	a.presence.want(next)
@@ -105,10 +108,10 @@ func (a *Agent) Reload(next *Config) (waiting []string, err error) {
 	a.record(ctx, "config", configEvent{SHA256: next.Hash(sensors.DecoderVersion).String()})
 	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted),
 		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted))
-	if len(waiting) > 0 {
+	if waiting := reloaded.Waiting; len(waiting) > 0 {
 		a.log.Warn("changes of these keys wait for the next start", "keys", strings.Join(waiting, " "))
 	}
-	return waiting, nil
+	return reloaded, nil
 }
 
 // become returns what of next a running agent can bring into force, and the keys of which it keeps the old values.

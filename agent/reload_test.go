@@ -107,8 +107,8 @@ func TestReloadAddsAndRemovesUpstreamsAndLeavesTheOthersConnected(t *testing.T) 
 	both := *c
 	both.Upstream = []UpstreamConfig{upstreamOf("south", second), c.Upstream[0]}
 	both.Sync.Announce = 2 * time.Second
-	if waiting, err := a.Reload(&both); err != nil || waiting != nil {
-		t.Fatal(waiting, err)
+	if reloaded, err := a.Reload(&both); err != nil || reloaded.Waiting != nil {
+		t.Fatal(reloaded, err)
 	}
 	awaitUpstream(t, a, "south", "the second connection", isConnected)
 	if u := a.currentUpstreams()[1]; u != north || u.terms.Announce != 2*time.Second {
@@ -171,9 +171,9 @@ func TestReloadNamesTheKeysThatWaitAndSealsWhatIsInForce(t *testing.T) {
 	next := *c
 	next.Store.Cache, next.API.Listen, next.Log.Format, next.Log.Level = 16<<20, "127.0.0.1:0", "json", "debug"
 	next.Commit.MaxEntries = 17
-	waiting, err := a.Reload(&next)
-	if want := []string{"store.cache", "api.listen", "log.format"}; err != nil || !slices.Equal(waiting, want) {
-		t.Errorf("%v wait, %v; want %v", waiting, err, want)
+	reloaded, err := a.Reload(&next)
+	if want := []string{"store.cache", "api.listen", "log.format"}; err != nil || !slices.Equal(reloaded.Waiting, want) {
+		t.Errorf("%v wait, %v; want %v", reloaded.Waiting, err, want)
 	}
 	if told.Commit.MaxEntries != 17 || told.Log.Level != "debug" || told.Log.Format != c.Log.Format || told.Store != c.Store {
 		t.Errorf("in force is %+v", told)

@@ -9,26 +9,33 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
 )
 
-// sessions remembers over restarts which brokers keep a session for this gateway, in a small file of the data folder. A
-// backup does not take it along: on another board, or after a long while, a broker that knows no session has lost
+// sessions remembers over restarts which brokers keep a session for this gateway, and with which filters, in a small file
+// of the data folder. A backup does not take it along: on another board, or after a long while, a broker that knows no session has lost
 // nothing that was promised.
 type sessions struct {
 	path string
 	log  *slog.Logger
 
 	mu    sync.Mutex
-	known map[string]bool // guarded by mu
+	known map[string]heldSession // guarded by mu
+}
+
+// heldSession is what a broker keeps for this gateway.
+type heldSession struct {
+	Kept    bool     `json:"kept"`              // it has granted every filter once
+	Filters []string `json:"filters,omitempty"` // that it may hold, in the order of the alphabet
 }
 
 // openSessions reads what was noted. Where that cannot be read nothing was.
 func openSessions(data string, log *slog.Logger) *sessions {
-	s := &sessions{path: filepath.Join(data, "sessions.json"), log: log, known: map[string]bool{}}
+	s := &sessions{path: filepath.Join(data, "sessions.json"), log: log, known: map[string]heldSession{}}
 	text, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s
@@ -36,9 +43,9 @@ func openSessions(data string, log *slog.Logger) *sessions {
 	if err == nil {
 		err = json.Unmarshal(text, &s.known)
 	}
-	if err != nil {
-		log.Warn("it cannot be read which brokers kept a session: one that lost it is not noticed at this start", "err", err)
-		s.known = map[string]bool{}
+	if err != nil || s.known == nil {
+		log.Warn("it cannot be read which brokers kept a session: one that lost it is not noticed at this start, nor a filter given up that was taken out", "err", err)
+		s.known = map[string]heldSession{}
 	}
 	return s
 }
@@ -53,17 +60,40 @@ func sessionOf(chain lightchain.ChainID, c *mqttconn.Config) string {
 func (s *sessions) has(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known[name]
+	return s.known[name].Kept
 }
 
 // note remembers a session, durably as far as the disk lets it.
 func (s *sessions) note(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known[name] {
-		return
+	if held := s.known[name]; !held.Kept {
+		held.Kept = true
+		s.set(name, held)
 	}
-	s.known[name] = true
+}
+
+// filters returns those that a session may hold.
+func (s *sessions) filters(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[name].Filters
+}
+
+// hold remembers which filters a session may hold, as [sessions.note] does.
+func (s *sessions) hold(name string, filters []string) {
+	filters = slices.Sorted(slices.Values(filters))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held := s.known[name]; !slices.Equal(held.Filters, filters) {
+		held.Filters = filters
+		s.set(name, held)
+	}
+}
+
+// set notes what is known of a session. Under s.mu.
+func (s *sessions) set(name string, held heldSession) {
+	s.known[name] = held
 	if err := s.write(); err != nil {
 		s.log.Warn("it could not be noted that a broker keeps a session", "session", name, "err", err)
 	}
@@ -85,6 +115,7 @@ func (s *sessions) write() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	// Cut off before the rename is durable there is the old note: a session is missed that was lost meanwhile, no more.
+	// Cut off before the rename is durable there is the old note: a session is missed that was lost meanwhile, or a filter is
+	// given up again that is gone already; one that was asked for since may stay.
 	return os.Rename(s.path+".new", s.path)
 }

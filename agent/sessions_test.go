@@ -4,8 +4,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"edgechain/build/testenv"
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
 )
@@ -21,8 +23,10 @@ func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {
 	}
 	s.note(name)
 	s.note(name)
-	if again := openSessions(dir, log); !again.has(name) {
-		t.Error("it is forgotten")
+	s.hold(name, []string{"b/#", "a"})
+	s.hold("another", []string{"c"})
+	if again := openSessions(dir, log); !again.has(name) || !slices.Equal(again.filters(name), []string{"a", "b/#"}) || again.has("another") {
+		t.Errorf("remembered is %+v", again.known)
 	}
 	other := c
 	other.Servers = []mqttconn.Server{"tcp://elsewhere:1883"}
@@ -43,5 +47,36 @@ func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {
 	s.note(name)
 	if !openSessions(dir, log).has(name) {
 		t.Error("a damaged file keeps sessions from being noted")
+	}
+}
+
+// A filter that a reload takes out brings nothing more, though the broker keeps the session.
+func TestAFilterThatAReloadTakesOutIsGivenUp(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	c := quickConfig(t)
+	c.MQTT = []MQTTConfig{plantAt(b, "line/#", "old/#")}
+	a := startAgent(t, c)
+	await(t, "the source", func() bool { return a.ready() == nil })
+	publishAt(t, b, "old/1", "1")
+	next := *c
+	next.MQTT = []MQTTConfig{plantAt(b, "line/#")}
+	if _, err := a.Reload(&next); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the source", func() bool { return a.ready() == nil })
+	publishAt(t, b, "old/1", "2")
+	publishAt(t, b, "line/1", "3")
+	await(t, "the last message", func() bool { return slices.Contains(recorded(t, a), "line/1") })
+	if got := recorded(t, a); !slices.Equal(got, []string{"old/1", "line/1"}) {
+		t.Errorf("recorded are %s", got)
+	}
+	if known := openSessions(c.Gateway.Data, a.log).known; len(known) != 1 {
+		t.Errorf("noted is %+v", known)
+	} else {
+		for _, held := range known {
+			if !held.Kept || !slices.Equal(held.Filters, []string{"line/#"}) {
+				t.Errorf("noted is %+v", held)
+			}
+		}
 	}
 }

@@ -22,11 +22,12 @@ import (
 
 // source is one source of messages, whichever kind.
 type source struct {
-	name   string
-	config any // what it was made of: one whose configuration has not changed goes on over a reload
-	run    func(context.Context, sensors.Sink) error
-	ready  <-chan struct{}
-	stats  func() api.Source
+	name    string
+	config  any                                       // what it was made of: one whose configuration has not changed goes on over a reload
+	run     func(context.Context, sensors.Sink) error // may be called again after a [broker.ListenError]
+	ready   <-chan struct{}
+	stats   func() api.Source // what the source itself knows of how it stands
+	listens bool              // run listens first of all, or fails
 	// adopt returns what takes over a changed configuration without a break, or nil if that cannot be; adopt itself
 	// may be nil.
 	adopt func(config any) (func(), error)
@@ -37,6 +38,7 @@ type source struct {
 
 	cancel context.CancelFunc // set while it runs
 	done   chan struct{}      // closed when it has stopped
+	trials trials             // made anew when it starts
 }
 
 // wantedSources builds a source for everything that the configuration names, but takes from running those that are
@@ -44,7 +46,7 @@ type source struct {
 func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, adopt []func(), err error) {
 	add := func(name string, config any, make func() (*source, error)) error {
 		for _, old := range running {
-			if old.name != name {
+			if old.name != name || old.notListening() != nil { // a port may be free by now: at once, not when its turn comes
 				continue
 			}
 			if reflect.DeepEqual(old.config, config) {
@@ -98,38 +100,6 @@ func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, a
 	return wanted, adopt, nil
 }
 
-// startSource starts a source; what it ends with by itself goes to a.failed.
-func (a *Agent) startSource(ctx context.Context, s *source) {
-	ctx, s.cancel = context.WithCancel(ctx)
-	s.done = make(chan struct{})
-	go func() {
-		defer close(s.done)
-		if err := s.run(ctx, a.queue); err != nil && ctx.Err() == nil {
-			select {
-			case a.failed <- fmt.Errorf("source %s: %w", s.name, err):
-			default:
-			}
-		}
-	}()
-}
-
-// stopSources stops sources and waits until what they took is durable and acknowledged.
-func stopSources(sources []*source) {
-	for _, s := range sources {
-		s.cancel()
-	}
-	for _, s := range sources {
-		<-s.done
-	}
-}
-
-// running returns the sources that run now.
-func (a *Agent) running() []*source {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.sources
-}
-
 // intake is how the messages of one subscription are read.
 func (a *Agent) intake(key string, c sensors.Config, payload PayloadConfig) (*sensors.Intake, error) {
 	d, err := sensors.New(c)
@@ -147,15 +117,6 @@ type brokerSettings struct {
 	BrokerConfig
 	payload  PayloadConfig
 	prefixes []string // of the topics of the gateway's upstreams
-}
-
-// upstreamTopic reports whether a topic belongs to the traffic with aggregators, which may go through the embedded
-// broker: recorded, each announcement of a block would be an entry of the next one, for ever.
-func upstreamTopic(prefixes []string, topic string) bool {
-	return slices.ContainsFunc(prefixes, func(prefix string) bool {
-		rest, under := strings.CutPrefix(topic, prefix)
-		return under && strings.HasPrefix(rest, "/")
-	})
 }
 
 // decodeRule is how messages on some topics of the embedded broker are read.
@@ -240,7 +201,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 		return func() { rules.Store(&changedRules); prefixes.Store(&next.prefixes); c = next }, nil
 	}
-	return &source{run: b.Run, ready: b.Ready(), adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
+	return &source{run: b.Run, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {
@@ -263,14 +224,17 @@ type mqttSettings struct {
 
 func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	name := "mqtt:" + c.Name
+	syncs := a.ignoresSync(a.log.With("source", name))
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Gateway: a.store.Chain().String()[:12], MaxPayload: sensors.MostPayloadMax,
 		Lost:    func(n int, why string) { a.losses.add(name, n, why) },
-		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) },
+		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) || syncs(topic) },
 	}
 	session := sessionOf(a.store.Chain(), &c.Config)
 	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }
+	config.Held = func() []string { return a.sessions.filters(session) }
+	config.Hold = func(filters []string) { a.sessions.hold(session, filters) }
 	for i, s := range c.Subscribe {
 		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
 		if err != nil {
@@ -289,9 +253,14 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	return &source{run: s.Run, ready: s.Ready(), stats: func() api.Source {
 		stats := s.Stats()
-		out := api.Source{Name: name, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received)}
-		if !stats.Subscribed && stats.LastError != "" {
-			out.Detail = stats.LastError
+		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored)}
+		switch {
+		case stats.Subscribed:
+		case stats.LastError != "":
+			out.State, out.Since, out.Detail = api.SourceFailing, stats.Since, stats.LastError
+		case len(stats.Refused) > 0:
+			out.State, out.Since = api.SourceFailing, stats.RefusedSince
+			out.Detail = fmt.Sprintf("%s refuses the subscription to %s", stats.Server, strings.Join(stats.Refused, " "))
 		}
 		return out
 	}}, nil

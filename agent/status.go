@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"edgechain/agent/api"
@@ -63,7 +64,7 @@ func (a *Agent) Status() api.Status {
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
 	for _, source := range a.running() {
-		s.Live.Sources = append(s.Live.Sources, source.stats())
+		s.Live.Sources = append(s.Live.Sources, source.status())
 	}
 	return s
 }
@@ -104,10 +105,14 @@ func (a *Agent) ready() error {
 	if a.committer.full.Load() {
 		return fmt.Errorf("recording has stopped: the block is full, and cannot be sealed: %s", a.gate.Worst())
 	}
+	var down []string
 	for _, s := range a.running() {
-		if stats := s.stats(); !stats.Connected {
-			return fmt.Errorf("source %s is not connected: %s", s.name, stats.Detail)
+		if status := s.status(); status.State != api.SourceUp {
+			down = append(down, fmt.Sprintf("source %s: %s", s.name, status.Text()))
 		}
+	}
+	if len(down) > 0 {
+		return errors.New(strings.Join(down, "; "))
 	}
 	return nil
 }

@@ -37,7 +37,12 @@ func (b *Broker) Keep(ctx context.Context, session func(context.Context, Dial) e
 				attempt = 0
 			}
 		}
-		b.note(func(s *Status) { s.LastError = err.Error() })
+		b.note(func(s *Status) {
+			if s.LastError == "" {
+				s.Since = time.Now()
+			}
+			s.LastError = err.Error()
+		})
 		wait := b.backoff(attempt)
 		attempt++
 		told++
@@ -83,7 +88,7 @@ func (b *Broker) inTurn(ctx context.Context, session func(context.Context, Dial)
 func (b *Broker) connected(server *url.URL) {
 	b.note(func(s *Status) {
 		s.Connections++
-		s.Server, s.LastError = server.String(), ""
+		s.Server, s.LastError, s.Since = server.String(), "", time.Time{}
 	})
 	b.options.Log.Info("connected to the broker", "server", server.Redacted(), "client_id", b.config.ClientID)
 }

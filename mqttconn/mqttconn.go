@@ -52,8 +52,9 @@ type Broker struct {
 
 // Status says how the attempts to connect went, and counts since New.
 type Status struct {
-	Server      string // the one connected to, or last
-	LastError   string // why there is no connection; empty while there is one
+	Server      string    // the one connected to, or last
+	LastError   string    // why there is no connection; empty while there is one
+	Since       time.Time // when that began; zero while there is no LastError
 	Connections int64
 	Failures    int64 // attempts that failed, per server
 }

@@ -90,6 +90,16 @@ func StatusTopic(prefix string, chain lightchain.ChainID) string {
 	return topic(prefix, chain, topicStatus, "")
 }
 
+// IsTopic reports whether a topic is one of the protocol's under the prefix, whichever gateway it is of.
+func IsTopic(prefix, topic string) bool {
+	_, word, _, ok := splitTopic(prefix, topic)
+	switch word {
+	case topicHead, topicStatus, topicHello, topicWelcome, topicPull, topicPulled, topicReceipt, topicRestore:
+		return ok
+	}
+	return false
+}
+
 // splitTopic is the inverse of topic.
 func splitTopic(prefix, t string) (chain lightchain.ChainID, word, aggregator string, ok bool) {
 	rest, ok := strings.CutPrefix(t, prefix+"/")

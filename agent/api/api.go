@@ -123,13 +123,41 @@ type Aggregator struct {
 	Complaint string  `json:"complaint,omitempty"` // what it signed last that cannot be, since the agent's start
 }
 
+// SourceState is what a source of messages is about.
+type SourceState string
+
+// The states of a source. One that fails is tried again for ever.
+const (
+	SourceStarting SourceState = "starting"
+	SourceUp       SourceState = "up"
+	SourceFailing  SourceState = "failing"
+)
+
+// SourceStates returns all states.
+func SourceStates() []SourceState { return []SourceState{SourceStarting, SourceUp, SourceFailing} }
+
 // Source is how one source of messages stands.
 type Source struct {
-	Name      string `json:"name"`
-	Connected bool   `json:"connected"`         // to its broker, or listening
-	Detail    string `json:"detail,omitempty"`  // where to, or why not
-	Received  uint64 `json:"received"`          // messages, repetitions included
-	Clients   int    `json:"clients,omitempty"` // of the embedded broker
+	Name      string      `json:"name"`
+	State     SourceState `json:"state"`
+	Since     time.Time   `json:"since,omitzero"`    // when it began to fail
+	Connected bool        `json:"connected"`         // to its broker with all filters granted, or listening: its state is up
+	Detail    string      `json:"detail,omitempty"`  // where to, or why not
+	Received  uint64      `json:"received"`          // messages, repetitions included
+	Ignored   uint64      `json:"ignored,omitempty"` // of these, the gateways' own that came back, and are not recorded
+	Clients   int         `json:"clients,omitempty"` // of the embedded broker
+}
+
+// Text says how it stands: "up, 127.0.0.1:1883", or since when it fails and why.
+func (s *Source) Text() string {
+	text := string(s.State)
+	if s.State == SourceFailing && !s.Since.IsZero() {
+		text += " since " + s.Since.UTC().Format(time.RFC3339)
+	}
+	if s.Detail != "" {
+		text += ", " + s.Detail
+	}
+	return text
 }
 
 // Server answers. Chain must be set; what is nil besides belongs to a running agent and is answered with 503.
@@ -139,7 +167,7 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
-	Reload     func() (waiting []string, err error)
+	Reload     func() (Reloaded, error)
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 
@@ -11,7 +12,19 @@ import (
 
 // Reloaded is a configuration in force.
 type Reloaded struct {
-	Waiting []string `json:"waiting,omitempty"` // keys whose changes wait for the next start
+	Waiting []string       `json:"waiting,omitempty"` // keys whose changes wait for the next start
+	Failing []NotListening `json:"failing,omitempty"` // sources that are tried again
+}
+
+// NotListening is a source that cannot listen for the time being.
+type NotListening struct {
+	Source string `json:"source"`
+	Why    string `json:"why"`
+}
+
+// String says so in words.
+func (n NotListening) String() string {
+	return fmt.Sprintf("the source %s cannot listen: %s; it is tried again", n.Source, n.Why)
 }
 
 // Checkpoint is a copy of the chain that the caller reads and then removes.
@@ -43,12 +56,12 @@ func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
 		notRunning(w)
 		return
 	}
-	waiting, err := s.Reload()
+	reloaded, err := s.Reload()
 	if err != nil {
 		fail(w, &wrongQuestion{err})
 		return
 	}
-	answer(w, Reloaded{waiting})
+	answer(w, reloaded)
 }
 
 func (s *Server) rotate(w http.ResponseWriter, r *http.Request) {

@@ -18,7 +18,8 @@ func newReload() *cobra.Command {
 		Short:   "Let the running agent read its configuration again",
 		Long: `reload lets the running agent read its configuration again, as SIGHUP does. If anything in it is wrong the old one stays
 in force, and reload says why. No session and no message is dropped. Where it runs and what it writes to (gateway.data,
-gateway.chain, key.file, [store], [api], log.format) changes at the next start only: reload names the keys that wait.`,
+gateway.chain, key.file, [store], [api], log.format) changes at the next start only: reload names the keys that wait. A
+source that cannot listen is named too, and tried again.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := loadConfig(c)
@@ -41,7 +42,11 @@ gateway.chain, key.file, [store], [api], log.format) changes at the next start o
 				Ok bool `json:"ok"`
 				api.Reloaded
 			}{true, reloaded}, func(w io.Writer) {
-				fmt.Fprintln(w, "The new configuration is in force.")
+				in := "The new configuration is in force"
+				for _, failing := range reloaded.Failing {
+					in += "; but " + command.Printable(failing.String())
+				}
+				fmt.Fprintln(w, in+".")
 				if len(reloaded.Waiting) > 0 {
 					fmt.Fprintf(w, "Changes of these keys wait for the next start: %s\n", strings.Join(reloaded.Waiting, ", "))
 				}

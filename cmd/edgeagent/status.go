@@ -78,7 +78,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 		}
 	}
 	for _, source := range l.Sources {
-		line("source", "%s: %s, %d messages, %s", source.Name, connected(source.Connected), source.Received, command.Printable(source.Detail))
+		line("source", "%s: %d messages, %s", source.Name, source.Received, command.Printable(source.Text()))
 	}
 }
 
@@ -93,7 +93,7 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	}
 	for _, source := range l.Sources {
 		if !source.Connected {
-			line("WARNING", "nothing comes from source %s: it is not connected", source.Name)
+			line("WARNING", "nothing comes from source %s: %s", source.Name, command.Printable(source.Text()))
 		}
 	}
 	if s.Volatile != "" {

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
+
+	"edgechain/agent/api"
+	"edgechain/build/testenv"
 )
 
 func TestSIGTERMSealsAllThatWasAcknowledged(t *testing.T) {
@@ -49,21 +54,80 @@ func TestSecondRunOnSameFolderIsRefused(t *testing.T) {
 	g.stop()
 }
 
+// The agent goes on without its broker, says who has the port, and listens when that is free.
 func TestTakenBrokerPortIsNamedWithItsOwner(t *testing.T) {
 	t.Parallel()
+	g := newGateway(t, "[hwmon]\nenabled = true\ninterval = \"1s\"\n")
+	taken := take(t, g.port)
+	g.launch()
+	owner := "taken by edgeagent.test"
+	g.await("failing", func() bool { code, body := g.get("/readyz"); return code == 503 && strings.Contains(body, owner) })
+	g.await("recording what else there is", func() bool { return g.metric(`edgeagent_entries_total{source="hwmon"}`) > 0 })
+	s := g.status().Live.Sources[0]
+	if s.State != api.SourceFailing || s.Since.IsZero() || !strings.Contains(s.Detail, owner) || !strings.Contains(s.Detail, taken.Addr().String()) {
+		t.Errorf("the status says %+v", s)
+	}
+	if text := strings.Join(strings.Fields(g.must("status")), " "); !strings.Contains(text, "WARNING nothing comes from source broker: failing since ") || !strings.Contains(text, owner) {
+		t.Errorf("the status does not name the owner:\n%s", text)
+	}
+	if !g.logged("a source cannot listen") || !g.logged(owner) {
+		t.Error("the log does not name it")
+	}
+	if is := g.metric(`edgeagent_source_state{source="broker",state="failing"}`); is != 1 {
+		t.Errorf("the metric says %v", is)
+	}
+	taken.Close()
+	g.await("listening", func() bool { code, _ := g.get("/readyz"); return code == 200 })
+	publish(t, g, "press/state", `{"temperature":73.9}`)
+	if s := g.status().Live.Sources[0]; s.State != api.SourceUp || !s.Since.IsZero() || g.metric(`edgeagent_source_state{source="broker",state="up"}`) != 1 {
+		t.Errorf("the status says %+v", s)
+	}
+	g.stop()
+}
+
+// A reload onto a port that is taken says so and ends nothing; the next reload tries at once.
+func TestReloadOntoTakenPortSaysThatItIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, "")
-	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
+	g.start()
+	was := g.port
+	g.port = testenv.FreePort(t)
+	taken := take(t, g.port)
+	text, err := os.ReadFile(g.config)
+	if err == nil {
+		err = os.WriteFile(g.config, []byte(strings.Replace(string(text), fmt.Sprintf(":%d\"", was), fmt.Sprintf(":%d\"", g.port), 1)), 0o600)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
-	_, stderr, code := g.output("edgeagent", "run", "--config", g.config)
-	if code != 1 {
-		t.Errorf("it exits with %d, want 1", code)
-	}
-	for _, want := range []string{taken.Addr().String(), "edgeagent.test"} {
-		if !strings.Contains(stderr, want) {
-			t.Errorf("it does not name %s:\n%s", want, stderr)
+	says := g.must("reload")
+	for _, want := range []string{"in force; but the source broker cannot listen: listening on " + taken.Addr().String(), "taken by edgeagent.test", "; it is tried again.\n"} {
+		if !strings.Contains(says, want) {
+			t.Errorf("it does not say %q: %s", want, says)
 		}
 	}
+	var reloaded api.Reloaded
+	if err := json.Unmarshal([]byte(g.must("reload", "--output", "json")), &reloaded); err != nil || len(reloaded.Failing) != 1 || reloaded.Failing[0].Source != "broker" {
+		t.Errorf("the second time it says %+v, %v", reloaded, err)
+	}
+	taken.Close()
+	if says := g.must("reload"); says != "The new configuration is in force.\n" {
+		t.Errorf("it says %s", says)
+	}
+	publish(t, g, "press/state", `{"temperature":73.9}`)
+	g.stop()
+	if starts := len(g.events("boot")); starts != 1 {
+		t.Errorf("%d starts, want 1", starts)
+	}
+}
+
+// take listens on a port of loopback.
+func take(t *testing.T, port int) net.Listener {
+	t.Helper()
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	return taken
 }

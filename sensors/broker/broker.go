@@ -137,7 +137,7 @@ type Broker struct {
 	ready chan struct{} // closed when all listeners listen
 	addrs []net.Addr    // as Config.Listeners; written before ready closes
 
-	srv  *mqtt.Server // set by Run before anything else starts
+	srv  *mqtt.Server // set by Run before anything else starts, once it listens
 	sink sensors.Sink // set by Run
 	run  context.Context
 
@@ -282,23 +282,26 @@ func (b *Broker) Reload() error {
 	return nil
 }
 
-// Run listens, and gives to sink what clients publish, until ctx ends or a listener cannot be opened. Then it takes
-// nothing more, waits up to [Config.Grace] for what it took to become durable, sends the acknowledgements that are
-// owed, and disconnects all clients; wills are not published. It runs once.
+// Run listens, and gives to sink what clients publish, until ctx ends. Then it takes nothing more, waits up to
+// [Config.Grace] for what it took to become durable, sends the acknowledgements that are owed, and disconnects all
+// clients; wills are not published. If a listener cannot be opened it returns a [ListenError], has begun nothing, and may
+// be called again; else it runs once.
 func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
+	listeners, err := b.listen(ctx)
+	if err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
 	// What was being put when ctx ended may still be taken within the grace.
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	b.sink, b.run, b.srv = sink, run, b.newServer()
-	err := b.srv.AddHook(&hook{b: b}, nil)
-	if err == nil {
+	if err = b.srv.AddHook(&hook{b: b}, nil); err == nil {
 		err = b.srv.Serve() // without listeners: those are ours
 	}
-	var listeners []*listener
-	if err == nil {
-		listeners, err = b.listen(ctx)
-	}
 	if err != nil {
+		for _, l := range listeners {
+			l.close()
+		}
 		return errors.Join(fmt.Errorf("embedded broker: %w", err), b.srv.Close())
 	}
 

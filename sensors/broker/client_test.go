@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -177,19 +178,38 @@ func TestPacketTooLargeClosesTheConnection(t *testing.T) {
 	}
 }
 
-func TestTakenPortIsNamedWithItsOwner(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func TestTakenPortIsNamedWithItsOwnerAndTakenWhenItIsFree(t *testing.T) {
+	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	b, err := New(Config{Listeners: []Listener{{Kind: TCP, Address: ln.Addr().String(), Anonymous: true}}, Decode: undecoded})
+	b, err := New(Config{Decode: undecoded, Listeners: []Listener{
+		{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}, {Kind: TCP, Address: ln.Addr().String(), Anonymous: true}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = b.Run(t.Context(), newDisk(1))
 	if err == nil || !strings.Contains(err.Error(), "listening on "+ln.Addr().String()+": the port is taken by ") ||
 		!strings.Contains(err.Error(), fmt.Sprintf("(pid %d)", os.Getpid())) {
+		t.Errorf("got error: %v", err)
+	}
+	ln.Close()
+	run(t, b, newDisk(1))
+	if addrs := b.Addrs(); len(addrs) != 2 || addrs[1].String() != ln.Addr().String() {
+		t.Errorf("it listens on %v", addrs)
+	}
+}
+
+func TestAnAddressThatIsNotUpIsAListenError(t *testing.T) {
+	const documentation = "192.0.2.1:0" // RFC 5737: no machine's
+	users := usersFile(t, "")
+	b, err := New(Config{Listeners: []Listener{{Kind: TCP, Address: documentation}}, Users: users, Decode: undecoded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cannot *ListenError
+	if err := b.Run(t.Context(), newDisk(1)); !errors.As(err, &cannot) || cannot.Address != documentation {
 		t.Errorf("got error: %v", err)
 	}
 }

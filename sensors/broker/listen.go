@@ -19,6 +19,18 @@ type listener struct {
 	http *http.Server // of WS and WSS
 }
 
+// ListenError says that one of the listeners could not be opened: its port is taken, or its address is not up. That may mend
+// by itself.
+type ListenError struct {
+	Address string
+	Err     error
+}
+
+func (e *ListenError) Error() string { return "listening on " + e.Address + ": " + e.Err.Error() }
+
+// Unwrap returns why.
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // listen opens all listeners or none.
 func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
 	var open []*listener
@@ -29,7 +41,8 @@ func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
 			for _, o := range open {
 				o.close()
 			}
-			return nil, fmt.Errorf("listening on %s: %w", l.Address, explain(err, l.Address))
+			b.addrs = nil
+			return nil, &ListenError{l.Address, explain(err, l.Address)}
 		}
 		o := &listener{Listener: l, b: b, ln: ln}
 		if l.Kind == WS || l.Kind == WSS {

@@ -98,11 +98,18 @@ func (l *link) serve(ctx context.Context) error {
 	for _, sub := range l.source.cfg.Subscriptions {
 		wanted[sub.Filter] = max(wanted[sub.Filter], sub.QoS)
 	}
+	gone := l.hold(wanted)
 	for level := slog.LevelError; ; level = slog.LevelDebug {
 		refused, err := l.subscribe(ctx, wanted, level)
 		if err != nil {
 			return err
 		}
+		// After the new filters stand, so that nothing falls between an old one and one that covers the same topics.
+		if err := l.unsubscribe(ctx, gone); err != nil {
+			return err
+		}
+		gone = nil
+		l.refused(refused)
 		var again <-chan time.Time
 		if len(refused) > 0 {
 			// The others go on; the rules at the broker may be mended while we are connected.
@@ -134,6 +141,20 @@ func (l *link) ended() error {
 	case <-limit.C: // paho has a state or two in which it keeps the reason to itself
 	}
 	return fmt.Errorf("the connection to %s ended: %w", l.conn.Server, err)
+}
+
+// refused notes the filters that the broker refuses.
+func (l *link) refused(filters map[string]byte) {
+	s := l.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(filters) == 0:
+		s.stats.RefusedSince = time.Time{}
+	case len(s.stats.Refused) == 0:
+		s.stats.RefusedSince = time.Now()
+	}
+	s.stats.Refused = slices.Sorted(maps.Keys(filters))
 }
 
 func (l *link) subscribed() {
@@ -232,6 +253,7 @@ func (l *link) closing() {
 	if !l.closed {
 		l.closed = true
 		s.stats.Connected, s.stats.Subscribed = false, false
+		s.stats.Refused, s.stats.RefusedSince = nil, time.Time{}
 		l.signal()
 		s.room.Broadcast()
 	}

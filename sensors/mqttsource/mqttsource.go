@@ -102,6 +102,13 @@ type Config struct {
 	// and why. It must not block. It may be nil.
 	Lost func(n int, why string)
 
+	// Held returns the filters that the session at the broker may hold, of this run or another. What of them is in no
+	// subscription any more the broker is told to forget. nil: nobody knows of any.
+	Held func() []string
+	// Hold is told which filters the session may hold from now on: before the broker is asked for one, and when it has
+	// forgotten those that are gone. It must not block for long. It may be nil.
+	Hold func(filters []string)
+
 	// HadSession says that the broker kept a session for this client when it was connected last, in another run of the
 	// program. If it knows none now, what it kept meanwhile is lost.
 	HadSession bool
@@ -143,10 +150,12 @@ type Stats struct {
 	Pauses       int64 // times that reading stopped for want of room
 	PingsCovered int64 // pings answered by the gate while it did
 
-	InFlight    int  // messages that came with QoS 1 or 2 and are not acknowledged
-	QueuedBytes int  // read, and not yet taken by the sink
-	Connected   bool // now
-	Subscribed  bool // connected, and every filter granted
+	InFlight     int       // messages that came with QoS 1 or 2 and are not acknowledged
+	QueuedBytes  int       // read, and not yet taken by the sink
+	Connected    bool      // now
+	Subscribed   bool      // connected, and every filter granted
+	Refused      []string  // filters that the broker refuses on this connection
+	RefusedSince time.Time // when it began to
 	mqttconn.Status
 }
 
