@@ -34,7 +34,7 @@ type Options struct {
 	// ChainFile is written with the chain's name when a chain is begun, for the operator to find; "" for no file.
 	ChainFile string
 	Fatal     func(err error)         // ends the process at once, without another acknowledgement; it must not return
-	Ready     func(a *Agent)          // called once, when the chain is open and all sources run; may be nil
+	Ready     func(a *Agent)          // called once, when the chain is open and all sources are started: those that listen do, or could not yet; may be nil
 	Load      func() (*Config, error) // reads the configuration again for a reload; nil: there is none
 	Hangup    <-chan os.Signal        // asks for a reload
 	Reloaded  func(*Config)           // told what is in force after one; may be nil
@@ -245,15 +245,11 @@ func (a *Agent) chainClock() lightchain.Clock {
 // upstream not for the tail. Whatever it waits for itself ends with sourcesCtx.
 func (a *Agent) aside(f func()) { a.asides.Go(f) }
 
-// signalReady tells the caller once all sources stand.
+// signalReady tells the caller and the service manager once all sources are started. A broker that is down, and a filter
+// that it refuses, are nothing that whoever waits for the gateway should wait for: of each source status and /readyz tell.
 func (a *Agent) signalReady(ctx context.Context) {
 	for _, s := range a.running() {
-		select {
-		case <-s.ready:
-		case <-s.done: // a reload has taken it away, or the agent stops
-		case <-ctx.Done():
-			return
-		}
+		s.tried(ctx)
 	}
 	if ctx.Err() != nil {
 		return

@@ -108,3 +108,23 @@ func TestTheAgentRecordsAndReloadsWhileABrokerCannotListen(t *testing.T) {
 	taken.Close()
 	await(t, "the broker to listen", func() bool { return a.ready() == nil })
 }
+
+// A broker that is down, at the start or after a reload, keeps nobody waiting.
+func TestReadyIsSignalledThoughABrokerIsDown(t *testing.T) {
+	c := quickConfig(t)
+	plant := plantAt(&testenv.Broker{Addr: fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t))}, "line/#")
+	c.MQTT = []MQTTConfig{plant}
+	a := startAgent(t, c) // returns when Ready was called
+	await(t, "the source to fail", func() bool { return sourceOf(a, "mqtt:plant").State == api.SourceFailing })
+	if err := a.ready(); err == nil || !strings.Contains(err.Error(), "source mqtt:plant: failing since ") || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("it says of its readiness: %v", err)
+	}
+	awaitBlock(t, a)
+	next := *c
+	second := plant
+	second.Name = "hall"
+	next.MQTT = []MQTTConfig{plant, second}
+	if reloaded, err := a.Reload(&next); err != nil || reloaded.Failing != nil {
+		t.Errorf("%+v, %v", reloaded, err)
+	}
+}

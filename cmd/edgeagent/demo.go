@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,6 +121,11 @@ func (d *demonstration) run(ctx context.Context) error {
 	client, err := api.Dial(ctx, config.API.Socket)
 	if err != nil {
 		return err
+	}
+	if s, err := client.Status(ctx); err != nil {
+		return err
+	} else if i := slices.IndexFunc(s.Live.Sources, func(s api.Source) bool { return s.State == api.SourceFailing }); i >= 0 {
+		return fmt.Errorf("source %s: %s", s.Live.Sources[i].Name, s.Live.Sources[i].Text()) // a demonstration does not wait for a port
 	}
 	if err := d.show(ctx, client); err != nil {
 		return err

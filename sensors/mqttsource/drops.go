@@ -93,13 +93,38 @@ func (s *Source) dropped(n int64) {
 	w.known, w.last = true, n
 }
 
-// tellDrops reports what the broker dropped, unless it did so a moment ago and will have another occasion.
+// tellLate reports what was dropped within a minute of a report when the minute is over, whether or not the counter rises
+// again, until ctx ends.
+func (s *Source) tellLate(ctx context.Context) {
+	for {
+		select {
+		case <-s.late:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		rest := dropsInterval - time.Since(s.drops.told)
+		s.mu.Unlock()
+		select {
+		case <-time.After(rest):
+			s.tellDrops(false)
+		case <-ctx.Done():
+			return // the last report has it
+		}
+	}
+}
+
+// tellDrops reports what the broker dropped, unless it did so a moment ago: then tellLate does it, or the last report.
 func (s *Source) tellDrops(last bool) {
 	s.mu.Lock()
 	w := &s.drops
 	n, server := w.pending, s.broker.Status().Server
-	if n == 0 || !last && !w.told.IsZero() && time.Since(w.told) < dropsInterval {
+	early := !last && !w.told.IsZero() && time.Since(w.told) < dropsInterval
+	if n == 0 || early {
 		s.mu.Unlock()
+		if n > 0 {
+			notify(s.late)
+		}
 		return
 	}
 	w.pending, w.told = 0, time.Now()

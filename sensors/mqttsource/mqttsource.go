@@ -181,6 +181,7 @@ type Source struct {
 	noting   sync.Once                     // for Session
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
+	late     chan struct{}                 // for tellLate, capacity 1: drops wait to be reported
 }
 
 // New checks the configuration. It opens no connection.
@@ -195,6 +196,7 @@ func New(cfg Config) (*Source, error) {
 		replays: make(map[lightchain.Hash]*delivery),
 		wake:    make(chan struct{}, 1),
 		idle:    make(chan struct{}, 1),
+		late:    make(chan struct{}, 1),
 		kept:    cfg.HadSession,
 	}
 	s.room = sync.NewCond(&s.mu)
@@ -277,8 +279,14 @@ func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
 		defer cancel() // without a sink there is nothing to stay connected for
 		refused = s.pump(ctx, sink)
 	}()
+	late := make(chan struct{})
+	go func() {
+		defer close(late)
+		s.tellLate(ctx)
+	}()
 	s.broker.Keep(ctx, func(ctx context.Context, dial mqttconn.Dial) error { return s.session(ctx, dial, pumped) })
 	<-pumped
+	<-late
 	s.flush(sink)
 	s.tellDrops(true)
 	return refused

@@ -357,6 +357,7 @@ func TestARefusedSubscriptionIsNamedAndTheOthersGoOn(t *testing.T) {
 		text := log.String()
 		return contains(text, `the broker refuses a subscription`, `filter=line/#`, `filter=line/1`)
 	})
+	s.await("the refusals in the status", func(st Stats) bool { return len(st.Refused) == 2 && !st.RefusedSince.IsZero() })
 	if st := s.Stats(); st.Subscribed || !st.Connected {
 		t.Errorf("%+v", st)
 	}
@@ -364,6 +365,9 @@ func TestARefusedSubscriptionIsNamedAndTheOthersGoOn(t *testing.T) {
 	p.read(packets.Puback)
 	p.suback(0, 0)
 	s.awaitReady()
+	if st := s.Stats(); len(st.Refused) > 0 || !st.RefusedSince.IsZero() {
+		t.Errorf("%+v", st)
+	}
 	eventually(t, "a lower grant is named", func() bool { return contains(log.String(), "grants a lower QoS") })
 }
 
