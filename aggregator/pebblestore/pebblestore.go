@@ -104,12 +104,13 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// lockFS says of a lock that somebody holds that another aggregator runs.
+// lockFS says of a lock that somebody holds that another aggregator runs; not of one whose file cannot be opened.
 type lockFS struct{ vfs.FS }
 
 func (fs lockFS) Lock(name string) (io.Closer, error) {
 	lock, err := fs.FS.Lock(name)
-	if err == nil || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+	var unopened *os.PathError
+	if err == nil || errors.As(err, &unopened) {
 		return lock, err
 	}
 	return nil, fmt.Errorf("%w on this store: %w", aggregator.ErrRunning, err)
