@@ -368,6 +368,14 @@ func (f *film) live(ctx context.Context, s scene, c cutAt, o *outcome) {
 	}
 }
 
+func mountImage(image, mount string) error {
+	device, err := attach(image)
+	if err != nil {
+		return err
+	}
+	return device.mount(mount)
+}
+
 // develop mounts what a cut left, and returns the gateway on it with a ledger of that moment.
 func (f *film) develop(s scene, c cutAt) (g *gateway, unmount func(), err error) {
 	g, err = f.t.emptyGateway()
@@ -384,9 +392,12 @@ func (f *film) develop(s scene, c cutAt) (g *gateway, unmount func(), err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	device, err := attach(image)
-	if err == nil {
-		err = device.mount(mount)
+	err = mountImage(image, mount)
+	if err != nil && c.lies { // its journal may be among what is forgotten: a boot then mends the file system first
+		if fsck, lacking := find("e2fsck"); lacking == nil {
+			_, _, _ = output(context.Background(), exec.Command(fsck, "-f", "-y", image))
+			err = mountImage(image, mount)
+		}
 	}
 	if err != nil {
 		return nil, nil, err

@@ -45,10 +45,24 @@ const (
 	fuseMaxWrite       = 1 << 20 // bytes
 )
 
+// lacksMount says why nothing can be mounted here.
+func lacksMount() string {
+	dir, err := os.MkdirTemp("", "torture-mount")
+	if err != nil {
+		return err.Error()
+	}
+	defer os.Remove(dir)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		return fmt.Sprintf("mounting takes root: %v", err)
+	}
+	_ = unix.Unmount(dir, unix.MNT_DETACH)
+	return ""
+}
+
 func lacksFuse() string {
 	switch {
-	case os.Getuid() != 0:
-		return "mounting takes root"
+	case lacksMount() != "":
+		return lacksMount()
 	case unix.Access("/dev/fuse", unix.R_OK|unix.W_OK) != nil:
 		return "there is no /dev/fuse"
 	case unix.Access("/dev/loop-control", unix.R_OK|unix.W_OK) != nil:

@@ -183,7 +183,7 @@ func (g *gateway) comeBack(ctx context.Context, message string, args ...string) 
 				return err
 			}
 		}
-		attempt := publishOnce(ctx, g.address(), message, 10*time.Second)
+		attempt := publishOnce(ctx, g.address(), message, patience/5)
 		if attempt == nil {
 			g.ledger.acknowledge(message)
 			return nil

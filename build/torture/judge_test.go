@@ -63,7 +63,7 @@ func TestJudgeIsContentWithASoundChain(t *testing.T) {
 // planted returns a gateway with a small chain that does not run.
 func planted(t *testing.T) *gateway {
 	t.Helper()
-	h := &torture{dir: t.TempDir(), programs: programs(t)}
+	h := &torture{dir: t.TempDir(), programs: programs(t), native: programs(t)}
 	g, err := h.newGateway("")
 	ok(t, err)
 	t.Cleanup(g.remove)

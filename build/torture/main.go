@@ -45,8 +45,10 @@ func classes() []class {
 // torture is one run of the program.
 type torture struct {
 	dir      string        // of everything that is written
-	programs string        // folder of the programs under test
-	emulator []string      // in front of each of them, where they are another machine's
+	native   string        // folder of the programs as this machine runs them
+	programs string        // folder of the programs under test: the same, or another machine's
+	emulator []string      // in front of each of these, then
+	prepares bool          // specimens are made, which native programs do; set while no trial runs
 	short    bool          // a sample of each class that fits into a test
 	every    int           // one byte in so many is flipped
 	n        int           // trials of each class at most; 0: as many as there are, or as the time allows
@@ -78,8 +80,8 @@ func run(ctx context.Context, args []string, out, log io.Writer) (failed bool, e
 	flags.SetOutput(log)
 	only := flags.String("class", "", "the `classes` to run, with commas between them")
 	parent := flags.String("dir", os.TempDir(), "`folder` for what is written, on a disk")
-	programs := flags.String("programs", "", "`folder` of the programs; they are built if it is not named")
-	target := flags.String("target", "", "a board's `name`, such as armv6: its programs run under emulation")
+	programs := flags.String("programs", "", "`folder` of this machine's programs; they are built if it is not named")
+	target := flags.String("target", "", "a board's `name`, such as armv6: its programs are tried, under emulation")
 	match := flags.String("match", "", "only the trials whose names match this `expression`, as failures are named")
 	flags.BoolVar(&t.short, "short", false, "a sample of each class that fits into a test")
 	flags.IntVar(&t.every, "every", 64, "flip one byte in so `MANY`")
@@ -159,4 +161,9 @@ func (t *torture) folder(name string) (string, error) {
 }
 
 // program returns the path of a program under test.
-func (t *torture) program(name string) string { return filepath.Join(t.programs, name) }
+func (t *torture) program(name string) string {
+	if t.prepares {
+		return filepath.Join(t.native, name)
+	}
+	return filepath.Join(t.programs, name)
+}

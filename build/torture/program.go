@@ -19,29 +19,35 @@ import (
 )
 
 // patience is how long anything is awaited that is sure to come on a machine with more to do. What comes is noticed at once.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
-// prepare builds the programs under test as they are shipped, for this machine or for a board.
-func (t *torture) prepare(ctx context.Context, programs, target string) error {
-	var env []string
-	for _, board := range arm.Targets() {
-		if board.Name == target {
-			env, t.emulator, target = board.Env(), board.Emulator, ""
+// prepare builds the programs under test as they are shipped: for this machine, where no folder holds them, and for a board,
+// where one is to be tried.
+func (t *torture) prepare(ctx context.Context, programs, target string) (err error) {
+	if t.native = programs; programs == "" {
+		t.native = filepath.Join(t.dir, "programs")
+		if err := build(ctx, t.native, nil); err != nil {
+			return err
 		}
 	}
-	if target != "" {
-		return fmt.Errorf("-target %s: no board is called so", target)
-	}
-	if programs != "" {
-		t.programs = programs
+	if t.programs = t.native; target == "" {
 		return nil
 	}
-	t.programs = filepath.Join(t.dir, "programs")
+	for _, board := range arm.Targets() {
+		if board.Name == target {
+			t.programs, t.emulator = filepath.Join(t.dir, target), board.Emulator
+			return build(ctx, t.programs, board.Env())
+		}
+	}
+	return fmt.Errorf("-target %s: no board is called so", target)
+}
+
+func build(ctx context.Context, to string, env []string) error {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "edgechain").Output()
 	if err != nil {
 		return fmt.Errorf("where the module is: %w", err)
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", t.programs+"/",
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", to+"/",
 		"./cmd/edgeagent", "./cmd/edgeaggregator", "./cmd/edgeverify")
 	build.Dir = strings.TrimSpace(string(root))
 	build.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
@@ -53,7 +59,10 @@ func (t *torture) prepare(ctx context.Context, programs, target string) error {
 
 // command prepares a program under test, free of what the environment would set in its configuration.
 func (t *torture) command(name string, args ...string) *exec.Cmd {
-	words := slices.Concat(t.emulator, []string{t.program(name)}, args)
+	words := append([]string{t.program(name)}, args...)
+	if !t.prepares {
+		words = slices.Concat(t.emulator, words)
+	}
 	cmd := exec.Command(words[0], words[1:]...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "EDGEA") {
