@@ -81,3 +81,55 @@ func TestALockThatCannotBeOpenedIsNotAnotherAggregator(t *testing.T) {
 		t.Errorf("with a folder in its place: %v", err)
 	}
 }
+
+// An aggregator that began anew would countersign a second history of what it has countersigned.
+func TestAStoreThatLostWhatNamesItsFilesIsNotBegunAnew(t *testing.T) {
+	for _, lost := range []string{"marker.manifest.*", "m*"} {
+		dir := t.TempDir()
+		s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.UpdateDocument(t.Context(), "test", "name", func([]byte) ([]byte, error) { return []byte("kept"), nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, lost))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v %v", lost, files, err)
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil {
+			s.Close()
+			t.Errorf("without %s another store is begun", lost)
+		}
+		after, err := os.ReadDir(dir)
+		if err != nil || len(after) < len(before) {
+			t.Errorf("without %s: %d files, there were %d: %v", lost, len(after), len(before), err)
+		}
+	}
+}
+
+func TestAStoreWhoseBeginningWasCutOffIsBegun(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST-000001"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
