@@ -39,6 +39,7 @@ type film struct {
 	scenes []scene
 	places map[string]place
 	chain  string
+	held   uint64 // the number of the oldest entry that is
 }
 
 // A scene is one thing that the gateway does, and which of its data folders is to live on if the power is cut there.
@@ -191,7 +192,9 @@ func (f *film) shoot(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			f.note(now)
+			if err := f.note(now); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
 		}
 		if s.name != "restore" {
 			f.scene(s.name, g.data)
@@ -261,14 +264,26 @@ func (f *film) watch(ctx context.Context) {
 	}
 }
 
-// note notes where entries are.
-func (f *film) note(now *found) {
+// note notes where entries are. What was acknowledged since the last time and is not there was deleted by retention in
+// between, if that has deleted anything; its number nobody has seen.
+func (f *film) note(now *found) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.chain = now.chain
 	for _, e := range now.entries {
 		f.places[string(e.Payload)] = place{e.Number, e.Sealed}
 	}
+	for payload := range f.acked {
+		if _, known := f.places[payload]; known {
+			continue
+		}
+		if now.status.Held <= f.held {
+			return errors.New("what was acknowledged is not shown")
+		}
+		delete(f.acked, payload)
+	}
+	f.held = now.status.Held
+	return nil
 }
 
 // ledgerAt is what the world knew at a position.
@@ -392,13 +407,14 @@ func (f *film) develop(s scene, c cutAt) (g *gateway, unmount func(), err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	err = mountImage(image, mount)
-	if err != nil && c.lies { // its journal may be among what is forgotten: a boot then mends the file system first
-		if fsck, lacking := find("e2fsck"); lacking == nil {
-			_, _, _ = output(context.Background(), exec.Command(fsck, "-f", "-y", image))
-			err = mountImage(image, mount)
+	if c.lies { // what it forgot may break the file system, too, which has to be mended first, as after a boot
+		fsck, err := find("e2fsck")
+		if err != nil {
+			return nil, nil, err
 		}
+		_, _, _ = output(context.Background(), exec.Command(fsck, "-f", "-y", image))
 	}
+	err = mountImage(image, mount)
 	if err != nil {
 		return nil, nil, err
 	}

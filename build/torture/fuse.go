@@ -68,7 +68,7 @@ func lacksFuse() string {
 	case unix.Access("/dev/loop-control", unix.R_OK|unix.W_OK) != nil:
 		return "there are no loop devices"
 	}
-	return lacks("mkfs.ext4")
+	return lacks("mkfs.ext4", "e2fsck")
 }
 
 // mountCutDisk mounts a disk of so many bytes.

@@ -209,6 +209,11 @@ func (k *killer) compare(ctx context.Context, before *ledger, o *outcome) {
 		before.chain = f.chain
 	}
 	before.forget(f.status.Held) // what was seen and is deleted by now
+	if f.status.Held > k.from && k.from > 0 {
+		deleted := before.unseen(f)
+		before.drop(deleted)
+		k.g.ledger.drop(deleted)
+	}
 	judge(before, f, o)
 	k.g.ledger.see(f)
 	k.g.ledger.forget(f.status.Held)

@@ -101,6 +101,26 @@ func (l *ledger) forget(held uint64) {
 	}
 }
 
+// unseen returns what was acknowledged, was nowhere seen and is not found: retention may have deleted it before anybody looked.
+func (l *ledger) unseen(f *found) []string {
+	gone, _ := missing(l, f)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(gone, func(payload string) bool {
+		_, seen := l.places[payload]
+		return seen
+	})
+}
+
+// drop forgets that these were acknowledged.
+func (l *ledger) drop(payloads []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, payload := range payloads {
+		delete(l.acked, payload)
+	}
+}
+
 // clone returns a ledger that goes its own way, for a copy of the gateway.
 func (l *ledger) clone() *ledger {
 	l.mu.Lock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"edgechain/lightchain"
 )
 
 // A nodeSpecimen is an aggregator that was prepared and does not run, with a gateway and a broker that go on: each trial puts
@@ -20,6 +23,22 @@ type nodeSpecimen struct {
 	gateway *gateway
 	broker  *mosquitto
 	stick   string // a backup of it, made before its last run
+	issued  []receipt
+}
+
+// A receipt is what an aggregator tells of one that it has issued.
+type receipt struct {
+	Height uint64
+	Hash   lightchain.Hash
+}
+
+// receipt returns the first receipt that an aggregator has issued for the chain at the height or above.
+func (n *node) receipt(ctx context.Context, chain string, height uint64) (r receipt, err error) {
+	stdout, stderr, code := output(ctx, n.command("receipt", chain, "--height", fmt.Sprint(height), "--output", "json"))
+	if code != 0 {
+		return r, fmt.Errorf("edgeaggregator receipt exits with %d: %s", code, strings.TrimSpace(stderr))
+	}
+	return r, json.Unmarshal([]byte(stdout), &r)
 }
 
 func (t *torture) newNodeSpecimen(ctx context.Context) (s *nodeSpecimen, err error) {
@@ -42,6 +61,11 @@ func (t *torture) newNodeSpecimen(ctx context.Context) (s *nodeSpecimen, err err
 	if err := s.gateway.start(ctx); err != nil {
 		return nil, err
 	}
+	f, err := s.gateway.look(ctx, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	s.gateway.ledger.see(f)
 	for run := range 4 {
 		if err := s.node.launch(); err != nil {
 			return nil, err
@@ -57,6 +81,11 @@ func (t *torture) newNodeSpecimen(ctx context.Context) (s *nodeSpecimen, err err
 				return nil, fmt.Errorf("edgeaggregator backup exits with %d: %s", code, stderr)
 			}
 		}
+		r, err := s.node.receipt(ctx, s.gateway.ledger.chain, s.gateway.receipted(ctx))
+		if err != nil {
+			return nil, err
+		}
+		s.issued = append(s.issued, r)
 		if run == 1 {
 			s.node.kill()
 		} else if err := s.node.stop(); err != nil {
@@ -101,7 +130,7 @@ func (t *torture) node(ctx context.Context) error {
 					n.user = nobody
 				}
 				return f.damages(n.dir)
-			}, f.refused)
+			}, f.refused, filepath.Ext(f.file) == ".log" || filepath.Ext(f.with) == ".log")
 		}})
 	}
 	if t.short {
@@ -136,8 +165,10 @@ func (f *fault) refused(said string) bool {
 }
 
 // tortured puts a copy of the aggregator into the fault, and judges whether it countersigns what the gateway seals then, and
-// whether it holds anything against it. One that refuses its store must come back from a backup, as it is documented.
-func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*node) error, refused func(string) bool) {
+// whether it holds anything against it and still has the receipts that it issued. One that refuses its store must come back
+// from a backup, as it is documented. The newest receipts stand in its log alone, whose damaged end is taken for the end:
+// where logs is set, they may be gone and nothing tell of it. Their gateways hold them.
+func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*node) error, refused func(string) bool, logs bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, err := s.node.copyOf()
@@ -165,6 +196,22 @@ func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*nod
 	o.back = time.Since(began)
 	if forks := n.forks(ctx); forks != "" {
 		o.forks = append(o.forks, "the aggregator: "+forks)
+	}
+	for _, r := range s.issued {
+		switch now, err := n.receipt(ctx, s.gateway.ledger.chain, r.Height); {
+		case err != nil || now.Height != r.Height:
+			o.lost++
+			switch {
+			case o.said: // a backup is older
+			case logs:
+				o.unknown++
+			default:
+				o.untold++
+				o.notes = append(o.notes, fmt.Sprintf("the receipt for header %d is gone: %v", r.Height, err))
+			}
+		case now.Hash != r.Hash:
+			o.forks = append(o.forks, fmt.Sprintf("the receipt for header %d is for another", r.Height))
+		}
 	}
 }
 
