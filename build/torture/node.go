@@ -130,7 +130,7 @@ func (t *torture) node(ctx context.Context) error {
 					n.user = nobody
 				}
 				return f.damages(n.dir)
-			}, f.refused, filepath.Ext(f.file) == ".log" || filepath.Ext(f.with) == ".log")
+			}, f.refused, isLog(f.file) || isLog(f.with))
 		}})
 	}
 	if t.short {
@@ -138,6 +138,11 @@ func (t *torture) node(ctx context.Context) error {
 		trials = trials[:min(len(trials), 40)]
 	}
 	return t.each(ctx, trials)
+}
+
+// isLog tells whether the database reads the file as a log, which it takes to end where it is damaged.
+func isLog(file string) bool {
+	return filepath.Ext(file) == ".log" || strings.HasPrefix(filepath.Base(file), "MANIFEST-")
 }
 
 // refused tells whether the aggregator is right not to start with the fault, and says why: it cannot tell what a configuration
@@ -166,8 +171,9 @@ func (f *fault) refused(said string) bool {
 
 // tortured puts a copy of the aggregator into the fault, and judges whether it countersigns what the gateway seals then, and
 // whether it holds anything against it and still has the receipts that it issued. One that refuses its store must come back
-// from a backup, as it is documented. The newest receipts stand in its log alone, whose damaged end is taken for the end:
-// where logs is set, they may be gone and nothing tell of it. Their gateways hold them.
+// from a backup, as it is documented. The newest receipts stand in its log, or in a table that the end of the MANIFEST
+// names, and damage there is taken for the end: where logs is set, they may be gone and nothing tell of it. Their gateways
+// hold them.
 func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*node) error, refused func(string) bool, logs bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 
 // An outcome is what became of one trial.
 type outcome struct {
-	class, group, name string // the name says the fault, and with -match and -seed brings it back
+	class, group, name string // the name says the fault, and with -match brings its kind back
 
 	lost     int      // acknowledged entries that the chain does not hold any more
 	untold   int      // of these, those that no entry of the chain tells of by number
@@ -124,7 +124,7 @@ func (r *report) print(out io.Writer) (failed bool) {
 tried: programs brought into the fault · survived: came back by themselves, and nothing of what follows but "lost" and "unknown"
 lost: acknowledged entries that are gone · untold: of these, not named by number in agent:damage or agent:gap
 unknown: lost with all that could tell of them: by a disk that forgets what it synced, by a broker that was killed,
-of an aggregator's receipts by damage to its log · forks: heights or numbers with two contents
+of an aggregator's receipts by damage to its logs · forks: heights or numbers with two contents
 removed: an export of the damaged disk had them, the chain has not · wiped: of the others, those whose bytes lay there before
 the start alone · blind: verify said 0 though something sealed was gone
 stuck: did not record again by itself · unsealed: records, seals nothing, and says why · refused: did not start, and said why
