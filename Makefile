@@ -6,6 +6,7 @@ BUILT ?= $(shell git log -1 --format=%cI 2>/dev/null)
 BIN ?= bin/
 FUZZTIME ?= 30s
 SOAK ?= 10m
+FOR ?= 10m
 
 # A step that fails in the middle of a pipe is a failure.
 SHELL = /bin/bash
@@ -15,7 +16,7 @@ SHELL = /bin/bash
 export CGO_ENABLED = 0
 BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION) -X main.built=$(BUILT)"
 
-.PHONY: build demo test env soak fuzz bench packages clean help
+.PHONY: build demo test env soak torture fuzz bench packages clean help
 
 build: ## the programs, in bin/ (the default)
 	$(BUILD) -o $(BIN) ./cmd/...
@@ -33,6 +34,10 @@ env: ## what the tests need from Debian, if it is missing
 
 soak: env ## the tests named TestSoak, each for SOAK=10m
 	SOAK=$(SOAK) go test -count=1 -timeout=0 -v -p 1 -run '^TestSoak' ./...
+
+# As root, on a machine whose clock, network and disks it may use: it mounts, and needs /dev/fuse and loop devices.
+torture: env ## what the world does to a gateway, every class of it for FOR=10m; ARGS="-class cut,kill" for some of it
+	cd build/torture && go run . -for $(FOR) $(ARGS)
 
 # `go test -list` prints a package's functions, then the package; `go test -fuzz` takes one function at a time.
 fuzz: ## each fuzz test for FUZZTIME=30s

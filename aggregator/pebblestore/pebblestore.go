@@ -10,6 +10,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -66,7 +68,7 @@ var (
 	_ aggregator.Checkpointer = (*Store)(nil)
 )
 
-// Open opens the store in the folder dir, and begins one there if it is empty or absent.
+// Open opens the store in the folder dir, and begins one there if none was.
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -80,8 +82,13 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { panic(err) }
 	}
+	began, err := begun(dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
 	s := &Store{fatal: o.Fatal}
 	db, err := pebble.Open(dir, &pebble.Options{
+		ErrorIfNotExists:   began,
 		FS:                 lockFS{o.FS},
 		FormatMajorVersion: formatMajorVersion,
 		CacheSize:          o.Cache,
@@ -104,12 +111,25 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// lockFS says of a lock that somebody holds that another aggregator runs.
+// begun tells whether the folder holds a log or a table. There a store was begun, even if what names its files is gone: Pebble
+// would begin another, and delete every file of the first. One whose beginning was cut off has neither.
+func begun(dir string, fs vfs.FS) (bool, error) {
+	names, err := fs.List(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".sst")
+	}), err
+}
+
+// lockFS says of a lock that somebody holds that another aggregator runs; not of one whose file cannot be opened.
 type lockFS struct{ vfs.FS }
 
 func (fs lockFS) Lock(name string) (io.Closer, error) {
 	lock, err := fs.FS.Lock(name)
-	if err == nil || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+	var unopened *os.PathError
+	if err == nil || errors.As(err, &unopened) {
 		return lock, err
 	}
 	return nil, fmt.Errorf("%w on this store: %w", aggregator.ErrRunning, err)

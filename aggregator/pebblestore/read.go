@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -124,7 +125,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("reading the store: %w", err)
+		return nil, unread(err)
 	}
 	defer closer.Close()
 	return append([]byte{}, value...), nil
@@ -134,13 +135,30 @@ func (s *Store) get(key []byte) ([]byte, error) {
 func (s *Store) scan(lower, upper []byte, visit func(key, value []byte) (more bool, err error)) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return fmt.Errorf("reading the store: %w", err)
+		return unread(err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		more, visitErr := visit(it.Key(), it.Value())
 		if visitErr != nil || !more {
-			return errors.Join(visitErr, it.Close())
+			return errors.Join(visitErr, unread(it.Close()))
 		}
 	}
-	return errors.Join(it.Error(), it.Close())
+	return unread(it.Close()) // which returns what the iterator met, too
+}
+
+// unread returns why the store could not be read, on one line. Damage is a failure of the store, of which Pebble says
+// which file has it behind words that tell nobody anything.
+func unread(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case pebble.IsCorruptionError(err):
+		file := "its folder"
+		if at := pebble.ExtractDataCorruptionInfo(err); at != nil {
+			file = at.Path
+		}
+		what, _, _ := strings.Cut(err.Error(), "\n")
+		return fmt.Errorf("%w: %s is damaged: %s", aggregator.ErrFailed, file, what)
+	}
+	return fmt.Errorf("reading the store: %w", err)
 }

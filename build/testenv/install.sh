@@ -23,6 +23,8 @@ needs=(
 	systemd-analyze:systemd
 	lintian:lintian
 	debootstrap:debootstrap
+	strace:strace
+	mkfs.ext4:e2fsprogs
 )
 services="mosquitto postgresql prometheus prometheus-node-exporter"
 

@@ -166,8 +166,8 @@ func (p *page) tell(out io.Writer) {
 }
 
 // parts returns the runs of `make test`. Every test runs plainly once: unit tests, then whole systems (the programs
-// in cmd/, started, killed and looked at from outside), the packages, installed and removed, the modules that only build or
-// measure, and the policy.
+// in cmd/, started, killed and looked at from outside), the packages, installed and removed, the modules that only build,
+// measure or torture, and the policy.
 //
 // The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
 // programs a test starts, so tests that are long, or start programs, leave there, and those that open a chain on one goroutine hundreds of times are
@@ -216,7 +216,7 @@ func parts() ([]part, error) {
 	return append(all,
 		part{"system", waiting, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
 		part{"packages", waiting, separate(pure, "build/packages")},
-		part{"modules", waiting, append(separate(pure, "build/nats"), separate(pure, "build/bench")...)},
+		part{"modules", waiting, slices.Concat(separate(pure, "build/nats"), separate(pure, "build/bench"), separate(pure, "build/torture"))},
 		part{"policy", computing, []step{test(pure, "-count=1", "edgechain")}},
 	), nil
 }

@@ -359,7 +359,7 @@ func TestAggregatorThatCountersignsTwoHistoriesIsExposed(t *testing.T) {
 	n.process.Stop()
 	l.says(func() { l.welcome = func(w *headersync.Welcome) { w.Head = nil } })
 	g.putBack(image)
-	g.startPatiently()
+	g.start()
 	g.process.Await("the gateway complains of what was forgotten", func() bool {
 		return strings.Contains(g.complaint("liar"), "it knows nothing of this chain, and countersigned header")
 	})

@@ -20,6 +20,7 @@ func createLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int6
 	}
 	zeros := make([]byte, min(size, 1<<20))
 	for left := size; err == nil && left > 0; left -= int64(len(zeros)) {
+		clear(zeros) // a vfs.File may have changed what it was given
 		_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
 	}
 	if err == nil {

@@ -1,0 +1,135 @@
+package pebblestore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"edgechain/aggregator"
+	"edgechain/aggregator/pebblestore"
+)
+
+// Whoever reads the log of an aggregator that does not start must see which file the disk has damaged.
+func TestDamageIsNamedWithItsFile(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *pebblestore.Store {
+		s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	for i := range 50 {
+		err := s.UpdateDocument(t.Context(), "test", fmt.Sprint(i), func([]byte) ([]byte, error) { return bytes.Repeat([]byte{byte(i)}, 100), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open().Close(); err != nil { // the log becomes a table
+		t.Fatal(err)
+	}
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("tables: %v %v", tables, err)
+	}
+	for _, table := range tables {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[20] ^= 1
+		if err := os.WriteFile(table, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err = pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+	if err == nil {
+		defer s.Close()
+		_, err = s.Documents(context.Background(), "test")
+	}
+	if !errors.Is(err, aggregator.ErrFailed) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), ".sst") {
+		t.Errorf("reading a damaged store: %v", err)
+	}
+}
+
+func TestALockThatCannotBeOpenedIsNotAnotherAggregator(t *testing.T) {
+	dir := t.TempDir()
+	s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); !errors.Is(err, aggregator.ErrRunning) {
+		t.Errorf("while it is open: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lock := filepath.Join(dir, "LOCK")
+	if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil || errors.Is(err, aggregator.ErrRunning) {
+		t.Errorf("with a folder in its place: %v", err)
+	}
+}
+
+// An aggregator that began anew would countersign a second history of what it has countersigned.
+func TestAStoreThatLostWhatNamesItsFilesIsNotBegunAnew(t *testing.T) {
+	for _, lost := range []string{"marker.manifest.*", "m*"} {
+		dir := t.TempDir()
+		s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.UpdateDocument(t.Context(), "test", "name", func([]byte) ([]byte, error) { return []byte("kept"), nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, lost))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v %v", lost, files, err)
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil {
+			s.Close()
+			t.Errorf("without %s another store is begun", lost)
+		}
+		after, err := os.ReadDir(dir)
+		if err != nil || len(after) < len(before) {
+			t.Errorf("without %s: %d files, there were %d: %v", lost, len(after), len(before), err)
+		}
+	}
+}
+
+func TestAStoreWhoseBeginningWasCutOffIsBegun(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST-000001"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
