@@ -95,7 +95,7 @@ func (a *Agent) takeKeys(files []keyFile, err error) bool {
 // keyReason says why the key in force cannot be used, and what to do.
 func (a *Agent) keyReason(files []keyFile, err error, inForce lightchain.PublicKey, other *lightchain.PublicKey) sealgate.Reason {
 	r := sealgate.Reason{Kind: sealgate.Key}
-	file := a.config.Key.File // its place never changes while the agent runs
+	file := a.inForce().Key.File // its place never changes while the agent runs
 	const lost = "if it is lost, begin a new chain that names this one: edgeagent init --continue"
 	switch {
 	case err != nil:
@@ -144,7 +144,7 @@ func (c *Config) settleKeys(files []keyFile, inForce lightchain.PublicKey, log *
 
 // settle is settleKeys, told once for each way in which it fails, and tried again until it does not.
 func (a *Agent) settle(files []keyFile, inForce lightchain.PublicKey) {
-	err := a.config.settleKeys(files, inForce, a.log)
+	err := a.inForce().settleKeys(files, inForce, a.log)
 	a.keys.unfinished.Store(err != nil)
 	switch {
 	case err == nil:
@@ -175,7 +175,7 @@ func (a *Agent) watchKeys(ctx context.Context) {
 		if !a.gate.Has(sealgate.Key) && !a.keys.unfinished.Load() {
 			continue
 		}
-		files, readErr := a.config.readKeys() // not on the tail: an encrypted key takes a small board a second
+		files, readErr := a.inForce().readKeys() // not on the tail: an encrypted key takes a small board a second
 		has, inForce := false, lightchain.PublicKey{}
 		a.onTail(a.log, func() error {
 			if has = a.takeKeys(files, readErr); has {

@@ -28,7 +28,7 @@ const (
 // scrubStore has recorded what is known to be lost and not recorded yet, of this start or an earlier one, and keeps
 // rounds through the store going until ctx ends, one every store.scrub_every.
 func (a *Agent) scrubStore(ctx context.Context) {
-	c := a.config.Store
+	c := a.inForce().Store
 	record := func(d store.Damage) error { return a.recordDamage(ctx, d) }
 	if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
 		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
@@ -199,7 +199,7 @@ func scrubStatus(state store.ScrubState) *api.Scrub {
 // registerScrubGauges shows how scrubbing stands, and what it has found.
 func (a *Agent) registerScrubGauges() {
 	m := a.metrics
-	every := a.config.Store.ScrubEvery.Seconds()
+	every := a.inForce().Store.ScrubEvery.Seconds()
 	m.gauge("edgeagent_scrub_interval_seconds", "How often the store is read through, 0 if never.", func() float64 { return every })
 	m.gauge("edgeagent_scrub_last_timestamp_seconds", "When the store was last read through to its end; until it was once, when the agent was started.", func() float64 {
 		if last := a.store.Scrubbing().Last; last != nil {
