@@ -41,6 +41,9 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	if err := keyfile.CheckReplace(c.Key.File); err != nil {
 		return key, 0, err
 	}
+	if err := c.ownsKeyFiles(a.store.Tip().Key); err != nil {
+		return key, 0, err
+	}
 	next, err := c.nextKey(a.store.Tip().Key, a.log)
 	if err != nil {
 		return key, 0, err
@@ -62,6 +65,16 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	}
 	a.warnOfKeys()
 	return next.Public(), header.Header.Height, nil
+}
+
+// ownsKeyFiles refuses to have a key destroyed that is not this chain's: somebody put it in the place of the key in force.
+func (c *Config) ownsKeyFiles(inForce lightchain.PublicKey) error {
+	for _, path := range keyfile.Files(c.Key.File) {
+		if other, err := keyfile.ReadPublicKey(path); err == nil && other != inForce {
+			return fmt.Errorf("%s holds another key than the chain's, which a change would destroy: move it elsewhere", path)
+		}
+	}
+	return nil
 }
 
 // nextKey returns the key that waits to be named, or makes one.
