@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"math"
 	"maps"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func TestWhatTheSystemRefusesIsNoDamage(t *testing.T) {
 			if err == nil {
 				rebuilt := s.Info().Recovered.Rebuilt
 				fs.mu.Lock()
-				fs.after = 1 << 40
+				fs.after = math.MaxInt
 				fs.mu.Unlock()
 				if err = s.Close(); rebuilt != "" {
 					err = errors.New("the database was rebuilt")
