@@ -139,11 +139,9 @@ func (a *Agent) condition() headersync.Condition {
 	c.Version = a.options.Version
 	clock := a.clock.Status()
 	c.Clock.State, c.Clock.Error = clock.State, uint64(max(clock.MaxError, 0).Milliseconds())
-	a.mu.Lock()
-	block, announce := a.config.Block, a.config.Sync.Announce
-	a.mu.Unlock()
+	inForce := a.inForce()
 	// A block is begun by its first entry, which may come just before the heartbeat is due.
-	within := block.Heartbeat + block.Interval + announce
+	within := inForce.Block.Heartbeat + inForce.Block.Interval + inForce.Sync.Announce
 	c.Within = uint64((within + time.Second - 1) / time.Second)
 	return c
 }
