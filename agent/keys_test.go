@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -248,5 +249,41 @@ func TestAKeyThatCannotBeReplacedIsNotHandedOver(t *testing.T) {
 		if got, err := keyfile.ReadPublicKey(file); err != nil || got == key || got != a.store.Tip().Key {
 			t.Errorf("%s: %v, %v", file, got, err)
 		}
+	}
+}
+
+// Another chain's key that was put in the place of this one's while the agent runs is not destroyed by a change of key.
+func TestAChangeOfKeyDestroysNoOtherChainsKey(t *testing.T) {
+	c, key := keptGateway(t)
+	a, _ := runAgent(t, c)
+	awaitBlock(t, a)
+	foreign := filepath.Join(t.TempDir(), "key")
+	if _, err := keyfile.Create(foreign, keyfile.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range keyfile.Files(c.Key.File) {
+		own, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, other, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := a.RotateKey(t.Context()); err == nil || !strings.Contains(err.Error(), file+" holds another key than the chain's") {
+			t.Errorf("%s is replaced: %v", file, err)
+		}
+		if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, other) || a.store.Tip().Key != key {
+			t.Errorf("%s was touched, or the chain goes on under another key: %v", file, err)
+		}
+		if err := os.WriteFile(file, own, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := a.RotateKey(t.Context()); err != nil || a.store.Tip().Key == key {
+		t.Errorf("with the files as they were: %v", err)
 	}
 }
