@@ -30,9 +30,7 @@ const (
 func (a *Agent) scrubStore(ctx context.Context) {
 	c := a.inForce().Store
 	record := func(d store.Damage) error { return a.recordDamage(ctx, d) }
-	if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
-		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
-	}
+	a.recordPending(ctx, record)
 	// What a start finds damaged may be more than it met, and nobody waits a week to hear which entries it was.
 	recovered := a.store.Info().Recovered
 	urgent := recovered.Lost()
@@ -77,6 +75,13 @@ func (a *Agent) scrubStore(ctx context.Context) {
 	}
 }
 
+// recordPending has recorded what is known to be lost and not recorded yet.
+func (a *Agent) recordPending(ctx context.Context, record func(store.Damage) error) {
+	if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
+		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
+	}
+}
+
 // untilRound waits, has recorded meanwhile what is found to be damaged at other times, and reports whether ctx still goes
 // on.
 func (a *Agent) untilRound(ctx context.Context, wait time.Duration, record func(store.Damage) error) bool {
@@ -87,9 +92,7 @@ func (a *Agent) untilRound(ctx context.Context, wait time.Duration, record func(
 		case <-timer.C:
 			return ctx.Err() == nil
 		case <-a.damaged:
-			if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
-				a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
-			}
+			a.recordPending(ctx, record)
 		case <-ctx.Done():
 			return false
 		}

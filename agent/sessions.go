@@ -17,8 +17,8 @@ import (
 )
 
 // sessions remembers over restarts which brokers keep a session for this gateway, and with which filters, in a small file
-// of the data folder. A backup does not take it along: on another board, or after a long while, a broker that knows no session has lost
-// nothing that was promised.
+// of the data folder. A backup does not take it along: on another board, or after a long while, a broker that knows no
+// session has lost nothing that was promised.
 type sessions struct {
 	path string
 	log  *slog.Logger

@@ -25,7 +25,7 @@ const tellFailing = time.Minute
 
 // trials is what became of the attempts to have a source listen.
 type trials struct {
-	decided chan struct{} // closed when the first one has succeeded or failed; nil: the source was not started
+	decided chan struct{} // closed when the first one has failed; nil: the source was not started
 
 	mu    sync.Mutex
 	why   error     // of the newest failure; guarded by mu. It stays when the source listens at last

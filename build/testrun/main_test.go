@@ -18,8 +18,7 @@ import (
 // module writes a module in which every way to end occurs, and makes it the current folder.
 func module(t *testing.T) {
 	t.Helper()
-	folder := t.TempDir()
-	for name, text := range map[string]string{
+	enter(t, t.TempDir(), map[string]string{
 		"go.mod": "module m\n\ngo 1.26.0\n",
 		"good/good_test.go": `package good
 import "testing"
@@ -40,7 +39,13 @@ import "testing"
 func TestNever(t *testing.T) { undefined() }
 `,
 		"bare/bare.go": "package bare\n",
-	} {
+	})
+}
+
+// enter writes files into a folder, and makes it the current one.
+func enter(t *testing.T, folder string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
 		name = filepath.Join(folder, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 			t.Fatal(err)
@@ -159,7 +164,7 @@ func TestLanesRunSideBySideAndAreToldInOrder(t *testing.T) {
 func TestWhatHangsAtTheLimitShowsItsStacks(t *testing.T) {
 	folder := t.TempDir()
 	hangs := filepath.Join(folder, "hangs")
-	for name, text := range map[string]string{
+	enter(t, folder, map[string]string{
 		"go.mod": "module m\n\ngo 1.26.0\n",
 		"hangs/hangs_test.go": fmt.Sprintf(`package hangs
 import ("os"; "testing")
@@ -170,16 +175,7 @@ func TestHangs(t *testing.T) {
 func forever() { c := make(chan int); for { select { case <-c: } } }
 `, hangs+"/begun"),
 		"later/later_test.go": "package later\nimport \"testing\"\nfunc TestLater(t *testing.T) {}\n",
-	} {
-		name = filepath.Join(folder, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Chdir(folder)
+	})
 	ctx, limit := context.WithCancel(t.Context())
 	defer limit()
 	done := make(chan struct{})

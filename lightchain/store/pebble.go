@@ -40,8 +40,9 @@ func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, er
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
 	options := tuned(o, g)
-	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, logSize: int64(o.MemTableSize / 10 * 11)} // as Pebble reserves
-	options.ErrorIfNotExists = true                                                                              // else a file's loss would make it an empty one, and whatever it had go
+	logSize := int64(o.MemTableSize / 10 * 11) // as Pebble reserves
+	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, logSize: logSize}
+	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
 	db, err := pebble.Open(dir, options)
 	return db, openError(err)
 }
