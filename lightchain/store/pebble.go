@@ -43,8 +43,14 @@ func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, er
 	logSize := int64(o.MemTableSize / 10 * 11) // as Pebble reserves
 	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, logSize: logSize}
 	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
+	merges := newCompactions()
+	options.Experimental.CompactionScheduler = merges
 	db, err := pebble.Open(dir, options)
-	return db, openError(err)
+	if err != nil {
+		return nil, openError(err)
+	}
+	merges.open()
+	return db, nil
 }
 
 // keySchemas returns the one way in which this store's tables lay out keys, which is Pebble's own.
