@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -9,6 +11,9 @@ import (
 // compactions lets a database merge tables, one merge at a time, once it is open. Pebble's own scheduler lets it begin
 // while it opens: where the opening fails afterwards, since the system refuses a file, the merge goes on with what was
 // closed, and panics.
+//
+// A merge that failed, since the system is out of something, is followed by a pause: Pebble would try again at once, for
+// ever, and a line of the log each time.
 //
 // It implements [pebble.CompactionScheduler]. No method of the database is called with mu held.
 type compactions struct {
@@ -19,10 +24,17 @@ type compactions struct {
 	running  bool                   // guarded by mu: a merge runs, or is being offered
 	granting bool                   // guarded by mu: one is being offered
 	refused  bool                   // guarded by mu: another was asked for meanwhile
+	pause    time.Duration          // guarded by mu: after the failures in a row; 0: the last one succeeded
+	resting  bool                   // guarded by mu: until the pause is over
+
+	after func(time.Duration, func()) // calls the function then: time.AfterFunc
 }
 
+// The pauses after merges that failed double from the first to the longest.
+const firstPause, longestPause = time.Second, 5 * time.Minute
+
 func newCompactions() *compactions {
-	c := new(compactions)
+	c := &compactions{after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
 	c.changed.L = &c.mu
 	return c
 }
@@ -33,6 +45,26 @@ func (c *compactions) open() {
 	c.opened = true
 	c.mu.Unlock()
 	c.grant()
+}
+
+// ended takes note of how a merge ended. It is called with locks of the database's held, before the merge's Done.
+func (c *compactions) ended(info pebble.CompactionInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case errors.Is(info.Err, pebble.ErrCancelledCompaction):
+	case info.Err == nil:
+		c.pause = 0
+	case !c.resting:
+		c.pause = min(max(firstPause, 2*c.pause), longestPause)
+		c.resting = true
+		c.after(c.pause, func() {
+			c.mu.Lock()
+			c.resting = false
+			c.mu.Unlock()
+			c.grant()
+		})
+	}
 }
 
 // Register implements [pebble.CompactionScheduler].
@@ -56,7 +88,7 @@ func (c *compactions) Unregister() {
 func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.db == nil || !c.opened || c.running {
+	if !c.free() {
 		c.refused = true
 		return false, nil
 	}
@@ -68,6 +100,9 @@ func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 // database's held.
 func (c *compactions) UpdateGetAllowedWithoutPermission() { go c.grant() }
 
+// free reports whether a merge may begin. mu is held.
+func (c *compactions) free() bool { return c.db != nil && c.opened && !c.running && !c.resting }
+
 // grant begins the merge that the database waits for, if it does, and none runs.
 func (c *compactions) grant() {
 	c.mu.Lock()
@@ -75,7 +110,7 @@ func (c *compactions) grant() {
 	for c.granting {
 		c.changed.Wait()
 	}
-	if c.db == nil || !c.opened || c.running {
+	if !c.free() {
 		return
 	}
 	c.granting, c.running = true, true

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -73,5 +75,58 @@ func TestMergesBeginOneAfterTheOtherOnceTheDatabaseIsOpen(t *testing.T) {
 	refused()
 	if len(d.granted) != 3 {
 		t.Error("a merge has begun after the database was closed")
+	}
+}
+
+// A disk that refuses for an hour is asked some twenty times, and a merge that succeeds ends the waiting.
+func TestAMergeThatFailedIsTriedAgainLater(t *testing.T) {
+	c, d := newCompactions(), &wantsMerges{}
+	var waited []time.Duration
+	var over func()
+	c.after = func(d time.Duration, f func()) { waited, over = append(waited, d), f }
+	c.Register(2, d)
+	c.open()
+
+	try := func(err error) {
+		t.Helper()
+		granted, h := c.TrySchedule()
+		if !granted {
+			t.Fatalf("no merge may begin after the pauses %v", waited)
+		}
+		c.ended(pebble.CompactionInfo{Err: err})
+		h.Done()
+	}
+	var all time.Duration
+	for tries := 0; all < time.Hour; tries++ {
+		if tries == 25 {
+			t.Fatalf("tried again %d times within %v", tries, all)
+		}
+		try(errors.New("too many open files"))
+		if granted, _ := c.TrySchedule(); granted {
+			t.Fatal("a merge that failed is tried again at once")
+		}
+		all += waited[len(waited)-1]
+		over()
+	}
+	if waited[0] != firstPause || waited[len(waited)-1] != longestPause {
+		t.Errorf("the pauses are %v", waited)
+	}
+
+	pauses := len(waited)
+	try(pebble.ErrCancelledCompaction)
+	try(nil)
+	if len(waited) != pauses {
+		t.Error("a merge that did not fail is followed by a pause")
+	}
+	try(errors.New("too many open files"))
+	if last := waited[len(waited)-1]; last != firstPause {
+		t.Errorf("the pause after a merge that succeeded is %v, want %v", last, firstPause)
+	}
+
+	// What was asked for during the pause begins when it is over.
+	d.waiting = 1
+	over()
+	if len(d.granted) != 1 {
+		t.Error("a merge that the database waits for does not begin after the pause")
 	}
 }

@@ -45,6 +45,7 @@ func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, er
 	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
 	merges := newCompactions()
 	options.Experimental.CompactionScheduler = merges
+	options.EventListener.CompactionEnd = merges.ended
 	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, openError(err)

@@ -24,12 +24,17 @@ type refusingFS struct {
 	err error
 
 	mu    sync.Mutex
-	after int // calls that succeed
+	after int  // calls that succeed
+	ended bool // the program has: no call returns
 }
 
 func (fs *refusingFS) refuse(op, name string) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	if fs.ended {
+		fs.mu.Unlock()
+		select {}
+	}
 	if fs.after--; fs.after >= 0 {
 		return nil
 	}
@@ -100,6 +105,9 @@ func TestWhatTheSystemRefusesIsNoDamage(t *testing.T) {
 				t.Errorf("refused from call %d on: %v", n, err)
 			}
 		case err := <-failed: // the program ends
+			fs.mu.Lock()
+			fs.ended = true
+			fs.mu.Unlock()
 			if !strings.Contains(err.Error(), syscall.EMFILE.Error()) {
 				t.Errorf("refused from call %d on, the store fails: %v", n, err)
 			}
