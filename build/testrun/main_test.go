@@ -124,28 +124,29 @@ func TestStepIsSkippedForWantOfProgramUnlessInCI(t *testing.T) {
 	}
 }
 
-// Parts of both lanes run at once, each is told as a whole, in the order of the list, and what is counted is the sum.
+// Parts of different lanes run at once, each is told as a whole, in the order of the list, and what is counted is the sum.
 func TestLanesRunSideBySideAndAreToldInOrder(t *testing.T) {
 	folder := t.TempDir()
 	sh := func(script string) []step {
 		return []step{{args: []string{"sh", "-c", "cd " + folder + " && " + script}}}
 	}
-	// Each waits for what only the other lane does: they end if they run at once, and only then.
-	meet := func(mine, other string) []step {
-		return sh("echo >" + mine + "; until [ -e " + other + " ]; do sleep 0.01; done")
+	// Each waits for what only the other lanes do: they end if they run at once, and only then.
+	meet := func(mine string) []step {
+		return sh("echo >" + mine + "; until [ -e a ] && [ -e b ] && [ -e c ]; do sleep 0.01; done")
 	}
 	var out bytes.Buffer
 	c, err := runParts(t.Context(), &out, []part{
-		{"first", alone, sh("[ ! -e a ] && [ ! -e b ]")},
-		{"quick", computing, meet("a", "b")},
+		{"first", alone, sh("[ ! -e a ] && [ ! -e b ] && [ ! -e c ]")},
+		{"quick", computing, meet("a")},
 		{"failing", computing, sh("echo last words; exit 1")},
-		{"slow", waiting, meet("b", "a")},
+		{"board", emulating, meet("b")},
+		{"slow", waiting, meet("c")},
 		{"late", computing, sh("true")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.String(), "4 passed, 1 failed"; got != want {
+	if got, want := c.String(), "5 passed, 1 failed"; got != want {
 		t.Errorf("counted %q, want %q", got, want)
 	}
 	var lines []string
@@ -154,7 +155,7 @@ func TestLanesRunSideBySideAndAreToldInOrder(t *testing.T) {
 			lines = append(lines, strings.TrimSpace(name))
 		}
 	}
-	want := []string{"== first", "-- first", "== quick", "-- quick", "== failing", "last words", "-- failing", "== slow", "-- slow", "== late", "-- late"}
+	want := []string{"== first", "-- first", "== quick", "-- quick", "== failing", "last words", "-- failing", "== board", "-- board", "== slow", "-- slow", "== late", "-- late"}
 	if !slices.Equal(lines, want) {
 		t.Errorf("told was %q, want %q\n%s", lines, want, out.String())
 	}
