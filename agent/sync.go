@@ -22,10 +22,10 @@ func (c syncChain) Head() (*lightchain.Tip, *lightchain.SignedHeader, error) {
 	return tip, h, unavailable(err)
 }
 
-func (c syncChain) Header(height uint64) (*lightchain.Header, *lightchain.Signature, error) {
+func (c syncChain) Header(height uint64) (*lightchain.Header, *lightchain.HeaderSignature, error) {
 	signed, err := c.r.Header(height)
 	if err == nil {
-		return &signed.Header, &signed.Signature, nil
+		return &signed.Header, &signed.HeaderSignature, nil
 	}
 	if !errors.Is(err, store.ErrUnsigned) {
 		return nil, nil, unavailable(err)
@@ -142,7 +142,7 @@ func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCo
 	return r.onTail(func() error {
 		head := copied.Head
 		if head.Header.Height == r.a.store.Tip().Height+1 {
-			return r.a.store.Adopt([]store.Adopted{{Header: head.Header, Signature: &head.Signature}})
+			return r.a.store.Adopt([]store.Adopted{{Header: head.Header, Signature: &head.HeaderSignature}})
 		}
 		return r.a.store.AdoptHead(store.AdoptedHead{Head: head, Edge: copied.Edge, Compared: true, Keys: keys})
 	})

@@ -61,7 +61,7 @@ func TestHeadersThatCameBackBeforeACrashAreRecordedAtTheNextStart(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		run = append(run, store.Adopted{Header: h.Header, Signature: &h.Signature})
+		run = append(run, store.Adopted{Header: h.Header, Signature: &h.HeaderSignature})
 	}
 	if err := errors.Join(st.Close(), os.RemoveAll(c.ChainDir()), os.Rename(image, c.ChainDir())); err != nil {
 		t.Fatal(err)

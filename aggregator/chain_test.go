@@ -95,7 +95,7 @@ func (c *chain) head() *lightchain.SignedHeader { return c.headers[len(c.headers
 func (c *chain) run(from, to uint64) *lightchain.Run {
 	r := new(lightchain.Run)
 	for _, h := range c.headers[from : to+1] {
-		sig := h.Signature
+		sig := h.HeaderSignature
 		r.Add(&h.Header, &sig)
 	}
 	return r
@@ -106,7 +106,7 @@ func (c *chain) held(from, to uint64) (held []headersync.Held) {
 	for _, h := range c.headers[from : to+1] {
 		one := headersync.Held{Height: h.Header.Height, Bytes: h.Bytes()}
 		if h.Header.Height == to || h.Header.NextKey != nil {
-			one.Signature = &h.Signature
+			one.Signature = &h.HeaderSignature
 		}
 		held = append(held, one)
 	}

@@ -44,11 +44,11 @@ func (g *gateway) Head() (*lightchain.Tip, *lightchain.SignedHeader, error) {
 	return g.chain.tip.Clone(), g.chain.head(), nil
 }
 
-func (g *gateway) Header(height uint64) (*lightchain.Header, *lightchain.Signature, error) {
+func (g *gateway) Header(height uint64) (*lightchain.Header, *lightchain.HeaderSignature, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h := g.chain.headers[height]
-	return &h.Header, &h.Signature, nil
+	return &h.Header, &h.HeaderSignature, nil
 }
 
 func (g *gateway) Node(level int, index uint64) (lightchain.Hash, error) {

@@ -98,8 +98,8 @@ type Evidence struct {
 
 // NewSegments packs headers, ascending by height, into as few segments as they have gaps plus one.
 //
-// A body is each header in turn: its length (2 bytes, big-endian), its encoding, and its signature (64 bytes) or
-// nothing, which the length's highest bit tells apart.
+// A body is each header in turn: its length (2 bytes, big-endian), its encoding, and the id of its key (8 bytes) with its
+// signature (64 bytes) or nothing, which the length's highest bit tells apart.
 func NewSegments(headers []headersync.Held) []Segment {
 	var segments []Segment
 	for _, h := range headers {
@@ -116,13 +116,16 @@ func NewSegments(headers []headersync.Held) []Segment {
 		}
 		s.Body = append(binary.BigEndian.AppendUint16(s.Body, length), h.Bytes...)
 		if h.Signature != nil {
-			s.Body = append(s.Body, h.Signature[:]...)
+			s.Body = append(append(s.Body, h.Signature.KeyID[:]...), h.Signature.Signature[:]...)
 		}
 	}
 	return segments
 }
 
-const signedBit = 1 << 15
+const (
+	signedBit     = 1 << 15
+	signatureSize = len(lightchain.HeaderSignature{}.KeyID) + len(lightchain.HeaderSignature{}.Signature)
+)
 
 // Walk calls visit for each header of the segment in turn, until it returns an error, which it returns.
 func (s *Segment) Walk(visit func(headersync.Held) error) error {
@@ -136,18 +139,18 @@ func (s *Segment) Walk(visit func(headersync.Held) error) error {
 		size := int(length &^ signedBit)
 		h := headersync.Held{Height: height}
 		if length&signedBit != 0 {
-			h.Signature = new(lightchain.Signature)
-			if len(body) < size+len(h.Signature) {
+			h.Signature = new(lightchain.HeaderSignature)
+			if len(body) < size+signatureSize {
 				return s.damaged()
 			}
-			copy(h.Signature[:], body[size:])
+			copy(h.Signature.Signature[:], body[size+copy(h.Signature.KeyID[:], body[size:]):])
 		}
 		if len(body) < size {
 			return s.damaged()
 		}
 		h.Bytes, body = body[:size:size], body[size:]
 		if h.Signature != nil {
-			body = body[len(h.Signature):]
+			body = body[signatureSize:]
 		}
 		if err := visit(h); err != nil {
 			return err

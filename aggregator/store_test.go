@@ -247,7 +247,7 @@ func segmentsAreFound(t *testing.T, s opened) {
 			err := found[i].Walk(func(h headersync.Held) error {
 				want := c.headers[height]
 				signed := height == found[i].Last || height == 0
-				if h.Height != height || !bytes.Equal(h.Bytes, want.Bytes()) || (h.Signature != nil) != signed || signed && *h.Signature != want.Signature {
+				if h.Height != height || !bytes.Equal(h.Bytes, want.Bytes()) || (h.Signature != nil) != signed || signed && *h.Signature != want.HeaderSignature {
 					t.Errorf("header %d reads as %d, signed %t", height, h.Height, h.Signature != nil)
 				}
 				height++

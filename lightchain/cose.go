@@ -1,8 +1,10 @@
 package lightchain
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -10,11 +12,17 @@ import (
 // SignedHeader is a header as it travels: a COSE_Sign1 (RFC 9052, section 4.2) with the aggregators' receipts, if any,
 // under label 11 of its unprotected header.
 type SignedHeader struct {
-	Header    Header
-	Signature Signature
-	Receipts  []Receipt // strictly ascending by their encoded bytes; at most 16
+	Header Header
+	HeaderSignature
+	Receipts []Receipt // strictly ascending by their encoded bytes; at most 16
 
 	payload []byte // the header's encoding, over which everything is computed
+}
+
+// HeaderSignature is the signature on a header, and the id of the key in force, under which it checks.
+type HeaderSignature struct {
+	KeyID     KeyID
+	Signature Signature
 }
 
 // Labels and values of COSE that appear here.
@@ -25,32 +33,44 @@ const (
 	labelCountersignature = 11 // version 2, RFC 9338
 	labelClaims           = 15 // CWT claims, RFC 9597
 	claimIssuer           = 1
+	claimSubject          = 2
 	claimIssuedAt         = 6
 	algEdDSA              = -8
 )
 
-// headerProtected is the one protected header that a signed header has.
-//
-// SPEC: protected {1: -8, 3: "application/vnd.edgechain.header+cbor"}
+// headerProtected is how the protected header of each signed header begins: up to and with the length of the key id.
 var headerProtected = func() []byte {
-	b := appendInt(append(appendMap(nil, 2), labelAlg), algEdDSA)
+	b := appendInt(append(appendMap(nil, 4), labelAlg), algEdDSA)
 	b, _ = appendText(append(b, labelContentType), MediaTypeHeader)
-	return b
+	return appendHead(append(b, labelKeyID), majorBytes, uint64(len(KeyID{})))
 }()
+
+// protected is the header's own protected header, which makes it a Signed Statement (RFC 9943). All of it follows from
+// the header and the key in force.
+//
+// SPEC: labels = { 1: -8, 3: "application/vnd.edgechain.header+cbor", 4: kid: bstr .size 8, 15: { 1: chain: tstr, 2: subject: tstr } }
+func (s *SignedHeader) protected() []byte {
+	chain := s.ChainID().String()
+	b := append(append(make([]byte, 0, 192), headerProtected...), s.KeyID[:]...)
+	b = append(appendMap(append(b, labelClaims), 2), claimIssuer)
+	b, _ = appendText(b, chain) // its characters are ASCII
+	b, _ = appendText(append(b, claimSubject), chain+"/"+strconv.FormatUint(s.Header.Height, 10))
+	return b
+}
 
 // NewSignedHeader puts a header and its signature together, checking only that the header can be encoded; see
 // [SignedHeader.Check].
-func NewSignedHeader(h Header, sig Signature, receipts ...Receipt) (*SignedHeader, error) {
+func NewSignedHeader(h Header, sig HeaderSignature, receipts ...Receipt) (*SignedHeader, error) {
 	payload, err := h.Append(nil)
 	if err != nil {
 		return nil, err
 	}
-	return &SignedHeader{Header: h, Signature: sig, Receipts: receipts, payload: payload}, nil
+	return &SignedHeader{Header: h, HeaderSignature: sig, Receipts: receipts, payload: payload}, nil
 }
 
 // Sign signs the header.
 func (h *Header) Sign(s Signer) (*SignedHeader, error) {
-	signed, err := NewSignedHeader(*h, Signature{})
+	signed, err := NewSignedHeader(*h, HeaderSignature{KeyID: s.Public().KeyID()})
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +95,13 @@ func (s *SignedHeader) ChainID() ChainID {
 	return s.Header.Chain
 }
 
-// Check checks the signature under key.
+// Check checks the signature under key, whose id the header must name.
+//
+// SPEC: a signature under a key with another id does not check
 func (s *SignedHeader) Check(key PublicKey) error {
+	if s.KeyID != key.KeyID() {
+		return fmt.Errorf("header %d names the key with the id %x, signed it should be under key %s", s.Header.Height, s.KeyID, key)
+	}
 	if !key.verify(s.signatureInput(), s.Signature) {
 		return fmt.Errorf("header %d: signature does not check under key %s", s.Header.Height, key)
 	}
@@ -85,9 +110,9 @@ func (s *SignedHeader) Check(key PublicKey) error {
 
 // signatureInput is the Sig_structure of RFC 9052, section 4.4.
 func (s *SignedHeader) signatureInput() []byte {
-	b := make([]byte, 0, len(s.payload)+len(headerProtected)+32)
+	b := make([]byte, 0, len(s.payload)+224)
 	b, _ = appendText(appendArray(b, 4), "Signature1")
-	b = appendBytes(b, headerProtected)
+	b = appendBytes(b, s.protected())
 	b = appendBytes(b, "")
 	return appendBytes(b, s.payload)
 }
@@ -105,7 +130,7 @@ func (s *SignedHeader) Append(b []byte) ([]byte, error) {
 		return b, fmt.Errorf("receipts of header %d: %w", s.Header.Height, err)
 	}
 	b = appendArray(append(b, tagSign1), 4)
-	b = appendBytes(b, headerProtected)
+	b = appendBytes(b, s.protected())
 	switch len(receipts) {
 	case 0:
 		b = appendMap(b, 0)
@@ -154,10 +179,12 @@ func decodeSignedHeader(b []byte) (*SignedHeader, error) {
 		return nil, err
 	}
 	// SPEC: Every COSE_Sign1 (RFC 9052, tag 18) names its own media type in protected label 3, which its reader requires.
-	if string(raw.Protected) != string(headerProtected) {
+	named, found := bytes.CutPrefix(raw.Protected, headerProtected)
+	if !found || len(named) < len(KeyID{}) {
 		return nil, errors.New("its protected header is not that of a header")
 	}
 	s := &SignedHeader{payload: raw.Payload}
+	copy(s.KeyID[:], named)
 	if len(raw.Signature) != len(s.Signature) {
 		return nil, fmt.Errorf("a signature of %d bytes, not %d", len(raw.Signature), len(s.Signature))
 	}
@@ -165,6 +192,10 @@ func decodeSignedHeader(b []byte) (*SignedHeader, error) {
 	var err error
 	if s.Header, err = DecodeHeader(raw.Payload); err != nil {
 		return nil, err
+	}
+	// SPEC: A decoder computes both from the payload and refuses others
+	if !bytes.Equal(raw.Protected, s.protected()) {
+		return nil, errors.New("its claims are not those of its header")
 	}
 	for label, value := range raw.Unprotected {
 		if label != labelCountersignature {

@@ -36,6 +36,19 @@ func (f forger) sign(height uint64, by string, change func(*Header)) *SignedHead
 	return signed
 }
 
+// signAs signs the header at a height as another key's, and says so where the key's id stands.
+func (f forger) signAs(height uint64, by, id string) *SignedHeader {
+	f.t.Helper()
+	signed, err := NewSignedHeader(f.headers[height].Header, HeaderSignature{KeyID: testSigner(id).Public().KeyID()})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if signed.Signature, err = testSigner(by).Sign(signed.signatureInput()); err != nil {
+		f.t.Fatal(err)
+	}
+	return signed
+}
+
 // receipt has an aggregator countersign any header, as one that was deceived or lies does.
 func (f forger) receipt(h *SignedHeader, name string, at uint64) *SignedHeader {
 	f.t.Helper()
@@ -99,6 +112,14 @@ func (f forger) refuted() []refuted {
 			p.Later[0].Header = f.receipt(p.Later[0].Header, "north", testTime)
 			return p
 		}},
+		{"keys-kid", "a header of field 5 that names another key than the one that signed it", CheckKeys, func() *Proof {
+			p := f.prove(f.headers[9], 0, 4)
+			p.Keys[1] = f.signAs(4, "gateway 0", "gateway 1")
+			return p
+		}},
+		{"kid", "the block's header names another key than the one that signed it", CheckSignature, func() *Proof {
+			return f.prove(f.signAs(9, "gateway 1", "gateway 0"), 0, 4)
+		}},
 		{"number", "entry numbers beyond 2^63-1", CheckEntry, func() *Proof {
 			p := f.prove(f.headers[9], 0, 4)
 			p.EntryPath = Path{Size: 1 << 62, Index: 1<<62 - 1, Hashes: make([]Hash, 62)}
@@ -157,6 +178,16 @@ func (f forger) refuted() []refuted {
 			}
 			p := f.prove(f.sign(6, "gateway 1", func(h *Header) { h.Beacon = &beacon }), 0, 4)
 			p.Beacon = []*SignedHeader{newer}
+			return p
+		}},
+		{"beacon-other-branch", "a beacon's receipt on a header above the block, of another history", CheckBeacon, func() *Proof {
+			other := f.receipt(f.sign(7, "gateway 1", func(h *Header) { h.Sealed++ }), "north", testTime)
+			beacon, err := Beacon(other.Receipts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := f.prove(f.sign(6, "gateway 1", func(h *Header) { h.Beacon = &beacon }), 0, 4)
+			p.Beacon = []*SignedHeader{other}
 			return p
 		}},
 		{"beacon-beside", "a beacon's receipt on another header of the block's height", CheckBeacon, func() *Proof {

@@ -151,8 +151,12 @@ func (k PublicKey) verify(message []byte, sig Signature) bool {
 	return k.Check() == nil && ed25519.Verify(k[:], message, sig[:])
 }
 
-// KeyID returns the first eight bytes of the SHA-256 of the key, the kid of a receipt.
-func (k PublicKey) KeyID() (id [8]byte) {
+// KeyID names a public key: the first eight bytes of its SHA-256. It stands as kid under what the key signed. It helps to
+// find the key and proves nothing.
+type KeyID [8]byte
+
+// KeyID returns the key's id.
+func (k PublicKey) KeyID() (id KeyID) {
 	sum := sha256.Sum256(k[:])
 	copy(id[:], sum[:])
 	return id

@@ -15,9 +15,9 @@ import (
 // head's COSE_Sign1. It means: at that time this was the longest history of this chain known to me, and it extends
 // every one I countersigned.
 type Receipt struct {
-	KeyID     [8]byte // first bytes of the SHA-256 of the aggregator's public key
-	Name      string  // the aggregator's; see [CheckAggregatorName]
-	Time      uint64  // whole seconds since the Unix epoch, rounded down
+	KeyID     KeyID  // of the aggregator's public key
+	Name      string // the aggregator's; see [CheckAggregatorName]
+	Time      uint64 // whole seconds since the Unix epoch, rounded down
 	Signature Signature
 }
 
@@ -179,9 +179,9 @@ func (s *SignedHeader) CheckReceipt(r *Receipt, key PublicKey) error {
 
 // countersignatureInput is the Countersign_structure of RFC 9338, section 3.3.
 func (s *SignedHeader) countersignatureInput(r *Receipt) []byte {
-	b := make([]byte, 0, len(s.payload)+len(headerProtected)+224)
+	b := make([]byte, 0, len(s.payload)+416)
 	b, _ = appendText(appendArray(b, 6), "CounterSignatureV2")
-	b = appendBytes(b, headerProtected)
+	b = appendBytes(b, s.protected())
 	b = appendBytes(b, r.protected())
 	b = appendBytes(b, "")
 	b = appendBytes(b, s.payload)

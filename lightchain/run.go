@@ -20,7 +20,8 @@ type RunHeader struct {
 	NextKey *PublicKey
 	Extra   []Field
 
-	// Signature stands on the run's last header and on each that sets a key, and on no other.
+	// Signature stands on the run's last header and on each that sets a key, and on no other. The id of the key under
+	// which it checks follows from the tip.
 	Signature *Signature
 }
 
@@ -32,7 +33,7 @@ func (r *Run) Last() uint64 { return r.First + uint64(len(r.Headers)) - 1 }
 
 // Add puts h at the end of the run with its signature, and takes away the signature of the header that was the last
 // till then if it sets no key. sig may be nil for a header that sets no key; the run cannot end there.
-func (r *Run) Add(h *Header, sig *Signature) {
+func (r *Run) Add(h *Header, sig *HeaderSignature) {
 	if n := len(r.Headers); n == 0 {
 		r.First = h.Height
 	} else if last := &r.Headers[n-1]; last.NextKey == nil {
@@ -42,11 +43,15 @@ func (r *Run) Add(h *Header, sig *Signature) {
 }
 
 // NewRunHeader returns what h says for itself, with its signature, which may be nil.
-func NewRunHeader(h *Header, sig *Signature) RunHeader {
-	return RunHeader{
+func NewRunHeader(h *Header, sig *HeaderSignature) RunHeader {
+	r := RunHeader{
 		Root: h.Root, Count: h.Count, Sealed: h.Sealed, Clock: h.Clock,
-		Beacon: h.Beacon, NextKey: h.NextKey, Extra: h.Extra, Signature: sig,
+		Beacon: h.Beacon, NextKey: h.NextKey, Extra: h.Extra,
 	}
+	if sig != nil {
+		r.Signature = &sig.Signature
+	}
+	return r
 }
 
 // check enforces the shape of a run, whichever chain it belongs to.
@@ -75,8 +80,8 @@ type Derived struct {
 	Header    *Header // valid during the call
 	Bytes     []byte  // its encoding, which its hash covers; valid during the call
 	Hash      Hash
-	Signature *Signature // nil where it travelled without
-	Before    *Tip       // what the header continues; valid during the call
+	Signature *HeaderSignature // nil where it travelled without
+	Before    *Tip             // what the header continues; valid during the call
 }
 
 // Follow checks a run that continues the chain at the tip, moves the tip to the run's last header and returns that
@@ -113,8 +118,10 @@ func (t *Tip) Follow(r *Run, visit func(Derived) error) (*SignedHeader, error) {
 		}
 		buffer = encoded
 		hash := LeafHash(encoded)
+		var sig *HeaderSignature
 		if said.Signature != nil {
-			if last, err = NewSignedHeader(h, *said.Signature); err != nil {
+			sig = &HeaderSignature{at.Key.KeyID(), *said.Signature}
+			if last, err = NewSignedHeader(h, *sig); err != nil {
 				return nil, err
 			}
 			if err := last.Check(at.Key); err != nil {
@@ -122,7 +129,7 @@ func (t *Tip) Follow(r *Run, visit func(Derived) error) (*SignedHeader, error) {
 			}
 		}
 		if visit != nil {
-			if err := visit(Derived{&h, encoded, hash, said.Signature, at}); err != nil {
+			if err := visit(Derived{&h, encoded, hash, sig, at}); err != nil {
 				return nil, err
 			}
 		}

@@ -13,7 +13,7 @@ func runOf(c *testChain, first, last uint64) *Run {
 	r := new(Run)
 	for height := first; height <= last; height++ {
 		s := c.headers[height]
-		sig := s.Signature
+		sig := s.HeaderSignature
 		r.Add(&s.Header, &sig)
 	}
 	return r
@@ -149,7 +149,7 @@ func TestARunThatWasTamperedWithLeadsNowhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Add(h, &s.Signature)
+		r.Add(h, &s.HeaderSignature)
 		if err := forged.Extend(h, s.Hash(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func ordinaryRun(t testing.TB, n int, fresh bool) *Run {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Add(h, &s.Signature)
+		r.Add(h, &s.HeaderSignature)
 		if err := tip.Extend(h, s.Hash(), nil); err != nil {
 			t.Fatal(err)
 		}

@@ -121,6 +121,7 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 		}
 		write(fmt.Sprintf("signed-header-good-%d", height), vector{About: about + ", signed", Kind: "signed header", Bytes: signed, Expect: "ok"})
 	}
+	writeLabelVectors(t, c.headers[2], write)
 	plain := c.headers[2].Bytes()
 	swap := bytes.Clone(plain)
 	swap[1], swap[3] = swap[3], swap[1]
@@ -144,6 +145,45 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 	write("receipt-good", vector{About: "a receipt of north", Kind: "receipt", Bytes: r.mustEncode(), Expect: "ok"})
 	badName := bytes.Replace(r.mustEncode(), []byte("north"), []byte("North"), 1)
 	write("receipt-bad-name", vector{About: "an upper-case letter in a name", Kind: "receipt", Bytes: badName, Expect: "fail"})
+}
+
+// writeLabelVectors writes signed headers whose protected header is another one than the format has.
+func writeLabelVectors(t *testing.T, h *SignedHeader, write func(string, vector)) {
+	whole, err := h.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, sound := h.ChainID().String(), h.protected()
+	begins := len(headerProtected) + len(KeyID{})
+	claims := func(pairs ...[]byte) []byte {
+		return append(appendMap(append(bytes.Clone(sound[:begins]), labelClaims), len(pairs)), bytes.Join(pairs, nil)...)
+	}
+	claim := func(label byte, text string) []byte {
+		b, _ := appendText([]byte{label}, text)
+		return b
+	}
+	issuer, subject := claim(claimIssuer, chain), claim(claimSubject, chain+"/2")
+	other := "a" + chain[1:]
+	for name, c := range map[string]struct {
+		about     string
+		protected []byte
+	}{
+		"issuer":       {"another chain as iss", claims(claim(claimIssuer, other), subject)},
+		"subject":      {"another chain in sub", claims(issuer, claim(claimSubject, other+"/2"))},
+		"height":       {"another height in sub", claims(issuer, claim(claimSubject, chain+"/3"))},
+		"height-zero":  {"a height with a leading zero in sub", claims(issuer, claim(claimSubject, chain+"/02"))},
+		"no-subject":   {"no sub", claims(issuer)},
+		"third-claim":  {"a time (iat) as a third claim", claims(issuer, subject, []byte{claimIssuedAt, 0})},
+		"no-claims":    {"no claims", append([]byte{0xa3}, sound[1:begins]...)},
+		"claims-order": {"sub before iss", claims(subject, issuer)},
+		"short-kid":    {"a kid of 7 bytes", append(append(append(bytes.Clone(sound[:len(headerProtected)-1]), 0x47), sound[len(headerProtected)+1:begins]...), sound[begins:]...)},
+		"no-kid":       {"no kid", append(append([]byte{0xa3}, sound[1:len(headerProtected)-2]...), sound[begins:]...)},
+		"media-type":   {"the media type of a proof", bytes.Replace(sound, []byte(".header+cbor"), []byte(".prooff+cbor"), 1)},
+		"algorithm":    {"ES256 (-7)", bytes.Replace(sound, []byte{1, 0x27}, []byte{1, 0x26}, 1)},
+	} {
+		b := bytes.Replace(whole, appendBytes(nil, sound), appendBytes(nil, c.protected), 1)
+		write("signed-header-bad-"+name, vector{About: c.about, Kind: "signed header", Bytes: b, Expect: "fail"})
+	}
 }
 
 func writeTreeVectors(t *testing.T, write func(string, vector)) {
@@ -439,7 +479,7 @@ func writeRunVectors(t *testing.T, write func(string, vector)) {
 		t.Helper()
 		var run Run
 		for _, h := range c.headers[1:] {
-			run.Add(&h.Header, &h.Signature)
+			run.Add(&h.Header, &h.HeaderSignature)
 		}
 		change(&run)
 		b, err := run.Append(nil)

@@ -1,7 +1,6 @@
 package lightchain
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -69,34 +68,6 @@ func TestPublishedVectors(t *testing.T) {
 			}
 			v.run(t)
 		})
-	}
-}
-
-// The vectors of another implementation, where a folder beside this checkout holds them.
-func TestVectorsOfAnotherImplementation(t *testing.T) {
-	f, err := os.Open("../../shared/vectors/proofs.jsonl")
-	if err != nil {
-		t.Skip("the folder with another implementation's vectors is not beside this checkout; the project's own were checked")
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<22)
-	n := 0
-	for lines.Scan() {
-		var v struct {
-			vector
-			Name  string `json:"name"`
-			Proof []byte `json:"proof"`
-		}
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			t.Fatal(err)
-		}
-		n++
-		v.Kind, v.Bytes = "proof", v.Proof
-		t.Run(v.Name, v.run)
-	}
-	if n == 0 || lines.Err() != nil {
-		t.Fatalf("%d vectors (%v)", n, lines.Err())
 	}
 }
 

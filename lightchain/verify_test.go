@@ -85,6 +85,15 @@ func TestAnotherCOSELibraryChecksOurSignatures(t *testing.T) {
 	if err := message.Verify(nil, verifier); err != nil {
 		t.Errorf("header: %v", err)
 	}
+	// RFC 9943: a Signed Statement names its key and, as claims, issuer and subject.
+	id, chain := key.KeyID(), c.tip.Chain.String()
+	if kid, ok := message.Headers.Protected[cose.HeaderLabelKeyID].([]byte); !ok || !bytes.Equal(kid, id[:]) {
+		t.Errorf("kid %x", message.Headers.Protected[cose.HeaderLabelKeyID])
+	}
+	claims, _ := message.Headers.Protected[int64(labelClaims)].(map[any]any)
+	if claims[int64(claimIssuer)] != chain || claims[int64(claimSubject)] != chain+"/0" || len(claims) != 2 {
+		t.Errorf("claims %v", claims)
+	}
 	receipt := head.Receipts[0].mustEncode()
 	var countersignature cose.Countersignature
 	if err := countersignature.UnmarshalCBOR(receipt); err != nil {

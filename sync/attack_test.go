@@ -209,7 +209,7 @@ func TestForgedAndReplayedHeadsCostNothing(t *testing.T) {
 	chain := g.chain.tip.Chain
 	forged := *g.chain.headers[g.chain.tip.Height]
 	forged.Header.Height += 1000
-	s, err := lightchain.NewSignedHeader(forged.Header, forged.Signature)
+	s, err := lightchain.NewSignedHeader(forged.Header, forged.HeaderSignature)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestForgedHeadsHaveNoHistoryRead(t *testing.T) {
 	w, g, k := pair(t, EveryHeader, 30)
 	forged := *g.chain.headers[7]
 	forged.Header.Sealed++
-	s, err := lightchain.NewSignedHeader(forged.Header, forged.Signature)
+	s, err := lightchain.NewSignedHeader(forged.Header, forged.HeaderSignature)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestPagesThatLieChangeNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Add(h, &s.Signature)
+			r.Add(h, &s.HeaderSignature)
 			if err := tip.Extend(h, s.Hash(), nil); err != nil {
 				t.Fatal(err)
 			}

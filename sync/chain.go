@@ -12,7 +12,7 @@ type Chain interface {
 	// Head returns the tip and the newest signed header. The caller may move the tip.
 	Head() (*lightchain.Tip, *lightchain.SignedHeader, error)
 	// Header returns the header at a height up to the tip's, and its signature, nil where it is held without one.
-	Header(height uint64) (*lightchain.Header, *lightchain.Signature, error)
+	Header(height uint64) (*lightchain.Header, *lightchain.HeaderSignature, error)
 	// Node returns the root of a complete subtree of the history of all headers up to the tip.
 	Node(level int, index uint64) (lightchain.Hash, error)
 	// KeyHeights returns the heights below to of the headers that set the key, genesis first, ascending.

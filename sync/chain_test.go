@@ -108,13 +108,13 @@ func (c *memChain) Head() (*lightchain.Tip, *lightchain.SignedHeader, error) {
 	return c.tip.Clone(), c.headers[c.tip.Height], nil
 }
 
-func (c *memChain) Header(height uint64) (*lightchain.Header, *lightchain.Signature, error) {
+func (c *memChain) Header(height uint64) (*lightchain.Header, *lightchain.HeaderSignature, error) {
 	s := c.headers[height]
 	if s == nil {
 		return nil, nil, fmt.Errorf("header %d: %w", height, ErrUnavailable)
 	}
-	h, sig := s.Header, s.Signature
-	if sig == (lightchain.Signature{}) {
+	h, sig := s.Header, s.HeaderSignature
+	if sig == (lightchain.HeaderSignature{}) {
 		return &h, nil, nil
 	}
 	return &h, &sig, nil
@@ -161,7 +161,7 @@ func (c *memChain) PutReceipt(height uint64, r lightchain.Receipt) error {
 func (c *memChain) RestoreRun(run *lightchain.Run) error {
 	tip := c.tip.Clone()
 	_, err := tip.Follow(run, func(d lightchain.Derived) error {
-		sig := lightchain.Signature{}
+		sig := lightchain.HeaderSignature{}
 		if d.Signature != nil {
 			sig = *d.Signature
 		}

@@ -101,7 +101,7 @@ func TestAGatewayThatWasRestoredStillShowsAFork(t *testing.T) {
 	w.run(time.Hour)
 	run := &lightchain.Run{}
 	for height := uint64(6); height <= 15; height++ {
-		sig := other.headers[height].Signature
+		sig := other.headers[height].HeaderSignature
 		run.Add(&other.headers[height].Header, &sig)
 	}
 	for i := range run.Headers[:9] {

@@ -66,7 +66,7 @@ func (s *State) take(p *Pulled, every bool, own Own, put func(Held) error) (Verd
 	if every && s.Every == nil {
 		genesis := s.Keys[0]
 		s.Every = &Mark{Head: genesis}
-		if err := put(Held{0, genesis.Bytes(), &genesis.Signature}); err != nil {
+		if err := put(Held{0, genesis.Bytes(), &genesis.HeaderSignature}); err != nil {
 			return Invalid, err
 		}
 	}

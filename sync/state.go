@@ -68,8 +68,8 @@ func (s *State) keyAfter(height uint64) (lightchain.PublicKey, bool) {
 // Held is one header as an aggregator holds it.
 type Held struct {
 	Height    uint64
-	Bytes     []byte                // its encoding
-	Signature *lightchain.Signature // nil where it came in a run without one
+	Bytes     []byte                      // its encoding
+	Signature *lightchain.HeaderSignature // nil where it came in a run without one
 }
 
 // Store keeps the states of all chains and, of those that are followed header by header, the headers. It is safe for

@@ -37,7 +37,7 @@ const defaultCache = 64 << 20
 const formatMajorVersion = pebble.FormatTableFormatV6
 
 // layout is the version of the keys below, stored under keyLayout.
-const layout = 1
+const layout = 2
 
 // The first byte of a key says what it is. Chains are 32 bytes, heights 8, big-endian, so that order is order.
 const (
@@ -142,6 +142,8 @@ func (s *Store) checkLayout() error {
 		return err
 	case found == nil:
 		return s.db.Set([]byte{keyLayout}, []byte{layout}, pebble.Sync)
+	case len(found) == 1 && found[0] < layout:
+		return errors.New("it was made before the format was fixed, and the heads in it are none of this format: begin a new store in another folder, and let the gateways enrol again")
 	case len(found) != 1 || found[0] != layout:
 		return fmt.Errorf("its layout is version %v, this program knows %d", found, layout)
 	}

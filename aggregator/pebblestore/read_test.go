@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"edgechain/aggregator"
 	"edgechain/aggregator/pebblestore"
 )
@@ -131,5 +133,23 @@ func TestAStoreWhoseBeginningWasCutOffIsBegun(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What was made before the format was fixed holds heads that no gateway of today continues.
+func TestAnOlderLayoutIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	db, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Set([]byte{'v'}, []byte{1}, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := pebblestore.Open(dir, pebblestore.Options{}); err == nil || !strings.Contains(err.Error(), "before the format was fixed") {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("%v", err)
 	}
 }

@@ -41,7 +41,7 @@ import (
 )
 
 // layout is the version of the tables.
-const layout = 1
+const layout = 2
 
 //go:embed schema.sql
 var schema string
@@ -124,6 +124,8 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	case found == layout:
 		return nil
+	case found != 0 && found < layout:
+		return errors.New("its tables were made before the format was fixed, and the heads in them are none of this format: begin in another database, and let the gateways enrol again")
 	case found > layout:
 		return fmt.Errorf("its layout is version %d, this program knows %d", found, layout)
 	}

@@ -86,7 +86,7 @@ func exitCode(err error) int {
 		return command.ExitNotFound
 	case errors.Is(err, store.ErrLocked), errors.Is(err, backup.ErrBusy), errors.Is(err, api.ErrNotRunning), errors.Is(err, fs.ErrPermission):
 		return command.ExitUnreachable
-	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrVolatile), errors.Is(err, store.ErrNewer),
+	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrVolatile), errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrOlder),
 		errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrNoSpace), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return command.ExitStorage
 	case errors.As(err, &answer) && answer.Code == 400:

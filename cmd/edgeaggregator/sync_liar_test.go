@@ -455,7 +455,7 @@ func TestForgedWelcomesRestoreNothingAndStopNothing(t *testing.T) {
 		run := new(lightchain.Run)
 		l.says(func() {
 			h := newer(1, func(*lightchain.Header) {})
-			run.Add(&h.Header, &h.Signature)
+			run.Add(&h.Header, &h.HeaderSignature)
 		})
 		page, err := (&headersync.Restored{Correlation: 1, Run: run}).Encode()
 		if err != nil {

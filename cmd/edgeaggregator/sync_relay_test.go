@@ -201,9 +201,10 @@ func smuggled(t testing.TB, from *lightchain.Tip, of *lightchain.Run, index int,
 			h.NextKey = &key
 		}
 		s := signed(t, h, mallory)
-		signature := &s.Signature
+		signature := &s.HeaderSignature
 		if i < index && said.NextKey != nil {
-			signature = said.Signature // of the gateway's own changes of key nothing is changed
+			// Of the gateway's own changes of key nothing is changed.
+			signature = &lightchain.HeaderSignature{KeyID: tip.Key.KeyID(), Signature: *said.Signature}
 		}
 		run.Add(h, signature)
 		if err := tip.Extend(h, s.Hash(), nil); err != nil {
@@ -234,7 +235,7 @@ func liesInRuns(t testing.TB, tip *lightchain.Tip, own lightchain.Signer) []lie 
 			h := tip.Header(said.Root, said.Count, said.Sealed, said.Clock)
 			change(h)
 			p.Run = new(lightchain.Run)
-			p.Run.Add(h, &signed(t, h, own).Signature)
+			p.Run.Add(h, &signed(t, h, own).HeaderSignature)
 		}
 	}
 	return []lie{
@@ -332,7 +333,7 @@ func liesInProofs(t testing.TB, tip *lightchain.Tip, own lightchain.Signer) []li
 		changed(t, "the head's time", unsigned, func(p *headersync.Pulled) {
 			h := p.Consistency.Head.Header
 			h.Sealed++
-			s, err := lightchain.NewSignedHeader(h, p.Consistency.Head.Signature)
+			s, err := lightchain.NewSignedHeader(h, p.Consistency.Head.HeaderSignature)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,7 +16,7 @@ import (
 // Adopted is one header of this chain that came back from outside.
 type Adopted struct {
 	Header    lightchain.Header
-	Signature *lightchain.Signature // nil: one above it in the same run vouches for it
+	Signature *lightchain.HeaderSignature // nil: one above it in the same run vouches for it
 }
 
 // Adopt appends a run of headers, the lowest one behind the tip, durably and all or none. The last one and each that
@@ -37,12 +37,12 @@ func (s *Store) adopt(run []Adopted) error {
 	defer batch.Close()
 	tip := s.tip.Clone()
 	for i := range run {
-		signed, err := lightchain.NewSignedHeader(run[i].Header, lightchain.Signature{})
+		signed, err := lightchain.NewSignedHeader(run[i].Header, lightchain.HeaderSignature{})
 		if err != nil {
 			return err
 		}
 		if sig := run[i].Signature; sig != nil {
-			signed.Signature = *sig
+			signed.HeaderSignature = *sig
 			if err := signed.Check(tip.Key); err != nil {
 				return err
 			}
@@ -110,7 +110,7 @@ func (s *Store) adoptHead(a AdoptedHead) error {
 			return err
 		}
 		inForce, last = *k.Header.NextKey, k.Header.Height
-		set(batch, headerKey(last), appendHeader(nil, &k.Signature, k.Bytes()))
+		set(batch, headerKey(last), appendHeader(nil, &k.HeaderSignature, k.Bytes()))
 		set(batch, key(spaceKeys, last), inForce[:])
 	}
 	if err := a.Head.Check(inForce); err != nil {
@@ -119,7 +119,7 @@ func (s *Store) adoptHead(a AdoptedHead) error {
 	putEdge(batch, h.Height, a.Edge)
 	from, first := s.tip.Height+1, s.tip.Next
 	tip := &lightchain.Tip{Chain: s.tip.Chain, Height: h.Height - 1, Hash: h.Previous, History: history, Next: h.First, Key: inForce}
-	if err := s.putHeader(batch, tip, a.Head, &a.Head.Signature); err != nil {
+	if err := s.putHeader(batch, tip, a.Head, &a.Head.HeaderSignature); err != nil {
 		return err
 	}
 	putRun(batch, from, h.Height-1, first, h.First, headerNotHeld)

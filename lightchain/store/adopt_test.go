@@ -54,7 +54,7 @@ func runAbove(t *testing.T, ahead *Store, height uint64) (run []Adopted) {
 		}
 		run = append(run, Adopted{Header: h.Header})
 		if h.Header.NextKey != nil || h.Header.Height == ahead.Tip().Height {
-			run[len(run)-1].Signature = &h.Signature
+			run[len(run)-1].Signature = &h.HeaderSignature
 		}
 	}
 	return run
@@ -138,7 +138,7 @@ func TestAnOldImageTakesItsHeadersBackAndGoesOn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			last.Signature = &h.Signature
+			last.Signature = &h.HeaderSignature
 		}
 		// A part that ends before the key that this gateway has is refused only if it never comes into force.
 		if err := old.Adopt(half); err != nil {
@@ -255,7 +255,7 @@ func TestWhatIsNotThisChainsIsNotAdopted(t *testing.T) {
 	spoil("another time", func(r []Adopted) []Adopted { r[0].Header.Sealed++; return r })
 	spoil("a wrong signature", func(r []Adopted) []Adopted {
 		sig := *r[len(r)-1].Signature
-		sig[0]++
+		sig.Signature[0]++
 		r[len(r)-1].Signature = &sig
 		return r
 	})
@@ -315,7 +315,7 @@ func TestHeadersComeBackToAGatewayThatHasOnlyTheKeyTheySet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			run[0].Signature = &first.Signature
+			run[0].Signature = &first.HeaderSignature
 			for _, page := range [][]Adopted{run[:1], run[1:]} { // the first one leaves the old key in force
 				if err := old.Adopt(page); err != nil {
 					t.Fatal(err)

@@ -19,7 +19,7 @@ type piece struct {
 	nodes   map[int]lightchain.Hash
 	indexed map[int][]byte // summaries
 
-	sig    *lightchain.Signature
+	sig    *lightchain.HeaderSignature
 	bytes  []byte // of the header; nil: it is not there
 	header lightchain.Header
 	key    lightchain.PublicKey // in force at this height

@@ -87,7 +87,7 @@ func begin(path string, o Options, genesis *lightchain.SignedHeader, again bool)
 	if boot := genesis.Header.Clock.Boot; boot > 0 && !again { // the first start in it counts no other
 		set(batch, metaKey(metaBoots), append(binary.AppendUvarint(nil, boot), o.BootID...))
 	}
-	set(batch, headerKey(0), appendHeader(nil, &genesis.Signature, genesis.Bytes()))
+	set(batch, headerKey(0), appendHeader(nil, &genesis.HeaderSignature, genesis.Bytes()))
 	set(batch, key(spaceKeys, 0), genesis.Header.NextKey[:])
 	return guard.commit(batch)
 }

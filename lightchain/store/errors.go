@@ -14,6 +14,7 @@ var (
 	ErrNoChain   = errors.New("there is no chain in this folder")
 	ErrExists    = errors.New("there is a chain in this folder already")
 	ErrNewer     = errors.New("the store was written by a newer program")
+	ErrOlder     = errors.New("the store was made before the format was fixed, and its signatures are none of this format: begin a new chain in another folder")
 	ErrOther     = errors.New("the folder holds another chain than the one expected")
 	ErrWrongKey  = errors.New("the chain continues under another key")
 	ErrVolatile  = errors.New("the folder does not outlive a power cut")

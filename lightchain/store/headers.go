@@ -8,34 +8,36 @@ import (
 	"edgechain/lightchain"
 )
 
-// A stored header is a byte that says whether a signature follows, the signature, and the header.
+// A stored header is a byte that says whether a signature follows, the id of its key, the signature, and the header.
 const (
 	headerUnsigned byte = iota
 	headerSigned
 )
 
 // appendHeader appends the stored form of a header.
-func appendHeader(b []byte, sig *lightchain.Signature, header []byte) []byte {
+func appendHeader(b []byte, sig *lightchain.HeaderSignature, header []byte) []byte {
 	if sig == nil {
 		return append(append(b, headerUnsigned), header...)
 	}
-	return append(append(append(b, headerSigned), sig[:]...), header...)
+	b = append(append(b, headerSigned), sig.KeyID[:]...)
+	return append(append(b, sig.Signature[:]...), header...)
 }
 
 var errHeader = errors.New("not a stored header")
 
-func splitHeader(b []byte) (sig *lightchain.Signature, header []byte, err error) {
+func splitHeader(b []byte) (sig *lightchain.HeaderSignature, header []byte, err error) {
 	switch {
 	case len(b) > 0 && b[0] == headerUnsigned:
 		return nil, b[1:], nil
-	case len(b) > len(sig) && b[0] == headerSigned:
-		s := lightchain.Signature(b[1:])
-		return &s, b[1+len(s):], nil
+	case len(b) > len(sig.KeyID)+len(sig.Signature) && b[0] == headerSigned:
+		sig = new(lightchain.HeaderSignature)
+		b = b[1+copy(sig.KeyID[:], b[1:]):]
+		return sig, b[copy(sig.Signature[:], b):], nil
 	}
 	return nil, nil, errHeader
 }
 
-func (r *Reader) storedHeader(height uint64) (*lightchain.Signature, []byte, error) {
+func (r *Reader) storedHeader(height uint64) (*lightchain.HeaderSignature, []byte, error) {
 	b, err := r.get(headerKey(height))
 	if err == nil {
 		sig, header, err := splitHeader(b)

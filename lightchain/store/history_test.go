@@ -24,7 +24,7 @@ func TestHistoryProofsHoldOverALongChain(t *testing.T) {
 		tip := s.tip.Clone()
 		for range 1000 {
 			h := tip.Header(lightchain.EmptyRoot(), 0, int64(len(leaves)), lightchain.Clock{})
-			signed, err := lightchain.NewSignedHeader(*h, lightchain.Signature{})
+			signed, err := lightchain.NewSignedHeader(*h, lightchain.HeaderSignature{})
 			if err != nil {
 				t.Fatal(err)
 			}

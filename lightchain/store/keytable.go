@@ -142,7 +142,7 @@ func (r *Reader) candidateFor(height uint64) (publicKey, bool) {
 	return publicKey{}, false
 }
 
-func signedBy(h lightchain.Header, sig lightchain.Signature, k publicKey) bool {
+func signedBy(h lightchain.Header, sig lightchain.HeaderSignature, k publicKey) bool {
 	signed, err := lightchain.NewSignedHeader(h, sig)
 	return err == nil && signed.Check(k) == nil
 }
@@ -218,7 +218,7 @@ func (r *Reader) extendKeys(list *keyList, top uint64) {
 
 // signedFrom returns the lowest header from a height on and below another that is held with its signature and can be
 // read. Behind what cannot be read it looks in steps that grow.
-func (r *Reader) signedFrom(from, below uint64) (h lightchain.Header, sig lightchain.Signature, found bool) {
+func (r *Reader) signedFrom(from, below uint64) (h lightchain.Header, sig lightchain.HeaderSignature, found bool) {
 	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: headerKey(from), UpperBound: headerKey(below)})
 	if err != nil {
 		return h, sig, false
@@ -254,7 +254,7 @@ func (r *Reader) signedFrom(from, below uint64) (h lightchain.Header, sig lightc
 
 // checkKeys compares the key that the table says is in force with what the newest header was signed by. A table that
 // came back older than the headers is as good as unreadable.
-func (r *Reader) checkKeys(height uint64, h *lightchain.Header, sig *lightchain.Signature) {
+func (r *Reader) checkKeys(height uint64, h *lightchain.Header, sig *lightchain.HeaderSignature) {
 	if sig == nil || r.distrustsKeys() {
 		return
 	}

@@ -33,21 +33,21 @@ const maxReceipted = 16
 
 // headMark is what it takes to go on from a header without any other.
 type headMark struct {
-	counter   uint64                   // of the marks written, so that of two slots the newer is known
-	opens     uint64                   // how often the store had been opened
-	signer    lightchain.PublicKey     // the key that signed the newest header
-	head      lightchain.Header        // the newest
-	signature *lightchain.Signature    // of head; nil: it is held without
-	genesis   *lightchain.SignedHeader // nil: not held
-	below     lightchain.CompactRange  // the history below the window
-	window    []lightchain.Hash        // hashes of the newest headers, the last one head's
-	receipted map[string]uint64        // the highest header that each aggregator has receipted
+	counter   uint64                      // of the marks written, so that of two slots the newer is known
+	opens     uint64                      // how often the store had been opened
+	signer    lightchain.PublicKey        // the key that signed the newest header
+	head      lightchain.Header           // the newest
+	signature *lightchain.HeaderSignature // of head; nil: it is held without
+	genesis   *lightchain.SignedHeader    // nil: not held
+	below     lightchain.CompactRange     // the history below the window
+	window    []lightchain.Hash           // hashes of the newest headers, the last one head's
+	receipted map[string]uint64           // the highest header that each aggregator has receipted
 }
 
 // after returns the mark for the header that follows.
 func (m *headMark) after(signed *lightchain.SignedHeader) headMark {
 	next := *m
-	next.head, next.signature, next.signer = signed.Header, &signed.Signature, m.key()
+	next.head, next.signature, next.signer = signed.Header, &signed.HeaderSignature, m.key()
 	next.below = m.below.Clone()
 	next.window = append(slices.Clone(m.window), signed.Hash())
 	for len(next.window) > windowSize {
@@ -93,7 +93,7 @@ func (m *headMark) tip() *lightchain.Tip {
 
 // signed returns the newest header.
 func (m *headMark) signed() (*lightchain.SignedHeader, error) {
-	sig := lightchain.Signature{}
+	sig := lightchain.HeaderSignature{}
 	if m.signature != nil {
 		sig = *m.signature
 	}
@@ -102,7 +102,7 @@ func (m *headMark) signed() (*lightchain.SignedHeader, error) {
 
 // A mark as it is stored, numbers big-endian:
 //
-//	"edgechain head", version 1, 4 bytes: length of what follows but for the checksum
+//	"edgechain head", version 2, 4 bytes: length of what follows but for the checksum
 //	8 counter · 8 opens · 32 key that signed the newest header · newest header · genesis · number of hashes in the window, 2 · these
 //	roots of the complete subtrees of the history below the window, the largest first
 //	receipts: 1 how many · for each 1 length of name · name · 8 height, ascending by name
@@ -112,7 +112,7 @@ func (m *headMark) signed() (*lightchain.SignedHeader, error) {
 // chain, height, hash, the number of the next entry.
 const (
 	markMagic   = "edgechain head"
-	markVersion = 1
+	markVersion = 2
 	markPrefix  = len(markMagic) + 1 + 4
 )
 
@@ -133,7 +133,7 @@ func (m *headMark) append(b []byte) ([]byte, error) {
 	if m.genesis == nil {
 		b = append(b, 0, 0)
 	} else {
-		b = appendMarkHeader(b, &m.genesis.Signature, m.genesis)
+		b = appendMarkHeader(b, &m.genesis.HeaderSignature, m.genesis)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.window)))
 	for _, h := range m.window {
@@ -153,7 +153,7 @@ func (m *headMark) append(b []byte) ([]byte, error) {
 	return append(b, sum[:]...), nil
 }
 
-func appendMarkHeader(b []byte, sig *lightchain.Signature, h *lightchain.SignedHeader) []byte {
+func appendMarkHeader(b []byte, sig *lightchain.HeaderSignature, h *lightchain.SignedHeader) []byte {
 	stored := appendHeader(nil, sig, h.Bytes())
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(stored))), stored...)
 }
@@ -186,7 +186,9 @@ func decodeMark(b []byte) (*headMark, error) {
 	if sum := sha256.Sum256(b[:size]); !bytes.Equal(sum[:], b[size:size+sha256.Size]) {
 		return nil, fmt.Errorf("%w: its checksum is another one", errMark)
 	}
-	if v := b[len(markMagic)]; v != markVersion {
+	if v := b[len(markMagic)]; v < markVersion {
+		return nil, ErrOlder
+	} else if v > markVersion {
 		return nil, fmt.Errorf("%w: version %d of the head mark, this program knows %d", ErrNewer, v, markVersion)
 	}
 	m, err := parseMark(b[markPrefix:size])
@@ -286,7 +288,7 @@ func (p *markParser) hashes(n int) (hashes []lightchain.Hash) {
 }
 
 // header returns nil where none stands.
-func (p *markParser) header() (*lightchain.SignedHeader, *lightchain.Signature) {
+func (p *markParser) header() (*lightchain.SignedHeader, *lightchain.HeaderSignature) {
 	stored := p.take(int(p.uint16()))
 	if p.err != nil || len(stored) == 0 {
 		return nil, nil
@@ -299,7 +301,7 @@ func (p *markParser) header() (*lightchain.SignedHeader, *lightchain.Signature) 
 }
 
 // decodeStored reads the stored form of a header, whose signature is nil where it is held without.
-func decodeStored(stored []byte) (*lightchain.SignedHeader, *lightchain.Signature, error) {
+func decodeStored(stored []byte) (*lightchain.SignedHeader, *lightchain.HeaderSignature, error) {
 	sig, b, err := splitHeader(stored)
 	if err != nil {
 		return nil, nil, err
@@ -308,7 +310,7 @@ func decodeStored(stored []byte) (*lightchain.SignedHeader, *lightchain.Signatur
 	if err != nil {
 		return nil, nil, err
 	}
-	given := lightchain.Signature{}
+	given := lightchain.HeaderSignature{}
 	if sig != nil {
 		given = *sig
 	}

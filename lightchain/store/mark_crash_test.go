@@ -76,7 +76,7 @@ func (l *life) live(t *testing.T, o Options) {
 			t.Error(err)
 			return
 		}
-		signed, _ := lightchain.NewSignedHeader(h, lightchain.Signature{})
+		signed, _ := lightchain.NewSignedHeader(h, lightchain.HeaderSignature{})
 		l.leaves(signed)
 	}
 	if !sealed(SealParams{Sealed: 5}) || s.Close() != nil {
@@ -104,7 +104,7 @@ func above(t *testing.T, s *Store) (run []Adopted) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		run = append(run, Adopted{Header: h.Header, Signature: &h.Signature})
+		run = append(run, Adopted{Header: h.Header, Signature: &h.HeaderSignature})
 	}
 	return run
 }

@@ -15,11 +15,11 @@ import (
 // that comes after the loss of the database could be proved. The file is written anew, in one rename, before a header
 // that sets the key leaves.
 //
-//	"edgechain keys", version 1 · for each header 2 bytes of length and its stored form · 32 bytes: SHA-256 of all that
+//	"edgechain keys", version 2 · for each header 2 bytes of length and its stored form · 32 bytes: SHA-256 of all that
 const (
 	keysName    = "keys"
 	keysMagic   = "edgechain keys"
-	keysVersion = 1
+	keysVersion = 2
 )
 
 var errKeys = errors.New("not a file of headers that set the key")
@@ -28,7 +28,7 @@ func appendKeys(b []byte, headers []*lightchain.SignedHeader) []byte {
 	start := len(b)
 	b = append(append(b, keysMagic...), keysVersion)
 	for _, h := range headers {
-		b = appendMarkHeader(b, &h.Signature, h)
+		b = appendMarkHeader(b, &h.HeaderSignature, h)
 	}
 	sum := sha256.Sum256(b[start:])
 	return append(b, sum[:]...)
@@ -43,7 +43,9 @@ func decodeKeys(b []byte) ([]*lightchain.SignedHeader, error) {
 	if sum := sha256.Sum256(b[:end]); !bytes.Equal(sum[:], b[end:]) {
 		return nil, fmt.Errorf("%w: its checksum is another one", errKeys)
 	}
-	if v := b[len(keysMagic)]; v != keysVersion {
+	if v := b[len(keysMagic)]; v < keysVersion {
+		return nil, ErrOlder
+	} else if v > keysVersion {
 		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrNewer, v, keysVersion)
 	}
 	p := markParser{b: b[len(keysMagic)+1 : end]}

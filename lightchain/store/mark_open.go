@@ -270,7 +270,7 @@ func (s *Store) putKeysOf(batch *pebble.Batch, m *headMark, old *lightchain.Tip)
 	inForce := old.Key
 	for _, k := range knownKeys(s.dir, s.options, m) {
 		if height := k.Header.Height; height > old.Height && height < m.head.Height {
-			set(batch, headerKey(height), appendHeader(nil, &k.Signature, k.Bytes()))
+			set(batch, headerKey(height), appendHeader(nil, &k.HeaderSignature, k.Bytes()))
 			set(batch, key(spaceKeys, height), k.Header.NextKey[:])
 			inForce = *k.Header.NextKey
 		}
@@ -353,7 +353,7 @@ func (s *Store) startMark() error {
 
 // beginMark writes the mark of a chain that begins, and the file of its keys.
 func beginMark(dir string, o Options, genesis *lightchain.SignedHeader) error {
-	m := headMark{signer: *genesis.Header.NextKey, head: genesis.Header, signature: &genesis.Signature, genesis: genesis, window: []lightchain.Hash{genesis.Hash()}}
+	m := headMark{signer: *genesis.Header.NextKey, head: genesis.Header, signature: &genesis.HeaderSignature, genesis: genesis, window: []lightchain.Hash{genesis.Hash()}}
 	return putMarks(dir, o, &m, []*lightchain.SignedHeader{genesis})
 }
 

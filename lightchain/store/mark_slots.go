@@ -69,10 +69,10 @@ func (r *slotsRead) bad() (err error) {
 	return err
 }
 
-// newer returns the error of a slot that a newer program wrote.
-func (r *slotsRead) newer() error {
+// foreign returns the error of a slot whose version this program does not read.
+func (r *slotsRead) foreign() error {
 	for _, err := range r.errs {
-		if errors.Is(err, ErrNewer) {
+		if errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
 			return err
 		}
 	}

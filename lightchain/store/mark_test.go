@@ -580,15 +580,44 @@ func TestAMarkOlderThanTheDatabaseIsRenewed(t *testing.T) {
 	}
 }
 
-// testdata/unmarked was written by the last program that knew no marks: six blocks, a key changed by the third, and three
-// entries staged above.
-func TestAStoreFromBeforeMarksGetsOneAtItsFirstStart(t *testing.T) {
-	fs := vfs.NewMem()
-	if _, err := vfs.Clone(vfs.Default, fs, "testdata/unmarked", "chain"); err != nil {
-		t.Fatal(err)
+// testdata/older was written by the last program whose signed headers named neither a key nor a subject: six blocks, a key
+// changed by the third, two entries staged above.
+func TestAStoreFromBeforeTheFormatWasFixedIsRefused(t *testing.T) {
+	for about, without := range map[string][]string{
+		"whole":                 nil,
+		"without its marks":     {"chain/head-a", "chain/head-b"},
+		"without its database":  {"chain/data-1"},
+		"without a mark's twin": {"chain/head-b", "chain/data-1"},
+	} {
+		fs := vfs.NewMem()
+		if _, err := vfs.Clone(vfs.Default, fs, "testdata/older", "chain"); err != nil {
+			t.Fatal(err)
+		}
+		remove(t, fs, without...)
+		o := testOptions(t, fs)
+		o.Signer = testSigner(t, 2)
+		if _, err := Open("chain", o); !errors.Is(err, ErrOlder) {
+			t.Errorf("%s: %v", about, err)
+		}
+		if len(without) == 0 || about == "without its marks" {
+			if _, err := OpenReader("chain", o); !errors.Is(err, ErrOlder) {
+				t.Errorf("%s, reading: %v", about, err)
+			}
+		}
 	}
+}
+
+// A store without marks, and without the note that it had them, gets some at its first start.
+func TestAStoreWithoutMarksGetsThemAtItsFirstStart(t *testing.T) {
+	fs := vfs.NewMem()
 	o := testOptions(t, fs)
+	s := newStore(t, o)
+	grow(t, s, 9, 3)
+	stage(t, s, testEntries(27, 3))
+	closeStore(t, s)
+	remove(t, fs, "chain/head-a", "chain/head-b", "chain/keys", "chain/acknowledged")
 	o.Signer = testSigner(t, 2)
+	drop(t, o, metaKey(metaMarked))
 	r, err := OpenReader("chain", o)
 	if err != nil {
 		t.Fatal(err)
@@ -597,16 +626,16 @@ func TestAStoreFromBeforeMarksGetsOneAtItsFirstStart(t *testing.T) {
 		t.Errorf("%+v", r.SetBack())
 	}
 	r.Close()
-	s := openStore(t, o)
+	s = openStore(t, o)
 	if r := s.Info().Recovered; r.Lost() || r.Entries != 3 {
 		t.Fatalf("%+v", r)
 	}
 	tip := s.Tip()
-	if tip.Height != 6 || tip.Next != 30 {
+	if tip.Height != 9 || tip.Next != 27 {
 		t.Fatalf("%+v", tip)
 	}
 	closeStore(t, s)
-	if head, err := ReadHead("chain", o); err != nil || head == nil || head.Bad != nil || head.Hash != tip.Hash || head.Next != 30 {
+	if head, err := ReadHead("chain", o); err != nil || head == nil || head.Bad != nil || head.Hash != tip.Hash || head.Next != 27 {
 		t.Fatalf("%+v: %v", head, err)
 	}
 	remove(t, fs, "chain/data-1")

@@ -52,11 +52,14 @@ func (s *Store) SetSealedUnconfirmed(unconfirmed bool) error {
 // ways that the old layout does not see, and be able to prepare again.
 type migration func(r *Reader, batch *pebble.Batch) error
 
-// migrations lead from layout 1 to this program's, one each.
+// firstLayout is the oldest layout that can be brought to this program's. What an older one holds was signed otherwise.
+const firstLayout = 2
+
+// migrations lead from the first layout to this program's, one each.
 var migrations = []migration{}
 
 // layout returns the version that the migrations lead to.
-func layout(m []migration) uint64 { return 1 + uint64(len(m)) }
+func layout(m []migration) uint64 { return firstLayout + uint64(len(m)) }
 
 func (r *Reader) layoutVersion() (uint64, error) {
 	b, err := r.get(metaKey(metaLayout))
@@ -82,6 +85,8 @@ func (r *Reader) checkLayout(m []migration) error {
 		return nil
 	case err != nil:
 		return err
+	case version < firstLayout:
+		return ErrOlder
 	case version > layout(m):
 		return fmt.Errorf("%w: layout %d, this program knows %d", ErrNewer, version, layout(m))
 	case version < layout(m):
@@ -97,11 +102,14 @@ func (s *Store) migrate() error {
 		return err
 	}
 	steps := s.options.migrations
+	if version < firstLayout {
+		return ErrOlder
+	}
 	if version > layout(steps) {
 		return fmt.Errorf("%w: layout %d, this program knows %d", ErrNewer, version, layout(steps))
 	}
 	for ; version < layout(steps); version++ {
-		if err := s.migrateStep(version, steps[version-1]); err != nil {
+		if err := s.migrateStep(version, steps[version-firstLayout]); err != nil {
 			return fmt.Errorf("bringing the store from layout %d to %d: %w", version, version+1, err)
 		}
 		s.options.Logger.Info("store brought to a newer layout", "layout", version+1)

@@ -15,7 +15,7 @@ import (
 // Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's
 // end can be found at all, and says in Info what was lost; the entries that were acknowledged and are not lost are
 // there. Without the key in force it does all but seal: see [Store.AddSigner]. Errors a caller branches on:
-// [ErrNoChain], [ErrNewer], [ErrVolatile], [ErrLocked], [ErrNoSpace], [ErrMoved], [ErrOther].
+// [ErrNoChain], [ErrNewer], [ErrOlder], [ErrVolatile], [ErrLocked], [ErrNoSpace], [ErrMoved], [ErrOther].
 func Open(dir string, o Options) (*Store, error) {
 	s, err := open(dir, o)
 	if err != nil {
@@ -66,7 +66,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.found = readSlots(dir, o)
-	if err := s.found.newer(); err != nil {
+	if err := s.found.foreign(); err != nil {
 		return nil, err
 	}
 	for _, err := range s.found.errs {
@@ -339,7 +339,7 @@ func (s *Store) tailDamage() error {
 
 // isDamage tells whether a file that cannot be read may be damaged: not if the system refused something.
 func isDamage(err error) bool {
-	for _, other := range [...]error{ErrLocked, ErrNewer, ErrNoSpace, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+	for _, other := range [...]error{ErrLocked, ErrNewer, ErrOlder, ErrNoSpace, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, other) {
 			return false
 		}

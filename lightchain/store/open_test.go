@@ -152,7 +152,7 @@ func TestANewerLayoutIsRefusedAndAnOlderOneMigratesStepByStep(t *testing.T) {
 	}
 	// The first step is durable, the second is done by the next start.
 	s = openStore(t, withMigrations(newer, step, step))
-	if v, err := s.layoutVersion(); err != nil || v != 3 || steps != 2 {
+	if v, err := s.layoutVersion(); err != nil || v != firstLayout+2 || steps != 2 {
 		t.Fatalf("layout %d after %d steps: %v", v, steps, err)
 	}
 	verify(t, &s.Reader)

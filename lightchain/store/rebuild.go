@@ -35,7 +35,7 @@ func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.S
 			return err
 		}
 		if genesis != nil { // with the head mark, the chain can go on from nothing else
-			if err := r.put(headerKey(0), appendHeader(nil, &genesis.Signature, genesis.Bytes())); err != nil {
+			if err := r.put(headerKey(0), appendHeader(nil, &genesis.HeaderSignature, genesis.Bytes())); err != nil {
 				return err
 			}
 		}

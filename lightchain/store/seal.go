@@ -64,7 +64,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 		return nil, err
 	}
 	tip := s.tip.Clone()
-	if err := s.putHeader(batch, tip, signed, &signed.Signature); err != nil {
+	if err := s.putHeader(batch, tip, signed, &signed.HeaderSignature); err != nil {
 		return nil, err
 	}
 	set(batch, summaryKey(h.Height, 0), s.open.summary.append(nil))
@@ -93,7 +93,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 
 // putHeader moves tip onto a header and puts into the batch what goes with one: itself, the nodes of the history that
 // it completes, the key that it sets. sig is nil for a header that is held without its signature.
-func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *lightchain.SignedHeader, sig *lightchain.Signature) error {
+func (s *Store) putHeader(batch *pebble.Batch, tip *lightchain.Tip, signed *lightchain.SignedHeader, sig *lightchain.HeaderSignature) error {
 	h := &signed.Header
 	err := tip.Extend(h, signed.Hash(), func(level int, _ uint64, node lightchain.Hash) {
 		if level > 0 { // a leaf is the header's own hash
