@@ -235,7 +235,7 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 	entries := c.spare[:0]
 	for _, m := range messages {
 		entries = append(entries, lightchain.Entry{
-			Received: sensors.Nanoseconds(m.Received), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Readings: m.Readings,
+			Received: sensors.Nanoseconds(m.Received), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Decoder: m.Decoder, Readings: m.Readings,
 		})
 	}
 	defer func() {
@@ -288,7 +288,7 @@ const spaceInterval = 500 * time.Millisecond
 func bare(e lightchain.Entry) lightchain.Entry {
 	e.Source = strings.ToValidUTF8(e.Source, "\uFFFD")
 	e.Flags = e.Flags&(lightchain.Retained|lightchain.Redelivered|lightchain.QoS0|lightchain.PayloadHashed|lightchain.ByAgent) | lightchain.NotUnderstood
-	e.Readings = nil
+	e.Decoder, e.Readings = "", nil
 	return e
 }
 

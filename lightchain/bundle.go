@@ -56,12 +56,12 @@ func appendItem(b []byte, kind byte, content []byte) []byte {
 }
 
 // AppendBundleEnd appends the item that ends a bundle: the last block's header once more, signed and with receipts if
-// it has any, and later receipted headers whose history contains it.
-func AppendBundleEnd(b []byte, last *SignedHeader, later []LaterHeader) ([]byte, error) {
+// it has any, later receipted headers whose history contains it, and evidence from outside.
+func AppendBundleEnd(b []byte, last *SignedHeader, later []LaterHeader, outside ...Outside) ([]byte, error) {
 	if len(later) > maxLaterHeaders {
 		return b, fmt.Errorf("bundle: %d later headers are above the limit of %d", len(later), maxLaterHeaders)
 	}
-	item, err := appendWrapped(append(appendArray(nil, 3), itemEnd), last)
+	item, err := appendWrapped(append(appendArray(nil, 3+count(len(outside) > 0)), itemEnd), last)
 	if err != nil {
 		return b, fmt.Errorf("bundle: %w", err)
 	}
@@ -71,6 +71,11 @@ func AppendBundleEnd(b []byte, last *SignedHeader, later []LaterHeader) ([]byte,
 			return b, fmt.Errorf("bundle: %w", err)
 		}
 		if item, err = later[i].Path.append(item); err != nil {
+			return b, fmt.Errorf("bundle: %w", err)
+		}
+	}
+	if len(outside) > 0 {
+		if item, err = appendOutside(item, outside); err != nil {
 			return b, fmt.Errorf("bundle: %w", err)
 		}
 	}
@@ -124,6 +129,7 @@ type BundleReport struct {
 	NotAfterBy  []ReceiptedBy
 	Receipts    []ReceiptedBy // every receipt of a trusted aggregator in the bundle
 	Reversals   []Reversal    // as in a [Report]
+	Outside     []Outside     // not checked
 }
 
 // BundleVerifier checks a bundle item by item. Its errors are [*CheckError]s; after one it is of no more use.
@@ -266,9 +272,12 @@ func (v *BundleVerifier) closeBlock() error {
 
 func (v *BundleVerifier) end(item []byte) error {
 	r := reader{b: item}
-	r.tuple(3)
+	elements := r.array(3, 4, 1)
 	r.uint() // the kind, which Add has seen
 	last, later := r.wrapped(), r.laterAll(0)
+	if elements == 4 {
+		v.report.Outside = r.outside()
+	}
 	if err := r.end(); err != nil {
 		return v.fail(CheckDecoding, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // Entry is one leaf of the chain: one message as it arrived, and what the gateway understood of it.
@@ -14,6 +16,7 @@ type Entry struct {
 	Source   string // where it came from, and from whom: "mqtt:<source>:<topic>", "broker:<user>/<client id>:<topic>", …
 	Flags    Flags
 	Payload  []byte    // the bytes exactly as they arrived: the evidence
+	Decoder  string    // what read them, with its version: "json/1"; "" where nothing did
 	Readings []Reading // their interpretation
 }
 
@@ -26,6 +29,9 @@ type Reading struct {
 	Time    int64 // when the device says it measured, nanoseconds since the Unix epoch; meaningful only if Timed
 	Timed   bool  // the device said when
 	Quality Quality
+
+	Derived bool  // computed by the gateway; the payload does not say it
+	Meaning *Hash // SHA-256 of what gave it its name and unit: the payload of a birth message, a table, a description
 }
 
 // Flags qualify an entry.
@@ -77,7 +83,7 @@ func (s *Seed) Salt(i uint64) (salt Salt) {
 // than [MaxEntry] bytes.
 func (e *Entry) Append(b []byte) ([]byte, error) {
 	start := len(b)
-	b = appendBytes(appendArray(b, 6), e.Salt[:])
+	b = appendBytes(appendArray(b, entryElements), e.Salt[:])
 	b = appendInt(b, e.Received)
 	b, err := e.AppendBody(b)
 	if err == nil && len(b)-start > MaxEntry {
@@ -89,8 +95,8 @@ func (e *Entry) Append(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// AppendBody appends what follows salt and time of arrival in the entry's encoding: source, flags, payload and
-// readings. With [AppendEntry] it lets a store keep neither the salt, which its seed gives back, nor the whole time.
+// AppendBody appends what follows salt and time of arrival in the entry's encoding: source, flags, payload,
+// decoder and readings. With [AppendEntry] it lets a store keep neither the salt, which its seed gives back, nor the whole time.
 func (e *Entry) AppendBody(b []byte) ([]byte, error) {
 	start := len(b)
 	b, err := e.appendBody(b)
@@ -109,6 +115,10 @@ func (e *Entry) appendBody(b []byte) (_ []byte, err error) {
 	}
 	b = appendUint(b, uint64(e.Flags))
 	b = appendBytes(b, e.Payload)
+	if err := CheckDecoder(e.Decoder); err != nil {
+		return b, err
+	}
+	b, _ = appendText(b, e.Decoder) // its characters are ASCII
 	if len(e.Readings) > MaxReadings {
 		return b, fmt.Errorf("%d readings are above the limit of %d", len(e.Readings), MaxReadings)
 	}
@@ -123,8 +133,23 @@ func (e *Entry) appendBody(b []byte) (_ []byte, err error) {
 
 // AppendEntry appends the encoding of the entry whose body [Entry.AppendBody] gave.
 func AppendEntry(b []byte, salt Salt, received int64, body []byte) []byte {
-	b = appendBytes(appendArray(b, 6), salt[:])
+	b = appendBytes(appendArray(b, entryElements), salt[:])
 	return append(appendInt(b, received), body...)
+}
+
+// CheckDecoder refuses what cannot stand where an entry names its decoder.
+//
+// SPEC: its name as an aggregator's, a slash, and its version, 1 to 2^31−1 in plain digits
+func CheckDecoder(decoder string) error {
+	if decoder == "" {
+		return nil
+	}
+	name, version, _ := strings.Cut(decoder, "/")
+	n, err := strconv.ParseUint(version, 10, 31)
+	if CheckAggregatorName(name) != nil || err != nil || n == 0 || strconv.FormatUint(n, 10) != version {
+		return fmt.Errorf("decoder %q: a name, a slash and a version, like json/1", decoder)
+	}
+	return nil
 }
 
 func (f Flags) check(readings int) error {
@@ -139,7 +164,8 @@ func (f Flags) check(readings int) error {
 }
 
 func (r *Reading) append(b []byte) (_ []byte, err error) {
-	b = appendArray(b, 6)
+	more := count(r.Derived) + count(r.Meaning != nil)
+	b = appendArray(b, 6+min(more, 1))
 	for _, s := range [...]string{r.Device, r.Name, r.Unit} {
 		if b, err = appendText(b, s); err != nil {
 			return b, err
@@ -156,8 +182,27 @@ func (r *Reading) append(b []byte) (_ []byte, err error) {
 	if r.Quality&^allQuality != 0 {
 		return b, fmt.Errorf("quality %#x: undefined bits", uint64(r.Quality))
 	}
-	return appendUint(b, uint64(r.Quality)), nil
+	b = appendUint(b, uint64(r.Quality))
+	if more > 0 {
+		b = appendMap(b, more)
+	}
+	if r.Derived {
+		b = append(b, readingDerived, cborTrue)
+	}
+	if r.Meaning != nil {
+		b = appendBytes(append(b, readingMeaning), r.Meaning[:])
+	}
+	return b, nil
 }
+
+// The keys of what a reading may have more.
+const (
+	readingDerived = 1
+	readingMeaning = 2
+)
+
+// entryElements is how many elements the array has that an entry is.
+const entryElements = 7
 
 // leastReading is the fewest bytes that an encoded reading takes: three texts of none, a value, a time, a quality.
 const leastReading = 7
@@ -176,10 +221,14 @@ func decodeEntry(b []byte) (e Entry, err error) {
 		return e, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxEntry)
 	}
 	r := reader{b: b}
-	r.tuple(6)
+	r.tuple(entryElements)
 	r.fixed(e.Salt[:])
 	e.Received, e.Source, e.Flags = r.int(), r.text(), Flags(r.uint())
 	payload := r.bytes(MaxEntry)
+	e.Decoder = r.text()
+	if err := CheckDecoder(e.Decoder); r.err == nil && err != nil {
+		return e, err
+	}
 	readings := r.array(0, MaxReadings, leastReading)
 	if err := e.Flags.check(readings); r.err == nil && err != nil {
 		return e, err
@@ -200,12 +249,33 @@ func decodeEntry(b []byte) (e Entry, err error) {
 }
 
 func (m *Reading) decode(r *reader) {
-	r.tuple(6)
+	elements := r.array(6, 7, 1)
 	m.Device, m.Name, m.Unit, m.Value = r.text(), r.text(), r.text(), r.value()
 	if m.Timed = !r.null(); m.Timed {
 		m.Time = r.int()
 	}
 	if m.Quality = Quality(r.uint()); m.Quality&^allQuality != 0 {
 		r.fail(fmt.Errorf("quality %#x: undefined bits", uint64(m.Quality)))
+	}
+	if elements < 7 {
+		return
+	}
+	set := r.fields(func(key uint64) {
+		switch key {
+		case readingDerived:
+			// SPEC: derived: true, never false
+			if !r.true() {
+				r.fail(errors.New("a derived bit that is not true"))
+			}
+			m.Derived = true
+		case readingMeaning:
+			m.Meaning = new(Hash)
+			r.fixed(m.Meaning[:])
+		default:
+			r.unknown(key)
+		}
+	})
+	if r.err == nil && set == 0 {
+		r.fail(errors.New("a reading with an empty map"))
 	}
 }

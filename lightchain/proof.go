@@ -17,6 +17,7 @@ type Proof struct {
 	Keys      []*SignedHeader // the headers that set the key, genesis first, heights strictly ascending
 	Later     []LaterHeader   // receipted headers above the block's, heights ascending
 	Beacon    []*SignedHeader // for each receipt of the block's beacon, the header it is on, with it alone
+	Outside   []Outside       // not checked
 }
 
 // LaterHeader is a receipted header whose history contains the block's header.
@@ -48,7 +49,7 @@ func (p *Proof) append(b []byte) (_ []byte, err error) {
 	if err := p.check(); err != nil {
 		return b, err
 	}
-	b = append(appendMap(b, 5+count(len(p.Later) > 0)+count(len(p.Beacon) > 0)), 1, Version, 2)
+	b = append(appendMap(b, 5+count(len(p.Later) > 0)+count(len(p.Beacon) > 0)+count(len(p.Outside) > 0)), 1, Version, 2)
 	b = appendBytes(b, p.Entry)
 	if b, err = p.EntryPath.append(append(b, 3)); err != nil {
 		return b, err
@@ -79,6 +80,11 @@ func (p *Proof) append(b []byte) (_ []byte, err error) {
 			if b, err = appendWrapped(b, h); err != nil {
 				return b, err
 			}
+		}
+	}
+	if len(p.Outside) > 0 {
+		if b, err = appendOutside(append(b, 8), p.Outside); err != nil {
+			return b, err
 		}
 	}
 	return b, nil
@@ -217,6 +223,8 @@ func decodeProof(b []byte) (*Proof, error) {
 			p.Later = r.laterAll(1)
 		case 7:
 			p.Beacon = r.wrappedAll(1, maxBeacon)
+		case 8:
+			p.Outside = r.outside()
 		default:
 			r.unknown(key)
 		}

@@ -179,6 +179,15 @@ func (r *reader) null() bool {
 	return true
 }
 
+// true reads true, if that comes next, and reports whether it did.
+func (r *reader) true() bool {
+	if r.err != nil || len(r.b) == 0 || r.b[0] != cborTrue {
+		return false
+	}
+	r.b = r.b[1:]
+	return true
+}
+
 // fields reads the head of a map with small keys and calls field for each, which reads the value. Keys ascend; which of
 // them must be there is its caller's to check, by the set that comes back.
 func (r *reader) fields(field func(key uint64)) (set uint64) {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -72,16 +73,19 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 		{Device: "d", Name: "double", Value: Float(73.96732207)}, {Device: "d", Name: "minus zero", Value: Float(math.Copysign(0, -1))},
 		{Device: "d", Name: "bool", Value: Bool(true), Quality: Bad}, {Device: "d", Name: "text", Value: Text("Grüße")},
 		{Device: "d", Name: "bytes", Value: Bytes([]byte{0, 1})}, {Device: "d", Name: "null", Quality: Historical | Zoneless},
+		{Device: "d", Name: "derived", Value: Int(1), Derived: true}, {Device: "d", Name: "meaning", Value: Int(2), Meaning: &Hash{31: 1}},
+		{Device: "d", Name: "both", Value: Int(3), Derived: true, Meaning: &Hash{1}},
 	}
+	kinds.Decoder = "vendor.example-7/2147483647"
 	all, err := kinds.Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write("entry-every-kind-of-value", vector{About: "one reading of each kind of value", Kind: "entry", Bytes: all, Expect: "ok", Hash: LeafHash(all).String()})
+	write("entry-every-kind-of-value", vector{About: "one reading of each kind of value, and of what a reading may have more", Kind: "entry", Bytes: all, Expect: "ok", Hash: LeafHash(all).String()})
 
-	// Each bad entry is this frame with one thing wrong: [salt, received, "s", flags, payload, readings].
+	// Each bad entry is this frame with one thing wrong: [salt, received, "s", flags, payload, "", readings].
 	frame := func(received, source, flags, payload, readings string) []byte {
-		return unhex(t, "8650"+"000102030405060708090a0b0c0d0e0f"+received+source+flags+payload+readings)
+		return unhex(t, "8750"+"000102030405060708090a0b0c0d0e0f"+received+source+flags+payload+"60"+readings)
 	}
 	reading := func(value, time, quality string) string { return "81866164616e60" + value + time + quality }
 	bad := map[string]struct {
@@ -104,8 +108,35 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 		"not-understood-read": {"flag 3 beside a reading", frame("00", "6173", "08", "40", reading("00", "f6", "00"))},
 		"null-time":           {"null where the time of arrival stands", frame("f6", "6173", "00", "40", "80")},
 		"trailing":            {"a byte after the end", append(frame("00", "6173", "00", "40", "80"), 0)},
-		"longer-array":        {"a seventh element", append([]byte{0x87}, append(frame("00", "6173", "00", "40", "80")[1:], 0)...)},
-		"short-salt":          {"a salt of 15 bytes", unhex(t, "864f"+"000102030405060708090a0b0c0d0e"+"0061730040"+"80")},
+		"longer-array":        {"an eighth element", append([]byte{0x88}, append(frame("00", "6173", "00", "40", "80")[1:], 0)...)},
+		"short-salt":          {"a salt of 15 bytes", unhex(t, "874f"+"000102030405060708090a0b0c0d0e"+"006173004060"+"80")},
+	}
+	more := func(elements, rest string) []byte {
+		return frame("00", "6173", "00", "40", "81"+elements+"6164616e6000f600"+rest)
+	}
+	decoder := func(name string) []byte {
+		b, _ := appendText(nil, name)
+		return unhex(t, "8750"+"000102030405060708090a0b0c0d0e0f"+"0061730040"+hex.EncodeToString(b)+"80")
+	}
+	for name, c := range map[string]struct {
+		about string
+		b     []byte
+	}{
+		"empty-map":        {"a reading with an empty map", more("87", "a0")},
+		"derived-false":    {"a derived bit that is false", more("87", "a101f4")},
+		"short-meaning":    {"a meaning of 31 bytes", more("87", "a102581f"+strings.Repeat("00", 31))},
+		"unknown-in-map":   {"key 3 in a reading's map", more("87", "a10300")},
+		"map-order":        {"key 2 before key 1 in a reading's map", more("87", "a2025820"+strings.Repeat("00", 32)+"01f5")},
+		"map-missing":      {"a reading of seven elements without the map", more("87", "")},
+		"eighth":           {"a reading of eight elements", more("88", "a101f500")},
+		"decoder-none":     {"a decoder without a version", decoder("json")},
+		"decoder-zero":     {"version 0 of a decoder", decoder("json/0")},
+		"decoder-leading":  {"a version with a leading zero", decoder("json/01")},
+		"decoder-too-high": {"version 2^31 of a decoder", decoder("json/2147483648")},
+		"decoder-name":     {"a decoder in capital letters", decoder("JSON/1")},
+		"decoder-null":     {"null where the decoder stands", unhex(t, "8750"+"000102030405060708090a0b0c0d0e0f"+"0061730040"+"f6"+"80")},
+	} {
+		bad[name] = c
 	}
 	for name, c := range bad {
 		write("entry-bad-"+name, vector{About: c.about, Kind: "entry", Bytes: c.b, Expect: "fail"})
@@ -270,6 +301,23 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 		p := c.prove(6, 2, c.receipted(8, map[string]uint64{"north": testTime + 600, "south": testTime + 590}))
 		change(p)
 		write("proof-bad-"+name, vector{About: about, Kind: "proof", Bytes: encode(p), Trust: trust, Expect: "fail", Check: check})
+	}
+	outside := c.prove(2, 3)
+	outside.Outside = []Outside{{"cose-receipt", 2, []byte{0xd2, 0x84}}, {"rfc3161", 1 << 40, nil}}
+	write("proof-good-outside", vector{About: "evidence from outside, of which a verifier knows nothing", Kind: "proof", Bytes: encode(outside), Trust: string(c.trust(0).Format()),
+		Expect: "ok", Number: seconds(4), Height: seconds(2)})
+	for name, b := range map[string]struct {
+		about string
+		raw   []byte
+	}{
+		"none":      {"field 8 with nothing in it", []byte{8, 0x80}},
+		"kind":      {"evidence from outside of a kind in capital letters", []byte{8, 0x81, 0x83, 0x61, 'A', 0, 0x40}},
+		"no-height": {"evidence from outside of two elements", []byte{8, 0x81, 0x82, 0x61, 'a', 0x40}},
+		"height":    {"evidence from outside on height 2^63", append([]byte{8, 0x81, 0x83, 0x61, 'a', 0x1b, 0x80}, make([]byte, 8)...)},
+		"seventeen": {"seventeen pieces of evidence from outside", append([]byte{8, 0x91}, bytes.Repeat([]byte{0x83, 0x61, 'a', 0, 0x40}, 17)...)},
+	} {
+		spoilt := append(append([]byte{aloneBytes[0] + 1}, aloneBytes[1:]...), b.raw...)
+		write("proof-bad-outside-"+name, vector{About: b.about, Kind: "proof", Bytes: spoilt, Trust: trust, Expect: "fail", Check: "decoding"})
 	}
 	bad("chain", "the genesis of another chain", "chain", func(p *Proof) {
 		other := newTestChain(t)

@@ -51,6 +51,7 @@ type Report struct {
 	NotBeforeBy, NotAfterBy []ReceiptedBy
 
 	Receipts  []ReceiptedBy // every receipt of a trusted aggregator in the proof, the beacon's among them
+	Outside   []Outside     // not checked
 	Reversals []Reversal    // aggregators that contradict themselves in these, which fails nothing as long as the quorum holds
 }
 
@@ -76,7 +77,7 @@ func Verify(b []byte, t *Trust) (*Report, error) {
 
 // Verify checks a decoded proof; see [Verify].
 func (p *Proof) Verify(t *Trust) (*Report, error) {
-	report := &Report{Header: p.Header.Header, Quorum: max(1, t.Quorum)}
+	report := &Report{Header: p.Header.Header, Quorum: max(1, t.Quorum), Outside: p.Outside}
 	// SPEC: It checks in this order and names the first that fails.
 	for _, step := range [...]struct {
 		name  Check

@@ -1,6 +1,7 @@
 package sensors
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -14,7 +15,7 @@ import (
 // DecoderVersion counts changes in what the decoders of this package make of a payload. It belongs into what the
 // configuration's hash covers, so that an entry's readings can be derived again from its payload.
 //
-// SPEC: Decoders have versions; the configuration's hash, in `agent:config`, covers which one read a message.
+// SPEC: Decoders have versions, and an entry names the one that read it
 const DecoderVersion = 1
 
 // maxReadingsSize bounds the bytes that the readings of one message take in its entry: a long name around a thousand
@@ -43,6 +44,8 @@ type arrival struct {
 	payload  []byte
 	place    place
 	received int64 // nanoseconds since the Unix epoch
+
+	by dialect // whose decoder was the last to try
 }
 
 // Nanoseconds returns a time as an entry holds it: nanoseconds since the Unix epoch. One that 64 bits do not hold, as a
@@ -57,6 +60,24 @@ func Nanoseconds(t time.Time) int64 {
 	return t.UnixNano()
 }
 
+// decoderNames are those of the built-in decoders in an entry, each with the version of them all.
+var decoderNames = func() (names [raw + 1]string) {
+	for d, name := range [...]string{senmlJSON: "senml-json", senmlCBOR: "senml-cbor", jsonText: "json", value: "value", raw: "raw"} {
+		names[d] = fmt.Sprintf("%s/%d", name, DecoderVersion)
+	}
+	return names
+}()
+
+// Read is [Decoder.Decode] that also names the decoder that read the payload, as an entry does: of "auto" the one that it
+// chose. Where none did it is "".
+func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Time) (readings []lightchain.Reading, decoder string, err error) {
+	readings, by, err := d.read(topic, clientID, payload, received)
+	if err != nil {
+		return nil, "", err
+	}
+	return readings, decoderNames[by], nil
+}
+
 // Decode returns the readings of a payload that arrived on a topic at a time, by the gateway's clock. clientID is
 // who published it at the embedded broker, else "". Readings may be none. An error is a [*NotUnderstoodError]: the
 // message is then sealed without readings, and with the flag that says so.
@@ -64,25 +85,31 @@ func Nanoseconds(t time.Time) int64 {
 // What Decode returns can stand in an entry: text is UTF-8, numbers are finite, and they take at most 4 MiB. Neither
 // payload nor topic is kept or changed.
 func (d *Decoder) Decode(topic, clientID string, payload []byte, received time.Time) ([]lightchain.Reading, error) {
+	readings, _, err := d.read(topic, clientID, payload, received)
+	return readings, err
+}
+
+func (d *Decoder) read(topic, clientID string, payload []byte, received time.Time) ([]lightchain.Reading, dialect, error) {
 	if !utf8.ValidString(topic) || !utf8.ValidString(clientID) {
-		return nil, refuse(BadUTF8, "the topic or the client id is not UTF-8")
+		return nil, d.dialect, refuse(BadUTF8, "the topic or the client id is not UTF-8")
 	}
 	in := arrival{payload: payload, place: d.locate(topic, clientID), received: Nanoseconds(received)}
 	out, err := d.decode(&in)
 	if err != nil {
-		return nil, err
+		return nil, in.by, err
 	}
 	for _, r := range in.place.fields {
 		r.Device = in.place.device
 		out = append(out, r)
 	}
 	if size := readingsSize(out); size > maxReadingsSize {
-		return nil, refuse(TooLarge, "%d readings of %d bytes, above the limit of %d", len(out), size, maxReadingsSize)
+		return nil, in.by, refuse(TooLarge, "%d readings of %d bytes, above the limit of %d", len(out), size, maxReadingsSize)
 	}
-	return out, nil
+	return out, in.by, nil
 }
 
 func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
+	in.by = d.dialect
 	switch d.dialect {
 	case senmlJSON:
 		return d.decodeSenMLJSON(in)
@@ -106,25 +133,31 @@ func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
 func (d *Decoder) decodeAuto(in *arrival) ([]lightchain.Reading, error) {
 	first := firstByte(in.payload)
 	if first == '[' {
+		in.by = senmlJSON
 		out, err := d.decodeSenMLJSON(in)
 		if r := ReasonOf(err); err == nil || r == UnknownLabel || r == NewVersion {
 			return out, err // what SenML forbids to use is not used as something else
 		}
 	}
 	if 0x80 <= first && first <= 0x9f { // a CBOR array; no UTF-8 begins so
+		in.by = senmlCBOR
 		if out, err := d.decodeSenMLCBOR(in); err == nil {
 			return out, nil
 		}
+		in.by = raw
 		return d.decodeRaw(in)
 	}
+	in.by = jsonText
 	out, err := d.decodeJSON(in)
 	if err == nil || first == '{' || first == '[' || first == '"' && ReasonOf(err) != Syntax {
 		return out, err
 	}
+	in.by = value
 	out, err = d.decodeValue(in)
 	if r := ReasonOf(err); err == nil || r == Overflow || r == NotFinite {
 		return out, err
 	}
+	in.by = raw
 	return d.decodeRaw(in)
 }
 

@@ -49,7 +49,7 @@ func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags
 	if !utf8.ValidString(source) {
 		m.Source = strings.ToValidUTF8(source, "\uFFFD") // an entry's text is UTF-8, and nothing is dropped for being ugly
 	}
-	readings, err := in.Decoder.Decode(topic, clientID, payload, received)
+	readings, decoder, err := in.Decoder.Read(topic, clientID, payload, received)
 	if len(payload) > limit {
 		sum := sha256.Sum256(payload)
 		m.Payload = sum[:]
@@ -65,7 +65,7 @@ func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags
 		}
 		return m
 	}
-	m.Readings = readings
+	m.Readings, m.Decoder = readings, decoder
 	return m
 }
 

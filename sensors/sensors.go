@@ -6,6 +6,7 @@ package sensors
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"edgechain/lightchain"
@@ -18,6 +19,7 @@ type Message struct {
 	Received time.Time // the gateway's clock when it arrived
 	Flags    lightchain.Flags
 	Payload  []byte // the bytes exactly as they arrived
+	Decoder  string // what read them, as in an entry; "" where nothing did
 	Readings []lightchain.Reading
 
 	// Done is called exactly once for a message that a Sink took: with nil when the entry is durable, in the order
@@ -25,6 +27,13 @@ type Message struct {
 	// out, now or later. It must not block: it runs on the committer's goroutine. It may be nil.
 	Done func(error)
 }
+
+// SourceName returns a name as it stands before the last part of an entry's source, which alone may hold any character.
+//
+// SPEC: with `%` written as `%25`, `:` as `%3A` and `/` as `%2F`
+func SourceName(name string) string { return sourceEscape.Replace(name) }
+
+var sourceEscape = strings.NewReplacer("%", "%25", ":", "%3A", "/", "%2F")
 
 // Size is what the message counts against the budget of messages in flight, in bytes.
 func (m *Message) Size() int { return len(m.Payload) + len(m.Source) + 96*len(m.Readings) + 256 }

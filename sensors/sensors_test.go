@@ -62,3 +62,31 @@ func (cases table) run(t *testing.T, cfg Config) {
 		}
 	}
 }
+
+// An entry names the decoder that read it: of auto the one that it chose.
+func TestADecoderIsNamedWithItsVersion(t *testing.T) {
+	for _, c := range []struct{ dialect, payload, want string }{
+		{"", `{"a":1}`, "json/1"}, {"json", `{"a":1}`, "json/1"},
+		{"", `[{"n":"t","v":1}]`, "senml-json/1"}, {"senml+json", `[{"n":"t","v":1}]`, "senml-json/1"},
+		{"", "\x81\xa2\x00\x61t\x02\x01", "senml-cbor/1"}, {"senml+cbor", "\x81\xa2\x00\x61t\x02\x01", "senml-cbor/1"},
+		{"", "20.5", "json/1"}, {"", "open", "value/1"}, {"value", "20.5", "value/1"},
+		{"", "\xff\xfe", "raw/1"}, {"", "\x80\xff", "raw/1"}, {"raw", "20.5", "raw/1"},
+		{"", `{"a":`, ""}, {"json", "open", ""},
+	} {
+		readings, got, err := mustNew(t, Config{Dialect: c.dialect}).Read("plant/press/temp", "", []byte(c.payload), received)
+		if got != c.want || (err == nil) != (c.want != "") || err != nil && readings != nil {
+			t.Errorf("%q of %q: %q, want %q (%v)", c.dialect, c.payload, got, c.want, err)
+		}
+		if err := lightchain.CheckDecoder(got); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestANameInASourceHasNoSeparator(t *testing.T) {
+	for name, want := range map[string]string{"press-07": "press-07", "a:b/c%d": "a%3Ab%2Fc%25d", "%3A": "%253A", "": ""} {
+		if got := SourceName(name); got != want {
+			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+	}
+}

@@ -21,7 +21,8 @@ type Entry struct {
 	Received int64     `json:"received"` // nanoseconds since the Unix epoch
 	Source   string    `json:"source"`
 	Flags    []string  `json:"flags,omitempty"`
-	Payload  []byte    `json:"payload"` // base64
+	Payload  []byte    `json:"payload"`           // base64
+	Decoder  string    `json:"decoder,omitempty"` // what made the readings of the payload, with its version
 	Readings []Reading `json:"readings"`
 
 	// Gone stands instead of everything but Number where the entry cannot be had: deleted, damaged, never held.
@@ -37,6 +38,8 @@ type Reading struct {
 	Bytes   bool            `json:"bytes,omitempty"` // the value is bytes, in hexadecimal
 	Time    *int64          `json:"time,omitempty"`  // when the device says, nanoseconds since the Unix epoch
 	Quality []string        `json:"quality,omitempty"`
+	Derived bool            `json:"derived,omitempty"` // computed by the gateway
+	Meaning string          `json:"meaning,omitempty"` // hash of what gave it its name and unit, in hexadecimal
 }
 
 func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
@@ -144,7 +147,7 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 func newEntry(r *store.Record) *Entry {
 	e := &Entry{
 		Number: r.Number, Height: r.Height, Sealed: r.Sealed, Received: r.Entry.Received,
-		Source: r.Entry.Source, Flags: flagWords(r.Entry.Flags), Payload: r.Entry.Payload, Readings: []Reading{},
+		Source: r.Entry.Source, Flags: flagWords(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []Reading{},
 	}
 	for i := range r.Entry.Readings {
 		e.Readings = append(e.Readings, newReading(&r.Entry.Readings[i]))
@@ -160,6 +163,10 @@ func newReading(r *lightchain.Reading) Reading {
 	out := Reading{Device: r.Device, Name: r.Name, Unit: r.Unit, Value: value, Bytes: r.Value.Kind() == lightchain.KindBytes, Quality: qualityWords(r.Quality)}
 	if r.Timed {
 		out.Time = &r.Time
+	}
+	out.Derived = r.Derived
+	if r.Meaning != nil {
+		out.Meaning = r.Meaning.String()
 	}
 	return out
 }

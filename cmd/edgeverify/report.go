@@ -76,7 +76,19 @@ func describe(b *strings.Builder, r *lightchain.Report) {
 		fmt.Fprintf(b, "  reading   %s\n", reading(&r.Entry.Readings[i]))
 	}
 	if len(r.Entry.Readings) > 0 {
-		b.WriteString("  note      readings are the gateway's interpretation of the payload; the payload is what arrived\n")
+		by := "decoder"
+		if r.Entry.Decoder != "" {
+			by += " " + r.Entry.Decoder
+		}
+		fmt.Fprintf(b, "  note      readings are the gateway's interpretation of the payload, by its %s; the payload is what arrived\n", by)
+	}
+	outsideNotes(b, r.Outside)
+}
+
+// outsideNotes says what else came with a file, of which this program knows nothing.
+func outsideNotes(b *strings.Builder, all []lightchain.Outside) {
+	for _, o := range all {
+		fmt.Fprintf(b, "  note      evidence from outside on header %d came along, of the kind %q, %d bytes: not checked by this program\n", o.Height, o.Kind, len(o.Bytes))
 	}
 }
 
@@ -104,6 +116,9 @@ func reading(r *lightchain.Reading) string {
 	fmt.Fprintf(&b, "%s %s = %s", printable(r.Device), printable(r.Name), printable(r.Value.String()))
 	if r.Unit != "" {
 		fmt.Fprintf(&b, " %s", printable(r.Unit))
+	}
+	if r.Derived {
+		b.WriteString(", computed by the gateway")
 	}
 	if r.Timed {
 		fmt.Fprintf(&b, ", measured %s by the device's clock", instant(r.Time))
@@ -232,6 +247,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
 	}
 	fmt.Fprintf(b, "  blocks    %d to %d, the last sealed %s by the gateway's clock\n", r.From, r.To, instant(r.Sealed))
+	outsideNotes(b, r.Outside)
 	b.WriteString("\n  Proved:\n")
 	if r.Next == r.First {
 		fmt.Fprintf(b, "  - %s recorded no message at all in these blocks.\n", recorder(r.ReceiptedBy))
@@ -293,8 +309,22 @@ type reportJSON struct {
 	NotBeforeBy []string                 `json:"not_before_by,omitempty"` // the bound is false only if all of these lie
 	NotAfterBy  []string                 `json:"not_after_by,omitempty"`
 	Reversals   []lightchain.Reversal    `json:"reversals,omitempty"` // aggregators that contradict themselves
+	Outside     []outsideJSON            `json:"outside,omitempty"`   // evidence that came along and was not checked
 	Bundle      *bundleJSON              `json:"bundle,omitempty"`
 	Fork        *forkJSON                `json:"fork,omitempty"`
+}
+
+type outsideJSON struct {
+	Kind   string `json:"kind"`
+	Height uint64 `json:"height"` // of the header that it speaks of
+	Bytes  int    `json:"bytes"`  // how many
+}
+
+func newOutsideJSON(all []lightchain.Outside) (out []outsideJSON) {
+	for _, o := range all {
+		out = append(out, outsideJSON{o.Kind, o.Height, len(o.Bytes)})
+	}
+	return out
 }
 
 type bundleJSON struct {
@@ -309,6 +339,7 @@ type entryJSON struct {
 	Source   string        `json:"source"`
 	Flags    uint64        `json:"flags"`
 	Payload  []byte        `json:"payload"` // base64
+	Decoder  string        `json:"decoder"` // what made the readings of the payload, with its version; "" if nothing is named
 	Readings []readingJSON `json:"readings"`
 }
 
@@ -319,6 +350,8 @@ type readingJSON struct {
 	Value   lightchain.Value `json:"value"`
 	Time    *int64           `json:"time"` // nanoseconds since the Unix epoch, by the device's clock
 	Quality uint64           `json:"quality"`
+	Derived bool             `json:"derived,omitempty"` // computed by the gateway
+	Meaning *lightchain.Hash `json:"meaning,omitempty"` // of what gave it its name and unit
 }
 
 func (o *outcome) writeJSON(w io.Writer) error {
@@ -333,7 +366,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	}
 	if r := o.bundle; r != nil {
 		out.Chain, out.Gateway, out.ReceiptedBy, out.Quorum, out.NotAfter = r.Chain.String(), r.Name, r.ReceiptedBy, r.Quorum, r.NotAfter
-		out.NotAfterBy, out.Reversals = names(r.NotAfterBy), r.Reversals
+		out.NotAfterBy, out.Reversals, out.Outside = names(r.NotAfterBy), r.Reversals, newOutsideJSON(r.Outside)
 		out.Bundle = &bundleJSON{r.First, r.Next - r.First, r.From, r.To}
 		return json.NewEncoder(w).Encode(out)
 	}
@@ -345,9 +378,10 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
 	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
 	out.NotBeforeBy, out.NotAfterBy, out.Reversals = names(r.NotBeforeBy), names(r.NotAfterBy), r.Reversals
-	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Readings: []readingJSON{}}
+	out.Outside = newOutsideJSON(r.Outside)
+	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []readingJSON{}}
 	for _, m := range r.Entry.Readings {
-		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Quality: uint64(m.Quality)}
+		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}
 		if m.Timed {
 			j.Time = &m.Time
 		}

@@ -310,3 +310,19 @@ func TestFirstPacketIsAShortConnect(t *testing.T) {
 		nc.Close()
 	}
 }
+
+// Neither a user's name nor a client's can look like another source.
+func TestSourcesPartWhereTheirNamesEnd(t *testing.T) {
+	d := newDisk(10)
+	b := start(t, d, nil)
+	for id, want := range map[string]string{"a:b/c": "broker:-/a%3Ab%2Fc:t:/x", "100%": "broker:-/100%25:t:/x"} {
+		w := dial(t, b, login{id: id, v5: true, clean: true})
+		w.publish(1, 1, "t:/x", "1")
+		d.await(1)
+		d.commit(1)
+		w.wants("PUBACK 1")
+		if got := d.sources(); got[len(got)-1] != want {
+			t.Errorf("sources are %q, want %q", got, want)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgechain/sensors"
 )
 
 // hook is the wall: all that mochi asks us, and all that we take out of its hands.
@@ -115,11 +117,14 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 		return false
 	}
 	h.b.makeRoom(c.clientID)
-	user := c.user
-	if user == "" {
+	user := sensors.SourceName(c.user)
+	switch user {
+	case "":
 		user = "-"
+	case "-":
+		user = "%2D"
 	}
-	c.source = "broker:" + user + "/" + c.clientID + ":"
+	c.source = "broker:" + user + "/" + sensors.SourceName(c.clientID) + ":"
 	return true
 }
 

@@ -168,6 +168,9 @@ func (s *Source) find() []sensor {
 	return append(append(chips(root, device), zones(root, device)...), system(root, device)...)
 }
 
+// decoderName is what entries call the reading of the kernel's files, with its version.
+const decoderName = "hwmon/1"
+
 func (s *Source) read(f sensor) (*sensors.Message, error) {
 	payload, err := readFile(f.path)
 	if err != nil {
@@ -184,6 +187,7 @@ func (s *Source) read(f sensor) (*sensors.Message, error) {
 		m.Flags, m.Readings = lightchain.NotUnderstood, nil
 		return m, nil
 	}
+	m.Decoder = decoderName
 	if f.fault != "" && firstByte(f.fault) == '1' {
 		for i := range m.Readings {
 			m.Readings[i].Quality |= lightchain.Bad
