@@ -405,7 +405,9 @@ func refusal(err error) (r sealgate.Reason, refused bool) {
 
 // sealWith seals with a header that hands over to the next signer; nil: the key stays.
 func (c *committer) sealWith(next lightchain.Signer) (*lightchain.SignedHeader, error) {
-	header, err := c.store.Seal(store.SealParams{Sealed: sensors.Nanoseconds(c.now()), Clock: c.clock(), NextSigner: next})
+	header, err := c.store.Seal(store.SealParams{
+		Sealed: sensors.Nanoseconds(c.now()), Clock: c.clock(), NextSigner: next, Cadence: uint64(c.block.Cadence / time.Second),
+	})
 	if err != nil {
 		return nil, err
 	}

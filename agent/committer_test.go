@@ -201,11 +201,16 @@ func TestABlockIsSealedWhenItIsFullAndTheRestWhenTheAgentStops(t *testing.T) {
 
 func TestABlockIsSealedInTimeAndSilenceHasAHeartbeat(t *testing.T) {
 	b := newBench(t, func(c *committer) {
-		c.block.Interval, c.block.Heartbeat = 30*time.Millisecond, 60*time.Millisecond
+		c.block.Interval, c.block.Heartbeat, c.block.Cadence = 30*time.Millisecond, 60*time.Millisecond, 7*time.Second
 	})
 	b.start()
 	<-b.put(t, "alone")
 	await(t, "the block with the one entry, and two heartbeats", func() bool { return b.store.Tip().Height >= 3 })
+	for height := range uint64(4) {
+		if h, err := b.store.Header(height); err != nil || (h.Header.Cadence == 7) != (height > 0) {
+			t.Errorf("header %d promises the next one within %d s: %v", height, h.Header.Cadence, err)
+		}
+	}
 	b.stop(t)
 }
 

@@ -86,6 +86,7 @@ type BlockConfig struct {
 	Interval   time.Duration `toml:"interval"`
 	MaxEntries int           `toml:"max_entries"`
 	Heartbeat  time.Duration `toml:"heartbeat"`
+	Cadence    time.Duration `toml:"cadence"` // whole seconds; 0: the chain promises nothing
 }
 
 // PayloadConfig bounds a payload; of a larger one the chain keeps the SHA-256.

@@ -89,6 +89,10 @@ func (c *Config) checkChain(d *tomlconf.Document) {
 	tomlconf.Between(d, &c.Block.Interval, 100*time.Millisecond, 24*time.Hour)
 	tomlconf.Between(d, &c.Block.MaxEntries, 1, lightchain.MaxBlock)
 	tomlconf.Between(d, &c.Block.Heartbeat, c.Block.Interval, 7*24*time.Hour)
+	// A block is begun by its first entry, which may come just before the heartbeat is due.
+	if least, b := c.Block.Heartbeat+c.Block.Interval, &c.Block.Cadence; *b != 0 && (*b < least || *b > 31*24*time.Hour || *b%time.Second != 0) {
+		d.Refuse(b, "expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, %v, to 31 days", least)
+	}
 	tomlconf.Between(d, &c.Payload.Max, 64, maxPayload)
 	tomlconf.Between(d, &c.Ingest.MaxBytes, max(tomlconf.MiB, c.Payload.Max), tomlconf.GiB)
 }

@@ -163,6 +163,8 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[commit]\nidle = \"30ms\"", `x.toml:2:1: commit.idle = "30ms": expected 0s to 25ms`},
 		{"[block]\nmax_entries = 65537", `x.toml:2:1: block.max_entries = 65537: expected 1 to 65536`},
 		{"[block]\nheartbeat = \"30s\"", `x.toml:2:1: block.heartbeat = "30s": expected 1m to 7d`},
+		{"[block]\ncadence = \"1h\"", `x.toml:2:1: block.cadence = "1h": expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, 1h1m0s, to 31 days`},
+		{"[block]\ncadence = \"2h0m0.5s\"", `x.toml:2:1: block.cadence = "2h0m0.5s": expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, 1h1m0s, to 31 days`},
 		{"[payload]\nmax = \"16MiB\"", `x.toml:2:1: payload.max = "16MiB": expected 64B to 15MiB`},
 		{"[ingest]\nmax_bytes = \"1MiB\"\n[payload]\nmax = \"2MiB\"", `x.toml:2:1: ingest.max_bytes = "1MiB": expected 2MiB to 1GiB`},
 		{"[api]\nsocket = \"" + long + "\"", `x.toml:2:1: api.socket = "` + long + `": a path of 121 bytes, where the system allows 107 (by default the socket is in gateway.data): expected a shorter one, such as "/run/edgeagent/edgeagent.sock"`},

@@ -130,6 +130,7 @@ type BundleReport struct {
 	Receipts    []ReceiptedBy // every receipt of a trusted aggregator in the bundle
 	Reversals   []Reversal    // as in a [Report]
 	Outside     []Outside     // not checked
+	Silences    []Silence     // as in a [Report]
 }
 
 // BundleVerifier checks a bundle item by item. Its errors are [*CheckError]s; after one it is of no more use.
@@ -319,7 +320,7 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 	v.report.Chain, v.report.Name = r.Chain, r.Name
 	v.report.Next, v.report.To, v.report.Sealed = v.header.First+v.header.Count, v.header.Height, v.header.Sealed
 	v.report.ReceiptedBy, v.report.Quorum, v.report.NotAfter, v.report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
-	v.report.Receipts, v.report.Reversals = r.Receipts, r.Reversals
+	v.report.Receipts, v.report.Reversals, v.report.Silences = r.Receipts, r.Reversals, r.Silences
 	return &v.report, nil
 }
 

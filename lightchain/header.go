@@ -28,6 +28,8 @@ type Header struct {
 	Beacon  *Hash      // what the gateway held of the aggregators' receipts before the block's first entry arrived
 	NextKey *PublicKey // the key that signs from the next header on; genesis always names one, its own as well
 
+	Cadence uint64 // the chain promises its next header within so many seconds of this one; 0: it promises nothing
+
 	Genesis *Genesis // what only the header at height 0 says; nil in all others
 	Extra   []Field  // what a later version added, ascending by key; carried along since the signature covers it
 }
@@ -90,6 +92,7 @@ const (
 	keyName      = 13
 	keyNonce     = 14
 	keyContinues = 15
+	keyCadence   = 16
 )
 
 // Append appends the header's encoding to b. It fails, and b is then as it was, if the header contradicts itself: a
@@ -106,7 +109,7 @@ func (h *Header) Append(b []byte) ([]byte, error) {
 	} else {
 		n += 1 + count(genesis.Name != nil) + count(genesis.Continues != nil)
 	}
-	n += count(h.Beacon != nil) + count(h.NextKey != nil)
+	n += count(h.Beacon != nil) + count(h.NextKey != nil) + count(h.Cadence > 0)
 
 	b = appendUint(appendUint(appendMap(b, n), keyVersion), Version)
 	if genesis == nil {
@@ -138,6 +141,9 @@ func (h *Header) Append(b []byte) ([]byte, error) {
 			b = appendBytes(append(b, keyContinues), genesis.Continues[:])
 		}
 	}
+	if h.Cadence > 0 {
+		b = appendUint(append(b, keyCadence), h.Cadence)
+	}
 	for _, f := range h.Extra {
 		b = append(appendUint(b, f.Key), f.Raw...)
 	}
@@ -165,13 +171,16 @@ func (h *Header) check() error {
 	if h.Clock.State > ClockSynchronised {
 		return fmt.Errorf("clock state %d is not 0, 1 or 2", h.Clock.State)
 	}
+	if h.Cadence > MaxCadence {
+		return fmt.Errorf("a cadence of %d s is above the limit of %d", h.Cadence, MaxCadence)
+	}
 	if h.NextKey != nil {
 		if err := h.NextKey.Check(); err != nil {
 			return err
 		}
 	}
 	for i, f := range h.Extra {
-		if f.Key <= keyContinues || f.Key > math.MaxInt64 || i > 0 && h.Extra[i-1].Key >= f.Key {
+		if f.Key <= keyCadence || f.Key > math.MaxInt64 || i > 0 && h.Extra[i-1].Key >= f.Key {
 			return fmt.Errorf("extra key %d is known, out of range or out of order", f.Key)
 		}
 	}
@@ -185,7 +194,7 @@ func (h *Header) check() error {
 }
 
 // SPEC: genesis = { 1: 1, 3: 0, 5: empty, 6: empty, 7: 0, 8: 0, 9: int, 10: clock, 12: key, ? 13: tstr,
-// 14: bstr .size 16, ? 15: hash }
+// 14: bstr .size 16, ? 15: hash, ? 16: uint }
 func (h *Header) checkGenesis(g *Genesis) error {
 	switch {
 	case h.Height != 0 || h.First != 0 || h.Count != 0 || h.History != emptyRoot || h.Root != emptyRoot:
@@ -323,6 +332,12 @@ func (h *Header) setField(key int64, raw cbor.RawMessage) error {
 	case keyContinues:
 		h.Genesis.Continues = new(Hash)
 		return decodeFixed(raw, h.Genesis.Continues[:])
+	case keyCadence:
+		err := decode(raw, &h.Cadence)
+		if err == nil && h.Cadence == 0 {
+			err = errors.New("a cadence of 0 s, which is left out")
+		}
+		return err
 	}
 	// SPEC: In a header, unknown positive integer keys are carried along, since the signature covers them (their
 	// values: ints, text and byte strings, booleans, null, arrays of these to depth 4

@@ -29,14 +29,15 @@ const (
 
 // Limits of the format, checked before anything is allocated.
 const (
-	MaxEntry       = 16 << 20 // bytes of one encoded entry
-	MaxHeader      = 2048     // bytes of one encoded header
-	MaxProof       = 32 << 20 // bytes of one encoded proof
-	MaxPath        = 63       // hashes in a path
-	MaxNesting     = 8        // CBOR arrays and maps inside one another
-	MaxReadings    = 65535    // readings in an entry
-	MaxBlock       = 65536    // entries that a gateway puts into one block
-	MaxGatewayName = 64       // bytes of a gateway's name
+	MaxEntry       = 16 << 20  // bytes of one encoded entry
+	MaxHeader      = 2048      // bytes of one encoded header
+	MaxProof       = 32 << 20  // bytes of one encoded proof
+	MaxPath        = 63        // hashes in a path
+	MaxNesting     = 8         // CBOR arrays and maps inside one another
+	MaxReadings    = 65535     // readings in an entry
+	MaxBlock       = 65536     // entries that a gateway puts into one block
+	MaxGatewayName = 64        // bytes of a gateway's name
+	MaxCadence     = 1<<31 - 1 // seconds within which a chain promises its next header
 )
 
 // Hash is a SHA-256.

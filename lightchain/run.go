@@ -18,6 +18,7 @@ type RunHeader struct {
 	Clock   Clock
 	Beacon  *Hash
 	NextKey *PublicKey
+	Cadence uint64
 	Extra   []Field
 
 	// Signature stands on the run's last header and on each that sets a key, and on no other. The id of the key under
@@ -46,7 +47,7 @@ func (r *Run) Add(h *Header, sig *HeaderSignature) {
 func NewRunHeader(h *Header, sig *HeaderSignature) RunHeader {
 	r := RunHeader{
 		Root: h.Root, Count: h.Count, Sealed: h.Sealed, Clock: h.Clock,
-		Beacon: h.Beacon, NextKey: h.NextKey, Extra: h.Extra,
+		Beacon: h.Beacon, NextKey: h.NextKey, Cadence: h.Cadence, Extra: h.Extra,
 	}
 	if sig != nil {
 		r.Signature = &sig.Signature
@@ -108,7 +109,7 @@ func (t *Tip) Follow(r *Run, visit func(Derived) error) (*SignedHeader, error) {
 		said := &r.Headers[i]
 		// The links are those of the tip by construction, so that the history's root is computed once, not twice.
 		h = *at.Header(said.Root, said.Count, said.Sealed, said.Clock)
-		h.Beacon, h.NextKey, h.Extra = said.Beacon, said.NextKey, said.Extra
+		h.Beacon, h.NextKey, h.Cadence, h.Extra = said.Beacon, said.NextKey, said.Cadence, said.Extra
 		if err := at.checkBlock(&h); err != nil {
 			return nil, fmt.Errorf("header %d: %w: %w", h.Height, ErrNotNext, err)
 		}

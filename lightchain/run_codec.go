@@ -13,7 +13,7 @@ import (
 //	  1: 1,                          ; format version
 //	  2: uint,                       ; height of the first header, at least 1
 //	  3: 1..4096,                    ; how many headers
-//	  4: bstr,                       ; six columns: count, sealed, clock state, boot, uptime, beacon
+//	  4: bstr,                       ; seven columns: count, sealed, clock state, boot, uptime, beacon, cadence
 //	  5: bstr,                       ; the roots of the blocks that have entries, one after the other
 //	  ? 6: bstr,                     ; the beacons that the beacon column calls new, one after the other
 //	  ? 7: [+ [index: uint, key]],   ; keys that are set, index counted from 0 in the run, ascending
@@ -32,7 +32,7 @@ const (
 )
 
 const (
-	runColumnCount   = 6
+	runColumnCount   = 7
 	maxRunKeys       = 1024
 	maxRunExtras     = 1024
 	beaconSame       = 0 // as in the header before, in the run's first header: none
@@ -56,7 +56,7 @@ func (r *Run) columns(to [][]uint64) {
 		step := uint64(h.Sealed) - sealed
 		to[0][i], to[1][i], to[2][i] = h.Count, step, uint64(h.Clock.State)
 		to[3][i], to[4][i] = h.Clock.Boot-boot, h.Clock.Uptime-uptime-step
-		to[5][i] = beaconStep(beacon, h.Beacon)
+		to[5][i], to[6][i] = beaconStep(beacon, h.Beacon), h.Cadence
 		sealed, boot, uptime, beacon = uint64(h.Sealed), h.Clock.Boot, h.Clock.Uptime, h.Beacon
 	}
 }
@@ -235,7 +235,7 @@ func (r *Run) setColumns(raw *rawRun) (err error) {
 		uptime += columns[4][i] + columns[1][i]
 		h.Count, h.Sealed = columns[0][i], int64(sealed)
 		h.Clock = Clock{ClockState(columns[2][i]), boot, uptime}
-		h.Root = emptyRoot
+		h.Root, h.Cadence = emptyRoot, columns[6][i]
 		if h.Count > 0 {
 			if len(roots) < len(h.Root) {
 				return errRunHashes
@@ -279,7 +279,7 @@ func (r *Run) setRare(raw *rawRun) error {
 		}
 		var h Header
 		for key, value := range e.Fields {
-			if key <= keyContinues {
+			if key <= keyCadence {
 				return fmt.Errorf("key %d is not one that is unknown", key)
 			}
 			if err := h.setField(key, value); err != nil {

@@ -53,11 +53,14 @@ func variedChain(t testing.TB, n int) *testChain {
 				beacon = nil
 			}
 			h.Beacon = beacon
+			if i > 30 {
+				h.Cadence = []uint64{0, 3600, 3600, MaxCadence}[i%4]
+			}
 			h.Sealed += rng.Int64N(1e9)
 			h.Clock.Boot = uint64(1 + i/20)
 			h.Clock.State = ClockState(i / 20 % 3)
 			if i%13 == 0 {
-				h.Extra = []Field{{16, []byte{0xf6}}, {4000, []byte{0x82, 0x01, 0x61, 'x'}}}
+				h.Extra = []Field{{17, []byte{0xf6}}, {4000, []byte{0x82, 0x01, 0x61, 'x'}}}
 			}
 		})
 	}

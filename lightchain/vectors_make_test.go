@@ -24,7 +24,7 @@ func vectorChain(t testing.TB) *testChain {
 	c.seal(7, func(h *Header) { h.Beacon = hash })
 	c.beacons[6] = headers
 	c.seal(2, func(h *Header) { h.Extra = []Field{{Key: 99, Raw: []byte{0x82, 0x01, 0x61, 'x'}}} })
-	c.seal(4, nil)
+	c.seal(4, func(h *Header) { h.Cadence = 3600 })
 	return c
 }
 
@@ -143,7 +143,7 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 	}
 
 	c := vectorChain(t)
-	for height, about := range map[uint64]string{0: "genesis", 3: "a heartbeat", 4: "a change of key", 6: "a beacon", 7: "a field of a later version, key 99"} {
+	for height, about := range map[uint64]string{0: "genesis", 3: "a heartbeat", 4: "a change of key", 6: "a beacon", 7: "a field of a later version, key 99", 8: "a cadence"} {
 		h := c.headers[height]
 		write(fmt.Sprintf("header-good-%d", height), vector{About: about, Kind: "header", Bytes: h.Bytes(), Expect: "ok", Hash: h.Hash().String()})
 		signed, err := h.Encode()
@@ -167,6 +167,9 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 		"float-extra":   {"a float in an unknown field", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0xf9, 0x3c, 0x00)},
 		"map-extra":     {"a map in an unknown field", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0xa0)},
 		"depth-5-extra": {"arrays to depth 5 in an unknown field", append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0x81, 0x81, 0x81, 0x81, 0x80)},
+		"cadence-0":     {"a cadence of 0 s", append(append([]byte{plain[0] + 1}, plain[1:]...), 16, 0)},
+		"cadence-2^31":  {"a cadence of 2^31 s", append(append([]byte{plain[0] + 1}, plain[1:]...), 16, 0x1a, 0x80, 0, 0, 0)},
+		"cadence-text":  {"text as a cadence", append(append([]byte{plain[0] + 1}, plain[1:]...), 16, 0x60)},
 		"weak-key":      {"a key of small order", append(append(append([]byte{plain[0] + 1}, plain[1:]...), 12, 0x58, 0x20, 1), make([]byte, 31)...)},
 		"too-large":     {"2,049 bytes", append(append(append([]byte{plain[0] + 1}, plain[1:]...), 0x18, 99, 0x59, 0x08, 0x00), make([]byte, 2048)...)},
 	} {
@@ -319,6 +322,14 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 		spoilt := append(append([]byte{aloneBytes[0] + 1}, aloneBytes[1:]...), b.raw...)
 		write("proof-bad-outside-"+name, vector{About: b.about, Kind: "proof", Bytes: spoilt, Trust: trust, Expect: "fail", Check: "decoding"})
 	}
+	quiet := newTestChain(t)
+	quiet.seal(2, func(h *Header) { h.Cadence = 60 })
+	quiet.seal(0, func(h *Header) { h.Cadence = MaxCadence })
+	silent := quiet.prove(1, 1, quiet.receipted(2, map[string]uint64{"north": testTime + 1000}))
+	silent.Header = quiet.receipted(1, map[string]uint64{"north": testTime + 100, "south": testTime + 90})
+	write("proof-good-silent", vector{About: "the next header was promised within 60 s, and has its first receipt 910 s after that on this one", Kind: "proof", Bytes: encode(silent),
+		Trust: string(quiet.trust(1, "north", "south").Format()), Expect: "ok", Number: seconds(1), Height: seconds(1),
+		ReceiptedBy: []string{"north", "south"}, NotAfter: seconds(testTime + 91)})
 	bad("chain", "the genesis of another chain", "chain", func(p *Proof) {
 		other := newTestChain(t)
 		g := NewGenesis(Genesis{}, other.signer.Public(), 0, Clock{})

@@ -52,6 +52,7 @@ type Report struct {
 
 	Receipts  []ReceiptedBy // every receipt of a trusted aggregator in the proof, the beacon's among them
 	Outside   []Outside     // not checked
+	Silences  []Silence     // promises of the chain that were not kept, by its receipts
 	Reversals []Reversal    // aggregators that contradict themselves in these, which fails nothing as long as the quorum holds
 }
 
@@ -275,6 +276,7 @@ func (p *Proof) verifyReceipts(t *Trust, r *Report) error {
 		}
 	}
 	r.Reversals = Reversals(r.Receipts)
+	r.Silences = silences(p.signed(), r.Receipts)
 	r.ReceiptedBy = upper.sorted()
 	// SPEC: fewer than quorum upper times: receipts fails
 	if n := uint64(len(r.ReceiptedBy)); n < t.Quorum {

@@ -150,6 +150,7 @@ func proved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
 	if r.NotBefore != nil {
 		fmt.Fprintf(b, "  - Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore), unless(r.NotBeforeBy))
 	}
+	silent(b, r.Silences)
 	beware(b, append(cautions(trust, r.ReceiptedBy), append(clockNotes(r), reversalNotes(r.Reversals)...)...))
 }
 
@@ -176,6 +177,14 @@ func cautions(t *lightchain.Trust, by []lightchain.ReceiptedBy) (all []string) {
 			`Name aggregators and a quorum in a trust file`)
 	}
 	return all
+}
+
+// silent tells of promises that were not kept, and accuses nobody.
+func silent(b *strings.Builder, all []lightchain.Silence) {
+	for _, s := range all {
+		fmt.Fprintf(b, "  - Header %d promised the next one within %d s; the chain was silent from %s (receipt of %s on header %d) to %s (receipt of %s on header %d). A power cut does that, too, or a network or an aggregator that is away.\n",
+			s.Height, s.Promised, second(s.From.Time), s.From.Name, s.From.Height, second(s.To.Time), s.To.Name, s.To.Height)
+	}
 }
 
 // clockTolerance is how far the gateway's clock may stand outside the bracket without a word: aggregators' clocks are a
@@ -260,6 +269,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 	if r.NotAfter != nil {
 		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
 	}
+	silent(b, r.Silences)
 	beware(b, append(cautions(trust, r.ReceiptedBy), reversalNotes(r.Reversals)...))
 	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
 	b.WriteString(notInvented)
@@ -309,6 +319,7 @@ type reportJSON struct {
 	NotBeforeBy []string                 `json:"not_before_by,omitempty"` // the bound is false only if all of these lie
 	NotAfterBy  []string                 `json:"not_after_by,omitempty"`
 	Reversals   []lightchain.Reversal    `json:"reversals,omitempty"` // aggregators that contradict themselves
+	Silent      []lightchain.Silence     `json:"silent,omitempty"`    // promises of the chain that its receipts show as not kept
 	Outside     []outsideJSON            `json:"outside,omitempty"`   // evidence that came along and was not checked
 	Bundle      *bundleJSON              `json:"bundle,omitempty"`
 	Fork        *forkJSON                `json:"fork,omitempty"`
@@ -367,6 +378,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	if r := o.bundle; r != nil {
 		out.Chain, out.Gateway, out.ReceiptedBy, out.Quorum, out.NotAfter = r.Chain.String(), r.Name, r.ReceiptedBy, r.Quorum, r.NotAfter
 		out.NotAfterBy, out.Reversals, out.Outside = names(r.NotAfterBy), r.Reversals, newOutsideJSON(r.Outside)
+		out.Silent = r.Silences
 		out.Bundle = &bundleJSON{r.First, r.Next - r.First, r.From, r.To}
 		return json.NewEncoder(w).Encode(out)
 	}
@@ -378,7 +390,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
 	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
 	out.NotBeforeBy, out.NotAfterBy, out.Reversals = names(r.NotBeforeBy), names(r.NotAfterBy), r.Reversals
-	out.Outside = newOutsideJSON(r.Outside)
+	out.Outside, out.Silent = newOutsideJSON(r.Outside), r.Silences
 	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []readingJSON{}}
 	for _, m := range r.Entry.Readings {
 		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}

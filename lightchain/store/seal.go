@@ -16,6 +16,8 @@ type SealParams struct {
 	Clock  lightchain.Clock
 	// NextSigner, if it is set, signs from the next header on; its key is committed by this one.
 	NextSigner lightchain.Signer
+	// Cadence is within how many seconds the header promises the next one; 0: it promises nothing.
+	Cadence uint64
 }
 
 // Seal closes the open block, which may be empty (a heartbeat), with a signed header that names in its beacon the
@@ -47,6 +49,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	}
 	s.mendSides()
 	h := s.tip.Header(s.open.root.Root(), s.open.count, p.Sealed, p.Clock)
+	h.Cadence = p.Cadence
 	if p.NextSigner != nil {
 		if changes, err := s.KeyChanges(); err != nil || changes >= MaxKeyChanges {
 			return nil, cmp.Or(err, fmt.Errorf("%w: %d times", ErrKeysSpent, changes))
