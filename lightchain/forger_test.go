@@ -120,6 +120,27 @@ func (f forger) refuted() []refuted {
 		{"kid", "the block's header names another key than the one that signed it", CheckSignature, func() *Proof {
 			return f.prove(f.signAs(9, "gateway 1", "gateway 0"), 0, 4)
 		}},
+		{"keys-in-force", "a header of field 5 that sets the key already in force", CheckKeys, func() *Proof {
+			same := testSigner("gateway 1").Public()
+			p := f.prove(f.headers[9], 0, 4)
+			p.Keys = append(p.Keys, f.sign(6, "gateway 1", func(h *Header) { h.NextKey = &same }))
+			return p
+		}},
+		{"keys-in-force-own", "the block's header, the highest, sets the key already in force", CheckKeys, func() *Proof {
+			same := testSigner("gateway 1").Public()
+			return f.prove(f.sign(9, "gateway 1", func(h *Header) { h.NextKey = &same }), 0, 4)
+		}},
+		{"root-of-none", "a later header of no entries with another root", CheckBlock, func() *Proof {
+			p := f.prove(f.headers[6], 0, 4)
+			p.Later = []LaterHeader{f.above(9, 6, f.headers[6].Hash(), "gateway 1", func(h *Header) { h.Count, h.Root = 0, Hash{1} })}
+			p.Later[0].Header = f.receipt(p.Later[0].Header, "north", testTime)
+			return p
+		}},
+		{"root-of-none-key", "a header of field 5 of no entries with another root", CheckBlock, func() *Proof {
+			p := f.prove(f.headers[9], 0, 4)
+			p.Keys[1] = f.sign(4, "gateway 0", func(h *Header) { h.Count, h.Root = 0, Hash{1} })
+			return p
+		}},
 		{"number", "entry numbers beyond 2^63-1", CheckEntry, func() *Proof {
 			p := f.prove(f.headers[9], 0, 4)
 			p.EntryPath = Path{Size: 1 << 62, Index: 1<<62 - 1, Hashes: make([]Hash, 62)}

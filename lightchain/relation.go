@@ -83,6 +83,10 @@ func checkRelations(keys []*SignedHeader, others []seen) error {
 		if h.header.Count > math.MaxInt64-h.header.First {
 			return fmt.Errorf("header %d: %w", h.header.Height, errNumbers)
 		}
+		// SPEC: A header of no entries has the root `empty`.
+		if h.header.Count == 0 && h.header.Root != emptyRoot {
+			return fmt.Errorf("header %d has no entries and another root than that of none", h.header.Height)
+		}
 		if i > 0 {
 			// What holds of neighbours holds of all: numbers do not fall, and links speak of neighbours alone.
 			if err := conflict(all[i-1], h, keys); err != nil {

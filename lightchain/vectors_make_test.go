@@ -364,6 +364,12 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 	}
 	alike("honest", "an honest gateway's, after a change of key", f.prove(f.headers[6], 0, 4))
 	alike("number-twice", "the number of another block's entry", f.prove(f.sign(8, "gateway 1", func(h *Header) { h.First = f.headers[6].Header.First }), 0, 4))
+	leaps := f.prove(f.headers[6], 0, 4)
+	leaps.Later = []LaterHeader{f.above(9, 6, f.headers[6].Hash(), "gateway 1", func(h *Header) { h.First = math.MaxInt64 - 2 })}
+	leaps.Later[0].Header = f.receipt(leaps.Later[0].Header, "north", testTime)
+	leapt := f.headers[6].Header.First + 1
+	write("proof-good-first-leaps", vector{About: "first numbers that leap over headers that are not shown", Kind: "proof", Bytes: encode(leaps), Trust: string(f.trust(0, "north").Format()),
+		Expect: "ok", Number: &leapt, Height: seconds(6), ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 1)})
 	alike("old-key", "a former key, and the change of key left out", f.prove(f.sign(9, "gateway 0", unchanged), 0))
 	clock := c.prove(6, 2, c.receipted(8, map[string]uint64{"north": testTime + 600, "south": testTime + 590}))
 	wrong := forger{c}.sign(6, "gateway 1", func(h *Header) { h.Sealed = 1577836800 * 1e9 })
@@ -514,6 +520,7 @@ func writeForkVectors(t *testing.T, write func(string, vector)) {
 		write("fork-good-"+name, vector{About: v.about, Kind: "fork", Bytes: encoded, Trust: string(d.trust(0).Format()), Expect: "ok", Height: &lower})
 	}
 
+	writeForgedForkVectors(t, write)
 	encode := func(p *Proof) []byte {
 		t.Helper()
 		b, err := p.Append(nil)
@@ -530,6 +537,31 @@ func writeForkVectors(t *testing.T, write func(string, vector)) {
 		Number: &number, Height: &height, ReceiptedBy: []string{"north", "south"}, NotBefore: seconds(testTime + 310), NotAfter: seconds(testTime + 401)})
 	write("proof-good-history-b", vector{About: "the other of two histories, which verifies by itself", Kind: "proof", Bytes: encode(pb), Trust: trust, Expect: "ok",
 		Number: &first, Height: &height, ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 501)})
+}
+
+// writeForgedForkVectors writes evidence with headers that no history holds, which accuse all the same.
+func writeForgedForkVectors(t *testing.T, write func(string, vector)) {
+	d := dishonest(t)
+	old := testSigner("gateway 0").Public()
+	again := d.sign(2, "gateway 0", func(h *Header) { h.NextKey = &old })
+	for name, v := range map[string]struct {
+		about    string
+		keys     []*SignedHeader
+		one, two *SignedHeader
+	}{
+		"numbers-beyond": {"numbers that end above 2^63-1 and fall", []*SignedHeader{d.headers[0], d.headers[4]},
+			d.sign(6, "gateway 1", func(h *Header) { h.First = math.MaxInt64 }), d.headers[9]},
+		"key-in-force": {"a header of both sides that sets the key already in force", []*SignedHeader{d.headers[0], again},
+			d.headers[3], d.sign(3, "gateway 0", func(h *Header) { h.Sealed++ })},
+		"root-of-none": {"a head of no entries with another root", []*SignedHeader{d.headers[0]},
+			d.headers[3], d.sign(3, "gateway 0", func(h *Header) { h.Count, h.Root = 0, Hash{1} })},
+	} {
+		encoded, err := NewFork(v.keys, Side{Head: v.one, Leaf: v.one.Hash()}, Side{Head: v.two, Leaf: v.two.Hash()}).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("fork-good-"+name, vector{About: v.about, Kind: "fork", Bytes: encoded, Trust: string(d.trust(0).Format()), Expect: "ok", Height: &v.one.Header.Height})
+	}
 }
 
 func writeRunVectors(t *testing.T, write func(string, vector)) {

@@ -140,7 +140,7 @@ func (p *Proof) verifyChain(t *Trust, r *Report) error {
 
 // SPEC: field 5's order: each with key 12, heights ascending, all below the highest header, none names the key that the
 // header before it in field 5 names; each signature under the key before, genesis under its own; a header in sight with
-// key 12, below the highest, is one of field 5
+// key 12, below the highest, is one of field 5, and none but genesis names the key in force at its own height
 func (p *Proof) verifyKeys(*Trust, *Report) error {
 	highest := p.Header.Header.Height
 	for _, h := range p.signed() {
@@ -166,8 +166,12 @@ func (p *Proof) verifyKeys(*Trust, *Report) error {
 		}
 	}
 	for _, h := range p.signed() {
-		if h.Header.NextKey != nil && h.Header.Height < highest && !sets(p.Keys, h.seen()) {
+		switch next := h.Header.NextKey; {
+		case next == nil:
+		case h.Header.Height < highest && !sets(p.Keys, h.seen()):
 			return fmt.Errorf("header %d sets a key and is not among the headers that do", h.Header.Height)
+		case h.Header.Genesis == nil && *next == p.keyAt(h.Header.Height):
+			return fmt.Errorf("header %d sets the key that is already in force", h.Header.Height)
 		}
 	}
 	return nil

@@ -26,8 +26,22 @@ var encoding = func() cbor.EncMode {
 	return mode
 }()
 
+// SPEC: NaN and infinities, `undefined` and other simple values
 var strict = func() cbor.DecMode {
+	var refused []func(*cbor.SimpleValueRegistry) error
+	for v := range 256 {
+		if v < 20 || v == 23 || v > 31 { // false, true and null are 20 to 22; 24 to 31 are none
+			refused = append(refused, cbor.WithRejectedSimpleValue(cbor.SimpleValue(v)))
+		}
+	}
+	simple, err := cbor.NewSimpleValueRegistryFromDefaults(refused...)
+	if err != nil {
+		panic(err)
+	}
 	mode, err := cbor.DecOptions{
+		SimpleValues:      simple,
+		NaN:               cbor.NaNDecodeForbidden,
+		Inf:               cbor.InfDecodeForbidden,
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		MaxNestedLevels:   lightchain.MaxNesting,
 		MaxArrayElements:  2048,

@@ -359,7 +359,8 @@ type readingJSON struct {
 	Name    string           `json:"name"`
 	Unit    string           `json:"unit"`
 	Value   lightchain.Value `json:"value"`
-	Time    *int64           `json:"time"` // nanoseconds since the Unix epoch, by the device's clock
+	Bytes   bool             `json:"bytes,omitempty"` // the value is bytes, in hexadecimal
+	Time    *int64           `json:"time"`            // nanoseconds since the Unix epoch, by the device's clock
 	Quality uint64           `json:"quality"`
 	Derived bool             `json:"derived,omitempty"` // computed by the gateway
 	Meaning *lightchain.Hash `json:"meaning,omitempty"` // of what gave it its name and unit
@@ -393,7 +394,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	out.Outside, out.Silent = newOutsideJSON(r.Outside), r.Silences
 	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []readingJSON{}}
 	for _, m := range r.Entry.Readings {
-		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}
+		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Bytes: m.Value.Kind() == lightchain.KindBytes, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}
 		if m.Timed {
 			j.Time = &m.Time
 		}
