@@ -351,6 +351,19 @@ func TestTrustFilesAreReadAsThePageSays(t *testing.T) {
 		{"a negative quorum", "quorum -1", false},
 		{"a quorum in hexadecimal", "quorum 0x1", false},
 		{"the same quorum twice", "quorum 1\nquorum 1", false},
+		{"keys of devices, of each kind", "device meter-1 ocmf MFkw\ndevice meter-1 cose MFkw\ndevice m.2 jws MFkx\n", true},
+		{"another kind of device's signature", "device meter-1 pgp MFkw", false},
+		{"a device's key twice", "device meter-1 ocmf MFkw\ndevice meter-2 ocmf MFkw", false},
+		{"a device in capital letters", "device Meter ocmf MFkw", false},
+		{"a device's key without padding", "device meter-1 ocmf MFk", false},
+		{"a device's key with bits that do not count", "device meter-1 ocmf MFl=", false},
+		{"the largest key of a device", "device meter-1 ocmf " + strings.Repeat("AAAA", 341) + "AA==", true},
+		{"a larger one", "device meter-1 ocmf " + strings.Repeat("AAAA", 341) + "AAA=", false},
+		{"a device without a kind", "device meter-1 MFkw", false},
+		{"a person, whose key is an aggregator's too", "person a.miller " + key + "\n" + north + "\n", true},
+		{"a person's key twice", "person a.miller " + key + "\nperson b " + key, false},
+		{"a person in capital letters", "person Miller " + key, false},
+		{"a person's key of small order", "person miller " + FormatPublicKey(PublicKey{1}), false},
 	} {
 		if _, err := ParseTrust([]byte(c.text)); (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.about, err)

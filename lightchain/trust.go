@@ -17,7 +17,27 @@ type Trust struct {
 	Chains      []ChainID
 	Aggregators []Aggregator
 	Quorum      uint64 // distinct names whose receipts a proof must show; 0 asks for none
+
+	// This version checks nothing under these keys; see [Device] and [Person].
+	Devices []Device
+	Persons []Person
 }
+
+// Device is a key under which a device signs its own payloads. Such a signature is no part of a chain and is reported
+// apart from it; its check has a place here and is not made yet.
+type Device struct {
+	Name string // spelled like an aggregator's
+	Kind string // "ocmf", "cose" or "jws": in what form it signs
+	Key  []byte // SubjectPublicKeyInfo (RFC 5280, section 4.1) in DER
+}
+
+// Person is the key of somebody who signs notes and attachments; its check has a place here and is not made yet.
+type Person struct {
+	Name string // spelled like an aggregator's
+	Key  PublicKey
+}
+
+const maxDeviceKey = 1024 // bytes
 
 // Aggregator is one key of a trusted aggregator. A name may have several keys, a key has one name.
 type Aggregator struct {
@@ -30,6 +50,8 @@ type Aggregator struct {
 //	chain <52 characters>
 //	aggregator <name> ssh-ed25519 <base64>
 //	quorum <n>
+//	device <name> <kind> <base64>
+//	person <name> ssh-ed25519 <base64>
 //
 // in any order, blank lines, and comments on lines of their own that begin with '#'. Anything else is refused with
 // its line number.
@@ -71,6 +93,14 @@ func (t *Trust) parseLine(words []string, quorum *bool) error {
 			return err
 		}
 		return t.add(Aggregator{words[1], key})
+	case words[0] == "device" && len(words) == 4:
+		return t.addDevice(words[1], words[2], words[3])
+	case words[0] == "person" && len(words) == 4:
+		key, err := ParsePublicKey(words[2] + " " + words[3])
+		if err != nil {
+			return err
+		}
+		return t.addPerson(Person{words[1], key})
 	case words[0] == "quorum" && len(words) == 2:
 		n, err := strconv.ParseUint(words[1], 10, 31)
 		if err != nil || strconv.FormatUint(n, 10) != words[1] {
@@ -82,7 +112,7 @@ func (t *Trust) parseLine(words []string, quorum *bool) error {
 		t.Quorum, *quorum = n, true
 		return nil
 	}
-	return errors.New(`expected "chain <52 characters>", "aggregator <name> ssh-ed25519 <base64>", "quorum <n>", or a comment that begins with "#"`)
+	return errors.New(`expected "chain <52 characters>", "aggregator <name> ssh-ed25519 <base64>", "quorum <n>", "device <name> <kind> <base64>", "person <name> ssh-ed25519 <base64>", or a comment that begins with "#"`)
 }
 
 func (t *Trust) add(a Aggregator) error {
@@ -99,6 +129,40 @@ func (t *Trust) add(a Aggregator) error {
 	return nil
 }
 
+func (t *Trust) addDevice(name, kind, text string) error {
+	if CheckAggregatorName(name) != nil {
+		return fmt.Errorf("device %q: it is named like an aggregator", name)
+	}
+	if kind != "ocmf" && kind != "cose" && kind != "jws" {
+		return fmt.Errorf("device %s: kind %q is not ocmf, cose or jws", name, kind)
+	}
+	key, err := base64.StdEncoding.Strict().DecodeString(text)
+	// The decoder skips CR and LF wherever they stand.
+	if err != nil || len(key) == 0 || len(key) > maxDeviceKey || base64.StdEncoding.EncodeToString(key) != text {
+		return fmt.Errorf("device %s: expected the base64 of 1 to %d bytes, its public key in DER", name, maxDeviceKey)
+	}
+	for _, other := range t.Devices {
+		if other.Kind == kind && bytes.Equal(other.Key, key) {
+			return fmt.Errorf("the key of %s stands already, under the name %s", name, other.Name)
+		}
+	}
+	t.Devices = append(t.Devices, Device{name, kind, key})
+	return nil
+}
+
+func (t *Trust) addPerson(p Person) error {
+	if CheckAggregatorName(p.Name) != nil {
+		return fmt.Errorf("person %q: named like an aggregator", p.Name)
+	}
+	for _, other := range t.Persons {
+		if other.Key == p.Key {
+			return fmt.Errorf("the key of %s stands already, under the name %s", p.Name, other.Name)
+		}
+	}
+	t.Persons = append(t.Persons, p)
+	return nil
+}
+
 // Format returns the trust file that says t.
 func (t *Trust) Format() []byte {
 	var b bytes.Buffer
@@ -110,6 +174,12 @@ func (t *Trust) Format() []byte {
 	}
 	if t.Quorum > 0 {
 		fmt.Fprintf(&b, "quorum %d\n", t.Quorum)
+	}
+	for _, d := range t.Devices {
+		fmt.Fprintf(&b, "device %s %s %s\n", d.Name, d.Kind, base64.StdEncoding.EncodeToString(d.Key))
+	}
+	for _, p := range t.Persons {
+		fmt.Fprintf(&b, "person %s %s\n", p.Name, FormatPublicKey(p.Key))
 	}
 	return b.Bytes()
 }

@@ -253,6 +253,9 @@ func writeTrustVectors(write func(string, vector)) {
 	for name, c := range map[string]struct{ about, text, expect string }{
 		"good":           {"everything that may stand there", "# whom we trust\n\n" + chain + north + "quorum 1\n", "ok"},
 		"good-two-keys":  {"a name with two keys", north + "aggregator north " + FormatPublicKey(testSigner("other").Public()), "ok"},
+		"good-devices":   {"keys of devices and a person", "device meter-1 ocmf MFkw\nperson a.miller " + FormatPublicKey(testSigner("miller").Public()) + "\n", "ok"},
+		"bad-device":     {"an unknown form of a device's signature", "device meter-1 pgp MFkw\n", "fail"},
+		"bad-person":     {"the key of a person twice", strings.Repeat("person a.miller "+FormatPublicKey(testSigner("miller").Public())+"\n", 2), "fail"},
 		"bad-prefix":     {"a prefix of a chain", "chain aaaaaaaaaa\n", "fail"},
 		"bad-low-bits":   {"a chain whose unused low bits are not zero", chain[:len(chain)-2] + "b\n", "fail"},
 		"bad-two-names":  {"a key with two names", north + "aggregator south " + FormatPublicKey(testSigner("north").Public()), "fail"},

@@ -31,7 +31,7 @@ func (o *outcome) writeText(w io.Writer) error {
 		fmt.Fprintf(&b, "%s: VERIFIED\n\n", printable(o.file))
 		describe(&b, o.proof)
 		proved(&b, o.proof, o.trust)
-		notProved(&b, o.proof)
+		notProved(&b, o.proof, o.trust)
 		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(w, b.String())
@@ -273,6 +273,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 	beware(b, append(cautions(trust, r.ReceiptedBy), reversalNotes(r.Reversals)...))
 	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
 	b.WriteString(notInvented)
+	unsigned(b, trust)
 	if len(r.ReceiptedBy) == 0 {
 		b.WriteString("  - When it was recorded, and that this history is the only one: no aggregator that you trust has receipted it.\n")
 	}
@@ -280,10 +281,18 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 
 const notInvented = "  - That a device sent it: whoever controls the gateway when it records can invent a message, and what it makes of one.\n"
 
-func notProved(b *strings.Builder, r *lightchain.Report) {
+// unsigned says which keys of a trust file stand for nothing yet.
+func unsigned(b *strings.Builder, trust *lightchain.Trust) {
+	if len(trust.Devices)+len(trust.Persons) > 0 {
+		b.WriteString("  - What a device or a person signed: your trust file has keys of some, and this program checks nothing under them yet.\n")
+	}
+}
+
+func notProved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
 	b.WriteString("\n  Not proved:\n")
 	b.WriteString("  - That the value is true: a sensor can be wrong, or held over a candle.\n")
 	b.WriteString(notInvented)
+	unsigned(b, trust)
 	if len(r.ReceiptedBy) == 0 {
 		b.WriteString("  - When it was recorded: no aggregator that you trust has receipted it.\n")
 		b.WriteString("  - That this history is the only one that the gateway's key has signed.\n")
