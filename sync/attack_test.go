@@ -469,6 +469,10 @@ func TestAForgedWelcomeHoldsNobodyUp(t *testing.T) {
 	nonce := g.g.nonces[0].nonce
 	hit := func(wel Welcome, signer lightchain.Signer) {
 		wel.Chain, wel.Name = g.chain.tip.Chain, "a"
+		if wel.Key == nil {
+			key := g.chain.signer.Public()
+			wel.Key = &key
+		}
 		g.g.Receive(w.now, Message{Topic: topic(DefaultPrefix, wel.Chain, topicWelcome, "a"), Payload: must(wel.Sign(signer))})
 	}
 	hit(Welcome{Nonce: nonce, Head: next}, testSigner("mallory"))
@@ -480,17 +484,20 @@ func TestAForgedWelcomeHoldsNobodyUp(t *testing.T) {
 	if g.settled == nil || g.settled.Standing != Unreachable {
 		t.Errorf("settled as %+v", g.settled)
 	}
-	// An aggregator that lies: it claims a head that this chain's key did not sign.
-	g.start(ConfirmAlways)
-	w.run(time.Second)
-	forged, err := next.Header.Sign(testSigner("mallory"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hit(Welcome{Nonce: g.g.nonces[0].nonce, Head: forged}, k.config.Signer)
-	w.run(time.Minute)
-	if g.settled != nil {
-		t.Errorf("a lie settles the head as %+v", g.settled)
+	// An aggregator that lies: it claims a head that this chain's key did not sign. It has answered, however long one waits.
+	for _, confirm := range []ConfirmHead{ConfirmAlways, ConfirmIfReachable} {
+		g.start(confirm)
+		w.run(time.Second)
+		forged, err := next.Header.Sign(testSigner("mallory"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := testSigner("mallory").Public()
+		hit(Welcome{Nonce: g.g.nonces[0].nonce, Head: forged, Key: &key}, k.config.Signer)
+		w.run(time.Hour)
+		if g.settled != nil {
+			t.Errorf("%s: a lie settles the head as %+v", confirm, g.settled)
+		}
 	}
 }
 

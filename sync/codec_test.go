@@ -82,6 +82,8 @@ func FuzzWelcome(f *testing.F) {
 	w := Welcome{Chain: c.tip.Chain, Name: "north", Nonce: Nonce{1}, Sequence: 9, Session: Nonce{2}}
 	full := w
 	full.Head, full.Keys = c.seal(1, testTime*1e9, nil), []*lightchain.SignedHeader{c.headers[0]}
+	key := c.signer.Public()
+	full.Key, full.Held, full.Restores, full.Busy = &key, 1, 7, 600
 	fuzzRequest(f, mediaWelcome, decodeWelcome, (*Welcome).Sign, must(w.Sign(c.signer)), must(full.Sign(c.signer)))
 }
 
@@ -137,7 +139,7 @@ func FuzzPulled(f *testing.F) {
 func FuzzRestored(f *testing.F) {
 	all := pages(f)
 	run := Restored{Correlation: 3, Run: all[0].Run}
-	sparse := Restored{Correlation: 3, Sparse: &SparseCopy{all[1].Consistency.Head, make([]lightchain.Hash, 4)}}
+	sparse := Restored{Correlation: 3, Sparse: &SparseCopy{all[1].Consistency.Head, make([]lightchain.Hash, 4), []*lightchain.SignedHeader{all[0].Genesis}}}
 	fuzzCodec(f, DecodeRestored, (*Restored).Encode, must(run.Encode()), must(sparse.Encode()))
 }
 

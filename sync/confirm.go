@@ -70,11 +70,11 @@ func (g *Gateway) greeting(now time.Time, p *peer) bool {
 	return p.nonce == 0 && n > 0 && now.Sub(g.nonces[n-1].at).Abs() < repeatHello
 }
 
-// tickHello asks until everybody has answered, ever more rarely.
+// tickHello asks until everybody has answered, ever more rarely; and until all that was answered can be understood.
 func (g *Gateway) tickHello(now time.Time) time.Time {
 	waiting := false
 	for _, p := range g.peers {
-		waiting = waiting || p.nonce == 0
+		waiting = waiting || p.nonce == 0 || p.standing == Unvouched && !g.settled
 	}
 	if !waiting {
 		return time.Time{}
@@ -102,10 +102,15 @@ func (g *Gateway) receiveWelcome(now time.Time, p *peer, b []byte) error {
 	if err := g.checked(now, p, s); err != nil {
 		return err
 	}
-	first := p.nonce == 0
-	p.nonce, p.floor, p.session = g.nonces[i].number, w.Sequence, w.Session
-	if first {
+	if p.session != w.Session {
 		p.asks = 0
+	}
+	p.nonce, p.floor, p.session, p.asks = g.nonces[i].number, w.Sequence, w.Session, max(p.asks, w.Restores)
+	p.held = w.Held
+	if w.Busy > 0 && g.restore != nil {
+		p.busy = now.Add(time.Duration(min(w.Busy, mostBusy)) * time.Second)
+		g.restore.tries.reset()
+		g.c.Log.Warn("lost headers wait: the aggregator has used up what it may send this gateway today", "aggregator", p.name, "for", time.Duration(w.Busy)*time.Second)
 	}
 	if height, found := g.nonces[i].receipted[p.name]; found && (w.Head == nil || w.Head.Header.Height < height) {
 		// What it stored durably before it countersigned is gone there, or it denies it. The receipts stay, and say so.
@@ -115,13 +120,20 @@ func (g *Gateway) receiveWelcome(now time.Time, p *peer, b []byte) error {
 		}
 		g.notify(Notice{Aggregator: p.name, Err: fmt.Errorf("it %s, and countersigned header %d: it was set back, or it lies; its receipts are kept", known, height)})
 	}
-	if err := g.weigh(p, w); err != nil {
+	err = g.weigh(p, w)
+	if err != nil {
+		// It has answered, and says something else than this gateway: whatever that is, it is not the word of one who could
+		// not be reached.
 		g.notify(Notice{Aggregator: p.name, Err: err})
-		return err
+		g.stand(p, Unvouched, w.Head, nil)
 	}
 	g.tickSettle(now)
-	return nil
+	return err
 }
+
+// mostBusy bounds how long one word keeps a gateway from asking again for its headers, in seconds: the operator may have
+// raised the budget meanwhile.
+const mostBusy = 15 * 60
 
 // weigh finds out how this gateway's head stands to what an aggregator knows.
 func (g *Gateway) weigh(p *peer, w *Welcome) error {
@@ -144,7 +156,6 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		return err
 	}
 	height := w.Head.Header.Height
-	p.setters = w.Keys
 	if height <= tip.Height {
 		own, err := g.c.Chain.Node(0, height)
 		switch {
@@ -181,9 +192,9 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 	if err != nil {
 		return err
 	}
-	if vouched(own, headSide(w.Head, w.Keys...)) {
+	if vouched(own, headSide(w.Head, w.Keys...)) || continues(tip, w) {
 		standing := KeyChanged
-		if keyAfter(w.Head, w.Keys) == g.signer.Public() {
+		if *w.Key == g.signer.Public() {
 			standing = Behind // this gateway changed it, and lost the headers that say so
 		}
 		g.stand(p, standing, w.Head, nil)
@@ -192,14 +203,18 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 	return fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height)
 }
 
-// keyAfter returns the key that headers up to a head have set; none if that was set below those given.
-func keyAfter(head *lightchain.SignedHeader, keys []*lightchain.SignedHeader) (key lightchain.PublicKey) {
-	for _, h := range append(slices.Clone(keys), head) {
-		if h.Header.NextKey != nil {
-			key = *h.Header.NextKey
+// continues reports whether a welcome's headers that set the key lead on from the tip, and are only the first of those
+// below its head: more than a welcome holds. What follows them is the aggregator's word, until the headers are here.
+func continues(tip *lightchain.Tip, w *Welcome) bool {
+	key, height := tip.Key, tip.Height
+	for _, k := range w.Keys {
+		h := &k.Header
+		if h.Height <= height || h.NextKey == nil || k.ChainID() != tip.Chain || k.Check(key) != nil {
+			return false
 		}
+		key, height = *h.NextKey, h.Height
 	}
-	return key
+	return len(w.Keys) == maxWelcomeKeys && height < w.Head.Header.Height
 }
 
 // stand notes how the head stands to what p knows, and says so if that is news after the head was settled.
@@ -237,6 +252,9 @@ func (g *Gateway) tickSettle(now time.Time) time.Time {
 	for _, p := range g.peers {
 		if p.standing == "" {
 			continue
+		}
+		if p.standing == Unvouched {
+			return time.Time{} // however long that takes: to seal now may make a second history
 		}
 		answered++
 		if best == "" || p.standing == Agreed {

@@ -65,8 +65,7 @@ func (s *shard) pull(now time.Time, f *follower, policy Policy, pull Pull) {
 	const asking = 600 // more than a pull takes
 	left := f.purse.left(now, policy.BytesPerDay)
 	if left < asking+answer+minPage {
-		tomorrow := time.Unix((now.Unix()/86400+1)*86400, 0)
-		s.later(f, tomorrow)
+		s.later(f, tomorrow(now))
 		return
 	}
 	pull.Most = min(pull.Most, left-asking-answer)

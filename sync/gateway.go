@@ -75,7 +75,8 @@ type Gateway struct {
 	hellos   backoff
 	asked    bucket // hellos because of somebody's pull
 	settled  bool
-	waitTill time.Time
+	linked   bool      // there was a connection since the start
+	waitTill time.Time // for an answer
 	restore  *restoring
 	warned   bucket // lines in the log that anybody on the broker can cause
 }
@@ -102,7 +103,8 @@ type peer struct {
 	asks     uint64
 	standing Standing // "" before its first welcome
 	head     *lightchain.SignedHeader
-	setters  []*lightchain.SignedHeader // headers below it that set the key, as its newest welcome brought them
+	held     uint64    // up to which height it holds every header, says its newest welcome
+	busy     time.Time // it restores nothing before this, says its newest welcome
 }
 
 // NewGateway checks the configuration and returns a gateway that does nothing yet.
@@ -244,6 +246,9 @@ func (g *Gateway) Tick(now time.Time) time.Time {
 	g.signals.Unlock()
 	g.follow(now)
 	if connected {
+		if !g.linked { // before, there was nobody to answer
+			g.linked, g.waitTill = true, time.Time{}
+		}
 		g.repeatAt, g.helloAt = g.saidAt.Add(g.c.Announce), now
 		g.announcing.reset()
 		g.hellos.reset()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -89,25 +90,9 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 		return err
 	}
 	f.purse.spent.add(now, cost(m.Topic, m.Payload))
-	w := Welcome{Chain: f.chain, Name: s.c.c.Name, Nonce: h.Nonce, Sequence: f.sequence, Session: s.c.session, Fork: state.Fork}
-	if f.sequence == 0 {
-		w.Sequence = uint64(max(now.UnixMicro(), 0)) - 1
-		f.sequence = w.Sequence
-	}
-	if state.Head != nil {
-		w.Head = state.Head.Head
-		for _, k := range below(state.Keys, max(1, w.Head.Header.Height))[1:] {
-			if k.Header.Height > h.Height || !proved {
-				w.Keys = append(w.Keys, k)
-			}
-		}
-		w.Keys = w.Keys[max(0, len(w.Keys)-maxWelcomeKeys):]
-	}
-	payload, err := w.Sign(s.c.c.Signer)
-	if err != nil {
+	if err := s.welcome(now, f, state, h, proved, 0); err != nil {
 		return err
 	}
-	s.publish(now, f, topicWelcome, s.c.c.Name, payload, false)
 	// A gateway that says hello has perhaps dropped the pull that is on its way.
 	if proved && (state.Head == nil || h.Height > state.Head.Height()) {
 		f.announced = max(f.announced, h.Height)
@@ -123,38 +108,77 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	return nil
 }
 
-// giveBack sends a gateway that lost its newest headers what it needs to go on.
-func (s *shard) giveBack(ctx context.Context, now time.Time, f *follower, policy Policy, state *State, h *Hello) error {
-	most := min(max(h.Restore.Most, minPage), MaxPage)
-	if left := f.purse.left(now, policy.BytesPerDay); left < most {
-		if left < minPage {
-			return errBusy
-		}
-		most = left
+// welcome tells a gateway what is known of its chain; busy, for how many seconds its request to restore is not answered.
+func (s *shard) welcome(now time.Time, f *follower, state *State, h *Hello, proved bool, busy uint64) error {
+	f.sequence = max(f.sequence, uint64(max(now.UnixMicro(), 1))-1)
+	w := Welcome{
+		Chain: f.chain, Name: s.c.c.Name, Nonce: h.Nonce, Sequence: f.sequence, Session: s.c.session, Fork: state.Fork,
+		Restores: f.asked, Busy: busy,
 	}
-	page := &Restored{Correlation: h.Restore.Sequence}
-	run, err := s.heldRun(ctx, state, h, most-64)
-	switch {
-	case err == nil:
-		page.Run = run
-	case errors.Is(err, ErrUnavailable):
-		page.Sparse = &SparseCopy{Head: state.Head.Head, Edge: state.Head.Edge}
-	default:
+	if state.Head != nil {
+		w.Head = state.Head.Head
+		key, _ := state.keyAfter(state.Head.Height())
+		w.Key = &key
+		if state.Every != nil {
+			w.Held = state.Every.Height()
+		}
+		w.Keys = below(state.Keys, max(1, w.Head.Header.Height))[1:]
+		if proved {
+			w.Keys = w.Keys[len(below(w.Keys, h.Height+1)):]
+		}
+		w.Keys = w.Keys[:min(len(w.Keys), maxWelcomeKeys)]
+	}
+	payload, err := w.Sign(s.c.c.Signer)
+	if err != nil {
 		return err
+	}
+	s.publish(now, f, topicWelcome, s.c.c.Name, payload, false)
+	return nil
+}
+
+// giveBack sends a gateway that lost its newest headers what it needs to go on.
+//
+// A sparse copy takes the headers below its head from the gateway for good, so it goes out only where they are not held
+// here: neither a small page nor a budget that is used up is a reason. For these the gateway waits.
+func (s *shard) giveBack(ctx context.Context, now time.Time, f *follower, policy Policy, state *State, h *Hello) error {
+	page := &Restored{Correlation: h.Restore.Sequence}
+	if state.Every != nil && h.Height < state.Every.Height() {
+		most := min(max(h.Restore.Most, minPage), MaxPage)
+		left := f.purse.left(now, policy.BytesPerDay)
+		run, err := s.heldRun(ctx, state, h, min(most, max(left, minPage))-aroundRestored)
+		if errors.Is(err, errNoEnd) { // the next signature is further up than asked: what a page may be at most holds it
+			run, err = s.heldRun(ctx, state, h, MaxPage-aroundRestored)
+		}
+		if err != nil {
+			return err
+		}
+		page.Run = run
+	} else {
+		page.Sparse = &SparseCopy{Head: state.Head.Head, Edge: state.Head.Edge}
+		keys := below(state.Keys, state.Head.Height())
+		page.Sparse.Keys = keys[len(below(keys, h.Height+1)):]
+		if len(page.Sparse.Keys) > maxSparseKeys {
+			return fmt.Errorf("%d changes of key above header %d do not fit into a sparse copy, at most %d", len(page.Sparse.Keys), h.Height, maxSparseKeys)
+		}
 	}
 	payload, err := page.Encode()
 	if err != nil {
 		return err
 	}
+	if f.purse.left(now, policy.BytesPerDay) < cost(topic(s.c.c.Prefix, f.chain, topicRestore, s.c.c.Name), payload) {
+		return s.welcome(now, f, state, h, true, uint64(tomorrow(now).Sub(now)/time.Second)+1)
+	}
 	s.publish(now, f, topicRestore, s.c.c.Name, payload, false)
 	return nil
 }
 
-// heldRun returns headers above the gateway's. The error wraps [ErrUnavailable] where they are not held.
+const aroundRestored = 64 // bytes of a page beside its run
+
+// errNoEnd means that no header with a signature lies within the bytes that a run may have.
+var errNoEnd = errors.New("no signed header fits as a run's end")
+
+// heldRun returns headers above the gateway's, all of which are held as far as the state says.
 func (s *shard) heldRun(ctx context.Context, state *State, h *Hello, most uint64) (*lightchain.Run, error) {
-	if state.Every == nil || h.Height >= state.Every.Height() {
-		return nil, ErrUnavailable
-	}
 	var (
 		headers []lightchain.RunHeader
 		size    uint64
@@ -163,7 +187,7 @@ func (s *shard) heldRun(ctx context.Context, state *State, h *Hello, most uint64
 	)
 	err := s.c.c.Store.Headers(ctx, state.Chain, h.Height, state.Every.Height(), func(held Held) error {
 		if held.Height != next {
-			return ErrUnavailable
+			return fmt.Errorf("header %d is missing in the store", next)
 		}
 		next++
 		header, err := lightchain.DecodeHeader(held.Bytes)
@@ -186,5 +210,9 @@ func (s *shard) heldRun(ctx context.Context, state *State, h *Hello, most uint64
 	if err != nil && !errors.Is(err, full) {
 		return nil, err
 	}
-	return fitRun(h.Height+1, headers, most)
+	run, err := fitRun(h.Height+1, headers, most)
+	if errors.Is(err, ErrUnavailable) {
+		err = errNoEnd
+	}
+	return run, err
 }

@@ -191,7 +191,12 @@ type Restored struct {
 type SparseCopy struct {
 	Head *lightchain.SignedHeader
 	Edge []lightchain.Hash // of the head's history: the compact range of the headers below it
+	// Keys are the headers between the hello's and the head that set the key, ascending.
+	Keys []*lightchain.SignedHeader
 }
+
+// maxSparseKeys is how many changes of key a sparse copy may bridge. With more a page of [MaxPage] would not hold them.
+const maxSparseKeys = 256
 
 type rawRestored struct {
 	Version     uint64     `cbor:"1,keyasint"`
@@ -204,6 +209,7 @@ type rawSparse struct {
 	_    struct{} `cbor:",toarray"`
 	Head []byte
 	Edge []byte
+	Keys [][]byte
 }
 
 // Encode returns the page as it travels.
@@ -221,6 +227,9 @@ func (r *Restored) Encode() ([]byte, error) {
 			return nil, err
 		}
 		raw.Sparse.Edge = joinHashes(r.Sparse.Edge)
+		if raw.Sparse.Keys, err = encodeHeaders(r.Sparse.Keys); err != nil {
+			return nil, err
+		}
 	}
 	return encode(raw), nil
 }
@@ -255,7 +264,10 @@ func readRestored(b []byte) (*Restored, error) {
 	if r.Sparse.Head, err = lightchain.DecodeSignedHeader(raw.Sparse.Head); err != nil {
 		return nil, err
 	}
-	r.Sparse.Edge, err = splitHashes(raw.Sparse.Edge)
+	if r.Sparse.Edge, err = splitHashes(raw.Sparse.Edge); err != nil {
+		return nil, err
+	}
+	r.Sparse.Keys, err = decodeHeaders(raw.Sparse.Keys, maxSparseKeys)
 	return r, err
 }
 

@@ -61,6 +61,9 @@ func (s *Spent) add(now time.Time, n uint64) {
 	s.Bytes += n
 }
 
+// tomorrow returns when the next day begins, UTC.
+func tomorrow(now time.Time) time.Time { return time.Unix((now.Unix()/86400+1)*86400, 0) }
+
 // left returns what is left of the day's budget; 0 is no limit.
 func (s *Spent) left(now time.Time, budget uint64) uint64 {
 	if budget == 0 {

@@ -140,9 +140,18 @@ type Welcome struct {
 
 	Head *lightchain.SignedHeader // the newest head known; nil: none
 	// Keys are headers below the head that set the key: those above the hello's height, or, where its signature does
-	// not fit the history known, all but genesis; the newest 16 of them.
+	// not fit the history known, all but genesis; the lowest 16 of them, so that the first follows from what the gateway
+	// holds, whatever came later.
 	Keys []*lightchain.SignedHeader
-	Fork *lightchain.Fork // the chain was forked, and is not countersigned any more
+	// Key is in force above the head. A gateway compares it with its own where the keys that lead to it do not all fit.
+	Key  *lightchain.PublicKey // nil without a head
+	Held uint64                // the height up to which every header is held; 0: none above genesis
+	Fork *lightchain.Fork      // the chain was forked, and is not countersigned any more
+
+	Restores uint64 // requests to restore with numbers up to this one are not answered any more
+	// Busy says that the hello's request is not answered for so many seconds: the day's budget for the gateway is used up.
+	// It stands here, under a signature, for whoever could make it up would keep a gateway from its headers.
+	Busy uint64
 }
 
 const (
@@ -160,11 +169,16 @@ type rawWelcome struct {
 	Head     []byte   `cbor:"7,keyasint,omitempty"`
 	Keys     [][]byte `cbor:"8,keyasint,omitempty"`
 	Fork     []byte   `cbor:"9,keyasint,omitempty"`
+	Key      []byte   `cbor:"10,keyasint,omitempty"`
+	Held     uint64   `cbor:"11,keyasint"`
+	Restores uint64   `cbor:"12,keyasint"`
+	Busy     uint64   `cbor:"13,keyasint,omitempty"`
 }
 
 // Sign returns the welcome as it travels.
 func (w *Welcome) Sign(signer lightchain.Signer) ([]byte, error) {
-	raw := rawWelcome{Version: lightchain.Version, Chain: w.Chain[:], Name: w.Name, Nonce: w.Nonce[:], Sequence: w.Sequence, Session: w.Session[:]}
+	raw := rawWelcome{Version: lightchain.Version, Chain: w.Chain[:], Name: w.Name, Nonce: w.Nonce[:], Sequence: w.Sequence, Session: w.Session[:],
+		Held: w.Held, Restores: w.Restores, Busy: w.Busy}
 	var err error
 	if w.Head != nil {
 		if raw.Head, err = w.Head.Encode(); err != nil {
@@ -173,6 +187,9 @@ func (w *Welcome) Sign(signer lightchain.Signer) ([]byte, error) {
 	}
 	if raw.Keys, err = encodeHeaders(w.Keys); err != nil {
 		return nil, err
+	}
+	if w.Key != nil {
+		raw.Key = w.Key[:]
 	}
 	if w.Fork != nil {
 		if raw.Fork, err = w.Fork.Append(nil); err != nil {
@@ -200,14 +217,21 @@ func readWelcome(b []byte) (*Welcome, error) {
 	if err := decode(b, maxWelcome, &raw); err != nil {
 		return nil, err
 	}
-	w := &Welcome{Name: raw.Name, Sequence: raw.Sequence}
-	err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Sequence), lightchain.CheckAggregatorName(raw.Name),
+	w := &Welcome{Name: raw.Name, Sequence: raw.Sequence, Held: raw.Held, Restores: raw.Restores, Busy: raw.Busy}
+	err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Sequence, raw.Held, raw.Restores, raw.Busy), lightchain.CheckAggregatorName(raw.Name),
 		fixed(w.Chain[:], raw.Chain), fixed(w.Nonce[:], raw.Nonce), fixed(w.Session[:], raw.Session))
 	if err == nil && len(raw.Head) > 0 {
 		w.Head, err = lightchain.DecodeSignedHeader(raw.Head)
 	}
 	if err == nil {
 		w.Keys, err = decodeHeaders(raw.Keys, maxWelcomeKeys)
+	}
+	if err == nil && (w.Head == nil) != (len(raw.Key) == 0) {
+		err = errors.New("a head without the key in force above it, or that without a head")
+	}
+	if err == nil && len(raw.Key) > 0 {
+		w.Key = new(lightchain.PublicKey)
+		err = fixed(w.Key[:], raw.Key)
 	}
 	if err == nil && len(raw.Fork) > 0 {
 		w.Fork, err = lightchain.DecodeFork(raw.Fork)

@@ -65,12 +65,27 @@ func (g *Gateway) tickRestore(now time.Time) (again time.Time, busy bool) {
 	if r.peer != p {
 		r.peer, r.again = p, now
 	}
-	if !now.Before(r.again) {
-		p.asks++
-		g.sendHello(now, &RestoreRequest{Aggregator: p.name, Session: p.session, Sequence: p.asks, Most: g.c.MaxPage})
-		r.again = now.Add(r.tries.next())
+	if at := later(r.again, p.busy); now.Before(at) {
+		return at, true
 	}
+	p.asks++
+	g.sendHello(now, &RestoreRequest{Aggregator: p.name, Session: p.session, Sequence: p.asks, Most: g.c.MaxPage})
+	if r.tries.failures >= stale {
+		// What its welcome said may have changed since: its head, its session. A hello that asks for nothing has it say so.
+		g.sendHello(now, nil)
+	}
+	r.again = now.Add(r.tries.next())
 	return r.again, true
+}
+
+// stale is after how many requests without an answer a welcome counts as old.
+const stale = 2
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // receiveRestored takes a page of the chain's own headers.
@@ -83,20 +98,21 @@ func (g *Gateway) receiveRestored(now time.Time, p *peer, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if page.Correlation == 0 || page.Correlation > p.asks {
-		return errOld // an answer to any request will do, as long as it fits: pages stand by themselves
-	}
-	if !p.checks.take(now) {
-		return errBusy
-	}
 	tip, _, err := g.c.Chain.Head()
 	if err != nil {
 		return err
 	}
+	// An answer to any request will do, as long as it fits: runs stand by themselves. Of a sparse copy all depends on when
+	// it was made, so it has to be what the signed welcome named: of that head, where no more is held.
+	switch {
+	case page.Correlation == 0 || page.Correlation > p.asks,
+		page.Run != nil && page.Run.First != tip.Height+1,
+		page.Sparse != nil && (p.standing != Behind || p.held > tip.Height || page.Sparse.Head.Hash() != p.head.Hash()):
+		return errOld
+	case !p.checks.take(now):
+		return errBusy
+	}
 	if page.Run != nil {
-		if page.Run.First != tip.Height+1 {
-			return errOld
-		}
 		had := tip.Key == g.signer.Public() // else the headers that set it are among those that come
 		if _, err = tip.Follow(page.Run, nil); err == nil && had && tip.Key != g.signer.Public() {
 			err = errors.New("its headers change the key, which the aggregator kept to itself")
@@ -105,7 +121,7 @@ func (g *Gateway) receiveRestored(now time.Time, p *peer, b []byte) error {
 			err = g.c.Restorer.RestoreRun(page.Run)
 		}
 	} else {
-		err = g.takeSparse(tip, page.Sparse, p.setters)
+		err = g.takeSparse(tip, page.Sparse)
 	}
 	if err != nil {
 		return err
@@ -138,16 +154,15 @@ func (g *Gateway) reweigh(p *peer) {
 }
 
 // takeSparse moves the chain onto a head whose headers below nobody has. What can be compared is compared: where a
-// subtree of the head's history lies wholly within the headers held here, it must be the same. keys are headers that set
-// the key, as the aggregator told them.
-func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy, keys []*lightchain.SignedHeader) error {
+// subtree of the head's history lies wholly within the headers held here, it must be the same.
+func (g *Gateway) takeSparse(tip *lightchain.Tip, s *SparseCopy) error {
 	head := &s.Head.Header
 	if head.Height <= tip.Height || s.Head.ChainID() != g.chain || head.First < tip.Next {
 		return errOld
 	}
 	inForce := tip.Key
 	var between []*lightchain.SignedHeader
-	for _, k := range keys {
+	for _, k := range s.Keys {
 		if h := &k.Header; h.Height > tip.Height && h.Height < head.Height && h.NextKey != nil && k.ChainID() == g.chain && k.Check(inForce) == nil {
 			between, inForce = append(between, k), *h.NextKey
 		}

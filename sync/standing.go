@@ -14,6 +14,7 @@ const (
 	CutOff      Standing = "cut off"     // an aggregator knows an older header, and those from which it could follow are gone here
 	Behind      Standing = "behind"      // an aggregator knows a newer head
 	KeyChanged  Standing = "key changed" // an aggregator knows a newer head, under a key that this gateway lacks
+	Unvouched   Standing = "unvouched"   // an aggregator signed that it knows another head, which no key known here vouches for
 	Unprovable  Standing = "unprovable"  // the head known could be restored, but not whether it continues what was sealed here
 	Forked      Standing = "forked"      // two histories of this chain are signed
 )
