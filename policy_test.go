@@ -53,6 +53,8 @@ var rules = []rule{
 		why: "whoever checks a proof reads and trusts all that lightchain imports: it stays the standard library, CBOR and COSE"},
 	{in: `^edgechain/lightchain$`, forbids: `^(os|net|log|syscall|io/fs|io/ioutil|sync|context|time)(/|$)`,
 		why: "lightchain is pure, no I/O, clock, goroutine or logger, so that it gives everyone the same answer, in a browser too"},
+	{in: `^edgechain/mqttwire$`, forbids: outside + `|^(os|net|log|syscall|sync|context|time)(/|$)`,
+		why: "mqttwire is pure, bytes in and bytes out, so that all that a stranger sends can be fuzzed without a socket"},
 	{in: `^edgechain/sensors$`, forbids: `^(os|net|syscall)(/|$)`, allows: `^net/(url|netip)$`,
 		why: "a dialect is a function from bytes to readings, tested without a socket or a file; sources live below sensors/"},
 	{in: `^edgechain/sensors/`, forbids: `^edgechain/sensors/`,
@@ -84,6 +86,7 @@ var rules = []rule{
 // Floors of the house, by the longest folder that matches. Imports go to a lower floor, or stay within the folder.
 var floors = map[string]int{
 	"lightchain":          0,
+	"mqttwire":            0,
 	"lightchain/store":    1,
 	"lightchain/keyfile":  1,
 	"agent/homeassistant": 1,
@@ -176,6 +179,7 @@ func TestPolicyRulesBite(t *testing.T) {
 		{"lightchain", "edgechain/sensors"},
 		{"lightchain", "log/slog"},
 		{"lightchain", "time"},
+		{"mqttwire", "net"},
 		{"sensors", "net"},
 		{"sensors/broker", "edgechain/sensors/mqttsource"},
 		{"agent", "github.com/eclipse/paho.mqtt.golang"},

@@ -13,6 +13,7 @@ import (
 	"edgechain/lightchain/store"
 	"edgechain/localhttp"
 	"edgechain/mqttconn"
+	"edgechain/mqttwire"
 	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
@@ -20,7 +21,6 @@ import (
 // Bounds of a configuration that are somebody else's.
 const (
 	maxSocketPath   = 107               // bytes; Linux has room for 108 with the zero behind (unix(7))
-	maxMQTTText     = 65535             // bytes of a topic (MQTT 3.1.1, section 1.5.3)
 	maxPayload      = 15 * tomlconf.MiB // an entry is at most 16 MiB, readings and all
 	maxPrefixLevels = 3                 // of topics, sync-protocol.md
 )
@@ -181,34 +181,10 @@ func checkTopics(d *tomlconf.Document, table any, topics []string) {
 		d.Refuse(table, `expected topics, such as topics = ["factory/#"]`)
 	}
 	for i := range topics {
-		if why := badFilter(topics[i]); why != "" {
-			d.Refuse(&topics[i], "%s", why)
+		if err := mqttwire.CheckFilter(topics[i]); err != nil {
+			d.Refuse(&topics[i], "%s", err)
 		}
 	}
-}
-
-// badFilter says what is wrong with a topic filter (MQTT 3.1.1, section 4.7), or "".
-func badFilter(filter string) string {
-	if rest, shared := strings.CutPrefix(filter, "$share/"); shared {
-		group, after, _ := strings.Cut(rest, "/")
-		if group == "" || after == "" || strings.ContainsAny(group, "+#") {
-			return "expected $share/<group>/<filter>"
-		}
-		filter = after
-	}
-	if filter == "" || len(filter) > maxMQTTText || strings.ContainsRune(filter, 0) {
-		return fmt.Sprintf("expected 1 to %d bytes and no zero", maxMQTTText)
-	}
-	levels := strings.Split(filter, "/")
-	for i, level := range levels {
-		if strings.ContainsAny(level, "+#") && len(level) > 1 {
-			return `expected + and # alone between slashes, such as "factory/+/state" or "factory/#"`
-		}
-		if level == "#" && i < len(levels)-1 {
-			return "expected # as the last level only: it stands for all that follow"
-		}
-	}
-	return ""
 }
 
 // checkDecoder has the decoder made, and thrown away, that the table describes. Its errors begin with the key at

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"edgechain/mqttwire"
 	headersync "edgechain/sync"
 	"edgechain/tomlconf"
 )
@@ -44,7 +45,7 @@ func (c *Config) checkSyncFilters(d *tomlconf.Document) {
 			topics := c.MQTT[i].Subscribe[j].Topics
 			for k := range topics {
 				for _, u := range c.Upstream {
-					if filter := withoutGroup(topics[k]); u.Prefix != "" && (filter == u.Prefix || strings.HasPrefix(filter, u.Prefix+"/")) {
+					if _, filter, _ := mqttwire.SplitShare(topics[k]); u.Prefix != "" && (filter == u.Prefix || strings.HasPrefix(filter, u.Prefix+"/")) {
 						d.Warn(&topics[k], "under %q gateways speak with aggregators, by upstream %q: what they say there is not recorded, since each announcement of a block would be an entry of the next one. Expected another filter, or another prefix of the upstream", u.Prefix, u.Name)
 						break
 					}
@@ -52,12 +53,4 @@ func (c *Config) checkSyncFilters(d *tomlconf.Document) {
 			}
 		}
 	}
-}
-
-// withoutGroup returns the filter of a shared subscription, or the filter as it is.
-func withoutGroup(filter string) string {
-	if rest, shared := strings.CutPrefix(filter, "$share/"); shared {
-		_, filter, _ = strings.Cut(rest, "/")
-	}
-	return filter
 }

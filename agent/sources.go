@@ -14,6 +14,7 @@ import (
 	"edgechain/agent/homeassistant"
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
+	"edgechain/mqttwire"
 	"edgechain/sensors"
 	"edgechain/sensors/broker"
 	"edgechain/sensors/hwmon"
@@ -121,7 +122,7 @@ type brokerSettings struct {
 
 // decodeRule is how messages on some topics of the embedded broker are read.
 type decodeRule struct {
-	filter sensors.Filter
+	filter mqttwire.Filter
 	intake *sensors.Intake
 }
 
@@ -134,7 +135,7 @@ func (a *Agent) decodeRules(c brokerSettings) ([]decodeRule, error) {
 			return nil, err
 		}
 		for _, text := range d.Topics {
-			filter, err := sensors.ParseFilter(text)
+			filter, err := mqttwire.ParseFilter(text)
 			if err != nil {
 				return nil, fmt.Errorf("broker.decode[%d]: %w", i, err)
 			}

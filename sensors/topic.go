@@ -1,11 +1,13 @@
 package sensors
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"edgechain/lightchain"
+	"edgechain/mqttwire"
 )
 
 // TopicRule takes device, name and unit from the levels of a topic, with the words of Telegraf's topic_parsing. All
@@ -37,7 +39,10 @@ type place struct {
 	fields []lightchain.Reading
 }
 
-type topicRule struct{ filter, measurement, tags, fields []string }
+type topicRule struct {
+	pattern                   string
+	measurement, tags, fields []string
+}
 
 func compileRules(rules []TopicRule) ([]topicRule, error) {
 	out := make([]topicRule, len(rules))
@@ -52,18 +57,9 @@ func compileRules(rules []TopicRule) ([]topicRule, error) {
 }
 
 func (r TopicRule) compile() (c topicRule, err error) {
-	filter := r.Topic
-	if filter == "" {
-		filter = "#"
-	}
-	c.filter = strings.Split(filter, "/")
-	if n := count(c.filter, "#"); n > 1 {
-		return c, fmt.Errorf(`topic: %q has %d levels "#", where one is the most`, r.Topic, n)
-	}
-	for _, level := range c.filter {
-		if len(level) > 1 && strings.ContainsAny(level, "+#") {
-			return c, fmt.Errorf(`topic: %q has the level %q; "+" and "#" are whole levels`, r.Topic, level)
-		}
+	c.pattern = cmp.Or(r.Topic, "#")
+	if err := mqttwire.CheckPattern(c.pattern); err != nil {
+		return c, fmt.Errorf("topic: %w", err)
 	}
 	for _, list := range []struct {
 		key, words string
@@ -72,7 +68,7 @@ func (r TopicRule) compile() (c topicRule, err error) {
 		if list.words == "" {
 			continue
 		}
-		if *list.into, err = splitWords(list.words, c.filter); err != nil {
+		if *list.into, err = splitWords(list.words, strings.Split(c.pattern, "/")); err != nil {
 			return c, fmt.Errorf("%s: %w", list.key, err)
 		}
 	}
@@ -112,20 +108,6 @@ func count(words []string, w string) (n int) {
 		}
 	}
 	return n
-}
-
-// matches reports whether the levels of a topic match the filter.
-func matches(filter, levels []string) bool {
-	for i, f := range filter {
-		if f == "#" {
-			tail := filter[i+1:]
-			return len(levels)-i >= len(tail) && matches(tail, levels[len(levels)-len(tail):])
-		}
-		if i >= len(levels) || f != "+" && f != levels[i] {
-			return false
-		}
-	}
-	return len(filter) == len(levels)
 }
 
 // each calls f with every word of the list and the level that it names. Before "#" levels are counted from the left,
@@ -176,7 +158,7 @@ func (d *Decoder) applyRules(p *place, topic string) {
 	levels := strings.Split(topic, "/")
 	for i := range d.rules {
 		r := &d.rules[i]
-		if !matches(r.filter, levels) {
+		if !mqttwire.MatchPattern(r.pattern, topic) {
 			continue
 		}
 		var device, name, unit string

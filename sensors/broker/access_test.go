@@ -85,9 +85,6 @@ func TestRulesCover(t *testing.T) {
 			t.Errorf("a client that calls itself %s may subscribe to everything", wild)
 		}
 	}
-	if got := withoutShare("$share/group/a/b"); got != "a/b" {
-		t.Errorf("the share is of %q", got)
-	}
 }
 
 func TestUsersMayDoWhatTheirRulesAllow(t *testing.T) {

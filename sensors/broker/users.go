@@ -15,6 +15,8 @@ import (
 	"bufio"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"edgechain/mqttwire"
 )
 
 // Access is what a rule allows.
@@ -203,7 +205,7 @@ func (u *Users) allow(name, clientID, topic string, what Access) bool {
 		return false // removed since it came in
 	}
 	if what == Subscribe {
-		topic = withoutShare(topic)
+		_, topic, _ = mqttwire.SplitShare(topic)
 	}
 	for i := range who.rules {
 		if r := &who.rules[i]; r.access&what != 0 && r.covers(topic, name, clientID) {
@@ -225,12 +227,12 @@ func (u *Users) publishes(name string) bool {
 // rule allows what its filter covers.
 type rule struct {
 	access Access
-	levels []string
+	filter string // %u and %c are the user's name and the client id
 }
 
 func parseRule(s string) (rule, error) {
 	word, filter, _ := strings.Cut(s, " ")
-	r := rule{levels: strings.Split(strings.TrimSpace(filter), "/")}
+	r := rule{filter: strings.TrimSpace(filter)}
 	switch word {
 	case "publish":
 		r.access = Publish
@@ -241,13 +243,14 @@ func parseRule(s string) (rule, error) {
 	default:
 		return r, fmt.Errorf("cannot allow %q: expected `allow publish|subscribe|readwrite FILTER`", word)
 	}
-	for i, level := range r.levels {
-		switch {
-		case len(r.levels) == 1 && level == "":
-			return r, fmt.Errorf("expected a topic filter after `allow %s`", word)
-		case level == "#" && i < len(r.levels)-1, level != "#" && level != "+" && strings.ContainsAny(level, "#+"):
-			return r, fmt.Errorf("topic filter %q: expected + as a whole level, and # as the whole last one", filter)
-		case level != "%u" && level != "%c" && (strings.Contains(level, "%u") || strings.Contains(level, "%c")):
+	if r.filter == "" {
+		return r, fmt.Errorf("expected a topic filter after `allow %s`", word)
+	}
+	if err := mqttwire.CheckFilter(r.filter); err != nil {
+		return r, fmt.Errorf("topic filter %q: %w", filter, err)
+	}
+	for level := range strings.SplitSeq(r.filter, "/") {
+		if level != "%u" && level != "%c" && (strings.Contains(level, "%u") || strings.Contains(level, "%c")) {
 			return r, fmt.Errorf("topic filter %q: expected %%u and %%c as whole levels", filter)
 		}
 	}
@@ -256,44 +259,13 @@ func parseRule(s string) (rule, error) {
 
 // covers tells whether the rule's filter covers a topic, or all topics of a filter.
 func (r *rule) covers(topic, user, clientID string) bool {
-	// 4.7.2: a wildcard at the first level does not match what begins with $.
-	if strings.HasPrefix(topic, "$") && (r.levels[0] == "#" || r.levels[0] == "+") {
-		return false
-	}
-	more := true
-	for _, want := range r.levels {
-		if want == "#" {
-			return true // the level above as well: 4.7.1.2
-		}
-		if !more {
-			return false
-		}
-		var level string
-		level, topic, more = strings.Cut(topic, "/")
-		switch want {
-		case "+":
-			if level == "#" {
-				return false
-			}
-			continue
+	return mqttwire.CoversAs(r.filter, topic, func(level string) string {
+		switch level {
 		case "%u":
-			want = user
+			return user
 		case "%c":
-			want = clientID
+			return clientID
 		}
-		// A client that calls itself + covers nothing.
-		if level != want || level == "+" || level == "#" {
-			return false
-		}
-	}
-	return !more
-}
-
-// withoutShare returns what a shared subscription, $share/GROUP/FILTER, is a share of.
-func withoutShare(filter string) string {
-	if len(filter) < 7 || !strings.EqualFold(filter[:7], "$share/") {
-		return filter
-	}
-	_, filter, _ = strings.Cut(filter[7:], "/")
-	return filter
+		return level
+	})
 }

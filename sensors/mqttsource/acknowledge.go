@@ -1,10 +1,10 @@
 package mqttsource
 
 import (
-	"encoding/binary"
 	"time"
 
 	"edgechain/lightchain"
+	"edgechain/mqttwire"
 )
 
 // ticket is one acknowledgement owed, in its place among the others of its connection.
@@ -130,11 +130,12 @@ func (l *link) collect(due []byte) (_ []byte, ended bool) {
 		if s.unacked[t.id] == t.of {
 			delete(s.unacked, t.id)
 		}
-		kind := byte(typePuback << 4)
+		kind := mqttwire.PUBACK
 		if t.qos == 2 {
-			kind = typePubrec << 4
+			kind = mqttwire.PUBREC
 		}
-		due = binary.BigEndian.AppendUint16(append(due, kind, 2), t.id)
+		ack := mqttwire.Ack{ID: t.id}
+		due = ack.Append(mqttwire.V311, kind, due)
 		s.stats.Acknowledged++
 	}
 	return due, l.closed || l.last

@@ -12,18 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// Packet types in the high half of a packet's first byte. MQTT 3.1.1, section 2.2.1.
-const (
-	typeConnack  = 2
-	typePublish  = 3
-	typePuback   = 4
-	typePubrec   = 5
-	typeSuback   = 9
-	typePingreq  = 12
-	typePingresp = 13
-	typeDisconn  = 14
+	"edgechain/mqttwire"
 )
 
 // overhead is what a message counts for in the queue beside its bytes on the wire.
@@ -111,41 +101,29 @@ func (g *gate) next() error {
 	if g.held != nil {
 		return g.pass()
 	}
-	first, err := g.in.ReadByte()
+	header, err := mqttwire.ReadHeader(g.in, mqttwire.MaxLength)
+	if wrong := new(mqttwire.Error); errors.As(err, &wrong) {
+		return fmt.Errorf("%w: %w", errMalformed, err)
+	}
 	if err != nil {
 		return err
 	}
-	length, shift := 0, 0
-	header := append(g.buf[:0], first)
-	for {
-		b, err := g.in.ReadByte()
-		if err != nil {
-			return unexpected(err)
-		}
-		header = append(header, b)
-		length |= int(b&0x7f) << shift
-		if b < 0x80 {
-			break
-		}
-		if shift += 7; shift > 21 {
-			return errMalformed
-		}
-	}
-	switch first >> 4 {
-	case typePublish:
-		if first&6 == 6 {
+	length := header.Length
+	switch header.Type {
+	case mqttwire.PUBLISH:
+		if header.Flags&6 == 6 {
 			return errMalformed // MQTT-3.3.1-4: there is no QoS 3
 		}
-		g.held = &publish{first: first, length: length}
+		g.held = &publish{first: header.First(), length: length}
 		return g.pass()
-	case typePingresp:
+	case mqttwire.PINGRESP:
 		g.link.ponged()
-	case typeSuback:
+	case mqttwire.SUBACK:
 		// paho takes the return codes for as many as there were filters.
 		if length > 2+g.link.filtersAsked() {
 			return errMalformed
 		}
-	case typeConnack:
+	case mqttwire.CONNACK:
 		b, err := g.in.Peek(min(length, 2))
 		if err != nil {
 			return unexpected(err)
@@ -157,7 +135,7 @@ func (g *gate) next() error {
 	if length > maxControl {
 		return errMalformed
 	}
-	g.made, g.left = header, length
+	g.made, g.left = mqttwire.AppendHeader(g.buf[:0], header.First(), length), length
 	return nil
 }
 
@@ -179,7 +157,7 @@ func (g *gate) pass() error {
 		case err != nil:
 			return err
 		case v == answerPing:
-			g.made = append(g.buf[:0], typePingresp<<4, 0)
+			g.made = append(g.buf[:0], byte(mqttwire.PINGRESP)<<4, 0)
 			return nil
 		case v == discard:
 			g.held = nil
@@ -192,7 +170,7 @@ func (g *gate) pass() error {
 		return g.hashOn(h)
 	}
 	g.held = nil
-	g.made = appendHeader(g.buf[:0], h.first, len(h.variable)+h.length)
+	g.made = mqttwire.AppendHeader(g.buf[:0], h.first, len(h.variable)+h.length)
 	g.made = append(g.made, h.variable...)
 	g.left = h.length
 	return nil
@@ -227,7 +205,7 @@ func (g *gate) readVariable(h *publish) error {
 func (g *gate) hashOn(h *publish) error {
 	for h.length > 0 {
 		if g.link.cover() {
-			g.made = append(g.buf[:0], typePingresp<<4, 0)
+			g.made = append(g.buf[:0], byte(mqttwire.PINGRESP)<<4, 0)
 			return nil
 		}
 		n, err := io.CopyN(h.sum, g.in, int64(min(h.length, max(1, g.in.Buffered()))))
@@ -237,26 +215,17 @@ func (g *gate) hashOn(h *publish) error {
 		}
 	}
 	g.held = nil
-	g.made = appendHeader(nil, h.first, len(h.variable)+sha256.Size)
+	g.made = mqttwire.AppendHeader(nil, h.first, len(h.variable)+sha256.Size)
 	g.made = h.sum.Sum(append(g.made, h.variable...))
 	g.left = 0
 	return nil
-}
-
-// appendHeader appends a packet's first byte and remaining length. MQTT 3.1.1, section 2.2.3.
-func appendHeader(b []byte, first byte, length int) []byte {
-	b = append(b, first)
-	for ; length >= 0x80; length >>= 7 {
-		b = append(b, byte(length)|0x80)
-	}
-	return append(b, byte(length))
 }
 
 // Write sends p. It fails if the broker takes nothing for as long as the timeout.
 func (g *gate) Write(p []byte) (int, error) {
 	g.writing.Lock()
 	defer g.writing.Unlock()
-	if len(p) == 2 && p[0] == typePingreq<<4 {
+	if len(p) == 2 && p[0] == byte(mqttwire.PINGREQ)<<4 {
 		g.link.pinging()
 	}
 	if err := g.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
@@ -268,7 +237,7 @@ func (g *gate) Write(p []byte) (int, error) {
 		g.drop(fmt.Errorf("writing: %w", err))
 		return n, g.reason(err)
 	}
-	if len(p) == 2 && p[0] == typeDisconn<<4 {
+	if len(p) == 2 && p[0] == byte(mqttwire.DISCONNECT)<<4 {
 		g.parting.Store(true)
 	}
 	return n, nil

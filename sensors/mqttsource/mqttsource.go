@@ -57,6 +57,7 @@ import (
 
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
+	"edgechain/mqttwire"
 	"edgechain/sensors"
 )
 
@@ -163,7 +164,7 @@ type Stats struct {
 type Source struct {
 	cfg     Config
 	broker  *mqttconn.Broker
-	filters []sensors.Filter // one for each of cfg.Subscriptions
+	filters []mqttwire.Filter // one for each of cfg.Subscriptions
 	log     *slog.Logger
 	ready   chan struct{} // closed when every filter has been granted once
 
@@ -215,7 +216,7 @@ func (s *Source) check() error {
 		return errors.New("subscriptions: there is none, nothing would arrive")
 	}
 	for _, sub := range c.Subscriptions {
-		f, err := sensors.ParseFilter(sub.Filter)
+		f, err := mqttwire.ParseFilter(sub.Filter)
 		if err != nil {
 			return fmt.Errorf("subscriptions: %w", err)
 		}

@@ -27,10 +27,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 
 	"edgechain/mqttconn"
+	"edgechain/mqttwire"
 	headersync "edgechain/sync"
 )
 
@@ -147,8 +147,8 @@ func (l *Link) Publish(topic string, payload []byte, retained bool) error {
 // others who ask for it under the same group.
 func (l *Link) Subscribe(filters []string, deliver func(headersync.Message)) error {
 	for _, f := range filters {
-		if bare(f) == "" {
-			return fmt.Errorf("filter %q: there is nothing to match", f)
+		if _, err := mqttwire.ParseFilter(f); err != nil {
+			return err
 		}
 	}
 	l.mu.Lock()
@@ -236,7 +236,7 @@ func (l *Link) deliver(topic string, payload []byte, done func()) {
 	l.mu.Unlock()
 	var to []func(headersync.Message)
 	for _, s := range all {
-		if slices.ContainsFunc(s.filters, func(f string) bool { return matches(bare(f), topic) }) {
+		if slices.ContainsFunc(s.filters, func(f string) bool { return covers(f, topic) }) {
 			to = append(to, s.deliver)
 		}
 	}
@@ -267,31 +267,8 @@ func after(n int, done func()) func() {
 	}
 }
 
-// bare returns a filter without $share/<group>/, "" if nothing is left.
-func bare(filter string) string {
-	rest, shared := strings.CutPrefix(filter, "$share/")
-	if !shared {
-		return filter
-	}
-	_, rest, _ = strings.Cut(rest, "/")
-	return rest
-}
-
-// matches reports whether a topic matches a filter (MQTT 3.1.1, section 4.7).
-func matches(filter, topic string) bool {
-	for {
-		f, filterRest, filterMore := strings.Cut(filter, "/")
-		t, topicRest, topicMore := strings.Cut(topic, "/")
-		switch {
-		case f == "#":
-			return true
-		case f != "+" && f != t:
-			return false
-		case !topicMore:
-			return !filterMore || filterRest == "#"
-		case !filterMore:
-			return false
-		}
-		filter, topic = filterRest, topicRest
-	}
+// covers reports whether a filter that was subscribed to covers a topic.
+func covers(filter, topic string) bool {
+	_, filter, _ = mqttwire.SplitShare(filter)
+	return mqttwire.Match(filter, topic)
 }

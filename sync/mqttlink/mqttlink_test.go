@@ -394,24 +394,6 @@ func TestSharedSubscriptionsAreTried(t *testing.T) {
 	<-done
 }
 
-func TestTopicsMatchFilters(t *testing.T) {
-	for _, c := range []struct {
-		filter, topic string
-		want          bool
-	}{
-		{"a/b", "a/b", true}, {"a/b", "a/c", false}, {"a/b", "a", false}, {"a", "a/b", false}, {"a/+", "a/b", true},
-		{"a/+", "a/b/c", false}, {"a/+", "a", false}, {"a/+/c", "a/b/c", true}, {"a/#", "a/b/c", true}, {"a/#", "a", true},
-		{"#", "a/b", true}, {"+/+", "/a", true}, {"a/+", "a/", true}, {"a//b", "a//b", true},
-	} {
-		if got := matches(c.filter, c.topic); got != c.want {
-			t.Errorf("%q matches %q: %t", c.filter, c.topic, got)
-		}
-	}
-	if got := bare("$share/g/a/+/b"); got != "a/+/b" {
-		t.Errorf("bare: %q", got)
-	}
-}
-
 func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 	if _, err := New(Config{Config: mqttconn.Config{Name: "office", Servers: []mqttconn.Server{"tcp://x"}}}); err == nil || !strings.Contains(err.Error(), "broker office: client_id") {
 		t.Errorf("no client id: %v", err)

@@ -2,10 +2,10 @@ package mqttlink
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 
+	"edgechain/mqttwire"
 	headersync "edgechain/sync"
 )
 
@@ -26,7 +26,6 @@ const (
 	longest = 2 + 65535 + 2 + headersync.MaxPage + 1024
 	// longestControl is more than any other packet takes that a broker sends: a SUBACK has a byte for each filter.
 	longestControl = 64 << 10
-	kindPublish    = 3 // MQTT 3.1.1, section 2.2.1
 )
 
 func newShortener(conn net.Conn) net.Conn {
@@ -61,41 +60,21 @@ func (s *shortener) Read(p []byte) (int, error) {
 	}
 }
 
-// begin reads the header of the next packet. MQTT 3.1.1, section 2.2.
+// begin reads the header of the next packet.
 func (s *shortener) begin() error {
-	first, err := s.in.ReadByte()
+	h, err := mqttwire.ReadHeader(s.in, mqttwire.MaxLength)
 	if err != nil {
 		return err
 	}
-	length := 0
-	for shift := 0; ; shift += 7 {
-		b, err := s.in.ReadByte()
-		if err != nil {
-			return err
-		}
-		if shift > 21 {
-			return errors.New("a packet whose length is malformed")
-		}
-		if length |= int(b&0x7f) << shift; b < 0x80 {
-			break
-		}
-	}
 	most := longest
-	if first>>4 != kindPublish {
+	if h.Type != mqttwire.PUBLISH {
 		most = longestControl
-		if length > most {
-			return fmt.Errorf("a packet of type %d and %d bytes is no broker's", first>>4, length)
+		if h.Length > most {
+			return fmt.Errorf("a %s of %d bytes is no broker's", h.Type, h.Length)
 		}
 	}
-	s.pass = min(length, most)
-	s.drop = length - s.pass
-	s.head = append(s.head[:0], first)
-	for rest := s.pass; ; {
-		b := byte(rest & 0x7f)
-		if rest >>= 7; rest == 0 {
-			s.head = append(s.head, b)
-			return nil
-		}
-		s.head = append(s.head, b|0x80)
-	}
+	s.pass = min(h.Length, most)
+	s.drop = h.Length - s.pass
+	s.head = mqttwire.AppendHeader(s.head[:0], h.First(), s.pass)
+	return nil
 }
