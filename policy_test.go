@@ -61,7 +61,7 @@ var rules = []rule{
 		why: "a source that knows another one cannot be left out or replaced"},
 	{in: `^edgechain/`, except: `^edgechain/(mqttconn|sync/mqttlink|sensors/mqttsource|agent/demo)$`, forbids: `^github\.com/eclipse/paho`,
 		why: "paho's habits (tokens that complete without delivery, handlers that block the keep-alive) stay behind one connection, its two users and a demo"},
-	{in: `^edgechain/`, except: `^edgechain/(lightchain/store|aggregator/(.+/)?\w*store)$`, forbids: `^github\.com/cockroachdb/pebble`,
+	{in: `^edgechain/`, except: `^edgechain/(lightchain/store(/salvage)?|aggregator/(.+/)?\w*store)$`, forbids: `^github\.com/cockroachdb/pebble`,
 		why: "only a store decides what is durable; others must not know that there is a Pebble"},
 	{in: `^edgechain/`, except: `^edgechain/sensors/broker$`, forbids: `^github\.com/mochi-mqtt/`,
 		why: "the broker's upstream is quiet, so it must be replaceable by changing one package"},

@@ -11,6 +11,8 @@ import (
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // What is staged and not sealed stands in no head mark. A note beside the database says up to which number entries were
@@ -35,7 +37,7 @@ func appendNote(b []byte, chain lightchain.ChainID, next uint64) []byte {
 
 // readNote returns the number of the note, 0 where there is none for this chain.
 func readNote(dir string, o Options, chain lightchain.ChainID) uint64 {
-	b, err := readFile(o.FS, o.FS.PathJoin(dir, noteName))
+	b, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, noteName))
 	if err != nil || len(b) < noteSize {
 		return 0
 	}

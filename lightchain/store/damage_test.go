@@ -10,12 +10,14 @@ import (
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // flip changes one byte of a file.
 func flip(t testing.TB, fs vfs.FS, name string, at int) {
 	t.Helper()
-	b, err := readFile(fs, name)
+	b, err := salvage.ReadFile(fs, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +47,7 @@ func newest(t testing.TB, fs vfs.FS, suffix string) (name string, size int) {
 		}
 	}
 	name = fs.PathJoin("chain/data-1", name)
-	b, err := readFile(fs, name)
+	b, err := salvage.ReadFile(fs, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // A store's folder holds:
@@ -66,7 +68,7 @@ func isDatabase(fs vfs.FS, path string) bool {
 		return false
 	}
 	return slices.ContainsFunc(names, func(name string) bool {
-		return isTable(name) || strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.") || strings.HasPrefix(name, "OPTIONS-")
+		return salvage.IsTable(name) || strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.") || strings.HasPrefix(name, "OPTIONS-")
 	})
 }
 

@@ -3,8 +3,6 @@ package store
 import (
 	"bytes"
 	"testing"
-
-	"github.com/cockroachdb/pebble/v2/record"
 )
 
 // What the store reads back may be anything after years on a card: its decoders answer with an error, never a panic.
@@ -78,26 +76,5 @@ func FuzzSmallRecords(f *testing.F) {
 		}
 		decodeRun(key(spaceAbsent, 5), b)
 		splitHeader(b)
-	})
-}
-
-func FuzzLog(f *testing.F) {
-	var log bytes.Buffer
-	w := record.NewWriter(&log)
-	for i, size := range []int{0, 40, 300, 32 << 10, 7} { // one spans two blocks
-		if _, err := w.WriteRecord(bytes.Repeat([]byte{byte(i)}, size)); err != nil {
-			f.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(log.Bytes(), uint32(0))
-	f.Fuzz(func(t *testing.T, b []byte, number uint32) {
-		s := salvageLog(b, number)
-		// What was kept is a log that is whole.
-		if again := salvageLog(s.encode(), number); again.bad != 0 || len(again.records) != len(s.records) {
-			t.Fatalf("%d records come back as %d", len(s.records), len(again.records))
-		}
 	})
 }

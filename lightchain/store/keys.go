@@ -111,3 +111,6 @@ func parseNumber(rest []byte) (uint64, bool) {
 	}
 	return binary.BigEndian.Uint64(rest), true
 }
+
+// isKey tells a key of this store from what is none.
+func isKey(k []byte) bool { return len(k) > 0 && k[0] >= spaceBlocks && k[0] <= spaceMeta }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // newerMark returns a mark as a newer program would write it.
@@ -29,7 +31,7 @@ func seedMarks(f *testing.F) (marks, keys [][]byte) {
 		}
 		marks = append(marks, b)
 	}
-	b, err := readFile(fs, "chain/"+keysName)
+	b, err := salvage.ReadFile(fs, "chain/"+keysName)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // life is a run of a store with all that moves its mark, and what has left of it: each header that a call returned, and
@@ -262,7 +264,7 @@ func TestACheckpointHoldsNothingThatTheMarkDoesNot(t *testing.T) {
 		}
 		r.Close()
 		for _, file := range append(slotNames[:], keysName) {
-			if b, err := readFile(fs, "copy/"+file); err != nil || len(b) == 0 || bytes.Equal(b, make([]byte, len(b))) {
+			if b, err := salvage.ReadFile(fs, "copy/"+file); err != nil || len(b) == 0 || bytes.Equal(b, make([]byte, len(b))) {
 				t.Fatalf("%s: %v", file, err)
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"edgechain/lightchain"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // The signed headers that set the key, genesis first, stand in a file beside the database, too: without them no entry
@@ -92,7 +94,7 @@ func checkKeys(headers, checked []*lightchain.SignedHeader) error {
 // readKeys returns the headers in the file that set the key of a chain, none if it cannot be read or is another
 // chain's.
 func readKeys(dir string, o Options, chain lightchain.ChainID) []*lightchain.SignedHeader {
-	b, err := readFile(o.FS, o.FS.PathJoin(dir, keysName))
+	b, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, keysName))
 	if err != nil {
 		return nil
 	}
@@ -133,7 +135,7 @@ func knownGenesis(dir string, o Options, m *headMark) *lightchain.SignedHeader {
 // keepKeys brings the file up to a height. What cannot be read of the database stays as the file has it.
 func (s *Store) keepKeys(to uint64) error {
 	have := s.kept.headers
-	if b, err := readFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName)); err != nil {
+	if b, err := salvage.ReadFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName)); err != nil {
 		have = nil
 	} else if !bytes.Equal(b, s.kept.file) {
 		have = chainKeys(b, s.tip.Chain)

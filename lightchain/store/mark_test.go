@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // marked is a chain with a mark: blocks of three entries, the key changed after each of the heights given, and two
@@ -501,7 +503,7 @@ func TestAMarkThatIsNotThisHistorysDoesNotCount(t *testing.T) {
 	tip, next := s.Tip(), s.Next()
 	closeStore(t, s)
 	for _, name := range slotNames {
-		b, err := readFile(other, "chain/"+name)
+		b, err := salvage.ReadFile(other, "chain/"+name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -557,7 +559,7 @@ func TestAMarkOlderThanTheDatabaseIsRenewed(t *testing.T) {
 		o.Signer = s.signer
 		old := map[string][]byte{}
 		for _, name := range append(slotNames[:], keysName) {
-			b, err := readFile(fs, "chain/"+name)
+			b, err := salvage.ReadFile(fs, "chain/"+name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -692,7 +694,7 @@ func TestANewerMarkIsRefusedAndNoFolderWithAMarkIsBegunAgain(t *testing.T) {
 	fs := vfs.NewMem()
 	o := testOptions(t, fs)
 	closeStore(t, marked(t, o, 2))
-	b, err := readFile(fs, "chain/head-a")
+	b, err := salvage.ReadFile(fs, "chain/head-a")
 	if err != nil {
 		t.Fatal(err)
 	}

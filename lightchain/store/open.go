@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"syscall"
 
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's
@@ -339,12 +339,8 @@ func (s *Store) tailDamage() error {
 
 // isDamage tells whether a file that cannot be read may be damaged: not if the system refused something.
 func isDamage(err error) bool {
-	for _, other := range [...]error{ErrLocked, ErrNewer, ErrOlder, ErrNoSpace, os.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(err, other) {
-			return false
-		}
-	}
-	return true
+	return !errors.Is(err, ErrLocked) && !errors.Is(err, ErrNewer) && !errors.Is(err, ErrOlder) && !errors.Is(err, ErrNoSpace) &&
+		!salvage.Refused(err)
 }
 
 // recover finds the tail, and stages again what stands behind a gap.

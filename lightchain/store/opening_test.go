@@ -14,6 +14,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // rotten is a chain whose disk is going to rot: what it held before, as an outsider noted it.
@@ -210,7 +212,7 @@ func (r *rotten) rotEachFile(step, stepOfRecord int) {
 	r.judge("nothing at all", r.copy())
 	for _, file := range r.files() {
 		path := "chain/" + file
-		b, err := readFile(r.fs, path)
+		b, err := salvage.ReadFile(r.fs, path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +357,7 @@ func TestAnUnreadableBlockCostsItselfAlone(t *testing.T) {
 	}
 	closeStore(t, s)
 	path := "chain/data-1/" + name
-	b, err := readFile(fs, path)
+	b, err := salvage.ReadFile(fs, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,15 +365,15 @@ func TestAnUnreadableBlockCostsItselfAlone(t *testing.T) {
 	if len(whole) < blocks {
 		t.Fatalf("%d pairs in a table of %d bytes", len(whole), len(b))
 	}
-	table, err := openSalvage(fs, path, func(error) {})
+	table, err := salvage.OpenTable(fs, path, isKey, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	layout, err := table.reader.Layout()
+	layout, err := table.Layout()
 	if err != nil {
 		t.Fatal(err)
 	}
-	table.close()
+	table.Close()
 	for i, d := range layout.Data {
 		changed := slices.Clone(b)
 		changed[d.Offset+d.Length/2] ^= 1
@@ -381,7 +383,7 @@ func TestAnUnreadableBlockCostsItselfAlone(t *testing.T) {
 		}
 	}
 	last := layout.Data[len(layout.Data)-1]
-	for at := int(last.Offset+last.Length) + blockTrailer; at < len(b); at += 7 {
+	for at := int(last.Offset+last.Length) + salvage.BlockTrailer; at < len(b); at += 7 {
 		changed := slices.Clone(b)
 		changed[at] ^= 0x40
 		overwrite(t, fs, path, changed)
@@ -397,14 +399,14 @@ func TestAnUnreadableBlockCostsItselfAlone(t *testing.T) {
 
 func pairsIn(t *testing.T, fs vfs.FS, path string) (pairs []string) {
 	t.Helper()
-	table, err := openSalvage(fs, path, func(error) {})
+	table, err := salvage.OpenTable(fs, path, isKey, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer table.close()
-	if err := table.pairs(func(p salvagedPair) error {
-		if p.kind == pebble.InternalKeyKindSet {
-			pairs = append(pairs, fmt.Sprintf("%x %x", p.key, p.value))
+	defer table.Close()
+	if err := table.Pairs(func(p salvage.Pair) error {
+		if p.Kind == pebble.InternalKeyKindSet {
+			pairs = append(pairs, fmt.Sprintf("%x %x", p.Key, p.Value))
 		}
 		return nil
 	}); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrNotExist) {

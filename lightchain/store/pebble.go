@@ -16,6 +16,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // formatMajorVersion is pinned: a newer Pebble must not make the store unreadable to an older program unasked. This
@@ -32,10 +34,10 @@ func createPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 }
 
 // openPebble opens the database in dir for writing. What Pebble removes meanwhile stays, until hold is released.
-func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, error) {
+func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld) (*pebble.DB, error) {
 	// Those that are damaged were repaired before. Of a torn one Pebble gets to see the whole records alone: the rest it
 	// would search for a bit that turned, as it does with tables, which after a power cut takes a small board a minute.
-	torn, err := unreadableLogs(dir, o.FS)
+	torn, err := salvage.UnreadableLogs(dir, o.FS)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
@@ -54,25 +56,18 @@ func openPebble(dir string, o Options, g *guard, hold *withheld) (*pebble.DB, er
 	return db, nil
 }
 
-// keySchemas returns the one way in which this store's tables lay out keys, which is Pebble's own.
-func keySchemas() sstable.KeySchemas {
-	var o pebble.Options
-	o.EnsureDefaults()
-	return o.KeySchemas
-}
-
 // openPebbleReadOnly opens the database in dir without changing anything: a damaged log is repaired in memory.
 func openPebbleReadOnly(dir string, o Options) (*pebble.DB, error) {
 	g := newGuard(o.Fatal)
-	unreadable, err := unreadableLogs(dir, o.FS)
+	unreadable, err := salvage.UnreadableLogs(dir, o.FS)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
 	for name, salvaged := range unreadable {
-		if salvaged.bad == 0 {
+		if salvaged.Bad == 0 {
 			continue
 		}
-		o.Logger.Error("the write-ahead log is damaged", "file", name, "bytes_lost", salvaged.bad)
+		o.Logger.Error("the write-ahead log is damaged", "file", name, "bytes_lost", salvaged.Bad)
 	}
 	options := tuned(o, g)
 	options.FS, options.ReadOnly = &storeFS{FS: o.FS, guard: g, readOnly: true, shown: unreadable}, true
@@ -138,20 +133,20 @@ type storeFS struct {
 	vfs.FS
 	guard    *guard
 	readOnly bool
-	shown    map[string]salvagedLog // logs to show as what can be read of them, by name
-	hold     *withheld              // nil: what is removed goes
+	shown    map[string]salvage.Log // logs to show as what can be read of them, by name
+	hold     *salvage.Withheld      // nil: what is removed goes
 	logSize  int64                  // bytes that a new log has from the beginning: see createLog; 0: none
 }
 
 func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if log, ok := fs.shown[fs.PathBase(name)]; ok {
-		return vfs.NewMemFile(log.encode()), nil
+		return vfs.NewMemFile(log.Encode()), nil
 	}
 	f, err := fs.FS.Open(name, opts...)
-	if err != nil || !isTable(name) {
+	if err != nil || !salvage.IsTable(name) {
 		return f, err
 	}
-	return openTable(f)
+	return salvage.Checked(f)
 }
 
 func (fs *storeFS) Lock(name string) (io.Closer, error) {
@@ -189,7 +184,7 @@ func (fs *storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 		return createLog(fs.FS, name, category, fs.logSize)
 	}
 	f, err := fs.FS.Create(name, category)
-	if err != nil && isTable(name) && fs.guard != nil {
+	if err != nil && salvage.IsTable(name) && fs.guard != nil {
 		fs.tableRefused(fmt.Errorf("creating a table: %w", err))
 	}
 	return f, err
@@ -198,7 +193,7 @@ func (fs *storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 // tableRefused slows down what Pebble does in the background, which it tries again at once and for ever if it could not
 // make a table. Opening or making a database would never end: it fails.
 func (fs *storeFS) tableRefused(err error) {
-	if fs.hold != nil && fs.hold.isReleased() {
+	if fs.hold != nil && fs.hold.Released() {
 		time.Sleep(retryTable)
 		return
 	}
@@ -225,21 +220,15 @@ func (fs *storeFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory
 
 // keepOld gives a file that is withheld another name when its own is to be used again.
 func (fs *storeFS) keepOld(name string) error {
-	if fs.hold == nil || !fs.hold.taken(name) {
+	if fs.hold == nil {
 		return nil
 	}
-	// The log is synced with the folder before anything is promised in the new file; until then there is one of the two.
-	kept := fs.PathJoin(fs.PathDir(name), keptPrefix+fs.PathBase(name))
-	if err := fs.FS.Rename(name, kept); err != nil {
-		return err
-	}
-	fs.hold.keep(kept)
-	return nil
+	return fs.hold.MakeRoom(fs.FS, name)
 }
 
 func (fs *storeFS) Remove(name string) error {
-	if fs.hold != nil && fs.hold.keep(name) {
-		return nil
+	if fs.hold != nil && !fs.hold.Released() {
+		return fs.hold.Remove(fs.FS, name)
 	}
 	if err := fs.syncBefore(name); err != nil {
 		return err

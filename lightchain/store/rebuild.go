@@ -13,7 +13,8 @@ import (
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/batchrepr"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // A card that lied about what it had written leaves a database with empty or missing files, which Pebble does not
@@ -63,7 +64,7 @@ type rebuilder struct {
 	guard *guard
 	batch *pebble.Batch
 
-	deleted []salvagedSpan
+	deleted []salvage.Span
 	newest  map[string]uint64 // sequence number of what was taken over, of the keys that are written more than once
 
 	pairs, headers, gaps int
@@ -75,17 +76,17 @@ func (r *rebuilder) copyFrom(path string) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(fileNumber(a), fileNumber(b)) })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(salvage.FileNumber(a), salvage.FileNumber(b)) })
 	// The version comes first, so that a database whose own record of it is lost is taken for one of this layout.
 	set(r.batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(r.o.migrations)))
 
 	// What was deleted must be known of all before any pair is put back.
-	var logs []salvagedBatch
+	var logs []salvage.Batch
 	for _, name := range names {
 		switch {
-		case isTable(name):
-			if err := r.withTable(path, name, func(t *tableSalvage) error {
-				r.deleted = append(r.deleted, t.spans()...)
+		case salvage.IsTable(name):
+			if err := r.withTable(path, name, func(t *salvage.Table) error {
+				r.deleted = append(r.deleted, t.Spans()...)
 				return nil
 			}); err != nil {
 				return err
@@ -99,9 +100,9 @@ func (r *rebuilder) copyFrom(path string) error {
 		}
 	}
 	for _, b := range logs {
-		if err := b.each(func(p salvagedPair) error {
-			if p.kind == pebble.InternalKeyKindRangeDelete {
-				r.deleted = append(r.deleted, salvagedSpan{bytes.Clone(p.key), bytes.Clone(p.value), p.seq, p.file})
+		if err := b.Each(func(p salvage.Pair) error {
+			if p.Kind == pebble.InternalKeyKindRangeDelete {
+				r.deleted = append(r.deleted, salvage.Span{Start: bytes.Clone(p.Key), End: bytes.Clone(p.Value), Seq: p.Seq, File: p.File})
 			}
 			return nil
 		}); err != nil {
@@ -111,16 +112,16 @@ func (r *rebuilder) copyFrom(path string) error {
 
 	tables, done := 0, 0
 	for _, name := range names {
-		if isTable(name) {
+		if salvage.IsTable(name) {
 			tables++
 		}
 	}
 	told := time.Now()
 	for _, name := range names {
-		if !isTable(name) {
+		if !salvage.IsTable(name) {
 			continue
 		}
-		if err := r.withTable(path, name, func(t *tableSalvage) error { return t.pairs(r.take) }); err != nil {
+		if err := r.withTable(path, name, func(t *salvage.Table) error { return t.Pairs(r.take) }); err != nil {
 			return err
 		}
 		if done++; time.Since(told) > rebuildProgress {
@@ -129,7 +130,7 @@ func (r *rebuilder) copyFrom(path string) error {
 		}
 	}
 	for _, b := range logs {
-		if err := b.each(r.take); err != nil {
+		if err := b.Each(r.take); err != nil {
 			return err
 		}
 	}
@@ -146,8 +147,8 @@ func (r *rebuilder) unreadable(name string, err error) {
 }
 
 // withTable opens a table and lets it be read.
-func (r *rebuilder) withTable(path, name string, read func(*tableSalvage) error) error {
-	t, err := openSalvage(r.o.FS, r.o.FS.PathJoin(path, name), func(err error) { r.unreadable(name, err) })
+func (r *rebuilder) withTable(path, name string, read func(*salvage.Table) error) error {
+	t, err := salvage.OpenTable(r.o.FS, r.o.FS.PathJoin(path, name), isKey, func(err error) { r.unreadable(name, err) })
 	if err != nil && !isDamage(err) {
 		return err // the table may be sound
 	}
@@ -155,30 +156,30 @@ func (r *rebuilder) withTable(path, name string, read func(*tableSalvage) error)
 		r.unreadable(name, err)
 		return nil
 	}
-	return errors.Join(read(t), t.close())
+	return errors.Join(read(t), t.Close())
 }
 
 // take takes over a pair, unless what is newer says otherwise.
-func (r *rebuilder) take(p salvagedPair) error {
-	if len(p.key) == 0 {
+func (r *rebuilder) take(p salvage.Pair) error {
+	if len(p.Key) == 0 {
 		return nil
 	}
 	for i := range r.deleted {
-		if r.deleted[i].covers(p) {
+		if r.deleted[i].Covers(p) {
 			return nil
 		}
 	}
-	if rewritten(p.key[0]) {
-		if r.newest[string(p.key)] > p.seq {
+	if rewritten(p.Key[0]) {
+		if r.newest[string(p.Key)] > p.Seq {
 			return nil
 		}
-		r.newest[string(p.key)] = p.seq
+		r.newest[string(p.Key)] = p.Seq
 	}
-	switch p.kind {
+	switch p.Kind {
 	case pebble.InternalKeyKindDelete:
-		return r.batch.Delete(p.key, nil)
+		return r.batch.Delete(p.Key, nil)
 	case pebble.InternalKeyKindSet, pebble.InternalKeyKindSetWithDelete:
-		return r.put(p.key, p.value)
+		return r.put(p.Key, p.Value)
 	}
 	return nil
 }
@@ -220,49 +221,12 @@ func (r *rebuilder) flush() error {
 	return err
 }
 
-// salvagedBatch is what was committed at once.
-type salvagedBatch struct {
-	repr []byte
-	seq  uint64
-	file uint64 // number of the log
-}
-
-// each calls yield for each operation of the batch.
-func (b salvagedBatch) each(yield func(salvagedPair) error) error {
-	seq := b.seq
-	reader := batchrepr.Read(b.repr)
-	for ; ; seq++ {
-		kind, k, v, ok, err := reader.Next()
-		if !ok || err != nil {
-			return nil // log has looked through it
-		}
-		if err := yield(salvagedPair{k, v, seq, kind, b.file}); err != nil {
-			return err
-		}
-	}
-}
-
 // log returns the whole batches of a log.
-func (r *rebuilder) log(path, name string) (batches []salvagedBatch, err error) {
-	b, err := readSectors(r.o.FS, r.o.FS.PathJoin(path, name))
-	if err != nil && !isDamage(err) {
-		return nil, err
-	}
-	if err != nil {
+func (r *rebuilder) log(path, name string) ([]salvage.Batch, error) {
+	batches, err := salvage.ReadBatches(r.o.FS, r.o.FS.PathJoin(path, name), func(err error) { r.unreadable(name, err) })
+	if err != nil && isDamage(err) {
 		r.unreadable(name, err)
 		return nil, nil
 	}
-	salvaged := salvageLog(b, logNumber(name))
-	if salvaged.bad > 0 {
-		r.unreadable(name, fmt.Errorf("%d bytes", salvaged.bad))
-	}
-	for _, record := range salvaged.records {
-		header, ok := batchrepr.ReadHeader(record)
-		if !ok {
-			r.unreadable(name, errors.New("a record that is no batch"))
-			continue
-		}
-		batches = append(batches, salvagedBatch{record, uint64(header.SeqNum), fileNumber(name)})
-	}
-	return batches, nil
+	return batches, err
 }

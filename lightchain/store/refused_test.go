@@ -16,6 +16,8 @@ import (
 	"edgechain/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // refusingFS refuses calls as a system does that has no more of something, from the n-th one on.
@@ -236,7 +238,7 @@ func contentsOf(t *testing.T, fs vfs.FS, dir string) map[string]string {
 			maps.Copy(all, contentsOf(t, fs, path))
 			continue
 		}
-		b, err := readFile(fs, path)
+		b, err := salvage.ReadFile(fs, path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,12 +264,12 @@ func TestAFullDiskHasNoRoomAndIsKnown(t *testing.T) {
 func TestASectorThatCannotBeReadCostsItselfAlone(t *testing.T) {
 	r := newRotten(t)
 	for _, file := range r.files() {
-		b, err := readFile(r.fs, "chain/"+file)
+		b, err := salvage.ReadFile(r.fs, "chain/"+file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		size := len(bytes.TrimRight(b, "\x00"))
-		for at := 0; at < size; at += 4 * sector {
+		for at := 0; at < size; at += 4 * salvage.Sector {
 			r.judge(fmt.Sprintf("%s cannot be read from %d on", file, at), &badSectorFS{FS: r.copy(), name: "chain/" + file, at: int64(at)})
 		}
 	}
@@ -303,7 +305,7 @@ func (f *badSectorFile) Read(b []byte) (int, error) {
 }
 
 func (f *badSectorFile) ReadAt(b []byte, at int64) (int, error) {
-	if at < f.at+sector && at+int64(len(b)) > f.at {
+	if at < f.at+salvage.Sector && at+int64(len(b)) > f.at {
 		return 0, &iofs.PathError{Op: "read", Path: "bad", Err: syscall.EIO}
 	}
 	return f.File.ReadAt(b, at)

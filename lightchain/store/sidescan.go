@@ -10,6 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // What stands beside the blocks (receipts and their indexes, keys, notes of what is absent or lost) never keeps anything
@@ -287,14 +289,14 @@ func openBlocks(fs vfs.FS, path string) (*sstable.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, err = openTable(f); err != nil {
+	if f, err = salvage.Checked(f); err != nil {
 		return nil, err
 	}
 	readable, err := sstable.NewSimpleReadable(f)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: keySchemas()}) // closes the file
+	return sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: salvage.KeySchemas()}) // closes the file
 }
 
 func tableName(t *pebble.SSTableInfo) string { return t.BackingSSTNum.String() + ".sst" }

@@ -22,6 +22,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // Options says how to open a store. The zero value opens one from disk; only to begin a chain, Signer must be set.
@@ -134,10 +136,10 @@ type Store struct {
 	open    openBlock
 	unsure  bool // headers may be missing above tip, or, in a restored store, may have been sealed there since; until ConfirmHead
 
-	withheld *withheld       // what opening the database has removed, and is there still
-	strange  map[string]bool // tables that the database does not name and that cannot be read; by name
-	mark     headMark        // what the slots say
-	kept     keptKeys        // what the file of headers that set the key says
+	withheld *salvage.Withheld // what opening the database has removed, and is there still
+	strange  map[string]bool   // tables that the database does not name and that cannot be read; by name
+	mark     headMark          // what the slots say
+	kept     keptKeys          // what the file of headers that set the key says
 	slots    slots
 	found    slotsRead // what they said when the store was opened
 	noted    uint64    // the number that the note said then, 0: none, or it was told of

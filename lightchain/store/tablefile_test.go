@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // tables returns the paths of the tables in a chain's folder, the largest last.
@@ -17,7 +19,7 @@ func tables(t testing.TB, fs vfs.FS) (paths []string) {
 		t.Fatal(err)
 	}
 	for _, n := range names {
-		if isTable(n) {
+		if salvage.IsTable(n) {
 			paths = append(paths, fs.PathJoin("chain/data-1", n))
 		}
 	}
@@ -146,18 +148,18 @@ func TestATornEndOfTheLogIsNotSearched(t *testing.T) {
 	}
 	fs := disk.CrashClone(vfs.CrashCloneCfg{})
 	name, _ := newest(t, fs, ".log")
-	b, err := readFile(fs, name)
+	b, err := salvage.ReadFile(fs, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	flip(t, fs, name, len(bytes.TrimRight(b, "\x00"))-40) // what follows is zeros: a log has its size before it is written
-	shown, err := unreadableLogs("chain/data-1", fs)
+	shown, err := salvage.UnreadableLogs("chain/data-1", fs)
 	if err != nil || len(shown) != 1 {
 		t.Fatalf("%v, %v", shown, err)
 	}
 	log := shown[fs.PathBase(name)]
-	if again := salvageLog(log.encode(), logNumber(name)); !log.torn || log.bad > 0 || again.torn || again.bad > 0 || len(again.records) != len(log.records) {
-		t.Fatalf("torn %t, %d bytes lost, and of what Pebble sees: torn %t, %d bytes", log.torn, log.bad, again.torn, again.bad)
+	if again := salvage.ReadLog(log.Encode(), salvage.LogNumber(name)); !log.Torn || log.Bad > 0 || again.Torn || again.Bad > 0 || len(again.Records) != len(log.Records) {
+		t.Fatalf("torn %t, %d bytes lost, and of what Pebble sees: torn %t, %d bytes", log.Torn, log.Bad, again.Torn, again.Bad)
 	}
 	o = testOptions(t, fs)
 	o.Rand = &counter{1 << 40}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // contents says what a space's tables hold, for people.
@@ -86,14 +88,14 @@ func (r *Reader) verifyTable(name string, space byte, pace func(read int) error)
 	if err != nil {
 		return err
 	}
-	if f, err = openTable(f); err != nil {
+	if f, err = salvage.Checked(f); err != nil {
 		return err
 	}
 	readable, err := sstable.NewSimpleReadable(f)
 	if err != nil {
 		return errors.Join(tableError{err}, f.Close())
 	}
-	table, err := sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: keySchemas()})
+	table, err := sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: salvage.KeySchemas()})
 	if err != nil {
 		return tableError{err} // it has closed the file
 	}
@@ -117,7 +119,7 @@ func (r *Reader) verifyTable(name string, space byte, pace func(read int) error)
 		if at.Length == 0 {
 			continue // there is none of this kind
 		}
-		size := int(at.Length) + blockTrailer
+		size := int(at.Length) + salvage.BlockTrailer
 		if cap(b) < size {
 			b = make([]byte, size)
 		}

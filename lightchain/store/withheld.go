@@ -4,68 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"edgechain/lightchain/store/salvage"
 )
 
 // Pebble takes what it can read of its own record of files (MANIFEST) for all there is, and removes every file that is not
 // in it: where a byte of that record has rotted, good tables. So nothing goes while a database is opened. When the chain
 // was found whole, against the head mark and against the tables in the folder, what was to go goes.
 
-// withheld is what Pebble has removed from one database since it was opened, and is there still.
-type withheld struct {
-	mu       sync.Mutex
-	released bool     // what is removed from now on goes at once
-	names    []string // paths, in the order in which they were removed
-}
-
-// keep notes that a file was removed, and reports whether it stays.
-func (w *withheld) keep(name string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.released {
-		w.names = append(w.names, name)
-	}
-	return !w.released
-}
-
-// keptPrefix begins the new name of a file that was withheld when its own was to be used again. Pebble ignores it; to
-// a rebuild it is a table or a log like others.
-const keptPrefix = "kept-"
-
-// taken reports whether a file is withheld, and withholds it under this name no longer.
-func (w *withheld) taken(name string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	i := slices.Index(w.names, name)
-	if i < 0 {
-		return false
-	}
-	w.names = slices.Delete(w.names, i, i+1)
-	return true
-}
-
-func (w *withheld) isReleased() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.released
-}
-
-// release ends the withholding and returns what was kept.
-func (w *withheld) release() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	names := w.names
-	w.released, w.names = true, nil
-	return names
-}
-
 // hold begins to withhold what the database that is opened next removes.
-func (s *Store) hold() *withheld {
-	s.withheld = new(withheld)
+func (s *Store) hold() *salvage.Withheld {
+	s.withheld = new(salvage.Withheld)
 	return s.withheld
 }
 
@@ -75,7 +27,7 @@ func (s *Store) hold() *withheld {
 // Cut off in the middle, the rest is found at the next start as it was found at this one.
 func (s *Store) letGo() error {
 	fs := s.options.FS
-	for _, path := range s.withheld.release() {
+	for _, path := range s.withheld.Release() {
 		if s.strange[fs.PathBase(path)] {
 			if err := s.putAside(path); err != nil {
 				return fmt.Errorf("putting %s aside: %w", path, err)
@@ -126,7 +78,7 @@ func (s *Store) unnamed() error {
 	}
 	s.strange = map[string]bool{}
 	for _, name := range names {
-		if !isTable(name) || named[name] {
+		if !salvage.IsTable(name) || named[name] {
 			continue
 		}
 		if err := s.superfluous(name); err != nil {
@@ -141,7 +93,7 @@ var errLacking = errors.New("it holds what the database lacks")
 // superfluous fails with an [ErrDamaged] if a table that the database does not name holds part of the chain that the
 // database lacks.
 func (s *Store) superfluous(name string) error {
-	t, err := openSalvage(s.options.FS, s.options.FS.PathJoin(s.path, name), func(error) { s.strange[name] = true })
+	t, err := salvage.OpenTable(s.options.FS, s.options.FS.PathJoin(s.path, name), isKey, func(error) { s.strange[name] = true })
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // removed meanwhile
 	}
@@ -152,10 +104,10 @@ func (s *Store) superfluous(name string) error {
 		s.strange[name] = true
 		return nil
 	}
-	deleted := t.spans()
-	err = t.pairs(func(p salvagedPair) error {
+	deleted := t.Spans()
+	err = t.Pairs(func(p salvage.Pair) error {
 		for i := range deleted {
-			if deleted[i].covers(p) {
+			if deleted[i].Covers(p) {
 				return nil
 			}
 		}
@@ -165,32 +117,32 @@ func (s *Store) superfluous(name string) error {
 		}
 		return err
 	})
-	return errors.Join(err, t.close())
+	return errors.Join(err, t.Close())
 }
 
 // lacks reports whether a pair belongs to the chain, was not deleted, and is not in the database. What follows from other
 // pairs does not count.
-func (s *Store) lacks(p salvagedPair) (bool, error) {
-	if p.kind != pebble.InternalKeyKindSet && p.kind != pebble.InternalKeyKindSetWithDelete {
+func (s *Store) lacks(p salvage.Pair) (bool, error) {
+	if p.Kind != pebble.InternalKeyKindSet && p.Kind != pebble.InternalKeyKindSetWithDelete {
 		return false, nil
 	}
-	switch p.key[0] {
+	switch p.Key[0] {
 	case spaceKeys, spaceReceipts:
 	case spaceBlocks:
-		height, part, _, ok := parseBlockKey(p.key)
+		height, part, _, ok := parseBlockKey(p.Key)
 		if !ok || part != partHeader && part != partChunk {
 			return false, nil
 		}
 		if a, found, err := s.absentAt(height); err == nil && found && (part == partChunk || a.what == headerNotHeld) {
 			return false, nil // deleted by retention, or never held
 		}
-		if part == partChunk && s.restaged(height, p.key) {
+		if part == partChunk && s.restaged(height, p.Key) {
 			return false, nil
 		}
 	default:
 		return false, nil
 	}
-	_, err := s.get(p.key)
+	_, err := s.get(p.Key)
 	if errors.Is(err, ErrNotFound) {
 		return true, nil
 	}
@@ -245,9 +197,9 @@ func (s *Store) checkState(path string) error {
 		return err
 	}
 	record := ""
-	for _, name := range markers(names) {
-		target := name[len(markerPrefix)+markerDigits+1:]
-		b, err := readSectors(fs, fs.PathJoin(path, target))
+	for _, name := range salvage.Markers(names) {
+		target := salvage.Marked(name)
+		b, err := salvage.ReadSectors(fs, fs.PathJoin(path, target))
 		if errors.Is(err, os.ErrNotExist) {
 			if err := s.putAside(fs.PathJoin(path, name)); err != nil {
 				return err
@@ -257,7 +209,7 @@ func (s *Store) checkState(path string) error {
 		if err != nil {
 			return err
 		}
-		if err := wholeRecord(b); err != nil {
+		if err := salvage.WholeManifest(b); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrDamaged, target, err)
 		}
 		record = target
@@ -267,70 +219,11 @@ func (s *Store) checkState(path string) error {
 		return fmt.Errorf("%w: no file says which tables make up the database", ErrDamaged)
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, markerPrefix) && !isMarker(name) {
+		if strings.HasPrefix(name, salvage.MarkerPrefix) && !salvage.IsMarker(name) {
 			if err := s.putAside(fs.PathJoin(path, name)); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-// A marker is an empty file whose name says which record counts: the one with the highest number does.
-const (
-	markerPrefix = "marker.manifest."
-	markerDigits = 6
-)
-
-func isMarker(name string) bool {
-	rest, ok := strings.CutPrefix(name, markerPrefix)
-	if !ok || len(rest) <= markerDigits+1 || rest[markerDigits] != '.' {
-		return false
-	}
-	return strings.Trim(rest[:markerDigits], "0123456789") == "" && strings.HasPrefix(rest[markerDigits+1:], "MANIFEST-")
-}
-
-// markers returns the markers among the names, the one that counts first.
-func markers(names []string) (found []string) {
-	for _, name := range names {
-		if isMarker(name) {
-			found = append(found, name)
-		}
-	}
-	slices.Sort(found)
-	slices.Reverse(found)
-	return found
-}
-
-// wholeRecord fails if a record of files cannot be read to its end, unless it is only cut off in its last piece, which
-// Pebble was writing then and nothing relies on yet.
-func wholeRecord(b []byte) error {
-	for at := 0; at < len(b); {
-		rest := b[at:min(len(b), (at/logBlock+1)*logBlock)]
-		if len(rest) < chunkHeads[0] {
-			// No chunk fits into the rest of a block, which is empty then; at the end one is cut off.
-			if at+len(rest) < len(b) && strings.Trim(string(rest), "\x00") != "" {
-				return fmt.Errorf("byte %d cannot be read", at)
-			}
-			at += len(rest)
-			continue
-		}
-		if rest[6] == 0 {
-			// The length may have become durable before what was to stand there: zeros end the record. Nothing follows them.
-			if strings.Trim(string(b[at:]), "\x00") != "" {
-				return fmt.Errorf("byte %d cannot be read", at)
-			}
-			return nil
-		}
-		c, ok := chunkAt(rest)
-		if !ok {
-			end := at + chunkHeads[0] + int(rest[4]) + int(rest[5])<<8
-			if end > len(b) && end <= (at/logBlock+1)*logBlock {
-				return nil // cut off
-			}
-			return fmt.Errorf("byte %d cannot be read", at)
-		}
-		at += c.end
 	}
 	return nil
 }

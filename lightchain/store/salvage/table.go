@@ -1,4 +1,4 @@
-package store
+package salvage
 
 import (
 	"bytes"
@@ -20,75 +20,77 @@ import (
 // cannot read; here a table's data blocks are read each by itself, in the order of its index or, where that cannot be
 // read, one after the other by their checksums, since they lie together from the beginning of the file.
 
-// salvagedPair is a pair as it stands in a table.
-type salvagedPair struct {
-	key, value []byte // valid until the next one
-	seq        uint64 // 0: it was merged to the bottom, where Pebble forgets it
-	kind       pebble.InternalKeyKind
-	file       uint64 // number of the table or log
+// Pair is a pair as it stands in a table.
+type Pair struct {
+	Key, Value []byte // valid until the next one
+	Seq        uint64 // 0: it was merged to the bottom, where Pebble forgets it
+	Kind       pebble.InternalKeyKind
+	File       uint64 // number of the table or log
 }
 
-// salvagedSpan is a deleted range.
-type salvagedSpan struct {
-	start, end []byte
-	seq        uint64
-	file       uint64
+// Span is a deleted range.
+type Span struct {
+	Start, End []byte
+	Seq        uint64
+	File       uint64
 }
 
-// covers reports whether the range was deleted after the pair was written. Of a pair whose number is forgotten the files
+// Covers reports whether the range was deleted after the pair was written. Of a pair whose number is forgotten the files
 // tell: whatever was deleted before it was merged is not in it any more, and a range that was deleted since stands in a
 // newer file.
-func (d *salvagedSpan) covers(p salvagedPair) bool {
-	if bytes.Compare(p.key, d.start) < 0 || bytes.Compare(p.key, d.end) >= 0 {
+func (d *Span) Covers(p Pair) bool {
+	if bytes.Compare(p.Key, d.Start) < 0 || bytes.Compare(p.Key, d.End) >= 0 {
 		return false
 	}
-	if p.seq == 0 {
-		return d.file > p.file
+	if p.Seq == 0 {
+		return d.File > p.File
 	}
-	return d.seq > p.seq
+	return d.Seq > p.Seq
 }
 
-// tableSalvage reads what can be read of one table.
-type tableSalvage struct {
+// Table reads what can be read of one table.
+type Table struct {
 	number uint64   // of the file
 	f      vfs.File // checks each block: see tableFile
 	size   int64
 	reader *sstable.Reader // nil where the table's own description of itself cannot be read
 	failed error           // why
 
+	own        func(key []byte) bool
 	unreadable func(error) // told of each place that is lost
 }
 
-// openSalvage opens a table for salvage. A table that Pebble does not open is no error.
-func openSalvage(fs vfs.FS, path string, unreadable func(error)) (*tableSalvage, error) {
+// OpenTable opens a table for salvage. A table that Pebble does not open is no error. own tells a key of the store from what
+// is none: of a table without an index that alone tells where its data end. unreadable is told of each place that is lost.
+func OpenTable(fs vfs.FS, path string, own func(key []byte) bool, unreadable func(error)) (*Table, error) {
 	f, err := fs.Open(path)
 	if err == nil {
-		f, err = openTable(f)
+		f, err = Checked(f)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t := &tableSalvage{number: fileNumber(fs.PathBase(path)), f: f, size: f.(tableFile).size, unreadable: unreadable}
+	t := &Table{number: FileNumber(fs.PathBase(path)), f: f, size: f.(tableFile).size, own: own, unreadable: unreadable}
 	// The reader gets a file of its own, which it closes also where it fails.
-	own, err := fs.Open(path)
+	second, err := fs.Open(path)
 	if err == nil {
-		own, err = openTable(own)
+		second, err = Checked(second)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	readable, err := sstable.NewSimpleReadable(own)
+	readable, err := sstable.NewSimpleReadable(second)
 	if err != nil {
-		t.failed = errors.Join(err, own.Close())
+		t.failed = errors.Join(err, second.Close())
 		return t, nil
 	}
-	if t.reader, err = sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: keySchemas()}); err != nil {
+	if t.reader, err = sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: KeySchemas()}); err != nil {
 		t.reader, t.failed = nil, err
 	}
 	return t, nil
 }
 
-func (t *tableSalvage) close() error {
+func (t *Table) Close() error {
 	err := t.f.Close()
 	if t.reader != nil {
 		err = errors.Join(err, t.reader.Close())
@@ -96,8 +98,8 @@ func (t *tableSalvage) close() error {
 	return err
 }
 
-// spans returns the ranges that the table says are deleted, as far as they can be read.
-func (t *tableSalvage) spans() (spans []salvagedSpan) {
+// Spans returns the ranges that the table says are deleted, as far as they can be read.
+func (t *Table) Spans() (spans []Span) {
 	if t.reader == nil {
 		return nil
 	}
@@ -113,7 +115,7 @@ func (t *tableSalvage) spans() (spans []salvagedSpan) {
 	span, err := it.First()
 	for ; span != nil && err == nil; span, err = it.Next() {
 		for _, k := range span.Keys {
-			spans = append(spans, salvagedSpan{bytes.Clone(span.Start), bytes.Clone(span.End), uint64(k.SeqNum()), t.number})
+			spans = append(spans, Span{bytes.Clone(span.Start), bytes.Clone(span.End), uint64(k.SeqNum()), t.number})
 		}
 	}
 	if err != nil {
@@ -122,32 +124,37 @@ func (t *tableSalvage) spans() (spans []salvagedSpan) {
 	return spans
 }
 
-// pairs calls yield for each pair that can be read, block after block; its error ends the reading.
-func (t *tableSalvage) pairs(yield func(salvagedPair) error) error {
-	var d blockDecoder
-	if t.reader != nil {
-		layout, err := t.reader.Layout()
-		if err == nil {
-			for i := range layout.Data {
-				if err := t.block(&d, layout.Data[i].Handle, yield); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		t.failed = err
+// Pairs calls yield for each pair that can be read, block after block; its error ends the reading.
+func (t *Table) Pairs(yield func(Pair) error) error {
+	d := blockDecoder{own: t.own}
+	layout, err := t.Layout()
+	if err != nil {
+		t.unreadable(fmt.Errorf("index: %w", err))
+		return t.scan(&d, yield)
 	}
-	t.unreadable(fmt.Errorf("index: %w", t.failed))
-	return t.scan(&d, yield)
+	for i := range layout.Data {
+		if err := t.block(&d, layout.Data[i].Handle, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Layout says where the table's blocks are, by its own index.
+func (t *Table) Layout() (*sstable.Layout, error) {
+	if t.reader == nil {
+		return nil, t.failed
+	}
+	return t.reader.Layout()
 }
 
 // block reads one data block.
-func (t *tableSalvage) block(d *blockDecoder, at block.Handle, yield func(salvagedPair) error) error {
+func (t *Table) block(d *blockDecoder, at block.Handle, yield func(Pair) error) error {
 	if at.Offset > uint64(t.size) || at.Length > uint64(t.size)-at.Offset {
 		t.unreadable(fmt.Errorf("the block of %d bytes at %d: the file ends before", at.Length, at.Offset))
 		return nil
 	}
-	b := make([]byte, at.Length+blockTrailer)
+	b := make([]byte, at.Length+BlockTrailer)
 	if _, err := t.f.ReadAt(b, int64(at.Offset)); err != nil && !errors.Is(err, io.EOF) {
 		t.unreadable(err)
 		return nil
@@ -161,7 +168,7 @@ func (t *tableSalvage) block(d *blockDecoder, at block.Handle, yield func(salvag
 }
 
 // scan finds data blocks without an index, from the beginning of the file on up to the first place where none ends.
-func (t *tableSalvage) scan(d *blockDecoder, yield func(salvagedPair) error) error {
+func (t *Table) scan(d *blockDecoder, yield func(Pair) error) error {
 	all := make([]byte, t.size)
 	if n, err := io.ReadFull(readerFrom{t.f}, all); err != nil {
 		t.unreadable(err)
@@ -199,7 +206,7 @@ func blockAt(b []byte) int {
 		crc = table[byte(crc)^b[i]] ^ crc>>8
 		c := ^crc
 		if binary.LittleEndian.Uint32(b[i+1:]) == (c>>15|c<<17)+0xa282ead8 {
-			return i + blockTrailer
+			return i + BlockTrailer
 		}
 	}
 	return 0
@@ -211,25 +218,26 @@ type blockDecoder struct {
 	schema *colblk.KeySchema
 	plain  []byte
 	file   uint64 // that the block is in
+	own    func(key []byte) bool
 }
 
 // decode reads a block with its trailer, whose checksum has been looked at. What is no data block is an error: of bytes
 // that say so themselves, a panic of Pebble's is one, too.
-func (d *blockDecoder) decode(b []byte, file uint64) (pairs func(func(salvagedPair) error) error, err error) {
+func (d *blockDecoder) decode(b []byte, file uint64) (pairs func(func(Pair) error) error, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			pairs, err = nil, fmt.Errorf("%w: not a data block: %v", ErrDamaged, p)
+			pairs, err = nil, fmt.Errorf("%w: not a data block: %v", errDamaged, p)
 		}
 	}()
-	if len(b) < blockTrailer {
-		return nil, fmt.Errorf("%w: a block of %d bytes", ErrDamaged, len(b))
+	if len(b) < BlockTrailer {
+		return nil, fmt.Errorf("%w: a block of %d bytes", errDamaged, len(b))
 	}
 	if d.schema == nil {
-		for _, schema := range keySchemas() {
+		for _, schema := range KeySchemas() {
 			d.schema = schema
 		}
 	}
-	packed := b[:len(b)-blockTrailer]
+	packed := b[:len(b)-BlockTrailer]
 	compression := block.CompressionIndicator(b[len(packed)])
 	size, err := block.DecompressedLen(compression, packed)
 	if err != nil {
@@ -247,9 +255,9 @@ func (d *blockDecoder) decode(b []byte, file uint64) (pairs func(func(salvagedPa
 		return nil, err
 	}
 	// Once through before anything is believed: that this is a data block is told by its keys alone.
-	if err := d.eachPair(func(p salvagedPair) error {
-		if len(p.key) == 0 || p.key[0] < spaceBlocks || p.key[0] > spaceMeta {
-			return fmt.Errorf("%w: not a data block", ErrDamaged)
+	if err := d.eachPair(func(p Pair) error {
+		if !d.own(p.Key) {
+			return fmt.Errorf("%w: not a data block", errDamaged)
 		}
 		return nil
 	}); err != nil {
@@ -258,9 +266,9 @@ func (d *blockDecoder) decode(b []byte, file uint64) (pairs func(func(salvagedPa
 	return d.eachPair, nil
 }
 
-func (d *blockDecoder) eachPair(yield func(salvagedPair) error) error {
+func (d *blockDecoder) eachPair(yield func(Pair) error) error {
 	for kv := d.iter.First(); kv != nil; kv = d.iter.Next() {
-		if err := yield(salvagedPair{kv.K.UserKey, kv.V.InPlaceValue(), uint64(kv.SeqNum()), kv.Kind(), d.file}); err != nil {
+		if err := yield(Pair{kv.K.UserKey, kv.V.InPlaceValue(), uint64(kv.SeqNum()), kv.Kind(), d.file}); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package store
+package salvage
 
 import (
 	"encoding/binary"
@@ -21,8 +21,8 @@ type tableFile struct {
 	size int64
 }
 
-// openTable wraps a table that was opened to be read.
-func openTable(f vfs.File) (vfs.File, error) {
+// Checked wraps a table that was opened to be read, so that each block is checked before Pebble sees it.
+func Checked(f vfs.File) (vfs.File, error) {
 	info, err := f.Stat()
 	if err != nil {
 		f.Close()
@@ -31,15 +31,16 @@ func openTable(f vfs.File) (vfs.File, error) {
 	return tableFile{f, info.Size()}, nil
 }
 
-func isTable(name string) bool { return strings.HasSuffix(name, ".sst") }
+// IsTable tells a table by its name.
+func IsTable(name string) bool { return strings.HasSuffix(name, ".sst") }
 
-// blockTrailer is the length of what follows the data of a table's block: how it is compressed, and the checksum.
-const blockTrailer = 5
+// BlockTrailer is the length of what follows the data of a table's block: how it is compressed, and the checksum.
+const BlockTrailer = 5
 
 // ReadAt implements [io.ReaderAt]. Its error is Pebble's for a damaged file where a block's checksum is wrong.
 func (f tableFile) ReadAt(b []byte, at int64) (int, error) {
 	n, err := f.File.ReadAt(b, at)
-	if err != nil || at+int64(n) >= f.size || n < blockTrailer {
+	if err != nil || at+int64(n) >= f.size || n < BlockTrailer {
 		return n, err
 	}
 	sum := n - 4
