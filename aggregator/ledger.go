@@ -164,13 +164,11 @@ func (l *ledger) guard(r *Record, before *headersync.State, c *Change) error {
 
 // issue puts the receipt on a state's head into the change and the record.
 func (r *Record) issue(s *headersync.State, c *Change) error {
-	head := *s.Head.Head
-	head.Receipts = []lightchain.Receipt{*s.Receipt}
-	body, err := head.Encode()
+	issued, err := r.Receipted()
 	if err != nil {
 		return err
 	}
-	c.Receipt = &Receipted{Height: s.Head.Height(), Time: s.Receipt.Time, Body: body}
+	c.Receipt = issued
 	r.Receipt = ReceiptNote{Height: s.Head.Height(), Time: s.Receipt.Time}
 	return nil
 }

@@ -7,12 +7,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,6 +27,7 @@ type Options struct {
 	// Fatal is told once of a write of which it is unknown whether it reached the disk. It must not return: the
 	// program exits, and its next start finds out. nil: panic.
 	Fatal func(error)
+	Now   func() time.Time // nil: time.Now
 }
 
 const defaultCache = 64 << 20
@@ -48,12 +47,19 @@ const (
 	keyReceipt  = 'r' // chain, height -> time, signed header with its receipt
 	keyEvidence = 'f' // chain, height, id -> when it was seen, evidence
 	keyDocument = 'd' // kind, 0, name -> text
+	keyJournal  = 'j' // -> nothing: there is a journal beside
 )
 
 // Store is an open store.
 type Store struct {
-	db    *pebble.DB
-	fatal func(error)
+	fs      vfs.FS
+	dir     string
+	lock    *pebble.Lock
+	db      *pebble.DB
+	journal *journal
+	opened  aggregator.Opened
+	running atomic.Bool // it is open: who meets damage can only note it
+	fatal   func(error)
 
 	// updating serialises updates of one chain or document: the lock is chosen by what is updated, so that updates of
 	// others share one sync with it.
@@ -66,9 +72,12 @@ type Store struct {
 var (
 	_ aggregator.Store        = (*Store)(nil)
 	_ aggregator.Checkpointer = (*Store)(nil)
+	_ aggregator.Mended       = (*Store)(nil)
 )
 
-// Open opens the store in the folder dir, and begins one there if none was.
+// Open opens the store in the folder dir, and begins one there if none was. Whatever state a crash or a bad disk left it in, it
+// opens if anything can be read of it, or of the journal beside it; [Store.Opened] says what was lost. An error a caller
+// branches on is [aggregator.ErrRunning].
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -82,58 +91,47 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { panic(err) }
 	}
-	began, err := begun(dir, o.FS)
-	if err != nil {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Store{fatal: o.Fatal, fs: o.FS, dir: dir}
+	p := &opening{dir: dir, o: o, store: s}
+	if err := s.open(p); err != nil {
+		if s.journal != nil {
+			err = errors.Join(err, s.journal.close())
+		}
+		p.close()
 		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
-	s := &Store{fatal: o.Fatal}
-	db, err := pebble.Open(dir, &pebble.Options{
-		ErrorIfNotExists:   began,
-		FS:                 lockFS{o.FS},
-		FormatMajorVersion: formatMajorVersion,
-		CacheSize:          o.Cache,
-		MemTableSize:       uint64(o.Cache / 8),
-		Logger:             logger{o.Logger, s},
-		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { o.Logger.Warn("background work of the store failed", "err", err) },
-			DataCorruption: func(i pebble.DataCorruptionInfo) {
-				o.Logger.Error("damaged table in the store", "file", i.Path, "err", i.Details)
-			},
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
-	}
-	s.db = db
-	if err := s.checkLayout(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), db.Close())
-	}
+	s.lock = p.lock
+	s.running.Store(true)
 	return s, nil
 }
 
-// begun tells whether the folder holds a log or a table. There a store was begun, even if what names its files is gone: Pebble
-// would begin another, and delete every file of the first. One whose beginning was cut off has neither.
-func begun(dir string, fs vfs.FS) (bool, error) {
-	names, err := fs.List(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+func (s *Store) open(p *opening) error {
+	if err := p.database(); err != nil {
+		return err
 	}
-	return slices.ContainsFunc(names, func(name string) bool {
-		return strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".sst")
-	}), err
+	var found journalRead
+	var err error
+	if s.journal, found, err = openJournal(p.o.FS, p.dir+journalSuffix); err != nil {
+		return err
+	}
+	err = p.compare(found)
+	if err != nil && isDamage(err) && !s.opened.Rebuilt {
+		if err = p.rebuild(err); err == nil {
+			err = p.compare(found)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// The database is as whole as it can be: what no part of it is in goes.
+	return p.letGo()
 }
 
-// lockFS says of a lock that somebody holds that another aggregator runs; not of one whose file cannot be opened.
-type lockFS struct{ vfs.FS }
-
-func (fs lockFS) Lock(name string) (io.Closer, error) {
-	lock, err := fs.FS.Lock(name)
-	var unopened *os.PathError
-	if err == nil || errors.As(err, &unopened) {
-		return lock, err
-	}
-	return nil, fmt.Errorf("%w on this store: %w", aggregator.ErrRunning, err)
-}
+// Opened says what the start found damaged, or gone.
+func (s *Store) Opened() aggregator.Opened { return s.opened }
 
 func (s *Store) checkLayout() error {
 	found, err := s.get([]byte{keyLayout})
@@ -145,7 +143,7 @@ func (s *Store) checkLayout() error {
 	case len(found) == 1 && found[0] < layout:
 		return errors.New("it was made before the format was fixed, and the heads in it are none of this format: begin a new store in another folder, and let the gateways enrol again")
 	case len(found) != 1 || found[0] != layout:
-		return fmt.Errorf("its layout is version %v, this program knows %d", found, layout)
+		return &sound{fmt.Errorf("its layout is version %v, this program knows %d", found, layout)}
 	}
 	return nil
 }
@@ -153,9 +151,12 @@ func (s *Store) checkLayout() error {
 // Close closes the store. Nothing may use it any more.
 func (s *Store) Close() error {
 	if err := s.err(); err != nil {
-		return err // closing would wait for writes that never come back
+		if !errors.Is(err, errBroken) {
+			return err // closing would wait for writes that never come back
+		}
+		return errors.Join(err, s.db.Close(), s.journal.close(), s.lock.Close())
 	}
-	return s.db.Close()
+	return errors.Join(s.db.Close(), s.journal.close(), s.lock.Close())
 }
 
 // Checkpoint implements [aggregator.Checkpointer]: hard links where both folders are on one file system.
@@ -183,12 +184,16 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 	} else if err != nil {
 		return err
 	}
+	standing := r.Standing
 	c, err := change(r)
 	if errors.Is(err, aggregator.ErrUnchanged) {
 		return nil
 	} else if err != nil {
 		return err
 	}
+	// That a stranger waits is no promise, and anybody can make up strangers.
+	decided := r.Standing != standing && !(standing == "" && r.Standing == aggregator.Waiting)
+	promised := decided || c != nil && (c.Receipt != nil || c.Evidence != nil)
 	b := s.db.NewBatch()
 	if err := put(b, r, c); err != nil {
 		b.Close()
@@ -196,7 +201,14 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 	}
 	// Stopping here, nothing has happened. The batch is whole in the log or not at all, and Commit returns when it is
 	// synced: stopping after it, all of it has.
-	return s.commit(b)
+	if err := s.commit(b); err != nil || !promised {
+		return err
+	}
+	// Stopping here, the database is ahead of the journal, and nothing has left yet.
+	if err := s.journal.add(r); err != nil {
+		return s.fail(fmt.Errorf("the journal of what is countersigned: %w", err))
+	}
+	return s.err()
 }
 
 func put(b *pebble.Batch, r *aggregator.Record, c *aggregator.Change) error {
@@ -226,12 +238,16 @@ func put(b *pebble.Batch, r *aggregator.Record, c *aggregator.Change) error {
 		set(heightKey(keySegment, r.Chain, g.First), append(binary.BigEndian.AppendUint64(nil, g.Last), g.Body...))
 	}
 	if t := c.Receipt; t != nil {
-		set(heightKey(keyReceipt, r.Chain, t.Height), append(binary.BigEndian.AppendUint64(nil, t.Time), t.Body...))
+		err = errors.Join(err, setReceipt(b, r.Chain, t))
 	}
 	if e := c.Evidence; e != nil {
 		set(append(heightKey(keyEvidence, r.Chain, e.Height), e.ID[:]...), append(binary.BigEndian.AppendUint64(nil, uint64(e.Seen)), e.Body...))
 	}
 	return err
+}
+
+func setReceipt(b *pebble.Batch, chain lightchain.ChainID, t *aggregator.Receipted) error {
+	return b.Set(heightKey(keyReceipt, chain, t.Height), append(binary.BigEndian.AppendUint64(nil, t.Time), t.Body...), nil)
 }
 
 // UpdateDocument implements [aggregator.Documents].

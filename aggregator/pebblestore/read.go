@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"edgechain/aggregator"
 	"edgechain/lightchain"
@@ -18,6 +20,10 @@ var errDamaged = errors.New("the store holds what it never wrote")
 
 // Record implements [aggregator.Chains].
 func (s *Store) Record(_ context.Context, chain lightchain.ChainID) (*aggregator.Record, error) {
+	return s.read(chain)
+}
+
+func (s *Store) read(chain lightchain.ChainID) (*aggregator.Record, error) {
 	value, err := s.get(chainKey(keyRecord, chain))
 	if err != nil {
 		return nil, err
@@ -55,7 +61,7 @@ func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uin
 	// The segment that from lies in may begin below it.
 	below, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(lower)})
 	if err != nil {
-		return nil, err
+		return nil, s.unread(err)
 	}
 	if below.Last() {
 		g, err := decodeSegment(below.Key(), below.Value())
@@ -64,7 +70,7 @@ func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uin
 		}
 	}
 	if err := below.Close(); err != nil {
-		return nil, err
+		return nil, s.unread(err)
 	}
 	err = s.scan(lower, after(prefix), func(key, value []byte) (bool, error) {
 		g, err := decodeSegment(key, value)
@@ -125,7 +131,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	} else if err != nil {
-		return nil, unread(err)
+		return nil, s.unread(err)
 	}
 	defer closer.Close()
 	return append([]byte{}, value...), nil
@@ -135,30 +141,49 @@ func (s *Store) get(key []byte) ([]byte, error) {
 func (s *Store) scan(lower, upper []byte, visit func(key, value []byte) (more bool, err error)) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return unread(err)
+		return s.unread(err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		more, visitErr := visit(it.Key(), it.Value())
 		if visitErr != nil || !more {
-			return errors.Join(visitErr, unread(it.Close()))
+			return errors.Join(visitErr, s.unread(it.Close()))
 		}
 	}
-	return unread(it.Close()) // which returns what the iterator met, too
+	return s.unread(it.Close()) // which returns what the iterator met, too
 }
 
 // unread returns why the store could not be read, on one line. Damage is a failure of the store, of which Pebble says
-// which file has it behind words that tell nobody anything.
-func unread(err error) error {
+// which file has it behind words that tell nobody anything: the program must end, and its next start rebuilds.
+func (s *Store) unread(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case pebble.IsCorruptionError(err):
-		file := "its folder"
-		if at := pebble.ExtractDataCorruptionInfo(err); at != nil {
-			file = at.Path
-		}
-		what, _, _ := strings.Cut(err.Error(), "\n")
-		return fmt.Errorf("%w: %s is damaged: %s", aggregator.ErrFailed, file, what)
+	case pebble.IsCorruptionError(err), errors.Is(err, syscall.EIO): // a sector that is gone
+		return s.damaged(damage(err))
 	}
 	return fmt.Errorf("reading the store: %w", err)
+}
+
+func damage(err error) error {
+	file := "its folder"
+	if at := pebble.ExtractDataCorruptionInfo(err); at != nil {
+		file = at.Path
+	}
+	what, _, _ := strings.Cut(err.Error(), "\n")
+	return fmt.Errorf("%w: %s: %s", errBroken, file, what)
+}
+
+// damaged takes note of damage that was met, for the next start.
+func (s *Store) damaged(err error) error {
+	if !s.running.Load() {
+		return err // this start sees to it
+	}
+	f, noteErr := s.fs.Create(s.fs.PathJoin(s.dir, damagedNote), vfs.WriteCategoryUnspecified)
+	if noteErr == nil {
+		noteErr = errors.Join(f.Sync(), f.Close(), syncFolder(s.fs, s.dir))
+	}
+	if noteErr != nil {
+		err = fmt.Errorf("%w; and the next start may not see it: %w", err, noteErr)
+	}
+	return s.fail(err)
 }

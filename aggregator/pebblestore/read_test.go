@@ -53,13 +53,25 @@ func TestDamageIsNamedWithItsFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err = pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
-	if err == nil {
-		defer s.Close()
-		_, err = s.Documents(context.Background(), "test")
+	// What the start does not read is met later: that ends the program, and the next start reads past it.
+	s, err = pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20, Fatal: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !errors.Is(err, aggregator.ErrFailed) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), ".sst") {
-		t.Errorf("reading a damaged store: %v", err)
+	if !s.Opened().Rebuilt {
+		_, err = s.Documents(context.Background(), "test")
+		if !errors.Is(err, aggregator.ErrFailed) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), ".sst") {
+			t.Errorf("reading a damaged store: %v", err)
+		}
+		_ = s.Close()
+		s = open()
+	}
+	defer s.Close()
+	if o := s.Opened(); !o.Rebuilt || o.Unreadable == 0 {
+		t.Errorf("opened again: %+v", o)
+	}
+	if _, err := s.Documents(t.Context(), "test"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -75,19 +87,29 @@ func TestALockThatCannotBeOpenedIsNotAnotherAggregator(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// A folder in its place is of no use to anybody; a lock that cannot be opened is not known to be held.
 	lock := filepath.Join(dir, "LOCK")
 	if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
 		t.Fatal(err)
 	}
+	if s, err = pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(lock), os.Symlink("LOCK", lock)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil || errors.Is(err, aggregator.ErrRunning) {
-		t.Errorf("with a folder in its place: %v", err)
+		t.Errorf("with a link to itself in its place: %v", err)
 	}
 }
 
 // An aggregator that began anew would countersign a second history of what it has countersigned.
 func TestAStoreThatLostWhatNamesItsFilesIsNotBegunAnew(t *testing.T) {
-	for _, lost := range []string{"marker.manifest.*", "m*"} {
-		dir := t.TempDir()
+	for _, lost := range []string{"marker.manifest.*", "m*", "MANIFEST-*"} {
+		dir := filepath.Join(t.TempDir(), "store")
 		s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20})
 		if err != nil {
 			t.Fatal(err)
@@ -111,13 +133,18 @@ func TestAStoreThatLostWhatNamesItsFilesIsNotBegunAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil {
-			s.Close()
-			t.Errorf("without %s another store is begun", lost)
+		if s, err = pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err != nil {
+			t.Fatal(err)
 		}
-		after, err := os.ReadDir(dir)
-		if err != nil || len(after) < len(before) {
-			t.Errorf("without %s: %d files, there were %d: %v", lost, len(after), len(before), err)
+		documents, err := s.Documents(t.Context(), "test")
+		if !s.Opened().Rebuilt || string(documents["name"]) != "kept" || err != nil {
+			t.Errorf("without %s: %+v, %q, %v", lost, s.Opened(), documents, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := os.ReadDir(dir + ".damaged-1"); err != nil || len(after) < len(before) {
+			t.Errorf("without %s: %d files stay, there were %d: %v", lost, len(after), len(before), err)
 		}
 	}
 }
