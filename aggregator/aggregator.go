@@ -92,7 +92,7 @@ func New(c *Config, o Options) (*Aggregator, error) {
 	}
 	a.registry = NewRegistry(o.Store, c.rules(), o.Now, o.Log)
 	a.registry.decided = a.decided
-	a.census = &census{store: o.Store, registry: a.registry, now: o.Now}
+	a.census = newCensus(o.Store, a.registry, o.Now)
 	a.ledger = newLedger(o.Store, o.Now, a.found)
 	a.served, _ = o.Store.(Served)
 	a.setBack = make(chan struct{}, 1)
@@ -161,13 +161,19 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	}
 	if a.served != nil {
 		running.Go(func() { a.watchServer(ctx, a.served) })
+		running.Go(func() { a.served.Watch(ctx) })
 	}
 	for _, l := range a.links {
 		a.startLink(ctx, l, failed)
 	}
 	running.Go(func() {
-		// That a broker or a database is away is no ailment of the program: starting it again would help nobody.
-		arm.PetWatchdog(ctx, func() bool { return true })
+		arm.PetWatchdog(ctx, func() bool {
+			err := a.alive()
+			if err != nil {
+				a.log.Error("the watchdog is left alone: systemd starts the aggregator anew", "err", err)
+			}
+			return err == nil
+		})
 	})
 	arm.Notify("READY=1")
 	if a.options.Ready != nil {
@@ -230,12 +236,17 @@ func (a *Aggregator) mine(chain lightchain.ChainID) bool {
 
 // stranger is told of a gateway that is not followed.
 func (a *Aggregator) stranger(ctx context.Context, s headersync.Stranger) {
-	a.metrics.strangers.Inc()
 	if !a.strangers.Allow() {
+		a.metrics.strangers.Inc()
 		a.metrics.dropped.WithLabelValues("stranger").Inc()
 		return
 	}
-	if err := a.registry.Heard(ctx, s); err != nil && ctx.Err() == nil {
+	err := a.registry.Heard(ctx, s)
+	if errors.Is(err, errUnread) {
+		return // it may be no stranger, and that it could not be read was told
+	}
+	a.metrics.strangers.Inc()
+	if err != nil && ctx.Err() == nil {
 		a.log.Error("noting an unknown gateway", "chain", s.Chain, "err", err)
 	}
 }

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,19 +93,42 @@ func (s *Server) find(r *http.Request) (*Record, error) {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	counted, before, err := s.census.recent(r.Context())
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	st := Status{Identity: s.Identity, Gateways: counted.standings, Ailing: counted.ailing}
-	if before {
-		st.Counted = counted.at.Unix()
-	}
+	st := Status{Identity: s.Identity}
 	if s.Live != nil {
 		st.Running, st.Live = true, s.Live()
 	}
+	counted, before, err := s.count(r.Context(), st.Live)
+	if err != nil && !st.Running {
+		fail(w, err)
+		return
+	}
+	if err != nil {
+		st.Uncounted = err.Error()
+	}
+	if counted != nil {
+		st.Gateways, st.Ailing = counted.standings, counted.ailing
+		if before {
+			st.Counted = counted.at.Unix()
+		}
+	}
+	if m, ok := s.Store.(Mended); ok {
+		if o := m.Opened(); o.Lost() {
+			st.Opened = &o
+		}
+	}
 	answer(w, st)
+}
+
+// count counts the gateways. Of an aggregator that runs there is more to tell, for which nobody shall wait long.
+func (s *Server) count(ctx context.Context, live *Live) (n *count, before bool, err error) {
+	if live == nil {
+		return s.census.recent(ctx)
+	}
+	var away error
+	if live.Database != nil {
+		away = live.Database.away()
+	}
+	return s.census.soon(ctx, away)
 }
 
 func (s *Server) tell(r *Record) Gateway {

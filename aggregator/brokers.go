@@ -204,6 +204,10 @@ func (a *Aggregator) registerGauges() {
 	if a.served != nil {
 		m.registerDatabase(a.served, &a.setBacks)
 	}
+	if mended, ok := a.options.Store.(Mended); ok {
+		m.counter("edgeaggregator_heads_put_back_total", "Countersigned heads that the database did not know any more, and that were put back.", nil,
+			func() float64 { return float64(mended.Opened().SetBack) })
+	}
 	if a.replicas != nil {
 		m.gauge("edgeaggregator_replicas", "Replicas alive, this one included.", nil, func() float64 { return float64(len(a.replicas.Alive())) })
 	}
@@ -218,6 +222,7 @@ func (m *metrics) registerDatabase(s Served, setBacks *atomic.Int64) {
 		m.gauge("edgeaggregator_database_may_lose", "1 if the database, by its settings, may lose what is countersigned, by what would do it.", prometheus.Labels{"at": at},
 			func() float64 { return truth(len(why(s.Database())) > 0) })
 	}
+	m.gauge("edgeaggregator_database_answers", "1 if the database answers, else 0, and nothing is countersigned.", nil, func() float64 { return truth(s.Database().Silent == nil) })
 	m.gauge("edgeaggregator_database_refused", "1 if nothing is countersigned because the database may lose it.", nil, func() float64 { return truth(s.Database().Refused != "") })
 	m.gauge("edgeaggregator_database_standbys", "Standbys of the database, those included that are away and have a slot.", nil, func() float64 { return float64(len(s.Database().Standbys)) })
 	m.counter("edgeaggregator_database_changes_total", "How often the database was another one, or had another history, than before.", nil, func() float64 { return float64(s.Database().Changes) })

@@ -14,10 +14,16 @@ type census struct {
 	registry *Registry
 	now      func() time.Time
 
+	counting chan struct{} // capacity 1: held by whoever counts, or looks whether to
+
 	mu   sync.Mutex
 	last *count        // guarded by mu; nil: nothing was counted yet
 	done time.Time     // guarded by mu: when it was, by the process's own clock
 	took time.Duration // guarded by mu
+}
+
+func newCensus(s Store, r *Registry, now func() time.Time) *census {
+	return &census{store: s, registry: r, now: now, counting: make(chan struct{}, 1)}
 }
 
 // count is how many gateways there were at one time.
@@ -37,20 +43,57 @@ const (
 // recent returns a count: a new one, unless counting is dear and has had its share of the time; before says that it is
 // not.
 func (c *census) recent(ctx context.Context) (n *count, before bool, err error) {
+	select {
+	case c.counting <- struct{}{}:
+		defer func() { <-c.counting }()
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+	c.mu.Lock()
+	before = c.last != nil && c.took > countCheap && time.Since(c.done) < countShare*c.took
+	c.mu.Unlock()
+	if !before {
+		if err := c.take(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	return c.known(), before, nil
+}
+
+// soonEnough is how long somebody who asks for a status waits for a count.
+const soonEnough = 3 * time.Second
+
+// soon is recent for somebody who waits: where counting takes long, or cannot succeed since the database is away, it returns why,
+// and what was counted before, nil if nothing was.
+func (c *census) soon(ctx context.Context, away error) (n *count, before bool, err error) {
+	if away != nil {
+		return c.known(), true, away
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, soonEnough, errUncounted)
+	defer cancel()
+	n, before, err = c.recent(ctx)
+	if err == nil {
+		return n, before, nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return c.known(), true, err
+}
+
+// known returns what was counted last, nil if nothing was.
+func (c *census) known() *count {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if before = c.last != nil && c.took > countCheap && time.Since(c.done) < countShare*c.took; !before {
-		err = c.take(ctx)
-	}
-	if err != nil {
-		return nil, false, err
+	if c.last == nil {
+		return nil
 	}
 	shown := *c.last
 	shown.standings, shown.ailing = maps.Clone(shown.standings), maps.Clone(shown.ailing)
-	return &shown, before, nil
+	return &shown
 }
 
-// take counts anew. The caller holds the mutex: others who ask wait, and are told the same.
+// take counts anew. The caller holds counting: others who ask wait, and are told the same.
 func (c *census) take(ctx context.Context) error {
 	began := time.Now()
 	n := &count{at: c.now(), standings: map[Standing]int{}, ailing: map[Kind]int{}, lost: map[Kind]uint64{}}
@@ -68,7 +111,9 @@ func (c *census) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
 	c.last, c.done, c.took = n, time.Now(), time.Since(began)
+	c.mu.Unlock()
 	c.registry.counted(n.standings[Waiting])
 	return nil
 }

@@ -23,7 +23,7 @@ func (e *emptyStore) Records(context.Context, lightchain.ChainID, int) ([]*Recor
 // Whoever asks again and again for the status of very many gateways does not keep the store busy.
 func TestWhatIsDearToCountIsCountedRarely(t *testing.T) {
 	store := new(emptyStore)
-	c := &census{store: store, registry: NewRegistry(store, Rules{}, time.Now, slog.New(slog.DiscardHandler)), now: time.Now}
+	c := newCensus(store, NewRegistry(store, Rules{}, time.Now, slog.New(slog.DiscardHandler)), time.Now)
 	for _, test := range []struct {
 		took, ago time.Duration
 		before    bool

@@ -17,6 +17,8 @@ type Served interface {
 	// Settled returns when all that reads have shown is where no failover takes it, as far as the server cares for that.
 	// What another process has written, or this one without an answer, can be read before.
 	Settled(ctx context.Context) error
+	// Watch asks the server again and again whether it answers, until ctx ends; while it does not, calls under way end.
+	Watch(ctx context.Context)
 	// Changed receives when the server turned out to be another one, or to have another history, than before.
 	Changed() <-chan struct{}
 }
@@ -44,6 +46,9 @@ type Database struct {
 	AtFailover []string `json:"at_failover,omitempty"` // why a failover takes it
 	Notes      []string `json:"notes,omitempty"`
 	Refused    string   `json:"refused,omitempty"` // why nothing is countersigned; "": it is
+
+	Silent *time.Time `json:"silent_since,omitempty"` // when it answered last, while it does not; the rest is from before
+	Error  string     `json:"error,omitempty"`        // why it does not
 
 	Changes int    `json:"changes"` // how often it was another one, or had another history, than before
 	Change  string `json:"change,omitempty"`

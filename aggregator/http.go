@@ -67,7 +67,10 @@ type Status struct {
 	Gateways map[Standing]int `json:"gateways"`
 	Ailing   map[Kind]int     `json:"ailing"`            // of those that are approved
 	Counted  int64            `json:"counted,omitempty"` // when they were counted, seconds since the Unix epoch; 0: just now
-	Live     *Live            `json:"live,omitempty"`
+	// Uncounted says why the gateways could not be counted now; what is shown of them is from before, or nothing.
+	Uncounted string  `json:"uncounted,omitempty"`
+	Opened    *Opened `json:"damage,omitempty"` // what the store's last start found damaged
+	Live      *Live   `json:"live,omitempty"`
 }
 
 // Live is what only a running aggregator knows.
@@ -144,7 +147,7 @@ type Failure struct {
 func (a *Aggregator) Server() *Server {
 	s := NewServer(a.config, a.options)
 	s.Registry, s.census = a.registry, a.census
-	s.Live, s.Alive, s.Ready, s.Metrics = a.live, func() error { return nil }, a.ready, a.metrics.registry
+	s.Live, s.Alive, s.Ready, s.Metrics = a.live, a.alive, a.ready, a.metrics.registry
 	return s
 }
 
@@ -165,7 +168,7 @@ func NewServer(c *Config, o Options) *Server {
 		s.Identity.Key = lightchain.FormatPublicKey(o.Signer.Public())
 	}
 	s.Registry = NewRegistry(o.Store, c.rules(), s.Now, s.Log)
-	s.census = &census{store: o.Store, registry: s.Registry, now: s.Now}
+	s.census = newCensus(o.Store, s.Registry, s.Now)
 	return s
 }
 
@@ -209,9 +212,15 @@ func (a *Aggregator) ready() error {
 		return errors.New("nothing is countersigned: this machine's clock is not synchronised")
 	}
 	if a.served != nil {
-		if d := a.served.Database(); d.Refused != "" {
+		switch d := a.served.Database(); {
+		case d.Silent != nil:
+			return fmt.Errorf("nothing is countersigned: %w", d.away())
+		case d.Refused != "":
 			return fmt.Errorf("nothing is countersigned: %s", d.Refused)
 		}
+	}
+	if err := a.ledger.progress.stuck(); err != nil {
+		return err
 	}
 	for _, b := range a.currentLinks() {
 		if st := b.link.Status(); !st.Connected {

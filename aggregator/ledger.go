@@ -19,7 +19,8 @@ type ledger struct {
 	now   func() time.Time
 	tell  func(r *Record, kind Kind) // of a finding that is new; called when it is durable
 	// pledges are what the store must not forget; nil where it is this process's own.
-	pledges *pledges
+	pledges  *pledges
+	progress progress
 }
 
 var _ headersync.Store = (*ledger)(nil)
@@ -29,7 +30,7 @@ var _ headersync.Store = (*ledger)(nil)
 func NewLedger(s Store, now func() time.Time) headersync.Store { return newLedger(s, now, nil) }
 
 func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger {
-	l := &ledger{store: s, now: now, tell: tell}
+	l := &ledger{store: s, now: now, tell: tell, progress: progress{now: time.Now}}
 	if served, ok := s.(Served); ok {
 		l.pledges = &pledges{store: served, of: make(map[lightchain.ChainID]pledge)}
 	}
@@ -38,6 +39,8 @@ func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger 
 
 // Load implements [headersync.Store].
 func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersync.State, error) {
+	l.progress.begin()
+	defer l.progress.end()
 	r, err := l.store.Record(ctx, chain)
 	if errors.Is(err, ErrNotFound) {
 		r, err = &Record{}, nil
@@ -54,7 +57,7 @@ func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersyn
 		return r.State, l.pledges.vouch(ctx, r.State)
 	}
 	var back *headersync.State
-	err = l.Update(ctx, chain, func(s *headersync.State, _ func(headersync.Held) error) error {
+	err = l.update(ctx, chain, func(s *headersync.State, _ func(headersync.Held) error) error {
 		copied := *s
 		back = &copied
 		return ErrUnchanged
@@ -64,6 +67,12 @@ func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersyn
 
 // Update implements [headersync.Store].
 func (l *ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*headersync.State, func(headersync.Held) error) error) error {
+	l.progress.begin()
+	defer l.progress.end()
+	return l.update(ctx, chain, f)
+}
+
+func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*headersync.State, func(headersync.Held) error) error) error {
 	var after *Record
 	var shown *headersync.State // that was left as it was
 	var news []Kind

@@ -44,6 +44,9 @@ type Registry struct {
 	rules   Rules                         // guarded by mu
 	cache   map[lightchain.ChainID]cached // guarded by mu
 	waiting int                           // guarded by mu: in the inbox, as far as is known
+
+	failed   time.Time // guarded by mu: when it was told that records cannot be read
+	failures int       // guarded by mu: since then
 }
 
 // Rules returns what the registry does without being asked.
@@ -89,8 +92,11 @@ const (
 func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (headersync.Policy, bool) {
 	c, err := g.lookup(ctx, chain)
 	if err != nil {
-		g.log.Error("reading a chain's record", "chain", chain, "err", err)
-		return headersync.Policy{}, false
+		g.unread(chain, err)
+		if c.standing == "" {
+			return headersync.Policy{}, false
+		}
+		// What was known of it last is more than nothing: a database that is away makes nobody a stranger.
 	}
 	switch c.standing {
 	case Approved:
@@ -122,7 +128,7 @@ func (g *Registry) lookup(ctx context.Context, chain lightchain.ChainID) (cached
 		r, err = &Record{}, nil
 	}
 	if err != nil {
-		return c, err
+		return c, fmt.Errorf("%w: %w", errUnread, err)
 	}
 	c = cached{r.Standing, r.Mode, now.Add(cacheFor)}
 	g.mu.Lock()
@@ -139,6 +145,23 @@ func (g *Registry) lookup(ctx context.Context, chain lightchain.ChainID) (cached
 	}
 	g.cache[chain] = c
 	return c, nil
+}
+
+// errUnread means that a chain's record could not be read, so that nothing is known of its standing.
+var errUnread = errors.New("the chain's record could not be read")
+
+// unread tells that, once a minute at most: each message of each gateway asks.
+func (g *Registry) unread(chain lightchain.ChainID, err error) {
+	g.mu.Lock()
+	g.failures++
+	times, tell := g.failures, time.Since(g.failed) >= time.Minute
+	if tell {
+		g.failed, g.failures = time.Now(), 0
+	}
+	g.mu.Unlock()
+	if tell {
+		g.log.Error("whether a gateway is approved could not be read; its messages wait until it can", "chain", chain, "times", times, "err", err)
+	}
 }
 
 func (g *Registry) forget(chain lightchain.ChainID) {

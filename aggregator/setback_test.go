@@ -165,7 +165,9 @@ func TestNothingCountersignedIsForgottenWithAFile(t *testing.T) {
 		}
 	}
 	for _, w := range []wound{{"deleted", os.RemoveAll}, {"emptied", func(path string) error { return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)) }}} {
-		t.Run("the folder "+w.name, func(t *testing.T) { p.judge(t, func(dir string) error { return w.hurt(filepath.Join(dir, storeName)) }) })
+		t.Run("the folder "+w.name, func(t *testing.T) {
+			p.judge(t, func(dir string) error { return w.hurt(filepath.Join(dir, storeName)) })
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,6 +21,7 @@ import (
 const (
 	// attemptTime bounds an attempt: the network may have lost a connection without telling either end.
 	attemptTime   = time.Minute
+	connectTime   = 10 * time.Second
 	leastAttempts = 4
 	firstPause    = 2 * time.Millisecond
 	longestPause  = time.Second
@@ -36,7 +38,7 @@ func (o *own) Unwrap() error { return o.err }
 func (s *Store) again(ctx context.Context, work func(context.Context) error) error {
 	began := time.Now()
 	for attempt, pause := 1, firstPause; ; attempt, pause = attempt+1, min(2*pause, longestPause) {
-		err := try(ctx, work)
+		err := s.try(ctx, work)
 		var mine *own
 		if err == nil || errors.As(err, &mine) {
 			s.outage.over()
@@ -66,10 +68,28 @@ func (s *Store) again(ctx context.Context, work func(context.Context) error) err
 	}
 }
 
-func try(ctx context.Context, work func(context.Context) error) error {
+// try makes one attempt, which ends when the server is gone: an answer would come over another connection by then.
+func (s *Store) try(ctx context.Context, work func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	return work(ctx)
+	done := make(chan struct{})
+	defer close(done)
+	gone := s.health.whenGone()
+	var ended atomic.Bool
+	go func() {
+		select {
+		case <-gone:
+			ended.Store(true)
+			cancel()
+		case <-done:
+		}
+	}()
+	err := work(ctx)
+	var mine *own
+	if err != nil && ended.Load() && !errors.As(err, &mine) {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return err
 }
 
 // collided reports whether a transaction met another one's, so that what it was to do may succeed after it.
@@ -104,7 +124,7 @@ func broken(err error) bool {
 	default:
 		return errors.As(err, new(*doubt))
 	}
-	return errors.As(err, new(*doubt)) || errors.Is(err, errStandby) || errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) ||
+	return errors.As(err, new(*doubt)) || errors.Is(err, errGone) || errors.Is(err, errStandby) || errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) ||
 		errors.As(err, new(net.Error)) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 

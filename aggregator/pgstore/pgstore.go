@@ -65,6 +65,7 @@ type Store struct {
 	patience  time.Duration
 	lookEvery time.Duration
 	outage    outage
+	health    health
 	watch     watch
 }
 
@@ -84,7 +85,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	// Else a packet that is lost on the way keeps one of the pool's few places for longer than a call tries.
-	config.ConnConfig.ConnectTimeout = cmp.Or(config.ConnConfig.ConnectTimeout, attemptTime)
+	config.ConnConfig.ConnectTimeout = cmp.Or(config.ConnConfig.ConnectTimeout, connectTime)
 	s := &Store{
 		patience: cmp.Or(o.Patience, defaultPatience), lookEvery: lookEvery, outage: outage{log: o.Logger},
 		watch: watch{log: o.Logger, crashLoss: o.CrashLoss, failLoss: o.FailoverLoss, changed: make(chan struct{}, 1), grace: grace},

@@ -53,6 +53,9 @@ func (s *Store) Database() aggregator.Database {
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
 	d := s.watch.last // its slices are replaced, never changed
+	if since, err := s.health.since(); err != nil {
+		d.Silent, d.Error = &since, err.Error()
+	}
 	return d
 }
 

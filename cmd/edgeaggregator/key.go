@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +44,7 @@ vouching for what it signed.`,
 			if err != nil {
 				return err
 			}
-			store, err := openStore(c.Context(), config, false, slog.New(slog.DiscardHandler))
+			store, err := openStore(c.Context(), config, false, commandLog(c, config))
 			if err != nil {
 				return err
 			}

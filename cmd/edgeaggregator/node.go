@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,10 +31,18 @@ func loadKey(config *aggregator.Config) (lightchain.Signer, error) {
 	return signer, err
 }
 
+// commandPatience is how long a command waits for a database.
+const commandPatience = 10 * time.Second
+
 // openStore opens the store that the configuration names. Where it is a folder that is not there, begin says whether
 // one is begun.
 func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *slog.Logger) (aggregator.Store, error) {
 	if url := string(config.Store.URL); url != "" {
+		if !begin { // a command, for which somebody waits
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, commandPatience, errors.New("the database does not answer"))
+			defer cancel()
+		}
 		s, err := pgstore.Open(ctx, url, pgstore.Options{Logger: log, CrashLoss: config.Store.CrashLoss, FailoverLoss: config.Store.FailoverLoss})
 		if err != nil {
 			return nil, command.Fail(command.ExitUnreachable, err)
@@ -72,7 +81,7 @@ func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
 	if !errors.Is(err, client.ErrNotRunning) {
 		return nil, nil, command.Fail(command.ExitUnreachable, err)
 	}
-	store, err := openStore(c.Context(), config, false, slog.New(slog.DiscardHandler))
+	store, err := openStore(c.Context(), config, false, commandLog(c, config))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,6 +91,15 @@ func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
 	}
 	server := aggregator.NewServer(config, o)
 	return client.Local(server), func() { store.Close() }, nil
+}
+
+// commandLog is the log of a command that opens the store itself. What a folder is found to have lost is told by whoever
+// opens it, once; of a database the running aggregators tell.
+func commandLog(c *cobra.Command, config *aggregator.Config) *slog.Logger {
+	if config.Store.URL != "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // with runs work with a client and the command's output.

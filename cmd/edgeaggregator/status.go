@@ -54,7 +54,11 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	if s.Counted != 0 {
 		counted = ", counted at " + second(s.Counted)
 	}
+	if s.Uncounted != "" && s.Gateways == nil {
+		gateways = []string{"not counted yet"}
+	}
 	line(w, "gateways", strings.Join(gateways, ", ")+counted)
+	line(w, "", s.Uncounted)
 	var ailing []string
 	for _, kind := range aggregator.Kinds {
 		if n := s.Ailing[kind]; n > 0 {
@@ -62,6 +66,9 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 		}
 	}
 	line(w, "findings", strings.Join(ailing, ", "))
+	if s.Opened != nil {
+		line(w, "damage", "at its start the store was "+strings.Join(damage(s.Opened), "; "))
+	}
 	if s.Live == nil {
 		return
 	}
@@ -89,6 +96,23 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	}
 }
 
+// damage says what a store found when it was opened.
+func damage(o *aggregator.Opened) (all []string) {
+	if o.Rebuilt {
+		all = append(all, fmt.Sprintf("damaged and rebuilt, without %d places that cannot be read", o.Unreadable))
+	}
+	if o.LogBytes > 0 {
+		all = append(all, fmt.Sprintf("without %d bytes of its log", o.LogBytes))
+	}
+	if o.SetBack > 0 {
+		all = append(all, fmt.Sprintf("set back below what was countersigned of %d gateways, which is put back: gateways list --finding set-back", o.SetBack))
+	}
+	if o.Journal {
+		all = append(all, "without the file beside it that says what was countersigned, or with a damaged one")
+	}
+	return all
+}
+
 func writeDatabase(w io.Writer, d *aggregator.Database) {
 	standbys := "no standbys"
 	if len(d.Standbys) > 0 {
@@ -103,6 +127,9 @@ func writeDatabase(w io.Writer, d *aggregator.Database) {
 		standbys = "standbys " + strings.Join(all, ", ")
 	}
 	line(w, "database", fmt.Sprintf("%s, synchronous_commit %s, synchronous_standby_names %q, timeline %d", standbys, d.Commit, d.Synchronous, d.Timeline))
+	if d.Silent != nil {
+		line(w, "", fmt.Sprintf("IT DOES NOT ANSWER, and nothing is countersigned, since %s: %s", d.Silent.UTC().Format(time.RFC3339), d.Error))
+	}
 	if d.Standby {
 		line(w, "", "it is a standby now, which nothing is written to")
 	}
