@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -54,7 +55,8 @@ type Agent struct {
 	committer *committer
 	losses    losses
 	tally     tally
-	api       *api.Server
+	opening   opening
+	front     front      // what answers on the listeners
 	failed    chan error // a source that ended by itself
 	retention retention
 	presence  presence
@@ -90,17 +92,32 @@ func New(c *Config, o Options) *Agent {
 // returns when everything that it started has stopped, with the last block sealed.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	a.started = time.Now()
+	if err := a.begin(); err != nil {
+		return err
+	}
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+	// The API answers from here to the end: first how far the opening is.
+	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
+	var served sync.WaitGroup
+	a.opening.now = api.Opening{Since: a.started, Step: "starting"}
+	a.front.show(api.OpeningHandler(a.openingStatus, a.metrics.registry))
+	served.Go(func() { localhttp.Serve(apiCtx, &a.front, a.log, a.config.API.Hosts, listeners...) })
+	defer func() { // before the store is closed, which answers are read from
+		stopAPI()
+		served.Wait()
+		if a.store != nil {
+			err = errors.Join(err, a.store.Close())
+		}
+	}()
 	if a.store, err = a.openStore(ctx); errors.Is(err, context.Canceled) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.store.Close()) }()
 	if err := a.prepare(); err != nil {
-		return err
-	}
-	listeners, err := a.listen()
-	if err != nil {
 		return err
 	}
 
@@ -113,13 +130,11 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.recordRestored()
 	a.recallTakenBack()
 
-	// Sources stop first and wait for what they took to become durable; the committer drains after them; the API
-	// answers to the end.
-	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
+	// Sources stop first and wait for what they took to become durable; the committer drains after them.
 	lossesCtx, lossesTold := context.WithCancel(context.WithoutCancel(ctx)) // a source may tell of some while it stops
 	defer lossesTold()
-	var watchers, losses, served sync.WaitGroup
-	served.Go(func() { a.api.Serve(apiCtx, listeners...) })
+	var watchers, losses sync.WaitGroup
+	a.front.show(a.handler())
 	a.reloading.Lock() // a reload changes only what runs
 	for _, s := range a.sources {
 		a.startSource(sourcesCtx, s)
@@ -160,8 +175,6 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.queue.close()
 	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
 	a.asides.Wait() // nobody is left who begins another
-	stopAPI()
-	served.Wait()
 	return failure
 }
 
@@ -222,11 +235,16 @@ func (a *Agent) prepare() error {
 		}
 	}
 	a.registerGauges()
-	a.api = &api.Server{
-		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
-		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Metrics: a.metrics.registry, Log: a.log, Hosts: c.API.Hosts,
-	}
 	return nil
+}
+
+// handler is the interface of an agent that records.
+func (a *Agent) handler() http.Handler {
+	s := api.Server{
+		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
+		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Metrics: a.metrics.registry,
+	}
+	return s.Handler()
 }
 
 // Chain returns the identity of the agent's chain. It may be called once Ready was.

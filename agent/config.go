@@ -236,13 +236,10 @@ func LoadConfig(path string, env []string, flags map[string]string) (*Config, []
 	if err != nil {
 		return nil, nil, err
 	}
-	c := DefaultConfig()
-	c.Key.File, c.API.Socket = "", "" // they follow the data folder, which may be another
-	doc, err := tomlconf.Read(c, tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags})
+	c, doc, err := readConfig(tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags})
 	if err != nil {
 		return nil, nil, err
 	}
-	c.derive()
 	c.check(doc)
 	if name, ok := strings.CutPrefix(c.Key.Passphrase.String(), "env:"); ok {
 		doc.UsesVariable(name)
@@ -251,6 +248,52 @@ func LoadConfig(path string, env []string, flags map[string]string) (*Config, []
 		return nil, doc.Warnings(), err
 	}
 	return c, doc.Warnings(), nil
+}
+
+// ReadingKeys are what a command needs of the configuration that reads a chain, or asks the agent.
+func ReadingKeys() []string {
+	return []string{"gateway", "key.file", "store", "retention", "api", "upstream.name", "upstream.aggregator"}
+}
+
+// BackupKeys are what is needed to make a backup: the names of the files that belong to the configuration besides.
+func BackupKeys() []string {
+	keys := append(ReadingKeys(), "broker.users", "broker.tls_cert", "broker.tls_key")
+	for _, table := range [...]string{"mqtt.", "upstream."} {
+		keys = append(keys, table+"tls_ca", table+"tls_cert", table+"tls_key", table+"password_file")
+	}
+	return keys
+}
+
+// BeginningKeys are what is needed to begin a chain, or to read its key.
+func BeginningKeys() []string { return append(ReadingKeys(), "key", "log") }
+
+// LoadKeys is LoadConfig for a command that needs some keys, or tables of them, and nothing else: all others have their
+// defaults, whatever is written. A mistake there, or a variable that the service has and the operator's shell has not, is
+// nothing to it.
+func LoadKeys(path string, env []string, flags map[string]string, keys []string) (*Config, error) {
+	files, err := tomlconf.Files(path, DefaultConfigPath)
+	if err != nil {
+		return nil, err
+	}
+	c, doc, err := readConfig(tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags, Only: keys})
+	if err != nil {
+		return nil, err
+	}
+	c.checkChain(doc)
+	c.checkLocal(doc)
+	c.checkRetention(doc)
+	return c, doc.Err()
+}
+
+func readConfig(source tomlconf.Source) (*Config, *tomlconf.Document, error) {
+	c := DefaultConfig()
+	c.Key.File, c.API.Socket = "", "" // they follow the data folder, which may be another
+	doc, err := tomlconf.Read(c, source)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.derive()
+	return c, doc, nil
 }
 
 // Hash returns what an agent:config entry records: the SHA-256 over a line that names this form, one with the

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"edgechain/agent/api"
 	"edgechain/arm"
 	"edgechain/backup"
 	"edgechain/lightchain"
@@ -31,23 +30,25 @@ func (c *Config) ChainDir() string { return filepath.Join(c.Gateway.Data, "chain
 func (c *Config) asideDir(chain string) string { return c.ChainDir() + "-" + chain }
 
 const (
-	openAgain     = time.Second // how often a chain is tried to be opened that could not be
-	tellOpenAgain = time.Minute // how often that is said
+	openAgain     = 50 * time.Millisecond // until a chain is tried to be opened again that could not be, doubling
+	openSlowest   = time.Second           // to this
+	openPatience  = time.Second           // how long that passes for a command's moment, and is not said
+	tellOpenAgain = time.Minute           // how often it is said then
 )
 
-// openStore opens the chain, beginning it first if that is asked for and allowed.
-func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
+// begin begins a chain where there is none, if that is asked for and allowed.
+func (a *Agent) begin() error {
 	c := a.config
-	backup.RemoveCheckpoints(a.data, time.Time{}, a.log) // nobody reads them: their agent is gone
+	backup.RemoveCheckpoints(a.data, time.Time{}, a.log) // their agent is gone; what a reader holds stays
 	if empty, err := store.Empty(c.ChainDir(), store.Options{}); err != nil {
-		return nil, err
+		return err
 	} else if empty {
 		if err := a.mayBegin(); err != nil {
-			return nil, err
+			return err
 		}
 		genesis, err := Init(c, a.log)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if file := a.options.ChainFile; file != "" {
 			if err := os.WriteFile(file, []byte(genesis.ChainID().String()+"\n"), 0o644); err != nil {
@@ -56,12 +57,19 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 		}
 	}
 	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // its key is gone too
-		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
+		return fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
+	return nil
+}
+
+// openStore opens the chain.
+func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
+	c := a.config
 	var err error
 	o := c.storeOptions(a.log)
 	o.Chain = c.Gateway.Chain
 	o.Damaged = func() { signal(a.damaged) }
+	o.Opening = a.opening.step(ctx)
 	o.Fatal = a.options.Fatal
 	a.keys.files, a.keys.unreadable = c.readKeys()
 	for _, f := range a.keys.files {
@@ -82,23 +90,26 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	return st, nil
 }
 
-// openWaiting opens the chain, and waits for what passes by itself: a disk without room, and a command that reads the
-// chain, or copies it, while no agent runs. Another agent's chain it does not wait for.
+// openWaiting opens the chain, and waits for what passes by itself: a disk without room, and a command that has the chain
+// open. Another agent on the same socket has ended this one already.
 func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store, error) {
-	var told time.Time
-	for {
+	tell := time.Now().Add(openPatience)
+	for pause := openAgain; ; pause = min(2*pause, openSlowest) {
 		st, err := store.Open(a.config.ChainDir(), o)
 		locked := errors.Is(err, store.ErrLocked)
 		if err == nil || !locked && !errors.Is(err, store.ErrNoSpace) {
 			return st, err
 		}
+		why := "waiting for room on the disk"
 		if locked {
-			if _, dialErr := api.Dial(ctx, a.config.API.Socket); dialErr == nil {
-				return nil, err
+			why = "waiting for another program that has the chain open"
+			if who := store.LockHolder(a.config.ChainDir()); who != "" {
+				why += ", " + who
 			}
 		}
-		if time.Since(told) >= tellOpenAgain {
-			told = time.Now()
+		a.opening.at(why, 0, 0)
+		if time.Now().After(tell) {
+			tell = time.Now().Add(tellOpenAgain)
 			if locked {
 				a.log.Warn("another program has the chain open; nothing is recorded until it ends", "who", store.LockHolder(a.config.ChainDir()), "err", err)
 			} else {
@@ -106,7 +117,7 @@ func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store,
 			}
 		}
 		select {
-		case <-time.After(openAgain):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil, ctx.Err() // told to stop while waiting: nothing failed
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"time"
 
 	"edgechain/agent/api"
@@ -11,58 +13,119 @@ import (
 	"edgechain/lightchain/store"
 )
 
-// Snapshot is the chain as it stood at one moment, for a long job that must neither stop recording nor be done by the
-// program that it examines: a checkpoint that the running agent made, or, where none runs, the chain itself, which
-// nobody can record on until Close.
+// Snapshot is the chain as it stood at one moment, for whoever must neither stop recording nor keep it from beginning: a
+// checkpoint that the running agent made, or, where none runs, one that the reader makes himself. On a medium that takes
+// none, since it is read-only or full, it is the chain where it lies; the lock, where there is one, is then shared.
 type Snapshot struct {
-	Dir    string // of the store
-	Reader *store.Reader
-	data   string // folder that the checkpoint is in; "" where it is the chain itself
+	Dir        string // of the store
+	Reader     *store.Reader
+	checkpoint *backup.Checkpoint // nil: it is the chain itself
+}
+
+const (
+	lockPatience = 10 * time.Second // how long a reader waits for a lock: a copy takes less, and an agent answers soon
+	lockAgain    = 50 * time.Millisecond
+)
+
+// Reach finds who can answer about the configured chain: the agent, or, where none runs, a snapshot. The other is nil. An
+// agent that is opening the chain, and somebody who holds the lock, are waited for a moment.
+func Reach(ctx context.Context, c *Config) (agent *api.Client, rest *Snapshot, err error) {
+	for begun := time.Now(); ; {
+		agent, err = api.Dial(ctx, c.API.Socket)
+		switch {
+		case err == nil:
+			err = stillOpening(ctx, agent)
+		case errors.Is(err, api.ErrNotRunning):
+			agent = nil
+			rest, err = snapshotAtRest(c)
+		}
+		if err == nil {
+			return agent, rest, nil
+		}
+		if !errors.Is(err, store.ErrLocked) && !errors.Is(err, api.ErrOpening) || time.Since(begun) > lockPatience {
+			return nil, nil, err
+		}
+		select {
+		case <-time.After(lockAgain):
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+func stillOpening(ctx context.Context, agent *api.Client) error {
+	s, err := agent.Status(ctx)
+	if err == nil && s.Opening != nil {
+		err = fmt.Errorf("%w: %s", api.ErrOpening, s.Opening)
+	}
+	return err
 }
 
 // OpenSnapshot opens the configured chain as it stands.
 func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
-	s := &Snapshot{Dir: c.ChainDir()}
-	client, err := api.Dial(ctx, c.API.Socket)
-	switch {
-	case err == nil:
-		if s.Dir, err = client.Checkpoint(ctx); err != nil {
+	for {
+		client, s, err := Reach(ctx, c)
+		if client == nil {
+			return s, err
+		}
+		dir, err := client.Checkpoint(ctx)
+		if err != nil {
 			return nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
 		}
-		// Whoever answers on the socket names the folder, and this may be root's command.
-		if err := backup.CheckCheckpoint(c.Gateway.Data, s.Dir); err != nil {
+		held, err := backup.HoldCheckpoint(c.Gateway.Data, dir)
+		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil { // it was started anew between answering and this
+			continue
+		}
+		if err != nil {
 			return nil, fmt.Errorf("the agent's answer: %w", err)
 		}
-		s.data = c.Gateway.Data
-	case !errors.Is(err, api.ErrNotRunning):
-		return nil, err
+		return readCheckpoint(held)
 	}
-	if s.Reader, err = store.OpenReader(s.Dir, store.Options{}); err != nil {
-		return nil, errors.Join(err, s.removeCheckpoint())
-	}
-	return s, nil
 }
 
-// seize opens the configured chain itself, and keeps any agent from recording on it until Close.
-func seize(c *Config) (*Snapshot, error) {
-	reader, err := store.OpenReader(c.ChainDir(), store.Options{MustLock: true})
+// snapshotAtRest opens the chain of a gateway whose agent does not run.
+func snapshotAtRest(c *Config) (*Snapshot, error) {
+	held, err := backup.TakeCheckpoint(c.Gateway.Data, "chain", time.Now(), slog.New(slog.DiscardHandler), func(dir string) error {
+		return store.CopyAtRest(c.ChainDir(), dir, store.Options{})
+	})
+	switch {
+	case err == nil:
+		return readCheckpoint(held)
+	case errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrLocked):
+		return nil, err
+	}
+	return readInPlace(c, store.Options{}) // if that cannot be, it says why
+}
+
+func readCheckpoint(held *backup.Checkpoint) (*Snapshot, error) {
+	reader, err := store.OpenReader(held.Dir, store.Options{})
+	if err != nil {
+		return nil, errors.Join(err, held.Remove())
+	}
+	return &Snapshot{Dir: held.Dir, Reader: reader, checkpoint: held}, nil
+}
+
+func readInPlace(c *Config, o store.Options) (*Snapshot, error) {
+	reader, err := store.OpenReader(c.ChainDir(), o)
 	if err != nil {
 		return nil, err
 	}
 	return &Snapshot{Dir: c.ChainDir(), Reader: reader}, nil
 }
 
-// Close ends reading, and removes the checkpoint.
-func (s *Snapshot) Close() error { return errors.Join(s.Reader.Close(), s.removeCheckpoint()) }
+// seize opens the configured chain itself, and keeps any agent from recording on it until Close.
+func seize(c *Config) (*Snapshot, error) { return readInPlace(c, store.Options{MustLock: true}) }
 
-func (s *Snapshot) removeCheckpoint() error {
-	if s.data == "" {
-		return nil
+// Close ends reading, and removes the checkpoint.
+func (s *Snapshot) Close() error {
+	err := s.Reader.Close()
+	if s.checkpoint == nil {
+		return err
 	}
-	if err := backup.RemoveCheckpoint(s.data, s.Dir); err != nil {
-		return fmt.Errorf("the checkpoint stays, until the agent's next start: %w", err)
+	if removeErr := s.checkpoint.Remove(); removeErr != nil {
+		err = errors.Join(err, fmt.Errorf("the checkpoint stays, until the agent's next start: %w", removeErr))
 	}
-	return nil
+	return err
 }
 
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.

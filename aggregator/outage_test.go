@@ -174,7 +174,9 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 		t.Fatal("a call does not end")
 	}
 	g.seal(3)
-	eventually(t, "messages to be looked at", func() bool { return strings.Contains(n.log.String(), "whether a gateway is approved could not be read") })
+	eventually(t, "messages to be looked at", func() bool {
+		return strings.Contains(n.log.String(), "whether a gateway is approved could not be read")
+	})
 	wall.set(func() { wall.dropping = false })
 	g.awaitReceipt(n.self)
 	eventually(t, "the aggregator to be ready", func() bool { code, _ := get("/readyz"); return code == http.StatusOK })

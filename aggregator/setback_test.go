@@ -220,7 +220,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 		// The header that was countersigned last, signed anew with other content: no verdict lets it be countersigned.
 		forged, other := forgedAt(t, c, height), new(lightchain.Run)
 		other.First = height
-		other.Add(&forged.Header, &forged.Signature)
+		other.Add(&forged.Header, &forged.HeaderSignature)
 		state := *r.State
 		if v, _ := headersync.Judge(&state, &headersync.Pulled{Head: height, Run: other}, true, nil, func(headersync.Held) error { return nil }); v == headersync.Extended {
 			t.Errorf("%s: another history is taken", c.id())

@@ -12,36 +12,97 @@ import (
 )
 
 // A checkpoint is a copy of a program's store beside it, in a folder of its own, that the program makes for a reader:
-// for a backup, for instance. The reader removes it with that folder.
+// for a backup, for instance. The reader holds it while it reads, so that nobody takes it for one that was left behind, and
+// removes it with that folder.
 const checkpointPrefix = "checkpoint-"
 
 // CheckpointLife is how old a checkpoint is, at least, that its reader has left behind.
 const CheckpointLife = 2 * 24 * time.Hour
 
+// Checkpoint is one that a reader holds: until Remove or the end of the process nobody else removes it.
+type Checkpoint struct {
+	Dir  string // of the store's copy
+	data string
+	held *os.File // the folder that Dir is in, with a lock
+}
+
 // MakeCheckpoint has copyTo copy the store to a folder of that name, which is not there yet, in a new folder in data, and
-// returns its path. Checkpoints that readers left behind go.
+// returns its path, for a reader who is to hold it. Checkpoints that readers left behind go.
 func MakeCheckpoint(data, name string, now time.Time, log *slog.Logger, copyTo func(dir string) error) (dir string, err error) {
-	RemoveCheckpoints(data, now.Add(-CheckpointLife), log)
-	folder, err := os.MkdirTemp(data, checkpointPrefix)
+	c, err := TakeCheckpoint(data, name, now, log, copyTo)
 	if err != nil {
 		return "", err
 	}
-	dir = filepath.Join(folder, name)
-	if err := copyTo(dir); err != nil {
-		return "", errors.Join(err, os.RemoveAll(folder)) // of a disk without room it would take the rest
+	return c.Dir, c.held.Close()
+}
+
+// TakeCheckpoint is MakeCheckpoint for one who reads it himself, and holds it already while it is made.
+func TakeCheckpoint(data, name string, now time.Time, log *slog.Logger, copyTo func(dir string) error) (*Checkpoint, error) {
+	RemoveCheckpoints(data, now.Add(-CheckpointLife), log)
+	folder, err := os.MkdirTemp(data, checkpointPrefix)
+	if err != nil {
+		return nil, err
 	}
-	return dir, nil
+	// Cut off here and everywhere below, the folder is one that was left behind.
+	c := &Checkpoint{Dir: filepath.Join(folder, name), data: data}
+	if err := giveFolders(data, folder); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	if c.held, err = hold(folder); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	if err = copyTo(c.Dir); err == nil {
+		err = giveFolders(data, folder)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder), c.held.Close()) // of a disk without room it would take the rest
+	}
+	return c, nil
+}
+
+// HoldCheckpoint holds one that was made in data for the caller. It fails with an [fs.ErrNotExist] where it was removed
+// meanwhile. Whoever answers on a program's socket names the path, and its reader may be root: a path that is no checkpoint
+// in data is refused.
+func HoldCheckpoint(data, dir string) (*Checkpoint, error) {
+	name, err := checkpointFolder(data, dir)
+	if err != nil {
+		return nil, err
+	}
+	held, err := hold(filepath.Join(data, name))
+	if err != nil {
+		return nil, fmt.Errorf("the checkpoint %s: %w", dir, err)
+	}
+	return &Checkpoint{Dir: dir, data: data, held: held}, nil
+}
+
+// Remove ends reading, and removes the checkpoint.
+func (c *Checkpoint) Remove() error {
+	return errors.Join(RemoveCheckpoint(c.data, c.Dir), c.held.Close())
+}
+
+// hold locks a checkpoint's folder, or fails with an [fs.ErrNotExist] where somebody is removing it.
+func hold(folder string) (*os.File, error) {
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	locked := lockFolder(f, false)
+	mine, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Stat(folder); err == nil && (!locked || !os.SameFile(mine, there)) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // ErrNoCheckpoint means that a path is not where a program that keeps its data in a folder makes checkpoints.
 var ErrNoCheckpoint = errors.New("not a checkpoint in the data folder")
-
-// CheckCheckpoint refuses a path that is not one that MakeCheckpoint gives in data. Whoever answers on a program's socket
-// names the path, and its reader may be root.
-func CheckCheckpoint(data, dir string) error {
-	_, err := checkpointFolder(data, dir)
-	return err
-}
 
 // checkpointFolder returns the name of the folder in data that a checkpoint is in.
 func checkpointFolder(data, dir string) (name string, err error) {
@@ -80,7 +141,7 @@ func RemoveCheckpoint(data, dir string) error {
 }
 
 // RemoveCheckpoints deletes the checkpoints in data that were made before a moment, all if that is zero, and with them the
-// disk space of what the store has deleted since.
+// disk space of what the store has deleted since. Those that a reader holds stay.
 func RemoveCheckpoints(data string, before time.Time, log *slog.Logger) {
 	old, err := fs.Glob(os.DirFS(data), checkpointPrefix+"*")
 	if err != nil {
@@ -91,8 +152,24 @@ func RemoveCheckpoints(data string, before time.Time, log *slog.Logger) {
 		if info, err := os.Stat(dir); err != nil || !before.IsZero() && !info.ModTime().Before(before) {
 			continue
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeUnheld(dir); err != nil {
 			log.Warn("an old checkpoint stays", "dir", dir, "err", err)
 		}
 	}
+}
+
+// removeUnheld deletes a checkpoint's folder unless somebody reads it.
+func removeUnheld(folder string) error {
+	f, err := os.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !lockFolder(f, true) {
+		return nil
+	}
+	return os.RemoveAll(folder)
 }

@@ -65,7 +65,7 @@ func TestNothingButACheckpointIsRemoved(t *testing.T) {
 		filepath.Join(data, "checkpoint-1"), filepath.Join(data, "checkpoint-link", "chain"), filepath.Join(data, "checkpoint-1", "link"),
 		data + "/checkpoint-1/../chain/data-1", data + "/checkpoint-1/../../checkpoint-2/chain", filepath.Join(data, "checkpoint-3", "chain"),
 	} {
-		if backup.CheckCheckpoint(data, path) == nil {
+		if _, err := backup.HoldCheckpoint(data, path); err == nil {
 			t.Errorf("%q counts as a checkpoint", path)
 		}
 		if backup.RemoveCheckpoint(data, path) == nil {
@@ -86,5 +86,44 @@ func TestNothingButACheckpointIsRemoved(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(precious, "chain")); err != nil {
 		t.Errorf("a link in it was followed: %v", err)
+	}
+}
+
+// Whatever starts, stops or tidies up meanwhile: what somebody reads stays until he has read it.
+func TestAHeldCheckpointStaysUntilItsReaderHasDone(t *testing.T) {
+	data, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	there := func(dir string) bool { _, err := os.Stat(dir); return err == nil }
+	copyTo := func(dir string) error {
+		backup.RemoveCheckpoints(data, time.Time{}, log) // it is held while it is made, too
+		return os.MkdirAll(filepath.Join(dir, "data-1"), 0o700)
+	}
+	given, err := backup.MakeCheckpoint(data, "chain", time.Now(), log, copyTo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := backup.HoldCheckpoint(data, given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := backup.TakeCheckpoint(data, "chain", time.Now(), log, copyTo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := backup.MakeCheckpoint(data, "chain", time.Now(), log, copyTo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup.RemoveCheckpoints(data, time.Time{}, log)
+	if _, err := backup.MakeCheckpoint(data, "chain", time.Now().Add(2*backup.CheckpointLife), log, copyTo); err != nil {
+		t.Error(err)
+	}
+	if !there(first.Dir) || !there(second.Dir) || there(left) {
+		t.Errorf("held: %v %v, left behind: %v", there(first.Dir), there(second.Dir), there(left))
+	}
+	if err := errors.Join(first.Remove(), second.Remove()); err != nil || there(first.Dir) || there(second.Dir) {
+		t.Errorf("%v; %v %v", err, there(first.Dir), there(second.Dir))
+	}
+	if _, err := backup.HoldCheckpoint(data, left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("one that was removed is held: %v", err)
 	}
 }

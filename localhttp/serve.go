@@ -10,9 +10,14 @@ import (
 	"time"
 )
 
+// writePatience is how long a part of an answer may take to be read. Whoever stops reading would keep what is read for him
+// from being deleted, and a handler busy, for ever.
+const writePatience = time.Minute
+
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when no handler
-// runs any more, so that what they read may be closed. Over TCP nothing but GET is answered, and only where the request
-// names this machine's loopback interface or one of hosts, and no web page of another origin has sent it.
+// runs any more, so that what they read may be closed. An answer ends, too, once nobody reads on for a minute. Over TCP
+// nothing but GET is answered, and only where the request names this machine's loopback interface or one of hosts, and no
+// web page of another origin has sent it.
 func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []string, listeners ...net.Listener) {
 	handler = guarded(handler, hosts)
 	var (
@@ -34,7 +39,9 @@ func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []
 				panic(http.ErrAbortHandler) // its connection is closed already
 			}
 			defer answering.Done()
-			handler.ServeHTTP(w, r)
+			timed := timedWriter{w, http.NewResponseController(w)}
+			timed.begin()
+			handler.ServeHTTP(timed, r)
 		}),
 		ReadHeaderTimeout: time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -61,6 +68,33 @@ func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []
 	mu.Unlock()
 	answering.Wait()
 }
+
+// timedWriter gives each write of an answer a time of its own.
+type timedWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+// begin sets the time of the next write, and of what is written when the handler has ended.
+func (w timedWriter) begin() { _ = w.control.SetWriteDeadline(time.Now().Add(writePatience)) }
+
+func (w timedWriter) WriteHeader(code int) {
+	w.begin()
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w timedWriter) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// FlushError is for [http.ResponseController].
+func (w timedWriter) FlushError() error {
+	w.begin()
+	return w.control.Flush()
+}
+
+func (w timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Check answers 200 while f returns nil, and 503 with its error otherwise. Where f is nil, absent says why.
 func Check(f func() error, absent string) http.HandlerFunc {

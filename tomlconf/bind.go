@@ -85,7 +85,7 @@ func (d *Document) bindTable(path string, n *node, into reflect.Value) {
 		path, field := join(path, f.name), into.FieldByIndex(f.index)
 		d.paths[field.Addr().Interface()] = path
 		child := table[f.name]
-		if child != nil {
+		if child != nil && d.reads(path) {
 			d.set[path] = child.at
 			d.bind(path, child, field)
 		} else if !isScalar(field.Type()) && field.Kind() == reflect.Struct {
@@ -101,6 +101,14 @@ func (d *Document) bindTable(path string, n *node, into reflect.Value) {
 			d.problems = append(d.problems, Problem{table[name].at, "unknown key " + key(join(path, name)) + hint})
 		}
 	}
+}
+
+// reads reports whether what is written at a path is read.
+func (d *Document) reads(path string) bool {
+	name := key(path)
+	return len(d.only) == 0 || slices.ContainsFunc(d.only, func(only string) bool {
+		return name == only || strings.HasPrefix(name, only+".") || strings.HasPrefix(only, name+".")
+	})
 }
 
 // bind puts one value into a field.

@@ -49,6 +49,10 @@ type Source struct {
 
 	// Flags is what the command line sets: a key's path ("block.interval") and the text given.
 	Flags map[string]string
+
+	// Only names the keys and tables ("store", "mqtt.tls_ca") that are read, for a program that needs no more. What is written
+	// of others is neither looked at nor expanded, and they keep their defaults. Where it is empty all are read.
+	Only []string
 }
 
 // Position is where something was written: a place in a file, or, where Line is 0, the file as a whole or the name of
@@ -99,6 +103,7 @@ type Document struct {
 	ignored  map[string]string   // variables that begin with prefix and set nothing: why
 	used     map[string]bool     // variables that are some use: expanded, or said to be by UsesVariable
 	set      map[string]Position // what is written somewhere, by path
+	only     []string            // keys and tables that are read; none: all
 	paths    map[any]string      // path of each field of the target, by the pointer to it
 	problems []Problem
 	warnings []Problem
@@ -119,6 +124,7 @@ func Read(target any, source Source) (*Document, error) {
 	d := &Document{
 		files:   source.Files,
 		prefix:  source.EnvPrefix,
+		only:    source.Only,
 		env:     map[string]string{},
 		ignored: map[string]string{},
 		used:    map[string]bool{},

@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 )
 
 // newChain returns a chain of one sealed block with so many entries.
@@ -78,7 +81,7 @@ func first[T any](answers func(func(T, error) bool)) error {
 }
 
 func TestAnAnswerThatTheEndCutsOffSaysSo(t *testing.T) {
-	s := &Server{Chain: &newChain(t, 4000).Reader, Log: slog.New(slog.DiscardHandler)}
+	s := &Server{Chain: &newChain(t, 4000).Reader}
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -89,7 +92,7 @@ func TestAnAnswerThatTheEndCutsOffSaysSo(t *testing.T) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		s.Serve(ctx, l)
+		localhttp.Serve(ctx, s.Handler(), slog.New(slog.DiscardHandler), nil, l)
 	}()
 	client, err := Dial(t.Context(), socket)
 	if err != nil {
@@ -107,4 +110,55 @@ func TestAnAnswerThatTheEndCutsOffSaysSo(t *testing.T) {
 		t.Errorf("%d entries, and no word of there being more", read)
 	}
 	<-served
+}
+
+// Whoever pages through a long answer stops reading for minutes, and the agent cuts him off: he is to see all of it once.
+func TestACutOffAnswerGoesOnWhereItsReaderIs(t *testing.T) {
+	s := &Server{Chain: &newChain(t, 400).Reader}
+	answers := s.Handler()
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		answers.ServeHTTP(&cutting{ResponseWriter: w, left: 20_000}, r)
+	}))
+	defer server.Close()
+	client := &Client{&http.Client{Transport: toServer{server.Listener.Addr().String()}}}
+	for _, values := range []url.Values{nil, {"reverse": {"true"}}, {"limit": {"300"}}, {"from": {"17"}, "limit": {"300"}, "reverse": {"true"}}, {"from": {"50"}, "to": {"390"}}, {"source": {"test"}}} {
+		ask := func(client *Client) (numbers []uint64) {
+			for e, err := range client.Entries(t.Context(), values) {
+				if err != nil {
+					t.Fatalf("%v: %v after %d entries", values, err, len(numbers))
+				}
+				numbers = append(numbers, e.Number)
+			}
+			return numbers
+		}
+		want := ask(Local(s))
+		asked = 0
+		if got := ask(client); !slices.Equal(got, want) || values["source"] == nil && asked < 2 {
+			t.Errorf("%v: %d entries of %d, asked %d times", values, len(got), len(want), asked)
+		}
+	}
+}
+
+// toServer carries requests for whatever host to one address.
+type toServer struct{ address string }
+
+func (s toServer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.URL.Host = s.address
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// cutting closes the connection after so many bytes of an answer.
+type cutting struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutting) Write(b []byte) (int, error) {
+	if c.left -= len(b); c.left < 0 {
+		_ = http.NewResponseController(c.ResponseWriter).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	return c.ResponseWriter.Write(b)
 }

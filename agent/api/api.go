@@ -17,8 +17,6 @@ package api
 
 import (
 	"context"
-	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -50,6 +48,7 @@ type Status struct {
 	Scrub      *Scrub             `json:"scrub,omitempty"`
 	Live       *Live              `json:"live,omitempty"`
 	Volatile   string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it
+	Opening    *Opening           `json:"opening,omitempty"`  // of an agent that has not opened its chain: all else is not known yet
 	Mark       string             `json:"mark,omitempty"`     // of a folder that no agent runs on: that the chain was moved away, or restored
 }
 
@@ -172,8 +171,6 @@ type Server struct {
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)
 	Metrics    prometheus.Gatherer
-	Log        *slog.Logger
-	Hosts      []string // names under which it may be asked over TCP, beside the loopback interface's
 }
 
 // Handler returns the interface.
@@ -194,10 +191,4 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
 	return mux
-}
-
-// Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads
-// the chain any more.
-func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
-	localhttp.Serve(ctx, s.Handler(), s.Log, s.Hosts, listeners...)
 }

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
+	"syscall"
 
 	"edgechain/lightchain/store"
 	"edgechain/localhttp"
@@ -118,16 +121,59 @@ func (c *Client) Proof(ctx context.Context, number uint64, quorum int) ([]byte, 
 	return io.ReadAll(body)
 }
 
-// Entries asks for entries or readings; see the package comment for the values.
+// Entries asks for entries or readings; see the package comment for the values. The caller may take his time.
 func (c *Client) Entries(ctx context.Context, values url.Values) iter.Seq2[Entry, error] {
-	return lines[Entry](c, ctx, "/v1/entries", values)
+	return lines(c, ctx, "/v1/entries", values, func(e *Entry) (uint64, bool) { return e.Number, e.Gone == "" })
 }
 
-// Blocks asks for headers.
+// Blocks asks for headers. The caller may take his time.
 func (c *Client) Blocks(ctx context.Context, values url.Values) iter.Seq2[Block, error] {
-	return lines[Block](c, ctx, "/v1/blocks", values)
+	return lines(c, ctx, "/v1/blocks", values, func(b *Block) (uint64, bool) { return b.Height, true })
 }
 
-func lines[T any](c *Client, ctx context.Context, path string, values url.Values) iter.Seq2[T, error] {
-	return localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.get(ctx, http.MethodGet, path, values) })
+// lines reads an answer of JSON lines, in the order of their numbers. One that is cut off, since its reader did not read for
+// a while and must not keep what he reads from being deleted, is asked for again from where he is.
+func lines[T any](c *Client, ctx context.Context, path string, values url.Values, number func(*T) (uint64, bool)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		values := maps.Clone(values)
+		if values == nil {
+			values = url.Values{}
+		}
+		for {
+			at, known, taken, cut := uint64(0), false, 0, false
+			for line, err := range localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.get(ctx, http.MethodGet, path, values) }) {
+				if cut = known && isCut(err); cut {
+					break
+				}
+				if !yield(line, err) || err != nil {
+					return
+				}
+				taken++
+				if n, ok := number(&line); ok {
+					at, known = n, true
+				}
+			}
+			if !cut {
+				return
+			}
+			if values.Get("reverse") != "true" {
+				values.Set("from", strconv.FormatUint(at+1, 10))
+			} else if at == 0 { // nothing is below it
+				return
+			} else {
+				values.Set("to", strconv.FormatUint(at, 10))
+			}
+			if limit, err := strconv.Atoi(values.Get("limit")); err == nil {
+				if limit <= taken {
+					return
+				}
+				values.Set("limit", strconv.Itoa(limit-taken))
+			}
+		}
+	}
+}
+
+// isCut reports whether an answer has ended where its server closed the connection.
+func isCut(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

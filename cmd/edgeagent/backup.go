@@ -66,7 +66,7 @@ one signs anything that counts.`,
 }
 
 func makeBackup(c *cobra.Command, out *command.Output, o agent.BackupOptions) error {
-	config, err := quietConfig(c)
+	config, err := keysOf(c, agent.BackupKeys())
 	if err != nil {
 		return err
 	}

@@ -33,10 +33,28 @@ func loadConfig(c *cobra.Command) (*agent.Config, error) {
 	return config, err
 }
 
-// quietConfig is loadConfig for commands that only read: what is hardly meant concerns those who record.
-func quietConfig(c *cobra.Command) (*agent.Config, error) {
-	config, _, err := readConfig(c)
-	return config, err
+// quietConfig is loadConfig for commands that only read, and need no more than some keys.
+func quietConfig(c *cobra.Command) (*agent.Config, error) { return keysOf(c, agent.ReadingKeys()) }
+
+// keysOf reads some keys of the configuration, and leaves the others alone.
+func keysOf(c *cobra.Command, keys []string) (*agent.Config, error) {
+	file, set, err := command.ConfigFlags(c, "gateway.data", "block.interval=10s")
+	if err != nil {
+		return nil, err
+	}
+	config, err := agent.LoadKeys(file, os.Environ(), set, keys)
+	return config, command.Fail(command.ExitUsage, err)
+}
+
+// warnedConfig is keysOf for a command before which the operator changed the configuration, perhaps: where all of it can be
+// read here, its warnings are told. Where not, the service that runs by it may have what is lacking here.
+func warnedConfig(c *cobra.Command, keys []string) (*agent.Config, error) {
+	if _, warnings, err := readConfig(c); err == nil {
+		for _, w := range warnings {
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", w)
+		}
+	}
+	return keysOf(c, keys)
 }
 
 func readConfig(c *cobra.Command) (*agent.Config, []tomlconf.Problem, error) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,31 +14,28 @@ import (
 	"edgechain/lightchain/store"
 )
 
-// connect returns a client of the chain: through the running agent if there is one, else of the folder itself. close
-// must be called.
+// connect returns a client of the chain: through the running agent if there is one, else of a snapshot. close must be
+// called.
 func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	config, err := quietConfig(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err = api.Dial(c.Context(), config.API.Socket)
-	if err == nil {
-		return client, func() {}, nil
-	}
-	if !errors.Is(err, api.ErrNotRunning) {
-		return nil, nil, command.Fail(command.ExitUnreachable, err)
-	}
-	reader, err := store.OpenReader(config.ChainDir(), store.Options{})
+	client, rest, err := agent.Reach(c.Context(), config)
 	if err != nil {
 		return nil, nil, err
 	}
+	if client != nil {
+		return client, func() {}, nil
+	}
+	reader := rest.Reader
 	server := &api.Server{
 		Chain: reader, Status: func() api.Status { return agent.FolderStatus(config, reader) },
 		Retention: func(_ context.Context, l api.Limits) (api.Retention, error) {
 			return agent.RetentionOf(reader, config, l)
 		},
 	}
-	return api.Local(server), func() { reader.Close() }, nil
+	return api.Local(server), func() { closeSnapshot(c, rest) }, nil
 }
 
 // openChain opens the chain as it stands for a long job. close must be called.
@@ -52,11 +48,13 @@ func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return snapshot.Reader, func() {
-		if err := snapshot.Close(); err != nil {
-			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %v\n", err)
-		}
-	}, nil
+	return snapshot.Reader, func() { closeSnapshot(c, snapshot) }, nil
+}
+
+func closeSnapshot(c *cobra.Command, s *agent.Snapshot) {
+	if err := s.Close(); err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %v\n", err)
+	}
 }
 
 // chainName says which chain was asked, for messages.

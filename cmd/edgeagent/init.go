@@ -22,7 +22,7 @@ which history is meant. Write them down where the gateway cannot change them, fo
 	}
 	continues := c.Flags().Bool("continue", false, "begin a new chain that names the present one, which moves aside: the way out where an aggregator knows another end of it")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, err := loadConfig(c)
+		config, err := warnedConfig(c, agent.BeginningKeys())
 		if err != nil {
 			return err
 		}

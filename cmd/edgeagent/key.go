@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"edgechain/agent"
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain"
@@ -25,7 +26,7 @@ func newKey() *cobra.Command {
 		Short: "Print the public key of the gateway's key file",
 		Args:  command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := quietConfig(c)
+			config, err := keysOf(c, agent.BeginningKeys())
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"net/http"
 	"syscall"
 	"time"
 
@@ -61,9 +62,10 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 	root.AddGroup(
 		&cobra.Group{ID: "gateway", Title: "Running a gateway:"},
 		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
-	root.AddCommand(
-		newInit(), newRun(), newReload(), newDemo(), newConfig(), newCheckConfig(), newKey(), newBackup(), newRestore(), newPrune(),
-		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newVersion())
+	asking := []*cobra.Command{newReload(), newKey(), newBackup(), newRestore(), newPrune(),
+		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust()}
+	timed(asking...)
+	root.AddCommand(append(asking, newInit(), newRun(), newDemo(), newConfig(), newCheckConfig(), newVersion())...)
 	return root
 }
 
@@ -89,7 +91,9 @@ func exitCode(err error) int {
 	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrVolatile), errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrOlder),
 		errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrNoSpace), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return command.ExitStorage
-	case errors.As(err, &answer) && answer.Code == 400:
+	case errors.Is(err, api.ErrOpening), errors.As(err, &answer) && answer.Code == http.StatusServiceUnavailable:
+		return command.ExitUnreachable
+	case errors.As(err, &answer) && answer.Code == http.StatusBadRequest:
 		return command.ExitUsage
 	}
 	return command.ExitFailed

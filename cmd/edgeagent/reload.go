@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"edgechain/agent"
 	"edgechain/agent/api"
 	"edgechain/cmd/internal/command"
 )
@@ -22,7 +23,7 @@ gateway.chain, key.file, [store], [api], log.format) changes at the next start o
 source that cannot listen is named too, and tried again.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := loadConfig(c)
+			config, err := warnedConfig(c, agent.ReadingKeys())
 			if err != nil {
 				return err
 			}

@@ -26,12 +26,7 @@ func newStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, done, err := connect(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			s, err := client.Status(c.Context())
+			s, err := standing(c)
 			if err != nil {
 				return err
 			}
@@ -40,9 +35,34 @@ func newStatus() *cobra.Command {
 	}
 }
 
+// standing asks how the gateway stands; an agent that is opening its chain at once.
+func standing(c *cobra.Command) (s api.Status, err error) {
+	config, err := quietConfig(c)
+	if err != nil {
+		return s, err
+	}
+	if client, err := api.Dial(c.Context(), config.API.Socket); err == nil {
+		if s, err := client.Status(c.Context()); err == nil && s.Opening != nil {
+			return s, nil
+		}
+	}
+	client, done, err := connect(c)
+	if err != nil {
+		return s, err
+	}
+	defer done()
+	return client.Status(c.Context())
+}
+
 // writeStatus shows what is wrong before all else: who looks at it is called when a gateway does not behave.
 func writeStatus(w io.Writer, s *api.Status) {
 	line := func(label, format string, args ...any) { writeLine(w, label, fmt.Sprintf(format, args...)) }
+	if s.Opening != nil {
+		line("gateway", "%s", command.Printable(s.Gateway))
+		line("agent", "is opening its chain since %s, version %s: nothing is recorded yet", s.Opening.Since.UTC().Format(time.RFC3339), s.Version)
+		line("", "%s", command.Printable(s.Opening.String()))
+		return
+	}
 	line("chain", "%s", s.Chain)
 	if s.Gateway != "" {
 		line("gateway", "%s", command.Printable(s.Gateway))

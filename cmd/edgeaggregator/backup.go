@@ -70,11 +70,11 @@ func makeBackup(c *cobra.Command, out *command.Output, o aggregator.BackupOption
 	if err != nil {
 		return err
 	}
-	// Whoever answers on the socket names the folder, and this may be root's command.
-	if err := backup.CheckCheckpoint(config.Aggregator.Data, dir); err != nil {
+	checkpoint, err := backup.HoldCheckpoint(config.Aggregator.Data, dir)
+	if err != nil {
 		return fmt.Errorf("the aggregator's answer: %w", err)
 	}
-	defer func() { err = errors.Join(err, backup.RemoveCheckpoint(config.Aggregator.Data, dir)) }()
+	defer func() { err = errors.Join(err, checkpoint.Remove()) }()
 	progress := command.NewProgress(os.Stderr)
 	o.Progress = func(done, total int64) { progress.Show("%d of %d MB", done/1e6, total/1e6) }
 	added, err := aggregator.Backup(c.Context(), config, dir, o)

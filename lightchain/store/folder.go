@@ -113,7 +113,8 @@ func install(dir string, n int, o Options, build func(path string) error) error 
 	return syncFolder(dir, o)
 }
 
-// lockFolder takes the lock that a store holds while it is open. A reader takes it where it can, unless it must.
+// lockFolder takes the lock that a store holds while it is open. A reader takes it where it can, unless it must, and
+// shares it with other readers.
 func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
 	path := o.FS.PathJoin(dir, lockName)
 	if info, err := o.FS.Stat(path); err == nil && info.IsDir() && !readOnly {
@@ -122,10 +123,15 @@ func lockFolder(dir string, o Options, readOnly bool) (io.Closer, error) {
 		}
 	}
 	lock, err := (&storeFS{FS: o.FS, readOnly: readOnly && !o.MustLock}).Lock(path)
-	if errors.Is(err, errLocked) {
-		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	if !errors.Is(err, errLocked) {
+		return lock, err
 	}
-	return lock, err
+	if o.FS == vfs.Default && !errors.Is(err, errOwnLock) {
+		if who := LockHolder(dir); who != "" {
+			return nil, fmt.Errorf("%w: %s", ErrLocked, who)
+		}
+	}
+	return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 }
 
 // regainAccess gives the program's own files back to it whose modes a copy or a wrong command has taken away. Whatever it

@@ -77,6 +77,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.expectChain(); err != nil {
 		return nil, err
 	}
+	if err := o.Opening("reading the log", 0, 0); err != nil {
+		return nil, err
+	}
 	if err := s.openDatabase(); err != nil {
 		return nil, err
 	}
@@ -102,6 +105,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.rebuildIfLacking(); err != nil {
+		return nil, err
+	}
+	if err := o.Opening("looking for the chain's end", 0, 0); err != nil {
 		return nil, err
 	}
 	if err := s.recover(); err != nil {
@@ -387,8 +393,9 @@ func (s *Store) recover() error {
 	return err
 }
 
-// OpenReader opens the chain in dir for reading only. Beside nobody who writes to it: it fails with [ErrLocked] while
-// the agent runs, which makes a checkpoint for those who must read meanwhile. It works on read-only media, on a
+// OpenReader opens the chain in dir for reading only, beside other readers and nobody who writes to it: it fails with
+// [ErrLocked] while the agent runs, which makes a checkpoint for those who must read meanwhile, and while it is read no agent
+// opens it: [CopyAtRest] makes a copy that keeps nobody out. It works on read-only media, on a
 // volatile folder and without any key; nothing in the folder changes.
 func OpenReader(dir string, o Options) (*Reader, error) {
 	r, err := openReader(dir, o)

@@ -117,7 +117,7 @@ var errLocked = errors.New("its lock is held")
 //
 // What it removes while it opens stays until the chain was found whole: see withheld.
 //
-// A lock that somebody holds is said to be held. To read, a lock is taken where that is possible and done without
+// A lock that somebody holds is said to be held. To read, a lock is shared where that is possible and done without
 // where not, so that an auditor's image on read-only media opens and stays as it is.
 //
 // A folder that cannot be synced makes Pebble panic on a goroutine of its own: here it is a failed write like others.
@@ -155,7 +155,11 @@ func (fs *storeFS) Lock(name string) (io.Closer, error) {
 			return io.NopCloser(nil), nil // taking it would create the file
 		}
 	}
-	lock, err := fs.FS.Lock(name)
+	take := fs.FS.Lock
+	if fs.FS == vfs.Default {
+		take = func(name string) (io.Closer, error) { return lockFile(name, fs.readOnly) }
+	}
+	lock, err := take(name)
 	if err == nil {
 		return lock, nil
 	}

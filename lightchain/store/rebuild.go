@@ -68,7 +68,12 @@ type rebuilder struct {
 	newest  map[string]uint64 // sequence number of what was taken over, of the keys that are written more than once
 
 	pairs, headers, gaps int
+
+	read, tables uint64 // how many tables were read, of how many; each is read twice
 }
+
+// tell says how far it is, and fails if it is to end.
+func (r *rebuilder) tell() error { return r.o.Opening("rebuilding the database", r.read, 2*r.tables) }
 
 // copyFrom takes over all tables in the folder, those that no manifest names among them, and then the logs.
 func (r *rebuilder) copyFrom(path string) error {
@@ -80,6 +85,11 @@ func (r *rebuilder) copyFrom(path string) error {
 	// The version comes first, so that a database whose own record of it is lost is taken for one of this layout.
 	set(r.batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(r.o.migrations)))
 
+	for _, name := range names {
+		if salvage.IsTable(name) {
+			r.tables++
+		}
+	}
 	// What was deleted must be known of all before any pair is put back.
 	var logs []salvage.Batch
 	for _, name := range names {
@@ -110,12 +120,6 @@ func (r *rebuilder) copyFrom(path string) error {
 		}
 	}
 
-	tables, done := 0, 0
-	for _, name := range names {
-		if salvage.IsTable(name) {
-			tables++
-		}
-	}
 	told := time.Now()
 	for _, name := range names {
 		if !salvage.IsTable(name) {
@@ -124,9 +128,9 @@ func (r *rebuilder) copyFrom(path string) error {
 		if err := r.withTable(path, name, func(t *salvage.Table) error { return t.Pairs(r.take) }); err != nil {
 			return err
 		}
-		if done++; time.Since(told) > rebuildProgress {
+		if time.Since(told) > rebuildProgress {
 			told = time.Now()
-			r.o.Logger.Warn("the database is being rebuilt", "tables", done, "of", tables, "pairs", r.pairs)
+			r.o.Logger.Warn("the database is being rebuilt", "tables", r.read-r.tables, "of", r.tables, "pairs", r.pairs)
 		}
 	}
 	for _, b := range logs {
@@ -148,6 +152,10 @@ func (r *rebuilder) unreadable(name string, err error) {
 
 // withTable opens a table and lets it be read.
 func (r *rebuilder) withTable(path, name string, read func(*salvage.Table) error) error {
+	if err := r.tell(); err != nil {
+		return err
+	}
+	r.read++
 	t, err := salvage.OpenTable(r.o.FS, r.o.FS.PathJoin(path, name), isKey, func(err error) { r.unreadable(name, err) })
 	if err != nil && !isDamage(err) {
 		return err // the table may be sound
@@ -215,6 +223,9 @@ func (r *rebuilder) put(k, v []byte) error {
 }
 
 func (r *rebuilder) flush() error {
+	if err := r.tell(); err != nil {
+		return err
+	}
 	err := r.guard.commit(r.batch)
 	r.batch.Close()
 	r.batch = r.db.NewBatch()

@@ -59,6 +59,11 @@ type Options struct {
 	// it. nil: panic.
 	Fatal func(error)
 
+	// Opening is told, on the goroutine that opens the store, what takes long there, and how much of it is done, in parts of
+	// a total that is 0 where nobody knows. An error that it returns ends the opening, which may begin again at any time. nil:
+	// nobody is told.
+	Opening func(step string, done, total uint64) error
+
 	// Damaged is told, on the goroutine that owns the tail, when damage was found that [Store.RecordPending] is to record.
 	// It must not block. nil: nobody is.
 	Damaged func()
@@ -110,6 +115,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { panic(err) }
+	}
+	if o.Opening == nil {
+		o.Opening = func(string, uint64, uint64) error { return nil }
 	}
 	if o.migrations == nil {
 		o.migrations = migrations

@@ -77,9 +77,12 @@ func (s *Store) unnamed() error {
 		}
 	}
 	s.strange = map[string]bool{}
-	for _, name := range names {
+	for i, name := range names {
 		if !salvage.IsTable(name) || named[name] {
 			continue
+		}
+		if err := s.options.Opening("reading what a crash has left", uint64(i), uint64(len(names))); err != nil {
+			return err
 		}
 		if err := s.superfluous(name); err != nil {
 			return fmt.Errorf("table %s, which the database does not name: %w", name, err)

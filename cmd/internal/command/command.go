@@ -73,10 +73,18 @@ func Main(root *cobra.Command, classify func(error) int) {
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Whoever reads the output may end before it does, as head does. Left to itself the signal would end the process at once,
+	// and what it has made for the moment would stay.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
 	out := &output{w: os.Stdout, failed: cancel}
 	root.SetOut(out)
 	err := out.failing(root.ExecuteContext(ctx))
 	stop()
+	if errors.Is(out.err, syscall.EPIPE) {
+		signal.Reset(syscall.SIGPIPE)
+		_, _ = os.Stdout.Write([]byte{'\n'}) // ends the process as the signal does
+	}
 	if err != nil {
 		// cobra has no type for these errors of use.
 		if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "if any flags in the group") ||
