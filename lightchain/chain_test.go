@@ -64,17 +64,27 @@ func testEntry(number uint64) *Entry {
 // seal adds a block of n entries; change, which may be nil, has the last word on its header.
 func (c *testChain) seal(n int, change func(*Header)) *SignedHeader {
 	c.t.Helper()
+	var entries []*Entry
+	for i := range n {
+		entries = append(entries, testEntry(c.tip.Next+uint64(i)))
+	}
+	return c.sealEntries(entries, change)
+}
+
+// sealEntries adds a block of these entries.
+func (c *testChain) sealEntries(all []*Entry, change func(*Header)) *SignedHeader {
+	c.t.Helper()
 	var entries [][]byte
 	var block CompactRange
-	for i := range n {
-		b, err := testEntry(c.tip.Next + uint64(i)).Append(nil)
+	for _, e := range all {
+		b, err := e.Append(nil)
 		if err != nil {
 			c.t.Fatal(err)
 		}
 		entries = append(entries, b)
 		block.Append(LeafHash(b), nil)
 	}
-	h := c.tip.Header(block.Root(), uint64(n), (testTime+60*int64(c.tip.Height+1))*1e9, Clock{ClockSynchronised, 1, 60e9 * (c.tip.Height + 1)})
+	h := c.tip.Header(block.Root(), uint64(len(all)), (testTime+60*int64(c.tip.Height+1))*1e9, Clock{ClockSynchronised, 1, 60e9 * (c.tip.Height + 1)})
 	if change != nil {
 		change(h)
 	}

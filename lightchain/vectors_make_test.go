@@ -325,6 +325,7 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 		spoilt := append(append([]byte{aloneBytes[0] + 1}, aloneBytes[1:]...), b.raw...)
 		write("proof-bad-outside-"+name, vector{About: b.about, Kind: "proof", Bytes: spoilt, Trust: trust, Expect: "fail", Check: "decoding"})
 	}
+	writeReadingVectors(t, write)
 	quiet := newTestChain(t)
 	quiet.seal(2, func(h *Header) { h.Cadence = 60 })
 	quiet.seal(0, func(h *Header) { h.Cadence = MaxCadence })
@@ -381,6 +382,29 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 	write("proof-good-wrong-clock", vector{About: "sealed in 2020 by the gateway's clock, between receipts of 2023", Kind: "proof", Bytes: encode(clock), Trust: trust, Expect: "ok",
 		Number: seconds(19), Height: seconds(6), ReceiptedBy: []string{"north"}, NotBefore: seconds(testTime + 310), NotAfter: seconds(testTime + 601)})
 	write("proof-bad-cut", vector{About: "the last byte missing", Kind: "proof", Bytes: aloneBytes[:len(aloneBytes)-1], Trust: trust, Expect: "fail", Check: "decoding"})
+}
+
+// writeReadingVectors writes proofs that a verifier of this page takes alike: what their readings have to do with their
+// payloads is no check, and a program that has the decoder can say it.
+func writeReadingVectors(t *testing.T, write func(string, vector)) {
+	for name, e := range map[string]struct {
+		about   string
+		payload string
+		reading Reading
+	}{
+		"reading-same":    {"readings that are what the payload says", `{"temperature":20.5}`, Reading{Device: "line1", Name: "temperature", Value: Float(20.5)}},
+		"reading-values":  {"readings with the payload's values, under a name and a unit of the gateway's configuration", `{"temperature":20.5}`, Reading{Device: "press-07", Name: "t", Unit: "Cel", Value: Float(20.5)}},
+		"reading-differs": {"a payload of 95.0, and a reading of 20.5", `{"temperature":95.0}`, Reading{Device: "press-07", Name: "temperature", Unit: "Cel", Value: Float(20.5)}},
+	} {
+		c := newTestChain(t)
+		c.sealEntries([]*Entry{{Source: "mqtt:plant:factory/line1/press-07", Payload: []byte(e.payload), Decoder: "json/1", Readings: []Reading{e.reading}}}, nil)
+		b, err := c.prove(1, 0).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number, height := uint64(0), uint64(1)
+		write("proof-good-"+name, vector{About: e.about, Kind: "proof", Bytes: b, Trust: string(c.trust(0).Format()), Expect: "ok", Number: &number, Height: &height})
+	}
 }
 
 func writeBundleVectors(t *testing.T, write func(string, vector)) {

@@ -78,6 +78,23 @@ func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Tim
 	return readings, decoderNames[by], nil
 }
 
+// Again reads a payload once more by the decoder that an entry names, without the configuration that it had there. It is
+// not known here if it is none of this package, or of another version.
+func Again(decoder, topic, clientID string, payload []byte, received time.Time) (readings []lightchain.Reading, known bool, err error) {
+	d, err := New(Config{})
+	if err != nil {
+		return nil, false, err
+	}
+	for by, name := range decoderNames {
+		if name == decoder && name != "" {
+			d.dialect = dialect(by)
+			readings, err = d.Decode(topic, clientID, payload, received)
+			return readings, true, err
+		}
+	}
+	return nil, false, nil
+}
+
 // Decode returns the readings of a payload that arrived on a topic at a time, by the gateway's clock. clientID is
 // who published it at the embedded broker, else "". Readings may be none. An error is a [*NotUnderstoodError]: the
 // message is then sealed without readings, and with the flag that says so.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,8 +17,8 @@ import (
 	"edgechain/lightchain"
 )
 
-// proofOf begins a chain and seals one block of one entry with the payload; it returns the proof.
-func proofOf(t *testing.T, payload []byte) (proof []byte, chain string) {
+// proofOf begins a chain and seals one block of one entry; it returns the proof.
+func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 	t.Helper()
 	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	if err != nil {
@@ -31,7 +32,8 @@ func proofOf(t *testing.T, payload []byte) (proof []byte, chain string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, err := (&lightchain.Entry{Source: "broker:-/x:t", Payload: payload}).Append(nil)
+	e.Source = "broker:-/x:t"
+	entry, err := e.Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +60,11 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	small, chain := proofOf(t, []byte(`{"temperature":20.5}`))
-	large, largeChain := proofOf(t, bytes.Repeat([]byte("0123456789abcdef"), (lightchain.MaxEntry-64)/16))
+	small, chain := proofOf(t, lightchain.Entry{Payload: []byte(`{"temperature":20.5}`), Decoder: "json/1", Readings: []lightchain.Reading{{Value: lightchain.Float(20.5)}}})
+	large, largeChain := proofOf(t, lightchain.Entry{Payload: bytes.Repeat([]byte("0123456789abcdef"), (lightchain.MaxEntry-64)/16)})
+	// To be read again: as JSON of one string, all of it escaped.
+	escaped := slices.Concat([]byte(`{"a":"`), bytes.Repeat([]byte(`\u0061`), (lightchain.MaxEntry-128)/6), []byte(`"}`))
+	again, _ := proofOf(t, lightchain.Entry{Payload: escaped, Decoder: "json/1", Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}})
 
 	const size = lightchain.MaxProof
 	fill := func(head string, with string) []byte {
@@ -76,9 +81,9 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	}
 	for name, file := range map[string][]byte{
 		"nested empty maps":                   fill("", "\xa1\x01"),
-		"empty maps in an array":              fill(proofHead+"\x5a\x00\xff\xff\xff\x86\x50", "\xa0"),
-		"an entry of empty readings":          fill(proofHead+"\x5a\x00\xff\xff\xf0\x86\x50"+string(make([]byte, 16))+"\x00\x60\x00\x40\x9a\x00\x00\xff\xff", "\x86\x60\x60\x60\x00\x00\x00"),
-		"an entry that claims 2^63 readings":  fill(proofHead+"\x5a\x00\xff\xff\xf0\x86\x50"+string(make([]byte, 16))+"\x00\x60\x00\x40\x9b\x7f\xff\xff\xff\xff\xff\xff\xff", "\x86"),
+		"empty maps in an array":              fill(proofHead+"\x5a\x00\xff\xff\xff\x87\x50", "\xa0"),
+		"an entry of empty readings":          fill(proofHead+"\x5a\x00\xff\xff\xf0\x87\x50"+string(make([]byte, 16))+"\x00\x60\x00\x40\x60\x9a\x00\x00\xff\xff", "\x86\x60\x60\x60\x00\x00\x00"),
+		"an entry that claims 2^63 readings":  fill(proofHead+"\x5a\x00\xff\xff\xf0\x87\x50"+string(make([]byte, 16))+"\x00\x60\x00\x40\x60\x9b\x7f\xff\xff\xff\xff\xff\xff\xff", "\x86"),
 		"a fork of paths":                     fill(forkHead+"\x9a\x00\x00\x04\x00", "\x83\x00\x00\x9a\x00\x00\xff\xff"),
 		"a fork of nothing":                   fill("\xa3", "\xa0"),
 		"zeros":                               fill("", "\x00"),
@@ -86,6 +91,7 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 		"a bundle of large items":             items(append([]byte{0x82, 0x02, 0x5a, 0x00, 0xff, 0xff, 0xff}, make([]byte, 0xffffff)...)),
 		"a bundle of small items":             items([]byte{0x82, 0x02, 0x40}),
 		"the largest entry":                   large,
+		"the largest entry, read again":       again,
 		"the largest entry in PEM":            lightchain.EncodeText(large),
 		"PEM that never ends":                 fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"),
 		"PEM of short lines":                  fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAA\n"),

@@ -81,6 +81,9 @@ func describe(b *strings.Builder, r *lightchain.Report) {
 			by += " " + r.Entry.Decoder
 		}
 		fmt.Fprintf(b, "  note      readings are the gateway's interpretation of the payload, by its %s; the payload is what arrived\n", by)
+		for _, note := range rereadNotes(&r.Entry) {
+			fmt.Fprintf(b, "  note      %s\n", note)
+		}
 	}
 	outsideNotes(b, r.Outside)
 }
@@ -361,6 +364,7 @@ type entryJSON struct {
 	Payload  []byte        `json:"payload"` // base64
 	Decoder  string        `json:"decoder"` // what made the readings of the payload, with its version; "" if nothing is named
 	Readings []readingJSON `json:"readings"`
+	Reread   reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, differs
 }
 
 type readingJSON struct {
@@ -402,6 +406,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	out.NotBeforeBy, out.NotAfterBy, out.Reversals = names(r.NotBeforeBy), names(r.NotAfterBy), r.Reversals
 	out.Outside, out.Silent = newOutsideJSON(r.Outside), r.Silences
 	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []readingJSON{}}
+	out.Entry.Reread, _ = readAgain(&r.Entry)
 	for _, m := range r.Entry.Readings {
 		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Bytes: m.Value.Kind() == lightchain.KindBytes, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}
 		if m.Timed {

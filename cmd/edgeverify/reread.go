@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"edgechain/lightchain"
+	"edgechain/sensors"
+)
+
+// reread is what came of reading an entry's payload again, by the decoder that the entry names and without the gateway's
+// configuration, which the entry does not have.
+type reread string
+
+const (
+	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there
+	sameAll    reread = "same"    // the same readings
+	sameValues reread = "values"  // the same values in the same order; names, units or times are others
+	differs    reread = "differs" // other values
+)
+
+// readAgain compares an entry's readings with what its payload gives here.
+func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
+	if len(e.Readings) == 0 || e.Flags&lightchain.PayloadHashed != 0 {
+		return notReread, nil
+	}
+	topic, client := arrival(e.Source)
+	here, known, err := sensors.Again(e.Decoder, topic, client, e.Payload, time.Unix(0, e.Received))
+	switch {
+	case !known:
+		return notReread, nil
+	case err != nil:
+		return differs, nil
+	case slices.EqualFunc(here, e.Readings, equalReadings):
+		return sameAll, here
+	case slices.EqualFunc(here, e.Readings, func(a, b lightchain.Reading) bool { return a.Value == b.Value }):
+		return sameValues, here
+	}
+	return differs, here
+}
+
+func equalReadings(a, b lightchain.Reading) bool {
+	a.Meaning, b.Meaning = nil, nil // what it is the hash of is elsewhere
+	return a == b
+}
+
+// arrival returns the topic and the client id that a source tells of, where it does.
+func arrival(source string) (topic, client string) {
+	kind, rest, _ := strings.Cut(source, ":")
+	if kind != "mqtt" && kind != "broker" {
+		return "", ""
+	}
+	name, topic, _ := strings.Cut(rest, ":")
+	if kind == "broker" {
+		_, client, _ = strings.Cut(name, "/")
+		client = strings.NewReplacer("%3A", ":", "%2F", "/", "%25", "%").Replace(client)
+	}
+	return topic, client
+}
+
+// mostShown is how many readings a difference shows.
+const mostShown = 8
+
+// rereadNotes says what came of it in words.
+func rereadNotes(e *lightchain.Entry) (notes []string) {
+	result, here := readAgain(e)
+	switch result {
+	case sameAll:
+		notes = append(notes, "read again by this program, the payload gives the same readings")
+	case sameValues:
+		notes = append(notes, "read again by this program, the payload gives the same values; the gateway's configuration, which is not here, gave them names, units or times")
+	case differs:
+		notes = append(notes, "READ AGAIN by this program, the payload does not give these readings. Unless the gateway's configuration, which is not here, explains it, they are not what arrived")
+		for i := range here[:min(len(here), mostShown)] {
+			notes = append(notes, "read here as "+reading(&here[i]))
+		}
+		if more := len(here) - mostShown; more > 0 {
+			notes = append(notes, fmt.Sprintf("and %d readings more", more))
+		}
+	}
+	return notes
+}
