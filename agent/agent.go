@@ -56,8 +56,9 @@ type Agent struct {
 	losses    losses
 	tally     tally
 	opening   opening
-	front     front      // what answers on the listeners
-	failed    chan error // a source that ended by itself
+	front     front            // what answers on the listeners
+	tcp       *localhttp.Later // of the API; nil where it listens on its socket alone
+	failed    chan error       // a source that ended by itself
 	retention retention
 	presence  presence
 	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
@@ -307,12 +308,8 @@ func (a *Agent) listen() ([]net.Listener, error) {
 	}
 	listeners := []net.Listener{socket}
 	if address := a.config.API.Listen; address != "" {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			socket.Close()
-			return nil, fmt.Errorf("api.listen: %w", err)
-		}
-		listeners = append(listeners, l)
+		a.tcp = localhttp.ListenLater(address, a.log) // recording waits for nobody's port
+		listeners = append(listeners, a.tcp)
 	}
 	return listeners, nil
 }

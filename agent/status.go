@@ -63,6 +63,11 @@ func (a *Agent) Status() api.Status {
 	s.Live.Held, s.Live.HeldBy = a.gate.Worst(), a.gate.Reasons()
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
+	if a.tcp != nil {
+		if since, err := a.tcp.Failing(); err != nil {
+			s.Live.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)
+		}
+	}
 	for _, source := range a.running() {
 		s.Live.Sources = append(s.Live.Sources, source.status())
 	}

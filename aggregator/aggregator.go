@@ -60,9 +60,10 @@ type Aggregator struct {
 	replicas *replicas // nil where the store is this process's own
 	presence *presence
 	started  time.Time
-	served   Served        // the store, where it is on a server of its own
-	setBack  chan struct{} // capacity 1: the store knew less of a chain than was countersigned
-	setBacks atomic.Int64  // how often it did
+	tcp      *localhttp.Later // of the API; nil where it listens on its socket alone
+	served   Served           // the store, where it is on a server of its own
+	setBack  chan struct{}    // capacity 1: the store knew less of a chain than was countersigned
+	setBacks atomic.Int64     // how often it did
 
 	strangers *rate.Limiter // of messages that cost a look into the store
 	notes     *rate.Limiter // of findings that anybody on a broker can cause
@@ -212,11 +213,8 @@ func (a *Aggregator) listen() ([]net.Listener, error) {
 	}
 	listeners := []net.Listener{socket}
 	if address := a.config.API.Listen; address != "" {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("api.listen: %w", err), socket.Close())
-		}
-		listeners = append(listeners, l)
+		a.tcp = localhttp.ListenLater(address, a.log) // countersigning waits for nobody's port
+		listeners = append(listeners, a.tcp)
 	}
 	return listeners, nil
 }

@@ -82,6 +82,7 @@ type Live struct {
 	Withheld int       `json:"withheld"` // heads that are not countersigned for want of a clock that is right, or a database
 	Database *Database `json:"database,omitempty"`
 	Brokers  []Broker  `json:"brokers"`
+	Deaf     string    `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
 }
 
 // ClockAssumed is what is said of a clock that is taken for synchronised, whatever the kernel says of it.
@@ -181,6 +182,11 @@ func (a *Aggregator) live() *Live {
 		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
 	}
 	l.Withheld = a.withheld()
+	if a.tcp != nil {
+		if since, err := a.tcp.Failing(); err != nil {
+			l.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)
+		}
+	}
 	if a.served != nil {
 		d := a.served.Database()
 		l.Database = &d

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/bits"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -625,4 +626,32 @@ func TestBrokersComeAndGoWhileOthersStayConnected(t *testing.T) {
 	if b := brokers[0]; b.Name != "added" || !b.Connected || second.Connections("edgechain-"+started.Aggregator.Name) != 1 {
 		t.Errorf("the broker that stays: %+v", b)
 	}
+}
+
+// An aggregator countersigns whoever has its API's port, says so, and answers there when it is free.
+func TestATakenPortKeepsNothingFromBeingCountersigned(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	broker := testenv.Mosquitto(t, "")
+	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) {
+		c.Trust.Gateways, c.API.Listen = aggregator.TrustAll, taken.Addr().String()
+	})
+	c := newChain(t, "any")
+	c.sealMany(3)
+	newGateway(t, broker.Addr, c, "", n.self).awaitReceipt(n.self)
+	status := func() aggregator.Status {
+		s, err := client.Local(n.Server()).Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := status(); !strings.HasPrefix(s.Live.Deaf, "api.listen: not since ") || !strings.Contains(n.log.String(), "the API cannot listen") {
+		t.Errorf("the status says %+v", s.Live)
+	}
+	taken.Close()
+	eventually(t, "it to listen", func() bool { return status().Live.Deaf == "" })
 }

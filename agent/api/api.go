@@ -93,6 +93,7 @@ type Live struct {
 	HeldBack  *Stretch          `json:"held_back,omitempty"` // that retention would delete, were it receipted
 	Sources   []Source          `json:"sources"`
 	Upstreams []Upstream        `json:"upstreams,omitempty"`
+	Deaf      string            `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
 }
 
 // Buffer says how long the gateway could go on recording if no receipt came from now on. That is until the disk's

@@ -20,7 +20,7 @@ func newReload() *cobra.Command {
 		Long: `reload lets the running agent read its configuration again, as SIGHUP does. If anything in it is wrong the old one stays
 in force, and reload says why. No session and no message is dropped. Where it runs and what it writes to (gateway.data,
 gateway.chain, key.file, [store], [api], log.format) changes at the next start only: reload names the keys that wait. A
-source that cannot listen is named too, and tried again.`,
+source that cannot listen is named too, and tried again: then reload ends with 7.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := warnedConfig(c, agent.ReadingKeys())
@@ -39,19 +39,23 @@ source that cannot listen is named too, and tried again.`,
 			if err != nil {
 				return err
 			}
-			return out.Print(struct {
+			err = out.Print(struct {
 				Ok bool `json:"ok"`
 				api.Reloaded
 			}{true, reloaded}, func(w io.Writer) {
-				in := "The new configuration is in force"
-				for _, failing := range reloaded.Failing {
-					in += "; but " + command.Printable(failing.String())
-				}
-				fmt.Fprintln(w, in+".")
+				fmt.Fprintln(w, "The new configuration is in force.")
 				if len(reloaded.Waiting) > 0 {
 					fmt.Fprintf(w, "Changes of these keys wait for the next start: %s\n", strings.Join(reloaded.Waiting, ", "))
 				}
 			})
+			if err != nil || len(reloaded.Failing) == 0 {
+				return err
+			}
+			var failing []string
+			for _, source := range reloaded.Failing {
+				failing = append(failing, command.Printable(source.String()))
+			}
+			return command.Failf(command.ExitPartly, "the new configuration is in force, but %s", strings.Join(failing, "; "))
 		},
 	}
 }

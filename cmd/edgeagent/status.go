@@ -116,6 +116,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 			line("WARNING", "nothing comes from source %s: %s", source.Name, command.Printable(source.Text()))
 		}
 	}
+	if l.Deaf != "" {
+		line("WARNING", "nobody is answered over TCP: %s", command.Printable(l.Deaf))
+	}
 	if s.Volatile != "" {
 		line("WARNING", "the data folder is on %s: a power cut takes it", s.Volatile)
 	}

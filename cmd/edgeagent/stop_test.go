@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -100,15 +101,22 @@ func TestReloadOntoTakenPortSaysThatItIsTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	says := g.must("reload")
-	for _, want := range []string{"in force; but the source broker cannot listen: listening on " + taken.Addr().String(), "taken by edgeagent.test", "; it is tried again.\n"} {
+	reload := func(args ...string) (stdout, stderr string, code int) {
+		return g.output("edgeagent", append([]string{"reload", "--config", g.config}, args...)...)
+	}
+	stdout, says, code := reload()
+	if code != 7 || stdout != "The new configuration is in force.\n" {
+		t.Errorf("reload ends with %d: %s", code, stdout)
+	}
+	for _, want := range []string{"in force, but the source broker cannot listen: listening on " + taken.Addr().String(), "taken by edgeagent.test", "; it is tried again"} {
 		if !strings.Contains(says, want) {
 			t.Errorf("it does not say %q: %s", want, says)
 		}
 	}
 	var reloaded api.Reloaded
-	if err := json.Unmarshal([]byte(g.must("reload", "--output", "json")), &reloaded); err != nil || len(reloaded.Failing) != 1 || reloaded.Failing[0].Source != "broker" {
-		t.Errorf("the second time it says %+v, %v", reloaded, err)
+	stdout, _, code = reload("--output", "json")
+	if err := json.Unmarshal([]byte(stdout), &reloaded); code != 7 || err != nil || len(reloaded.Failing) != 1 || reloaded.Failing[0].Source != "broker" {
+		t.Errorf("the second time it ends with %d: %+v, %v", code, reloaded, err)
 	}
 	taken.Close()
 	if says := g.must("reload"); says != "The new configuration is in force.\n" {
@@ -119,6 +127,35 @@ func TestReloadOntoTakenPortSaysThatItIsTriedAgain(t *testing.T) {
 	if starts := len(g.events("boot")); starts != 1 {
 		t.Errorf("%d starts, want 1", starts)
 	}
+}
+
+// The chain records whoever has the API's port, says so, and answers there when it is free.
+func TestTakenAPIPortKeepsNothingFromRecording(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "")
+	port := testenv.FreePort(t)
+	taken := take(t, port)
+	g.start("--set", fmt.Sprintf("api.listen=127.0.0.1:%d", port))
+	publish(t, g, "press/state", `{"temperature":73.9}`)
+	if text := strings.Join(strings.Fields(g.must("status")), " "); !strings.Contains(text, "WARNING nobody is answered over TCP: api.listen: not since ") {
+		t.Errorf("the status does not tell:\n%s", text)
+	}
+	if !g.logged("the API cannot listen") {
+		t.Error("the log does not tell")
+	}
+	taken.Close()
+	g.await("answering over TCP", func() bool {
+		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", port))
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	if deaf := g.status().Live.Deaf; deaf != "" {
+		t.Errorf("the status says %q", deaf)
+	}
+	g.stop()
 }
 
 // take listens on a port of loopback.

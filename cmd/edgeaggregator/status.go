@@ -81,6 +81,9 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 		clock += fmt.Sprintf("; %d heads are not countersigned until it and the database are right", s.Live.Withheld)
 	}
 	line(w, "clock", clock)
+	if s.Live.Deaf != "" {
+		line(w, "WARNING", "nobody is answered over TCP: "+s.Live.Deaf)
+	}
 	if s.Live.Database != nil {
 		writeDatabase(w, s.Live.Database)
 	}

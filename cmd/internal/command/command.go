@@ -24,6 +24,7 @@ const (
 	ExitNotFound     = 4
 	ExitUnreachable  = 5 // locked by another process, or not reachable
 	ExitStorage      = 6
+	ExitPartly       = 7 // done, but for a part that is tried again
 )
 
 // Error is an error that ends the program with a code of its own.
