@@ -80,7 +80,7 @@ func (t *torture) inject(ctx context.Context) error {
 				n.wrap = nil
 			}
 			return err
-		}, nil, false)
+		}, nil)
 	})
 	if t.short {
 		random.Shuffle(len(trials), func(i, j int) { trials[i], trials[j] = trials[j], trials[i] })

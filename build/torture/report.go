@@ -123,8 +123,8 @@ func (r *report) print(out io.Writer) (failed bool) {
 	fmt.Fprint(out, `
 tried: programs brought into the fault · survived: came back by themselves, and nothing of what follows but "lost" and "unknown"
 lost: acknowledged entries that are gone · untold: of these, not named by number in agent:damage or agent:gap
-unknown: lost with all that could tell of them: by a disk that forgets what it synced, by a broker that was killed,
-of an aggregator's receipts by damage to its logs · forks: heights or numbers with two contents
+unknown: lost with all that could tell of them: by a disk that forgets what it synced, by a broker that was killed
+forks: heights or numbers with two contents
 removed: an export of the damaged disk had them, the chain has not · wiped: of the others, those whose bytes lay there before
 the start alone · blind: verify said 0 though something sealed was gone
 stuck: did not record again by itself · unsealed: records, seals nothing, and says why · refused: did not start, and said why
