@@ -32,6 +32,7 @@ type Options struct {
 	Version string
 	Store   Store
 	Signer  lightchain.Signer
+	Keeper  Keeper // of a store on a server of its own: what no failover takes; nil: what is countersigned is known to this process alone
 	Log     *slog.Logger
 
 	// Clock says how far this machine's clock can be believed; nil: the machine's own word ([arm.Clock]).
@@ -95,7 +96,12 @@ func New(c *Config, o Options) (*Aggregator, error) {
 	a.registry.decided = a.decided
 	a.census = newCensus(o.Store, a.registry, o.Now)
 	a.ledger = newLedger(o.Store, o.Now, a.found)
-	a.served, _ = o.Store.(Served)
+	if a.served, _ = o.Store.(Served); a.served != nil {
+		a.ledger.pledges.keeper, a.ledger.pledges.log = o.Keeper, o.Log
+		if err := a.ledger.pledges.recall(); err != nil {
+			return nil, err
+		}
+	}
 	a.setBack = make(chan struct{}, 1)
 	if c.Store.URL != "" {
 		var random [8]byte

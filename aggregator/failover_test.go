@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
 	"edgechain/aggregator"
 	"edgechain/aggregator/client"
+	"edgechain/aggregator/pebblestore"
 	"edgechain/aggregator/pgstore"
 	"edgechain/build/testenv"
 	"edgechain/lightchain"
@@ -233,5 +236,74 @@ func TestAnUnsafeDatabaseIsRefused(t *testing.T) {
 			t.Errorf("it says %v", err)
 		}
 		cancel()
+	}
+}
+
+// A failover took what was countersigned, and the aggregator was started anew before it had put that back: what it kept beside
+// the database it puts back then, and tells of it.
+func TestARestartAmidAFailoverForgetsNothing(t *testing.T) {
+	broker := testenv.Mosquitto(t, "")
+	server := testenv.NewPostgres(t)
+	admin, err := pgx.Connect(t.Context(), server.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.Background())
+	path := filepath.Join(t.TempDir(), "countersigned")
+	start := func() (*node, func()) {
+		store, err := pgstore.Open(t.Context(), server.DSN(), pgstore.Options{CrashLoss: aggregator.WarnLoss})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keeper, err := pebblestore.OpenKeeper(path, pebblestore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pebblestore.OpenKeeper(path, pebblestore.Options{}); !errors.Is(err, aggregator.ErrRunning) {
+			t.Errorf("a second one has it too: %v", err)
+		}
+		n := startNode(t, broker.Addr, store, func(c *aggregator.Config, o *aggregator.Options) {
+			c.Trust.Gateways, c.Store.URL, o.Keeper = aggregator.TrustAll, "postgres://", keeper
+		})
+		stop := sync.OnceFunc(func() {
+			n.stop()
+			if err := errors.Join(keeper.Close(), store.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Cleanup(stop)
+		return n, stop
+	}
+	n, stop := start()
+	c := newChain(t, "press-1")
+	c.sealMany(10)
+	g := newGateway(t, broker.Addr, c, "", n.self)
+	g.awaitReceipt(n.self)
+	// What a standby had that takes over later.
+	if _, err := admin.Exec(t.Context(), "CREATE TABLE standby AS SELECT * FROM edgechain_chains"); err != nil {
+		t.Fatal(err)
+	}
+	g.seal(5)
+	g.awaitReceipt(n.self)
+	g.stop()
+	stop()
+	for _, statement := range []string{"DELETE FROM edgechain_chains", "INSERT INTO edgechain_chains SELECT * FROM standby", "DELETE FROM edgechain_receipts WHERE height > 10"} {
+		if _, err := admin.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, _ = start()
+	var r *aggregator.Record
+	eventually(t, "what was countersigned to be back", func() bool {
+		if r, err = n.store.Record(t.Context(), c.id()); err != nil {
+			t.Fatal(err)
+		}
+		return r.Findings[aggregator.SetBack] != nil
+	})
+	if r.State.Head.Head.Hash() != c.head().Hash() || r.State.Receipt == nil || r.Standing != aggregator.Approved {
+		t.Errorf("%+v", r)
+	}
+	if receipts, err := n.store.Receipts(t.Context(), c.id(), 15, 1); err != nil || len(receipts) != 1 {
+		t.Errorf("receipts: %v, %v", receipts, err)
 	}
 }

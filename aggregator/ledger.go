@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"edgechain/arm"
@@ -32,7 +33,7 @@ func NewLedger(s Store, now func() time.Time) headersync.Store { return newLedge
 func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger {
 	l := &ledger{store: s, now: now, tell: tell, progress: progress{now: time.Now}}
 	if served, ok := s.(Served); ok {
-		l.pledges = &pledges{store: served, of: make(map[lightchain.ChainID]pledge)}
+		l.pledges = &pledges{store: served, of: make(map[lightchain.ChainID]pledge), log: slog.New(slog.DiscardHandler)}
 	}
 	return l
 }
@@ -122,7 +123,7 @@ func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*h
 	})
 	if err == nil && after != nil {
 		// Durable, and nobody was told yet: from here on it is a promise.
-		err = l.pledges.keep(after.State)
+		err = l.pledges.countersigned(after)
 	} else if err == nil && shown != nil {
 		err = l.pledges.vouch(ctx, shown)
 	}

@@ -3,7 +3,9 @@ package aggregator
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
+	"time"
 
 	"edgechain/lightchain"
 	headersync "edgechain/sync"
@@ -13,12 +15,56 @@ import (
 // store on a server of its own can come to know less than that: a standby took the server's place before it had received
 // everything. Then the state is put back from here, and so no chain is ever countersigned shorter or forked.
 //
-// A state is kept as the stores keep it, which is about 1 kB for a gateway.
+// A state is kept as the stores keep it, which is about 1 kB for a gateway. What this process countersigns itself the keeper
+// has as well, so that a program that is started anew in the middle of a failover still knows it.
 type pledges struct {
-	store Served
+	store  Served
+	keeper Keeper // nil: none outlives the process
+	log    *slog.Logger
 
-	mu sync.Mutex
-	of map[lightchain.ChainID]pledge // guarded by mu
+	mu   sync.Mutex
+	of   map[lightchain.ChainID]pledge // guarded by mu
+	told time.Time                     // guarded by mu: when it was last said that the keeper fails
+}
+
+// Keeper keeps what is countersigned where no failover of a database takes it. It may be used by many goroutines at once.
+type Keeper interface {
+	// Keep returns when the record and its state are durable.
+	Keep(r *Record) error
+	// Kept calls visit for what was kept last of each chain. It is called before anything is kept.
+	Kept(visit func(*Record) error) error
+}
+
+// recall takes over what was countersigned before this process began.
+func (p *pledges) recall() error {
+	if p == nil || p.keeper == nil {
+		return nil
+	}
+	return p.keeper.Kept(func(r *Record) error { return p.keep(r.State) })
+}
+
+// countersigned notes a record whose state is durable in the database, and that nobody has been told of.
+func (p *pledges) countersigned(r *Record) error {
+	if p == nil {
+		return nil
+	}
+	before, found := p.height(r.Chain)
+	if err := p.keep(r.State); err != nil || p.keeper == nil {
+		return err
+	}
+	if now, _ := p.height(r.Chain); r.State.Receipt == nil || found && now == before {
+		return nil
+	}
+	// The database has it, as far as it is to be relied on: this is the second place, and its want no reason to stop.
+	if err := p.keeper.Keep(r); err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if time.Since(p.told) > time.Minute {
+			p.told = time.Now()
+			p.log.Error("what is countersigned could not be noted beside the database: should a failover lose it and this program be started anew, nobody knows it", "err", err)
+		}
+	}
+	return nil
 }
 
 type pledge struct {
@@ -157,6 +203,9 @@ func (a *Aggregator) compare(ctx context.Context) {
 
 // watchServer compares when the server is another one, or was found to know less, until ctx ends.
 func (a *Aggregator) watchServer(ctx context.Context, s Served) {
+	if len(a.ledger.pledges.heights()) > 0 { // of an earlier run: the server may be another one since
+		signal(a.setBack)
+	}
 	for {
 		select {
 		case <-ctx.Done():

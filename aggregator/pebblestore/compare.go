@@ -136,10 +136,11 @@ func (p *opening) renew(found journalRead) error {
 	if gone {
 		p.o.Logger.Error("the journal of what is countersigned is gone, and is made anew from what the database knows", "file", s.journal.path)
 	}
-	if found.bad > 0 {
-		p.o.Logger.Error("the journal of what is countersigned is damaged; what the database knows counts", "file", s.journal.path, "bytes", found.bad)
+	damaged := found.damaged() || found.torn > 0 && len(s.journal.newest) == 0
+	if damaged {
+		p.o.Logger.Error("the journal of what is countersigned is damaged; what the database knows counts", "file", s.journal.path, "bytes", found.bad+found.torn)
 	}
-	s.opened.Journal = gone || found.bad > 0
+	s.opened.Journal = gone || damaged
 	if found.there && found.bad == 0 && found.torn == 0 && before != nil {
 		return nil
 	}

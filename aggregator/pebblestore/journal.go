@@ -82,6 +82,12 @@ type journalRead struct {
 	torn  int64 // and at the end
 }
 
+// damaged reports whether there are more such bytes than a power cut leaves: those of the entries that were being written.
+func (r *journalRead) damaged() bool {
+	const written = 256 << 10
+	return r.bad > 0 || r.torn > written
+}
+
 // openJournal opens the journal at path, or makes an empty one.
 func openJournal(fs vfs.FS, path string) (j *journal, found journalRead, err error) {
 	j = &journal{fs: fs, path: path, wasted: rewriteAbove, newest: map[lightchain.ChainID]span{}}

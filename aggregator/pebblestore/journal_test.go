@@ -177,6 +177,38 @@ func TestAJournalIsMadeWhereThereIsNone(t *testing.T) {
 	}
 }
 
+// A journal in which nothing can be read is no end that a power cut left.
+func TestAJournalOfOtherBytesIsTold(t *testing.T) {
+	fs := vfs.NewMem()
+	var log bytes.Buffer
+	open := func() *Store {
+		s, err := Open("store", Options{FS: fs, Cache: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	approve(t, s, 1)
+	s.Close()
+	f, err := fs.Create("store"+journalSuffix, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(bytes.Repeat([]byte("no journal"), 50)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	s = open()
+	defer s.Close()
+	if !s.Opened().Journal || !strings.Contains(log.String(), "is damaged") {
+		t.Errorf("%+v\n%s", s.Opened(), &log)
+	}
+	if e, err := s.journal.of(lightchain.ChainID{1}); err != nil || e.record.Standing != aggregator.Approved {
+		t.Errorf("%v, %v", e, err)
+	}
+}
+
 // Cut off anywhere while a damaged store is rebuilt, the next start does it.
 func TestARebuildMayBeCutOff(t *testing.T) {
 	damaged := func() *vfs.MemFS {

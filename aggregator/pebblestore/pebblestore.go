@@ -32,6 +32,25 @@ type Options struct {
 
 const defaultCache = 64 << 20
 
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Cache == 0 {
+		o.Cache = defaultCache
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
 // formatMajorVersion is pinned: a newer Pebble must not make the store unreadable to an older program unasked.
 const formatMajorVersion = pebble.FormatTableFormatV6
 
@@ -79,21 +98,7 @@ var (
 // opens if anything can be read of it, or of the journal beside it; [Store.Opened] says what was lost. An error a caller
 // branches on is [aggregator.ErrRunning].
 func Open(dir string, o Options) (*Store, error) {
-	if o.FS == nil {
-		o.FS = vfs.Default
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Cache == 0 {
-		o.Cache = defaultCache
-	}
-	if o.Fatal == nil {
-		o.Fatal = func(err error) { panic(err) }
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
+	o = o.withDefaults()
 	s := &Store{fatal: o.Fatal, fs: o.FS, dir: dir}
 	p := &opening{dir: dir, o: o, store: s}
 	if err := s.open(p); err != nil {

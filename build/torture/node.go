@@ -199,7 +199,11 @@ func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*nod
 		switch now, err := n.receipt(ctx, s.gateway.ledger.chain, r.Height); {
 		case err != nil || now.Height != r.Height:
 			o.lost++
-			if !o.said { // a backup is older
+			switch {
+			case o.said: // a backup is older
+			case n.told(ctx): // of both the store and its journal: which receipts were in them cannot be known
+				o.unknown++
+			default:
 				o.untold++
 				o.notes = append(o.notes, fmt.Sprintf("the receipt for header %d is gone: %v", r.Height, err))
 			}
@@ -261,6 +265,13 @@ func (s *nodeSpecimen) awaitHead(ctx context.Context, n *node, bound time.Durati
 		}
 	}
 	return false
+}
+
+// told reports whether the aggregator says that its journal, in which lost receipts would stand, was damaged or gone.
+func (n *node) told(ctx context.Context) bool {
+	stdout, _, code := output(ctx, n.command("status", "--output", "json"))
+	var status struct{ Damage struct{ Journal bool } }
+	return code == 0 && json.Unmarshal([]byte(stdout), &status) == nil && status.Damage.Journal
 }
 
 func (n *node) stop() error {

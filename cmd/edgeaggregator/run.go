@@ -3,16 +3,33 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"edgechain/aggregator"
+	"edgechain/aggregator/pebblestore"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/keyfile"
 )
+
+// openKeeper opens what keeps what is countersigned where the store is a database, nil where it is not, or cannot be.
+func openKeeper(config *aggregator.Config, log *slog.Logger) (aggregator.Keeper, func() error) {
+	none := func() error { return nil }
+	if config.Store.URL == "" {
+		return nil, none
+	}
+	keeper, err := pebblestore.OpenKeeper(filepath.Join(config.Aggregator.Data, "countersigned"), pebblestore.Options{Logger: log})
+	if err != nil {
+		log.Error("what is countersigned could not be noted beside the database: should a failover lose it and this program be started anew, nobody knows it", "err", err)
+		return nil, none
+	}
+	return keeper, keeper.Close
+}
 
 func newRun() *cobra.Command {
 	return &cobra.Command{
@@ -44,12 +61,14 @@ pulls, silence and the log's level is followed from then on; the log names the k
 				return err
 			}
 			defer func() { err = errors.Join(err, store.Close()) }()
+			keeper, closeKeeper := openKeeper(config, log)
+			defer func() { err = errors.Join(err, closeKeeper()) }()
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			a, err := aggregator.New(config, aggregator.Options{
 				Load: func() (*aggregator.Config, error) { return loadConfig(c) }, Hangup: hangup,
 				Reloaded: func(c *aggregator.Config) { setLevel(c.Log.Level) },
-				Version:  version, Store: store, Signer: signer, Log: log,
+				Version:  version, Store: store, Keeper: keeper, Signer: signer, Log: log,
 				Ready: func() {
 					log.Info("ready", "name", config.Aggregator.Name, "replica", config.Aggregator.Replica, "socket", config.API.Socket)
 				},
