@@ -80,7 +80,7 @@ func (p *opening) database() (err error) {
 func (p *opening) check() error {
 	fs := p.o.FS
 	if desc, err := pebble.Peek(p.dir, fs); err == nil && desc.FormatMajorVersion > formatMajorVersion {
-		return &sound{fmt.Errorf("Pebble's format %d, this program knows %d", desc.FormatMajorVersion, formatMajorVersion)}
+		return &sound{fmt.Errorf("a newer program wrote it: Pebble's format %d, this one knows %d", desc.FormatMajorVersion, formatMajorVersion)}
 	}
 	names, err := fs.List(p.dir)
 	if err != nil {
