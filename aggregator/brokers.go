@@ -22,6 +22,7 @@ type brokerLink struct {
 	link       *mqttlink.Link
 	log        *slog.Logger
 	connected  chan struct{} // capacity 1
+	again      chan struct{} // capacity 1: connected, for the machine, which may have had something under way
 	look       chan struct{} // capacity 1: other chains fall to this replica
 	decisions  chan struct{} // capacity 1: somebody decided about chains
 	metrics    *prometheus.Registry
@@ -40,7 +41,7 @@ type brokerLink struct {
 func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 	b := &brokerLink{
 		aggregator: a, config: c, log: a.log.With("broker", c.Name),
-		connected: make(chan struct{}, 1), look: make(chan struct{}, 1), decisions: make(chan struct{}, 1),
+		connected: make(chan struct{}, 1), again: make(chan struct{}, 1), look: make(chan struct{}, 1), decisions: make(chan struct{}, 1),
 		undone: make(map[lightchain.ChainID]Standing), metrics: prometheus.NewRegistry(),
 	}
 	b.registerGauges()
@@ -51,7 +52,7 @@ func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 		Config: c.Config, Options: mqttconn.Options{Log: a.log}, Queue: 64 << 20,
 		// Where there are replicas, a dead one's session must not go on taking its share of the heads.
 		CleanSession: a.replicas != nil,
-		Connected:    func() { signal(b.connected) },
+		Connected:    func() { signal(b.connected); signal(b.again) },
 	}
 	cfg.ClientID = a.config.clientID(c)
 	var err error
@@ -135,12 +136,15 @@ func (b *brokerLink) mayShare(ctx context.Context) bool {
 // group names the shared subscription; two aggregators at one broker each get all heads.
 func (b *brokerLink) group() string { return "edgechain-" + b.aggregator.config.Aggregator.Name }
 
-// watch looks at chains anew when others fall to this replica.
+// watch looks at chains anew when others fall to this replica, and at what was under way when a connection is made again.
 func (b *brokerLink) watch(ctx context.Context, collector *headersync.Collector) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-b.again:
+			collector.Connected(ctx, time.Now())
+			continue
 		case <-b.look:
 		}
 		for _, head := range b.takeOver() {

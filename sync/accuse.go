@@ -25,6 +25,9 @@ func accuse(chain lightchain.ChainID, keys []*lightchain.SignedHeader, a, b ligh
 
 // beside returns the side without those headers that stand among the keys.
 func beside(keys []*lightchain.SignedHeader, side lightchain.Side) lightchain.Side {
+	if len(side.Keys) == 0 {
+		return side
+	}
 	known := make(map[lightchain.Hash]bool)
 	for _, k := range keys {
 		known[k.Hash()] = true

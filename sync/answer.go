@@ -22,7 +22,10 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 	if _, ok := p.key(s.keyID); !ok {
 		return errStranger
 	}
-	if p.nonce == 0 || pull.Sequence <= p.floor {
+	if p.nonce > 0 && pull.Sequence == p.floor {
+		return errOld // the newest once more: it is answered
+	}
+	if p.nonce == 0 || pull.Sequence < p.floor {
 		// Either a copy of an old pull, or an aggregator whose numbers are not known here: because this process is
 		// young, because another replica took over, because its clock went back. A hello lets it say. A second one while the first
 		// is on its way would have it ask twice, and a page is not cheap.
@@ -35,21 +38,53 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 		return err
 	}
 	p.floor = pull.Sequence
+	// A broker may have kept pulls for hours. The newest of those that come at once says all that is wanted, so after one
+	// page no other goes out before a moment has passed.
+	p.waits = pull
+	_, err = g.answer(now, p)
+	return err
+}
+
+// between is the least time between two pages to one aggregator.
+const between = 100 * time.Millisecond
+
+// tickAnswers answers pulls that have waited.
+func (g *Gateway) tickAnswers(now time.Time) (next time.Time) {
+	for _, p := range g.peers {
+		again, err := g.answer(now, p)
+		if err != nil {
+			g.c.Log.Debug("pull not answered", "aggregator", p.name, "err", err)
+		}
+		next = earliest(next, again)
+	}
+	return next
+}
+
+// answer answers the pull of p's that waits, and returns when to do that if it is too soon.
+func (g *Gateway) answer(now time.Time, p *peer) (again time.Time, err error) {
+	if p.waits == nil {
+		return time.Time{}, nil
+	}
+	if at := p.answered.Add(between); now.Before(at) {
+		return at, nil
+	}
+	pull := p.waits
+	p.waits, p.answered = nil, now
 	if !p.answers.take(now) {
-		return errBusy
+		return time.Time{}, errBusy
 	}
 	most := min(max(pull.Most, minPage), g.c.MaxPage)
 	// One who asks without end uses up its own part of the day's budget, not the others'.
 	share := g.c.BytesPerDay / uint64(len(g.peers))
 	if left := min(g.spent.left(now, g.c.BytesPerDay), p.spent.left(now, share)); left < most {
 		if left < minPage {
-			return errBusy
+			return time.Time{}, errBusy
 		}
 		most = left
 	}
 	page, err := g.page(pull, most)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	if page.Unavailable && pull.wantsHead(page.Head) {
 		// Nothing shows it that what it knows goes on to the head here, so it countersigns nothing more of this chain.
@@ -57,12 +92,12 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 	}
 	payload, err := page.Encode()
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	to := topic(g.c.Prefix, g.chain, topicPulled, p.name)
 	p.spent.add(now, cost(to, payload))
 	g.publish(now, to, payload, false)
-	return nil
+	return time.Time{}, nil
 }
 
 // page makes the answer to a pull, of at most most bytes.

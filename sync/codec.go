@@ -26,8 +26,11 @@ var encoding = func() cbor.EncMode {
 	return mode
 }()
 
-// SPEC: NaN and infinities, `undefined` and other simple values
-var strict = func() cbor.DecMode {
+var strict, strictState = strictly(2048), strictly(maxStateKeys)
+
+// strictly returns a mode that reads arrays of at most so many elements.
+func strictly(elements int) cbor.DecMode {
+	// SPEC: NaN and infinities, `undefined` and other simple values
 	var refused []func(*cbor.SimpleValueRegistry) error
 	for v := range 256 {
 		if v < 20 || v == 23 || v > 31 { // false, true and null are 20 to 22; 24 to 31 are none
@@ -44,7 +47,7 @@ var strict = func() cbor.DecMode {
 		Inf:               cbor.InfDecodeForbidden,
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		MaxNestedLevels:   lightchain.MaxNesting,
-		MaxArrayElements:  2048,
+		MaxArrayElements:  elements,
 		MaxMapPairs:       32,
 		IndefLength:       cbor.IndefLengthForbidden,
 		TagsMd:            cbor.TagsForbidden,
@@ -55,16 +58,18 @@ var strict = func() cbor.DecMode {
 		panic(err)
 	}
 	return mode
-}()
+}
 
 var errEncoding = errors.New("not in deterministic encoding (RFC 8949, section 4.2.1)")
 
 // decode reads the one item that b holds into v, strictly; at most most bytes.
-func decode(b []byte, most int, v any) error {
+func decode(b []byte, most int, v any) error { return decodeBy(strict, b, most, v) }
+
+func decodeBy(mode cbor.DecMode, b []byte, most int, v any) error {
 	if len(b) > most {
 		return fmt.Errorf("%d bytes are above the limit of %d", len(b), most)
 	}
-	if err := strict.Unmarshal(b, v); err != nil {
+	if err := mode.Unmarshal(b, v); err != nil {
 		return err
 	}
 	again, err := encoding.Marshal(v)

@@ -67,6 +67,7 @@ type Collector struct {
 	shards  []*shard
 
 	withheld withheld
+	full     overflow
 }
 
 // shard is a part of the chains, divided by their hash.
@@ -82,20 +83,14 @@ type shard struct {
 
 // follower is what is remembered of one chain between messages; everything that must last is in the store.
 type follower struct {
-	chain     lightchain.ChainID
-	announced uint64 // the highest head that is believed to exist
-	sequence  uint64 // of the newest pull
-	answered  uint64 // pulls up to this one are dealt with
-	asked     uint64 // the newest request to restore that was answered
-	waiting   bool   // a pull is on its way
-	doubt     bool   // the gateway seems to have another history, or an older head, which nothing shows yet
-	ask       bool   // the gateways are to be asked about the state's suspect
-	cleared   bool   // somebody said that the suspect is an old head of the history known
-	withheld  bool   // its head is not countersigned for want of a clock
-	whole     bool   // a page as large as may be is wanted: a smaller one held nothing
-	failures  int8
-	purse     purse
-	loaded    bool // what lasts was read from the store
+	follow   // which [step] alone changes
+	chain    lightchain.ChainID
+	sequence uint64 // of the newest pull
+	answered uint64 // pulls up to this one are dealt with
+	asked    uint64 // the newest request to restore that was answered
+	withheld bool   // its head is not countersigned for want of a clock
+	purse    purse
+	loaded   bool // what lasts was read from the store
 
 	at    time.Time // when to look again; zero: not of itself
 	index int       // in the queue; -1: not there
@@ -105,6 +100,12 @@ type follower struct {
 	repeat  time.Time // no receipt is published again before this
 	repeats int8      // how often it was
 	lag     time.Time // no pull before this because of a head below the one known
+
+	// What proves nothing costs work all the same, and anybody on the broker may send it: so much of each kind is looked
+	// at, and when there was more, what comes of this chain is not looked at for a while.
+	noise   bucket // what was looked at and did not check
+	strange bucket // pages that were not asked for, and old heads that the known keys did not sign
+	old     bucket // old heads that they signed: copies, or of a second history
 }
 
 // NewCollector checks the configuration and returns a collector that does nothing yet.
@@ -171,7 +172,7 @@ func (k *Collector) Deliver(m Message) {
 		}
 		return
 	}
-	deliver(k.shard(chain).in, m, k.c.Log)
+	k.full.deliver(k.shard(chain).in, m, k.c.Log)
 }
 
 func (k *Collector) shard(chain lightchain.ChainID) *shard {
@@ -203,9 +204,22 @@ func (k *Collector) Follow(ctx context.Context, now time.Time, chain lightchain.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.follower(chain)
-	f.announced = max(f.announced, 1) // at least genesis; its page says how high the chain is
-	s.look(ctx, now, f)
-	nudge(s.wake) // there is something to wait for now
+	s.look(ctx, now, f, announced{1, true}) // at least genesis; its page says how high the chain is
+	nudge(s.wake)                           // there is something to wait for now
+}
+
+// Connected tells the collector that its connection was made again: what was under way may be lost.
+func (k *Collector) Connected(ctx context.Context, now time.Time) {
+	for _, s := range k.shards {
+		s.mu.Lock()
+		for _, f := range s.followers {
+			if f.open != nil || !f.trouble.IsZero() {
+				s.look(ctx, now, f, connected{})
+			}
+		}
+		s.mu.Unlock()
+		nudge(s.wake)
+	}
 }
 
 // Forget drops what is remembered of a chain between messages.
@@ -223,7 +237,12 @@ func (k *Collector) Forget(chain lightchain.ChainID) {
 func (s *shard) follower(chain lightchain.ChainID) *follower {
 	f := s.followers[chain]
 	if f == nil {
-		f = &follower{chain: chain, index: -1, greeter: newGreeter()}
+		f = &follower{
+			chain: chain, index: -1, greeter: newGreeter(),
+			noise:   bucket{interval: 250 * time.Millisecond, burst: 40},
+			strange: bucket{interval: 5 * time.Second, burst: 10},
+			old:     bucket{interval: 10 * time.Second, burst: 8},
+		}
 		s.followers[chain] = f
 	}
 	return f
@@ -235,11 +254,7 @@ func (s *shard) tick(ctx context.Context, now time.Time) time.Time {
 	for len(s.due) > 0 && !now.Before(s.due[0].at) {
 		f := s.due[0]
 		s.due.remove(f)
-		if f.waiting { // nobody answered in time
-			f.waiting = false
-			f.failures = min(f.failures+1, 20)
-		}
-		s.look(ctx, now, f)
+		s.look(ctx, now, f, looked{})
 	}
 	if len(s.due) == 0 {
 		return now.Add(time.Hour)
@@ -334,13 +349,15 @@ func (s *shard) stranger(chain lightchain.ChainID, word string, payload []byte) 
 	s.c.c.Stranger(unknown)
 }
 
-// publish sends a message and counts what it costs.
-func (s *shard) publish(now time.Time, f *follower, word, name string, payload []byte, retained bool) {
+// publish sends a message, counts what it costs, and reports whether it has left.
+func (s *shard) publish(now time.Time, f *follower, word, name string, payload []byte, retained bool) bool {
 	t := topic(s.c.c.Prefix, f.chain, word, name)
-	f.purse.spent.add(now, cost(t, payload))
 	if err := s.c.c.Conn.Publish(t, payload, retained); err != nil {
 		s.c.c.Log.Debug("not published", "topic", t, "err", err)
+		return false
 	}
+	f.purse.spent.add(now, cost(t, payload))
+	return true
 }
 
 func (s *shard) tell(f *follower, n Finding) {

@@ -81,7 +81,12 @@ func (g *Gateway) tickHello(now time.Time) time.Time {
 	}
 	if !now.Before(g.helloAt) {
 		g.sendHello(now, nil)
-		g.helloAt = now.Add(g.hellos.next())
+		g.hellos.most = time.Minute
+		if g.settled { // an aggregator that comes back asks, and is greeted then
+			g.hellos.most = time.Hour
+		}
+		pause := g.hellos.next()
+		g.helloAt = now.Add(pause - spread(g.chain, uint64(now.Unix()), pause/4))
 	}
 	return g.helloAt
 }
@@ -103,9 +108,9 @@ func (g *Gateway) receiveWelcome(now time.Time, p *peer, b []byte) error {
 		return err
 	}
 	if p.session != w.Session {
-		p.asks = 0
+		p.session, p.floor, p.asks = w.Session, 0, 0
 	}
-	p.nonce, p.floor, p.session, p.asks = g.nonces[i].number, w.Sequence, w.Session, max(p.asks, w.Restores)
+	p.nonce, p.floor, p.asks = g.nonces[i].number, max(p.floor, w.Sequence), max(p.asks, w.Restores)
 	p.held = w.Held
 	if w.Busy > 0 && g.restore != nil {
 		p.busy = now.Add(time.Duration(min(w.Busy, mostBusy)) * time.Second)

@@ -9,14 +9,15 @@ import (
 	"edgechain/lightchain"
 )
 
-// countersign issues the receipt on the newest head, which is durable, and reports whether there is one now.
+// countersign issues the receipt on the newest head, which is durable, and reports whether there is one now, with the state
+// as it is then.
 //
 // SPEC: time is a uint, whole seconds rounded down, read after the head was durable and before signing. An aggregator
 // whose clock is not synchronised does not countersign, and none issues, for one chain, a time below its last.
-func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) bool {
+func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) (after *State, signed bool) {
 	var issued *State
 	err := s.c.c.Store.Update(ctx, f.chain, func(state *State, _ func(Held) error) error {
-		issued = nil
+		issued, after = nil, state
 		if state.Head == nil || state.Fork != nil || state.Receipt != nil {
 			return ErrUnchanged
 		}
@@ -40,10 +41,10 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) boo
 	switch {
 	case errors.Is(err, errClock), errors.Is(err, errBehind), errors.Is(err, ErrWithheld):
 		s.c.withhold(f, err)
-		return false
+		return nil, false
 	case err != nil:
 		s.c.c.Log.Warn("not countersigned", "chain", f.chain, "err", err)
-		return false
+		return nil, false
 	}
 	s.c.release(f)
 	if issued != nil {
@@ -51,7 +52,7 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) boo
 		s.repeatReceipt(now, f, issued)
 		s.tell(f, Finding{Verdict: Extended, Height: issued.Head.Height(), Receipt: issued.Receipt})
 	}
-	return true
+	return after, true
 }
 
 // ErrWithheld is what [Store.Update] returns where it will not store a receipt now: the head waits, and is tried again.
@@ -112,8 +113,6 @@ func (s *shard) repeatReceipt(now time.Time, f *follower, state *State) {
 	if state.Receipt == nil || state.Fork != nil || now.Before(f.repeat) {
 		return
 	}
-	f.repeat = now.Add(min(repeatReceipt<<f.repeats, time.Hour))
-	f.repeats = min(f.repeats+1, 10)
 	head := *state.Head.Head
 	head.Receipts = []lightchain.Receipt{*state.Receipt}
 	payload, err := head.Encode()
@@ -121,5 +120,8 @@ func (s *shard) repeatReceipt(now time.Time, f *follower, state *State) {
 		s.c.c.Log.Error("encoding a receipt", "err", err)
 		return
 	}
-	s.publish(now, f, topicReceipt, s.c.c.Name, payload, true)
+	if s.publish(now, f, topicReceipt, s.c.c.Name, payload, true) {
+		f.repeat = now.Add(min(repeatReceipt<<f.repeats, time.Hour))
+		f.repeats = min(f.repeats+1, 10)
+	}
 }

@@ -14,24 +14,25 @@ import (
 // and the gateways of the chain are asked for what they have at that height: whoever has the history known here answers
 // with another header, which is the evidence, or with the proof that goes on from the suspect, which was an old head.
 
-// compareHead looks for a second history, and keeps the evidence, or the suspect. In state it leaves what was stored.
-func (s *shard) compareHead(ctx context.Context, now time.Time, f *follower, state *State, head *lightchain.SignedHeader) (Verdict, error) {
+// compareHead looks for a second history, and keeps the evidence, or the suspect. In state it leaves what was stored; asks
+// says that the gateways are to be asked about the suspect.
+func (s *shard) compareHead(ctx context.Context, now time.Time, f *follower, state *State, head *lightchain.SignedHeader) (verdict Verdict, asks bool, err error) {
 	if state.Fork != nil {
-		return Known, nil
+		return Known, false, nil
 	}
 	try := *state
-	verdict, err := try.compare(headSide(head), s.own(ctx, state))
+	verdict, err = try.compare(headSide(head), s.own(ctx, state))
 	if err != nil || verdict != Split && (verdict != Lagging || try.Suspect == nil || now.Before(f.guess)) {
-		return verdict, err
+		return verdict, false, err
 	}
 	if verdict == Lagging {
 		f.guess = now.Add(guessEvery) // old heads, repeated, are no reason to ask at once either
 		if f.cleared = f.cleared && try.Suspect == state.Suspect; f.cleared {
-			return verdict, nil
+			return verdict, false, nil
 		}
-		f.ask = true
+		asks = true
 		if try.Suspect == state.Suspect {
-			return verdict, nil
+			return verdict, asks, nil
 		}
 	}
 	err = s.c.c.Store.Update(ctx, f.chain, func(stored *State, _ func(Held) error) error {
@@ -43,7 +44,7 @@ func (s *shard) compareHead(ctx context.Context, now time.Time, f *follower, sta
 		return nil
 	})
 	*state = try
-	return verdict, err
+	return verdict, asks, err
 }
 
 // own shows headers of the history that is known, if every header is held there.
@@ -111,14 +112,4 @@ func (s *shard) heldSide(ctx context.Context, chain lightchain.ChainID, height, 
 func (s *State) suspicion() Pull {
 	height := placed(s.Suspect)
 	return Pull{Chain: s.Chain, Want: Sparse, First: height + 1, Below: s.Suspect.Leaf, Last: s.Head.Height()}
-}
-
-// heardOf notes what a page says of a suspect: that it goes on from it, or nothing. What clears a suspect may be
-// somebody else's word; another header of that height is evidence even so, whenever it comes.
-func (f *follower) heardOf(suspect *lightchain.Side, page *Pulled, verdict Verdict) {
-	if c := page.Consistency; c != nil && c.From == placed(suspect)+1 && verdict == Known {
-		f.cleared = true
-	}
-	// Whoever has just continued the head has the history to answer.
-	f.ask = f.ask || verdict == Extended && !f.cleared
 }

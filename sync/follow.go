@@ -9,76 +9,112 @@ import (
 )
 
 const (
-	pullPatience  = 10 * time.Second // for a page, the first time; doubled at each failure
-	pullRest      = 15 * time.Minute // at most this long between two attempts
 	guessEvery    = 10 * time.Minute // pulls because of heads that cannot be checked
 	repeatReceipt = 20 * time.Second // doubled each time: anybody can repeat the head that asks for it
-	clockWait     = 10 * time.Second
 	lagEvery      = time.Hour
 )
 
-// look does what a chain needs: countersign its head, or ask for what is missing.
-func (s *shard) look(ctx context.Context, now time.Time, f *follower) {
-	policy, ok := s.c.c.Policy(f.chain)
-	if !ok || f.waiting {
-		return
+// see returns what is known of a chain now. Its state is nil where that cannot be read.
+func (s *shard) see(ctx context.Context, now time.Time, f *follower) view {
+	v := view{now: now, chain: f.chain}
+	if v.policy, v.followed = s.c.c.Policy(f.chain); !v.followed {
+		return v
 	}
 	state, err := s.c.c.Store.Load(ctx, f.chain)
 	if err != nil {
 		s.c.c.Log.Error("reading the state of a chain", "chain", f.chain, "err", err)
-		s.later(f, now.Add(pullPatience))
-		return
+		return v
 	}
 	f.recall(state)
+	v.state = state
 	if state == nil {
-		state = &State{Chain: f.chain}
+		v.state = &State{Chain: f.chain}
 	}
-	if state.Head != nil && state.Receipt == nil && state.Fork == nil && !policy.Introduce {
-		if !s.countersign(ctx, now, f) {
-			s.later(f, now.Add(clockWait))
-		}
-	}
-	pull, ok := state.next(policy, f.announced)
-	if f.doubt && state.Head != nil && state.Fork == nil && (!ok || pull.First <= state.Head.Height()) {
-		// Nothing newer is missing, but the gateway seems to have another history, or less of this one: its answer shows
-		// that. What a backlog lacks, it might have in either case.
-		pull.First, pull.Last, pull.Below, ok = state.Head.Height()+1, noCeiling, state.Head.Head.Hash(), true
-	}
-	if !ok && f.ask && state.Suspect != nil && state.Fork == nil {
-		f.ask = false
-		pull, ok = state.suspicion(), true
-	}
-	if !ok {
-		return
-	}
-	s.pull(now, f, policy, pull)
+	return v
 }
 
-// pull asks, within the day's budget.
-func (s *shard) pull(now time.Time, f *follower, policy Policy, pull Pull) {
+// look does what a chain needs by now.
+func (s *shard) look(ctx context.Context, now time.Time, f *follower, e any) {
+	v := s.see(ctx, now, f)
+	if v.followed && v.state == nil {
+		e = troubled{}
+	}
+	s.turn(ctx, f, v, e)
+}
+
+// turn tells a chain's machine what happened, does what it asks for, tells it what came of that, and has the chain looked at
+// again when it says. Nothing else sets that time.
+func (s *shard) turn(ctx context.Context, f *follower, v view, e any) {
+	var a actions
+	f.follow, a = step(f.follow, v, e)
+	if a.countersign {
+		after, signed := s.countersign(ctx, v.now, f)
+		if !signed {
+			f.follow = f.after(v, clockless{})
+		} else if after != nil {
+			v.state = after
+		}
+	}
+	switch {
+	case a.pull != nil:
+		f.follow = f.after(v, s.pull(f, v, *a.pull))
+	case a.repeat:
+		f.follow = f.after(v, s.pullAgain(f, v))
+	}
+	at := f.deadline(v)
+	if v.followed && v.state != nil && at.IsZero() {
+		if _, missing := f.missing(v); missing {
+			panic("a chain lacks headers, and nobody waits for them")
+		}
+	}
+	s.later(f, at)
+}
+
+// later has a chain looked at again at a time, and at no other; zero: not at all.
+func (s *shard) later(f *follower, at time.Time) { s.due.put(f, at) }
+
+const asking = 600 // bytes: more than a pull takes
+
+// pull asks, within the day's budget, and returns what came of it.
+func (s *shard) pull(f *follower, v view, pull Pull) any {
 	pull.Name = s.c.c.Name
 	// Numbers come from the clock so that they grow over restarts and from replica to replica without being stored;
 	// where they do not, the gateway's hello puts that right.
-	pull.Sequence = max(f.sequence+1, uint64(max(now.UnixMicro(), 0)))
-	pull.Most = pageFor(policy, &pull, f)
+	pull.Sequence = max(f.sequence+1, uint64(max(v.now.UnixMicro(), 0)))
 	answer := cost(topic(s.c.c.Prefix, f.chain, topicPulled, s.c.c.Name), nil)
-	const asking = 600 // more than a pull takes
-	left := f.purse.left(now, policy.BytesPerDay)
+	left := f.purse.left(v.now, v.policy.BytesPerDay)
 	if left < asking+answer+minPage {
-		s.later(f, tomorrow(now))
-		return
+		return broke{}
 	}
-	pull.Most = min(pull.Most, left-asking-answer)
+	pull.Most = min(pageFor(v.policy, &pull, f), left-asking-answer)
 	payload, err := pull.Sign(s.c.c.Signer)
 	if err != nil {
 		s.c.c.Log.Error("signing a pull", "err", err)
-		s.later(f, now.Add(pullPatience))
-		return
+		return troubled{}
 	}
-	f.sequence, f.waiting = pull.Sequence, true
-	s.publish(now, f, topicPull, "", payload, false)
-	f.purse.reserve(now, pull.Sequence, pull.Most+answer)
-	s.later(f, now.Add(min(pullPatience<<min(f.failures, 10), pullRest)))
+	f.sequence = pull.Sequence
+	if !s.publish(v.now, f, topicPull, "", payload, false) {
+		return unsent{}
+	}
+	f.purse.reserve(v.now, pull.Sequence, pull.Most+answer)
+	return sent{question{
+		sequence: pull.Sequence, payload: payload, most: pull.Most, sent: v.now, until: v.now.Add(f.patience(f.chain, pull.Most, 1)), tries: 1,
+		suspect: v.state.Suspect != nil && pull.Below == v.state.Suspect.Leaf,
+	}}
+}
+
+// pullAgain repeats the open question. A gateway answers each number once, so nothing more is counted for its page.
+func (s *shard) pullAgain(f *follower, v view) any {
+	q := *f.open
+	if f.purse.left(v.now, v.policy.BytesPerDay) < asking {
+		return broke{}
+	}
+	if !s.publish(v.now, f, topicPull, "", q.payload, false) {
+		return unsent{}
+	}
+	q.tries++
+	q.until = v.now.Add(f.patience(f.chain, q.most, q.tries))
+	return sent{q}
 }
 
 // pageFor returns how many bytes the page may have that answers a pull: enough for what is missing as far as is known,
@@ -97,159 +133,220 @@ func pageFor(policy Policy, pull *Pull, f *follower) uint64 {
 	case f.whole:
 	case pull.Want == Sparse:
 		page = min(page, proof)
-	case last >= pull.First && last-pull.First < page/aHeader:
-		page = min(page, beside+(last-pull.First+1)*aHeader)
-	case last < pull.First:
-		page = min(page, beside)
+	case last >= pull.First:
+		if last-pull.First < page/aHeader {
+			page = min(page, beside+(last-pull.First+1)*aHeader)
+		}
+		if policy.BytesPerDay == 0 { // else a page that is lost, and that its gateway sent, is better a rare one
+			page = max(page>>f.misses, min(page, beside))
+		}
+	default:
+		page = min(page, proof) // what it has instead, with its keys
 	}
 	return page
 }
 
-func (s *shard) later(f *follower, at time.Time) {
-	s.due.put(f, at)
-}
-
 // receiveHead takes an announcement. Heads are how an aggregator learns that there is something to ask for; one that
-// is not above what is known is looked at for a second history.
+// continues the head known is all there is to ask for, and one that is not above it is looked at for a second history.
+//
+// What is cheap comes first: a signature before the history that is held.
 func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m Message) error {
+	if !f.noise.ready(now) {
+		return errBusy
+	}
 	head, err := lightchain.DecodeSignedHeader(m.Payload)
+	if err == nil && (head.ChainID() != f.chain || len(head.Receipts) > 0) {
+		err = errors.New("not a head of this chain")
+	}
 	if err != nil {
+		f.noise.take(now)
 		return err
 	}
-	if head.ChainID() != f.chain || len(head.Receipts) > 0 {
-		return errors.New("not a head of this chain")
-	}
-	state, err := s.c.c.Store.Load(ctx, f.chain)
-	if err != nil {
-		return err
-	}
-	height := head.Header.Height
-	if state == nil || state.Head == nil {
-		return s.guess(ctx, now, f, max(height, 1))
-	}
-	if height > state.Head.Height() {
-		// Whoever is not the gateway cannot make it answer pulls: the key that is known must have signed the head. If
-		// it has not, the key was changed perhaps, which only a pull can show; that is believed rarely.
-		key, _ := state.keyAfter(height - 1)
-		if head.Check(key) != nil {
-			return s.guess(ctx, now, f, height)
-		}
-		f.purse.spent.add(now, cost(m.Topic, m.Payload))
-		f.announced = max(f.announced, height)
-		s.look(ctx, now, f)
+	v := s.see(ctx, now, f)
+	if !v.followed || v.state == nil {
+		s.turn(ctx, f, v, troubled{})
 		return nil
 	}
-	verdict, err := s.compareHead(ctx, now, f, state, head)
-	if verdict == Invalid {
+	known, height := v.state.Head, head.Header.Height
+	if known == nil {
+		return s.guess(ctx, f, v, max(height, 1))
+	}
+	key, _ := v.state.keyAfter(max(height, 1) - 1)
+	switch {
+	case head.Hash() == known.Head.Hash() && head.Signature == known.Head.Signature:
+		s.turn(ctx, f, v, looked{})
+		s.repeatReceipt(now, f, v.state)
+		return nil
+	case head.Check(key) == nil:
+		if height > known.Height() {
+			f.purse.spent.add(now, cost(m.Topic, m.Payload))
+			s.announce(ctx, f, v, head)
+			return nil
+		}
+		if !f.old.take(now) {
+			return errBusy
+		}
+	default:
+		f.noise.take(now)
+		// Whoever is not the gateway cannot make it answer pulls. A head whose key is not known may have a later one, which
+		// only a pull can show; that is believed rarely. The one that signs next is known.
+		if height == known.Height()+1 {
+			return errUnsigned
+		}
+		if height > known.Height() {
+			return s.guess(ctx, f, v, height)
+		}
+		if !f.strange.take(now) {
+			return errBusy
+		}
+	}
+	return s.receiveOld(ctx, f, v, head)
+}
+
+// announce takes a newer head, which the key known signed.
+func (s *shard) announce(ctx context.Context, f *follower, v view, head *lightchain.SignedHeader) {
+	height := head.Header.Height
+	whole := v.policy.Mode != EveryHeader || v.state.Every != nil && v.state.Every.Height() == v.state.Head.Height()
+	if height != v.state.Head.Height()+1 || !whole || v.policy.Introduce {
+		s.turn(ctx, f, v, announced{height, true})
+		return
+	}
+	h := head.Header
+	page := &Pulled{Head: height, Run: &lightchain.Run{First: height, Headers: []lightchain.RunHeader{lightchain.NewRunHeader(&h, &head.HeaderSignature)}}}
+	verdict, after, _, err := s.judge(ctx, f, v.policy, page)
+	if err != nil || verdict != Extended {
+		s.turn(ctx, f, v, announced{height, true}) // of another history perhaps: the gateway's answer shows that
+		return
+	}
+	v.state = after
+	s.tell(f, Finding{Verdict: verdict, Height: height})
+	s.turn(ctx, f, v, continued{height})
+}
+
+// receiveOld takes a head that is not above the one known, nor it.
+func (s *shard) receiveOld(ctx context.Context, f *follower, v view, head *lightchain.SignedHeader) error {
+	verdict, asks, err := s.compareHead(ctx, v.now, f, v.state, head)
+	e := doubted{suspect: asks}
+	switch {
+	case verdict == Invalid:
 		// It is another header than ours, and no key that we know signed it: forged, or of another history that went on
 		// with a key of its own. That costs a pull to find out.
-		f.doubt = f.doubt || !now.Before(f.guess)
-		return errors.Join(err, s.guess(ctx, now, f, f.announced))
-	}
-	if err != nil {
-		return err
-	}
-	switch verdict {
-	case Known:
-		if state.Receipt == nil {
-			s.look(ctx, now, f)
+		if v.now.Before(f.guess) {
+			return errors.Join(err, errBusy)
 		}
-		s.repeatReceipt(now, f, state)
-	case Lagging:
+		f.guess, e.doubt = v.now.Add(guessEvery), true
+	case err != nil:
+		return err
+	case verdict == Lagging && f.open == nil && !v.now.Before(f.lag):
 		// The broker kept an announcement that the page had overtaken, or somebody repeats one: only the gateway's answer
 		// says where it stands.
-		if !f.waiting && !now.Before(f.lag) {
-			f.doubt, f.lag = true, now.Add(lagEvery)
-		}
-		s.look(ctx, now, f)
-	case Split:
-		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork})
+		f.lag, e.doubt = v.now.Add(lagEvery), true
+	case verdict == Split:
+		s.tell(f, Finding{Verdict: verdict, Height: v.state.Head.Height(), Fork: v.state.Fork})
 	}
-	return nil
+	if e == (doubted{}) {
+		s.turn(ctx, f, v, looked{})
+	} else {
+		s.turn(ctx, f, v, e)
+	}
+	return err
 }
 
 // guess acts on what nothing vouches for, rarely.
-func (s *shard) guess(ctx context.Context, now time.Time, f *follower, height uint64) error {
-	if now.Before(f.guess) {
+func (s *shard) guess(ctx context.Context, f *follower, v view, height uint64) error {
+	if v.now.Before(f.guess) {
 		return errBusy
 	}
-	f.guess = now.Add(guessEvery)
-	f.announced = max(f.announced, height)
-	s.look(ctx, now, f)
+	f.guess = v.now.Add(guessEvery)
+	s.turn(ctx, f, v, announced{height, false})
 	return nil
 }
 
 // receivePage takes a gateway's answer.
 func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, policy Policy, m Message) error {
+	number, ok := pageNumber(m.Payload)
+	if !ok {
+		return errors.New("not a page")
+	}
+	bytes := cost(m.Topic, m.Payload)
+	awaited, first := f.purse.awaits(number, uint64(len(m.Payload)))
+	// One that comes after another answer may be that of a second gateway with the same chain: evidence counts whenever it
+	// comes. The answer to a pull of another replica's is as good, too: what a page brings, it proves. But anybody may
+	// send these, so there are few.
+	late := number <= f.answered
+	if late {
+		f.purse.arrived(now, number, bytes, false)
+	}
+	awaited = awaited && !late
+	if awaited && !f.noise.ready(now) || !awaited && !f.strange.take(now) {
+		return errBusy
+	}
 	page, err := DecodePulled(m.Payload)
 	if err != nil {
-		s.tell(f, Finding{Verdict: Invalid, Err: err})
+		f.noise.take(now)
 		return err
 	}
-	// The answer to a pull of another replica's is as good: what a page brings, it proves. One that comes after another
-	// answer may be that of a second gateway with the same chain, so evidence counts whenever it comes.
-	late := page.Correlation <= f.answered
 	if late && page.Other == nil {
-		f.purse.arrived(now, page.Correlation, cost(m.Topic, m.Payload), false)
 		return errOld
 	}
-	verdict, state, err := s.judge(ctx, f, policy, page)
+	verdict, state, suspect, err := s.judge(ctx, f, policy, page)
 	if verdict == Invalid {
 		// Anybody on the broker may have sent it, so the right page may still come.
-		s.tell(f, Finding{Verdict: Invalid, Err: err})
+		f.noise.take(now)
+		if awaited {
+			s.tell(f, Finding{Verdict: Invalid, Err: err})
+		}
 		return err
 	}
+	v := view{now: now, chain: f.chain, state: state, policy: policy, followed: true}
 	if err != nil {
-		s.later(f, now.Add(pullPatience))
-		f.waiting = false
+		v.state = nil
+		s.turn(ctx, f, v, troubled{})
 		return err
 	}
 	proved := verdict == Extended || verdict == Split
-	cutOff := verdict == Lacking && (state.Head == nil || page.Head > state.Head.Height())
-	f.purse.arrived(now, page.Correlation, cost(m.Topic, m.Payload), proved)
-	if late && !proved {
-		s.look(ctx, now, f)
+	if !late && (proved || awaited && first) { // what somebody repeats is not the gateway's cost
+		f.purse.arrived(now, number, bytes, proved)
+	}
+	if !proved && !(awaited && first) {
+		f.noise.take(now)
+		if suspect {
+			s.turn(ctx, f, v, doubted{suspect: true})
+		}
 		return nil
 	}
-	f.waiting, f.doubt = false, false
 	if proved {
 		// A page that proves nothing may be somebody else's, so that the right one may still come.
 		f.answered = f.sequence
+		if f.guessed {
+			f.guess = time.Time{} // what made us ask was true, if nothing vouched for it; the next may be a change of key
+		}
 	}
-	s.due.remove(f)
-	f.whole = verdict == Lacking && !f.whole
-	if verdict == Extended || f.whole {
-		f.announced = max(f.announced, min(page.Head, noCeiling))
-	} else {
-		// What was announced is not there, or not for us: what will be announced next is believed again.
-		f.announced = 0
-	}
-	if state.Suspect != nil {
-		f.heardOf(state.Suspect, page, verdict)
+	e := answered{sequence: number, verdict: verdict, head: page.Head, suspect: suspect, bytes: len(m.Payload)}
+	if c := page.Consistency; c != nil && state.Suspect != nil {
+		// It goes on from the suspect, which is of this history then. That may be somebody else's word; another header of
+		// that height is evidence even so, whenever it comes.
+		e.clears = verdict == Known && c.From == placed(state.Suspect)+1
 	}
 	if state.Head != nil {
 		if verdict != Extended && page.Receipted != nil && *page.Receipted < state.Head.Height() {
 			s.repeatReceipt(now, f, state)
 		}
+		cutOff := verdict == Lacking && page.Head > state.Head.Height()
 		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork, CutOff: cutOff})
+	} else if verdict == Lacking {
+		s.tell(f, Finding{Verdict: verdict, CutOff: true})
 	}
-	f.failures = min(f.failures+1, 20)
-	if proved {
-		f.failures = 0
-	} else if !f.whole && !f.ask {
-		// What is still missing is not there, or somebody says so: no reason to ask at once again.
-		s.later(f, now.Add(min(pullPatience<<min(f.failures, 10), pullRest)))
-		return nil
-	}
-	s.look(ctx, now, f)
+	s.turn(ctx, f, v, e)
 	return nil
 }
 
 // judge finds out what a page means, stores that, and returns the state as it is then.
-func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pulled) (verdict Verdict, after *State, err error) {
+// suspect says that it brought a new one.
+func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pulled) (verdict Verdict, after *State, suspect bool, err error) {
 	err = s.c.c.Store.Update(ctx, f.chain, func(state *State, put func(Held) error) error {
 		var held []Held
-		suspect, unknown := state.Suspect, state.Head == nil
+		before := state.Suspect
 		if verdict, err = Judge(state, page, policy.Mode == EveryHeader, s.own(ctx, state), func(h Held) error {
 			held = append(held, h)
 			return nil
@@ -258,17 +355,12 @@ func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pul
 		}
 		copied := *state
 		after = &copied
-		if state.Suspect != suspect && state.Fork == nil {
-			f.ask, f.cleared = true, false
-		} else if verdict != Extended && verdict != Split {
+		if suspect = state.Suspect != before && state.Fork == nil; !suspect && verdict != Extended && verdict != Split {
 			return ErrUnchanged
 		}
 		f.keep(state)
 		if verdict != Extended {
 			return nil // the headers of the other side are evidence, not part of the chain
-		}
-		if unknown {
-			f.guess = time.Time{} // what made us ask was true, if nothing vouched for it; the next may be a change of key
 		}
 		for _, h := range held {
 			if err := put(h); err != nil {
@@ -277,5 +369,5 @@ func (s *shard) judge(ctx context.Context, f *follower, policy Policy, page *Pul
 		}
 		return nil
 	})
-	return verdict, after, err
+	return verdict, after, suspect, err
 }

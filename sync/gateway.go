@@ -97,8 +97,10 @@ type peer struct {
 	floor    uint64 // pulls up to this number are old
 	checks   bucket // of signatures in its name: each costs a small board a millisecond, and one peer's flood starves no other
 	answers  bucket
-	spent    Spent  // on answers to it
-	told     uint64 // number of the newest report that was repeated for it
+	waits    *Pull     // to be answered
+	answered time.Time // when a page last went to it
+	spent    Spent     // on answers to it
+	told     uint64    // number of the newest report that was repeated for it
 	session  Nonce
 	asks     uint64
 	standing Standing // "" before its first welcome
@@ -145,7 +147,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		c: c, chain: tip.Chain, signer: c.Signer, wake: make(chan struct{}, 1),
 		asked:      bucket{interval: 30 * time.Second, burst: 4},
 		warned:     bucket{interval: 10 * time.Second, burst: 8},
-		hellos:     backoff{least: repeatHello, most: time.Minute},
+		hellos:     backoff{least: repeatHello},
 		announcing: backoff{most: time.Hour},
 	}
 	g.status.pace = backoff{most: time.Hour}
@@ -190,18 +192,36 @@ const queued = 256
 // Run subscribes and serves until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {
 	in := make(chan Message, queued)
-	g.deliver = func(m Message) { deliver(in, m, g.c.Log) }
+	full := new(overflow)
+	g.deliver = func(m Message) { full.deliver(in, m, g.c.Log) }
 	if err := g.listen(); err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
 	return drive(ctx, in, g.wake, g.Tick, g.Receive)
 }
 
-func deliver(in chan<- Message, m Message, log *slog.Logger) {
+// overflow says that messages are dropped, and how many, once a minute: whoever floods a queue does not flood the log.
+type overflow struct {
+	mu      sync.Mutex
+	dropped int       // guarded by mu: since the last line
+	next    time.Time // guarded by mu: no line before
+}
+
+func (o *overflow) deliver(in chan<- Message, m Message, log *slog.Logger) {
 	select {
 	case in <- m:
 	default:
-		log.Warn("message dropped, the queue is full", "topic", m.Topic)
+		o.mu.Lock()
+		o.dropped++
+		dropped, now := o.dropped, time.Now()
+		tell := !now.Before(o.next)
+		if tell {
+			o.dropped, o.next = 0, now.Add(time.Minute)
+		}
+		o.mu.Unlock()
+		if tell {
+			log.Warn("message dropped, the queue is full", "topic", m.Topic, "messages", dropped)
+		}
 		if m.Done != nil {
 			m.Done()
 		}
@@ -250,6 +270,9 @@ func (g *Gateway) Tick(now time.Time) time.Time {
 			g.linked, g.waitTill = true, time.Time{}
 		}
 		g.repeatAt, g.helloAt = g.saidAt.Add(g.c.Announce), now
+		if g.settled { // else sealing waits for the answer
+			g.helloAt = now.Add(spread(g.chain, uint64(now.Unix()), spreadConnect))
+		}
 		g.announcing.reset()
 		g.hellos.reset()
 	}
@@ -257,7 +280,7 @@ func (g *Gateway) Tick(now time.Time) time.Time {
 		g.announcing.reset()
 	}
 	// The newest head first: whatever else waits, whoever listens learns it before anything older.
-	next := earliest(g.tickAnnounce(now), g.tickStatus(now, connected), g.tickHello(now), g.tickSettle(now))
+	next := earliest(g.tickAnnounce(now), g.tickStatus(now, connected), g.tickHello(now), g.tickSettle(now), g.tickAnswers(now))
 	return earliest(next, now.Add(time.Hour))
 }
 

@@ -94,25 +94,29 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 		return err
 	}
 	// A gateway that says hello has perhaps dropped the pull that is on its way.
-	if proved && (state.Head == nil || h.Height > state.Head.Height()) {
-		f.announced = max(f.announced, h.Height)
+	v := view{now: now, chain: f.chain, state: state, policy: policy, followed: true}
+	switch {
+	case state.Head == nil:
+		s.turn(ctx, f, v, greeted{1})
+	case proved && h.Height > state.Head.Height():
+		s.turn(ctx, f, v, greeted{h.Height})
+	case proved:
+		s.turn(ctx, f, v, greeted{})
+	default:
+		s.turn(ctx, f, v, looked{})
 	}
-	if f.waiting {
-		f.waiting = false
-		s.due.remove(f)
-	}
-	if state.Head == nil {
-		f.announced = max(f.announced, 1)
-	}
-	s.look(ctx, now, f)
 	return nil
 }
 
 // welcome tells a gateway what is known of its chain; busy, for how many seconds its request to restore is not answered.
 func (s *shard) welcome(now time.Time, f *follower, state *State, h *Hello, proved bool, busy uint64) error {
 	f.sequence = max(f.sequence, uint64(max(now.UnixMicro(), 1))-1)
+	floor := f.sequence
+	if f.open != nil {
+		floor = f.open.sequence - 1 // it is repeated: whether it was answered, the gateway knows
+	}
 	w := Welcome{
-		Chain: f.chain, Name: s.c.c.Name, Nonce: h.Nonce, Sequence: f.sequence, Session: s.c.session, Fork: state.Fork,
+		Chain: f.chain, Name: s.c.c.Name, Nonce: h.Nonce, Sequence: floor, Session: s.c.session, Fork: state.Fork,
 		Restores: f.asked, Busy: busy,
 	}
 	if state.Head != nil {

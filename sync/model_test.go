@@ -33,6 +33,7 @@ type world struct {
 	// The link's manners, each a share of the messages.
 	drop, double, replay, forge float64
 	delay                       time.Duration
+	pace                        func(to *end, m Message) time.Duration // if not nil, how late a message comes
 	retained                    map[string][]byte
 
 	signed     map[uint64]map[lightchain.Hash]bool // every header that any gateway ever signed, by height
@@ -143,6 +144,9 @@ func (w *world) route(m Message) {
 		for range copies {
 			w.seq++
 			late := time.Millisecond + time.Duration(w.rng.Int64N(int64(w.delay)+1))
+			if w.pace != nil {
+				late = w.pace(e, m)
+			}
 			heap.Push(&w.fly, flying{w.now.Add(late), w.seq, m, e})
 		}
 	}

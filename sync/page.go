@@ -1,6 +1,7 @@
 package headersync
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -117,6 +118,27 @@ func (p *Pulled) Encode() ([]byte, error) {
 		raw.Leaf, raw.Path = p.Leaf[:], rawPathOf(p.Path)
 	}
 	return encode(raw), nil
+}
+
+// pageNumber returns a page's correlation without reading the rest.
+func pageNumber(b []byte) (number uint64, ok bool) {
+	// A map whose first two keys are 1: 1 and 2: the number.
+	if len(b) < 5 || b[0]>>5 != 5 || b[1] != 1 || b[2] != lightchain.Version || b[3] != 2 || b[4]>>5 != 0 {
+		return 0, false
+	}
+	switch rest, info := b[5:], b[4]; {
+	case info < 24:
+		return uint64(info), true
+	case info == 24 && len(rest) >= 1:
+		return uint64(rest[0]), true
+	case info == 25 && len(rest) >= 2:
+		return uint64(binary.BigEndian.Uint16(rest)), true
+	case info == 26 && len(rest) >= 4:
+		return uint64(binary.BigEndian.Uint32(rest)), true
+	case info == 27 && len(rest) >= 8:
+		return binary.BigEndian.Uint64(rest), true
+	}
+	return 0, false
 }
 
 // DecodePulled reads a page. It checks the encoding alone; see [Judge].

@@ -21,6 +21,7 @@ type purse struct {
 type asked struct {
 	sequence uint64
 	reserved uint64    // 0: given back
+	most     uint64    // bytes that its page may have, and some
 	day      int64     // on which it was counted
 	passed   time.Time // when a later pull was answered; zero: none was
 	came     bool
@@ -29,12 +30,34 @@ type asked struct {
 const (
 	givenUpAfter = 15 * time.Minute
 	mostAsked    = 32 // the oldest beyond these stay counted
+	mostCame     = 3  // of those whose page came, in case it comes twice
 )
 
 // reserve counts what the answer to a pull may cost.
 func (p *purse) reserve(now time.Time, sequence, bytes uint64) {
 	p.spent.add(now, bytes)
-	p.asked = append(p.asked[max(0, len(p.asked)-mostAsked+1):], asked{sequence: sequence, reserved: bytes, day: p.spent.Day})
+	// A slice of its own each time, lest what is gone takes room for each of very many chains.
+	kept, came := make([]asked, 0, 4), 0
+	for _, a := range slices.Backward(p.asked) {
+		if a.came {
+			came++
+		}
+		if len(kept) < mostAsked-1 && (!a.came || came <= mostCame) {
+			kept = append(kept, a)
+		}
+	}
+	slices.Reverse(kept)
+	p.asked = append(kept, asked{sequence: sequence, reserved: bytes, most: bytes, day: p.spent.Day})
+}
+
+// awaits reports whether a page of so many bytes may be the answer to a pull, and whether it is the first.
+func (p *purse) awaits(sequence, bytes uint64) (asked, first bool) {
+	for i := range p.asked {
+		if a := &p.asked[i]; a.sequence == sequence {
+			return bytes <= max(a.most, minPage), !a.came
+		}
+	}
+	return false, false
 }
 
 // arrived counts what a page did cost; proved says that the chain's keys vouch for it. Pages that nobody asked for count

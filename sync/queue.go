@@ -29,13 +29,15 @@ func (q *queue) Pop() any {
 	return f
 }
 
-// put sets when to look at f; a time that is set already gives way to an earlier one only.
+// put sets when to look at f, in place of the time that was set; zero: never.
 func (q *queue) put(f *follower, at time.Time) {
-	if f.index < 0 {
-		f.at = at
+	f.at = at
+	switch {
+	case at.IsZero():
+		q.remove(f)
+	case f.index < 0:
 		heap.Push(q, f)
-	} else if at.Before(f.at) {
-		f.at = at
+	default:
 		heap.Fix(q, f.index)
 	}
 }

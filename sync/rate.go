@@ -22,6 +22,11 @@ func (b *bucket) take(now time.Time) bool {
 	return true
 }
 
+// ready reports whether take would let one through now.
+func (b *bucket) ready(now time.Time) bool {
+	return b.full.Sub(now) <= time.Duration(b.burst-1)*b.interval
+}
+
 // backoff grows from least to most, doubling with each failure.
 type backoff struct {
 	least, most time.Duration

@@ -199,7 +199,7 @@ func (s *State) Encode() ([]byte, error) {
 }
 
 const (
-	maxStateKeys  = 2048
+	maxStateKeys  = 1 << 16 // more than one chain's life brings
 	maxStateBytes = 32 << 20
 )
 
@@ -214,7 +214,7 @@ func DecodeState(b []byte) (*State, error) {
 
 func readState(b []byte) (*State, error) {
 	var raw rawState
-	if err := decode(b, maxStateBytes, &raw); err != nil {
+	if err := decodeBy(strictState, b, maxStateBytes, &raw); err != nil {
 		return nil, err
 	}
 	s := &State{Last: raw.Last, Spent: raw.Spent, Hello: raw.Hello}
