@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 
 	"edgechain/mqttconn"
@@ -59,7 +60,7 @@ type Config struct {
 // Status says how a Link stands, and counts since New.
 type Status struct {
 	mqttconn.Status
-	Connected  bool  // now, and all subscriptions asked for
+	Connected  bool  // now, and all subscriptions granted
 	Received   int64 // messages
 	Sent       int64 // messages that the broker confirmed
 	Refused    int64 // messages that were not taken for sending: no connection, or the queue full
@@ -79,6 +80,7 @@ type Link struct {
 	mu            sync.Mutex
 	subscriptions []subscription // guarded by mu; elements are never changed
 	unwanted      []string       // guarded by mu: filters that an earlier session may still hold
+	deaf          []string       // guarded by mu: filters that the broker refused
 	status        Status         // guarded by mu; what others know is filled in by Status
 	now           *session       // guarded by mu: the connection that stands, or nil
 	version       int            // guarded by mu: counts changes of subscriptions
@@ -122,6 +124,9 @@ func (l *Link) Status() Status {
 	st.Waiting = l.out.len()
 	if l.now != nil {
 		st.Unfinished = l.now.unfinished()
+		if len(l.deaf) > 0 {
+			st.LastError = "the broker refuses the subscription to " + strings.Join(l.deaf, ", ")
+		}
 	}
 	return st
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
 	"edgechain/build/testenv"
 	"edgechain/mqttconn"
 	headersync "edgechain/sync"
@@ -392,6 +394,60 @@ func TestSharedSubscriptionsAreTried(t *testing.T) {
 	echo.await(t, "back")
 	cancel()
 	<-done
+}
+
+// A link to which nothing would come says so.
+func TestALinkThatIsRefusedASubscriptionIsNotConnected(t *testing.T) {
+	l, _ := start(t, quick("c", "tcp://"+refusing(t)), func(l *Link) { subscribe(t, l, new(inbox).deliver, "p/+/head") })
+	await(t, "the refusal to be told", func() bool {
+		st := l.Status()
+		return st.Connections > 0 && !st.Connected && strings.Contains(st.LastError, "p/+/head")
+	})
+}
+
+// refusing starts a broker that accepts every connection and refuses every subscription, and returns its address.
+func refusing(t testing.TB) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go refuse(c)
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func refuse(c net.Conn) {
+	defer c.Close()
+	for {
+		p, err := packets.ReadPacket(c)
+		if err != nil {
+			return
+		}
+		switch p := p.(type) {
+		case *packets.ConnectPacket:
+			err = packets.NewControlPacket(packets.Connack).Write(c)
+		case *packets.SubscribePacket:
+			ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+			ack.MessageID = p.MessageID
+			for range p.Topics {
+				ack.ReturnCodes = append(ack.ReturnCodes, mqttconn.Refusal)
+			}
+			err = ack.Write(c)
+		case *packets.PingreqPacket:
+			err = packets.NewControlPacket(packets.Pingresp).Write(c)
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 func TestABadConfigurationIsRefusedInWords(t *testing.T) {

@@ -72,15 +72,15 @@ func (s *session) serve(ctx context.Context) error {
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	working.Go(func() { s.send(sending) })
-	if err := s.ask(ctx); err != nil {
+	refused, err := s.ask(ctx)
+	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.status.Connected = true
-	l.mu.Unlock()
 	if l.cfg.Connected != nil {
 		l.cfg.Connected()
 	}
+	retry := time.NewTimer(askAgain)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,12 +90,22 @@ func (s *session) serve(ctx context.Context) error {
 		case err := <-s.lost:
 			return fmt.Errorf("the connection to %s ended: %w", s.conn.Server, err)
 		case <-s.again:
-			if err := s.ask(ctx); err != nil {
+			if refused, err = s.ask(ctx); err != nil {
 				return err
 			}
+		case <-retry.C:
+			if refused {
+				if refused, err = s.ask(ctx); err != nil {
+					return err
+				}
+			}
+			retry.Reset(askAgain)
 		}
 	}
 }
+
+// askAgain is after how long a broker is asked once more for what it refused: its rules may have been mended.
+const askAgain = time.Minute
 
 // farewell says what the will would: a connection that ends in good order leaves no will.
 func (s *session) farewell() {
@@ -131,8 +141,10 @@ func (s *session) subscribe() {
 	}
 }
 
-// ask brings the broker's subscriptions to what is wanted, a few in each packet since hosted brokers limit their number.
-func (s *session) ask(ctx context.Context) error {
+// ask brings the broker's subscriptions to what is wanted, a few in each packet since hosted brokers limit their number, and
+// reports whether it refused any. A link that is deaf in part does not count as connected: nothing would come, and nobody
+// would know why.
+func (s *session) ask(ctx context.Context) (refused bool, err error) {
 	l := s.link
 	l.mu.Lock()
 	version := l.version
@@ -145,9 +157,10 @@ func (s *session) ask(ctx context.Context) error {
 	slices.Sort(wanted)
 	if len(unwanted) > 0 {
 		if err := s.wait(ctx, s.conn.Unsubscribe(unwanted...)); err != nil {
-			return fmt.Errorf("unsubscribing: %w", err)
+			return false, fmt.Errorf("unsubscribing: %w", err)
 		}
 	}
+	var deaf []string
 	for some := range slices.Chunk(slices.Compact(wanted), 8) {
 		filters := make(map[string]byte, len(some))
 		for _, f := range some {
@@ -155,17 +168,24 @@ func (s *session) ask(ctx context.Context) error {
 		}
 		token := s.conn.SubscribeMultiple(filters, nil)
 		if err := s.wait(ctx, token); err != nil {
-			return fmt.Errorf("subscribing: %w", err)
+			return false, fmt.Errorf("subscribing: %w", err)
 		}
 		granted := token.(*mqtt.SubscribeToken).Result()
 		for _, f := range some {
 			if code, answered := granted[f]; !answered || code == mqttconn.Refusal {
-				l.log.Error("the broker refuses a subscription: do its access rules let this user read there?", "filter", f, "server", s.conn.Server.Redacted())
+				deaf = append(deaf, f)
 			}
 		}
 	}
+	l.mu.Lock()
+	news := len(deaf) > 0 && !slices.Equal(deaf, l.deaf)
+	l.deaf, l.status.Connected = deaf, len(deaf) == 0
+	l.mu.Unlock()
+	if news {
+		l.log.Error("the broker refuses a subscription: do its access rules let this user read there?", "filters", deaf, "server", s.conn.Server.Redacted())
+	}
 	l.granted(version)
-	return nil
+	return len(deaf) > 0, nil
 }
 
 // wait waits for a token, or the end of the connection.
