@@ -136,6 +136,24 @@ func FuzzPulled(f *testing.F) {
 	fuzzCodec(f, DecodePulled, (*Pulled).Encode, seeds...)
 }
 
+// A page's number is read without reading the page.
+func TestAPagesNumberIsReadByItself(t *testing.T) {
+	for _, p := range pages(t) {
+		for _, number := range []uint64{0, 23, 24, 255, 256, 65535, 65536, 1<<32 - 1, 1 << 32, 1<<63 - 1} {
+			p.Correlation = number
+			if got, ok := pageNumber(must(p.Encode())); !ok || got != number {
+				t.Errorf("%d is read as %d, %t", number, got, ok)
+			}
+		}
+		b := must(p.Encode())
+		for n := range 13 {
+			if _, ok := pageNumber(b[:n]); ok {
+				t.Errorf("%d bytes are a page", n)
+			}
+		}
+	}
+}
+
 func FuzzRestored(f *testing.F) {
 	all := pages(f)
 	run := Restored{Correlation: 3, Run: all[0].Run}

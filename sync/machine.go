@@ -205,7 +205,10 @@ func (f follow) learn(v view, e answered) follow {
 	if q := f.open; q != nil && q.sequence == e.sequence {
 		about = q.suspect
 		if took := v.now.Sub(q.sent); q.tries == 1 && took > 0 {
-			f.pace = uint32(min(max(1, float64(e.bytes)/took.Seconds()), math.MaxUint32))
+			// A small page takes what the way takes, whatever the link could carry.
+			if pace := uint32(min(max(1, float64(e.bytes)/took.Seconds()), math.MaxUint32)); e.bytes >= 4<<10 || f.pace > 0 && pace > f.pace {
+				f.pace = pace
+			}
 		}
 	}
 	f.open, f.doubt = nil, false

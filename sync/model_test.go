@@ -325,6 +325,7 @@ func (w *world) run(d time.Duration) {
 		}
 		if !next.Before(until) {
 			w.now = until
+			w.checkWaiting()
 			return
 		}
 		if next.After(w.now) {
@@ -336,6 +337,26 @@ func (w *world) run(d time.Duration) {
 			f := heap.Pop(&w.fly).(flying)
 			if !f.to.cut && f.to.receive != nil {
 				f.to.receive(f.m)
+			}
+		}
+	}
+}
+
+// checkWaiting claims that whoever follows a chain of which something is missing looks again within a quarter of an hour.
+func (w *world) checkWaiting() {
+	w.t.Helper()
+	for _, k := range w.collectors {
+		if k.end.group != "" {
+			continue // another replica may have moved the state
+		}
+		for chain, f := range k.k.shards[0].followers {
+			s, err := k.k.c.Store.Load(context.Background(), chain)
+			if err != nil || s == nil {
+				continue
+			}
+			v := view{now: w.now, chain: chain, state: s, policy: k.policy, followed: true}
+			if _, missing := f.missing(v); missing && (f.index < 0 || f.at.Sub(w.now) > pullRest) {
+				w.t.Errorf("%s lacks headers at %s, and looks again at %s: %+v", k.end.name, w.now, f.at, f.follow)
 			}
 		}
 	}
