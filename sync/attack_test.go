@@ -469,10 +469,6 @@ func TestAForgedWelcomeHoldsNobodyUp(t *testing.T) {
 	nonce := g.g.nonces[0].nonce
 	hit := func(wel Welcome, signer lightchain.Signer) {
 		wel.Chain, wel.Name = g.chain.tip.Chain, "a"
-		if wel.Key == nil {
-			key := g.chain.signer.Public()
-			wel.Key = &key
-		}
 		g.g.Receive(w.now, Message{Topic: topic(DefaultPrefix, wel.Chain, topicWelcome, "a"), Payload: must(wel.Sign(signer))})
 	}
 	hit(Welcome{Nonce: nonce, Head: next}, testSigner("mallory"))
@@ -492,8 +488,7 @@ func TestAForgedWelcomeHoldsNobodyUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := testSigner("mallory").Public()
-		hit(Welcome{Nonce: g.g.nonces[0].nonce, Head: forged, Key: &key}, k.config.Signer)
+		hit(Welcome{Nonce: g.g.nonces[0].nonce, Head: forged}, k.config.Signer)
 		w.run(time.Hour)
 		if g.settled != nil {
 			t.Errorf("%s: a lie settles the head as %+v", confirm, g.settled)

@@ -199,13 +199,26 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 	}
 	if vouched(own, headSide(w.Head, w.Keys...)) || continues(tip, w) {
 		standing := KeyChanged
-		if *w.Key == g.signer.Public() {
+		if keyAfter(w) == g.signer.Public() {
 			standing = Behind // this gateway changed it, and lost the headers that say so
 		}
 		g.stand(p, standing, w.Head, nil)
 		return nil
 	}
 	return fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height)
+}
+
+// keyAfter returns the key in force above a welcome's head, as it says.
+func keyAfter(w *Welcome) (key lightchain.PublicKey) {
+	if w.Key != nil {
+		return *w.Key
+	}
+	for _, h := range append(slices.Clone(w.Keys), w.Head) {
+		if h.Header.NextKey != nil {
+			key = *h.Header.NextKey
+		}
+	}
+	return key
 }
 
 // continues reports whether a welcome's headers that set the key lead on from the tip, and are only the first of those

@@ -144,7 +144,7 @@ type Welcome struct {
 	// holds, whatever came later.
 	Keys []*lightchain.SignedHeader
 	// Key is in force above the head. A gateway compares it with its own where the keys that lead to it do not all fit.
-	Key  *lightchain.PublicKey // nil without a head
+	Key  *lightchain.PublicKey // nil: that which Head or the last of Keys set
 	Held uint64                // the height up to which every header is held; 0: none above genesis
 	Fork *lightchain.Fork      // the chain was forked, and is not countersigned any more
 
@@ -226,8 +226,8 @@ func readWelcome(b []byte) (*Welcome, error) {
 	if err == nil {
 		w.Keys, err = decodeHeaders(raw.Keys, maxWelcomeKeys)
 	}
-	if err == nil && (w.Head == nil) != (len(raw.Key) == 0) {
-		err = errors.New("a head without the key in force above it, or that without a head")
+	if err == nil && w.Head == nil && len(raw.Key) > 0 {
+		err = errors.New("a key in force above no head")
 	}
 	if err == nil && len(raw.Key) > 0 {
 		w.Key = new(lightchain.PublicKey)
