@@ -127,10 +127,7 @@ func (g *Gateway) receiveWelcome(now time.Time, p *peer, b []byte) error {
 	}
 	err = g.weigh(p, w)
 	if err != nil {
-		// It has answered, and says something else than this gateway: whatever that is, it is not the word of one who could
-		// not be reached.
 		g.notify(Notice{Aggregator: p.name, Err: err})
-		g.stand(p, Unvouched, w.Head, nil)
 	}
 	g.tickSettle(now)
 	return err
@@ -171,7 +168,10 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		case own == w.Head.Hash():
 			g.stand(p, Agreed, nil, nil)
 		default:
-			return g.foundFork(p, w.Head, w.Keys)
+			if err = g.foundFork(p, w.Head, w.Keys); err != nil {
+				err = g.weighMany(p, w, err)
+			}
+			return err
 		}
 		return nil
 	}
@@ -197,7 +197,7 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 	if err != nil {
 		return err
 	}
-	if vouched(own, headSide(w.Head, w.Keys...)) || continues(tip, w) {
+	if vouched(own, headSide(w.Head, w.Keys...)) || len(w.Keys) == maxWelcomeKeys && continues(tip.Chain, tip.Key, tip.Height, w) {
 		standing := KeyChanged
 		if keyAfter(w) == g.signer.Public() {
 			standing = Behind // this gateway changed it, and lost the headers that say so
@@ -205,7 +205,30 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 		g.stand(p, standing, w.Head, nil)
 		return nil
 	}
-	return fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height)
+	return g.weighMany(p, w, fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height))
+}
+
+// weighMany is for a head that cannot be checked: refused says why. Where its first headers that set the key follow from one
+// of this chain's, and are only the first, it is of another history perhaps; else it is a lie, for nobody can make those.
+func (g *Gateway) weighMany(p *peer, w *Welcome, refused error) error {
+	tip, _, err := g.c.Chain.Head()
+	if err != nil {
+		return err
+	}
+	own, err := g.keyHeaders(tip.Height + 1)
+	if err != nil {
+		return err
+	}
+	for i, k := range own {
+		rest := *w
+		rest.Keys = beside(own[:i+1], lightchain.Side{Keys: w.Keys}).Keys
+		if len(w.Keys) == maxWelcomeKeys && continues(tip.Chain, *k.Header.NextKey, k.Header.Height, &rest) {
+			g.stand(p, Unvouched, w.Head, nil)
+			g.notify(Notice{Aggregator: p.name, Err: refused})
+			return nil
+		}
+	}
+	return refused
 }
 
 // keyAfter returns the key in force above a welcome's head, as it says.
@@ -221,18 +244,17 @@ func keyAfter(w *Welcome) (key lightchain.PublicKey) {
 	return key
 }
 
-// continues reports whether a welcome's headers that set the key lead on from the tip, and are only the first of those
-// below its head: more than a welcome holds. What follows them is the aggregator's word, until the headers are here.
-func continues(tip *lightchain.Tip, w *Welcome) bool {
-	key, height := tip.Key, tip.Height
+// continues reports whether a welcome's headers that set the key lead on from one in force at a height, and leave off below
+// its head, for a welcome holds no more. What follows them is the aggregator's word, until the headers are here.
+func continues(chain lightchain.ChainID, key lightchain.PublicKey, height uint64, w *Welcome) bool {
 	for _, k := range w.Keys {
 		h := &k.Header
-		if h.Height <= height || h.NextKey == nil || k.ChainID() != tip.Chain || k.Check(key) != nil {
+		if h.Height <= height || h.NextKey == nil || k.ChainID() != chain || k.Check(key) != nil {
 			return false
 		}
 		key, height = *h.NextKey, h.Height
 	}
-	return len(w.Keys) == maxWelcomeKeys && height < w.Head.Header.Height
+	return len(w.Keys) > 0 && height < w.Head.Header.Height
 }
 
 // stand notes how the head stands to what p knows, and says so if that is news after the head was settled.
