@@ -46,7 +46,7 @@ func (g *Gateway) receivePull(now time.Time, b []byte) error {
 }
 
 // between is the least time between two pages to one aggregator.
-const between = 100 * time.Millisecond
+const between = 5 * time.Millisecond
 
 // tickAnswers answers pulls that have waited.
 func (g *Gateway) tickAnswers(now time.Time) (next time.Time) {
