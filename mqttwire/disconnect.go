@@ -15,7 +15,7 @@ func DecodeDisconnect(v Version, h Header, body []byte) (p Disconnect, err error
 		c.fail(protocol("AUTH, which only MQTT 5 knows"))
 	case v == V5 && len(c.b) > 0:
 		if p.Code = Reason(c.octet()); !p.Code.belongs(h.Type) {
-			c.fail(malformed("a reason code that is none of " + h.Type.String()))
+			c.fail(protocol("a reason code that is none of " + h.Type.String()))
 		}
 		if len(c.b) > 0 {
 			p.Properties = c.properties(in(h.Type))

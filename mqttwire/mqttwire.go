@@ -124,7 +124,7 @@ func ReadHeader(r io.ByteReader, most int) (h Header, err error) {
 func (h Header) checkFlags() error {
 	switch h.Type {
 	case 0:
-		return malformed("a packet of type 0") // 2.1.2
+		return protocol("a packet of type 0") // 2.1.2
 	case PUBLISH:
 		return nil
 	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:

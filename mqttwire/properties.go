@@ -126,6 +126,8 @@ func (c *cursor) properties(where places) Properties {
 	return all
 }
 
+// property takes one property. For one that has no place 2.2.2.2 says malformed packet, and brokers that are in use say
+// protocol error, except in SUBSCRIBE and UNSUBSCRIBE: so does this one.
 func (c *cursor) property(where places) (p Property) {
 	before := c.b
 	id := c.number()
@@ -137,10 +139,6 @@ func (c *cursor) property(where places) (p Property) {
 		return p
 	}
 	p.ID = PropertyID(id)
-	if properties[id].in&where == 0 {
-		c.fail(protocol("a property that has no place in such a packet"))
-		return p
-	}
 	switch f := properties[id].form; f {
 	case flag:
 		if p.Number = uint32(c.octet()); p.Number > 1 {
@@ -170,7 +168,16 @@ func (c *cursor) property(where places) (p Property) {
 	default:
 		p.Value = c.text()
 	}
-	p.raw = before[:len(before)-len(c.b)]
+	if c.err == nil && properties[id].in&where == 0 {
+		misplaced := protocol("a property that has no place in such a packet")
+		if where&in(SUBSCRIBE, UNSUBSCRIBE) != 0 {
+			misplaced.Code = MalformedPacket
+		}
+		c.fail(misplaced)
+	}
+	if c.err == nil {
+		p.raw = before[:len(before)-len(c.b)]
+	}
 	return p
 }
 

@@ -97,7 +97,7 @@ func DecodeAck(v Version, h Header, body []byte) (p Ack, err error) {
 	p.ID = c.id()
 	if v == V5 && len(c.b) > 0 {
 		if p.Code = Reason(c.octet()); !p.Code.belongs(h.Type) {
-			c.fail(malformed("a reason code that is none of " + h.Type.String()))
+			c.fail(protocol("a reason code that is none of " + h.Type.String()))
 		}
 		if len(c.b) > 0 {
 			p.Properties = c.properties(in(h.Type))
