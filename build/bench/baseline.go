@@ -16,7 +16,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// mochiTask is a bare mochi: the broker that the embedded one is built on, which keeps nothing.
+// mochiTask is a bare mochi: the broker library that the embedded one was built on once, which keeps nothing.
 type mochiTask struct {
 	Block time.Duration // that its hook waits before each acknowledgement, as one that commits each message would
 }

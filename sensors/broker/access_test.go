@@ -71,7 +71,7 @@ func TestRulesCover(t *testing.T) {
 		{"a/b", "a/+", false}, {"a/#", "#", false}, {"a/#", "+/b", false}, {"+", "#", false},
 		{"x/%u", "x/press", true}, {"x/%u", "x/other", false}, {"%c/x", "dev 7/x", true}, {"x/%u", "x/+", false},
 	} {
-		r, err := parseRule("publish " + c.rule)
+		r, err := parseRule("allow", "publish "+c.rule)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestRulesCover(t *testing.T) {
 		}
 	}
 	for _, wild := range []string{"+", "#"} {
-		r, _ := parseRule("subscribe x/%c")
+		r, _ := parseRule("allow", "subscribe x/%c")
 		if r.covers("x/"+wild, "", wild) {
 			t.Errorf("a client that calls itself %s may subscribe to everything", wild)
 		}
@@ -253,7 +253,7 @@ func TestOneUserNeverGetsTheSessionOfAnother(t *testing.T) {
 	if thief := dial(t, b, login{id: "x", user: "b", password: "secret"}); thief.code != 0 || thief.present {
 		t.Errorf("return code %d, session present %t", thief.code, thief.present)
 	}
-	if n := b.srv.Info.Subscriptions; n != 0 {
+	if n := b.tree.count.Load(); n != 0 {
 		t.Errorf("%d subscriptions are left of the old session", n)
 	}
 }
@@ -280,12 +280,9 @@ func TestSessionsAreBounded(t *testing.T) {
 		w.wants("SUBACK 1 1")
 		w.drop(b, id)
 	}
-	if n := b.srv.Clients.Len(); n != 2*sessionsPerSlot {
-		t.Errorf("%d sessions are kept, want %d", n, 2*sessionsPerSlot)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n, subs := len(b.sessions), b.srv.Info.Subscriptions; n != 2*sessionsPerSlot || subs != 2*sessionsPerSlot {
+	if n, subs := len(b.sessions), b.tree.count.Load(); n != 2*sessionsPerSlot || subs != 2*sessionsPerSlot {
 		t.Errorf("%d sessions and %d subscriptions are remembered, want %d", n, subs, 2*sessionsPerSlot)
 	}
 }

@@ -1,46 +1,49 @@
 package broker
 
 import (
-	"encoding/binary"
 	"slices"
+	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
+	"edgechain/mqttwire"
 )
 
 const acksPerWrite = 1024 // four or five bytes each
 
-// kick starts the connection's writer if the first acknowledgement that is owed may go out. The caller holds sess.mu;
-// it may be the committer.
+// kick starts the connection's writer if there is something that may go out. The caller holds sess.mu; it may be the
+// committer.
 func (c *conn) kick() {
 	s := c.sess
-	if c.writing || s.conn != c || len(s.queue) == 0 || !s.queue[0].settled() {
+	if c.writing || s.conn != c || !(len(s.queue) > 0 && s.queue[0].settled() || s.out.ready(c)) {
 		return
 	}
 	c.writing = true
-	c.writer.Go(c.acknowledge)
+	c.writer.Go(c.write)
 }
 
-// acknowledge sends what is owed and may be sent, then ends. Only here acknowledgements of publications go out: one
-// writer at a time, from the front of the queue, so in the order in which the messages came [MQTT-4.6.0-2].
-func (c *conn) acknowledge() {
-	var acks []byte
+// write sends what is owed and may be sent, and what waits for the client, then ends. Only here acknowledgements of
+// publications go out: one writer at a time, from the front of the queue, so in the order in which the messages came
+// [MQTT-4.6.0-2].
+func (c *conn) write() {
+	var out []byte
 	for {
-		acks = c.due(acks[:0])
-		if acks == nil {
+		out = c.due(out[:0])
+		if out == nil {
 			return
 		}
-		c.cl.Lock() // mochi writes under this lock as well, whole packets each time
-		_, err := c.Write(acks)
-		c.cl.Unlock()
-		if err != nil {
+		if c.send(out) != nil {
 			c.Close() // nothing more can be sent; the reader ends, and detaches the session
-			continue
+		}
+		if cap(out) > 2*writeSize {
+			out = nil // after a large message
 		}
 	}
 }
 
-// due takes the durable head of the queue and encodes its acknowledgements; nil ends the writer. From here on the
-// client may have seen them: they are forgotten before they are written.
+// writeSize is how many bytes of messages go into one write, the last one's excess not counted.
+const writeSize = 16 << 10
+
+// due takes the durable head of the queue and encodes its acknowledgements, and then what may go out to a subscriber; nil
+// ends the writer. From here on the client may have seen the acknowledgements: they are forgotten before they are written.
 func (c *conn) due(b []byte) []byte {
 	s := c.sess
 	s.mu.Lock()
@@ -53,8 +56,9 @@ func (c *conn) due(b []byte) []byte {
 			b = ex.appendAck(b)
 			n++
 		}
+		b = s.out.collect(c, b, time.Now())
 	}
-	if n == 0 {
+	if n == 0 && len(b) == 0 {
 		c.writing = false
 		tell(c.idle)
 		return nil
@@ -72,16 +76,13 @@ func (ex *exchange) appendAck(b []byte) []byte {
 	if ex.silent {
 		return b
 	}
-	kind := packets.Puback
+	kind := mqttwire.PUBACK
 	if ex.qos == 2 {
-		kind = packets.Pubrec
+		kind = mqttwire.PUBREC
 	}
 	ex.b.stats.acknowledged.Add(1)
-	if ex.code == 0 {
-		return binary.BigEndian.AppendUint16(append(b, kind<<4, 2), ex.id)
-	}
-	b = binary.BigEndian.AppendUint16(append(b, kind<<4, 3), ex.id)
-	return append(b, ex.code)
+	ack := mqttwire.Ack{ID: ex.id, Code: ex.code}
+	return ack.Append(mqttwire.V5, kind, b)
 }
 
 func (c *conn) isGone() bool {

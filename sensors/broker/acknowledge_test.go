@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"edgechain/build/testenv"
 )
 
@@ -31,7 +29,7 @@ func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 				d.commit(1)
 				w.wants(ack)
 				if qos == 2 {
-					w.sendID(packets.Pubrel<<4|2, 7)
+					w.sendID(typePubrel<<4|2, 7)
 					w.wants("PUBCOMP 7")
 				}
 			})
@@ -112,7 +110,7 @@ func TestSlowDiskKeepsTheSessionAlive(t *testing.T) {
 	w.publish(1, 1, "x", "1")
 	w.publish(2, 1, "x", "2")
 	w.publish(0, 0, "x", "3")
-	w.send(packets.Pingreq<<4, nil)
+	w.send(typePingreq<<4, nil)
 	await(t, func() bool { return b.Stats().Waiting == 1 })
 	// As when the wait has outlasted the time after which a silent client is disconnected.
 	if err := b.connection("a").SetReadDeadline(time.Unix(1, 0)); err != nil {
@@ -130,7 +128,7 @@ func TestSlowDiskKeepsTheSessionAlive(t *testing.T) {
 		d.commit(1)
 		if i < 2 {
 			kind, body := w.read()
-			for kind == packets.Pingresp {
+			for kind == typePingresp {
 				kind, body = w.read()
 			}
 			acks = append(acks, w.format(kind, body))

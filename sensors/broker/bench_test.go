@@ -5,20 +5,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"testing"
 	"time"
-
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// BenchmarkQoS1 publishes messages of 100 bytes, with a window of 500 on each connection: to this broker with a sink that
-// commits in groups of up to 1000 after 2 ms, to mochi with a hook that does nothing, and to mochi with a hook that
-// blocks for such a commit.
+// BenchmarkQoS1 publishes messages of 100 bytes, with a window of 500 on each connection, with a sink that
+// commits in groups of up to 1000 after 2 ms.
 func BenchmarkQoS1(b *testing.B) {
 	for _, conns := range []int{1, 16} {
 		b.Run(fmt.Sprintf("broker/conns=%d", conns), func(b *testing.B) {
@@ -32,48 +26,7 @@ func BenchmarkQoS1(b *testing.B) {
 			w.wants("SUBACK 1 1")
 			flood(b, br.Addrs()[0].String(), conns)
 		})
-		b.Run(fmt.Sprintf("empty/conns=%d", conns), func(b *testing.B) {
-			flood(b, bareMochi(b, func() {}), conns)
-		})
-		b.Run(fmt.Sprintf("blocking/conns=%d", conns), func(b *testing.B) {
-			flood(b, bareMochi(b, func() { time.Sleep(2 * time.Millisecond) }), conns)
-		})
 	}
-}
-
-type bareHook struct {
-	mqtt.HookBase
-	publish func()
-}
-
-func (*bareHook) ID() string { return "bare" }
-func (*bareHook) Provides(call byte) bool {
-	return call == mqtt.OnPublish || call == mqtt.OnConnectAuthenticate || call == mqtt.OnACLCheck
-}
-func (*bareHook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
-func (*bareHook) OnACLCheck(*mqtt.Client, string, bool) bool              { return true }
-func (h *bareHook) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	h.publish()
-	return pk, nil
-}
-
-func bareMochi(b *testing.B, publish func()) (address string) {
-	srv := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err == nil {
-		err = srv.AddHook(&bareHook{publish: publish}, nil)
-	}
-	if err == nil {
-		err = srv.AddListener(listeners.NewNet("tcp", ln))
-	}
-	if err == nil {
-		err = srv.Serve()
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { srv.Close() })
-	return ln.Addr().String()
 }
 
 // flood publishes b.N messages over conns connections and waits for their acknowledgements.
@@ -82,7 +35,7 @@ func flood(b *testing.B, address string, conns int) {
 	body := append(str(nil, "factory/press-07/temperature"), 0, 0)
 	id := len(body) - 2
 	body = append(body, `{"time":"2013-12-02T21:15:00Z","temperature":73.96732207,"unit":"[degF]","device":"press-07-line-2"}`[:100]...)
-	packet := append([]byte{packets.Publish<<4 | 2, byte(len(body))&0x7f | 0x80, byte(len(body) >> 7)}, body...)
+	packet := append([]byte{typePublish<<4 | 2, byte(len(body))&0x7f | 0x80, byte(len(body) >> 7)}, body...)
 	id += 3
 	var clients []*wire
 	for i := range conns {
@@ -106,7 +59,7 @@ func flood(b *testing.B, address string, conns int) {
 		wg.Go(func() {
 			var ack [4]byte
 			for range n {
-				if _, err := io.ReadFull(w.r, ack[:]); err != nil || ack[0]>>4 != packets.Puback {
+				if _, err := io.ReadFull(w.r, ack[:]); err != nil || ack[0]>>4 != typePuback {
 					b.Errorf("got % x, %v", ack, err)
 					close(failed)
 					return

@@ -5,19 +5,22 @@
 // what of it must be remembered between two connections of one client. It does not own the disk (that is the
 // [sensors.Sink]) nor what a payload means (that is [Config.Decode]).
 //
-// Behind it stands mochi-mqtt, which keeps the connections, the subscriptions and the subscribers' side. Three things
-// are kept from it on purpose, because it acknowledges before anything is durable and keeps the packet ids of both
-// directions in one table: PUBLISH, PUBREL and wills never reach it from the wire. The hook in hooks.go answers them,
-// and hands mochi a packet that does nothing instead; a message comes to mochi only after its commit, to be passed on.
+// Package mqttwire reads and writes the packets; what they mean to each other is here.
 //
 // # One message
 //
 //	reader      PUBLISH ─▶ allowed? seen before? ─▶ queue of acknowledgements owed ─▶ Sink.Put
 //	committer   Done(nil) ─▶ mark it durable ─▶ start the connection's writer, unless it runs ─▶ fan-out queue
 //	writer      the durable head of the queue, as one write: PUBACK, PUBREC, in the order of arrival
-//	fan-out     one goroutine, best effort: to subscribers and to the retained messages
+//	fan-out     one goroutine, best effort: retained messages, and the sessions that subscribed
+//	writer      acknowledgements first, then what waits for the client as far as its window goes, as one write
 //
 // The committer is never kept waiting: by no socket, no queue that is full, no lock that is held during I/O.
+//
+// # Locks
+//
+// In this order, and none while something is read from or written to a socket: Broker.mu (who is there), tree.mu (who
+// subscribed to what), session.mu (what one client is owed and what it owes). Only conn.sending is held during a write.
 //
 // # What does not survive a restart
 //
@@ -44,10 +47,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"edgechain/lightchain"
+	"edgechain/mqttwire"
 	"edgechain/sensors"
 )
 
@@ -110,19 +111,27 @@ type Config struct {
 	Log *slog.Logger     // nil is no log
 }
 
-// The largest packet that MQTT entries may come in, and limits that nobody had a reason to change.
+// The largest packet that entries may come in, and limits that nobody had a reason to change.
 const (
-	maxPacket       = 16 << 20
-	maxConnect      = 256 << 10        // bytes of a CONNECT, before anybody has shown who he is
-	connectTimeout  = 30 * time.Second // from the connection until its CONNECT has been read
-	maxClientID     = 256              // bytes
-	topicAliasMax   = 64               // of a client of MQTT 5, for what it publishes
-	sessionExpiry   = 7 * 24 * 3600    // seconds that the session of a client of MQTT 3.1.1, which names no such time, is kept
-	sysInterval     = 10               // seconds between two publications of $SYS
-	maxRetained     = 10_000           // topics with a retained message
-	maxOutbound     = 1024             // messages waiting for one subscriber
-	sessionsPerSlot = 4                // sessions kept, connected or not, for each client that may be connected
-	maxHandshaking  = 32               // connections beyond MaxClients that may be on their way to a CONNACK
+	maxPacket        = 16 << 20
+	maxConnect       = 256 << 10        // bytes of a CONNECT, before anybody has shown who he is
+	connectTimeout   = 30 * time.Second // from the connection until its CONNECT has been read
+	maxClientID      = 256              // bytes
+	topicAliasMax    = 64               // of a client of MQTT 5, for what it publishes
+	sessionExpiry    = 7 * 24 * 3600    // seconds that a session is kept at most, and that of a client of MQTT 3.1.1, which names no such time
+	sysInterval      = 10 * time.Second // between two publications of $SYS
+	maxRetained      = 10_000           // topics with a retained message
+	maxRetainedBytes = 32 << 20         // of topics, payloads and properties
+	maxOutbound      = 1024             // messages waiting for one subscriber, and as many on their way to it
+	maxOutboundBytes = 8 << 20          // of those that wait for one subscriber
+	maxQueuedBytes   = 48 << 20         // of those that wait for all of them
+	maxSubscriptions = 4096             // of one client
+	maxFilterBytes   = 256 << 10        // of one client's subscriptions
+	maxUnreleased    = 8192             // QoS 2 ids that one client has not released
+	maxReading       = 48 << 20         // bytes of large packets that are being read
+	sessionsPerSlot  = 4                // sessions kept, connected or not, for each client that may be connected
+	maxHandshaking   = 64               // connections that may be on their way to a CONNACK
+	reservedClients  = 32               // beyond MaxClients, for clients that have a session
 )
 
 // Broker is the embedded broker.
@@ -137,8 +146,7 @@ type Broker struct {
 	ready chan struct{} // closed when all listeners listen
 	addrs []net.Addr    // as Config.Listeners; written before ready closes
 
-	srv  *mqtt.Server // set by Run before anything else starts, once it listens
-	sink sensors.Sink // set by Run
+	sink sensors.Sink // set by Run before anything else starts, once it listens
 	run  context.Context
 
 	stopping chan struct{} // closed when Run's context has ended: nothing more is taken
@@ -147,15 +155,27 @@ type Broker struct {
 
 	readers sync.WaitGroup // one for each of conns
 
-	mu       sync.Mutex
-	closed   bool // no connection is added any more
-	conns    map[*conn]struct{}
-	sessions map[string]*session // by client id; one for each session of mochi's
-	wills    map[string]*will    // by client id: those that wait out their delay
-	checking map[string]int      // by address: clients that wait for their password to be checked
+	mu          sync.Mutex
+	closed      bool               // no connection is added any more
+	conns       map[*conn]struct{} // all
+	handshaking []*conn            // those of conns that have had no CONNACK, the oldest first
+	clients     int                // those of conns that have
+	mostClients int
+	sessions    map[string]*session // by client id
+	wills       map[string]*will    // by client id: those that wait out their delay
+	dueWills    []*will             // those that have, in that order
+	willBytes   int                 // of both
+	checking    map[string]int      // by address: clients that wait for their password to be checked
 
-	fanout fanout
-	stats  counters
+	willDue  chan struct{} // has room for one; told when dueWills has become longer
+	tree     tree
+	retained retained
+	reading  budget
+	fanout   fanout
+	outBytes atomic.Int64 // that wait for subscribers
+	told     told
+	stats    counters
+	started  time.Time
 }
 
 // New checks the configuration and reads the users file. It starts nothing and opens no socket.
@@ -176,7 +196,12 @@ func New(cfg Config) (*Broker, error) {
 		sessions: make(map[string]*session),
 		wills:    make(map[string]*will),
 		checking: make(map[string]int),
+		willDue:  make(chan struct{}, 1),
+		retained: retained{byTopic: make(map[string]*forward)},
+		reading:  budget{most: maxReading},
 		fanout:   fanout{queue: make(chan *forward, fanoutMessages)},
+		told:     told{log: cfg.Log},
+		started:  time.Now(),
 	}
 	if err := b.Reload(); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
@@ -294,20 +319,13 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	// What was being put when ctx ended may still be taken within the grace.
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	b.sink, b.run, b.srv = sink, run, b.newServer()
-	if err = b.srv.AddHook(&hook{b: b}, nil); err == nil {
-		err = b.srv.Serve() // without listeners: those are ours
-	}
-	if err != nil {
-		for _, l := range listeners {
-			l.close()
-		}
-		return errors.Join(fmt.Errorf("embedded broker: %w", err), b.srv.Close())
-	}
+	b.sink, b.run = sink, run
+	b.publishSys()
 
 	var background sync.WaitGroup
 	background.Go(func() { b.passOn(run) })
-	background.Go(func() { b.housekeeping(run) })
+	background.Go(func() { b.housekeeping(run.Done()) })
+	background.Go(func() { b.publishWills(run) })
 	for _, l := range listeners {
 		background.Go(l.serve)
 		b.log.Info("listening for MQTT", "kind", l.Kind, "address", l.ln.Addr().String())
@@ -324,27 +342,7 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	cancel()
 	b.readers.Wait()
 	background.Wait()
-	return b.srv.Close()
-}
-
-func (b *Broker) newServer() *mqtt.Server {
-	limits := mqtt.NewDefaultServerCapabilities()
-	limits.MaximumClients = int64(b.cfg.MaxClients)
-	limits.MaximumPacketSize = uint32(b.cfg.MaxPacket)
-	limits.MaximumClientWritesPending = maxOutbound
-	limits.MaximumInflight = maxOutbound // of what is on its way to one subscriber
-	limits.MaximumSessionExpiryInterval = sessionExpiry
-	limits.MaximumMessageExpiryInterval = 0 // else retained messages vanish after a day
-	limits.TopicAliasMaximum = topicAliasMax
-	limits.ReceiveMaximum = uint16(b.cfg.MaxInFlight)
-	return mqtt.New(&mqtt.Options{
-		Capabilities:             limits,
-		ClientNetReadBufferSize:  4096,
-		ClientNetWriteBufferSize: 4096,
-		// Its log repeats whole packets, payloads and all; what matters of it is logged here.
-		Logger:                 slog.New(slog.DiscardHandler),
-		SysTopicResendInterval: sysInterval,
-	})
+	return nil
 }
 
 // settle waits until nothing is owed, or the grace is over.
@@ -373,7 +371,7 @@ func (b *Broker) disconnectAll() {
 			if c.established.Load() {
 				c.drain()
 			}
-			c.disconnect(packets.ErrServerShuttingDown)
+			c.disconnect(mqttwire.ServerShuttingDown, "")
 		})
 	}
 	wg.Wait()

@@ -23,7 +23,6 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	pahopackets "github.com/eclipse/paho.mqtt.golang/packets"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"edgechain/build/testenv"
 	"edgechain/lightchain"
@@ -171,7 +170,7 @@ func TestPacketTooLargeClosesTheConnection(t *testing.T) {
 	d.await(1)
 	d.commit(1)
 	w.wants("PUBACK 1")
-	w.send(packets.Publish<<4|2, make([]byte, 2000))
+	w.send(typePublish<<4|2, make([]byte, 2000))
 	w.closed()
 	if _, err := New(Config{MaxPacket: 17 << 20, Decode: undecoded, Listeners: []Listener{{Kind: TCP, Anonymous: true}}}); err == nil {
 		t.Error("a limit above that of entries was accepted")

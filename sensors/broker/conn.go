@@ -1,52 +1,58 @@
 package broker
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
+	"edgechain/mqttwire"
 )
 
-// conn is one client's connection. It is the net.Conn that mochi reads and writes, and so what the hook finds at
-// each of mochi's clients.
+// conn is one client's connection.
 type conn struct {
 	net.Conn
 	b         *Broker
 	anonymous bool // the listener lets in clients that name no user
 
-	// Written by the reader, which is mochi's goroutine for this client, before the CONNACK; never changed then.
-	cl       *mqtt.Client
-	user     string // "" is anonymous
-	clientID string
-	named    string // the client id, unless the broker had to make one up: then it names no device
-	source   string // what an entry's source begins with: "broker:press/press-07:"
-	v5       bool
-	window   int // of MQTT 5, how many QoS 1 and 2 messages the client takes before it has acknowledged one; 0 is any number
-	sess     *session
+	// Written by the reader before the CONNACK; never changed then.
+	version      mqttwire.Version
+	v5           bool
+	user         string // "" is anonymous
+	clientID     string
+	named        string // the client id, unless the broker had to make one up: then it names no device
+	source       string // what an entry's source begins with: "broker:press/press-07:"
+	keepAliveFor time.Duration
+	window       int // how many QoS 1 and 2 messages the client takes before it has acknowledged one
+	largest      int // bytes of a packet that it takes; 0 is any number
+	sess         *session
 	// Set once the above is: others may then read it.
 	established atomic.Bool
-	subscribing atomic.Bool // a SUBSCRIBE is being answered
 
 	// The reader's own.
-	first      firstPacket
-	will       *will
-	subscribed uint16 // the packet id of the SUBSCRIBE or UNSUBSCRIBE being answered
-	refused    int    // publications that it had no right to
-	tookLeave  bool   // a DISCONNECT came that lets the will lapse
-	last       []byte // what was read last: a part of mochi's buffer
+	will      *will
+	aliases   *[topicAliasMax + 1]string // what the client's topic aliases stand for
+	refused   int                        // publications that it had no right to
+	tookLeave bool                       // a DISCONNECT came that lets the will lapse
+	readUntil time.Time                  // the read deadline now set
+	large     bool                       // a large packet is being read, which has a deadline of its own
+	packet    []byte                     // being dealt with, as far as it is logged
+	scratch   []byte                     // for packets that nothing is kept of
 
-	// Guarded by the lock of cl, which whoever writes holds.
-	writeUntil time.Time // the write deadline now set
+	sending    sync.Mutex // held during a write: packets go out whole
+	writeUntil time.Time  // the write deadline now set
 
 	// Guarded by sess.mu.
-	writing bool           // a writer runs
-	writer  sync.WaitGroup // that writer
+	writing   bool              // a writer runs
+	writer    sync.WaitGroup    // that writer
+	given     map[string]uint16 // topic aliases given to the client
+	mostGiven int               // how many it takes
 
 	room chan struct{} // has room for one; told when the queue has become shorter
 	idle chan struct{} // has room for one; told when a writer ends
@@ -54,6 +60,9 @@ type conn struct {
 	closing sync.Once
 	gone    chan struct{} // closed with the connection
 }
+
+// errGone ends the reading of a connection about which there is nothing more to say.
+var errGone = errors.New("the connection is closed")
 
 // serve runs one connection to its end.
 func (b *Broker) serve(nc net.Conn, anonymous bool) {
@@ -65,74 +74,224 @@ func (b *Broker) serve(nc net.Conn, anonymous bool) {
 	if !b.admit(c) {
 		return
 	}
-	defer b.forget(c)
-	// mochi sets a deadline of its own once it has read the CONNECT.
-	if err := nc.SetReadDeadline(time.Now().Add(connectTimeout)); err != nil {
-		return
-	}
 	err := b.read(c)
 	if c.sess != nil {
+		c.end(err)
 		c.sess.detach(c)
 		c.Close() // a writer that is stuck in the socket returns
 		c.writer.Wait()
+		b.leave(c)
 	}
+	b.forget(c)
 	b.log.Debug("MQTT client gone", "client", c.clientID, "remote", nc.RemoteAddr().String(), "reason", err)
 }
 
-// read lets mochi read the connection to its end. A packet that makes it panic ends this connection and nothing else: what
+// read reads the connection to its end. A packet that makes the broker panic ends this connection and nothing else: what
 // a client was promised is on disk, and its session stays.
 func (b *Broker) read(c *conn) (err error) {
 	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		b.stats.panics.Add(1)
-		err = fmt.Errorf("panic: %v", p)
-		b.log.Error("an MQTT packet made the broker panic: the connection was closed; please report the bytes", "client", c.clientID, "user", c.user,
-			"remote", c.RemoteAddr().String(), "panic", p, "bytes", fmt.Sprintf("%x", c.last[:min(len(c.last), maxLogged)]), "stack", string(debug.Stack()))
-		if c.cl != nil {
-			(&hook{b: b}).OnDisconnect(c.cl, err, false) // which mochi did not come to
+		if p := recover(); p != nil {
+			b.stats.panics.Add(1)
+			err = fmt.Errorf("panic: %v", p)
+			b.log.Error("an MQTT packet made the broker panic: the connection was closed; please report the bytes", "client", c.clientID, "user", c.user,
+				"remote", c.RemoteAddr().String(), "panic", p, "bytes", fmt.Sprintf("%x", c.packet[:min(len(c.packet), maxLogged)]), "stack", string(debug.Stack()))
 		}
 	}()
-	return b.srv.EstablishConnection("", c)
+	in := bufio.NewReaderSize(c, 4096)
+	c.readUntil = time.Now().Add(connectTimeout)
+	if err := c.SetReadDeadline(c.readUntil); err != nil {
+		return err
+	}
+	if err := b.connect(c, in); err != nil {
+		return err
+	}
+	for {
+		h, err := mqttwire.ReadHeader(in, b.cfg.MaxPacket)
+		if err != nil {
+			return err
+		}
+		if err := b.handlePacket(c, h, in); err != nil {
+			return err
+		}
+	}
 }
 
 // maxLogged is how many bytes of a packet are logged.
 const maxLogged = 256
 
-func (b *Broker) admit(c *conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed || len(b.conns) >= b.cfg.MaxClients+maxHandshaking {
-		return false
+// handlePacket reads and handles what follows a header.
+func (b *Broker) handlePacket(c *conn, h mqttwire.Header, in *bufio.Reader) error {
+	body, done, err := c.body(h, in)
+	if err != nil {
+		return err
 	}
-	b.conns[c] = struct{}{}
-	b.readers.Add(1)
-	return true
+	defer done()
+	c.packet = body
+	switch h.Type {
+	case mqttwire.PUBLISH:
+		p, err := mqttwire.DecodePublish(c.version, h, body)
+		if err != nil {
+			return err
+		}
+		return b.publish(c, &p)
+	case mqttwire.PUBACK, mqttwire.PUBREC, mqttwire.PUBREL, mqttwire.PUBCOMP:
+		p, err := mqttwire.DecodeAck(c.version, h, body)
+		if err != nil {
+			return err
+		}
+		return c.acknowledged(h.Type, p)
+	case mqttwire.SUBSCRIBE:
+		p, err := mqttwire.DecodeSubscribe(c.version, h, body)
+		if err != nil {
+			return err
+		}
+		return b.subscribe(c, &p)
+	case mqttwire.UNSUBSCRIBE:
+		p, err := mqttwire.DecodeUnsubscribe(c.version, h, body)
+		if err != nil {
+			return err
+		}
+		return b.unsubscribe(c, &p)
+	case mqttwire.PINGREQ:
+		if err := mqttwire.DecodePing(c.version, h, body); err != nil {
+			return err
+		}
+		return c.send(pingresp)
+	case mqttwire.DISCONNECT:
+		p, err := mqttwire.DecodeDisconnect(c.version, h, body)
+		if err != nil {
+			return err
+		}
+		return b.takeLeave(c, p)
+	case mqttwire.CONNECT: // [MQTT-3.1.0-2]
+		return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a second CONNECT"}
+	default: // AUTH, of which no method was agreed, and what only a broker sends
+		return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: h.Type.String() + " from a client"}
+	}
 }
 
-func (b *Broker) forget(c *conn) {
-	b.mu.Lock()
-	delete(b.conns, c)
-	b.mu.Unlock()
-	b.readers.Done()
+var pingresp = []byte{byte(mqttwire.PINGRESP) << 4, 0}
+
+// acknowledged takes the client's part in the acknowledgement of a message, in either direction.
+func (c *conn) acknowledged(t mqttwire.Type, p mqttwire.Ack) error {
+	if t == mqttwire.PUBREL {
+		code, ok := c.sess.release(c, p.ID)
+		if !ok {
+			return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a PUBREL before its PUBREC"}
+		}
+		answer := mqttwire.Ack{ID: p.ID, Code: code}
+		return c.send(answer.Append(c.version, mqttwire.PUBCOMP, nil))
+	}
+	answer, err := c.sess.delivered(c, t, p)
+	if err != nil || answer == nil {
+		return err
+	}
+	return c.send(answer)
 }
 
-// Read reads for mochi, which allocates a packet's whole announced length before it has read it: a stranger's first
-// packet is therefore looked at before mochi sees it.
+// takeLeave takes a DISCONNECT. Its error ends the reading.
+func (b *Broker) takeLeave(c *conn, p mqttwire.Disconnect) error {
+	if _, ok := p.Properties.Get(mqttwire.ServerReference); ok { // 3.14.2.2.5
+		return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a server reference from a client"}
+	}
+	if expiry, ok := p.Properties.Get(mqttwire.SessionExpiry); ok {
+		b.mu.Lock()
+		never := c.sess.expiry == 0
+		if !never {
+			c.sess.expiry = expiryOf(expiry.Number)
+		}
+		b.mu.Unlock()
+		if never && expiry.Number > 0 { // 3.14.2.2.2
+			return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a session that ends with the connection cannot be kept"}
+		}
+	}
+	c.tookLeave = p.Code != mqttwire.DisconnectWithWill
+	return errGone
+}
+
+// body reads what follows a header. Of a PUBLISH the bytes stay with the message; of other packets they are overwritten by
+// the next. done gives back the room that a large packet took.
+func (c *conn) body(h mqttwire.Header, in *bufio.Reader) (body []byte, done func(), err error) {
+	done = func() {}
+	switch {
+	case h.Length > smallPacket:
+		if done, err = c.b.reading.take(c, h.Length); err != nil {
+			return nil, nil, err
+		}
+		// Whoever has the room must use it.
+		const slowest = 32 << 10 // bytes a second
+		until := time.Now().Add(connectTimeout + time.Duration(h.Length/slowest)*time.Second)
+		if err = c.SetReadDeadline(until); err != nil {
+			done()
+			return nil, nil, err
+		}
+		c.large = true
+		defer func() { c.large, c.readUntil = false, until }()
+		body = make([]byte, h.Length)
+	case h.Type == mqttwire.PUBLISH:
+		body = make([]byte, h.Length)
+	default:
+		if cap(c.scratch) < h.Length {
+			c.scratch = make([]byte, h.Length)
+		}
+		body = c.scratch[:h.Length]
+	}
+	if _, err = io.ReadFull(in, body); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return body, done, nil
+}
+
+// end says why the broker ends a connection, to the log and to a client of MQTT 5, if it was the broker who did.
+func (c *conn) end(err error) {
+	var wrong *mqttwire.Error
+	switch {
+	case errors.As(err, &wrong):
+		c.b.stats.cut.Add(1)
+		c.b.told.Warn("MQTT client disconnected", wrong.Code.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "why", wrong.Why)
+		c.disconnect(wrong.Code, wrong.Why)
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isGone():
+		c.b.stats.cut.Add(1)
+		c.b.told.Warn("MQTT client disconnected", mqttwire.KeepAliveTimeout.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String())
+		c.disconnect(mqttwire.KeepAliveTimeout, "")
+	}
+}
+
+// Read reads within one and a half keep-alives [MQTT-3.1.2-22].
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if ferr := c.first.check(p[:n]); ferr != nil {
-		return 0, ferr
+	if c.keepAliveFor == 0 && !c.large && c.established.Load() && !c.readUntil.IsZero() {
+		c.readUntil = time.Time{}
+		if err := c.Conn.SetReadDeadline(c.readUntil); err != nil { // [MQTT-3.1.2.10]: 0 turns it off
+			return 0, err
+		}
 	}
-	c.last = p[:n]
-	return n, err
+	if patience := c.keepAliveFor * 3 / 2; patience > 0 && !c.large {
+		// Setting a deadline costs as much as a short read: one that is late enough is left as it is.
+		if now := time.Now(); c.readUntil.Before(now.Add(patience)) {
+			c.readUntil = now.Add(patience + patience/4)
+			if err := c.Conn.SetReadDeadline(c.readUntil); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return c.Conn.Read(p)
 }
 
-// Write writes within [Config.WriteTimeout]. A client that does not read for so long is disconnected: whoever writes
-// holds a lock that the fan-out to all other clients needs as well.
+// send writes whole packets.
+func (c *conn) send(packets []byte) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	_, err := c.Write(packets)
+	return err
+}
+
+// Write writes within [Config.WriteTimeout]: a client that does not read for so long is disconnected. The caller holds
+// sending.
 func (c *conn) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	timeout := c.b.cfg.WriteTimeout
 	// Setting a deadline costs as much as a short write: one that is nearly right is left as it is.
 	if until := time.Now().Add(timeout); until.Sub(c.writeUntil) > timeout/4 {
@@ -143,14 +302,14 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Write(p)
 	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && !c.isGone() && c.established.Load() {
+			c.b.stats.cut.Add(1)
+			c.b.told.Warn("MQTT client disconnected", "it does not read what it is sent", "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String())
+		}
 		c.Close() // part of a packet may have gone out: nothing may follow
 	}
 	return n, err
 }
-
-// SetDeadline is mochi's way to time out a client that sends no pings. It must not touch writes: while the reader
-// waits for a slow disk the deadline passes, and acknowledgements still have to go out.
-func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
 func (c *conn) Close() error {
 	c.closing.Do(func() { close(c.gone) })
@@ -158,34 +317,29 @@ func (c *conn) Close() error {
 }
 
 // disconnect ends the connection and tells a client of MQTT 5 why; MQTT 3.1.1 has no word for it.
-func (c *conn) disconnect(code packets.Code) {
+func (c *conn) disconnect(code mqttwire.Reason, why string) {
 	if c.established.Load() && c.v5 {
-		_ = c.b.srv.DisconnectClient(c.cl, code)
+		p := mqttwire.Disconnect{Code: code}
+		if why != "" {
+			p.Properties = p.Properties.AddText(mqttwire.ReasonString, why)
+		}
+		_ = c.send(p.Append(c.version, mqttwire.DISCONNECT, nil)) // it goes either way
 	}
 	c.Close()
-}
-
-// violate ends the connection of a client that breaks the protocol. Its result is what the hook returns to make
-// mochi stop reading.
-func (c *conn) violate(code packets.Code) error {
-	c.b.log.Warn("MQTT client disconnected", "client", c.clientID, "user", c.user, "reason", code.Reason)
-	c.disconnect(code)
-	return packets.ErrRejectPacket
 }
 
 // keepAlive answers the pings of a client whose packets are not read while one of its messages waits for the disk:
 // its PINGREQ stands behind that message, and unanswered would cost it the connection. A PINGRESP too many does no
 // harm. The function it returns ends this.
 func (c *conn) keepAlive() (stop func()) {
-	if c.cl.State.Keepalive == 0 {
+	if c.keepAliveFor == 0 {
 		return func() {}
 	}
 	const patience = 2 * time.Second // well below what clients wait for a PINGRESP, 10 s as a rule
-	every := min(patience, time.Duration(c.cl.State.Keepalive)*time.Second/4)
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		t := time.NewTicker(every)
+		t := time.NewTicker(min(patience, c.keepAliveFor/4))
 		defer t.Stop()
 		for {
 			select {
@@ -194,36 +348,15 @@ func (c *conn) keepAlive() (stop func()) {
 			case <-c.gone:
 				return
 			case <-t.C:
-				if c.cl.WritePacket(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingresp}}) != nil {
+				if c.send(pingresp) != nil {
 					return
 				}
 			}
 		}
 	})
-	return func() { close(end); wg.Wait() }
-}
-
-// firstPacket checks the fixed header of a connection's first packet: a CONNECT of moderate length.
-type firstPacket struct {
-	n, length int
-	passed    bool
-}
-
-var errNoConnect = errors.New("the first packet is not a CONNECT")
-
-func (f *firstPacket) check(b []byte) error {
-	for i := 0; i < len(b) && !f.passed; i, f.n = i+1, f.n+1 {
-		switch {
-		case f.n == 0 && b[i]>>4 != packets.Connect, f.n > 4:
-			return errNoConnect
-		case f.n == 0:
-			continue
-		}
-		f.length |= int(b[i]&0x7f) << (7 * (f.n - 1))
-		f.passed = b[i] < 0x80
+	return func() {
+		close(end)
+		wg.Wait()
+		c.readUntil = time.Time{} // the deadline may have passed meanwhile
 	}
-	if f.length > maxConnect {
-		return fmt.Errorf("a CONNECT of %d bytes is above the limit of %d", f.length, maxConnect)
-	}
-	return nil
 }

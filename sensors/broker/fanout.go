@@ -3,16 +3,16 @@ package broker
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
+	"edgechain/mqttwire"
 )
 
 // What may wait to be passed on. Beyond it messages are not passed on, and counted; the chain has them.
 const (
 	fanoutMessages = 4096
 	fanoutBytes    = 16 << 20
-	fanoutLargest  = 1 << 20 // a subscriber's own queue holds many, and is bounded by their number only
+	fanoutLargest  = 1 << 20 // many of a subscriber's are held
 )
 
 // fanout is the queue between the committer and those who subscribed.
@@ -21,41 +21,27 @@ type fanout struct {
 	bytes atomic.Int64 // of payload in queue
 }
 
-// forward is a message on its way to those who subscribed.
+// forward is a message on its way to those who subscribed. It never changes.
 type forward struct {
 	origin     string // client id of the publisher
 	topic      string
 	payload    []byte
-	properties *packets.Properties // of MQTT 5, else nil
+	properties mqttwire.Properties // of MQTT 5, as they are passed on
+	expires    time.Time           // zero: never
 	qos        byte
 	retain     bool
-	version    byte // of the protocol that it came with
 }
 
-// passable is what passing the message on takes, or nil if nobody could want it.
-func (b *Broker) passable(c *conn, pk *packets.Packet, topic string) *forward {
-	if !pk.FixedHeader.Retain && !b.hasSubscriptions() || b.reserved(c, topic) {
-		return nil
-	}
-	f := &forward{
-		origin: c.clientID, topic: topic, payload: pk.Payload,
-		qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain, version: pk.ProtocolVersion,
-	}
-	if c.v5 {
-		p := pk.Properties.Copy(false)
-		f.properties = &p
-	}
-	return f
-}
+func (f *forward) size() int                  { return len(f.topic) + len(f.payload) + len(f.properties) }
+func (f *forward) expired(now time.Time) bool { return !f.expires.IsZero() && !now.Before(f.expires) }
+func (f *forward) topicBytes() []byte         { return []byte(f.topic) }
 
 // Publish passes a message of the program's own on to those who subscribed, and keeps it if it is retained. It is never
 // recorded, and what waits for subscribers when the broker ends is lost. It does not block.
 func (b *Broker) Publish(topic string, payload []byte, retained bool) {
 	const own = "" // no client's id, so that none is taken for the publisher
-	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained, version: 4})
+	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained})
 }
-
-func (b *Broker) hasSubscriptions() bool { return atomic.LoadInt64(&b.srv.Info.Subscriptions) > 0 }
 
 // offer hands a committed message over, or drops it. It is called by the committer, and never waits.
 func (f *fanout) offer(b *Broker, m *forward) {
@@ -76,43 +62,59 @@ func (f *fanout) offer(b *Broker, m *forward) {
 	b.stats.undelivered.Add(1)
 }
 
-// passOn gives committed messages to mochi, which knows who subscribed and keeps the retained ones.
+// passOn gives committed messages to those who subscribed, and keeps the retained ones.
 func (b *Broker) passOn(ctx context.Context) {
-	// As the publisher's own: mochi compares the id with the subscriber's where that wants none of its own messages. It
-	// is not among mochi's clients.
-	inline := b.srv.NewClient(nil, mqtt.LocalListener, "", true)
+	var targets []*session
 	for {
 		select {
 		case m := <-b.fanout.queue:
 			b.fanout.bytes.Add(-int64(len(m.payload)))
-			inline.ID = m.origin
-			inline.Properties.ProtocolVersion = m.version
-			// It refuses what a client may not publish, which was refused before.
-			_ = b.srv.InjectPacket(inline, b.packet(m))
+			targets = b.route(m, targets[:0])
+			clear(targets)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (b *Broker) packet(m *forward) packets.Packet {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: m.qos, Retain: m.retain},
-		TopicName:   m.topic,
-		Payload:     m.payload,
+// target is what a session gets of the message that is being routed: one copy, with the highest QoS of the filters that
+// cover it and the identifiers of all of them (3.3.4).
+type target struct {
+	wanted bool
+	qos    byte
+	retain bool
+	ids    []uint32
+}
+
+// route hands a message to the sessions that subscribed to it. targets has room for them.
+func (b *Broker) route(f *forward, targets []*session) []*session {
+	if f.retain && !b.retained.keep(f) {
+		b.stats.unretained.Add(1)
 	}
-	if m.qos > 0 {
-		pk.PacketID = 1 // any but 0: subscribers get ids of their own
+	if b.tree.count.Load() == 0 {
+		return targets
 	}
-	if m.properties != nil {
-		pk.Properties = *m.properties
-		pk.Properties.TopicAlias, pk.Properties.TopicAliasFlag = 0, false
-	}
-	if m.retain && len(m.payload) > 0 && b.srv.Topics.Retained.Len() >= maxRetained {
-		if _, replaces := b.srv.Topics.Retained.Get(m.topic); !replaces {
-			pk.FixedHeader.Retain = false
-			b.stats.unretained.Add(1)
+	b.tree.match(f.topic, func(sub *subscription) {
+		if sub.options.NoLocal && sub.s.id == f.origin {
+			return
+		}
+		t := &sub.s.target
+		if !t.wanted {
+			*t = target{wanted: true}
+			targets = append(targets, sub.s)
+		}
+		t.qos = max(t.qos, sub.options.QoS)
+		t.retain = t.retain || sub.options.RetainAsPublished
+		if sub.id > 0 {
+			t.ids = append(t.ids, sub.id)
+		}
+	})
+	for _, s := range targets {
+		t := s.target
+		s.target = target{}
+		if b.may(s.user, s.id, f.topic, Subscribe) {
+			s.deliver(b, &outgoing{forward: f, qos: min(f.qos, t.qos), retain: f.retain && t.retain, ids: t.ids})
 		}
 	}
-	return pk
+	return targets
 }

@@ -89,7 +89,7 @@ func (l *listener) serve() {
 			}
 			continue
 		case l.Kind == TLS:
-			nc = tls.Server(nc, l.b.cfg.TLS) // the handshake is made when mochi first reads, within connectTimeout
+			nc = tls.Server(nc, l.b.cfg.TLS) // the handshake is made when it is first read, within connectTimeout
 		}
 		go l.b.serve(nc, l.Anonymous)
 	}

@@ -3,27 +3,24 @@ package broker
 import (
 	"hash/maphash"
 	"strings"
-
-	"github.com/mochi-mqtt/server/v2/packets"
+	"time"
 
 	"edgechain/lightchain"
+	"edgechain/mqttwire"
 	"edgechain/sensors"
 )
 
 // publish takes a PUBLISH. It runs on the client's reader: as long as it has not returned, nothing more is read from
 // that client's socket. Its error ends the connection.
-func (b *Broker) publish(c *conn, pk *packets.Packet) error {
-	if code := pk.PublishValidate(topicAliasMax); code != packets.CodeSuccess {
-		return c.violate(code)
+func (b *Broker) publish(c *conn, pk *mqttwire.Publish) error {
+	topic, err := c.topicOf(pk)
+	if err != nil {
+		return err
 	}
-	topic := pk.TopicName
-	if alias := pk.Properties.TopicAlias; alias > 0 {
-		topic = c.cl.State.TopicAliases.Inbound.Set(alias, strings.Clone(topic))
-		if topic == "" {
-			return c.violate(packets.ErrTopicAliasInvalid)
-		}
+	if _, ok := pk.Properties.Get(mqttwire.SubscriptionIdentifier); ok { // [MQTT-3.3.4-6]
+		return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a PUBLISH from a client with a subscription identifier"}
 	}
-	if code := b.checkTopic(c, topic); code != packets.CodeSuccess {
+	if code := b.checkTopic(c, topic); code != mqttwire.Success {
 		return b.refuse(c, pk, topic, code)
 	}
 	if !c.sess.taking.TryLock() { // the connection before still waits for the disk
@@ -35,98 +32,154 @@ func (b *Broker) publish(c *conn, pk *packets.Packet) error {
 	if b.isStopping() {
 		return c.wait()
 	}
-	if pk.FixedHeader.Qos == 0 {
+	if pk.QoS == 0 {
 		return b.takeUnpromised(c, pk, topic)
 	}
 	return b.takePromised(c, pk, topic)
 }
 
+// topicOf returns a PUBLISH's topic, which an alias may stand for (3.3.2.3.4).
+func (c *conn) topicOf(pk *mqttwire.Publish) (string, error) {
+	if c.v5 {
+		if alias := pk.Properties.Number(mqttwire.TopicAlias, 0); alias > topicAliasMax { // [MQTT-3.3.2-9]
+			return "", &mqttwire.Error{Code: mqttwire.TopicAliasInvalid, Why: "an alias above the Topic Alias Maximum"}
+		} else if alias > 0 {
+			if c.aliases == nil {
+				c.aliases = new([topicAliasMax + 1]string)
+			}
+			if len(pk.Topic) > 0 {
+				c.aliases[alias] = string(pk.Topic)
+			}
+			if c.aliases[alias] == "" {
+				return "", &mqttwire.Error{Code: mqttwire.TopicAliasInvalid, Why: "an alias that stands for nothing"}
+			}
+			return c.aliases[alias], nil
+		}
+	}
+	return string(pk.Topic), nil
+}
+
 // checkTopic tells whether a client may publish to a topic. What begins with $ is covered by no wildcard of a rule [4.7.2];
 // bridges and devices of some clouds publish there all the same, and go on for ever if they are refused. So it is
 // recorded for whoever may publish anything, and passed on by rules that name it alone: see reserved.
-func (b *Broker) checkTopic(c *conn, topic string) packets.Code {
+func (b *Broker) checkTopic(c *conn, topic string) mqttwire.Reason {
 	users := b.users.Load()
-	if b.may(c, topic, Publish) || topic[0] == '$' && users.publishes(c.user) {
-		return packets.CodeSuccess
+	if b.may(c.user, c.clientID, topic, Publish) || mqttwire.Reserved(topic) && users.publishes(c.user) && !users.denies(c.user, c.clientID, topic, Publish) {
+		return mqttwire.Success
 	}
-	return packets.ErrNotAuthorized
+	return mqttwire.NotAuthorized
 }
 
 // reserved tells of a topic that begins with $ whether its messages are recorded and not passed on: unless a rule names it,
 // and always below $SYS, which is the broker's own.
 func (b *Broker) reserved(c *conn, topic string) bool {
-	return topic[0] == '$' && (topic == "$SYS" || strings.HasPrefix(topic, "$SYS/") || b.users.Load() == nil || !b.may(c, topic, Publish))
+	return mqttwire.Reserved(topic) && (topic == "$SYS" || strings.HasPrefix(topic, "$SYS/") || b.users.Load() == nil || !b.may(c.user, c.clientID, topic, Publish))
+}
+
+// may tells whether a client may publish to a topic, or subscribe to a filter.
+func (b *Broker) may(user, clientID, topic string, what Access) bool {
+	users := b.users.Load()
+	return users == nil || users.allow(user, clientID, topic, what)
 }
 
 // refuse answers a PUBLISH that the client may not make. MQTT 3.1.1 has no word for that: there, an acknowledgement
 // would say "on disk", so the connection is closed [MQTT-3.3.5-2].
-func (b *Broker) refuse(c *conn, pk *packets.Packet, topic string, code packets.Code) error {
+func (b *Broker) refuse(c *conn, pk *mqttwire.Publish, topic string, code mqttwire.Reason) error {
 	b.stats.refused.Add(1)
 	if c.refused++; c.refused&(c.refused-1) == 0 { // the 1st, 2nd, 4th …: a device may do it a thousand times a second
-		b.log.Warn("MQTT message refused", "client", c.clientID, "user", c.user, "topic", topic, "reason", code.Reason, "so far", c.refused)
+		b.log.Warn("MQTT message refused", "client", c.clientID, "user", c.user, "topic", topic, "reason", code.String(), "so far", c.refused)
 	}
 	switch {
-	case pk.FixedHeader.Qos == 0:
+	case pk.QoS == 0:
 		return nil
 	case !c.v5:
-		return c.violate(code)
+		return &mqttwire.Error{Code: code, Why: "a message that it may not publish"}
 	}
 	if err := c.awaitRoom(); err != nil {
 		return err
 	}
-	c.sess.refuse(c, &exchange{b: b, s: c.sess, id: pk.PacketID, qos: pk.FixedHeader.Qos, state: refused, code: code.Code})
+	c.sess.refuse(c, &exchange{b: b, s: c.sess, id: pk.ID, qos: pk.QoS, state: refused, code: code})
 	return nil
 }
 
+// passesOn tells of a topic whether its messages are passed on and never recorded.
+func (b *Broker) passesOn(topic string) bool { return b.cfg.PassOn != nil && b.cfg.PassOn(topic) }
+
 // takeUnpromised takes a message of QoS 0.
-func (b *Broker) takeUnpromised(c *conn, pk *packets.Packet, topic string) error {
+func (b *Broker) takeUnpromised(c *conn, pk *mqttwire.Publish, topic string) error {
 	b.stats.received[0].Add(1)
 	pass := b.passable(c, pk, topic)
+	if b.passesOn(topic) {
+		b.owed.Add(1)
+		b.finish(nil, pass)
+		return nil
+	}
 	m := b.message(c, topic, pk.Payload, lightchain.QoS0)
 	m.Done = func(err error) { b.finish(err, pass) }
-	if err := b.put(c, topic, m); err != nil {
+	if err := b.put(c, m); err != nil {
 		return c.wait()
 	}
 	return nil
 }
 
 // takePromised takes a message of QoS 1 or 2, or recognises it.
-func (b *Broker) takePromised(c *conn, pk *packets.Packet, topic string) error {
+func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error {
 	if err := c.awaitRoom(); err != nil {
 		return err
 	}
-	qos, dup := pk.FixedHeader.Qos, pk.FixedHeader.Dup
-	b.stats.received[qos].Add(1)
-	ex := &exchange{b: b, s: c.sess, id: pk.PacketID, qos: qos, digest: b.digest(topic, pk)}
-	switch c.sess.admit(c, ex, dup) {
+	b.stats.received[pk.QoS].Add(1)
+	ex := &exchange{b: b, s: c.sess, id: pk.ID, qos: pk.QoS, digest: b.digest(topic, pk)}
+	var flags lightchain.Flags
+	if pk.Dup {
+		flags = lightchain.Redelivered
+	}
+	// Decoded before the session knows of it, so that a decoder that panics leaves nothing behind that would be taken for a
+	// message on its way.
+	var m *sensors.Message
+	if !b.passesOn(topic) {
+		m = b.message(c, topic, pk.Payload, flags)
+		m.Done = ex.done
+	}
+	ex.pass = b.passable(c, pk, topic)
+	switch c.sess.admit(c, ex, pk.Dup) {
 	case repeated:
 		b.stats.recognised.Add(1)
 		return nil
 	case late:
 		return c.wait()
+	case tooMany:
+		return &mqttwire.Error{Code: mqttwire.ReceiveMaximumExceeded, Why: "QoS 2 messages that it does not release"}
 	}
-	var flags lightchain.Flags
-	if dup {
-		flags = lightchain.Redelivered
+	if pk.Dup {
 		b.stats.redelivered.Add(1)
 	}
-	ex.pass = b.passable(c, pk, topic)
-	m := b.message(c, topic, pk.Payload, flags)
-	m.Done = ex.done
-	if err := b.put(c, topic, m); err != nil {
+	if m == nil {
+		b.owed.Add(1)
+		ex.done(nil)
+		return nil
+	}
+	if err := b.put(c, m); err != nil {
 		c.sess.withdraw(ex)
 		return c.wait()
 	}
 	return nil
 }
 
+// unreleased is how many QoS 2 messages the client may have published and not released. One of MQTT 5 was told.
+func (c *conn) unreleased() int {
+	if c.v5 {
+		return max(c.b.cfg.MaxInFlight, 1)
+	}
+	return maxUnreleased
+}
+
 // digest tells one message from another; the packet id tells messages of equal content apart.
-func (b *Broker) digest(topic string, pk *packets.Packet) uint64 {
+func (b *Broker) digest(topic string, pk *mqttwire.Publish) uint64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
 	_, _ = h.WriteString(topic)
 	_ = h.WriteByte(0) // no topic contains it
-	if pk.FixedHeader.Retain {
+	if pk.Retain {
 		_ = h.WriteByte(1)
 	} else {
 		_ = h.WriteByte(0)
@@ -147,7 +200,7 @@ func (c *conn) awaitRoom() error {
 		return nil
 	}
 	if c.v5 {
-		return c.violate(packets.ErrReceiveMaximum)
+		return &mqttwire.Error{Code: mqttwire.ReceiveMaximumExceeded, Why: "more unacknowledged messages than it may have"}
 	}
 	c.b.stats.waiting.Add(1)
 	defer c.b.stats.waiting.Add(-1)
@@ -156,7 +209,7 @@ func (c *conn) awaitRoom() error {
 		select {
 		case <-c.room:
 		case <-c.gone:
-			return packets.ErrRejectPacket
+			return errGone
 		}
 	}
 	return nil
@@ -168,7 +221,7 @@ func (c *conn) wait() error {
 	if c.b.isStopping() {
 		<-c.gone
 	}
-	return packets.ErrRejectPacket
+	return errGone
 }
 
 func (b *Broker) isStopping() bool {
@@ -186,4 +239,19 @@ func (b *Broker) message(c *conn, topic string, payload []byte, flags lightchain
 	m.Source, m.Received = c.source+topic, now
 	m.Flags |= flags
 	return m
+}
+
+// passable is what passing the message on takes, or nil if nobody could want it.
+func (b *Broker) passable(c *conn, pk *mqttwire.Publish, topic string) *forward {
+	if !pk.Retain && b.tree.count.Load() == 0 || b.reserved(c, topic) {
+		return nil
+	}
+	f := &forward{origin: c.clientID, topic: topic, payload: pk.Payload, qos: pk.QoS, retain: pk.Retain}
+	if len(pk.Properties) > 0 {
+		if expiry, ok := pk.Properties.Get(mqttwire.MessageExpiry); ok {
+			f.expires = time.Now().Add(time.Duration(expiry.Number) * time.Second)
+		}
+		f.properties = pk.Properties.Without(mqttwire.MessageExpiry, mqttwire.TopicAlias, mqttwire.WillDelay)
+	}
+	return f
 }

@@ -3,14 +3,14 @@ package broker
 import (
 	"slices"
 	"sync"
+	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
+	"edgechain/mqttwire"
 	"edgechain/sensors"
 )
 
-// session is what the broker remembers of a client's publishing side for as long as MQTT's session lasts, over any
-// number of connections, in memory.
+// session is what the broker remembers of a client for as long as MQTT's session lasts, over any number of connections, in
+// memory.
 //
 // # When a message is a repetition
 //
@@ -21,12 +21,13 @@ import (
 //   - QoS 1: the client was told that its session is resumed, an earlier connection took a message with this packet
 //     id and the same content, and no PUBACK for it was handed to the socket. It is not taken again; the
 //     acknowledgement it is owed goes out, once the message is durable, on the new connection.
-//   - QoS 2: the client has not released the id (PUBREL) since a message with the same content.
+//   - QoS 2: the client has not released the id (PUBREL) since a message with the same content, for as long as the session
+//     lasts.
 //
-// And since clients forget their session without telling, the connection on which the message came must be this one
-// or the one before, or on each connection between the client must have shown that it remembers, by another certain
+// And since clients forget their session without telling, with QoS 1 the connection on which the message came must be the
+// one before, or on each connection between the client must have shown that it remembers, by another certain
 // repetition or by PUBREL. On a connection of which nothing arrived it may have sent, as a new message, what it now
-// repeats. With QoS 1 nothing new may have come there either: what is unacknowledged comes first [MQTT-4.6.0-1], so
+// repeats. Nothing new may have come there either: what is unacknowledged comes first [MQTT-4.6.0-1], so
 // what did not come by then may have been given up.
 //
 // Everything else is kept, with the flag Redelivered: after a restart of the broker, when the PUBACK may have been
@@ -37,12 +38,24 @@ import (
 // An acknowledgement owed to an older connection is never sent unasked on a newer one: the client would get two for
 // one id, and might take the second for the next message's.
 type session struct {
+	id, user string // of the client; never changed
+
+	// Guarded by Broker.mu.
+	expiry time.Duration // how long it is kept without a connection
+	left   time.Time     // when its last connection ended
+
+	subscriptions map[string]*subscription // by filter as the client gave it, group and all; guarded by tree.mu
+	filterBytes   int                      // likewise
+
+	target target // owned by the fan-out
+
 	taking sync.Mutex // held while a message goes to the sink: keeps the order when a connection replaces another
 
 	mu        sync.Mutex
 	conn      *conn                // the connection it belongs to now, or nil
+	ended     bool                 // it gets nothing any more
+	out       outbox               // what the client is to get
 	number    int                  // how many connections it has had
-	valid     int                  // the first of them, by number, whose QoS 2 messages may still be recognised
 	remembers bool                 // on conn came something by which the client shows that it knows an earlier one
 	fresh     bool                 // on conn came a message without DUP
 	queue     []*exchange          // acknowledgements owed on conn, in order of arrival
@@ -61,10 +74,10 @@ type exchange struct {
 
 	// Guarded by s.mu.
 	state  state
-	conn   *conn // whose queue it is in, or nil
-	number int   // of the last connection on which it was published
-	silent bool  // the same connection repeated it, and the repetition's acknowledgement counts for both
-	code   byte  // reason code of a refusal
+	conn   *conn           // whose queue it is in, or nil
+	number int             // of the last connection on which it was published
+	silent bool            // the same connection repeated it, and the repetition's acknowledgement counts for both
+	code   mqttwire.Reason // of a refusal
 
 	pass *forward // what to hand to subscribers; the committer takes it
 }
@@ -88,6 +101,8 @@ func (s *session) attach(c *conn) {
 	s.conn = c
 	s.number++
 	s.remembers, s.fresh = false, false
+	s.out.again()
+	c.kick()
 }
 
 // detach ends c's part in the session, unless another connection has it already.
@@ -105,12 +120,16 @@ func (s *session) connected() bool {
 	return s.conn != nil
 }
 
+// connection is the connection that it belongs to now, or nil.
+func (s *session) connection() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
 func (s *session) orphan() {
 	if s.conn == nil {
 		return
-	}
-	if !s.remembers {
-		s.valid = s.number
 	}
 	if !s.remembers || s.fresh {
 		s.orphans = nil
@@ -121,6 +140,7 @@ func (s *session) orphan() {
 			s.orphans = append(s.orphans, ex)
 		}
 	}
+	s.out.dropUnpromised(s.conn.b)
 	s.queue, s.conn = nil, nil
 }
 
@@ -131,6 +151,7 @@ const (
 	take     verdict = iota // a new message, or one that may be
 	repeated                // certainly taken before: only its acknowledgement is owed
 	late                    // its connection has lost the session
+	tooMany                 // the client releases no ids
 )
 
 // admit decides about the PUBLISH that ex stands for, and if it is to be taken, notes that an acknowledgement is owed.
@@ -144,7 +165,7 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 		s.marks, s.fresh = true, true
 		s.orphans = slices.DeleteFunc(s.orphans, func(o *exchange) bool { return o.id == ex.id })
 	} else if ex.qos == 2 {
-		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.number >= s.valid && p.state != failed {
+		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.state != failed {
 			p.number, s.remembers = s.number, true
 			if p.conn == nil {
 				s.owe(c, p)
@@ -171,6 +192,9 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 	}
 	ex.number = s.number
 	if ex.qos == 2 {
+		if most := c.unreleased(); s.received[ex.id] == nil && len(s.received) >= most {
+			return tooMany
+		}
 		if s.received == nil {
 			s.received = make(map[uint16]*exchange)
 		}
@@ -219,7 +243,7 @@ func (s *session) drop(ex *exchange) {
 
 // release answers a PUBREL. false is a client that releases an id before we have answered its PUBLISH: a PUBCOMP would
 // tell it that the message is safe.
-func (s *session) release(c *conn, id uint16) (code packets.Code, ok bool) {
+func (s *session) release(c *conn, id uint16) (code mqttwire.Reason, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch ex := s.received[id]; {
@@ -228,13 +252,13 @@ func (s *session) release(c *conn, id uint16) (code packets.Code, ok bool) {
 	case ex == nil:
 		// Our PUBREC went out, perhaps before a restart, and only for what was durable. [MQTT-4.3.3]: not an error
 		// during recovery, and PUBCOMP is the answer.
-		return packets.ErrPacketIdentifierNotFound, true
+		return mqttwire.PacketIdentifierNotFound, true
 	case ex.state != durable || ex.conn != nil:
 		return code, false
 	}
 	s.remembers = s.remembers || s.received[id].number < s.number
 	delete(s.received, id)
-	return packets.CodeSuccess, true
+	return mqttwire.Success, true
 }
 
 // done is the sink's verdict. It runs on the committer's goroutine.
@@ -280,24 +304,22 @@ func (b *Broker) release() {
 	}
 }
 
-// put hands m to the sink, and waits for room there without losing the client. What is only passed on is done at once.
-func (b *Broker) put(c *conn, topic string, m *sensors.Message) error {
+// put hands m to the sink, and waits for room there without losing the client, of which there is none for a will.
+func (b *Broker) put(c *conn, m *sensors.Message) error {
 	b.owed.Add(1)
-	if b.cfg.PassOn != nil && b.cfg.PassOn(topic) {
-		m.Done(nil)
-		return nil
-	}
 	if b.sink.TryPut(m) {
 		return nil
 	}
 	b.stats.waiting.Add(1)
 	defer b.stats.waiting.Add(-1)
-	defer c.keepAlive()()
+	if c != nil {
+		defer c.keepAlive()()
+	}
 	err := b.sink.Put(b.run, m)
 	if err != nil {
 		b.release()
-		if !b.isStopping() {
-			b.log.Warn("MQTT message not taken", "client", c.clientID, "error", err)
+		if c != nil && !b.isStopping() {
+			b.told.Warn("MQTT message not taken", err.Error(), "client", c.clientID, "user", c.user)
 		}
 	}
 	return err

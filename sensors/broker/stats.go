@@ -17,8 +17,10 @@ type Stats struct {
 	Wills           uint64    // wills taken
 	Refused         uint64    // publications, subscriptions and wills that the client had no right to
 	Unauthenticated uint64    // clients that were not let in
+	Delivered       uint64    // messages sent to subscribers, repetitions not counted
 	Undelivered     uint64    // messages that a subscriber did not get
 	Unretained      uint64    // retained messages not kept, because there are too many topics
+	Cut             uint64    // connections that the broker ended: protocol, time-out, limit
 	Panics          uint64    // connections that a packet ended by a panic
 }
 
@@ -27,7 +29,7 @@ type counters struct {
 	committed, failed, acknowledged                   atomic.Uint64
 	recognised, redelivered, wills                    atomic.Uint64
 	refused, unauthenticated, undelivered, unretained atomic.Uint64
-	panics                                            atomic.Uint64
+	panics, delivered, cut                            atomic.Uint64
 	waiting                                           atomic.Int64
 }
 
@@ -42,7 +44,7 @@ func (b *Broker) Stats() Stats {
 		Committed: s.committed.Load(), Failed: s.failed.Load(), Acknowledged: s.acknowledged.Load(),
 		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
 		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),
-		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(),
+		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(), Delivered: s.delivered.Load(), Cut: s.cut.Load(),
 	}
 	for i := range out.Received {
 		out.Received[i] = s.received[i].Load()

@@ -70,7 +70,9 @@ func readUsers(path string) (*Users, error) {
 //	  allow publish   local/+/state
 //
 // A user is followed by a bcrypt hash of the password (`htpasswd -nB -C 10 NAME`), of cost 10 at most, and by what that
-// user may do: `publish`, `subscribe`, or `readwrite` for both, and a topic filter. What no line allows is refused. `%u` and
+// user may do: `publish`, `subscribe`, or `readwrite` for both, and a topic filter. What no line allows is refused. `deny` in
+// place of `allow` takes away what other lines allow: a topic that it covers is neither published to nor heard of by a
+// filter that covers more. `%u` and
 // `%c` stand for a whole level that is the user's name or the client id. `anonymous` is for clients that name no user,
 // where a listener lets them in.
 func ParseUsers(r io.Reader, name string) (*Users, error) {
@@ -111,15 +113,15 @@ func (u *Users) parseLine(line string, current *user) (*user, error) {
 		}
 		u.anonymous = new(user)
 		return u.anonymous, nil
-	case "allow":
+	case "allow", "deny":
 		if current == nil {
-			return nil, fmt.Errorf("`allow` before the first `user` or `anonymous`")
+			return nil, fmt.Errorf("`%s` before the first `user` or `anonymous`", word)
 		}
-		r, err := parseRule(rest)
+		r, err := parseRule(word, rest)
 		current.rules = append(current.rules, r)
 		return current, err
 	}
-	return nil, fmt.Errorf("unknown word %q: expected `user NAME BCRYPT-HASH`, `anonymous`, or `allow publish|subscribe|readwrite FILTER`", word)
+	return nil, fmt.Errorf("unknown word %q: expected `user NAME BCRYPT-HASH`, `anonymous`, `allow publish|subscribe|readwrite FILTER`, or `deny` likewise", word)
 }
 
 func (u *Users) parseUser(s string) (*user, error) {
@@ -207,12 +209,25 @@ func (u *Users) allow(name, clientID, topic string, what Access) bool {
 	if what == Subscribe {
 		_, topic, _ = mqttwire.SplitShare(topic)
 	}
+	allowed := false
 	for i := range who.rules {
 		if r := &who.rules[i]; r.access&what != 0 && r.covers(topic, name, clientID) {
-			return true
+			if r.deny {
+				return false
+			}
+			allowed = true
 		}
 	}
-	return false
+	return allowed
+}
+
+// denies tells whether a rule forbids somebody to publish to a topic or subscribe to a filter.
+func (u *Users) denies(name, clientID, topic string, what Access) bool {
+	who := u.byName[name]
+	if name == "" {
+		who = u.anonymous
+	}
+	return who != nil && slices.ContainsFunc(who.rules, func(r rule) bool { return r.deny && r.access&what != 0 && r.covers(topic, name, clientID) })
 }
 
 // publishes tells whether somebody may publish anything at all.
@@ -221,18 +236,19 @@ func (u *Users) publishes(name string) bool {
 	if name == "" {
 		who = u.anonymous
 	}
-	return who != nil && slices.ContainsFunc(who.rules, func(r rule) bool { return r.access&Publish != 0 })
+	return who != nil && slices.ContainsFunc(who.rules, func(r rule) bool { return !r.deny && r.access&Publish != 0 })
 }
 
 // rule allows what its filter covers.
 type rule struct {
 	access Access
+	deny   bool
 	filter string // %u and %c are the user's name and the client id
 }
 
-func parseRule(s string) (rule, error) {
+func parseRule(verb, s string) (rule, error) {
 	word, filter, _ := strings.Cut(s, " ")
-	r := rule{filter: strings.TrimSpace(filter)}
+	r := rule{deny: verb == "deny", filter: strings.TrimSpace(filter)}
 	switch word {
 	case "publish":
 		r.access = Publish
@@ -241,10 +257,10 @@ func parseRule(s string) (rule, error) {
 	case "readwrite":
 		r.access = Publish | Subscribe
 	default:
-		return r, fmt.Errorf("cannot allow %q: expected `allow publish|subscribe|readwrite FILTER`", word)
+		return r, fmt.Errorf("cannot %s %q: expected `%[1]s publish|subscribe|readwrite FILTER`", verb, word)
 	}
 	if r.filter == "" {
-		return r, fmt.Errorf("expected a topic filter after `allow %s`", word)
+		return r, fmt.Errorf("expected a topic filter after `%s %s`", verb, word)
 	}
 	if err := mqttwire.CheckFilter(r.filter); err != nil {
 		return r, fmt.Errorf("topic filter %q: %w", filter, err)

@@ -2,108 +2,125 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"edgechain/lightchain"
+	"edgechain/mqttwire"
 )
 
 // will is what a client asked to have published when it goes without taking its leave. Like any message it becomes an
 // entry first, and is passed on after the commit.
 type will struct {
-	conn  *conn // that left it
-	pk    packets.Packet
+	conn  *conn // that left it; only who it is is used
+	pk    mqttwire.Publish
+	topic string
 	delay time.Duration
 	due   time.Time // when the delay is over; set once the client has gone
 }
 
-func newWill(c *conn, connect packets.Packet) *will {
-	p := connect.Connect
-	w := &will{
-		conn:  c,
-		delay: time.Duration(p.WillProperties.WillDelayInterval) * time.Second,
-		pk: packets.Packet{
-			ProtocolVersion: connect.ProtocolVersion,
-			FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: p.WillQos, Retain: p.WillRetain},
-			TopicName:       p.WillTopic,
-			Payload:         p.WillPayload,
-			Properties:      p.WillProperties.Copy(false),
-		},
-	}
-	w.pk.Properties.WillDelayInterval = 0
-	return w
+// Wills that wait for their delay, or for the disk. Beyond that they are lost, and it is told.
+const (
+	maxWillBytes = 16 << 20
+	willOverhead = 512
+)
+
+func (w *will) size() int {
+	return len(w.pk.Payload) + len(w.topic) + len(w.pk.Properties) + willOverhead
 }
 
-// lastWill publishes the will of a client that has gone without taking its leave, or lets it wait.
-func (b *Broker) lastWill(c *conn, p packets.Properties) {
+func newWill(c *conn, p *mqttwire.Will) *will {
+	return &will{
+		conn:  c,
+		topic: string(p.Topic),
+		delay: time.Duration(p.Properties.Number(mqttwire.WillDelay, 0)) * time.Second,
+		pk: mqttwire.Publish{
+			QoS: p.QoS, Retain: p.Retain, Payload: slices.Clone(p.Payload),
+			Properties: p.Properties.Without(mqttwire.WillDelay),
+		},
+	}
+}
+
+// lastWill lets the will of a client that has gone without taking its leave become due, or wait. The caller holds mu.
+func (b *Broker) lastWill(c *conn, current, connected bool) {
 	w := c.will
 	if w == nil || c.tookLeave || b.isStopping() {
 		return
 	}
-	// 3.1.3.2.2: published when the delay is over or the session ends, whichever is first.
-	wait := min(w.delay, time.Duration(p.SessionExpiryInterval)*time.Second)
-	if wait == 0 {
-		b.publishWill(w)
+	if b.willBytes+w.size() > maxWillBytes {
+		b.told.Warn("MQTT will lost", "too many wait", "client", c.clientID, "user", c.user, "topic", w.topic)
 		return
 	}
-	b.mu.Lock()
-	current := b.sessions[c.clientID]
-	if current == c.sess && !c.sess.connected() {
+	// 3.1.3.2.2: published when the delay is over or the session ends, whichever is first.
+	wait := min(w.delay, c.sess.expiry)
+	switch {
+	case wait == 0 || !current:
+		b.willBytes += w.size()
+		b.willIsDue(w)
+	case !connected:
+		b.willBytes += w.size()
 		w.due = time.Now().Add(wait)
 		b.wills[c.clientID] = w
 	}
-	b.mu.Unlock()
-	if current != c.sess {
-		b.publishWill(w) // its session has ended: another has begun
+}
+
+// willIsDue has a will published. The caller holds mu.
+func (b *Broker) willIsDue(w *will) {
+	b.dueWills = append(b.dueWills, w)
+	tell(b.willDue)
+}
+
+// publishWills publishes the wills that are due, one after the other: while the disk is full, they wait for it here and
+// hold up nothing else.
+func (b *Broker) publishWills(ctx context.Context) {
+	for {
+		b.mu.Lock()
+		var w *will
+		if len(b.dueWills) > 0 {
+			w = b.dueWills[0]
+			b.dueWills = b.dueWills[1:]
+		}
+		b.mu.Unlock()
+		if w == nil {
+			select {
+			case <-b.willDue:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		b.publishWill(w)
+		b.mu.Lock()
+		b.willBytes -= w.size()
+		b.mu.Unlock()
 	}
 }
 
 // publishWill takes a will as a message of the client that left it, if that client may publish it now.
 func (b *Broker) publishWill(w *will) {
-	c, topic := w.conn, w.pk.TopicName
-	if code := b.checkTopic(c, topic); code != packets.CodeSuccess {
+	c, topic := w.conn, w.topic
+	if code := b.checkTopic(c, topic); code != mqttwire.Success {
 		b.stats.refused.Add(1)
-		b.log.Warn("MQTT will refused", "client", c.clientID, "user", c.user, "topic", topic, "reason", code.Reason)
+		b.told.Warn("MQTT will refused", code.String(), "client", c.clientID, "user", c.user, "topic", topic)
+		return
+	}
+	if b.isStopping() {
 		return
 	}
 	var flags lightchain.Flags
-	if w.pk.FixedHeader.Qos == 0 {
+	if w.pk.QoS == 0 {
 		flags = lightchain.QoS0
 	}
+	b.stats.wills.Add(1)
 	pass := b.passable(c, &w.pk, topic)
+	if b.passesOn(topic) {
+		b.owed.Add(1)
+		b.finish(nil, pass)
+		return
+	}
 	m := b.message(c, topic, w.pk.Payload, flags)
 	m.Done = func(err error) { b.finish(err, pass) }
-	b.stats.wills.Add(1)
-	if err := b.put(c, topic, m); err != nil {
-		b.log.Warn("MQTT will lost", "client", c.clientID, "topic", topic, "error", err)
+	if err := b.put(nil, m); err != nil && !b.isStopping() {
+		b.told.Warn("MQTT will lost", err.Error(), "client", c.clientID, "user", c.user, "topic", topic)
 	}
-}
-
-// housekeeping publishes wills whose delay is over.
-func (b *Broker) housekeeping(ctx context.Context) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-t.C:
-			for _, w := range b.dueWills(now) {
-				b.publishWill(w)
-			}
-		}
-	}
-}
-
-func (b *Broker) dueWills(now time.Time) (due []*will) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for id, w := range b.wills {
-		if !now.Before(w.due) {
-			due = append(due, w)
-			delete(b.wills, id)
-		}
-	}
-	return due
 }

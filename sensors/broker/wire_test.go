@@ -11,9 +11,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"edgechain/build/testenv"
+	"edgechain/mqttwire"
+)
+
+// Packet types, as they stand in the high half of a first byte.
+const (
+	typeConnect     = byte(mqttwire.CONNECT)
+	typeConnack     = byte(mqttwire.CONNACK)
+	typePublish     = byte(mqttwire.PUBLISH)
+	typePuback      = byte(mqttwire.PUBACK)
+	typePubrec      = byte(mqttwire.PUBREC)
+	typePubrel      = byte(mqttwire.PUBREL)
+	typePubcomp     = byte(mqttwire.PUBCOMP)
+	typeSubscribe   = byte(mqttwire.SUBSCRIBE)
+	typeSuback      = byte(mqttwire.SUBACK)
+	typeUnsubscribe = byte(mqttwire.UNSUBSCRIBE)
+	typePingreq     = byte(mqttwire.PINGREQ)
+	typePingresp    = byte(mqttwire.PINGRESP)
+	typeDisconnect  = byte(mqttwire.DISCONNECT)
 )
 
 // wire is an MQTT client that does what a test wants byte by byte: repeat, forget, say nothing.
@@ -26,6 +42,7 @@ type wire struct {
 	present bool // the CONNACK said that there is a session
 	code    byte // its return or reason code
 	qos     byte // of the PUBLISH read last
+	flags   byte // of the packet read last
 }
 
 // connect options
@@ -37,6 +54,7 @@ type login struct {
 	will           string // "topic payload"; QoS 1
 	willDelay      uint32
 	receiveMax     uint16 // of MQTT 5
+	properties     mqttwire.Properties
 }
 
 func dial(t testing.TB, b *Broker, l login) *wire {
@@ -48,11 +66,17 @@ func dial(t testing.TB, b *Broker, l login) *wire {
 	return connect(t, nc, l)
 }
 
-func connect(t testing.TB, nc net.Conn, l login) *wire {
-	t.Helper()
-	w := &wire{t: t, nc: nc, r: bufio.NewReader(nc), v5: l.v5}
+// attach makes a client of a connection.
+func attach(t testing.TB, nc net.Conn) *wire {
 	t.Cleanup(func() { nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(testenv.Patience)) // a test that hangs says where
+	return &wire{t: t, nc: nc, r: bufio.NewReader(nc)}
+}
+
+func connect(t testing.TB, nc net.Conn, l login) *wire {
+	t.Helper()
+	w := attach(t, nc)
+	w.v5 = l.v5
 	flags, version := byte(0), byte(4)
 	if l.clean {
 		flags |= 2
@@ -87,11 +111,12 @@ func connect(t testing.TB, nc net.Conn, l login) *wire {
 		if l.receiveMax > 0 {
 			props = binary.BigEndian.AppendUint16(append(props, 0x21), l.receiveMax)
 		}
+		props = append(props, l.properties...)
 		body = append(append(body, byte(len(props))), props...)
 	}
-	w.send(packets.Connect<<4, append(body, tail...))
+	w.send(typeConnect<<4, append(body, tail...))
 	kind, answer := w.read()
-	if kind != packets.Connack {
+	if kind != typeConnack {
 		t.Fatalf("got packet %d in answer to a CONNECT", kind)
 	}
 	w.present, w.code = answer[0] == 1, answer[1]
@@ -118,7 +143,7 @@ const dup = true
 
 func (w *wire) publish(id uint16, qos byte, topic, payload string, repeated ...bool) {
 	w.t.Helper()
-	first := packets.Publish<<4 | qos<<1
+	first := typePublish<<4 | qos<<1
 	if len(repeated) > 0 {
 		first |= 8
 	}
@@ -138,7 +163,7 @@ func (w *wire) subscribe(id uint16, filter string, qos byte) {
 	if w.v5 {
 		body = append(body, 0)
 	}
-	w.send(packets.Subscribe<<4|2, append(str(body, filter), qos))
+	w.send(typeSubscribe<<4|2, append(str(body, filter), qos))
 }
 
 // id sends a packet that consists of a packet id.
@@ -152,7 +177,7 @@ func (w *wire) tryRead() (kind byte, body []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	w.qos = first >> 1 & 3
+	w.qos, w.flags = first>>1&3, first&15
 	n, err := binary.ReadUvarint(w.r) // the same as MQTT's variable byte integer
 	if err != nil {
 		return 0, nil, err
@@ -182,9 +207,9 @@ func (w *wire) wants(all ...string) {
 }
 
 func (w *wire) format(kind byte, body []byte) string {
-	name := strings.ToUpper(packets.PacketNames[kind])
+	name := mqttwire.Type(kind).String()
 	switch {
-	case kind == packets.Publish:
+	case kind == typePublish:
 		n := int(binary.BigEndian.Uint16(body))
 		rest := body[2+n:]
 		if w.qos > 0 {
@@ -194,9 +219,9 @@ func (w *wire) format(kind byte, body []byte) string {
 			rest = rest[1:]
 		}
 		return fmt.Sprintf("%s %s %s", name, body[2:2+n], rest)
-	case kind == packets.Suback && w.v5:
+	case kind == typeSuback && w.v5:
 		return fmt.Sprintf("%s %d %x", name, binary.BigEndian.Uint16(body), body[3])
-	case kind == packets.Disconnect && len(body) > 0:
+	case kind == typeDisconnect && len(body) > 0:
 		return fmt.Sprintf("%s %x", name, body[0])
 	case len(body) == 2:
 		return fmt.Sprintf("%s %d", name, binary.BigEndian.Uint16(body))
@@ -209,7 +234,7 @@ func (w *wire) format(kind byte, body []byte) string {
 // silent checks that nothing was sent before the answer to a ping.
 func (w *wire) silent() {
 	w.t.Helper()
-	w.send(packets.Pingreq<<4, nil)
+	w.send(typePingreq<<4, nil)
 	w.wants("PINGRESP")
 }
 

@@ -1,0 +1,427 @@
+package broker
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"edgechain/mqttwire"
+	"edgechain/sensors"
+)
+
+var errNoConnect = errors.New("the first packet is not a CONNECT")
+
+// connect takes the first packet, lets the client in or refuses it, and answers. Nothing is allocated for a stranger but what
+// it has sent.
+func (b *Broker) connect(c *conn, in *bufio.Reader) error {
+	h, err := mqttwire.ReadHeader(in, maxConnect)
+	var p mqttwire.Connect
+	if err == nil && h.Type != mqttwire.CONNECT { // [MQTT-3.1.0-1]
+		err = errNoConnect
+	}
+	if err == nil {
+		var body []byte
+		if body, err = grow(in, h.Length); err == nil {
+			c.packet = body
+			p, err = mqttwire.DecodeConnect(h, body)
+		}
+	}
+	if err != nil {
+		b.turnAway(c, p.Version, err)
+		return err
+	}
+	defer clear(p.Password)
+	c.version, c.v5 = p.Version, p.Version == mqttwire.V5
+	// What is kept must not be a part of the packet, which holds a password and perhaps a long will.
+	c.clientID, c.user = string(p.ClientID), string(p.User)
+	c.named = c.clientID
+	if p.HasWill {
+		c.will = newWill(c, &p.Will)
+	}
+	if code, why := b.check(c, &p); code != mqttwire.Success {
+		b.stats.unauthenticated.Add(1)
+		b.told.Warn("MQTT client refused", code.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "why", why)
+		c.refuse(code, why)
+		return errGone
+	}
+	user := sensors.SourceName(c.user)
+	switch user {
+	case "":
+		user = "-"
+	case "-":
+		user = "%2D"
+	}
+	c.source = "broker:" + user + "/" + sensors.SourceName(c.clientID) + ":"
+	return b.establish(c, &p)
+}
+
+// grow reads n bytes, and makes room for them as they come.
+func grow(in *bufio.Reader, n int) (b []byte, err error) {
+	for len(b) < n {
+		part := make([]byte, min(n-len(b), max(512, len(b))))
+		m, err := in.Read(part)
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, part[:m]...)
+	}
+	return b, nil
+}
+
+// turnAway answers what is no CONNECT of a version that is spoken here, as far as its sender would understand an answer.
+func (b *Broker) turnAway(c *conn, v mqttwire.Version, err error) {
+	var version *mqttwire.VersionError
+	var wrong *mqttwire.Error
+	reason := err.Error()
+	switch {
+	case errors.As(err, &version):
+		// A Mosquitto bridge tries 0x84 first, MQTT 3.1.1 with a bit of its own, and goes on with 3.1.1 when it hears this
+		// code. It is that of MQTT 3.1.1 (3.1.2.2), since no other version is known to be understood.
+		_ = c.send([]byte{byte(mqttwire.CONNACK) << 4, 2, 0, 1})
+		b.log.Info("MQTT client refused: its version of the protocol is not spoken here", "remote", c.RemoteAddr().String(), "version", fmt.Sprintf("%#02x", version.Level))
+		return
+	case errors.As(err, &wrong):
+		c.version, reason = v, wrong.Code.String()
+		c.refuse(wrong.Code, wrong.Why)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		reason = "no CONNECT within " + connectTimeout.String()
+	case !errors.Is(err, errNoConnect):
+		return // it has gone
+	}
+	b.stats.unauthenticated.Add(1)
+	b.told.Warn("MQTT client refused", reason, "remote", c.RemoteAddr().String())
+}
+
+// refuse answers a CONNECT with a code, and closes.
+func (c *conn) refuse(code mqttwire.Reason, why string) {
+	p := mqttwire.Connack{Code: byte(code)}
+	switch {
+	case c.version == mqttwire.V5:
+		p.Properties = p.Properties.AddText(mqttwire.ReasonString, why)
+	case c.version != 0 && code.Return() <= 5:
+		p.Code = code.Return()
+	default:
+		c.Close()
+		return
+	}
+	_ = c.send(p.Append(c.version, nil)) // it is closed either way
+	c.Close()
+}
+
+// check tells whether the client may come in.
+func (b *Broker) check(c *conn, p *mqttwire.Connect) (code mqttwire.Reason, why string) {
+	switch _, method := p.Properties.Get(mqttwire.AuthMethod); {
+	case method:
+		return mqttwire.BadAuthenticationMethod, "no authentication method is known here"
+	case len(c.clientID) > maxClientID || !printable(c.clientID):
+		return mqttwire.ClientIdentifierNotValid, fmt.Sprintf("a client id is %d bytes at most, without control characters", maxClientID)
+	case c.clientID == "" && (c.version == mqttwire.V31 || c.version == mqttwire.V311 && !p.CleanStart): // 3.1.1: [MQTT-3.1.3-8]
+		return mqttwire.ClientIdentifierNotValid, "a session that is to be kept needs a client id"
+	case !b.authenticate(c, p):
+		return mqttwire.BadUserNameOrPassword, "wrong user or password"
+	}
+	if c.clientID == "" { // [MQTT-3.1.3-6]
+		c.clientID = "auto-" + rand.Text()
+	}
+	return mqttwire.Success, ""
+}
+
+func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
+
+func (b *Broker) authenticate(c *conn, p *mqttwire.Connect) bool {
+	users := b.users.Load()
+	if users == nil {
+		c.user = "" // a name that nothing proves must not stand in an entry
+		return c.anonymous
+	}
+	if !p.HasUser {
+		return c.anonymous && users.anonymous != nil
+	}
+	if c.user == "" {
+		return false
+	}
+	if users.remembers(c.user, p.Password) {
+		return true // whatever waits for the slow check
+	}
+	from := host(c.RemoteAddr())
+	if !b.queue(from) {
+		b.told.Warn("MQTT client refused", "too many passwords from its address wait to be checked", "user", c.user, "remote", from)
+		return false
+	}
+	defer b.unqueue(from)
+	select {
+	case b.bcrypt <- struct{}{}:
+		defer func() { <-b.bcrypt }()
+		return users.authenticate(c.user, p.Password)
+	case <-c.gone:
+	case <-b.stopping:
+	}
+	return false
+}
+
+// maxChecking is how many clients of one address may wait for their password to be checked: each check takes a tenth of a
+// second of CPU, and they are made in the order of arrival.
+const maxChecking = 8
+
+// queue takes a place among those of an address that wait for a password check, if there is one.
+func (b *Broker) queue(from string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.checking[from] >= maxChecking {
+		return false
+	}
+	b.checking[from]++
+	return true
+}
+
+func (b *Broker) unqueue(from string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.checking[from]--; b.checking[from] == 0 {
+		delete(b.checking, from)
+	}
+}
+
+// host returns an address without its port.
+func host(a net.Addr) string {
+	h, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return h
+}
+
+// admit takes a place for a connection that has not shown who it is. Where all are taken, that one goes that has waited
+// longest among those of the address with the most: whoever opens connections and says nothing keeps out himself.
+func (b *Broker) admit(c *conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	if len(b.handshaking) >= maxHandshaking {
+		of := make(map[string]int)
+		for _, h := range b.handshaking {
+			of[host(h.RemoteAddr())]++
+		}
+		most := b.handshaking[0]
+		for _, h := range b.handshaking {
+			if of[host(h.RemoteAddr())] > of[host(most.RemoteAddr())] {
+				most = h
+			}
+		}
+		b.stats.unauthenticated.Add(1)
+		b.told.Warn("MQTT client refused", "too many connections without a CONNECT", "remote", host(most.RemoteAddr()))
+		b.shakenHands(most)
+		go most.Close() // closing TLS may write
+	}
+	b.conns[c] = struct{}{}
+	b.handshaking = append(b.handshaking, c)
+	b.readers.Add(1)
+	return true
+}
+
+// shakenHands takes a connection from those that are on their way to a CONNACK. The caller holds mu.
+func (b *Broker) shakenHands(c *conn) {
+	for i, h := range b.handshaking {
+		if h == c {
+			b.handshaking = append(b.handshaking[:i], b.handshaking[i+1:]...)
+			return
+		}
+	}
+}
+
+func (b *Broker) forget(c *conn) {
+	b.mu.Lock()
+	delete(b.conns, c)
+	b.shakenHands(c)
+	if c.established.Load() {
+		b.clients--
+	}
+	b.mu.Unlock()
+	b.readers.Done()
+}
+
+// expiryOf is how long a session is kept for which so many seconds were asked.
+func expiryOf(seconds uint32) time.Duration {
+	return time.Duration(min(seconds, sessionExpiry)) * time.Second
+}
+
+// establish gives the connection its session and answers with the CONNACK.
+func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
+	asked := p.Properties.Number(mqttwire.SessionExpiry, 0)
+	if !c.v5 && !p.CleanStart {
+		asked = sessionExpiry
+	}
+	c.keepAliveFor = time.Duration(p.KeepAlive) * time.Second
+	c.window = min(int(p.Properties.Number(mqttwire.ReceiveMaximum, 65_535)), maxOutbound)
+	c.largest = int(p.Properties.Number(mqttwire.MaximumPacketSize, 0))
+	c.mostGiven = min(int(p.Properties.Number(mqttwire.TopicAliasMaximum, 0)), topicAliasMax)
+
+	b.mu.Lock()
+	old := b.sessions[c.clientID]
+	if code, why := b.place(c, old); code != mqttwire.Success {
+		b.mu.Unlock()
+		b.stats.unauthenticated.Add(1)
+		b.told.Warn("MQTT client refused", code.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "why", why)
+		c.refuse(code, why)
+		return errGone
+	}
+	resumed := old != nil && old.user == c.user && !p.CleanStart
+	var before *conn
+	if old != nil {
+		before = old.connection()
+		if !resumed {
+			b.endSession(old)
+		}
+	}
+	s := old
+	if !resumed {
+		b.makeRoom()
+		s = &session{id: c.clientID, user: c.user}
+		b.sessions[c.clientID] = s
+	} else {
+		delete(b.wills, c.clientID) // [MQTT-3.1.3-9]: it lapses with the session's going on
+	}
+	s.expiry, s.left = expiryOf(asked), time.Now() // between its connection's end and leave, no earlier one's end counts
+	c.sess = s
+	b.shakenHands(c)
+	b.clients++
+	c.established.Store(true)
+	b.mu.Unlock()
+
+	if before != nil {
+		go before.disconnect(mqttwire.SessionTakenOver, "") // [MQTT-3.1.4-3]; its write may take its time
+	}
+	// What was left for the client goes out behind the CONNACK: its writer waits for sending.
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	s.attach(c)
+	answer := b.connack(c, resumed, asked)
+	if c.largest > 0 && len(answer) > c.largest { // [MQTT-3.1.2-24]
+		return &mqttwire.Error{Code: mqttwire.PacketTooLarge, Why: "a client that takes no CONNACK"}
+	}
+	_, err := c.Write(answer)
+	b.log.Debug("MQTT client connected", "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "resumed", resumed)
+	return err
+}
+
+// place tells whether there is room for the client, and no other user's session in its way. The caller holds mu.
+func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
+	switch {
+	case b.closed || b.isStopping():
+		return mqttwire.ServerUnavailable, "the broker is stopping"
+	case old != nil && old.user != c.user && old.connected():
+		return mqttwire.NotAuthorized, "another user is connected with its client id"
+	case old != nil && old.connected():
+	case b.clients >= b.cfg.MaxClients && (old == nil || b.clients >= b.cfg.MaxClients+reservedClients):
+		return mqttwire.ServerUnavailable, fmt.Sprintf("%d clients are connected, the most that may be", b.clients)
+	}
+	return mqttwire.Success, ""
+}
+
+func (b *Broker) connack(c *conn, resumed bool, asked uint32) []byte {
+	p := mqttwire.Connack{SessionPresent: resumed}
+	if c.v5 {
+		p.Properties = p.Properties.AddNumber(mqttwire.ReceiveMaximum, uint32(b.cfg.MaxInFlight)).
+			AddNumber(mqttwire.TopicAliasMaximum, topicAliasMax).
+			AddNumber(mqttwire.MaximumPacketSize, uint32(b.cfg.MaxPacket))
+		if asked > sessionExpiry {
+			p.Properties = p.Properties.AddNumber(mqttwire.SessionExpiry, sessionExpiry)
+		}
+	}
+	if c.v5 && c.named == "" {
+		p.Properties = p.Properties.AddText(mqttwire.AssignedClientID, c.clientID)
+	}
+	return p.Append(c.version, nil)
+}
+
+// makeRoom ends the session that nobody has come back to for longest, if there are too many for one more. The caller
+// holds mu.
+func (b *Broker) makeRoom() {
+	if len(b.sessions) < sessionsPerSlot*b.cfg.MaxClients {
+		return
+	}
+	var oldest *session
+	for _, s := range b.sessions {
+		if !s.connected() && (oldest == nil || s.left.Before(oldest.left)) {
+			oldest = s
+		}
+	}
+	if oldest != nil {
+		b.log.Warn("MQTT session ended: there are too many", "client", oldest.id)
+		b.endSession(oldest)
+	}
+}
+
+// endSession forgets a session, which no connection takes anything from any more. The caller holds mu.
+func (b *Broker) endSession(s *session) {
+	if b.sessions[s.id] == s {
+		delete(b.sessions, s.id)
+	}
+	b.tree.removeAll(s)
+	s.discard(b)
+	if w := b.wills[s.id]; w != nil { // 3.1.3.2.2: at the end of the session at the latest
+		delete(b.wills, s.id)
+		b.willIsDue(w)
+	}
+}
+
+// leave does what there is to do when a client's connection has ended.
+func (b *Broker) leave(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := c.sess
+	current := b.sessions[c.clientID] == s
+	connected := current && s.connected()
+	b.lastWill(c, current, connected)
+	if !current || connected {
+		return
+	}
+	s.left = time.Now()
+	if s.expiry == 0 {
+		b.endSession(s)
+	}
+}
+
+// housekeeping ends sessions and lets wills become due when their time is over, and publishes $SYS.
+func (b *Broker) housekeeping(done <-chan struct{}) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	sys := time.Now()
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-t.C:
+			b.keepHouse(now)
+			if now.Sub(sys) >= sysInterval {
+				sys = now
+				b.publishSys()
+			}
+		}
+	}
+}
+
+func (b *Broker) keepHouse(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sessions {
+		if !s.connected() && !s.left.IsZero() && now.Sub(s.left) >= s.expiry {
+			b.endSession(s)
+		}
+	}
+	for id, w := range b.wills {
+		if !now.Before(w.due) {
+			delete(b.wills, id)
+			b.willIsDue(w)
+		}
+	}
+	b.retained.expire(now)
+}

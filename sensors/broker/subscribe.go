@@ -1,0 +1,69 @@
+package broker
+
+import "edgechain/mqttwire"
+
+// subscribe takes a SUBSCRIBE: it is answered, and then the retained messages come that the filters cover.
+func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
+	id := p.Properties.Number(mqttwire.SubscriptionIdentifier, 0)
+	codes := make([]byte, 0, p.Count)
+	var wanted []*subscription // retained messages
+	for asked := range p.All() {
+		filter := string(asked.Filter)
+		sub := &subscription{s: c.sess, filter: filter, id: id, options: asked.Options}
+		if !b.may(c.user, c.clientID, filter, Subscribe) {
+			b.stats.refused.Add(1)
+			b.told.Warn("MQTT subscription refused", mqttwire.NotAuthorized.String(), "client", c.clientID, "user", c.user, "filter", filter)
+			codes = append(codes, c.subackCode(mqttwire.NotAuthorized))
+			continue
+		}
+		fresh, ok := b.tree.add(sub)
+		if !ok {
+			b.stats.refused.Add(1)
+			b.told.Warn("MQTT subscription refused", mqttwire.QuotaExceeded.String(), "client", c.clientID, "user", c.user, "filter", filter)
+			codes = append(codes, c.subackCode(mqttwire.QuotaExceeded))
+			continue
+		}
+		codes = append(codes, asked.QoS)
+		if _, _, shared := mqttwire.SplitShare(filter); !shared && (asked.RetainHandling == 0 || asked.RetainHandling == 1 && fresh) {
+			wanted = append(wanted, sub)
+		}
+	}
+	answer := mqttwire.Suback{ID: p.ID, Codes: codes}
+	if err := c.send(answer.Append(c.version, mqttwire.SUBACK, nil)); err != nil {
+		return err
+	}
+	for _, sub := range wanted {
+		for _, f := range b.retained.matching(sub.filter) {
+			if !b.may(c.user, c.clientID, f.topic, Subscribe) {
+				continue
+			}
+			m := &outgoing{forward: f, qos: min(f.qos, sub.options.QoS), retain: true}
+			if sub.id > 0 {
+				m.ids = []uint32{sub.id}
+			}
+			c.sess.deliver(b, m)
+		}
+	}
+	return nil
+}
+
+// subackCode is a refusal's code, of which MQTT 3.1.1 has one.
+func (c *conn) subackCode(code mqttwire.Reason) byte {
+	if !c.v5 {
+		return byte(mqttwire.UnspecifiedError)
+	}
+	return byte(code)
+}
+
+func (b *Broker) unsubscribe(c *conn, p *mqttwire.Unsubscribe) error {
+	codes := make([]byte, 0, p.Count)
+	for filter := range p.All() {
+		code := mqttwire.Success
+		if !b.tree.remove(c.sess, string(filter)) {
+			code = mqttwire.NoSubscriptionExisted
+		}
+		codes = append(codes, byte(code))
+	}
+	answer := mqttwire.Suback{ID: p.ID, Codes: codes}
+	return c.send(answer.Append(c.version, mqttwire.UNSUBACK, nil))
+}
