@@ -52,7 +52,6 @@ type committer struct {
 // group is what one write makes durable.
 type group struct {
 	messages []*sensors.Message
-	bytes    int // of the queue's budget
 	began    time.Time
 	write    *store.Staged
 }
@@ -175,9 +174,6 @@ func (c *committer) commitGroup() error {
 		return nil
 	}
 	g := group{messages: messages, began: c.now()}
-	for _, m := range messages {
-		g.bytes += m.Size()
-	}
 	var err error
 	if g.write, err = c.stage(messages); err != nil {
 		c.abandon(g, err)
@@ -213,17 +209,19 @@ func (c *committer) gather(limit int) []*sensors.Message {
 	defer deadline.Stop()
 	step := time.NewTicker(max(c.commit.Idle/idleSteps, time.Microsecond))
 	defer step.Stop()
-	seen, quiet := c.queue.waits(), 0
-	for seen < limit && quiet < idleSteps && c.commit.Idle > 0 && !c.queue.stopped() {
+	quiet := 0
+	seen, bytes := c.queue.waits()
+	for seen < limit && bytes < groupBytes && quiet < idleSteps && c.commit.Idle > 0 && !c.queue.stopped() {
 		select {
 		case <-c.queue.full:
-			seen = c.queue.waits()
+			seen, bytes = c.queue.waits()
 		case <-deadline.C:
 			quiet = idleSteps
 		case <-step.C:
 			quiet++
-			if n := c.queue.waits(); n != seen {
-				seen, quiet = n, 0
+			before := seen
+			if seen, bytes = c.queue.waits(); seen != before {
+				quiet = 0
 			}
 		}
 	}
@@ -269,6 +267,12 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 			}
 			if c.queue.stopped() {
 				return nil, err
+			}
+			// What was acknowledged is sealed meanwhile: the reserve has the room for that.
+			if c.open() > 0 && c.untilSeal() <= 0 {
+				if err := c.seal(); err != nil {
+					return nil, err
+				}
 			}
 			select { // what others need done may be what makes room
 			case job := <-c.jobs:
@@ -320,11 +324,7 @@ var errHeld = errors.New("the block is full and cannot be sealed")
 
 // abandonWaiting tells the sources of all waiting messages that they will not become durable.
 func (c *committer) abandonWaiting(err error) {
-	g := group{messages: c.queue.take(nil, math.MaxInt, math.MaxInt)}
-	for _, m := range g.messages {
-		g.bytes += m.Size()
-	}
-	c.abandon(g, err)
+	c.abandon(group{messages: c.queue.take(nil, math.MaxInt, math.MaxInt)}, err)
 }
 
 // abandon tells the sources of a group that it will never be durable.
@@ -336,7 +336,7 @@ func (c *committer) finish(g group, err error) {
 			m.Done(err)
 		}
 	}
-	c.queue.release(len(g.messages), g.bytes)
+	c.queue.release(g.messages)
 }
 
 // untilSeal returns how long the open block may wait; zero or less means that it is due.

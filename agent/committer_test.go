@@ -236,6 +236,43 @@ func TestAFullDiskDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
 	b.stop(t)
 }
 
+// Room for headers is kept: what was acknowledged before the disk was full is sealed while what came later waits.
+func TestAFullDiskKeepsNothingFromBeingSealedThatWasAcknowledged(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	<-b.put(t, "before")
+	b.free.Store(1 << 19)
+	done := b.put(t, "while full")
+	await(t, "the disk to be full", b.waiting.Load)
+	if err := b.do(t.Context(), func() { b.block.Interval = 30 * time.Millisecond }); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a block with what was acknowledged", func() bool { return b.store.Tip().Next == 1 })
+	if !b.waiting.Load() {
+		t.Error("it does not wait any more")
+	}
+	b.free.Store(1 << 30)
+	if got := <-done; got.err != nil {
+		t.Fatal(got.err)
+	}
+	b.stop(t)
+}
+
+// A group ends when it holds as many bytes as one may, not when its time is up.
+func TestAGroupIsCommittedWhenItsBytesAreThere(t *testing.T) {
+	b := newBench(t, func(c *committer) {
+		c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: 10000, Idle: time.Hour}
+		c.queue = newQueue(64<<20, 10000)
+	})
+	b.start()
+	large := strings.Repeat("x", 1<<20)
+	done := b.put(t, large, large, large, large, large, large, large, large, large)
+	if got := <-done; got.err != nil {
+		t.Fatal(got.err)
+	}
+	b.stop(t)
+}
+
 func TestStoppingWithAFullDiskAcknowledgesNothing(t *testing.T) {
 	b := newBench(t, nil)
 	b.start()

@@ -3,85 +3,241 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
+	"edgechain/lightchain"
 	"edgechain/sensors"
 )
 
 // errStopping is what a source hears that still has a message when the agent stops taking any.
 var errStopping = errors.New("the agent is stopping and takes no more messages")
 
-// queue is the agent's [sensors.Sink]: the one queue between all sources and the committer. It is bounded by the
-// bytes of the messages in flight, which are those taken and not yet done, so that a slow disk delays
-// acknowledgements and stops sockets being read instead of filling the memory.
+// queue is the one queue between all sources and the committer. It is bounded by the bytes of the messages in flight,
+// which are those taken and not yet done, so that a slow disk delays acknowledgements and stops sockets being read instead
+// of filling the memory.
+//
+// Each source has a share of its own, so that none that floods keeps another out: see admits. As a [sensors.Sink] the queue
+// is the share of the agent's own entries.
 type queue struct {
 	maxBytes int
 	wake     int // the committer is woken at once when as many messages wait
 
 	first chan struct{} // holds a token while messages wait that the committer has not seen
-	full  chan struct{} // holds a token while wake or more messages wait
+	full  chan struct{} // holds a token while wake or more messages wait, or groupBytes of them
 
-	mu       sync.Mutex
-	waiting  []*sensors.Message
-	inFlight int           // bytes, waiting ones included
-	count    int           // messages in flight
-	busy     time.Time     // since when there have been any; zero while there are none
-	room     chan struct{} // closed when bytes are released; nil while nobody waits for room
-	closed   bool
+	mu           sync.Mutex
+	waiting      []*sensors.Message
+	waitingBytes int
+	inFlight     int       // bytes, waiting ones included
+	qos0         int       // of these, bytes of messages of which no delivery was promised
+	busy         time.Time // since when there have been any; zero while there are none
+	taken        map[*sensors.Message]taken
+	shares       []*share // the agent's own first
+	closed       bool
 }
 
-var _ sensors.Sink = (*queue)(nil)
+// taken is what a message in flight counts.
+type taken struct {
+	share *share
+	bytes int
+	qos0  int
+}
+
+// share is the part of the queue that one source has. It is its [sensors.Sink].
+type share struct {
+	queue    *queue
+	name     string
+	inFlight int        // bytes; guarded by the queue's mutex, as all below
+	waiters  []*putting // who wait for room, in the order in which they came
+	retired  bool       // its source has stopped: nothing is kept free for it
+}
+
+// putting is somebody who waits for room.
+type putting struct {
+	m    *sensors.Message
+	done chan struct{} // closed when m was taken, or never will be
+	err  error         // why not
+}
+
+var (
+	_ sensors.Sink = (*queue)(nil)
+	_ sensors.Sink = (*share)(nil)
+)
 
 func newQueue(maxBytes, wake int) *queue {
-	return &queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	q := &queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}}
+	q.shares = []*share{{queue: q}}
+	return q
+}
+
+// share returns the share of the source with that name, until it is retired.
+func (q *queue) share(name string) *share {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, s := range q.shares[1:] {
+		if s.name == name {
+			s.retired = false
+			return s
+		}
+	}
+	s := &share{queue: q, name: name}
+	q.shares = append(q.shares, s)
+	return s
+}
+
+// retire gives back what is kept free for a source that has stopped.
+func (s *share) retire() {
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s.retired = true
+	q.forget(s)
+	q.admitWaiting()
+}
+
+// forget drops a share that is retired and has nothing in flight any more.
+func (q *queue) forget(s *share) {
+	if s.retired && s.inFlight == 0 && len(s.waiters) == 0 {
+		q.shares = slices.DeleteFunc(q.shares, func(other *share) bool { return other == s })
+	}
 }
 
 // Put implements [sensors.Sink].
-func (q *queue) Put(ctx context.Context, m *sensors.Message) error {
-	for {
-		taken, room, err := q.offer(m, true)
-		if taken || err != nil {
-			return err
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+func (q *queue) Put(ctx context.Context, m *sensors.Message) error { return q.shares[0].Put(ctx, m) }
+
+// TryPut implements [sensors.Sink].
+func (q *queue) TryPut(m *sensors.Message) bool { return q.shares[0].TryPut(m) }
+
+// Put implements [sensors.Sink].
+func (s *share) Put(ctx context.Context, m *sensors.Message) error {
+	q := s.queue
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return errStopping
 	}
+	if s.takes(m) {
+		q.admit(s, m)
+		q.mu.Unlock()
+		return nil
+	}
+	w := &putting{m: m, done: make(chan struct{})}
+	s.waiters = append(s.waiters, w)
+	q.mu.Unlock()
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(s.waiters, w); i >= 0 {
+		s.waiters = slices.Delete(s.waiters, i, i+1)
+		q.admitWaiting() // who stood behind may fit
+		return ctx.Err()
+	}
+	return w.err // it was taken just before
 }
 
 // TryPut implements [sensors.Sink].
-func (q *queue) TryPut(m *sensors.Message) bool {
-	taken, _, err := q.offer(m, false)
-	return taken && err == nil
-}
-
-// offer takes m if there is room; where wait is set and there is none, room is closed once there may be some.
-func (q *queue) offer(m *sensors.Message, wait bool) (taken bool, room <-chan struct{}, err error) {
-	size := m.Size()
+func (s *share) TryPut(m *sensors.Message) bool {
+	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.closed:
-		return false, nil, errStopping
-	case q.inFlight > 0 && q.inFlight+size > q.maxBytes: // one message alone always fits
-		if wait && q.room == nil {
-			q.room = make(chan struct{})
-		}
-		return false, q.room, nil
+	if q.closed || !s.takes(m) {
+		return false
 	}
-	q.waiting = append(q.waiting, m)
-	q.inFlight += size
-	if q.count++; q.count == 1 {
+	q.admit(s, m)
+	return true
+}
+
+// takes reports whether a new message of a share is taken at once: whoever waits there goes first.
+func (s *share) takes(m *sensors.Message) bool { return len(s.waiters) == 0 && s.queue.admits(s, m) }
+
+// admits reports whether there is room for a message of a share.
+//
+// A source that has nothing in flight may always put one message, whatever the others do. Of the queue an equal part is kept
+// for each source that has something in flight, and half of that for one that has not; the rest is for whoever needs it.
+// Messages of QoS 0, which their senders do not send again, fill half of the queue at most.
+func (q *queue) admits(s *share, m *sensors.Message) bool {
+	size := m.Size()
+	if s.inFlight == 0 {
+		return true
+	}
+	if q.inFlight+size > q.maxBytes || m.Flags&lightchain.QoS0 != 0 && q.qos0 > 0 && q.qos0+size > q.maxBytes/2 {
+		return false
+	}
+	guaranteed, kept := q.guaranteed(), 0
+	if s.inFlight+size <= guaranteed {
+		return true
+	}
+	for _, other := range q.shares {
+		if other != s && !other.retired {
+			part := guaranteed
+			if other.inFlight == 0 {
+				part /= 2
+			}
+			kept += max(0, part-other.inFlight)
+		}
+	}
+	return q.inFlight+size+kept <= q.maxBytes
+}
+
+// guaranteed returns how many bytes are each source's, where several want more than there is.
+func (q *queue) guaranteed() int {
+	sources := 0
+	for _, s := range q.shares[1:] { // the agent's own entries are few, and never more than one at a time for long
+		if !s.retired {
+			sources++
+		}
+	}
+	if sources < 2 {
+		return 0 // there is nobody to keep it from
+	}
+	return q.maxBytes / sources
+}
+
+// admit takes a message for which there is room.
+func (q *queue) admit(s *share, m *sensors.Message) {
+	t := taken{share: s, bytes: m.Size()}
+	if m.Flags&lightchain.QoS0 != 0 {
+		t.qos0 = t.bytes
+	}
+	if len(q.taken) == 0 {
 		q.busy = time.Now()
 	}
+	q.taken[m] = t
+	q.waiting = append(q.waiting, m)
+	q.waitingBytes += t.bytes
+	q.inFlight += t.bytes
+	q.qos0 += t.qos0
+	s.inFlight += t.bytes
 	signal(q.first)
-	if len(q.waiting) >= q.wake {
+	if len(q.waiting) >= q.wake || q.waitingBytes >= groupBytes {
 		signal(q.full)
 	}
-	return true, nil, nil
+}
+
+// admitWaiting takes messages of those who wait while there is room for any of them: first of the share that has least in
+// flight, so that each of those who want more than there is gets as much as the others, however many wait in it.
+func (q *queue) admitWaiting() {
+	for {
+		var next *share
+		for _, s := range q.shares {
+			if len(s.waiters) > 0 && (next == nil || s.inFlight < next.inFlight) && q.admits(s, s.waiters[0].m) {
+				next = s
+			}
+		}
+		if next == nil {
+			return
+		}
+		w := next.waiters[0]
+		next.waiters = slices.Delete(next.waiters, 0, 1)
+		q.admit(next, w.m)
+		close(w.done)
+	}
 }
 
 func signal(c chan struct{}) {
@@ -97,10 +253,12 @@ func (q *queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message 
 	defer q.mu.Unlock()
 	n = min(n, len(q.waiting))
 	for i, m := range q.waiting[:n] {
-		if bytes -= m.Size(); bytes < 0 && i > 0 {
+		size := q.taken[m].bytes
+		if bytes -= size; bytes < 0 && i > 0 {
 			n = i
 			break
 		}
+		q.waitingBytes -= size
 	}
 	group = append(group, q.waiting[:n]...)
 	rest := copy(q.waiting, q.waiting[n:])
@@ -112,18 +270,18 @@ func (q *queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message 
 	return group
 }
 
-// waits returns how many messages wait for the committer.
-func (q *queue) waits() int {
+// waits returns how many messages wait for the committer, and their bytes.
+func (q *queue) waits() (messages, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting)
+	return len(q.waiting), q.waitingBytes
 }
 
 // pending returns how many messages and bytes are in flight.
 func (q *queue) pending() (messages, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.count, q.inFlight
+	return len(q.taken), q.inFlight
 }
 
 // busySince returns since when there have been messages in flight without a break; zero: there are none.
@@ -141,17 +299,21 @@ func (q *queue) limit() int {
 }
 
 // release gives back the room of messages that are done.
-func (q *queue) release(messages, bytes int) {
+func (q *queue) release(messages []*sensors.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.inFlight -= bytes
-	if q.count -= messages; q.count == 0 {
+	for _, m := range messages {
+		t := q.taken[m]
+		delete(q.taken, m)
+		q.inFlight -= t.bytes
+		q.qos0 -= t.qos0
+		t.share.inFlight -= t.bytes
+		q.forget(t.share)
+	}
+	if len(q.taken) == 0 {
 		q.busy = time.Time{}
 	}
-	if q.room != nil {
-		close(q.room)
-		q.room = nil
-	}
+	q.admitWaiting()
 }
 
 // close refuses every further message; those taken stay.
@@ -159,11 +321,15 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	if q.room != nil {
-		close(q.room)
-		q.room = nil
+	for _, s := range q.shares {
+		for _, w := range s.waiters {
+			w.err = errStopping
+			close(w.done)
+		}
+		s.waiters = nil
 	}
 	signal(q.first)
+	signal(q.full) // no more is waited for
 }
 
 // stopped says that no further message will come.
@@ -185,8 +351,5 @@ func (q *queue) setLimits(maxBytes, wake int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.maxBytes, q.wake = maxBytes, wake
-	if q.room != nil {
-		close(q.room)
-		q.room = nil
-	}
+	q.admitWaiting()
 }

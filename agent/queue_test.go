@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"edgechain/lightchain"
 	"edgechain/sensors"
 )
 
@@ -26,14 +27,15 @@ func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 	}
 	put := make(chan error, 1)
 	go func() { put <- q.Put(t.Context(), message("c")) }()
-	if got := q.take(nil, 10, 1<<20); len(got) != 2 {
+	got := q.take(nil, 10, 1<<20)
+	if len(got) != 2 {
 		t.Fatalf("%d messages wait", len(got))
 	}
 	// Taken is not done: the room is given back with the acknowledgement only.
 	if q.TryPut(message("d")) {
 		t.Fatal("there is room before anything is done")
 	}
-	q.release(1, one)
+	q.release(got[:1])
 	if err := <-put; err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +68,7 @@ func TestWaitingBeginsWithTheFirstMessageAfterAQuietTime(t *testing.T) {
 		if since := a.queue.busySince(); since != first {
 			t.Error("a second message makes the first one younger")
 		}
-		a.queue.release(2, message("x").Size()+message("y").Size())
+		a.queue.release(a.queue.take(nil, 10, 1<<20))
 		if since := a.queue.busySince(); !since.IsZero() {
 			t.Errorf("all is done, and something waits since %v", since)
 		}
@@ -137,10 +139,86 @@ func TestAGroupHoldsNoMoreThanItsBytes(t *testing.T) {
 		}
 	}
 	var got []int
-	for q.waits() > 0 {
+	for n, _ := q.waits(); n > 0; n, _ = q.waits() {
 		got = append(got, len(q.take(nil, 100, 1<<19)))
 	}
 	if want := []int{1, 1, 2, 1}; !slices.Equal(got, want) {
 		t.Errorf("groups of %v messages, want %v", got, want)
+	}
+}
+
+// One source that wants all there is, with however many putters, leaves another, which has one, as much as it wants up to
+// half; of QoS 0 no more than half of the queue is in flight.
+func TestNoSourceKeepsAnotherOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const putters, groups, each = 64, 200, 10
+		one := message("x").Size()
+		q := newQueue(100*one, 1000)
+		ctx, stop := context.WithCancel(t.Context())
+		counts := map[string]int{}
+		flood, quiet := q.share("flood"), q.share("quiet")
+		put := func(s *share, source string) {
+			for s.Put(ctx, &sensors.Message{Source: source, Payload: []byte("x")}) == nil {
+			}
+		}
+		for range putters {
+			go put(flood, "flood:")
+		}
+		synctest.Wait()
+		if !quiet.TryPut(&sensors.Message{Source: "first", Payload: []byte("x")}) || !quiet.TryPut(&sensors.Message{Source: "first", Payload: []byte("x")}) {
+			t.Error("a source that had nothing in flight finds no room")
+		}
+		go put(quiet, "quiet:")
+		for range groups {
+			synctest.Wait()
+			if _, bytes := q.pending(); bytes > 100*one {
+				t.Fatalf("%d bytes in flight", bytes)
+			}
+			group := q.take(nil, each, 1<<20)
+			for _, m := range group {
+				counts[m.Source]++
+			}
+			q.release(group)
+		}
+		if n := counts["quiet:"]; n < groups*each*4/10 {
+			t.Errorf("one putter against %d gets %d of %d", putters, n, groups*each)
+		}
+		// It ends: all is left to the other, once what it had in flight is done.
+		stop()
+		synctest.Wait()
+		quiet.retire()
+		q.release(q.take(nil, 1000, 1<<20))
+		n := 0
+		for flood.TryPut(message("x")) {
+			n++
+		}
+		if n != 100 {
+			t.Errorf("alone it may put %d of 100", n)
+		}
+	})
+}
+
+func TestQoS0FillsHalfOfTheQueueAtMost(t *testing.T) {
+	one := message("x").Size()
+	q := newQueue(100*one, 1000)
+	s := q.share("broker")
+	promised := 0
+	for n := 0; ; n++ {
+		if !s.TryPut(&sensors.Message{Source: "test:x", Payload: []byte("x"), Flags: lightchain.QoS0}) {
+			if n != 50 {
+				t.Errorf("%d of 100 messages in flight are of QoS 0", n)
+			}
+			break
+		}
+	}
+	for s.TryPut(message("x")) {
+		promised++
+	}
+	if promised != 50 {
+		t.Errorf("%d others find room", promised)
+	}
+	q.release(q.take(nil, 50, 1<<20))
+	if !s.TryPut(&sensors.Message{Source: "test:x", Payload: []byte("x"), Flags: lightchain.QoS0}) {
+		t.Error("when they are done there is no room for more")
 	}
 }

@@ -60,9 +60,11 @@ func (a *Agent) startSource(ctx context.Context, s *source) {
 
 // supervise runs a source until ctx ends, again whenever it could not listen.
 func (a *Agent) supervise(ctx context.Context, s *source) error {
+	share := a.queue.share(s.name)
+	defer share.retire()
 	var told time.Time
 	for pause := leastPause; ; pause = min(2*pause, mostPause) {
-		err := s.run(ctx, a.queue)
+		err := s.run(ctx, share)
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

@@ -43,7 +43,7 @@ func unlucky(times int) (s *source, tries *[]time.Time) {
 func TestASourceThatCannotListenIsTriedForEverAndToldOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		a := &Agent{log: slog.New(slog.NewTextHandler(&log, nil)), failed: make(chan error, 1)}
+		a := &Agent{log: slog.New(slog.NewTextHandler(&log, nil)), failed: make(chan error, 1), queue: newQueue(1<<20, 4)}
 		began := time.Now()
 		s, tries := unlucky(100)
 		if state := s.status().State; state != api.SourceStarting {
@@ -77,7 +77,7 @@ func TestASourceThatCannotListenIsTriedForEverAndToldOnceAMinute(t *testing.T) {
 }
 
 func TestASourceThatTheSinkRefusesEndsTheAgent(t *testing.T) {
-	a := &Agent{log: slog.New(slog.DiscardHandler), failed: make(chan error, 1)}
+	a := &Agent{log: slog.New(slog.DiscardHandler), failed: make(chan error, 1), queue: newQueue(1<<20, 4)}
 	s, _ := unlucky(0)
 	s.run = func(context.Context, sensors.Sink) error { return errStopping }
 	a.startSource(t.Context(), s)
