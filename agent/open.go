@@ -26,6 +26,19 @@ var ErrOtherChain = errors.New("the data folder holds another chain than the con
 // ChainDir returns the folder that holds the chain's store.
 func (c *Config) ChainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
 
+// restoringDir returns the folder that is there while a restore is in progress, or was cut off.
+func (c *Config) restoringDir() string { return c.ChainDir() + ".restoring" }
+
+// checkRestoring refuses to begin a chain where another is being brought back.
+func (c *Config) checkRestoring() error {
+	if _, err := os.Lstat(c.restoringDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w in %s: a restore is in progress, or was cut off. Call edgeagent restore again; if another chain is to be begun instead, remove %s first", ErrNeedsInit, c.Gateway.Data, c.restoringDir())
+}
+
 // asideDir returns the folder of a former chain, by its first 8 characters.
 func (c *Config) asideDir(chain string) string { return c.ChainDir() + "-" + chain }
 
@@ -127,6 +140,9 @@ func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store,
 // mayBegin refuses to begin a second history where a first one is only out of sight.
 func (a *Agent) mayBegin() error {
 	c := a.config
+	if err := c.checkRestoring(); err != nil {
+		return err
+	}
 	switch {
 	case c.Gateway.Chain != "":
 		return fmt.Errorf("%w in %s, but gateway.chain names %s: is the card with it mounted?", ErrNeedsInit, c.Gateway.Data, c.Gateway.Chain)
@@ -154,7 +170,12 @@ func (c *Config) storeOptions(log *slog.Logger) store.Options {
 
 // Init makes the gateway's key, if it has none yet, and begins its chain. The key is never made twice: where a chain
 // could not be begun after it was, the next try takes it.
-func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) { return begin(c, nil, log) }
+func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
+	if err := c.checkRestoring(); err != nil {
+		return nil, err
+	}
+	return begin(c, nil, log)
+}
 
 // Continue begins a new chain whose genesis names the newest header of the one in the data folder, for a gateway whose
 // chain cannot go on: an aggregator knows another end of it. The old chain moves aside, to chain-<its first 8
@@ -162,6 +183,9 @@ func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) { retur
 func Continue(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // whoever has it now continues it
 		return nil, fmt.Errorf("%s: %w", c.Gateway.Data, err)
+	}
+	if err := c.checkRestoring(); err != nil {
+		return nil, err
 	}
 	head, err := newestHead(c.ChainDir())
 	if err != nil {

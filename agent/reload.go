@@ -105,7 +105,9 @@ func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) {
 	if a.options.Reloaded != nil {
 		a.options.Reloaded(next)
 	}
-	a.record(ctx, "config", configEvent{SHA256: next.Hash(sensors.DecoderVersion).String()})
+	if hash := next.Hash(sensors.DecoderVersion); hash != old.Hash(sensors.DecoderVersion) {
+		a.record(ctx, "config", configEvent{SHA256: hash.String()})
+	}
 	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted),
 		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted))
 	if waiting := reloaded.Waiting; len(waiting) > 0 {

@@ -81,9 +81,14 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 	}
 
 	// Made beside its place, and put there last: until then there is no chain.
-	making := c.ChainDir() + ".restoring"
+	making := c.restoringDir()
 	files := filepath.Join(data, "restored")
 	if err := errors.Join(os.RemoveAll(making), os.RemoveAll(files)); err != nil {
+		return nil, err
+	}
+	// From here until the chain is in its place the folder says that one is to come: cut off, and the machine started, no
+	// other is begun.
+	if err := errors.Join(os.Mkdir(making, 0o700), backup.Sync(data)); err != nil {
 		return nil, err
 	}
 	copying := func(done, total int64) { o.Progress("copying", uint64(done), uint64(total)) }

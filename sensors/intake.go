@@ -49,8 +49,16 @@ func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags
 	if !utf8.ValidString(source) {
 		m.Source = strings.ToValidUTF8(source, "\uFFFD") // an entry's text is UTF-8, and nothing is dropped for being ugly
 	}
-	readings, decoder, err := in.Decoder.Read(topic, clientID, payload, received)
-	if len(payload) > limit {
+	var readings []lightchain.Reading
+	var decoder string
+	var err error
+	if flags&lightchain.PayloadHashed != 0 {
+		// The source has kept a hash alone. Read as a payload it would give values that nobody measured.
+		err = refuse(TooLarge, "of the payload its hash alone was kept")
+	} else {
+		readings, decoder, err = in.Decoder.Read(topic, clientID, payload, received)
+	}
+	if len(payload) > limit && flags&lightchain.PayloadHashed == 0 {
 		sum := sha256.Sum256(payload)
 		m.Payload = sum[:]
 		m.Flags |= lightchain.PayloadHashed

@@ -72,3 +72,20 @@ func TestIntakeMakesMessagesThatFitAnEntry(t *testing.T) {
 func entryOf(m *Message) *lightchain.Entry {
 	return &lightchain.Entry{Received: m.Received.UnixNano(), Source: m.Source, Flags: m.Flags, Payload: m.Payload, Readings: m.Readings}
 }
+
+// Of a payload of which the source has kept its hash alone, nothing is read: a hash of digits would be a number.
+func TestAHashIsNotReadAsAPayload(t *testing.T) {
+	for _, c := range []Config{{}, {Dialect: "json"}, {Dialect: "raw"}} {
+		d, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := Reason("")
+		in := &Intake{Decoder: d, Refused: func(r Reason) { refused = r }}
+		hash := []byte("12345678901234567890123456789012")
+		m := in.Message("mqtt:x:t", "t", "", lightchain.PayloadHashed, hash, received)
+		if len(m.Readings) != 0 || m.Flags != lightchain.PayloadHashed|lightchain.NotUnderstood || string(m.Payload) != string(hash) || refused != TooLarge {
+			t.Errorf("%+v: %+v, refused as %q", c, m, refused)
+		}
+	}
+}

@@ -77,14 +77,14 @@ func exitCode(err error) int {
 	var incomplete *store.IncompleteError
 	var answer *api.AnswerError
 	switch {
-	case errors.As(err, &problems), errors.Is(err, agent.ErrNeedsInit), errors.Is(err, agent.ErrOtherChain),
+	case errors.As(err, &problems), errors.Is(err, agent.ErrOtherChain),
 		errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther),
 		errors.Is(err, keyfile.ErrPassphraseMissing), errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted):
 		return command.ExitUsage
 	case errors.As(err, &verify), errors.As(err, &incomplete), errors.Is(err, backup.ErrDamaged):
 		return command.ExitVerification
-	case errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed), errors.Is(err, backup.ErrNoGeneration),
+	case errors.Is(err, agent.ErrNeedsInit), errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed), errors.Is(err, backup.ErrNoGeneration),
 		errors.Is(err, store.ErrPruned), errors.Is(err, store.ErrNotHeld), errors.Is(err, fs.ErrNotExist):
 		return command.ExitNotFound
 	case errors.Is(err, store.ErrLocked), errors.Is(err, backup.ErrBusy), errors.Is(err, api.ErrNotRunning), errors.Is(err, fs.ErrPermission):

@@ -50,12 +50,18 @@ the configuration again.`,
 }
 
 // limitMemory lets the garbage collector work harder before the heap outgrows what a small board has to spare: a soft
-// limit, above what the configuration lets be in flight. GOMEMLIMIT, where it is set, says otherwise.
+// limit, above what the configuration lets be in flight and be kept. GOMEMLIMIT, where it is set, says otherwise.
 func limitMemory(config *agent.Config) {
-	const rest = 24 << 20 // bytes
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(rest + int64(config.Ingest.MaxBytes))
+		debug.SetMemoryLimit(memoryLimit(config))
 	}
+}
+
+// memoryLimit returns the limit in bytes. Memtables take their room from the cache.
+func memoryLimit(config *agent.Config) int64 {
+	const rest = 24 << 20 // with the cache as it is where nobody sets one
+	usual := agent.DefaultConfig().Store.Cache
+	return rest + int64(config.Ingest.MaxBytes) + int64(max(0, config.Store.Cache-usual))
 }
 
 // chainFile returns the file beside the configuration that the chain's name is written to when a chain is begun.
