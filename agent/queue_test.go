@@ -165,8 +165,10 @@ func TestNoSourceKeepsAnotherOut(t *testing.T) {
 			go put(flood, "flood:")
 		}
 		synctest.Wait()
-		if !quiet.TryPut(&sensors.Message{Source: "first", Payload: []byte("x")}) || !quiet.TryPut(&sensors.Message{Source: "first", Payload: []byte("x")}) {
-			t.Error("a source that had nothing in flight finds no room")
+		for range 2 {
+			if !quiet.TryPut(&sensors.Message{Source: "first", Payload: []byte("x")}) {
+				t.Error("a source that had nothing in flight finds no room")
+			}
 		}
 		go put(quiet, "quiet:")
 		for range groups {
