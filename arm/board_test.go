@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"testing"
+	"time"
 
 	"edgechain/build/testenv"
 )
@@ -146,5 +147,55 @@ func TestThisMachineIsRead(t *testing.T) {
 		if f := b.Filesystem("/dev/shm/not/there/yet"); !f.Volatile() {
 			t.Errorf("/dev/shm: %+v", f)
 		}
+	}
+}
+
+// The firmware's flags last two seconds: what is seen once is shown for a minute, and what comes and goes is one trouble.
+func TestAFlagOfTheSupplyIsHeldForAMinute(t *testing.T) {
+	at := time.Unix(0, 0)
+	var latch PowerLatch
+	known := Power{VoltageKnown: true, ThrottlingKnown: true}
+	low := known
+	low.UnderVoltage = true
+	for _, c := range []struct {
+		after time.Duration
+		read  Power
+		want  bool
+	}{
+		{0, known, false}, {time.Second, low, true}, {2 * time.Second, known, true},
+		{50 * time.Second, low, true}, {109 * time.Second, known, true}, {110 * time.Second, known, false},
+	} {
+		got := latch.Observe(c.read, at.Add(c.after))
+		if got.UnderVoltage != c.want || got.Capped || got.Throttled || got.SoftLimit || !got.VoltageKnown {
+			t.Errorf("after %s: %+v, want under-voltage %v", c.after, got, c.want)
+		}
+	}
+}
+
+// A probe reads what the files say now, not what they said when it was made.
+func TestAProbeReadsAgain(t *testing.T) {
+	b := recorded(t, "4b")
+	probe := b.PowerProbe()
+	if p := probe.Read(); p.UnderVoltage || p.Throttled {
+		t.Fatalf("%+v", p)
+	}
+	files, err := filepath.Glob(under(b.Root, "sys/devices/platform/soc*/soc*:firmware/get_throttled"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.WriteFile(files[0], []byte("50005\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p := probe.Read(); !p.UnderVoltage || !p.Throttled {
+		t.Errorf("%+v", p)
+	}
+}
+
+// It is read each second for as long as the gateway runs.
+func BenchmarkPowerProbe(b *testing.B) {
+	board := Board{Root: testenv.Tree(b, "testdata/boards/4b.txtar")}
+	probe := board.PowerProbe()
+	for b.Loop() {
+		probe.Read()
 	}
 }

@@ -1,6 +1,9 @@
 package arm
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"time"
+)
 
 // Power is the state of the supply, and what the firmware does about it and about heat. The kernel asks the firmware
 // every two seconds; a flag is true if the answer says that it is so, or was since the question before.
@@ -25,11 +28,42 @@ const (
 
 // Power reads the flags. Under-voltage comes from the kernel's rpi_volt chip where there is one; the others stand in
 // get_throttled alone, which newer kernels for the Raspberry Pi 5 no longer have.
-func (b Board) Power() Power {
-	var p Power
-	if flags, ok := b.throttled(); ok {
+func (b Board) Power() Power { return b.PowerProbe().Read() }
+
+// PowerProbe reads the flags again and again. It knows the files: looking for them costs more than reading them.
+type PowerProbe struct {
+	throttled []string // get_throttled, where the board has it
+	voltage   []string // in0_lcrit_alarm of the chips called rpi_volt
+}
+
+// PowerProbe looks for the files. Drivers may come and go, so whoever reads for long asks for another one now and then.
+func (b Board) PowerProbe() *PowerProbe {
+	p := &PowerProbe{}
+	// The first reader after a boot makes the kernel log a warning with a stack trace, since the file is deprecated,
+	// though nothing replaces it but for voltage. Where a warning stops the machine, it is left alone.
+	if b.line("proc/sys/kernel/panic_on_warn") != "1" {
+		// soc/soc:firmware up to the 4; soc@107c000000/soc@107c000000:firmware on the 5.
+		p.throttled, _ = filepath.Glob(under(b.Root, "sys/devices/platform/soc*/soc*:firmware/get_throttled"))
+	}
+	chips, _ := filepath.Glob(under(b.Root, "sys/class/hwmon/hwmon*"))
+	for _, chip := range chips {
+		if firstLine(filepath.Join(chip, "name")) == "rpi_volt" {
+			p.voltage = append(p.voltage, filepath.Join(chip, "in0_lcrit_alarm"))
+		}
+	}
+	return p
+}
+
+// Read reads the flags as the kernel last heard them.
+func (p *PowerProbe) Read() Power {
+	var power Power
+	for _, file := range p.throttled {
+		flags, err := hexadecimal(firstLine(file), 32)
+		if err != nil {
+			continue
+		}
 		flags |= flags >> 16
-		p = Power{
+		power = Power{
 			VoltageKnown:    true,
 			UnderVoltage:    flags&firmwareUnderVoltage != 0,
 			ThrottlingKnown: true,
@@ -37,35 +71,35 @@ func (b Board) Power() Power {
 			Throttled:       flags&firmwareThrottled != 0,
 			SoftLimit:       flags&firmwareSoftLimit != 0,
 		}
+		break
 	}
-	chips, _ := filepath.Glob(under(b.Root, "sys/class/hwmon/hwmon*"))
-	for _, chip := range chips {
-		if firstLine(filepath.Join(chip, "name")) != "rpi_volt" {
-			continue
-		}
-		switch firstLine(filepath.Join(chip, "in0_lcrit_alarm")) {
+	for _, file := range p.voltage {
+		switch firstLine(file) {
 		case "1":
-			p.VoltageKnown, p.UnderVoltage = true, true
+			power.VoltageKnown, power.UnderVoltage = true, true
 		case "0":
-			p.VoltageKnown = true // and the firmware's word, if it said otherwise a moment ago, stands
+			power.VoltageKnown = true // and the firmware's word, if it said otherwise a moment ago, stands
 		}
 	}
-	return p
+	return power
 }
 
-// throttled reads the firmware's flags as the kernel last heard them.
-func (b Board) throttled() (flags uint64, ok bool) {
-	// The first reader after a boot makes the kernel log a warning with a stack trace, since the file is deprecated,
-	// though nothing replaces it but for voltage. Where a warning stops the machine, it is left alone.
-	if b.line("proc/sys/kernel/panic_on_warn") == "1" {
-		return 0, false
-	}
-	// soc/soc:firmware up to the 4; soc@107c000000/soc@107c000000:firmware on the 5.
-	files, _ := filepath.Glob(under(b.Root, "sys/devices/platform/soc*/soc*:firmware/get_throttled"))
-	for _, file := range files {
-		if flags, err := hexadecimal(firstLine(file), 32); err == nil {
-			return flags, true
+// PowerHold is how long a flag is shown after it was last true: a flag of the firmware lasts two seconds, and whoever
+// looks now and then would not see it. What comes and goes all the time is one trouble, not one each time.
+const PowerHold = time.Minute
+
+// PowerLatch holds each flag that was true for [PowerHold]. Its zero value holds none.
+type PowerLatch struct {
+	until [4]time.Time
+}
+
+// Observe returns what was read now, with what is held from before.
+func (l *PowerLatch) Observe(p Power, now time.Time) Power {
+	for i, flag := range []*bool{&p.UnderVoltage, &p.Capped, &p.Throttled, &p.SoftLimit} {
+		if *flag {
+			l.until[i] = now.Add(PowerHold)
 		}
+		*flag = now.Before(l.until[i])
 	}
-	return 0, false
+	return p
 }
