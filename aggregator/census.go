@@ -32,6 +32,7 @@ type count struct {
 	standings map[Standing]int
 	ailing    map[Kind]int    // of those that are approved
 	lost      map[Kind]uint64 // by those
+	unheard   int             // of those, silent or offline or both
 }
 
 const (
@@ -101,9 +102,14 @@ func (c *census) take(ctx context.Context) error {
 	err := EachRecord(ctx, c.store, func(r *Record) error {
 		n.standings[r.Standing]++
 		if r.Standing == Approved {
+			unheard := false
 			for _, ailment := range r.Ailments(n.at, silence) {
 				n.ailing[ailment.Kind]++
 				n.lost[ailment.Kind] += ailment.Lost
+				unheard = unheard || ailment.Kind == Silent || ailment.Kind == Away
+			}
+			if unheard {
+				n.unheard++
 			}
 		}
 		return nil
@@ -150,6 +156,7 @@ func (a *Aggregator) countOnce(ctx context.Context) error {
 	for _, kind := range lossKinds {
 		a.metrics.lost.WithLabelValues(string(kind)).Set(float64(n.lost[kind]))
 	}
+	a.metrics.unheard.Set(float64(n.unheard))
 	a.metrics.scanned.Set(float64(n.at.Unix()))
 	return nil
 }

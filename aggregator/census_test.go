@@ -40,3 +40,32 @@ func TestWhatIsDearToCountIsCountedRarely(t *testing.T) {
 		}
 	}
 }
+
+// fewRecords holds some records.
+type fewRecords struct {
+	Store
+	all []*Record
+}
+
+func (f *fewRecords) Records(context.Context, lightchain.ChainID, int) ([]*Record, error) {
+	all := f.all
+	f.all = nil
+	return all, nil
+}
+
+// A gateway that is silent and offline has both findings, and is one gateway.
+func TestAGatewayThatIsSilentAndOfflineCountsOnce(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	store := &fewRecords{all: []*Record{
+		{Standing: Approved, Online: Offline, Seen: 1},
+		{Standing: Approved, Online: Offline, Seen: now.Unix()},
+		{Standing: Approved, Seen: 1},
+		{Standing: Approved, Seen: now.Unix()},
+		{Standing: Waiting, Online: Offline, Seen: 1},
+	}}
+	c := &census{store: store, registry: NewRegistry(store, Rules{Silence: time.Hour}, time.Now, slog.New(slog.DiscardHandler)), now: func() time.Time { return now }}
+	n, _, err := c.recent(t.Context())
+	if err != nil || n.unheard != 3 || n.ailing[Silent] != 2 || n.ailing[Away] != 2 {
+		t.Errorf("%+v, %v", n, err)
+	}
+}

@@ -3,6 +3,8 @@ package aggregator
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	headersync "edgechain/sync"
 )
 
 // metrics is what an aggregator counts. Labels are bounded: standings, findings and verdicts are closed sets, brokers
@@ -17,6 +19,7 @@ type metrics struct {
 	gateways  *prometheus.GaugeVec
 	findings  *prometheus.GaugeVec
 	lost      *prometheus.GaugeVec
+	unheard   prometheus.Gauge
 	scanned   prometheus.Gauge
 }
 
@@ -37,14 +40,23 @@ func newMetrics(version string) *metrics {
 			Name: "edgeaggregator_gateways_ailing", Help: "Approved gateways about which there is a finding, by finding."}, []string{"finding"}),
 		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "edgeaggregator_lost", Help: "Messages and entries, at most, that approved gateways say they lost and nobody has acknowledged, by finding."}, []string{"finding"}),
+		unheard: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "edgeaggregator_gateways_unheard", Help: "Approved gateways that are silent, offline or both."}),
 		scanned: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "edgeaggregator_scan_timestamp_seconds", Help: "When the gateways were last counted."}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "edgeaggregator_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.lost, m.scanned, info,
+	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.lost, m.unheard, m.scanned, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// What is born with the first event is a series in which no rate sees that event.
+	for _, verdict := range []headersync.Verdict{headersync.Extended, headersync.Known, headersync.Lagging, headersync.Split, headersync.Lacking, headersync.Invalid} {
+		m.verdicts.WithLabelValues(string(verdict))
+	}
+	for _, about := range []string{"stranger", "finding"} {
+		m.dropped.WithLabelValues(about)
+	}
 	for _, kind := range Kinds {
 		m.findings.WithLabelValues(string(kind))
 	}
