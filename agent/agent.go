@@ -39,6 +39,7 @@ type Options struct {
 	Load      func() (*Config, error) // reads the configuration again for a reload; nil: there is none
 	Hangup    <-chan os.Signal        // asks for a reload
 	Reloaded  func(*Config)           // told what is in force after one; may be nil
+	Board     arm.Board               // whose supply, heat and cards are watched; its zero value is this machine
 }
 
 // Agent is one gateway at work.
@@ -62,6 +63,8 @@ type Agent struct {
 	retention retention
 	presence  presence
 	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
+	board     boardWatch
+	devices   *devices
 
 	gate      sealgate.Gate
 	keys      keys
@@ -83,9 +86,10 @@ type Agent struct {
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(o.Version), failed: make(chan error, 1), complaints: map[[2]string]string{},
+	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(), failed: make(chan error, 1), complaints: map[[2]string]string{},
 		retention: retention{again: make(chan struct{}, 1)},
 		damaged:   make(chan struct{}, 1),
+		board:     boardWatch{board: o.Board},
 		presence:  presence{wanted: make(chan *Config, 1)}}
 }
 
@@ -147,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	losses.Go(func() { a.recordLosses(lossesCtx) })
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
+	watchers.Go(func() { a.devices.keep(sourcesCtx) })
 	watchers.Go(func() { a.tidyDaily(sourcesCtx) })
 	watchers.Go(func() { a.retain(sourcesCtx) })
 	watchers.Go(func() { a.scrubStore(sourcesCtx) })
@@ -228,6 +233,8 @@ func (a *Agent) prepare() error {
 		}
 		a.gate.Release(a.store.Tip().Height)
 	}
+	a.devices = openDevices(a.data, time.Now, a.log)
+	a.committer.onDurable = a.devices.heard
 	a.committer.onFull = func() { signal(a.retention.again) }
 	a.committer.onSeal = func(height uint64) {
 		a.rotateWhenDue(height)

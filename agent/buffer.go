@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"math"
 	"time"
 
 	"edgechain/agent/api"
@@ -117,15 +116,4 @@ func (a *Agent) buffer() api.Buffer {
 		b.Days = &days
 	}
 	return b
-}
-
-func (a *Agent) bufferSeconds() float64 {
-	switch b := a.buffer(); {
-	case b.Endless:
-		return math.Inf(1)
-	case b.Days == nil:
-		return math.NaN()
-	default:
-		return *b.Days * (24 * time.Hour).Seconds()
-	}
 }

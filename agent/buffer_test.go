@@ -51,7 +51,7 @@ func TestGrowthIsMeasuredOverTheLastDayAcrossRestarts(t *testing.T) {
 func TestTheBufferIsWhatCouldBeRecordedWithoutReceipts(t *testing.T) {
 	c := newAged(t)
 	k := newKeeper(t, c, RetentionConfig{Quorum: 1})
-	if b := k.buffer(); b.Rate != 0 || b.Days != nil || !math.IsNaN(k.bufferSeconds()) {
+	if b := k.buffer(); b.Rate != 0 || b.Days != nil || !math.IsNaN(bufferSeconds(&b)) {
 		t.Errorf("of a chain without a block: %+v", b)
 	}
 	if err := k.committer.do(t.Context(), func() { c.seal(48) }); err != nil {
@@ -66,7 +66,7 @@ func TestTheBufferIsWhatCouldBeRecordedWithoutReceipts(t *testing.T) {
 		t.Errorf("it grows by %v bytes a day, and has %v after two", b.Rate, held)
 	}
 	k.config.Retention = RetentionConfig{MaxSize: 1 << 30, Quorum: 1, DeleteUnreceiptedEvidence: true}
-	if b := k.buffer(); !b.Endless || !math.IsInf(k.bufferSeconds(), 1) {
+	if b := k.buffer(); !b.Endless || !math.IsInf(bufferSeconds(&b), 1) {
 		t.Errorf("where nothing needs a receipt: %+v", b)
 	}
 }

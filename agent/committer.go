@@ -33,12 +33,15 @@ type committer struct {
 	staged chan group  // unbuffered: one group syncs, one waits to be taken
 	failed chan error  // holds why acknowledging ended, if it did not end well
 	alive  progress    // moves whenever a group is on disk or a block is sealed, for the watchdog
+	seals  progress    // moves whenever a block is sealed
 
 	waiting atomic.Bool // staging has stopped for want of room
 	full    atomic.Bool // the open block takes no more, and may not be sealed yet
 
 	onFull func()              // told on the committer's goroutine when staging stops for want of room; nil: nobody
 	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
+	// onDurable is told of each group that is on disk, before its sources are; nil: nobody.
+	onDurable func([]*sensors.Message)
 
 	// Owned by the committer's goroutine.
 	commit CommitConfig
@@ -78,6 +81,7 @@ func (p *progress) last() time.Time {
 // an error after which nothing more may be acknowledged.
 func (c *committer) run() error {
 	c.sealed = c.now()
+	c.seals.mark(c.sealed)
 	if c.open() > 0 {
 		c.begun = c.now() // entries that a former run left open wait one interval more at most
 	}
@@ -315,6 +319,9 @@ func (c *committer) acknowledge() {
 		now := c.now()
 		c.metrics.committed(g.messages, now.Sub(g.began))
 		c.alive.mark(now)
+		if c.onDurable != nil {
+			c.onDurable(g.messages)
+		}
 		c.finish(g, nil)
 	}
 }
@@ -413,6 +420,7 @@ func (c *committer) sealWith(next lightchain.Signer) (*lightchain.SignedHeader, 
 	}
 	c.begun, c.sealed = time.Time{}, c.now()
 	c.alive.mark(c.sealed)
+	c.seals.mark(c.sealed)
 	c.metrics.blocks.Inc()
 	c.log.Debug("sealed", "height", header.Header.Height, "entries", header.Header.Count, "hash", header.Hash())
 	return header, nil

@@ -59,7 +59,7 @@ func newBench(t *testing.T, change func(*committer)) *bench {
 		commit: CommitConfig{MaxDelay: 5 * time.Millisecond, MaxEntries: 4, Idle: time.Millisecond},
 		block:  BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
 		clock:  func() lightchain.Clock { return lightchain.Clock{} },
-		now:    time.Now, log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"),
+		now:    time.Now, log: slog.New(slog.DiscardHandler), metrics: newMetrics(),
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
 	}
 	if change != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -136,30 +135,6 @@ func (a *Agent) watchClock(ctx context.Context) {
 	}
 }
 
-// boardInterval is how often the power supply and the cards are looked at.
-const boardInterval = 30 * time.Second
-
-// watchBoard records changes of the board itself, under-voltage and another card among them, until ctx ends.
-func (a *Agent) watchBoard(ctx context.Context) {
-	var board arm.Board
-	var before arm.State
-	tick := time.NewTicker(boardInterval)
-	defer tick.Stop()
-	for {
-		now := board.State()
-		for _, change := range arm.Changes(before, now) {
-			a.log.Warn("the board has changed", "what", change.Source, "state", string(change.Payload))
-			a.record(ctx, strings.TrimPrefix(change.Source, "agent:"), json.RawMessage(change.Payload))
-		}
-		before = now
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // losses gathers messages known to be missing, so that a burst of them becomes one entry.
 type losses struct {
 	mu      sync.Mutex
@@ -199,6 +174,7 @@ func (a *Agent) recordLosses(ctx context.Context) {
 		}
 		for what, n := range a.losses.take() {
 			a.metrics.lost.WithLabelValues(what.source).Add(float64(n))
+			a.metrics.losses.WithLabelValues(what.source).Inc()
 			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why) // 0: nobody can tell
 			a.record(ctx, "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
 		}

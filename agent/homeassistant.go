@@ -7,7 +7,6 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/agent/homeassistant"
-	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/mqttconn"
 	"edgechain/sync/mqttlink"
@@ -84,7 +83,7 @@ func (a *Agent) homeAssistantState() homeassistant.State {
 		synchronised, bound := clock.State == lightchain.ClockSynchronised, clock.MaxError.Seconds()
 		s.Synchronised, s.ClockError = &synchronised, &bound
 	}
-	if power := (arm.Board{}).Power(); power.VoltageKnown || power.ThrottlingKnown {
+	if power := a.board.now().Power; power.VoltageKnown || power.ThrottlingKnown {
 		limited := power.UnderVoltage || power.Capped || power.Throttled || power.SoftLimit
 		s.PowerLimit = &limited
 	}

@@ -7,9 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"edgechain/agent/api"
 	"edgechain/agent/sealgate"
-	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/sensors"
 )
@@ -26,6 +24,8 @@ type metrics struct {
 	qos0          prometheus.Counter
 	redelivered   prometheus.Counter
 	lost          *prometheus.CounterVec
+	losses        *prometheus.CounterVec
+	lastMessage   *prometheus.GaugeVec
 	blocks        prometheus.Counter
 	commit        prometheus.Histogram
 	group         prometheus.Histogram
@@ -33,7 +33,7 @@ type metrics struct {
 	pruned        prometheus.Counter
 }
 
-func newMetrics(version string) *metrics {
+func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		entries: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -50,6 +50,10 @@ func newMetrics(version string) *metrics {
 			Name: "edgeagent_redelivered_entries_total", Help: "Entries that came again and were kept in doubt, flag 1."}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgeagent_lost_messages_total", Help: "Messages known to be lost before they could be recorded, by source. Each loss is an entry too."}, []string{"source"}),
+		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgeagent_losses_total", Help: "Times that messages were known to be lost, by source, those of which nobody can tell how many included."}, []string{"source"}),
+		lastMessage: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "edgeagent_source_last_message_timestamp_seconds", Help: "When the newest message that is on disk arrived, by source and the gateway's clock; 0: none since the start."}, []string{"source"}),
 		blocks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "edgeagent_blocks_total", Help: "Blocks sealed since the start."}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -63,12 +67,33 @@ func newMetrics(version string) *metrics {
 	}
 	m.pruned = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "edgeagent_pruned_entries_total", Help: "Entries whose payload retention has deleted since the start."})
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "edgeagent_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
-	info.Set(1)
-	m.registry.MustRegister(m.entries, m.readings, m.payloadBytes, m.notUnderstood, m.qos0, m.redelivered, m.lost, m.blocks, m.commit, m.group, m.clockSteps, m.pruned, info,
+	for _, reason := range sensors.Reasons() {
+		m.notUnderstood.WithLabelValues(string(reason))
+	}
+	m.registry.MustRegister(m.entries, m.readings, m.payloadBytes, m.notUnderstood, m.qos0, m.redelivered, m.lost, m.losses, m.lastMessage, m.blocks, m.commit, m.group, m.clockSteps, m.pruned,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// know has the series of sources be there from the start: of a counter that is born with its first loss, no rate would see
+// that loss.
+func (m *metrics) know(sources []*source) {
+	names := []string{"agent"} // its own entries
+	for _, s := range sources {
+		names = append(names, s.name)
+	}
+	for _, name := range names {
+		m.entries.WithLabelValues(name)
+		m.payloadBytes.WithLabelValues(name)
+		m.lost.WithLabelValues(name)
+		m.losses.WithLabelValues(name)
+		m.lastMessage.WithLabelValues(name)
+	}
+}
+
+// counter registers a count that is read when it is asked for.
+func (m *metrics) counter(name, help string, labels prometheus.Labels, read func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
 // gauge registers a value that is read when it is asked for.
@@ -79,6 +104,14 @@ func (m *metrics) gauge(name, help string, read func() float64) {
 // registerGauges shows what is read when it is asked for.
 func (a *Agent) registerGauges() {
 	m := a.metrics
+	m.know(a.sources)
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "edgeagent_build_info", Help: "1, with the gateway's name, its chain and the program's version.",
+		ConstLabels: prometheus.Labels{"gateway": a.gatewayName(), "chain": a.store.Chain().String(), "version": a.options.Version}})
+	info.Set(1)
+	m.registry.MustRegister(info)
+	m.gauge("edgeagent_time_seconds", "The gateway's clock.", func() float64 { return float64(time.Now().UnixMilli()) / 1e3 })
+	a.registerStarts()
 	m.gauge("edgeagent_chain_height", "Height of the newest header.", func() float64 { return float64(a.store.Tip().Height) })
 	m.gauge("edgeagent_chain_entries", "Entries that the chain numbers, the open block's included.", func() float64 { return float64(a.store.Next()) })
 	m.gauge("edgeagent_last_block_timestamp_seconds", "When the newest block was sealed, by the gateway's clock.", func() float64 {
@@ -88,6 +121,12 @@ func (a *Agent) registerGauges() {
 		}
 		return float64(h.Sealed) / 1e9
 	})
+	m.gauge("edgeagent_since_last_block_seconds", "Time since a block was sealed, or since the start, by a clock that never jumps.", func() float64 { return time.Since(a.committer.seals.last()).Seconds() })
+	m.gauge("edgeagent_block_due_seconds", "Time within which a block is sealed at the latest: block.heartbeat and block.interval.", func() float64 {
+		block := a.inForce().Block
+		return (block.Heartbeat + block.Interval).Seconds()
+	})
+	m.gauge("edgeagent_stuck_seconds", "How long messages have waited without any of them reaching the disk, 0 where none waits. At 120 the watchdog is left alone.", func() float64 { return a.stuck().Seconds() })
 	m.gauge("edgeagent_in_flight_bytes", "Bytes of messages taken and not yet on disk.", func() float64 { _, b := a.queue.pending(); return float64(b) })
 	m.gauge("edgeagent_in_flight_messages", "Messages taken and not yet on disk.", func() float64 { n, _ := a.queue.pending(); return float64(n) })
 	m.gauge("edgeagent_waiting_for_space", "1 while staging has stopped because the disk's reserve is reached, else 0.", func() float64 { return truth(a.committer.waiting.Load()) })
@@ -101,7 +140,6 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_store_written_bytes", "Bytes written to the disk by the store since the start, its log included.", func() float64 { s := a.store.Stats(); return float64(s.WALBytes + s.TableBytes) })
 	m.gauge("edgeagent_free_bytes", "Bytes free for the chain.", func() float64 { return float64(a.store.Stats().Free) })
 	m.gauge("edgeagent_reserve_bytes", "Bytes of free space below which nothing is staged.", func() float64 { return float64(a.store.Stats().Reserve) })
-	m.gauge("edgeagent_buffer_seconds", "How long recording could go on at the present rate if no receipt came from now on: NaN while the rate is not known, +Inf where retention may delete what is not receipted.", a.bufferSeconds)
 	m.gauge("edgeagent_held_back_bytes", "Bytes that retention would delete, were they receipted.", func() float64 {
 		if s := a.heldBack(); s != nil {
 			return float64(s.Bytes)
@@ -111,14 +149,32 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
 	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
 	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })
-	var board arm.Board
-	m.gauge("edgeagent_under_voltage", "1 if the board's supply fell below its limit since it was last asked, else 0.", func() float64 { return truth(board.Power().UnderVoltage) })
-	m.gauge("edgeagent_throttled", "1 if the processor is slowed, by low voltage or heat; else 0.", func() float64 { return truth(board.Power().Throttled) })
-	if t := board.Temperature(); t.Known {
-		m.gauge("edgeagent_temperature_celsius", "Temperature of the processor.", func() float64 { return float64(board.Temperature().MilliCelsius) / 1000 })
-	}
 	a.registerScrubGauges()
-	m.registry.MustRegister(newSourceCollector(a.running), newBoardCollector(board, a.clock))
+	m.registry.MustRegister(newSourceCollector(a.running), newBoardCollector(&a.board, a.clock), newDevicesCollector(a.devices),
+		newUpstreamCollector(a), newBufferCollector(a))
+}
+
+// gatewayName is the name in genesis, or else that of the configuration.
+func (a *Agent) gatewayName() string {
+	if name := ChainStatus(&a.store.Reader).Gateway; name != "" {
+		return name
+	}
+	return a.inForce().name()
+}
+
+// registerStarts shows the starts of the program. They are counted in the chain, so that a program that is started again
+// and again shows as a rise.
+func (a *Agent) registerStarts() {
+	m, info := a.metrics, a.store.Info()
+	m.counter("edgeagent_starts_total", "Starts of the program since the chain began, this one included.", nil, func() float64 { return float64(info.Opens) })
+	m.counter("edgeagent_boots_total", "Boots of the machine since the chain began.", nil, func() float64 { return float64(info.Boots) })
+	m.counter("edgeagent_unclean_starts_total", "Starts after a run that was not stopped in order, since the chain began.", nil, func() float64 { return float64(a.tally.condition().Unclean) })
+	m.counter("edgeagent_gaps_total", "Entries agent:gap since the chain began: times that messages or entries were known to be lost.", nil, func() float64 { return float64(a.tally.condition().Gaps.Times) })
+	for _, after := range []string{afterStop, afterShutdown, afterCrash, afterPowerCut} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "edgeagent_started_after", ConstLabels: prometheus.Labels{"end": after}, Help: "1 for how the run before this one ended, 0 for the others.",
+		}, func() float64 { return truth(a.startedAfter() == after) }))
+	}
 }
 
 func truth(b bool) float64 {
@@ -126,41 +182,6 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// sourceCollector shows how the sources stand that run when it is asked.
-type sourceCollector struct {
-	running                             func() []*source
-	connected, received, ignored, state *prometheus.Desc
-}
-
-func newSourceCollector(running func() []*source) *sourceCollector {
-	return &sourceCollector{running,
-		prometheus.NewDesc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0.", []string{"source"}, nil),
-		prometheus.NewDesc("edgeagent_source_received_total", "Messages that a source received, repetitions included.", []string{"source"}, nil),
-		prometheus.NewDesc("edgeagent_source_ignored_total", "Messages of these that are the gateways' own and came back: traffic with aggregators, what Home Assistant is shown. They are not recorded.", []string{"source"}, nil),
-		prometheus.NewDesc("edgeagent_source_state", "1 for the state that the source is in, 0 for the others.", []string{"source", "state"}, nil)}
-}
-
-// Describe implements [prometheus.Collector].
-func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
-	out <- c.connected
-	out <- c.received
-	out <- c.ignored
-	out <- c.state
-}
-
-// Collect implements [prometheus.Collector].
-func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
-	for _, s := range c.running() {
-		stats := s.status()
-		out <- prometheus.MustNewConstMetric(c.connected, prometheus.GaugeValue, truth(stats.Connected), s.name)
-		out <- prometheus.MustNewConstMetric(c.received, prometheus.CounterValue, float64(stats.Received), s.name)
-		out <- prometheus.MustNewConstMetric(c.ignored, prometheus.CounterValue, float64(stats.Ignored), s.name)
-		for _, state := range api.SourceStates() {
-			out <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, truth(stats.State == state), s.name, string(state))
-		}
-	}
 }
 
 // committed counts a group that is on disk.
@@ -172,6 +193,7 @@ func (m *metrics) committed(group []*sensors.Message, took time.Duration) {
 	for _, message := range group {
 		if name := sourceName(message.Source); name != source || entries == nil {
 			source, entries, bytes = name, m.entries.WithLabelValues(name), m.payloadBytes.WithLabelValues(name)
+			m.lastMessage.WithLabelValues(name).Set(float64(message.Received.UnixMilli()) / 1e3)
 		}
 		entries.Inc()
 		bytes.Add(float64(len(message.Payload)))

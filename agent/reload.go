@@ -91,6 +91,7 @@ func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) {
 	if err != nil {
 		return api.Reloaded{}, err
 	}
+	a.metrics.know(wanted)
 	for _, s := range wanted {
 		if s.done == nil {
 			a.startSource(ctx, s)

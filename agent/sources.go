@@ -213,7 +213,8 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		default:
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
-			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected}
+			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
+			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered}
 	}}, nil
 }
 
@@ -254,7 +255,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	return &source{run: s.Run, ready: s.Ready(), stats: func() api.Source {
 		stats := s.Stats()
-		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored)}
+		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored), Recognised: uint64(stats.Recognised + stats.Replays)}
 		switch {
 		case stats.Subscribed:
 		case stats.LastError != "":

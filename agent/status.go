@@ -56,12 +56,14 @@ func (a *Agent) Status() api.Status {
 	s.Scrub = scrubStatus(a.store.Scrubbing())
 	s.Running, s.Version, s.Volatile = true, a.options.Version, stats.Volatile
 	s.Live = &api.Live{
-		Started: a.started, Boot: a.store.Info().Boots, Clock: clock.State.String(), ClockError: clock.MaxError.Seconds(),
+		Started: a.started, Boot: a.store.Info().Boots, Starts: a.store.Info().Opens, After: a.startedAfter(), Unclean: a.tally.condition().Unclean,
+		Clock: clock.State.String(), ClockError: clock.MaxError.Seconds(),
 		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
 	}
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
 	s.Live.Held, s.Live.HeldBy = a.gate.Worst(), a.gate.Reasons()
 	s.Live.Upstreams = a.upstreamStatus()
+	s.Live.Late, s.Live.Devices = a.devices.status()
 	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
 	if a.tcp != nil {
 		if since, err := a.tcp.Failing(); err != nil {
@@ -74,20 +76,49 @@ func (a *Agent) Status() api.Status {
 	return s
 }
 
+// The ends of the run before, as a start finds them.
+const (
+	afterStop     = "stop"      // of the program, in order
+	afterShutdown = "shutdown"  // of the machine, in order
+	afterCrash    = "crash"     // of the program: it failed, or was killed
+	afterPowerCut = "power_cut" // of the machine, or its kernel failed
+)
+
+// startedAfter says how the run before this one ended.
+func (a *Agent) startedAfter() string { return endBefore(a.store.Info()) }
+
+func endBefore(info store.OpenInfo) string {
+	switch {
+	case info.Opens <= 1, info.Clean && !info.NewBoot:
+		return afterStop
+	case info.Clean:
+		return afterShutdown
+	case info.NewBoot:
+		return afterPowerCut
+	default:
+		return afterCrash
+	}
+}
+
 // stuckAfter is how long messages may wait without any of them reaching the disk.
 const stuckAfter = 2 * time.Minute
 
-// alive returns nil while commits make progress, or while there is nothing to commit. A full disk is not an ailment
-// of the program, nor is a full block that may not be sealed: restarting it would help nobody.
-func (a *Agent) alive() error {
+// stuck is for how long messages have waited without any of them reaching the disk, 0 where none waits. A full disk is not
+// an ailment of the program, nor is a full block that may not be sealed: restarting it would help nobody.
+func (a *Agent) stuck() time.Duration {
 	begun := a.queue.busySince() // before that there was nothing to make progress with
 	if begun.IsZero() || a.committer.waiting.Load() || a.committer.full.Load() {
-		return nil
+		return 0
 	}
 	if last := a.committer.alive.last(); last.After(begun) {
 		begun = last
 	}
-	if since := time.Since(begun); since > stuckAfter {
+	return time.Since(begun)
+}
+
+// alive returns nil while commits make progress, or while there is nothing to commit.
+func (a *Agent) alive() error {
+	if since := a.stuck(); since > stuckAfter {
 		return fmt.Errorf("nothing has reached the disk for %s though messages wait", since.Round(time.Second))
 	}
 	return nil

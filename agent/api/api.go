@@ -79,6 +79,9 @@ type ScrubProgress struct {
 type Live struct {
 	Started       time.Time `json:"started"`
 	Boot          uint64    `json:"boot"`
+	Starts        uint64    `json:"starts"`         // of the program, since the chain began, this one included
+	Unclean       uint64    `json:"unclean_starts"` // of these, those after a run that was not stopped in order
+	After         string    `json:"started_after"`  // how the run before ended: stop, shutdown, crash, power_cut
 	Clock         string    `json:"clock"`
 	ClockError    float64   `json:"clock_error_seconds"`
 	InFlight      int       `json:"in_flight_messages"`
@@ -92,8 +95,18 @@ type Live struct {
 	Buffer    Buffer            `json:"buffer"`
 	HeldBack  *Stretch          `json:"held_back,omitempty"` // that retention would delete, were it receipted
 	Sources   []Source          `json:"sources"`
+	Devices   int               `json:"devices"`                // that are watched
+	Late      []LateDevice      `json:"late_devices,omitempty"` // those that have been silent for too long
 	Upstreams []Upstream        `json:"upstreams,omitempty"`
 	Deaf      string            `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+}
+
+// LateDevice is a device that has been silent for longer than its own rhythm explains.
+type LateDevice struct {
+	Name   string    `json:"name"`
+	Last   time.Time `json:"last"`           // its newest message
+	Silent float64   `json:"silent_seconds"` // since then, or since the agent was started
+	Usual  float64   `json:"usual_seconds"`  // its longest silence lately
 }
 
 // Buffer says how long the gateway could go on recording if no receipt came from now on. That is until the disk's
@@ -146,6 +159,10 @@ type Source struct {
 	Received  uint64      `json:"received"`          // messages, repetitions included
 	Ignored   uint64      `json:"ignored,omitempty"` // of these, the gateways' own that came back, and are not recorded
 	Clients   int         `json:"clients,omitempty"` // of the embedded broker
+
+	Recognised  uint64 `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
+	Refused     uint64 `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
+	Undelivered uint64 `json:"undelivered,omitempty"` // messages that a subscriber of the embedded broker did not get
 }
 
 // Text says how it stands: "up, 127.0.0.1:1883", or since when it fails and why.

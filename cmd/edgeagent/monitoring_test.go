@@ -90,3 +90,28 @@ func TestBrokerThatIsDownAtTheStartIsWaitedFor(t *testing.T) {
 		t.Errorf("%d entries, want 1", n)
 	}
 }
+
+// What a crash loop is told by: the count of starts and the end of the run before, over runs of the program as they are.
+func TestACrashShowsInStatusAndMetrics(t *testing.T) {
+	t.Parallel()
+	wholeSystem(t)
+	g := newGateway(t, "")
+	g.start()
+	if text := g.must("status"); !strings.Contains(text, "start 1, after a stop of the program") {
+		t.Error(text)
+	}
+	g.kill()
+	g.start()
+	for _, line := range []string{`edgeagent_started_after{end="crash"}`, "edgeagent_unclean_starts_total"} {
+		if n := g.metric(line); n != 1 {
+			t.Errorf("%s is %v", line, n)
+		}
+	}
+	if s := g.status(); s.Live.Starts != 2 || s.Live.Unclean != 1 || s.Live.After != "crash" {
+		t.Errorf("%+v", s.Live)
+	}
+	if text := g.must("status"); !strings.Contains(text, "start 2, after A CRASH of the program; 1 of them after a run") {
+		t.Error(text)
+	}
+	g.stop()
+}

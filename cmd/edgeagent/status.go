@@ -83,6 +83,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 		return
 	}
 	line("agent", "runs since %s, version %s, boot %d", l.Started.UTC().Format(time.RFC3339), s.Version, l.Boot)
+	line("", "start %d, after %s; %d of them after a run that was not stopped in order", l.Starts, afterText(l.After), l.Unclean)
 	line("clock", "%s, off by %.3f s at most", l.Clock, l.ClockError)
 	line("free", "%s, of which %s stay free", size(l.Free), size(l.Reserve))
 	line("buffer", "%s", bufferText(&l.Buffer))
@@ -97,9 +98,28 @@ func writeStatus(w io.Writer, s *api.Status) {
 			line("", "%s has receipted up to height %d", g.Name, *g.Receipted)
 		}
 	}
+	line("devices", "%d are watched, %d of them are late", l.Devices, len(l.Late))
 	for _, source := range l.Sources {
 		line("source", "%s: %d messages, %s", source.Name, source.Received, command.Printable(source.Text()))
 	}
+}
+
+// mostLate is how many devices that are late are named.
+const mostLate = 10
+
+// afterText says how the run before ended.
+func afterText(after string) string {
+	switch after {
+	case "stop":
+		return "a stop of the program"
+	case "shutdown":
+		return "a shutdown of the machine"
+	case "crash":
+		return "A CRASH of the program"
+	case "power_cut":
+		return "a power cut"
+	}
+	return after
 }
 
 // writeAlarms shows what somebody has to see to, the worst first: recording, then sealing, then what is lost already.
@@ -118,6 +138,14 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	}
 	if l.Deaf != "" {
 		line("WARNING", "nobody is answered over TCP: %s", command.Printable(l.Deaf))
+	}
+	for i, device := range l.Late {
+		if i == mostLate {
+			line("WARNING", "%d more devices are late: --output json names them", len(l.Late)-i)
+			break
+		}
+		line("WARNING", "nothing comes from device %s since %s: so far it was silent for %s at most", command.Printable(device.Name),
+			device.Last.UTC().Format(time.RFC3339), time.Duration(device.Usual*float64(time.Second)).Round(time.Second))
 	}
 	if s.Volatile != "" {
 		line("WARNING", "the data folder is on %s: a power cut takes it", s.Volatile)

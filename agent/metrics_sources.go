@@ -1,0 +1,148 @@
+package agent
+
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"edgechain/agent/api"
+)
+
+// sourceCollector shows how the sources stand that run when it is asked.
+type sourceCollector struct {
+	running  func() []*source
+	counts   map[*prometheus.Desc]func(*api.Source) uint64
+	up       *prometheus.Desc
+	clients  *prometheus.Desc
+	standing *prometheus.Desc
+}
+
+func newSourceCollector(running func() []*source) *sourceCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, append([]string{"source"}, labels...), nil)
+	}
+	return &sourceCollector{
+		running:  running,
+		up:       desc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0."),
+		clients:  desc("edgeagent_source_clients", "Clients that are connected to the embedded broker."),
+		standing: desc("edgeagent_source_state", "1 for the state that the source is in, 0 for the others.", "state"),
+		counts: map[*prometheus.Desc]func(*api.Source) uint64{
+			desc("edgeagent_source_received_total", "Messages that a source received, repetitions included."):                                                                                    func(s *api.Source) uint64 { return s.Received },
+			desc("edgeagent_source_ignored_total", "Messages of these that are the gateways' own and came back: traffic with aggregators, what Home Assistant is shown. They are not recorded."): func(s *api.Source) uint64 { return s.Ignored },
+			desc("edgeagent_source_recognised_total", "Messages of these that were certain repetitions: acknowledged and not recorded again."):                                                   func(s *api.Source) uint64 { return s.Recognised },
+			desc("edgeagent_source_refused_total", "Publications, subscriptions and wills to which a client of the embedded broker had no right, and clients that it did not let in."):           func(s *api.Source) uint64 { return s.Refused },
+			desc("edgeagent_source_undelivered_total", "Messages that a subscriber of the embedded broker did not get. They are recorded."):                                                      func(s *api.Source) uint64 { return s.Undelivered },
+		},
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.up
+	out <- c.clients
+	out <- c.standing
+	for d := range c.counts {
+		out <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
+	for _, s := range c.running() {
+		stats := s.status()
+		out <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth(stats.Connected), s.name)
+		out <- prometheus.MustNewConstMetric(c.clients, prometheus.GaugeValue, float64(stats.Clients), s.name)
+		for _, state := range api.SourceStates() {
+			out <- prometheus.MustNewConstMetric(c.standing, prometheus.GaugeValue, truth(stats.State == state), s.name, string(state))
+		}
+		for d, count := range c.counts {
+			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(count(&stats)), s.name)
+		}
+	}
+}
+
+// upstreamCollector shows how the upstreams stand, and what their aggregators have countersigned.
+type upstreamCollector struct {
+	agent                      *Agent
+	connected, height, waiting *prometheus.Desc
+}
+
+func newUpstreamCollector(a *Agent) *upstreamCollector {
+	return &upstreamCollector{a,
+		prometheus.NewDesc("edgeagent_upstream_connected", "1 if the broker of an upstream is connected, else 0.", []string{"upstream"}, nil),
+		prometheus.NewDesc("edgeagent_receipted_height", "Height of the newest header that an aggregator has countersigned; -1: none.", []string{"upstream", "aggregator"}, nil),
+		prometheus.NewDesc("edgeagent_unreceipted_seconds", "How long the lowest header above that has waited for its receipt, by the gateway's clock; 0: there is none above.", []string{"upstream", "aggregator"}, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *upstreamCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.connected
+	out <- c.height
+	out <- c.waiting
+}
+
+// Collect implements [prometheus.Collector].
+func (c *upstreamCollector) Collect(out chan<- prometheus.Metric) {
+	tip := c.agent.store.Tip().Height
+	for _, u := range c.agent.upstreamStatus() {
+		out <- prometheus.MustNewConstMetric(c.connected, prometheus.GaugeValue, truth(u.Connected), u.Name)
+		for _, g := range u.Aggregators {
+			next, height := uint64(0), float64(-1)
+			if g.Receipted != nil {
+				next, height = *g.Receipted+1, float64(*g.Receipted)
+			}
+			out <- prometheus.MustNewConstMetric(c.height, prometheus.GaugeValue, height, u.Name, g.Name)
+			var waiting float64
+			if next <= tip {
+				if h, err := c.agent.store.HeaderAt(next); err == nil {
+					waiting = max(0, time.Since(time.Unix(0, h.Sealed)).Seconds())
+				}
+			}
+			out <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, waiting, u.Name, g.Name)
+		}
+	}
+}
+
+// bufferCollector shows how long recording could go on, which is computed once for both lines.
+type bufferCollector struct {
+	agent         *Agent
+	seconds, room *prometheus.Desc
+}
+
+func newBufferCollector(a *Agent) *bufferCollector {
+	return &bufferCollector{a,
+		prometheus.NewDesc("edgeagent_buffer_seconds", "How long recording could go on at the present rate if no receipt came from now on: NaN while the rate is not known, +Inf where retention may delete what is not receipted.", nil, nil),
+		prometheus.NewDesc("edgeagent_room_bytes", "Bytes by which the chain can grow until recording stops: what is free above the reserve, and what retention by size may delete; NaN: not known, +Inf where that is all.", nil, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *bufferCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.seconds
+	out <- c.room
+}
+
+// Collect implements [prometheus.Collector].
+func (c *bufferCollector) Collect(out chan<- prometheus.Metric) {
+	b := c.agent.buffer()
+	room := float64(b.Room + b.Deletable)
+	switch {
+	case !c.agent.store.Stats().Told:
+		room = math.NaN()
+	case b.Endless:
+		room = math.Inf(1)
+	}
+	out <- prometheus.MustNewConstMetric(c.seconds, prometheus.GaugeValue, bufferSeconds(&b))
+	out <- prometheus.MustNewConstMetric(c.room, prometheus.GaugeValue, room)
+}
+
+func bufferSeconds(b *api.Buffer) float64 {
+	switch {
+	case b.Endless:
+		return math.Inf(1)
+	case b.Days == nil:
+		return math.NaN()
+	default:
+		return *b.Days * (24 * time.Hour).Seconds()
+	}
+}
