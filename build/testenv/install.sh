@@ -18,6 +18,7 @@ needs=(
 	qemu-aarch64-static:qemu-user-static
 	qemu-arm-static:qemu-user-static
 	promtool:prometheus
+	prometheus:prometheus
 	pg_ctl:postgresql # the release's version: 15 in Debian 12
 	ssh-keygen:openssh-client
 	systemd-analyze:systemd
