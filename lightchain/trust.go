@@ -60,11 +60,16 @@ type Aggregator struct {
 func ParseTrust(b []byte) (*Trust, error) {
 	t := new(Trust)
 	quorum := false
-	for i, line := range strings.Split(strings.TrimPrefix(string(b), "\ufeff"), "\n") {
+	rest, found := strings.TrimPrefix(string(b), "\ufeff"), true
+	for i := 0; found; i++ {
+		var line string
+		if line, rest, found = strings.Cut(rest, "\n"); found {
+			line = strings.TrimSuffix(line, "\r") // a CR alone ends no line, not the last one either
+		}
 		if !utf8.ValidString(line) {
 			return nil, fmt.Errorf("line %d: not UTF-8", i+1)
 		}
-		words := strings.FieldsFunc(strings.TrimSuffix(line, "\r"), func(r rune) bool { return r == ' ' || r == '\t' })
+		words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' })
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}

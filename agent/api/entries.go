@@ -25,8 +25,10 @@ type Entry struct {
 	Decoder  string    `json:"decoder,omitempty"` // what made the readings of the payload, with its version
 	Readings []Reading `json:"readings"`
 
-	// Gone stands instead of everything but Number where the entry cannot be had: deleted, damaged, never held.
-	Gone string `json:"gone,omitempty"`
+	// Gone stands instead of everything but Number where entries cannot be had: deleted, damaged, never held. Number is
+	// that of the first one then, and Count says how many; 0: it is not known.
+	Gone  string `json:"gone,omitempty"`
+	Count uint64 `json:"count,omitempty"`
 }
 
 // Reading is one measured value.
@@ -120,7 +122,8 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 			}
 			if err != nil {
 				gone := goneWord(err) != ""
-				if gone && yield(Entry{Gone: err.Error()}, nil) {
+				first, count := store.Gone(err)
+				if gone && yield(Entry{Number: first, Count: count, Gone: err.Error()}, nil) {
 					continue
 				}
 				if !gone {

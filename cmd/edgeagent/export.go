@@ -194,7 +194,11 @@ func (r *rows) write(e *api.Entry) error {
 		return r.json.Encode(e)
 	}
 	if e.Gone != "" {
-		return r.csv.Write([]string{"", "", "", e.Gone, "gone", "", "", "", "", "", "", ""})
+		number := ""
+		if e.Count > 0 {
+			number = strconv.FormatUint(e.Number, 10)
+		}
+		return r.csv.Write([]string{number, "", "", e.Gone, "gone", "", "", "", "", "", "", ""})
 	}
 	height := ""
 	if e.Sealed {

@@ -196,7 +196,11 @@ func (w *entryWriter) write(e *api.Entry) {
 		return
 	}
 	if e.Gone != "" {
-		w.table.Row("-", "-", e.Gone)
+		number := "-"
+		if e.Count > 0 {
+			number = strconv.FormatUint(e.Number, 10)
+		}
+		w.table.Row(number, "-", e.Gone)
 		return
 	}
 	number, received, flags := strconv.FormatUint(e.Number, 10), command.Instant(e.Received), strings.Join(e.Flags, " ")

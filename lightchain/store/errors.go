@@ -57,6 +57,30 @@ func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
 
 func (e *DamageError) Unwrap() error { return e.Err }
 
+// GoneError says which entries are not here, where nothing is damaged: [ErrPruned] or [ErrNotHeld].
+type GoneError struct {
+	First, Count uint64 // number of the first one, and how many
+	Err          error
+}
+
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("entries %d to %d: %v", e.First, e.First+e.Count-1, e.Err)
+}
+
+func (e *GoneError) Unwrap() error { return e.Err }
+
+// Gone returns the numbers of the entries that an error of [Reader.Entries] or [Reader.Find] stands for; a count of 0 says
+// that it does not tell.
+func Gone(err error) (first, count uint64) {
+	if gone, ok := errors.AsType[*GoneError](err); ok {
+		return gone.First, gone.Count
+	}
+	if damaged, ok := errors.AsType[*DamageError](err); ok {
+		return damaged.First, damaged.Count
+	}
+	return 0, 0
+}
+
 // readError classifies what Pebble said: a key that is not there, a block whose checksum is wrong, something else.
 func readError(err error) error {
 	switch {

@@ -140,7 +140,8 @@ func (f *finder) tellGaps(first, last uint64) {
 			return
 		}
 		f.gaps = f.gaps[1:]
-		f.give(Match{}, fmt.Errorf("entries %d to %d: %w", max(a.first, f.q.After), min(a.next, f.to)-1, ErrNotHeld))
+		first := max(a.first, f.q.After)
+		f.give(Match{}, &GoneError{first, min(a.next, f.to) - first, ErrNotHeld})
 	}
 }
 
@@ -184,6 +185,9 @@ func (f *finder) block(height uint64) {
 	switch {
 	case errors.Is(err, ErrNotHeld):
 		return // tellGaps has said so
+	case errors.Is(err, ErrDamaged):
+		f.tellDamaged(height, err)
+		return
 	case err != nil:
 		f.give(Match{}, err)
 		return
@@ -225,6 +229,22 @@ func (f *finder) block(height uint64) {
 	}
 	for i := len(matches) - 1; i >= 0; i-- {
 		f.give(matches[i], nil)
+	}
+}
+
+// tellDamaged says of a run of headers that cannot be read which numbers may have matched, at the lowest of its heights.
+func (f *finder) tellDamaged(height uint64, why error) {
+	first := uint64(0)
+	_, _, end, err := f.r.endAround(height, 0, f.at.tip.Height)
+	if err == nil && height > 0 {
+		_, _, first, err = f.r.endAround(height-1, 0, f.at.tip.Height) // the same end, where that one belongs to the run
+	}
+	if err != nil {
+		f.give(Match{}, why)
+		return
+	}
+	if first, end = max(first, f.q.After), min(end, f.to); first < end {
+		f.give(Match{}, &DamageError{height, first, end - first, why})
 	}
 }
 

@@ -199,7 +199,7 @@ func (r *Reader) Entries(from, to uint64) iter.Seq2[*Record, error] {
 				}
 				if end = min(to, end); end > from {
 					if errors.Is(err, ErrNotHeld) {
-						err = fmt.Errorf("entries %d to %d: %w", from, end-1, ErrNotHeld)
+						err = &GoneError{from, end - from, ErrNotHeld}
 					} else {
 						err = &DamageError{height, from, end - from, err}
 					}
@@ -226,6 +226,9 @@ func (r *Reader) Entries(from, to uint64) iter.Seq2[*Record, error] {
 // yieldEntries yields the entries from .. to−1 of one block. It reports whether the caller wants more.
 func (r *Reader) yieldEntries(height, from, to uint64, sealed bool, yield func(*Record, error) bool) bool {
 	scan, err := r.scanBlock(height, from, to)
+	if errors.Is(err, ErrPruned) || errors.Is(err, ErrNotHeld) {
+		return yield(nil, &GoneError{from, to - from, err})
+	}
 	if err != nil {
 		return yield(nil, err)
 	}
