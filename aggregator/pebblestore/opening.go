@@ -108,7 +108,7 @@ func (p *opening) check() error {
 
 // open opens the database; exists says that there is one, so that none is made.
 func (p *opening) open(exists bool) error {
-	logs, err := salvage.UnreadableLogs(p.dir, p.o.FS)
+	logs, err := salvage.UnreadableLogs(p.dir, p.o.FS, nil)
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}

@@ -131,7 +131,7 @@ func (c *copying) all() error {
 			})
 		case salvage.IsLog(name):
 			var read []salvage.Batch
-			read, err = salvage.ReadBatches(fs, path, func(err error) { c.unreadable(path, err) })
+			read, err = salvage.ReadBatches(fs, path, nil, func(err error) { c.unreadable(path, err) })
 			logs = append(logs, read...)
 		}
 		if err != nil && !isDamage(err) {

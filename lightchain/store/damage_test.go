@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +116,90 @@ func TestADamagedLogCostsItsDamagedGroupsAlone(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// At the log's end no chunk says any more what had been synced. Where the program ended and not the power, the note of the
+// newest acknowledged entry does, and of sealed blocks the head mark: a damaged group costs itself, and is told of.
+func TestADamagedLastButOneGroupCostsNoOther(t *testing.T) {
+	for _, sealed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sealed %t", sealed), func(t *testing.T) {
+			disk := vfs.NewMem()
+			o := testOptions(t, disk)
+			s := newStore(t, o)
+			const groups, each = 4, 12
+			var staged []*Staged
+			for i := range groups { // none says that another one was synced
+				g, err := s.Stage(testEntries(i*each, each))
+				if err != nil {
+					t.Fatal(err)
+				}
+				staged = append(staged, g)
+			}
+			if sealed {
+				seal(t, s)
+			}
+			for _, g := range staged {
+				if err := g.Wait(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			name, size := newest(t, disk, ".log")
+			copied := func() vfs.FS { // as a killed program leaves it
+				fs := vfs.NewMem()
+				if ok, err := vfs.Clone(disk, fs, "chain", "chain"); err != nil || !ok {
+					t.Fatal(ok, err)
+				}
+				return fs
+			}
+			whole, err := salvage.ReadFile(disk, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ends []int // of the groups' chunks
+			for at := 0; at < size; {
+				kind := int(whole[at+6])
+				if kind == 0 {
+					t.Fatalf("no chunk at %d of %d", at, size)
+				}
+				at += [...]int{7, 11, 19}[(kind-1)/4] + int(binary.LittleEndian.Uint16(whole[at+4:]))
+				ends = append(ends, at)
+			}
+			if sealed {
+				ends = ends[:len(ends)-1] // the header
+			}
+			ends = ends[len(ends)-groups-1:]
+			for group := 1; group < len(ends); group++ {
+				for _, at := range []int{ends[group-1] + 2, ends[group-1] + 5, (ends[group-1] + ends[group]) / 2, ends[group] - 2} {
+					fs := copied()
+					flip(t, fs, name, at)
+					if sealed {
+						if err := fs.Remove("chain/" + noteName); err != nil { // the mark alone tells
+							t.Fatal(err)
+						}
+					}
+					o := testOptions(t, fs)
+					o.Rand = &counter{1 << 40}
+					s := openStore(t, o)
+					missing, told := lost(t, s, groups*each), uint64(0)
+					for _, g := range s.Info().Recovered.Gaps {
+						told += g.Count
+					}
+					for e, err := range s.Entries(0, s.Next()) {
+						if _, n := Gone(err); e == nil {
+							told += n
+						}
+					}
+					if missing != each || told != each {
+						t.Errorf("byte %d, group %d: %d entries are missing, of %d it is told", at, group, missing, told)
+					}
+					closeStore(t, s)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

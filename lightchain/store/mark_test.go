@@ -50,7 +50,7 @@ func drop(t testing.TB, o Options, keys ...[]byte) {
 		t.Fatal(err)
 	}
 	o, _ = o.withDefaults()
-	db, err := openPebble(path, o, newGuard(o.Fatal), nil)
+	db, err := openPebble(path, o, newGuard(o.Fatal), nil, durable{})
 	if err != nil {
 		t.Fatal(err)
 	}

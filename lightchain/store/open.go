@@ -66,6 +66,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.found = readSlots(dir, o)
+	s.durable = readDurable(dir, o, &s.found)
 	if err := s.found.foreign(); err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func (s *Store) expectChain() error {
 		return nil
 	}
 	o.Logger = slog.New(slog.DiscardHandler) // whatever is found, it is said when it counts
-	db, err := openPebbleReadOnly(path, o)
+	db, err := openPebbleReadOnly(path, o, s.durable)
 	if err != nil {
 		return nil
 	}
@@ -221,7 +222,7 @@ func (s *Store) openDatabase() error {
 	if err := s.onlyFiles(path); err != nil {
 		return err
 	}
-	repaired, err := repairLogs(s.dir, path, s.options)
+	repaired, err := repairLogs(s.dir, path, s.options, s.durable)
 	if err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (s *Store) openDatabase() error {
 	} else if err != nil {
 		return err
 	}
-	s.db, err = openPebble(path, s.options, s.guard, s.hold())
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable)
 	if err != nil && s.guard.err() == nil {
 		return s.rebuild(err)
 	}
@@ -260,7 +261,7 @@ func (s *Store) rebuild(failed error) error {
 	if m := s.found.newest(); m != nil {
 		genesis = knownGenesis(s.dir, s.options, m)
 	}
-	if err := rebuild(s.dir, path, n, s.options, s.guard, genesis, failed); err != nil {
+	if err := rebuild(s.dir, path, n, s.options, s.guard, s.durable, genesis, failed); err != nil {
 		return err
 	}
 	s.info.Recovered.Rebuilt = path
@@ -268,7 +269,7 @@ func (s *Store) rebuild(failed error) error {
 		return err
 	}
 	s.path = path
-	s.db, err = openPebble(path, s.options, s.guard, s.hold())
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable)
 	s.from = s.db
 	return err
 }
@@ -423,7 +424,8 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 		}
 	}()
 	r := &Reader{lock: lock, fs: o.FS, path: path}
-	if r.db, err = openPebbleReadOnly(path, o); err != nil {
+	found := readSlots(dir, o)
+	if r.db, err = openPebbleReadOnly(path, o, readDurable(dir, o, &found)); err != nil {
 		if isDamage(err) {
 			err = fmt.Errorf("%w (opened for recording, it is rebuilt from what can be read)", err)
 		}
@@ -447,7 +449,6 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	}
 	r.endUnsure = !sure
 	r.now.Store(&view{tip: tip, next: tip.Next})
-	found := readSlots(dir, o)
 	r.behind = r.setBack(&found)
 	if m := found.newest(); m != nil && found.bad() == nil && m.hash() == tip.Hash {
 		r.endUnsure = false // nothing above it has ever left

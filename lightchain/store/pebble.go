@@ -34,10 +34,10 @@ func createPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 }
 
 // openPebble opens the database in dir for writing. What Pebble removes meanwhile stays, until hold is released.
-func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld) (*pebble.DB, error) {
+func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durable) (*pebble.DB, error) {
 	// Those that are damaged were repaired before. Of a torn one Pebble gets to see the whole records alone: the rest it
 	// would search for a bit that turned, as it does with tables, which after a power cut takes a small board a minute.
-	torn, err := salvage.UnreadableLogs(dir, o.FS)
+	torn, err := salvage.UnreadableLogs(dir, o.FS, d.record)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
@@ -57,9 +57,9 @@ func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld) (*pebbl
 }
 
 // openPebbleReadOnly opens the database in dir without changing anything: a damaged log is repaired in memory.
-func openPebbleReadOnly(dir string, o Options) (*pebble.DB, error) {
+func openPebbleReadOnly(dir string, o Options, d durable) (*pebble.DB, error) {
 	g := newGuard(o.Fatal)
-	unreadable, err := salvage.UnreadableLogs(dir, o.FS)
+	unreadable, err := salvage.UnreadableLogs(dir, o.FS, d.record)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}

@@ -23,7 +23,7 @@ import (
 
 // rebuild makes the database after the n-th from what can be read of it, and genesis, if that is known beside
 // it. failed is why that does not open.
-func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.SignedHeader, failed error) error {
+func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesis *lightchain.SignedHeader, failed error) error {
 	o.Logger.Error("the database does not open and is rebuilt from what can be read", "folder", path, "err", failed)
 	err := install(dir, n+1, o, func(fresh string) (err error) {
 		db, err := createPebble(fresh, o, g)
@@ -31,7 +31,7 @@ func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.S
 			return err
 		}
 		defer func() { err = errors.Join(err, db.Close()) }()
-		r := rebuilder{o: o, db: db, guard: g, batch: db.NewBatch(), newest: map[string]uint64{}}
+		r := rebuilder{o: o, db: db, guard: g, durable: known, batch: db.NewBatch(), newest: map[string]uint64{}}
 		if err := r.copyFrom(path); err != nil {
 			return err
 		}
@@ -59,10 +59,11 @@ func rebuild(dir, path string, n int, o Options, g *guard, genesis *lightchain.S
 // rebuilder takes over what can be read, whatever the order in which it is read: a pair counts unless its range was
 // deleted later, and of pairs that are written more than once the newest.
 type rebuilder struct {
-	o     Options
-	db    *pebble.DB
-	guard *guard
-	batch *pebble.Batch
+	o       Options
+	db      *pebble.DB
+	guard   *guard
+	durable durable
+	batch   *pebble.Batch
 
 	deleted []salvage.Span
 	newest  map[string]uint64 // sequence number of what was taken over, of the keys that are written more than once
@@ -234,7 +235,7 @@ func (r *rebuilder) flush() error {
 
 // log returns the whole batches of a log.
 func (r *rebuilder) log(path, name string) ([]salvage.Batch, error) {
-	batches, err := salvage.ReadBatches(r.o.FS, r.o.FS.PathJoin(path, name), func(err error) { r.unreadable(name, err) })
+	batches, err := salvage.ReadBatches(r.o.FS, r.o.FS.PathJoin(path, name), r.durable.record, func(err error) { r.unreadable(name, err) })
 	if err != nil && isDamage(err) {
 		r.unreadable(name, err)
 		return nil, nil

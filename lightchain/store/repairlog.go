@@ -15,8 +15,8 @@ import (
 // missing then shows by their numbers.
 
 // repairLogs rewrites the logs of the database in path that are damaged.
-func repairLogs(dir, path string, o Options) (recovered Recovered, err error) {
-	unreadable, err := salvage.UnreadableLogs(path, o.FS)
+func repairLogs(dir, path string, o Options, d durable) (recovered Recovered, err error) {
+	unreadable, err := salvage.UnreadableLogs(path, o.FS, d.record)
 	if err != nil {
 		return recovered, fmt.Errorf("reading the log: %w", err)
 	}

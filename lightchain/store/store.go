@@ -150,6 +150,7 @@ type Store struct {
 	kept     keptKeys          // what the file of headers that set the key says
 	slots    slots
 	found    slotsRead // what they said when the store was opened
+	durable  durable   // what that says of the log
 	noted    uint64    // the number that the note said then, 0: none, or it was told of
 	group    chunkBuilder
 	buffer   []byte // scratch: an encoded entry

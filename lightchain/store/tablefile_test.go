@@ -153,12 +153,12 @@ func TestATornEndOfTheLogIsNotSearched(t *testing.T) {
 		t.Fatal(err)
 	}
 	flip(t, fs, name, len(bytes.TrimRight(b, "\x00"))-40) // what follows is zeros: a log has its size before it is written
-	shown, err := salvage.UnreadableLogs("chain/data-1", fs)
+	shown, err := salvage.UnreadableLogs("chain/data-1", fs, nil)
 	if err != nil || len(shown) != 1 {
 		t.Fatalf("%v, %v", shown, err)
 	}
 	log := shown[fs.PathBase(name)]
-	if again := salvage.ReadLog(log.Encode(), salvage.LogNumber(name)); !log.Torn || log.Bad > 0 || again.Torn || again.Bad > 0 || len(again.Records) != len(log.Records) {
+	if again := salvage.ReadLog(log.Encode(), salvage.LogNumber(name), nil); !log.Torn || log.Bad > 0 || again.Torn || again.Bad > 0 || len(again.Records) != len(log.Records) {
 		t.Fatalf("torn %t, %d bytes lost, and of what Pebble sees: torn %t, %d bytes", log.Torn, log.Bad, again.Torn, again.Bad)
 	}
 	o = testOptions(t, fs)

@@ -14,7 +14,7 @@ import (
 
 // UnreadableLogs returns what can be kept of the logs in dir that cannot be read to their end, by name: those that are
 // damaged, and those whose end the power cut off.
-func UnreadableLogs(dir string, fs vfs.FS) (map[string]Log, error) {
+func UnreadableLogs(dir string, fs vfs.FS, durable Durable) (map[string]Log, error) {
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func UnreadableLogs(dir string, fs vfs.FS) (map[string]Log, error) {
 		if err != nil {
 			return nil, err
 		}
-		if salvaged := ReadLog(log, LogNumber(name)); salvaged.Bad > 0 || salvaged.Torn {
+		if salvaged := ReadLog(log, LogNumber(name), durable); salvaged.Bad > 0 || salvaged.Torn {
 			damaged[name] = salvaged
 		}
 	}
@@ -73,13 +73,13 @@ func (b Batch) Each(yield func(Pair) error) error {
 }
 
 // ReadBatches returns what can be read of the batches of the log at path. unreadable is told of what cannot.
-func ReadBatches(fs vfs.FS, path string, unreadable func(error)) (batches []Batch, err error) {
+func ReadBatches(fs vfs.FS, path string, durable Durable, unreadable func(error)) (batches []Batch, err error) {
 	b, err := ReadSectors(fs, path)
 	if err != nil {
 		return nil, err
 	}
 	number := FileNumber(fs.PathBase(path))
-	log := ReadLog(b, uint32(number))
+	log := ReadLog(b, uint32(number), durable)
 	if log.Bad > 0 {
 		unreadable(fmt.Errorf("%d bytes", log.Bad))
 	}
@@ -116,10 +116,15 @@ type Log struct {
 	Torn    bool  // behind the records are bytes that cannot be read, and were never promised to anybody
 }
 
+// Durable reports whether a record of a log is known to have been synced, by what stands beside the database. Nil says that
+// of none.
+type Durable func(record []byte) bool
+
 // ReadLog returns the whole records of a log, in their order. Bytes that cannot be read are damage if a chunk behind
-// them says that the log had been synced beyond them; else they and all that follows were never promised to anybody.
-func ReadLog(log []byte, number uint32) Log {
-	s := logScan{number: number, from: -1}
+// them says that the log had been synced beyond them, or is itself known to have been synced; else they and all that
+// follows were never promised to anybody.
+func ReadLog(log []byte, number uint32, durable Durable) Log {
+	s := logScan{number: number, durable: durable, from: -1}
 	for at := 0; at < len(log) && !s.ended; at += logBlock {
 		s.block(log[at:min(at+logBlock, len(log))], at)
 	}
@@ -128,8 +133,9 @@ func ReadLog(log []byte, number uint32) Log {
 }
 
 type logScan struct {
-	number uint32
-	ended  bool
+	number  uint32
+	durable Durable
+	ended   bool
 
 	sure   Log // up to the first unreadable bytes of which it is not known whether they were synced
 	unsure Log // behind them
@@ -151,13 +157,17 @@ func (s *logScan) lost(at, n int) {
 	s.inside = false
 }
 
-func (s *logScan) keep(record []byte) {
+// keep takes a whole record, which ends at an offset.
+func (s *logScan) keep(record []byte, end int) {
+	s.inside = false
 	if s.from < 0 {
 		s.sure.Records = append(s.sure.Records, record)
-	} else {
-		s.unsure.Records = append(s.unsure.Records, record)
+		return
 	}
-	s.inside = false
+	s.unsure.Records = append(s.unsure.Records, record)
+	if s.durable != nil && s.durable(record) {
+		s.synced(uint64(end))
+	}
 }
 
 // synced says that the log had been synced up to an offset.
@@ -210,7 +220,7 @@ func (s *logScan) block(b []byte, at int) {
 		if c.form == 2 {
 			s.synced(c.synced)
 		}
-		s.chunk(c.piece, b[chunkHeads[c.form]:c.end], at)
+		s.chunk(c.piece, b[chunkHeads[c.form]:c.end], at, at+c.end)
 		b, at = b[c.end:], at+c.end
 	}
 }
@@ -262,18 +272,18 @@ func (s *logScan) isNext(b []byte) bool {
 	return ok
 }
 
-// chunk takes one piece of a record.
-func (s *logScan) chunk(piece int, data []byte, at int) {
+// chunk takes one piece of a record, whose chunk stands between two offsets.
+func (s *logScan) chunk(piece int, data []byte, at, end int) {
 	switch {
 	case piece == chunkWhole:
-		s.keep(data)
+		s.keep(data, end)
 	case piece == chunkFirst:
 		s.parts, s.inside = bytes.Clone(data), true
 	case !s.inside:
 		s.lost(at, len(data)) // its beginning is gone
 	default:
 		if s.parts = append(s.parts, data...); piece == chunkLast {
-			s.keep(s.parts)
+			s.keep(s.parts, end)
 			s.parts = nil
 		}
 	}
