@@ -58,6 +58,9 @@ type note struct {
 // openNote opens the note's file. What it said was read before.
 func (s *Store) openNote() error {
 	path := s.options.FS.PathJoin(s.dir, noteName)
+	if _, err := s.get(metaKey(metaMarked)); err == nil && s.info.Opens > 1 && s.info.Restored == nil && s.Next() > 0 && readNote(s.dir, s.options, s.tip.Chain) == 0 {
+		s.options.Logger.Warn("the note of the newest acknowledged entry cannot be read, and is written anew") // else there never was one
+	}
 	if info, err := s.options.FS.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && (info.IsDir() || info.Size() < int64(noteSize)) {
 		if err := putWhole(s.dir, s.options, noteName, appendNote(nil, s.tip.Chain, s.Next())); err != nil {
 			return err

@@ -73,11 +73,12 @@ func (s *Store) compareMark(sure bool) (above *headMark, err error) {
 		s.unsure = bad != nil
 		return m, nil
 	}
-	switch torn := s.tip.Height == m.head.Height+1; {
+	_, clean := s.get(metaKey(metaClean))
+	switch torn := s.tip.Height == m.head.Height+1 && clean != nil && s.found.torn(); {
 	case bad != nil && torn:
 		log.Info("one slot of the head mark was torn", "err", bad)
 	case bad != nil:
-		log.Warn("one slot of the head mark cannot be read, and is written anew", "err", bad)
+		log.Warn("one slot of the head mark cannot be read, and is written anew from the other: nothing is lost", "err", bad)
 	case s.tip.Height <= m.head.Height+1 && same:
 		s.unsure = false // what is missing above has never left
 	}
@@ -332,6 +333,7 @@ func (s *Store) startMark() error {
 		s.mark.counter++
 	}
 	s.mark.opens = s.info.Opens
+	s.tellKeysLost()
 	if err := s.keepKeys(tip.Height); err != nil {
 		return fmt.Errorf("the file of headers that set the key: %w", err)
 	}
@@ -349,6 +351,20 @@ func (s *Store) startMark() error {
 		return s.putSynced(metaKey(metaMarked), nil)
 	}
 	return nil
+}
+
+// tellKeysLost says that the file of headers that set the key is not as it was left.
+func (s *Store) tellKeysLost() {
+	if _, err := s.get(metaKey(metaMarked)); err != nil {
+		return // there never was one
+	}
+	b, err := readFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName))
+	if err == nil {
+		_, err = decodeKeys(b)
+	}
+	if err != nil {
+		s.options.Logger.Warn("the file of headers that set the key cannot be read, and is written anew from the database: nothing is lost", "err", err)
+	}
 }
 
 // beginMark writes the mark of a chain that begins, and the file of its keys.

@@ -59,6 +59,16 @@ func (r *slotsRead) absent() bool {
 	return errors.Is(r.errs[0], os.ErrNotExist) && errors.Is(r.errs[1], os.ErrNotExist)
 }
 
+// torn tells that the power may have cut off the writing of the slot that holds no mark: its file is there.
+func (r *slotsRead) torn() bool {
+	for _, err := range r.errs {
+		if err != nil && !errors.Is(err, errMark) {
+			return false
+		}
+	}
+	return true
+}
+
 // bad says of each slot that holds no mark why, nil if both hold one.
 func (r *slotsRead) bad() (err error) {
 	for i, e := range r.errs {

@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
+	"strings"
 	"testing"
 
 	"edgechain/lightchain"
@@ -450,7 +452,13 @@ func TestASlotThatCannotBeReadIsMadeGood(t *testing.T) {
 			for _, name := range names {
 				spoil(t, fs, name)
 			}
+			var log bytes.Buffer
+			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			s = openStore(t, o)
+			if lines := strings.Count(log.String(), "\n"); lines != 1 {
+				t.Errorf("%s %v: %d lines tell of it:\n%s", what, names, lines, &log)
+			}
+			o.Logger = nil
 			r := s.Info().Recovered
 			if both := len(names) == 2; both != (r.Mark != "") || both != r.Lost() || s.unsure {
 				t.Errorf("%s %v: %+v", what, names, r)
