@@ -65,6 +65,7 @@ type Agent struct {
 	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
 	board     boardWatch
 	devices   *devices
+	met       chan struct{} // and when it has met damage that none has looked at
 
 	gate      sealgate.Gate
 	keys      keys
@@ -90,6 +91,7 @@ func New(c *Config, o Options) *Agent {
 		retention: retention{again: make(chan struct{}, 1)},
 		damaged:   make(chan struct{}, 1),
 		board:     boardWatch{board: o.Board},
+		met:       make(chan struct{}, 1),
 		presence:  presence{wanted: make(chan *Config, 1)}}
 }
 

@@ -83,6 +83,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	o.Chain = c.Gateway.Chain
 	o.Damaged = func() { signal(a.damaged) }
 	o.Opening = a.opening.step(ctx)
+	o.Met = func() { signal(a.met) }
 	o.Fatal = a.options.Fatal
 	a.keys.files, a.keys.unreadable = c.readKeys()
 	for _, f := range a.keys.files {

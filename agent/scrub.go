@@ -19,37 +19,44 @@ import (
 // early can be made good while backups are there.
 
 const (
-	scrubSettle = time.Minute // a start has better things to do
-	scrubRetry  = time.Hour   // after something kept the store from being read
-	scrubRate   = 8 << 10     // bytes per second at least, so that a small store is not read for ever
-	scrubYield  = time.Minute // how long a full queue holds up the next piece at most
+	scrubSettle = time.Minute      // a start has better things to do
+	scrubRetry  = time.Hour        // after something kept the store from being read
+	scrubRate   = 8 << 10          // bytes per second at least, so that a small store is not read for ever
+	scrubRest   = 10 * time.Minute // between two rounds that damage asks for
+	scrubYield  = time.Minute      // how long a full queue holds up the next piece at most
 )
 
 // scrubStore has recorded what is known to be lost and not recorded yet, of this start or an earlier one, and keeps
-// rounds through the store going until ctx ends, one every store.scrub_every.
+// rounds through the store going until ctx ends: one every store.scrub_every, and one at once where damage was met. What is
+// met may be more than what is lost of it, and nobody waits a week to hear which entries it was.
 func (a *Agent) scrubStore(ctx context.Context) {
 	c := a.inForce().Store
 	record := func(d store.Damage) error { return a.recordDamage(ctx, d) }
 	a.recordPending(ctx, record)
-	// What a start finds damaged may be more than it met, and nobody waits a week to hear which entries it was.
+	const never = time.Duration(math.MaxInt64)
+	wait := never
+	if c.ScrubEvery > 0 {
+		wait = max(a.untilScrub(c.ScrubEvery), min(scrubSettle, c.ScrubEvery))
+	}
 	recovered := a.store.Info().Recovered
 	urgent := recovered.Lost()
-	if c.ScrubEvery == 0 && !urgent {
-		a.untilRound(ctx, math.MaxInt64, record)
-		return
-	}
-	wait := min(scrubSettle, c.ScrubEvery)
-	if due := a.untilScrub(c.ScrubEvery); due > wait {
-		wait = due
-	}
+	anew := urgent
 	if urgent {
 		wait = 0
 	}
-	for anew := urgent; a.untilRound(ctx, wait, record); {
+	if a.store.ScrubDue() { // met while it was opened
+		signal(a.met)
+	}
+	for {
+		if met, ok := a.untilRound(ctx, wait, record); !ok {
+			return
+		} else if met {
+			urgent, anew = true, true
+		}
 		began := time.Now()
-		rate := scrubSpeed(a.store.Stats().DiskBytes, c)
-		if urgent {
-			rate = float64(c.ScrubRate)
+		rate := float64(c.ScrubRate)
+		if !urgent {
+			rate = scrubSpeed(a.store.Stats().DiskBytes, c)
 		}
 		err := a.store.Scrub(ctx, store.ScrubOptions{
 			Pace:        func(read int) error { return a.paceScrub(ctx, read, rate) },
@@ -60,17 +67,18 @@ func (a *Agent) scrubStore(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		anew = false // what failed goes on where it was
-		wait = c.ScrubEvery - time.Since(began)
+		anew, wait = false, never // what failed goes on where it was
+		if c.ScrubEvery > 0 {
+			wait = c.ScrubEvery - time.Since(began)
+		}
 		if err != nil {
 			a.log.Warn("the store could not be read through; the round goes on later", "err", err)
-			if wait = scrubRetry; c.ScrubEvery > 0 {
-				wait = min(wait, c.ScrubEvery)
-			}
+			wait = min(wait, scrubRetry)
 			continue
 		}
-		if urgent = false; c.ScrubEvery == 0 {
-			return
+		urgent = false
+		if a.store.ScrubDue() { // met where it had been read already
+			signal(a.met)
 		}
 	}
 }
@@ -82,21 +90,39 @@ func (a *Agent) recordPending(ctx context.Context, record func(store.Damage) err
 	}
 }
 
-// untilRound waits, has recorded meanwhile what is found to be damaged at other times, and reports whether ctx still goes
-// on.
-func (a *Agent) untilRound(ctx context.Context, wait time.Duration, record func(store.Damage) error) bool {
+// untilRound waits until a round is due, has recorded meanwhile what is found to be damaged at other times, and reports
+// whether ctx still goes on. met says that the round is due because damage was met.
+func (a *Agent) untilRound(ctx context.Context, wait time.Duration, record func(store.Damage) error) (met, ok bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	var atOnce <-chan time.Time
 	for {
 		select {
 		case <-timer.C:
-			return ctx.Err() == nil
+			return false, ctx.Err() == nil
+		case <-atOnce:
+			return true, ctx.Err() == nil
 		case <-a.damaged:
 			a.recordPending(ctx, record)
+		case <-a.met:
+			if atOnce == nil && a.store.ScrubDue() {
+				atOnce = time.After(a.untilUrgent())
+			}
 		case <-ctx.Done():
-			return false
+			return false, false
 		}
 	}
+}
+
+// untilUrgent returns how long it is until a round may begin that damage asks for: so long after the last one that not more
+// than half of the time goes into such rounds.
+func (a *Agent) untilUrgent() time.Duration {
+	last := a.store.ScrubState().Last
+	if last == nil {
+		return 0
+	}
+	rest := max(last.Took, scrubRest)
+	return max(0, min(rest, time.Until(last.Ended.Add(rest))))
 }
 
 // aggregators returns those that the configuration in force names, with their keys.

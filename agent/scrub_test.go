@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"edgechain/lightchain"
+	"edgechain/lightchain/keyfile"
 	"edgechain/lightchain/store"
 	"edgechain/tomlconf"
 )
@@ -60,6 +63,78 @@ func TestADamageIsRecordedOnce(t *testing.T) {
 		t.Errorf("so far %+v, want 2 times and 27 entries", so)
 	}
 	b.stop(t)
+}
+
+// Damage that a reader meets while the agent runs is told by number, also where no round would ever begin by itself.
+func TestDamageThatIsMetIsToldByNumber(t *testing.T) {
+	c, _ := keptGateway(t)
+	c.Store.ScrubEvery = 0
+	key, err := keyfile.Load(c.Key.File, keyfile.Passphrase{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := c.storeOptions(slog.New(slog.DiscardHandler))
+	o.Signer = key
+	noise := rand.New(rand.NewPCG(1, 2))
+	for opened := range 2 { // the end moves on to another table
+		st, err := store.Open(c.ChainDir(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 40 * (1 - opened) {
+			var group []lightchain.Entry
+			for range 10 {
+				payload := make([]byte, 500)
+				for i := range payload {
+					payload[i] = byte(noise.Uint32())
+				}
+				group = append(group, lightchain.Entry{Received: 1, Source: "test:x", Flags: lightchain.NotUnderstood, Payload: payload})
+			}
+			staged, err := st.Stage(group)
+			if err == nil {
+				err = staged.Wait()
+			}
+			if err == nil {
+				_, err = st.Seal(store.SealParams{Sealed: 1})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	largest, size := "", int64(0)
+	tables, err := filepath.Glob(filepath.Join(c.ChainDir(), "data-1", "*.sst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range tables {
+		if info, err := os.Stat(name); err == nil && info.Size() > size {
+			largest, size = name, info.Size()
+		}
+	}
+	b, err := os.ReadFile(largest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[size/2] ^= 1
+	if err := os.WriteFile(largest, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := runAgent(t, c)
+	for range a.store.Find(store.Query{}) {
+	}
+	await(t, "the numbers of what is lost", func() bool {
+		for m, err := range a.store.Find(store.Query{Source: "agent:damage"}) {
+			var e damageEvent
+			if err == nil && json.Unmarshal(m.Entry.Payload, &e) == nil && e.First != nil && e.Count > 0 {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func TestAScrubOfAStoreThatWasJustReadWaits(t *testing.T) {

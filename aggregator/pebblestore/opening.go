@@ -242,7 +242,7 @@ func (fs storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil || !salvage.IsTable(name) {
 		return f, err
 	}
-	return salvage.Checked(f)
+	return salvage.Checked(f, nil)
 }
 
 func (fs storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {

@@ -15,6 +15,7 @@ import (
 // progress, which may be nil, is told the height reached.
 func (r *Reader) Bundle(ctx context.Context, w io.Writer, from, to uint64, quorum int, progress func(height uint64)) error {
 	if err := r.bundle(ctx, w, from, to, max(1, quorum), progress); err != nil {
+		r.meets(err)
 		return fmt.Errorf("bundling blocks %d to %d: %w", from, to, err)
 	}
 	return nil

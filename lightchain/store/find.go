@@ -302,6 +302,7 @@ func (f *finder) give(m Match, err error) {
 	if err == nil {
 		f.found++
 	}
+	f.r.meets(err)
 	if !f.yield(m, err) || f.q.Limit > 0 && f.found >= f.q.Limit {
 		f.done = true
 	}

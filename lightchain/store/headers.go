@@ -89,6 +89,7 @@ var ErrUnsigned = errors.New("held without its signature")
 func (r *Reader) Header(height uint64) (*lightchain.SignedHeader, error) {
 	sig, b, err := r.storedHeader(height)
 	if err != nil {
+		r.meets(err)
 		return nil, err
 	}
 	if sig == nil {

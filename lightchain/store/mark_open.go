@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"edgechain/lightchain"
+	"edgechain/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -358,7 +359,7 @@ func (s *Store) tellKeysLost() {
 	if _, err := s.get(metaKey(metaMarked)); err != nil {
 		return // there never was one
 	}
-	b, err := readFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName))
+	b, err := salvage.ReadFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName))
 	if err == nil {
 		_, err = decodeKeys(b)
 	}

@@ -37,6 +37,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{options: o, dir: dir, guard: newGuard(o.Fatal), open: newOpenBlock()}
+	s.due = &dueScrub{noted: o.Met}
 	s.space = newSpaceCheck(dir, o)
 	s.space.volatile = volatile
 	if err := s.space.enoughToOpen(); err != nil {
@@ -236,7 +237,7 @@ func (s *Store) openDatabase() error {
 	} else if err != nil {
 		return err
 	}
-	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable)
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due)
 	if err != nil && s.guard.err() == nil {
 		return s.rebuild(err)
 	}
@@ -269,7 +270,7 @@ func (s *Store) rebuild(failed error) error {
 		return err
 	}
 	s.path = path
-	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable)
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due)
 	s.from = s.db
 	return err
 }

@@ -34,7 +34,7 @@ func createPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 }
 
 // openPebble opens the database in dir for writing. What Pebble removes meanwhile stays, until hold is released.
-func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durable) (*pebble.DB, error) {
+func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durable, due *dueScrub) (*pebble.DB, error) {
 	// Those that are damaged were repaired before. Of a torn one Pebble gets to see the whole records alone: the rest it
 	// would search for a bit that turned, as it does with tables, which after a power cut takes a small board a minute.
 	torn, err := salvage.UnreadableLogs(dir, o.FS, d.record)
@@ -43,7 +43,7 @@ func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durab
 	}
 	options := tuned(o, g)
 	logSize := int64(o.MemTableSize / 10 * 11) // as Pebble reserves
-	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, logSize: logSize}
+	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, due: due, logSize: logSize}
 	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
 	merges := newCompactions()
 	options.Experimental.CompactionScheduler = merges
@@ -135,6 +135,7 @@ type storeFS struct {
 	readOnly bool
 	shown    map[string]salvage.Log // logs to show as what can be read of them, by name
 	hold     *salvage.Withheld      // nil: what is removed goes
+	due      *dueScrub              // told of tables that cannot be read; nil: nobody is
 	logSize  int64                  // bytes that a new log has from the beginning: see createLog; 0: none
 }
 
@@ -143,10 +144,21 @@ func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 		return vfs.NewMemFile(log.Encode()), nil
 	}
 	f, err := fs.FS.Open(name, opts...)
-	if err != nil || !salvage.IsTable(name) {
-		return f, err
+	if err == nil && salvage.IsTable(name) {
+		f, err = salvage.Checked(f, fs.met(name))
 	}
-	return salvage.Checked(f)
+	if err != nil && salvage.IsTable(name) && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO)) && fs.due != nil {
+		fs.due.meetTable(fs.PathBase(name), "it cannot be opened")
+	}
+	return f, err
+}
+
+// met returns what is told of a table's blocks that cannot be read.
+func (fs *storeFS) met(name string) func(why string) {
+	if fs.due == nil {
+		return nil
+	}
+	return func(why string) { fs.due.meetTable(fs.PathBase(name), why) }
 }
 
 func (fs *storeFS) Lock(name string) (io.Closer, error) {

@@ -20,6 +20,7 @@ const maxLaterHeaders = 16
 func (r *Reader) Prove(number uint64, quorum int) (*lightchain.Proof, error) {
 	p, err := r.prove(number, max(1, quorum))
 	if err != nil {
+		r.meets(err)
 		return nil, fmt.Errorf("proving entry %d: %w", number, err)
 	}
 	return p, nil

@@ -26,6 +26,7 @@ type Reader struct {
 	behind  *SetBack             // the head mark, where the database ends below it; nil in a Store
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 	sides   sides                // what was met of damage beside the blocks
+	due     *dueScrub            // what of damage no scrub has looked at; nil where none would
 
 	// What opening for reading found, and nobody has mended: in a Store neither is set.
 	endUnsure bool  // headers may be missing at the end

@@ -77,6 +77,10 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) error {
 		c.state.Now = &ScrubRound{Began: o.Now()}
 		c.whole = true
 	}
+	var due []string
+	if c.whole {
+		due = s.due.pending()
+	}
 	c.round = c.state.Now
 	c.noted = o.Now()
 	c.clock = c.noted
@@ -87,6 +91,7 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) error {
 		}
 		return fmt.Errorf("scrubbing the store: %w", err)
 	}
+	s.due.done(due)
 	return nil
 }
 

@@ -289,7 +289,7 @@ func openBlocks(fs vfs.FS, path string) (*sstable.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, err = salvage.Checked(f); err != nil {
+	if f, err = salvage.Checked(f, nil); err != nil {
 		return nil, err
 	}
 	readable, err := sstable.NewSimpleReadable(f)

@@ -68,6 +68,10 @@ type Options struct {
 	// It must not block. nil: nobody is.
 	Damaged func()
 
+	// Met is told, on any goroutine, when damage was met that no scrub has looked at: see [Store.ScrubDue]. It must not
+	// block. nil: nobody is.
+	Met func()
+
 	migrations []migration // for tests; nil: those of this program
 }
 

@@ -88,7 +88,7 @@ func (r *Reader) verifyTable(name string, space byte, pace func(read int) error)
 	if err != nil {
 		return err
 	}
-	if f, err = salvage.Checked(f); err != nil {
+	if f, err = salvage.Checked(f, nil); err != nil {
 		return err
 	}
 	readable, err := sstable.NewSimpleReadable(f)

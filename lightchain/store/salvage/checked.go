@@ -2,8 +2,10 @@ package salvage
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,16 +21,18 @@ import (
 type tableFile struct {
 	vfs.File
 	size int64
+	met  func(why string) // told of each block that cannot be read; nil: nobody is
 }
 
-// Checked wraps a table that was opened to be read, so that each block is checked before Pebble sees it.
-func Checked(f vfs.File) (vfs.File, error) {
+// Checked wraps a table that was opened to be read, so that each block is checked before Pebble sees it. met is told of each
+// that cannot be read; nil: nobody is.
+func Checked(f vfs.File, met func(why string)) (vfs.File, error) {
 	info, err := f.Stat()
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return tableFile{f, info.Size()}, nil
+	return tableFile{f, info.Size(), met}, nil
 }
 
 // IsTable tells a table by its name.
@@ -40,12 +44,23 @@ const BlockTrailer = 5
 // ReadAt implements [io.ReaderAt]. Its error is Pebble's for a damaged file where a block's checksum is wrong.
 func (f tableFile) ReadAt(b []byte, at int64) (int, error) {
 	n, err := f.File.ReadAt(b, at)
+	if errors.Is(err, syscall.EIO) {
+		f.tell(fmt.Sprintf("the block of %d bytes at %d: %v", len(b), at, syscall.EIO))
+	}
 	if err != nil || at+int64(n) >= f.size || n < BlockTrailer {
 		return n, err
 	}
 	sum := n - 4
 	if want, got := binary.LittleEndian.Uint32(b[sum:]), logChecksum(b[:sum]); want != got {
-		return n, fmt.Errorf("%w: the block of %d bytes at %d has the checksum %08x, not %08x", pebble.ErrCorruption, n, at, got, want)
+		why := fmt.Sprintf("the block of %d bytes at %d has the checksum %08x, not %08x", n, at, got, want)
+		f.tell(why)
+		return n, fmt.Errorf("%w: %s", pebble.ErrCorruption, why)
 	}
 	return n, nil
+}
+
+func (f tableFile) tell(why string) {
+	if f.met != nil {
+		f.met(why)
+	}
 }

@@ -65,7 +65,7 @@ type Table struct {
 func OpenTable(fs vfs.FS, path string, own func(key []byte) bool, unreadable func(error)) (*Table, error) {
 	f, err := fs.Open(path)
 	if err == nil {
-		f, err = Checked(f)
+		f, err = Checked(f, nil)
 	}
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func OpenTable(fs vfs.FS, path string, own func(key []byte) bool, unreadable fun
 	// The reader gets a file of its own, which it closes also where it fails.
 	second, err := fs.Open(path)
 	if err == nil {
-		second, err = Checked(second)
+		second, err = Checked(second, nil)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
