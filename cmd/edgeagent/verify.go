@@ -56,8 +56,14 @@ it reads a checkpoint, so that recording goes on and the program under examinati
 				if summary.Open > 0 {
 					fmt.Fprintf(w, "%d entries are not sealed yet\n", summary.Open)
 				}
-				if pruned := summary.Absent - summary.Lost; pruned > 0 {
-					fmt.Fprintf(w, "the entries of %d blocks were deleted by retention\n", pruned)
+				if summary.Pruned > 0 {
+					fmt.Fprintf(w, "the entries of %d blocks were deleted by retention\n", summary.Pruned)
+				}
+				if summary.Lost > 0 {
+					fmt.Fprintf(w, "the entries of %d blocks are not here: they were lost, or never came to this copy\n", summary.Lost)
+				}
+				if summary.NotHeld > 0 {
+					fmt.Fprintf(w, "%d headers are not here, and their blocks' entries with them\n", summary.NotHeld)
 				}
 			}))
 		},

@@ -91,15 +91,16 @@ func decodeRun(k, v []byte) (run, error) {
 	return a, nil
 }
 
-// headerGaps returns the runs of headers that are not held and that had entries of the numbers first .. next−1.
-func (r *Reader) headerGaps(first, next uint64) (gaps []run, err error) {
+// gapsOf returns the runs of blocks that are not held, with their headers or without, and had entries of the numbers
+// first .. next−1.
+func (r *Reader) gapsOf(first, next uint64) (gaps []run, err error) {
 	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: key(spaceAbsent, 0), UpperBound: []byte{spaceAbsent + 1}})
 	if err != nil {
 		return nil, readError(err)
 	}
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
-		if a, err := decodeRun(it.Key(), it.Value()); err == nil && a.what == headerNotHeld && a.first < next && a.next > first {
+		if a, err := decodeRun(it.Key(), it.Value()); err == nil && (a.what == headerNotHeld || a.what == bodyNotHeld) && a.first < next && a.next > first {
 			gaps = append(gaps, a)
 		}
 	}

@@ -68,7 +68,7 @@ type finder struct {
 	high  uint64
 	found int
 	done  bool
-	gaps  []run // of headers that are not held, in the order in which they are met
+	gaps  []run // of blocks that are not held, in the order in which they are met
 }
 
 func (f *finder) run() {
@@ -81,7 +81,7 @@ func (f *finder) run() {
 		f.yield(Match{}, err)
 		return
 	}
-	if f.gaps, err = f.r.headerGaps(f.q.After, f.to); err != nil && !errors.Is(err, ErrDamaged) {
+	if f.gaps, err = f.r.gapsOf(f.q.After, f.to); err != nil && !errors.Is(err, ErrDamaged) {
 		f.yield(Match{}, err)
 		return
 	}
@@ -131,7 +131,7 @@ func (f *finder) descend(level int, index uint64) {
 	}
 }
 
-// tellGaps says once of each run of headers that are not held that something may have been there, when the search meets
+// tellGaps says once of each run of blocks that are not held that something may have been there, when the search meets
 // the first of its heights.
 func (f *finder) tellGaps(first, last uint64) {
 	for len(f.gaps) > 0 {

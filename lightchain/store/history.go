@@ -34,6 +34,10 @@ func (r *Reader) node(level int, index uint64) (lightchain.Hash, error) {
 		if h, stored := r.storedNode(last, level); stored == nil {
 			return h, nil
 		}
+		if h, ok := r.markedNode(0, last); ok {
+			r.helped.Store(true)
+			return h, nil
+		}
 		return lightchain.Hash{}, fmt.Errorf("history: %w", err)
 	}
 	h, err := r.storedNode(last, level)
@@ -41,6 +45,9 @@ func (r *Reader) node(level int, index uint64) (lightchain.Hash, error) {
 		h, err = r.nodeUnder(spareNodeKey(last, level))
 	}
 	if err == nil {
+		return h, nil
+	}
+	if h, ok := r.markedNode(level, index); ok {
 		return h, nil
 	}
 	left, errLeft := r.node(level-1, 2*index)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -199,12 +200,8 @@ func (s *Store) goOnAbove(m *headMark) error {
 	}
 	s.putKeysOf(batch, m, old)
 	set(batch, headerKey(head.Height), appendHeader(nil, m.signature, signed.Bytes()))
-	if head.Height > from {
-		back.Headers = head.Height - from
-		putRun(batch, from, head.Height-1, old.Next, head.First, headerNotHeld)
-		if err := s.putLost(batch, Damage{From: from, To: head.Height - 1, First: old.Next, Count: head.First - old.Next, Headers: true}, tip); err != nil {
-			return err
-		}
+	if back.Headers, err = s.putGap(batch, m, old, tip); err != nil {
+		return err
 	}
 	if whole {
 		set(batch, summaryKey(head.Height, 0), its.append(nil))
@@ -232,6 +229,7 @@ func (s *Store) goOnAbove(m *headMark) error {
 		return err
 	}
 	s.open = newOpenBlock() // derived anew, as at each start
+	s.holds(head.Height)
 	s.info.Recovered.SetBack = &back
 	if back.Headers > 0 || back.Count > 0 {
 		s.options.Logger.Error("the database had fallen behind the head mark; the chain goes on above it", "database", back.Height, "mark", back.Mark,
@@ -240,6 +238,44 @@ func (s *Store) goOnAbove(m *headMark) error {
 		s.options.Logger.Warn("the newest header came back from the head mark; nothing is lost", "height", back.Mark)
 	}
 	return nil
+}
+
+// putGap notes what is between the old tip and the mark's header as not held, and to be told of as lost: the headers, but
+// of those that set a key, which came back, only the entries. It returns how many headers that are.
+func (s *Store) putGap(batch *pebble.Batch, m *headMark, old, tip *lightchain.Tip) (headers uint64, err error) {
+	from, first := old.Height+1, old.Next
+	at := old.Clone() // as long as no header is missing, the nodes that one completes follow from those below
+	until := func(next *lightchain.Header) error {
+		if next.Height == from {
+			return nil
+		}
+		at = nil
+		headers += next.Height - from
+		putRun(batch, from, next.Height-1, first, next.First, headerNotHeld)
+		return s.putLost(batch, Damage{From: from, To: next.Height - 1, First: first, Count: next.First - first, Headers: true}, tip)
+	}
+	for _, k := range knownKeys(s.dir, s.options, m) {
+		h := &k.Header
+		if h.Height < from || h.Height >= m.head.Height {
+			continue
+		}
+		if err := until(h); err != nil {
+			return 0, err
+		}
+		if at != nil {
+			if err := s.putHeader(batch, at, k, &k.HeaderSignature); err != nil {
+				return 0, err
+			}
+		}
+		if h.Count > 0 {
+			putRun(batch, h.Height, h.Height, h.First, h.First+h.Count, bodyNotHeld)
+			if err := s.putLost(batch, Damage{From: h.Height, To: h.Height, First: h.First, Count: h.Count}, tip); err != nil {
+				return 0, err
+			}
+		}
+		from, first = h.Height+1, h.First+h.Count
+	}
+	return headers, until(&m.head)
 }
 
 // wholeBlock tells whether the entries of a header that the database lacks are all there, and returns their summary.
@@ -291,7 +327,7 @@ const keyUnexplained = 0
 
 // putLost remembers a loss until an entry tells of it.
 func (s *Store) putLost(batch *pebble.Batch, d Damage, tip *lightchain.Tip) error {
-	d.Why = "the database had fallen behind the head mark"
+	d.Why = cmp.Or(d.Why, "the database had fallen behind the head mark")
 	d.Since, d.SetBack = tip.Next, true
 	k, v, err := d.record()
 	if err == nil {

@@ -68,6 +68,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	}
 	s.found = readSlots(dir, o)
 	s.durable = readDurable(dir, o, &s.found)
+	s.marked = s.found.newest()
 	if err := s.found.foreign(); err != nil {
 		return nil, err
 	}
@@ -262,7 +263,7 @@ func (s *Store) rebuild(failed error) error {
 	if m := s.found.newest(); m != nil {
 		genesis = knownGenesis(s.dir, s.options, m)
 	}
-	if err := rebuild(s.dir, path, n, s.options, s.guard, s.durable, genesis, failed); err != nil {
+	if s.rebuilt, err = rebuild(s.dir, path, n, s.options, s.guard, s.durable, genesis, failed); err != nil {
 		return err
 	}
 	s.info.Recovered.Rebuilt = path
@@ -278,6 +279,9 @@ func (s *Store) rebuild(failed error) error {
 // rebuildIfTailDamaged looks for damage where the chain grows. Pebble would stumble over it for ever, so the database
 // is made anew without it. Damage further below stays where it is: it is read past, and never written over.
 func (s *Store) rebuildIfTailDamaged() error {
+	if s.info.Recovered.Rebuilt != "" {
+		return nil // all that can be read was
+	}
 	err := s.tailDamage()
 	if err == nil {
 		return nil
@@ -370,6 +374,9 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := s.noteHoles(); err != nil {
+		return err
+	}
 	tip = s.tip
 	for _, signer := range s.options.signers() {
 		s.AddSigner(signer)
@@ -378,9 +385,13 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	strays, err := s.countStrays(s.straysBelow())
-	if err != nil {
-		return err
+	strays := uint64(0)
+	for _, below := range s.straysBelow() {
+		n, err := s.countStrays(below.from, below.to+1)
+		if err != nil {
+			return err
+		}
+		strays += n
 	}
 	before := s.info.Recovered
 	s.acknowledgedLost(&recovered)
@@ -444,6 +455,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	if err := r.checkLayout(o.migrations); err != nil {
 		return nil, err
 	}
+	r.marked = found.newest()
 	tip, sure, err := r.findTip()
 	if err != nil {
 		return nil, err

@@ -26,6 +26,8 @@ type Reader struct {
 	behind  *SetBack             // the head mark, where the database ends below it; nil in a Store
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 	sides   sides                // what was met of damage beside the blocks
+	marked  *headMark            // the head mark as it was found; nil: none
+	helped  atomic.Bool          // the history took a hash from it, for a header that could not be had
 	due     *dueScrub            // what of damage no scrub has looked at; nil where none would
 
 	// What opening for reading found, and nobody has mended: in a Store neither is set.

@@ -23,9 +23,9 @@ import (
 
 // rebuild makes the database after the n-th from what can be read of it, and genesis, if that is known beside
 // it. failed is why that does not open.
-func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesis *lightchain.SignedHeader, failed error) error {
+func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesis *lightchain.SignedHeader, failed error) (held []heightRun, err error) {
 	o.Logger.Error("the database does not open and is rebuilt from what can be read", "folder", path, "err", failed)
-	err := install(dir, n+1, o, func(fresh string) (err error) {
+	err = install(dir, n+1, o, func(fresh string) (err error) {
 		db, err := createPebble(fresh, o, g)
 		if err != nil {
 			return err
@@ -47,13 +47,14 @@ func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesi
 		if err := r.flush(); err != nil {
 			return err
 		}
+		held = r.held
 		o.Logger.Warn("the database was rebuilt", "pairs", r.pairs, "headers", r.headers, "unreadable_places", r.gaps)
 		return db.Flush()
 	})
 	if err != nil {
-		return fmt.Errorf("rebuilding the database: %w, after: %w", err, failed)
+		return nil, fmt.Errorf("rebuilding the database: %w, after: %w", err, failed)
 	}
-	return nil
+	return held, nil
 }
 
 // rebuilder takes over what can be read, whatever the order in which it is read: a pair counts unless its range was
@@ -67,6 +68,8 @@ type rebuilder struct {
 
 	deleted []salvage.Span
 	newest  map[string]uint64 // sequence number of what was taken over, of the keys that are written more than once
+
+	held []heightRun // headers that were taken over, in the order in which they were
 
 	pairs, headers, gaps int
 
@@ -207,6 +210,7 @@ func (r *rebuilder) put(k, v []byte) error {
 		if _, b, err := splitHeader(v); err == nil {
 			if h, err := lightchain.DecodeHeader(b); err == nil {
 				r.headers++
+				r.have(height)
 				if h.NextKey != nil {
 					set(r.batch, key(spaceKeys, height), h.NextKey[:])
 				}

@@ -146,8 +146,8 @@ func (r *restager) stage() error {
 func (s *Store) stageAgain() error {
 	recovered := &s.info.Recovered
 	_, noted := s.get(metaKey(metaUnsure))
-	from, to := s.straysBelow()
-	if len(recovered.Gaps) == 0 && recovered.Restaged == 0 && to == 0 && !s.unsure && errors.Is(noted, ErrNotFound) {
+	below := s.straysBelow()
+	if len(recovered.Gaps) == 0 && recovered.Restaged == 0 && len(below) == 0 && !s.unsure && errors.Is(noted, ErrNotFound) {
 		return nil
 	}
 	height, next := s.tip.Height+1, s.tip.Next+s.open.count
@@ -171,8 +171,10 @@ func (s *Store) stageAgain() error {
 		if err := r.height(height, next, untilEnd, true); err != nil {
 			return err
 		}
-		if err := s.strayHeights(from, to, stray); err != nil {
-			return err
+		for _, b := range below {
+			if err := s.strayHeights(b.from, b.to+1, stray); err != nil {
+				return err
+			}
 		}
 		if err := s.strayHeights(height+1, math.MaxUint64, stray); err != nil {
 			return err
@@ -200,17 +202,28 @@ func (s *Store) putUnsure(batch *pebble.Batch) error {
 	return batch.Delete(metaKey(metaUnsure), nil)
 }
 
-// metaStrays is present while blocks below the tip, whose headers are lost, hold entries that are to be staged again: the
-// lowest such height and the one above the highest.
+// metaStrays is present while blocks below the tip, whose headers are lost, hold entries that are to be staged again: for
+// each run of such heights the lowest and the one above the highest.
 const metaStrays = "strays"
 
-// straysBelow returns what metaStrays says.
-func (r *Reader) straysBelow() (from, to uint64) {
-	b, err := r.get(metaKey(metaStrays))
-	if err != nil || len(b) != 16 {
-		return 0, 0
+func putStrays(batch *pebble.Batch, runs []heightRun) {
+	var b []byte
+	for _, r := range runs {
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, r.from), r.to+1)
 	}
-	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	set(batch, metaKey(metaStrays), b)
+}
+
+// straysBelow returns what metaStrays says.
+func (r *Reader) straysBelow() (runs []heightRun) {
+	b, err := r.get(metaKey(metaStrays))
+	if err != nil {
+		return nil
+	}
+	for ; len(b) >= 16; b = b[16:] {
+		runs = append(runs, heightRun{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]) - 1})
+	}
+	return runs
 }
 
 // leaveStrays deletes what is stored from one height up to a key, but for the entries of blocks below another height,
@@ -227,7 +240,7 @@ func (s *Store) leaveStrays(batch *pebble.Batch, from, to uint64, end []byte) (e
 		return batch.DeleteRange(start, k, nil)
 	}
 	if entries > 0 {
-		set(batch, metaKey(metaStrays), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, from), to))
+		putStrays(batch, []heightRun{{from, to - 1}})
 		err = s.strayHeights(from, to, func(height uint64) error {
 			err := until(blockKey(height, partSeed))
 			start = headerKey(height)

@@ -153,9 +153,10 @@ type Store struct {
 	mark     headMark          // what the slots say
 	kept     keptKeys          // what the file of headers that set the key says
 	slots    slots
-	found    slotsRead // what they said when the store was opened
-	durable  durable   // what that says of the log
-	noted    uint64    // the number that the note said then, 0: none, or it was told of
+	found    slotsRead   // what they said when the store was opened
+	durable  durable     // what that says of the log
+	rebuilt  []heightRun // headers that a rebuild of this start has found
+	noted    uint64      // the number that the note said then, 0: none, or it was told of
 	group    chunkBuilder
 	buffer   []byte // scratch: an encoded entry
 	stored   []byte // scratch: a chunk as it is stored

@@ -22,7 +22,8 @@ type Summary struct {
 	Blocks   uint64 // blocks of at least one entry that were checked whole
 	Signed   uint64 // headers whose own signature was checked; one vouches for all below
 	Absent   uint64 // blocks whose entries were deleted by retention or are not held
-	Lost     uint64 // of these, those whose entries are not held though retention has not deleted them
+	Pruned   uint64 // of these, those whose entries retention has deleted
+	Lost     uint64 // and those with entries that are not held though retention has not deleted them
 	NotHeld  uint64 // heights whose headers are not held
 	Open     uint64 // entries that are staged and not sealed
 	Unsigned uint64 // headers at the end of the chain that no signature vouches for
@@ -253,7 +254,10 @@ func (v *verifier) height(height uint64) error {
 	}
 	if s.bodies = s.header.Count > 0 && !isAbsent; !s.bodies && isAbsent {
 		v.summary.Absent++
-		if absent.what == bodyNotHeld && s.header.Count > 0 {
+		switch {
+		case absent.what == bodyPruned:
+			v.summary.Pruned++
+		case s.header.Count > 0:
 			v.summary.Lost++
 		}
 	}
@@ -288,8 +292,9 @@ func (v *verifier) extend(s *piece) error {
 		// The headers below are not held, or not looked at. That they are those which this one commits to, the stored
 		// nodes of the history show.
 		history, err := v.r.compactRange(s.height)
-		if errors.Is(err, ErrDamaged) && v.pace != nil {
-			// A scrub has told of what is damaged below, and goes on with what the header itself shows.
+		if errors.Is(err, ErrDamaged) && v.pace != nil || errors.Is(err, ErrNotHeld) {
+			// A scrub has told of what is damaged below, a start of what is not held: where too little is left to show the
+			// history, it goes on with what the header itself shows, up to where enough is.
 			s.key, err = v.r.keyAt(s.height)
 			return err
 		}
