@@ -199,6 +199,7 @@ func (a *Agent) prepare() error {
 	c := a.config
 	if a.takeKeys(a.keys.files, a.keys.unreadable) {
 		a.settle(a.keys.files, a.store.Tip().Key)
+		a.keepKeyFiles()
 	}
 	a.queue = newQueue(int(c.Ingest.MaxBytes), c.Commit.MaxEntries)
 	a.committer = &committer{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,12 @@ type keys struct {
 	// Owned by Run, and by watchKeys once that runs.
 	files      []keyFile // as they were read when the chain was opened
 	unreadable error
-	said       string // what could not be done about them
+	said       string       // what could not be done about them
+	kept       keyfile.Kept // a file of the key in force; the owner of the tail's
+
+	// For the status, nil where there is nothing to say.
+	wrong   atomic.Pointer[string] // what is not as it should be with the files
+	putBack atomic.Pointer[string] // what was, the last time since the start, and was put right
 }
 
 // keyFile is one of the files that may hold the key in force.
@@ -114,13 +120,19 @@ func (a *Agent) keyReason(files []keyFile, err error, inForce lightchain.PublicK
 			}
 		}
 		r.Do = "put the chain's key at " + file + " (mode 0600, the agent's owner); " + lost
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			r.Do = "move the folder " + file + " elsewhere, and put the chain's key in its place; " + lost
+		}
 	}
 	return r
 }
 
 // settleKeys makes the files what they should be while the key in force is the given one: a change of key that was cut off
 // is finished, a file that cannot be read is made anew from the other.
-func (c *Config) settleKeys(files []keyFile, inForce lightchain.PublicKey, log *slog.Logger) error {
+//
+// Another key in the place of the copy is written over only if it is a former one of this chain, left there by a change of
+// key that was cut off: else somebody put it there.
+func (c *Config) settleKeys(files []keyFile, inForce lightchain.PublicKey, former func(lightchain.PublicKey) bool, log *slog.Logger) error {
 	next := files[len(keyfile.Files(c.Key.File)):]
 	if _, handedOver := fileWith(next, inForce); handedOver {
 		if err := keyfile.Replace(c.nextKeyFile(), c.Key.File, c.Key.Passphrase); err != nil {
@@ -131,6 +143,9 @@ func (c *Config) settleKeys(files []keyFile, inForce lightchain.PublicKey, log *
 	}
 	if first := files[0]; first.signer != nil && first.signer.Public() != inForce {
 		return fmt.Errorf("%s is another key than the one in force, which its copy holds: put it somewhere else, and copy %s in its place", first.path, keyfile.CopyPath(first.path))
+	}
+	if second := files[1]; second.signer != nil && second.signer.Public() != inForce && !former(second.signer.Public()) {
+		return fmt.Errorf("%s is another key than the one in force: put it somewhere else, and the copy of %s is made", second.path, files[0].path)
 	}
 	mended, err := keyfile.Mend(c.Key.File, c.Key.Passphrase)
 	if err != nil {
@@ -144,14 +159,70 @@ func (c *Config) settleKeys(files []keyFile, inForce lightchain.PublicKey, log *
 
 // settle is settleKeys, told once for each way in which it fails, and tried again until it does not.
 func (a *Agent) settle(files []keyFile, inForce lightchain.PublicKey) {
-	err := a.inForce().settleKeys(files, inForce, a.log)
+	err := a.inForce().settleKeys(files, inForce, a.isFormerKey, a.log)
 	a.keys.unfinished.Store(err != nil)
 	switch {
 	case err == nil:
 		a.keys.said = ""
+		a.keys.wrong.Store(nil)
 	case a.keys.said != err.Error():
-		a.keys.said = err.Error()
+		text := err.Error()
+		a.keys.said = text
+		a.keys.wrong.Store(&text)
 		a.log.Error("the key's files are not as they should be; it is tried again", "err", err)
+	}
+}
+
+// isFormerKey reports whether a key was in force in this chain and is not any more.
+func (a *Agent) isFormerKey(public lightchain.PublicKey) bool {
+	heights, err := a.store.KeyHeights(a.store.Reader.Tip().Height + 1)
+	if err != nil || public == a.store.Reader.Tip().Key {
+		return false
+	}
+	return slices.ContainsFunc(heights, func(height uint64) bool {
+		h, err := a.store.HeaderAt(height)
+		return err == nil && h.NextKey != nil && *h.NextKey == public
+	})
+}
+
+// keyFilesInterval is how often the files of the key are looked at while it can be used.
+const keyFilesInterval = time.Minute
+
+// keepKeyFiles puts files of the key in force back that were lost or damaged since they were looked at: the start that needs
+// them may be years away. It belongs to the goroutine that owns the tail, which changes keys.
+func (a *Agent) keepKeyFiles() {
+	signer, file := a.store.Signer(), a.config.Key.File
+	if signer == nil || a.keys.unfinished.Load() {
+		return // that is seen to every few seconds
+	}
+	public := signer.Public()
+	if !a.keys.kept.Holds(public) {
+		a.keys.kept.Forget()
+		kept, err := keyfile.Keep(file, public)
+		if err != nil {
+			a.tellKeyFiles(fmt.Errorf("%s does not hold the key in force: %w", file, err))
+			return
+		}
+		a.keys.kept = kept
+	}
+	made, err := a.keys.kept.PutBack(file)
+	for _, path := range made {
+		text := fmt.Sprintf("the key's file %s was missing or damaged, and was put back on %s: look at the disk", path, time.Now().UTC().Format(time.RFC3339))
+		a.keys.putBack.Store(&text)
+		a.log.Warn("a file of the key was missing or damaged, and is put back", "file", path)
+	}
+	if err != nil {
+		a.tellKeyFiles(err)
+		return
+	}
+	a.keys.wrong.Store(nil)
+}
+
+// tellKeyFiles says once of what is wrong with the files and cannot be put right by itself.
+func (a *Agent) tellKeyFiles(err error) {
+	text := "the key's files are not as they should be, and the next start needs them: " + err.Error()
+	if before := a.keys.wrong.Swap(&text); before == nil || *before != text {
+		a.log.Error("the key's files are not as they should be; the key in force is at hand until the agent ends", "err", err)
 	}
 }
 
@@ -166,9 +237,17 @@ const keyInterval = 3 * time.Second
 func (a *Agent) watchKeys(ctx context.Context) {
 	tick := time.NewTicker(keyInterval)
 	defer tick.Stop()
+	look := time.NewTicker(keyFilesInterval)
+	defer look.Stop()
 	for {
 		select {
 		case <-tick.C:
+		case <-look.C:
+			a.onTail(a.log, func() error {
+				a.keepKeyFiles()
+				return nil
+			})
+			continue
 		case <-ctx.Done():
 			return
 		}

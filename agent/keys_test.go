@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -156,13 +157,75 @@ func TestOneFileOfTheKeyIsEnoughAndTheOtherIsMadeAnew(t *testing.T) {
 					}
 				}
 				awaitBlock(t, a)
-				if way == "a folder" || way == "another gateway's" && which == 0 { // which is left to the operator
+				if way == "a folder" || way == "another gateway's" { // which is left to the operator
+					await(t, "the status", func() bool { return strings.Contains(strings.Join(a.Status().Live.KeyFiles, "\n"), file) })
 					return
 				}
 				await(t, "both files", func() bool {
 					got, err := keyfile.ReadPublicKey(file)
 					return err == nil && got == key
 				})
+			})
+		}
+	}
+}
+
+// A file of the key that is lost while the agent runs is put back, from the other or from memory; what somebody may have put
+// there on purpose is left alone, and told.
+func TestTheRunningAgentKeepsItsKeyFiles(t *testing.T) {
+	for way, spoil := range ways {
+		for _, which := range [][]int{{0}, {1}, {0, 1}} {
+			t.Run(fmt.Sprint(way, which), func(t *testing.T) {
+				t.Parallel()
+				c, key := keptGateway(t)
+				a, _ := runAgent(t, c)
+				awaitBlock(t, a)
+				look := func() {
+					a.onTail(a.log, func() error {
+						a.keepKeyFiles()
+						return nil
+					})
+				}
+				if look(); len(a.Status().Live.KeyFiles) > 0 {
+					t.Fatal(a.Status().Live.KeyFiles)
+				}
+				for _, i := range which {
+					if err := spoil(t, keyfile.Files(c.Key.File)[i]); err != nil {
+						t.Fatal(err)
+					}
+				}
+				look()
+				said := strings.Join(a.Status().Live.KeyFiles, "\n")
+				if said == "" || way == "a folder" && strings.Contains(said, "chmod") {
+					t.Errorf("the status says %q", said)
+				}
+				left := way == "a folder" || way == "open to others" || way == "another gateway's"
+				for _, i := range which {
+					file := keyfile.Files(c.Key.File)[i]
+					if got, err := keyfile.ReadPublicKey(file); left == (err == nil && got == key) {
+						t.Errorf("%s: %v", file, err)
+					}
+				}
+				if height := a.Status().Height; height == 0 {
+					t.Error("it has stopped sealing")
+				}
+				if left {
+					return
+				}
+				if _, _, err := a.RotateKey(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				for _, file := range keyfile.Files(c.Key.File) { // not the old one
+					if err := os.Remove(file); err != nil {
+						t.Fatal(err)
+					}
+				}
+				look()
+				for _, file := range keyfile.Files(c.Key.File) {
+					if got, err := keyfile.ReadPublicKey(file); err != nil || got == key || got != a.store.Tip().Key {
+						t.Errorf("after a change of key %s: %v", file, err)
+					}
+				}
 			})
 		}
 	}

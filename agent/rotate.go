@@ -53,6 +53,7 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	if err != nil {
 		return key, 0, err
 	}
+	a.keys.kept.Forget() // the old key is to be nowhere from now on
 	for _, u := range a.upstreams {
 		u.gateway.SetSigner(next)
 	}
@@ -63,6 +64,7 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 		a.keys.unfinished.Store(true)
 		a.log.Error("the chain goes on under the new key, but the old one could not be destroyed; it is tried again", "err", err)
 	}
+	a.keepKeyFiles() // of the new key from now on
 	a.warnOfKeys()
 	return next.Public(), header.Header.Height, nil
 }

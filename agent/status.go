@@ -62,6 +62,11 @@ func (a *Agent) Status() api.Status {
 	}
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
 	s.Live.Held, s.Live.HeldBy = a.gate.Worst(), a.gate.Reasons()
+	for _, text := range [...]*string{a.keys.wrong.Load(), a.keys.putBack.Load()} {
+		if text != nil {
+			s.Live.KeyFiles = append(s.Live.KeyFiles, *text)
+		}
+	}
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Late, s.Live.Devices = a.devices.status()
 	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()

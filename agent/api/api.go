@@ -90,6 +90,7 @@ type Live struct {
 	Held          string    `json:"held,omitempty"` // why nothing is sealed: the gravest reason, and what to do
 	// HeldBy are all reasons, the gravest first. Of no_space alone sealing is tried again and again.
 	HeldBy    []sealgate.Reason `json:"held_by,omitempty"`
+	KeyFiles  []string          `json:"key_files,omitempty"` // what is wrong with the files of the key, or was put right since the start
 	Free      uint64            `json:"free_bytes"`
 	Reserve   uint64            `json:"reserve_bytes"`
 	Buffer    Buffer            `json:"buffer"`

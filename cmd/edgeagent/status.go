@@ -159,6 +159,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 		}
 		line("WARNING", "nothing is sealed: %s", command.Printable(reason.String()))
 	}
+	for _, text := range l.KeyFiles {
+		line("WARNING", "%s", command.Printable(text))
+	}
 	if s.KeyChanges > 0 {
 		line("WARNING", "the key was changed %d times, and a chain bears %d: a longer key.rotate_every, or in time a new chain that names this one (edgeagent init --continue)", s.KeyChanges, store.MaxKeyChanges)
 	}

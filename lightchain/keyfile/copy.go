@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"edgechain/lightchain"
 )
@@ -72,18 +70,7 @@ func Mend(path string, passphrase Passphrase) (mended string, err error) {
 		}
 		good, bad, first = bad, good, second
 	}
-	dir, base := filepath.Split(bad)
-	if dir == "" {
-		dir = "."
-	}
-	temporary, err := writeTemporary(dir, base, first)
-	if err == nil {
-		err = replace(temporary, bad)
-		if _, left := os.Lstat(temporary); left == nil {
-			err = errors.Join(err, os.Remove(temporary))
-		}
-	}
-	if err != nil {
+	if err := putFile(bad, first); err != nil {
 		return "", fmt.Errorf("making key file %s anew from %s: %w", bad, good, err)
 	}
 	return bad, nil

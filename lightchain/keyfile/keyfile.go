@@ -163,7 +163,7 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
 	if info.IsDir() {
-		return nil, fmt.Errorf("%s is a folder", path)
+		return nil, isFolder(path)
 	}
 	if info.Mode().IsRegular() {
 		if err := checkPrivate(path, info); err != nil {
@@ -178,6 +178,11 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
 	return data, nil
+}
+
+// isFolder is the error of a folder in the place of a key file.
+func isFolder(path string) error {
+	return fmt.Errorf("%s is a folder: move it elsewhere, the key's file belongs there", path)
 }
 
 // reason takes operation and path from an error of package os; the texts here name the path themselves.

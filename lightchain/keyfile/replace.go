@@ -48,6 +48,9 @@ func Replace(next, path string, passphrase Passphrase) error {
 // asks first, since a key that was handed over and is still there cannot be taken back.
 func CheckReplace(path string) error {
 	for _, file := range Files(path) {
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			return fmt.Errorf("key file %s could not be replaced: %w", file, isFolder(file))
+		}
 		f, err := os.OpenFile(file, os.O_WRONLY, 0)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -77,6 +80,12 @@ func replace(next, path string) error {
 	info, err := os.Stat(next)
 	if err != nil {
 		return err
+	}
+	if info.IsDir() {
+		return isFolder(next)
+	}
+	if there, err := os.Stat(path); err == nil && there.IsDir() {
+		return isFolder(path)
 	}
 	if err := checkPrivate(next, info); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"edgechain/lightchain"
+	"edgechain/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -20,17 +21,17 @@ func TestATableThatIsGoneCostsWhatStoodInItAlone(t *testing.T) {
 			continue
 		}
 		in := map[uint64]bool{} // heights whose headers stand in the table
-		table, err := openSalvage(r.fs, "chain/"+file, func(err error) { t.Error(err) })
+		table, err := salvage.OpenTable(r.fs, "chain/"+file, isKey, func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = table.pairs(func(p salvagedPair) error {
-			if height, part, _, ok := parseBlockKey(p.key); ok && part == partHeader {
+		err = table.Pairs(func(p salvage.Pair) error {
+			if height, part, _, ok := parseBlockKey(p.Key); ok && part == partHeader {
 				in[height] = true
 			}
 			return nil
 		})
-		if err := errors.Join(err, table.close()); err != nil {
+		if err := errors.Join(err, table.Close()); err != nil {
 			t.Fatal(err)
 		}
 		fs := r.copy()
@@ -135,5 +136,5 @@ func lastMarker(t *testing.T, fs vfs.FS) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return markers(names)[0]
+	return salvage.Markers(names)[0]
 }
