@@ -38,6 +38,16 @@ func splitHeader(b []byte) (sig *lightchain.HeaderSignature, header []byte, err 
 }
 
 func (r *Reader) storedHeader(height uint64) (*lightchain.HeaderSignature, []byte, error) {
+	sig, b, err := r.headerInDatabase(height)
+	if errors.Is(err, ErrDamaged) {
+		if sig, b, ok := r.fromBeside(height); ok {
+			return sig, b, nil
+		}
+	}
+	return sig, b, err
+}
+
+func (r *Reader) headerInDatabase(height uint64) (*lightchain.HeaderSignature, []byte, error) {
 	b, err := r.get(headerKey(height))
 	if err == nil {
 		sig, header, err := splitHeader(b)

@@ -69,6 +69,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	s.found = readSlots(dir, o)
 	s.durable = readDurable(dir, o, &s.found)
 	s.marked = s.found.newest()
+	s.beside = readBeside(dir, o, s.marked)
 	if err := s.found.foreign(); err != nil {
 		return nil, err
 	}
@@ -456,6 +457,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 		return nil, err
 	}
 	r.marked = found.newest()
+	r.beside = readBeside(dir, o, r.marked)
 	tip, sure, err := r.findTip()
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type Reader struct {
 	behind  *SetBack             // the head mark, where the database ends below it; nil in a Store
 	now     atomic.Pointer[view] // swapped by the owner of the tail, whole
 	sides   sides                // what was met of damage beside the blocks
+	beside  spareHeaders         // headers that stand beside the database, too
 	marked  *headMark            // the head mark as it was found; nil: none
 	helped  atomic.Bool          // the history took a hash from it, for a header that could not be had
 	due     *dueScrub            // what of damage no scrub has looked at; nil where none would

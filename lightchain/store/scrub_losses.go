@@ -30,6 +30,9 @@ func (c *scrub) failed(height uint64, why error) error {
 	if err != nil {
 		return err
 	}
+	if _, _, err := r.headerInDatabase(height); h.Count == 0 && errors.Is(err, ErrDamaged) {
+		return c.tell() // it stands beside the database, and is put back
+	}
 	found, salted, lost := false, true, uint64(0)
 	var runs []Damage
 	scan, err := r.scanBlock(height, h.First, h.First+h.Count)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"edgechain/lightchain"
+	"edgechain/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
@@ -25,6 +26,7 @@ import (
 
 // mendSides mends what was met of damage since it was called last. What cannot be mended stays as it is, read past.
 func (s *Store) mendSides() {
+	s.mendHeaders()
 	s.mend(spaceNodes, spaceAbsent, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons)
 }
 
@@ -42,9 +44,18 @@ func (s *Store) checkSides() {
 		}
 		scan.close()
 	}
+	_, _ = s.HeaderAt(0) // nothing else reads it before it is needed for a proof
+	s.mendHeaders()
 	s.mend(spaceNodes, spaceAbsent, spaceLost, spaceTables, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons, spaceMeta)
 	if err := s.matchRuns(); err != nil {
 		s.options.Logger.Warn("what stands beside the blocks was not mended", "holds", contents(spaceAbsent), "err", err)
+	}
+}
+
+// mendHeaders puts headers back that were met where they could not be read.
+func (s *Store) mendHeaders() {
+	if err := s.putBackHeaders(); err != nil {
+		s.options.Logger.Warn("headers that stand beside the database were not put back", "err", err)
 	}
 }
 
@@ -114,7 +125,7 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 			if !met[tableName(t)] {
 				continue
 			}
-			damaged := s.verifyTable(tableName(t), space, func(int) error { return nil })
+			damaged := s.verifyTable(tableName(t), anySpace, func(int) error { return nil })
 			if damaged == nil || errors.Is(damaged, os.ErrNotExist) || !isDamage(damaged) {
 				continue
 			}
@@ -122,6 +133,11 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 			span.Start = minKey(span.Start, t.Smallest.UserKey)
 			span.End = max2(span.End, append(bytes.Clone(t.Largest.UserKey), 0))
 			s.noteTable(t, space, damaged)
+			if space == spaceBlocks {
+				if err := s.keepDamaged(tableName(t)); err != nil {
+					return nil, err
+				}
+			}
 		}
 	}
 	if why == nil {
@@ -145,7 +161,7 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 	if err != nil {
 		return nil, fmt.Errorf("replacing a damaged table: %w", err)
 	}
-	s.options.Logger.Error("a damaged table beside the blocks was replaced by what can be read of it", "holds", contents(space), "pairs", pairs, "unreadable_places", len(lost), "err", reason(why))
+	s.options.Logger.Error("a damaged table was replaced by what can be read of it", "holds", contents(space), "pairs", pairs, "unreadable_places", len(lost), "err", reason(why))
 	return lost, nil
 }
 
@@ -217,9 +233,16 @@ func (s *Store) merge(tables []layeredTable, w *sstable.Writer) (pairs int, lost
 		}
 		return 1
 	})
+	deleted, err := s.deletedIn(tables)
+	if err != nil {
+		return 0, nil, err
+	}
 	var cursors []*tableCursor
 	for i := range tables {
-		c := newTableCursor(s, tables[i].SSTableInfo)
+		c, err := newTableCursor(s, tables[i].SSTableInfo)
+		if err != nil {
+			return 0, nil, err
+		}
 		defer func() { lost = append(lost, c.lost...) }()
 		defer c.close()
 		cursors = append(cursors, c)
@@ -237,7 +260,7 @@ func (s *Store) merge(tables []layeredTable, w *sstable.Writer) (pairs int, lost
 		}
 		if !bytes.Equal(next.key, last) {
 			last = append(last[:0], next.key...)
-			if !next.deleted {
+			if !next.deleted && !next.within(deleted) {
 				if err := w.Set(next.key, next.value); err != nil {
 					return pairs, lost, err
 				}
@@ -254,26 +277,60 @@ type tableCursor struct {
 	it     sstable.Iterator
 	blocks *tableBlocks
 	lost   []lostKeys
+	file   uint64         // number of the table
+	pairs  []salvage.Pair // where the table cannot be opened, what stands in it all the same and is left
 
 	valid      bool // it stands on a pair:
 	key, value []byte
+	seq        uint64
 	deleted    bool // which says that there is none
 }
 
-func newTableCursor(s *Store, t *pebble.SSTableInfo) *tableCursor {
-	c := &tableCursor{blocks: &tableBlocks{smallest: t.Smallest.UserKey, largest: t.Largest.UserKey}}
-	end := append(bytes.Clone(t.Largest.UserKey), 0)
+// within reports whether the pair is in a range that was deleted later.
+func (c *tableCursor) within(deleted []salvage.Span) bool {
+	for i := range deleted {
+		if deleted[i].Covers(salvage.Pair{Key: c.key, Seq: c.seq, File: c.file}) {
+			return true
+		}
+	}
+	return false
+}
+
+func newTableCursor(s *Store, t *pebble.SSTableInfo) (*tableCursor, error) {
+	path := s.fs.PathJoin(s.path, tableName(t))
+	c := &tableCursor{blocks: &tableBlocks{smallest: t.Smallest.UserKey, largest: t.Largest.UserKey}, file: salvage.FileNumber(tableName(t))}
 	var err error
-	if c.table, err = openBlocks(s.fs, s.fs.PathJoin(s.path, tableName(t))); err == nil {
+	if c.table, err = openBlocks(s.fs, path); err == nil {
 		c.blocks.table = c.table
 		c.it, err = c.table.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles)
 	}
-	if err != nil {
-		c.it, c.lost = nil, []lostKeys{{t.Smallest.UserKey, end}}
-		return c
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, err // merged into another meanwhile
+	case err != nil:
+		c.it, c.lost = nil, []lostKeys{{t.Smallest.UserKey, append(bytes.Clone(t.Largest.UserKey), 0)}}
+		if err := c.salvage(s.fs, path); err != nil {
+			return nil, err
+		}
+		c.step()
+	default:
+		c.seek(t.Smallest.UserKey)
 	}
-	c.seek(t.Smallest.UserKey)
-	return c
+	return c, nil
+}
+
+// salvage reads the blocks of a table that can be found without what finds them.
+func (c *tableCursor) salvage(fs vfs.FS, path string) error {
+	t, err := salvage.OpenTable(fs, path, isKey, func(error) {})
+	if err != nil {
+		return err
+	}
+	err = t.Pairs(func(p salvage.Pair) error {
+		p.Key, p.Value = bytes.Clone(p.Key), bytes.Clone(p.Value)
+		c.pairs = append(c.pairs, p)
+		return nil
+	})
+	return errors.Join(err, t.Close())
 }
 
 func (c *tableCursor) close() {
@@ -285,7 +342,21 @@ func (c *tableCursor) close() {
 	}
 }
 
-func (c *tableCursor) step() { c.move(append(bytes.Clone(c.key), 0), false) }
+func (c *tableCursor) step() {
+	if c.it != nil {
+		c.move(append(bytes.Clone(c.key), 0), false)
+		return
+	}
+	if c.valid = len(c.pairs) > 0; c.valid {
+		p := c.pairs[0]
+		c.pairs = c.pairs[1:]
+		c.key, c.value, c.seq, c.deleted = p.Key, p.Value, p.Seq, !isSet(p.Kind)
+	}
+}
+
+func isSet(kind pebble.InternalKeyKind) bool {
+	return kind == pebble.InternalKeyKindSet || kind == pebble.InternalKeyKindSetWithDelete
+}
 
 func (c *tableCursor) seek(k []byte) { c.move(k, true) }
 
@@ -300,7 +371,7 @@ func (c *tableCursor) move(from []byte, seek bool) {
 			value, _, err := at.Value(nil)
 			if c.valid = err == nil; c.valid {
 				c.key, c.value = bytes.Clone(at.K.UserKey), bytes.Clone(value)
-				c.deleted = at.Kind() != pebble.InternalKeyKindSet && at.Kind() != pebble.InternalKeyKindSetWithDelete
+				c.seq, c.deleted = uint64(at.SeqNum()), !isSet(at.Kind())
 				if !bytes.Equal(from, k) {
 					c.lost = append(c.lost, lostKeys{from, k})
 				}

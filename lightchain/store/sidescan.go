@@ -25,10 +25,11 @@ type sides struct {
 	met  map[byte]map[string]bool // by space: files of tables in one of which something could not be read
 	keys keyList                  // derived from headers, once the table of keys is not to be trusted
 
-	refused    map[named]bool // receipts that do not check
-	unmatched  bool           // the index names a receipt that is not there
-	badKeys    bool           // the table of keys is damaged, or lacks something
-	candidates []publicKey    // those given to Open: what signs may be in force
+	refused    map[named]bool  // receipts that do not check
+	lacking    map[uint64]bool // heights of headers that were had from beside the database alone
+	unmatched  bool            // the index names a receipt that is not there
+	badKeys    bool            // the table of keys is damaged, or lacks something
+	candidates []publicKey     // those given to Open: what signs may be in force
 }
 
 // meet notes that what stands at a key cannot be read. The owner of the tail mends it: see sidemend.go.
