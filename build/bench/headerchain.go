@@ -97,6 +97,6 @@ func (c *headerChain) run(n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Add(&last.Header, &last.Signature)
+	r.Add(&last.Header, &last.HeaderSignature)
 	return r.Append(nil)
 }
