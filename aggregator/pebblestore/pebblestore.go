@@ -146,7 +146,7 @@ func (s *Store) checkLayout() error {
 	case found == nil:
 		return s.db.Set([]byte{keyLayout}, []byte{layout}, pebble.Sync)
 	case len(found) == 1 && found[0] < layout:
-		return errors.New("it was made before the format was fixed, and the heads in it are none of this format: begin a new store in another folder, and let the gateways enrol again")
+		return &sound{errors.New("it was made before the format was fixed, and the heads in it are none of this format: begin a new store in another folder, and let the gateways enrol again")}
 	case len(found) != 1 || found[0] != layout:
 		return &sound{fmt.Errorf("its layout is version %v, this program knows %d", found, layout)}
 	}
