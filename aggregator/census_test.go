@@ -63,7 +63,8 @@ func TestAGatewayThatIsSilentAndOfflineCountsOnce(t *testing.T) {
 		{Standing: Approved, Seen: now.Unix()},
 		{Standing: Waiting, Online: Offline, Seen: 1},
 	}}
-	c := &census{store: store, registry: NewRegistry(store, Rules{Silence: time.Hour}, time.Now, slog.New(slog.DiscardHandler)), now: func() time.Time { return now }}
+	registry := NewRegistry(store, Rules{Silence: time.Hour}, time.Now, slog.New(slog.DiscardHandler))
+	c := newCensus(store, registry, func() time.Time { return now })
 	n, _, err := c.recent(t.Context())
 	if err != nil || n.unheard != 3 || n.ailing[Silent] != 2 || n.ailing[Away] != 2 {
 		t.Errorf("%+v, %v", n, err)
