@@ -24,6 +24,8 @@ type queue struct {
 	maxBytes int
 	wake     int // the committer is woken at once when as many messages wait
 
+	own *share // of the agent's own entries; never changed
+
 	first chan struct{} // holds a token while messages wait that the committer has not seen
 	full  chan struct{} // holds a token while wake or more messages wait, or groupBytes of them
 
@@ -68,7 +70,8 @@ var (
 
 func newQueue(maxBytes, wake int) *queue {
 	q := &queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}}
-	q.shares = []*share{{queue: q}}
+	q.own = &share{queue: q}
+	q.shares = []*share{q.own}
 	return q
 }
 
@@ -105,10 +108,10 @@ func (q *queue) forget(s *share) {
 }
 
 // Put implements [sensors.Sink].
-func (q *queue) Put(ctx context.Context, m *sensors.Message) error { return q.shares[0].Put(ctx, m) }
+func (q *queue) Put(ctx context.Context, m *sensors.Message) error { return q.own.Put(ctx, m) }
 
 // TryPut implements [sensors.Sink].
-func (q *queue) TryPut(m *sensors.Message) bool { return q.shares[0].TryPut(m) }
+func (q *queue) TryPut(m *sensors.Message) bool { return q.own.TryPut(m) }
 
 // Put implements [sensors.Sink].
 func (s *share) Put(ctx context.Context, m *sensors.Message) error {
