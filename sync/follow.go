@@ -284,6 +284,9 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 	page, err := DecodePulled(m.Payload)
 	if err != nil {
 		f.noise.take(now)
+		if awaited {
+			s.tell(f, Finding{Verdict: Invalid, Err: err})
+		}
 		return err
 	}
 	if late && page.Other == nil {

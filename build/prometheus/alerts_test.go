@@ -227,6 +227,9 @@ func promtool(t *testing.T, interval time.Duration, tests string) {
 
 // With the series that a running agent shows, labels and all.
 func TestAlertsOfGateways(t *testing.T) {
+	if testing.Short() {
+		t.Skip("promtool computes for a minute, and nothing of this program runs meanwhile")
+	}
 	s := newSequence(t)
 	t.Run("are raised by what they are for", s.raisesAlerts)
 	t.Run("are silent for a year in which all is well", s.isSilentForAYear)

@@ -198,7 +198,7 @@ func parts() ([]part, error) {
 			units = append(units, pkg)
 		}
 	}
-	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", leaveOut(cutPower, damageFiles)}, append(units, systems...)...)...)
+	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, damageFiles)}, append(units, systems...)...)...)
 	race.needs = "gcc"
 	all := []part{
 		{"check", alone, []step{
@@ -207,7 +207,7 @@ func parts() ([]part, error) {
 			{env: pure, args: []string{"gofmt", "-l", "."}},
 			{env: pure, args: []string{"go", "tool", "staticcheck", "./..."}},
 		}},
-		{"unit", computing, []step{test(pure, units...)}},
+		{"unit", computing, []step{test(pure, append([]string{atOnce}, units...)...)}},
 		{"race", computing, []step{race}},
 	}
 	for _, target := range arm.Targets() {
@@ -235,6 +235,10 @@ func ask(name string, args ...string) (string, error) {
 // hang is after how long a package's tests are taken to hang, and end with the stacks of all goroutines: fifty times what
 // the slowest takes on two cores. Where a build machine allows less for everything, -limit says so.
 const hang = "-timeout=4h"
+
+// atOnce lets more packages be tested than there are processors: those with databases and brokers wait for these most of the
+// time.
+const atOnce = "-p=4"
 
 // separate makes the steps of a module of its own. -C comes before all other flags. Tests of it that run side by side
 // wait for other programs: more of them than there are processors may.

@@ -216,7 +216,11 @@ func (g *gateway) status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
-	return c.Status(ctx)
+	s, err := c.Status(ctx)
+	if err == nil && s.Opening != nil {
+		err = api.ErrOpening
+	}
+	return s, err
 }
 
 // look reads what the running agent shows, from the given number and height on.
@@ -228,7 +232,7 @@ func (g *gateway) look(ctx context.Context, number, height uint64) (*found, erro
 		return nil, err
 	}
 	f := &found{hashes: map[uint64]lightchain.Hash{}}
-	if f.status, err = c.Status(ctx); err != nil {
+	if f.status, err = g.status(ctx); err != nil {
 		return nil, err
 	}
 	f.chain = f.status.Chain.String()

@@ -46,8 +46,8 @@ func TestSecondRunOnSameFolderIsRefused(t *testing.T) {
 	g := newGateway(t, "")
 	g.start()
 	_, stderr, code := g.output("edgeagent", "run", "--config", g.config)
-	if code != 5 || !strings.Contains(stderr, g.data()) {
-		t.Errorf("a second run exits with %d, want 5 and the folder's name\n%s", code, stderr)
+	if code != 5 || !strings.Contains(stderr, "an agent answers on "+g.socket()+" already") {
+		t.Errorf("a second run exits with %d, want 5 and where the first one answers\n%s", code, stderr)
 	}
 	if code, body := g.get("/healthz"); code != 200 {
 		t.Errorf("after that the first one is not well: %d %s", code, body)
