@@ -20,12 +20,14 @@ func (p *opening) compare(found journalRead) error {
 	if err != nil {
 		return err
 	}
-	if len(lacking) > 0 && !s.opened.Rebuilt {
-		switch more, err := p.unnamed(); {
+	if !s.opened.Rebuilt {
+		switch found, lacks, err := p.unnamed(); {
 		case err != nil:
 			return err
-		case more:
+		case found && len(lacking) > 0:
 			return fmt.Errorf("%w: it knows less than was countersigned, and there are tables that it does not use", errBroken)
+		case lacks:
+			return fmt.Errorf("%w: there are tables that it does not use, and it lacks what is in them", errBroken)
 		}
 	}
 	if s.opened.Rebuilt {

@@ -156,15 +156,16 @@ func (p *opening) letGo() error {
 	return syncFolder(p.o.FS, p.dir)
 }
 
-// unnamed reports whether there are tables or logs in the folder that the database does not use: what it lacks may be in them.
-func (p *opening) unnamed() (bool, error) {
+// unnamed looks through the tables in the folder that the database does not use. An ordinary crash leaves such, and what is in
+// them is in the database, too; lacks says that some of it is not: a record of files that was cut off names too few tables.
+func (p *opening) unnamed() (found, lacks bool, err error) {
 	names, err := p.o.FS.List(p.dir)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	levels, err := p.store.db.SSTables()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	named := map[string]bool{}
 	for _, level := range levels {
@@ -172,7 +173,29 @@ func (p *opening) unnamed() (bool, error) {
 			named[level[i].BackingSSTNum.String()+".sst"] = true
 		}
 	}
-	return slices.ContainsFunc(names, func(name string) bool { return salvage.IsTable(name) && !named[name] }), nil
+	for _, name := range names {
+		if !salvage.IsTable(name) || named[name] {
+			continue
+		}
+		found = true
+		// What cannot be read of it says nothing: it may have been written when the power failed.
+		table, err := salvage.OpenTable(p.o.FS, p.o.FS.PathJoin(p.dir, name), isKey, func(error) {})
+		if err != nil {
+			return found, lacks, err
+		}
+		err = table.Pairs(func(pair salvage.Pair) error {
+			if lacks || pair.Kind != pebble.InternalKeyKindSet || !isKey(pair.Key) {
+				return nil
+			}
+			value, err := p.store.get(pair.Key)
+			lacks = err == nil && value == nil
+			return err
+		})
+		if err := errors.Join(err, table.Close()); err != nil {
+			return found, lacks, err
+		}
+	}
+	return found, lacks, nil
 }
 
 // onlyFile puts a folder aside that stands in the place of one of the database's files.

@@ -196,7 +196,7 @@ func (g *gateway) all() (all []api.Entry) {
 // status asks how the gateway stands, once its chain is open.
 func (g *gateway) status() (s api.Status) {
 	g.t.Helper()
-	g.await("the chain is open", func() bool {
+	testenv.Await(g.t, "the chain is open", func() bool {
 		s = api.Status{}
 		if err := json.Unmarshal([]byte(g.must("status", "--output", "json")), &s); err != nil {
 			g.t.Fatal(err)
