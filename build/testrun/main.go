@@ -198,7 +198,7 @@ func parts() ([]part, error) {
 			units = append(units, pkg)
 		}
 	}
-	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, damageFiles)}, append(units, systems...)...)...)
+	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, mendDamage, damageFiles)}, append(units, systems...)...)...)
 	race.needs = "gcc"
 	all := []part{
 		{"check", alone, []step{

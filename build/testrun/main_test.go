@@ -224,7 +224,7 @@ func TestWhatIsLeftOutOnBoardsExists(t *testing.T) {
 		}
 		source = append(source, text...)
 	}
-	for _, name := range slices.Concat(cutPower, damageFiles) {
+	for _, name := range slices.Concat(cutPower, mendDamage, damageFiles) {
 		if !regexp.MustCompile(`(?m)^func ` + name + `\(t \*testing\.T\)`).Match(source) {
 			t.Errorf("lightchain/store has no test called %s", name)
 		}
