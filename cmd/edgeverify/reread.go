@@ -17,7 +17,7 @@ type reread string
 const (
 	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there
 	sameAll    reread = "same"    // the same readings
-	sameValues reread = "values"  // the same values in the same order; names, units or times are others
+	sameValues reread = "values"  // no other values, in the same order; names, units or times are others, or members are left out
 	differs    reread = "differs" // other values
 )
 
@@ -35,10 +35,21 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 		return differs, nil
 	case slices.EqualFunc(here, e.Readings, equalReadings):
 		return sameAll, here
-	case slices.EqualFunc(here, e.Readings, func(a, b lightchain.Reading) bool { return a.Value == b.Value }):
+	case among(e.Readings, here):
 		return sameValues, here
 	}
 	return differs, here
+}
+
+// among reports whether the values of some readings stand among those of others, in the same order. A configuration takes
+// members of a payload for its time, or leaves them out.
+func among(some, all []lightchain.Reading) bool {
+	for i := range all {
+		if len(some) > 0 && some[0].Value == all[i].Value {
+			some = some[1:]
+		}
+	}
+	return len(some) == 0
 }
 
 func equalReadings(a, b lightchain.Reading) bool {
@@ -70,7 +81,7 @@ func rereadNotes(e *lightchain.Entry) (notes []string) {
 	case sameAll:
 		notes = append(notes, "read again by this program, the payload gives the same readings")
 	case sameValues:
-		notes = append(notes, "read again by this program, the payload gives the same values; the gateway's configuration, which is not here, gave them names, units or times")
+		notes = append(notes, "read again by this program, the payload gives these values, too; names, units, times, and what of it is left out, are the gateway's configuration's, which is not here")
 	case differs:
 		notes = append(notes, "READ AGAIN by this program, the payload does not give these readings. Unless the gateway's configuration, which is not here, explains it, they are not what arrived")
 		for i := range here[:min(len(here), mostShown)] {
