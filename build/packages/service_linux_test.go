@@ -143,7 +143,7 @@ func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	m.install(built(t, must(t, upgraded), "edgeagent", "amd64"))
 	m.await("the new version runs", func() bool {
 		s, err := m.ask()
-		return err == nil && s.Running && s.Version == "v1.10.0"
+		return err == nil && s.Running && s.Version == "v1.10.0" && m.property("edgeagent", "ActiveState") == "active" // it answers while it opens the chain
 	})
 	m.publish(26)
 	if s := m.status(); s.Chain != first.Chain {
