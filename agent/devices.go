@@ -102,16 +102,7 @@ func (d *devices) write() {
 
 // keep writes the table down now and then, and when ctx ends.
 func (d *devices) keep(ctx context.Context) {
-	tick := time.NewTicker(devicesWrite)
-	defer tick.Stop()
-	for running := true; running; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			running = false
-		}
-		d.write()
-	}
+	untilEnded(ctx, devicesWrite, d.write)
 }
 
 // heard notes a group of messages that is on disk.

@@ -164,7 +164,19 @@ func (l *losses) take() map[loss]uint64 {
 // recordLosses makes entries of what is missing, once a second, and once more when ctx has ended: then it waits no more
 // for room in the queue, which a full disk may never give.
 func (a *Agent) recordLosses(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	untilEnded(ctx, time.Second, func() {
+		for what, n := range a.losses.take() {
+			a.metrics.lost.WithLabelValues(what.source).Add(float64(n))
+			a.metrics.losses.WithLabelValues(what.source).Inc()
+			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why) // 0: nobody can tell
+			a.record(ctx, "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
+		}
+	})
+}
+
+// untilEnded does something again and again, and once more when ctx has ended.
+func untilEnded(ctx context.Context, every time.Duration, do func()) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for running := true; running; {
 		select {
@@ -172,11 +184,6 @@ func (a *Agent) recordLosses(ctx context.Context) {
 		case <-ctx.Done():
 			running = false
 		}
-		for what, n := range a.losses.take() {
-			a.metrics.lost.WithLabelValues(what.source).Add(float64(n))
-			a.metrics.losses.WithLabelValues(what.source).Inc()
-			a.log.Warn("messages are missing", "source", what.source, "count", n, "why", what.why) // 0: nobody can tell
-			a.record(ctx, "gap", gapEvent{Source: what.source, Count: n, Why: what.why})
-		}
+		do()
 	}
 }

@@ -168,10 +168,15 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		case own == w.Head.Hash():
 			g.stand(p, Agreed, nil, nil)
 		default:
-			if err = g.foundFork(p, w.Head, w.Keys); err != nil {
-				err = g.weighMany(p, w, err)
+			refused := g.foundFork(p, w.Head, w.Keys)
+			if refused == nil {
+				return nil
 			}
-			return err
+			own, err := g.keyHeaders(tip.Height + 1)
+			if err != nil {
+				return err
+			}
+			return g.weighMany(p, w, tip.Chain, own, refused)
 		}
 		return nil
 	}
@@ -183,16 +188,12 @@ func (g *Gateway) weigh(p *peer, w *Welcome) error {
 		g.stand(p, standing, w.Head, nil)
 		return nil
 	}
-	return g.weighKeys(p, w)
+	return g.weighKeys(p, w, tip)
 }
 
 // weighKeys is for a newer head that the key in force here did not sign: the key was changed, after this image of the
 // card was made, or before, on this side alone.
-func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
-	tip, _, err := g.c.Chain.Head()
-	if err != nil {
-		return err
-	}
+func (g *Gateway) weighKeys(p *peer, w *Welcome, tip *lightchain.Tip) error {
 	own, err := g.keyHeaders(tip.Height + 1)
 	if err != nil {
 		return err
@@ -205,24 +206,16 @@ func (g *Gateway) weighKeys(p *peer, w *Welcome) error {
 		g.stand(p, standing, w.Head, nil)
 		return nil
 	}
-	return g.weighMany(p, w, fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height))
+	return g.weighMany(p, w, tip.Chain, own, fmt.Errorf("it knows a header %d that no key of this chain signed", w.Head.Header.Height))
 }
 
 // weighMany is for a head that cannot be checked: refused says why. Where its first headers that set the key follow from one
 // of this chain's, and are only the first, it is of another history perhaps; else it is a lie, for nobody can make those.
-func (g *Gateway) weighMany(p *peer, w *Welcome, refused error) error {
-	tip, _, err := g.c.Chain.Head()
-	if err != nil {
-		return err
-	}
-	own, err := g.keyHeaders(tip.Height + 1)
-	if err != nil {
-		return err
-	}
+func (g *Gateway) weighMany(p *peer, w *Welcome, chain lightchain.ChainID, own []*lightchain.SignedHeader, refused error) error {
 	for i, k := range own {
 		rest := *w
 		rest.Keys = beside(own[:i+1], lightchain.Side{Keys: w.Keys}).Keys
-		if len(w.Keys) == maxWelcomeKeys && continues(tip.Chain, *k.Header.NextKey, k.Header.Height, &rest) {
+		if len(w.Keys) == maxWelcomeKeys && continues(chain, *k.Header.NextKey, k.Header.Height, &rest) {
 			g.stand(p, Unvouched, w.Head, nil)
 			g.notify(Notice{Aggregator: p.name, Err: refused})
 			return nil

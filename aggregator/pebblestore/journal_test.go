@@ -139,18 +139,22 @@ func approve(t *testing.T, s *Store, chain byte) {
 	}
 }
 
+// openTelling opens the store, whose log goes to a buffer.
+func openTelling(t *testing.T, fs vfs.FS, log *bytes.Buffer) *Store {
+	t.Helper()
+	s, err := Open("store", Options{FS: fs, Cache: 1 << 20, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // A store of a program before journals gets one, without a word; that one is gone is said, and it is made anew.
 func TestAJournalIsMadeWhereThereIsNone(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		fs := vfs.NewMem()
 		var log bytes.Buffer
-		open := func() *Store {
-			s, err := Open("store", Options{FS: fs, Cache: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}
+		open := func() *Store { return openTelling(t, fs, &log) }
 		s := open()
 		approve(t, s, 1)
 		if before {
@@ -181,13 +185,7 @@ func TestAJournalIsMadeWhereThereIsNone(t *testing.T) {
 func TestAJournalOfOtherBytesIsTold(t *testing.T) {
 	fs := vfs.NewMem()
 	var log bytes.Buffer
-	open := func() *Store {
-		s, err := Open("store", Options{FS: fs, Cache: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
+	open := func() *Store { return openTelling(t, fs, &log) }
 	s := open()
 	approve(t, s, 1)
 	s.Close()

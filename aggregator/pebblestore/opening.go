@@ -159,43 +159,32 @@ func (p *opening) letGo() error {
 // unnamed looks through the tables in the folder that the database does not use. An ordinary crash leaves such, and what is in
 // them is in the database, too; lacks says that some of it is not: a record of files that was cut off names too few tables.
 func (p *opening) unnamed() (found, lacks bool, err error) {
-	names, err := p.o.FS.List(p.dir)
+	names, err := salvage.Unnamed(p.o.FS, p.dir, p.store.db)
 	if err != nil {
 		return false, false, err
-	}
-	levels, err := p.store.db.SSTables()
-	if err != nil {
-		return false, false, err
-	}
-	named := map[string]bool{}
-	for _, level := range levels {
-		for i := range level {
-			named[level[i].BackingSSTNum.String()+".sst"] = true
-		}
 	}
 	for _, name := range names {
-		if !salvage.IsTable(name) || named[name] {
-			continue
-		}
-		found = true
 		// What cannot be read of it says nothing: it may have been written when the power failed.
 		table, err := salvage.OpenTable(p.o.FS, p.o.FS.PathJoin(p.dir, name), isKey, func(error) {})
 		if err != nil {
-			return found, lacks, err
+			return true, lacks, err
 		}
-		err = table.Pairs(func(pair salvage.Pair) error {
-			if lacks || pair.Kind != pebble.InternalKeyKindSet || !isKey(pair.Key) {
-				return nil
-			}
-			value, err := p.store.get(pair.Key)
-			lacks = err == nil && value == nil
-			return err
-		})
+		more, err := table.Holds(p.lacks)
 		if err := errors.Join(err, table.Close()); err != nil {
-			return found, lacks, err
+			return true, lacks, err
 		}
+		lacks = lacks || more
 	}
-	return found, lacks, nil
+	return len(names) > 0, lacks, nil
+}
+
+// lacks reports whether a pair is not in the database.
+func (p *opening) lacks(pair salvage.Pair) (bool, error) {
+	if pair.Kind != pebble.InternalKeyKindSet && pair.Kind != pebble.InternalKeyKindSetWithDelete || !isKey(pair.Key) {
+		return false, nil
+	}
+	value, err := p.store.get(pair.Key)
+	return err == nil && value == nil, err
 }
 
 // onlyFile puts a folder aside that stands in the place of one of the database's files.

@@ -142,14 +142,7 @@ func (c *copying) all() error {
 		}
 	}
 	for _, b := range logs {
-		if err := b.Each(func(p salvage.Pair) error {
-			if p.Kind == pebble.InternalKeyKindRangeDelete {
-				c.deleted = append(c.deleted, salvage.Span{Start: bytes.Clone(p.Key), End: bytes.Clone(p.Value), Seq: p.Seq, File: p.File})
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
+		c.deleted = append(c.deleted, b.Spans()...)
 	}
 	for _, name := range names {
 		if !salvage.IsTable(name) {

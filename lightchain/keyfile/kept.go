@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/crypto/ssh"
 
@@ -81,11 +80,7 @@ func isNoKey(path string) bool {
 
 // putFile puts data at path, durably and in one step, and destroys what was there.
 func putFile(path string, data []byte) error {
-	dir, base := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	temporary, err := writeTemporary(dir, base, data)
+	temporary, err := writeTemporary(path, data)
 	if err != nil {
 		return err
 	}

@@ -95,13 +95,9 @@ func create(path string, o Options) (lightchain.Signer, error) {
 // writeNew puts data into a new file at path, whole or not at all. Opening path itself with O_EXCL would refuse an
 // existing file too, but a power cut could then leave half a key that nothing ever replaces.
 func writeNew(path string, data []byte) error {
-	dir, base := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
 	// Mode 0600 and O_EXCL. A power cut may leave this name behind: beside no key, as one that was never used; or as
 	// a second name of the key, on the same blocks, which destroying the key overwrites with it.
-	temporary, err := writeTemporary(dir, base, data)
+	temporary, err := writeTemporary(path, data)
 	if err != nil {
 		return err
 	}
@@ -109,12 +105,12 @@ func writeNew(path string, data []byte) error {
 	if err := errors.Join(err, os.Remove(temporary)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
 }
 
-// writeTemporary puts data into a new file with a name of its own, durably.
-func writeTemporary(dir, base string, data []byte) (name string, err error) {
-	f, err := os.CreateTemp(dir, "."+base+".*")
+// writeTemporary puts data into a new file beside path, with a name of its own, durably.
+func writeTemporary(path string, data []byte) (name string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return "", err
 	}

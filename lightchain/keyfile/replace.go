@@ -62,11 +62,7 @@ func CheckReplace(path string) error {
 			return err
 		}
 	}
-	dir, base := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	temporary, err := writeTemporary(dir, base, nil)
+	temporary, err := writeTemporary(path, nil)
 	if err == nil {
 		err = os.Remove(temporary)
 	}

@@ -74,7 +74,7 @@ func (s *Store) putBackHeaders() error {
 		for _, level := range levels {
 			for i := range level {
 				if holdsKey(&level[i], headerKey(height)) {
-					damaged[tableName(&level[i])] = true
+					damaged[salvage.TableName(&level[i])] = true
 				}
 			}
 		}
@@ -119,7 +119,7 @@ func (s *Store) keepDamaged(name string) error {
 func (s *Store) deletedIn(tables []layeredTable) (spans []salvage.Span, err error) {
 	for i := range tables {
 		var unreadable error
-		t, err := salvage.OpenTable(s.fs, s.fs.PathJoin(s.path, tableName(tables[i].SSTableInfo)), isKey, func(err error) { unreadable = err })
+		t, err := salvage.OpenTable(s.fs, s.fs.PathJoin(s.path, salvage.TableName(tables[i].SSTableInfo)), isKey, func(err error) { unreadable = err })
 		if err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -114,14 +113,7 @@ func (r *rebuilder) copyFrom(path string) error {
 		}
 	}
 	for _, b := range logs {
-		if err := b.Each(func(p salvage.Pair) error {
-			if p.Kind == pebble.InternalKeyKindRangeDelete {
-				r.deleted = append(r.deleted, salvage.Span{Start: bytes.Clone(p.Key), End: bytes.Clone(p.Value), Seq: p.Seq, File: p.File})
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
+		r.deleted = append(r.deleted, b.Spans()...)
 	}
 
 	told := time.Now()

@@ -122,10 +122,10 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 				continue
 			}
 			all = append(all, layeredTable{SSTableInfo: t, level: level})
-			if !met[tableName(t)] {
+			if !met[salvage.TableName(t)] {
 				continue
 			}
-			damaged := s.verifyTable(tableName(t), anySpace, func(int) error { return nil })
+			damaged := s.verifyTable(salvage.TableName(t), anySpace, func(int) error { return nil })
 			if damaged == nil || errors.Is(damaged, os.ErrNotExist) || !isDamage(damaged) {
 				continue
 			}
@@ -134,7 +134,7 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 			span.End = max2(span.End, append(bytes.Clone(t.Largest.UserKey), 0))
 			s.noteTable(t, space, damaged)
 			if space == spaceBlocks {
-				if err := s.keepDamaged(tableName(t)); err != nil {
+				if err := s.keepDamaged(salvage.TableName(t)); err != nil {
 					return nil, err
 				}
 			}
@@ -174,7 +174,7 @@ func minKey(a, b []byte) []byte {
 
 // noteTable remembers a damaged table, so that an entry tells of it although it goes.
 func (s *Store) noteTable(t *pebble.SSTableInfo, space byte, damaged error) {
-	d := Damage{Table: tableName(t), Holds: contents(space), Why: reason(damaged), Since: s.Next()}
+	d := Damage{Table: salvage.TableName(t), Holds: contents(space), Why: reason(damaged), Since: s.Next()}
 	if _, err := s.get(d.key()); err == nil {
 		return // a scrub has found it
 	}
@@ -297,8 +297,8 @@ func (c *tableCursor) within(deleted []salvage.Span) bool {
 }
 
 func newTableCursor(s *Store, t *pebble.SSTableInfo) (*tableCursor, error) {
-	path := s.fs.PathJoin(s.path, tableName(t))
-	c := &tableCursor{blocks: &tableBlocks{smallest: t.Smallest.UserKey, largest: t.Largest.UserKey}, file: salvage.FileNumber(tableName(t))}
+	path := s.fs.PathJoin(s.path, salvage.TableName(t))
+	c := &tableCursor{blocks: &tableBlocks{smallest: t.Smallest.UserKey, largest: t.Largest.UserKey}, file: salvage.FileNumber(salvage.TableName(t))}
 	var err error
 	if c.table, err = openBlocks(s.fs, path); err == nil {
 		c.blocks.table = c.table

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"edgechain/lightchain"
+	"edgechain/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -85,7 +86,7 @@ func tablesOf(t testing.TB, o Options, space byte) (paths []string) {
 	for _, level := range levels {
 		for i := range level {
 			if level[i].Smallest.UserKey[0] == space {
-				paths = append(paths, r.fs.PathJoin(r.path, tableName(&level[i])))
+				paths = append(paths, r.fs.PathJoin(r.path, salvage.TableName(&level[i])))
 			}
 		}
 	}

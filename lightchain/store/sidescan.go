@@ -61,7 +61,7 @@ func (r *Reader) meetTable(t *pebble.SSTableInfo) {
 	if s.met[space] == nil {
 		s.met[space] = map[string]bool{}
 	}
-	s.met[space][tableName(t)] = true
+	s.met[space][salvage.TableName(t)] = true
 }
 
 func (r *Reader) hasMet(space byte) bool {
@@ -300,11 +300,9 @@ func openBlocks(fs vfs.FS, path string) (*sstable.Reader, error) {
 	return sstable.NewReader(context.Background(), readable, sstable.ReaderOptions{KeySchemas: salvage.KeySchemas()}) // closes the file
 }
 
-func tableName(t *pebble.SSTableInfo) string { return t.BackingSSTNum.String() + ".sst" }
-
 func (r *Reader) blocksOf(t *pebble.SSTableInfo) *tableBlocks {
 	b := &tableBlocks{smallest: t.Smallest.UserKey, largest: t.Largest.UserKey}
-	b.table, _ = openBlocks(r.fs, r.fs.PathJoin(r.path, tableName(t)))
+	b.table, _ = openBlocks(r.fs, r.fs.PathJoin(r.path, salvage.TableName(t)))
 	return b
 }
 

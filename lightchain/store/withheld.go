@@ -62,25 +62,12 @@ func moveAside(dir, path string, o Options) error {
 // written, whose pairs are in the log, too, or one that was merged into others. So does a record of files that has rotted,
 // and then pairs are in them that the database lacks: that is damage.
 func (s *Store) unnamed() error {
-	names, err := s.options.FS.List(s.path)
-	if err != nil {
-		return err
-	}
-	levels, err := s.db.SSTables()
+	names, err := salvage.Unnamed(s.options.FS, s.path, s.db)
 	if err != nil {
 		return readError(err)
 	}
-	named := map[string]bool{}
-	for _, level := range levels {
-		for i := range level {
-			named[level[i].BackingSSTNum.String()+".sst"] = true
-		}
-	}
 	s.strange = map[string]bool{}
 	for i, name := range names {
-		if !salvage.IsTable(name) || named[name] {
-			continue
-		}
 		if err := s.options.Opening("reading what a crash has left", uint64(i), uint64(len(names))); err != nil {
 			return err
 		}
@@ -107,19 +94,10 @@ func (s *Store) superfluous(name string) error {
 		s.strange[name] = true
 		return nil
 	}
-	deleted := t.Spans()
-	err = t.Pairs(func(p salvage.Pair) error {
-		for i := range deleted {
-			if deleted[i].Covers(p) {
-				return nil
-			}
-		}
-		lacks, err := s.lacks(p)
-		if err == nil && lacks {
-			err = fmt.Errorf("%w: %w", ErrDamaged, errLacking)
-		}
-		return err
-	})
+	lacking, err := t.Holds(s.lacks)
+	if lacking {
+		err = fmt.Errorf("%w: %w", ErrDamaged, errLacking)
+	}
 	return errors.Join(err, t.Close())
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/batchrepr"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -70,6 +71,17 @@ func (b Batch) Each(yield func(Pair) error) error {
 			return err
 		}
 	}
+}
+
+// Spans returns the ranges that the batch deletes.
+func (b Batch) Spans() (spans []Span) {
+	_ = b.Each(func(p Pair) error {
+		if p.Kind == pebble.InternalKeyKindRangeDelete {
+			spans = append(spans, Span{Start: bytes.Clone(p.Key), End: bytes.Clone(p.Value), Seq: p.Seq, File: p.File})
+		}
+		return nil
+	})
+	return spans
 }
 
 // ReadBatches returns what can be read of the batches of the log at path. unreadable is told of what cannot.

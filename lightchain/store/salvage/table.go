@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -139,6 +140,51 @@ func (t *Table) Pairs(yield func(Pair) error) error {
 	}
 	return nil
 }
+
+// Holds reports whether a pair stands in the table, and is not deleted there, of which lacks says that the database has it not.
+func (t *Table) Holds(lacks func(Pair) (bool, error)) (bool, error) {
+	deleted := t.Spans()
+	err := t.Pairs(func(p Pair) error {
+		for i := range deleted {
+			if deleted[i].Covers(p) {
+				return nil
+			}
+		}
+		missing, err := lacks(p)
+		if err == nil && missing {
+			err = errMissing
+		}
+		return err
+	})
+	if errors.Is(err, errMissing) {
+		return true, nil
+	}
+	return false, err
+}
+
+var errMissing = errors.New("a pair is missing")
+
+// Unnamed returns the tables in a database's folder that the database does not use. An ordinary crash leaves such: one that was
+// being written, or one that was merged into others.
+func Unnamed(fs vfs.FS, dir string, db *pebble.DB) (names []string, err error) {
+	if names, err = fs.List(dir); err != nil {
+		return nil, err
+	}
+	levels, err := db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for _, level := range levels {
+		for i := range level {
+			named[TableName(&level[i])] = true
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !IsTable(name) || named[name] }), nil
+}
+
+// TableName is the name of the file that a table of the database stands in.
+func TableName(t *pebble.SSTableInfo) string { return t.BackingSSTNum.String() + ".sst" }
 
 // Layout says where the table's blocks are, by its own index.
 func (t *Table) Layout() (*sstable.Layout, error) {
