@@ -33,7 +33,13 @@ type Message struct {
 // SPEC: with `%` written as `%25`, `:` as `%3A` and `/` as `%2F`
 func SourceName(name string) string { return sourceEscape.Replace(name) }
 
-var sourceEscape = strings.NewReplacer("%", "%25", ":", "%3A", "/", "%2F")
+// NameInSource is its inverse.
+func NameInSource(escaped string) string { return sourceUnescape.Replace(escaped) }
+
+var (
+	sourceEscape   = strings.NewReplacer("%", "%25", ":", "%3A", "/", "%2F")
+	sourceUnescape = strings.NewReplacer("%25", "%", "%3A", ":", "%2F", "/")
+)
 
 // Size is what the message counts against the budget of messages in flight, in bytes.
 func (m *Message) Size() int { return len(m.Payload) + len(m.Source) + 96*len(m.Readings) + 256 }

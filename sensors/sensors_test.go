@@ -88,5 +88,8 @@ func TestANameInASourceHasNoSeparator(t *testing.T) {
 		if got := SourceName(name); got != want {
 			t.Errorf("%q is %q, want %q", name, got, want)
 		}
+		if got := NameInSource(want); got != name {
+			t.Errorf("%q was %q, want %q", want, got, name)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func arrival(source string) (topic, client string) {
 	name, topic, _ := strings.Cut(rest, ":")
 	if kind == "broker" {
 		_, client, _ = strings.Cut(name, "/")
-		client = strings.NewReplacer("%3A", ":", "%2F", "/", "%25", "%").Replace(client)
+		client = sensors.NameInSource(client)
 	}
 	return topic, client
 }
