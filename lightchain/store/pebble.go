@@ -128,7 +128,7 @@ var errLocked = errors.New("its lock is held")
 //
 // A new log grows with each group, which a file system notes in its journal each time: see createLog.
 //
-// A damaged block of a table is searched for the bit that turned: see tablefile.go.
+// A damaged block of a table is searched for the bit that turned: see salvage.Checked.
 type storeFS struct {
 	vfs.FS
 	guard    *guard
