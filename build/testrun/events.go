@@ -4,13 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 )
 
 // counts is what became of tests, subtests included.
 type counts struct {
 	passed, failed, skipped int
-	broken                  []string // the line of each package or check that failed
+	broken                  []string // a line for each test, package or check that failed
 }
 
 func (c *counts) add(d counts) {
@@ -36,6 +39,7 @@ func (c counts) String() string {
 
 // An event is a line of `go test -json`; see `go doc test2json`.
 type event struct {
+	Time       time.Time
 	Action     string
 	ImportPath string // instead of Package, of what does not build
 	Package    string
@@ -50,7 +54,8 @@ type scope struct{ pkg, test string }
 // failed, and what a skipped test says.
 func read(events io.Reader, out io.Writer) (c counts, err error) {
 	output := make(map[scope][]event)
-	failures := make(map[string]int) // by package
+	begun := make(map[scope]time.Time) // tests that run
+	failures := make(map[string]int)   // by package
 	for decoder := json.NewDecoder(events); ; {
 		var e event
 		if err := decoder.Decode(&e); err == io.EOF {
@@ -61,6 +66,14 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 		top, _, isSub := strings.Cut(e.Test, "/")
 		key := scope{e.Package, top}
 		switch e.Action {
+		case "run", "cont":
+			if !isSub {
+				begun[key] = e.Time
+			}
+		case "pause": // until those that are not parallel have run
+			if !isSub {
+				delete(begun, key)
+			}
 		case "build-output":
 			io.WriteString(out, e.Output)
 		case "output":
@@ -78,6 +91,7 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 			}
 			if !isSub {
 				delete(output, key)
+				delete(begun, key)
 			}
 		case "skip":
 			if e.Test != "" { // else a package without tests
@@ -86,6 +100,7 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 			}
 			if !isSub {
 				delete(output, key)
+				delete(begun, key)
 			}
 		case "fail":
 			if e.Test != "" {
@@ -93,6 +108,8 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 				failures[e.Package]++
 				if !isSub {
 					print(out, output, key)
+					delete(begun, key)
+					c.broken = append(c.broken, fmt.Sprintf("FAIL\t%s %s", e.Package, e.Test))
 				}
 				continue
 			}
@@ -103,6 +120,12 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 			for unfinished := range output {
 				if unfinished.pkg == e.Package {
 					print(out, output, unfinished)
+				}
+			}
+			for _, unfinished := range slices.SortedFunc(maps.Keys(begun), func(a, b scope) int { return begun[a].Compare(begun[b]) }) {
+				if unfinished.pkg == e.Package {
+					lasted := e.Time.Sub(begun[unfinished]).Round(time.Second)
+					c.broken = append(c.broken, fmt.Sprintf("FAIL\t%s %s still ran, after %v", e.Package, unfinished.test, lasted))
 				}
 			}
 		}

@@ -232,9 +232,16 @@ func ask(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-// hang is after how long a package's tests are taken to hang, and end with the stacks of all goroutines: fifty times what
-// the slowest takes on two cores. Where a build machine allows less for everything, -limit says so.
-const hang = "-timeout=4h"
+// hang is the flag that says after how long a package's tests are taken to hang, and end with the stacks of all goroutines:
+// fifty times what the slowest takes on two cores, or half of the time that the whole run still has, so that what would
+// come after them runs, too.
+func hang(ctx context.Context) string {
+	after := 4 * time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		after = min(after, max(time.Until(deadline)/2, time.Second)) // no time at all would mean none is set
+	}
+	return fmt.Sprintf("-timeout=%v", after.Round(time.Second))
+}
 
 // atOnce lets more packages be tested than there are processors: those with databases and brokers wait for these most of the
 // time.
@@ -245,13 +252,13 @@ const atOnce = "-p=4"
 func separate(env []string, dir string) []step {
 	return []step{
 		{env: env, args: []string{"go", "vet", "-C", dir, "./..."}},
-		{env: env, args: []string{"go", "test", "-C", dir, "-json", hang, "-count=1", "-parallel=4", "./..."}, events: true},
+		{env: env, args: []string{"go", "test", "-C", dir, "-json", "-count=1", "-parallel=4", "./..."}, events: true},
 	}
 }
 
 // test makes the step of a test run.
 func test(env []string, args ...string) step {
-	return step{env: env, args: append([]string{"go", "test", "-json", hang}, args...), events: true}
+	return step{env: env, args: append([]string{"go", "test", "-json"}, args...), events: true}
 }
 
 func (s step) run(ctx context.Context, out io.Writer) (c counts, err error) {
@@ -260,7 +267,12 @@ func (s step) run(ctx context.Context, out io.Writer) (c counts, err error) {
 		fmt.Fprintf(out, "SKIP\t%s: %s is not installed: build/testenv/install.sh installs what the tests run\n", s, s.needs)
 		return c, nil
 	}
-	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
+	args := s.args[1:]
+	if s.events { // after -C, and before the packages
+		at := slices.Index(args, "-json") + 1
+		args = slices.Insert(slices.Clone(args), at, hang(ctx))
+	}
+	cmd := exec.CommandContext(ctx, s.args[0], args...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Cancel = func() error { return quit(cmd.Process.Pid) }
 	cmd.WaitDelay = time.Minute // for the stacks

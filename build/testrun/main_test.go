@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"edgechain/arm"
 )
@@ -77,8 +78,10 @@ func TestCountsAreOfRealResults(t *testing.T) {
 	if strings.Contains(out.String(), "nobody asked") {
 		t.Error("the output shows what a test that passed said")
 	}
-	if len(c.broken) != 3 {
-		t.Errorf("broken are %q, want the lines of three packages", c.broken)
+	if len(c.broken) != 5 || !slices.Contains(c.broken, "FAIL\tm/bad TestBad") || !slices.ContainsFunc(c.broken, func(line string) bool {
+		return strings.HasPrefix(line, "FAIL\tm/dead TestDead still ran, after ")
+	}) {
+		t.Errorf("broken are %q, want the lines of three packages, of a test that failed and of one that ended its program", c.broken)
 	}
 	if t.Failed() {
 		t.Logf("the output:\n%s", out.String())
@@ -205,8 +208,25 @@ func forever() { c := make(chan int); for { select { case <-c: } } }
 			t.Errorf("the output lacks %q", want)
 		}
 	}
+	if !slices.ContainsFunc(c.broken, func(line string) bool { return strings.HasPrefix(line, "FAIL\tm/hangs TestHangs still ran, after ") }) {
+		t.Errorf("broken are %q, and do not name the test that hung", c.broken)
+	}
 	if t.Failed() {
 		t.Logf("the output:\n%s\n%q", out.String(), c.broken)
+	}
+}
+
+// A package that hangs leaves half of the time to those after it.
+func TestWhatHangsLeavesTimeForTheRest(t *testing.T) {
+	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+	defer stop()
+	for _, c := range []struct {
+		ctx  context.Context
+		want string
+	}{{t.Context(), "-timeout=4h0m0s"}, {ctx, "-timeout=30m0s"}} {
+		if got := hang(c.ctx); got != c.want {
+			t.Errorf("go test has %s, want %s", got, c.want)
+		}
 	}
 }
 
