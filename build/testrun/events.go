@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -117,15 +118,20 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 			if failures[e.Package] == 0 {
 				c.failed++
 			}
-			for unfinished := range output {
-				if unfinished.pkg == e.Package {
-					print(out, output, unfinished)
+			var stacks strings.Builder
+			for unfinished, said := range output {
+				if unfinished.pkg != e.Package {
+					continue
 				}
+				for _, e := range said {
+					stacks.WriteString(e.Output)
+				}
+				print(out, output, unfinished)
 			}
 			for _, unfinished := range slices.SortedFunc(maps.Keys(begun), func(a, b scope) int { return begun[a].Compare(begun[b]) }) {
 				if unfinished.pkg == e.Package {
 					lasted := e.Time.Sub(begun[unfinished]).Round(time.Second)
-					c.broken = append(c.broken, fmt.Sprintf("FAIL\t%s %s still ran, after %v", e.Package, unfinished.test, lasted))
+					c.broken = append(c.broken, fmt.Sprintf("FAIL\t%s %s still ran, after %v%s", e.Package, unfinished.test, lasted, where(stacks.String(), unfinished.test)))
 				}
 			}
 		}
@@ -154,4 +160,24 @@ func reason(output []event, test string) string {
 		}
 	}
 	return strings.Join(said, " ")
+}
+
+// sourceLine is that of a stack which names a line of a test.
+var sourceLine = regexp.MustCompile(`(?m)^\t(?:.*/)?([^/\n]+_test\.go:\d+)`)
+
+// where finds the lines at which the goroutines of a test stand, among the stacks that its program wrote as it ended.
+func where(stacks, test string) string {
+	var lines []string
+	for goroutine := range strings.SplitSeq(stacks, "\n\n") {
+		if !strings.HasPrefix(goroutine, "goroutine ") || !strings.Contains(goroutine, "."+test+"(") && !strings.Contains(goroutine, "."+test+".") {
+			continue
+		}
+		if at := sourceLine.FindStringSubmatch(goroutine); at != nil && !slices.Contains(lines, at[1]) {
+			lines = append(lines, at[1])
+		}
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return ", at " + strings.Join(lines[:min(len(lines), 4)], ", ")
 }

@@ -208,8 +208,10 @@ func forever() { c := make(chan int); for { select { case <-c: } } }
 			t.Errorf("the output lacks %q", want)
 		}
 	}
-	if !slices.ContainsFunc(c.broken, func(line string) bool { return strings.HasPrefix(line, "FAIL\tm/hangs TestHangs still ran, after ") }) {
-		t.Errorf("broken are %q, and do not name the test that hung", c.broken)
+	if !slices.ContainsFunc(c.broken, func(line string) bool {
+		return strings.HasPrefix(line, "FAIL\tm/hangs TestHangs still ran, after ") && strings.Contains(line, ", at hangs_test.go:")
+	}) {
+		t.Errorf("broken are %q, and do not name the test that hung, and where", c.broken)
 	}
 	if t.Failed() {
 		t.Logf("the output:\n%s\n%q", out.String(), c.broken)

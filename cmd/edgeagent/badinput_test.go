@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"edgechain/agent/api"
+	"edgechain/build/testenv/program"
 )
 
 func TestBadInputIsSealedCountedAndPassedBy(t *testing.T) {
@@ -100,7 +101,5 @@ func publish(t testing.TB, g *gateway, topic, payload string) {
 	}
 	pub := mosquittoPub(t, g.port, "-i", "press-07", "-t", topic, from)
 	pub.Stdin = strings.NewReader(payload)
-	if output, err := pub.CombinedOutput(); err != nil {
-		t.Fatalf("publishing to %s: %v\n%s", topic, err, output)
-	}
+	program.Must(t, pub)
 }

@@ -8,6 +8,7 @@ import (
 
 	"edgechain/arm"
 	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
 )
 
 // One data folder goes through all boards: each finds what the others wrote, goes on with it, and checks it whole; and
@@ -44,9 +45,7 @@ func TestOneChainIsWrittenProvedAndCheckedOnEveryKindOfBoard(t *testing.T) {
 		g.start()
 		pub := mosquittoPub(t, g.port, "-i", "machine-7", "-t", machineTopic, "-l")
 		pub.Stdin = strings.NewReader(strings.Join(payloads[i*rows:(i+1)*rows], "\n") + "\n")
-		if output, err := pub.CombinedOutput(); err != nil {
-			t.Fatalf("publishing to %s: %v\n%s", m.name, err, output)
-		}
+		program.Must(t, pub)
 		g.stop()
 		if got := g.verify(); got != chain {
 			t.Fatalf("%s verifies chain %s, want %s", m.name, got, chain)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
 )
 
 // A bridge of three lines, as Mosquitto's own page shows it, delivers: it first tries a version of the protocol that is
@@ -37,9 +38,7 @@ func TestAMosquittoBridgeDeliversAsItComes(t *testing.T) {
 	for i := range 3 {
 		payload := fmt.Sprintf(`{"temperature":%d}`, i)
 		// Until the bridge is connected Mosquitto queues what is retained.
-		if out, err := exec.Command("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-q", "1", "-r", "-t", fmt.Sprintf("press/%d", i), "-m", payload).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		program.Must(t, exec.Command("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-q", "1", "-r", "-t", fmt.Sprintf("press/%d", i), "-m", payload))
 		g.await("the message through the bridge", heard(fmt.Sprintf("press/%d", i), payload))
 	}
 	g.await("the bridge's own notice", func() bool {

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"edgechain/build/testenv/program"
 )
 
 // fullDevice is an output that takes nothing.
@@ -33,7 +35,7 @@ func TestAnAnswerThatDoesNotArriveIsAFailure(t *testing.T) {
 		}
 		var stderr bytes.Buffer
 		c.Stdout, c.Stderr = full, &stderr
-		err := c.Run()
+		err := program.Run(c)
 		exit, ok := err.(*exec.ExitError)
 		if !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "writing the output: ") {
 			t.Errorf("edgeagent %s: %v, %s", strings.Join(args, " "), err, stderr.String())

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
 )
 
 // lastKept is retained by a broker of which the test asks what else is: it comes last.
@@ -21,9 +22,7 @@ const lastKept = "factory/last"
 // keepLast has a broker retain it.
 func keepLast(t testing.TB, port int) {
 	t.Helper()
-	if out, err := mosquittoPub(t, port, "-t", lastKept, "-r", "-m", "last").CombinedOutput(); err != nil {
-		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
-	}
+	program.Must(t, mosquittoPub(t, port, "-t", lastKept, "-r", "-m", "last"))
 }
 
 // retained returns what a broker keeps for Home Assistant, by topic.
@@ -100,18 +99,14 @@ func TestGatewayShowsItselfToHomeAssistantAndRecordsNothingOfThat(t *testing.T) 
 	before := height()
 	publish := func(topic, payload string) {
 		t.Helper()
-		if out, err := mosquittoPub(t, port, "-t", topic, "-m", payload).CombinedOutput(); err != nil {
-			t.Fatalf("mosquitto_pub: %v\n%s", err, out)
-		}
+		program.Must(t, mosquittoPub(t, port, "-t", topic, "-m", payload))
 	}
 	publish("factory/press-7/state", `{"temperature":21.5}`)
 	g.await("shown with another height", func() bool { return height() > before })
 
 	// Somebody has cleared the broker; Home Assistant starts, and says so.
 	for topic := range retained(t, port) {
-		if out, err := mosquittoPub(t, port, "-t", topic, "-r", "-n").CombinedOutput(); err != nil {
-			t.Fatalf("mosquitto_pub: %v\n%s", err, out)
-		}
+		program.Must(t, mosquittoPub(t, port, "-t", topic, "-r", "-n"))
 	}
 	publish("homeassistant/status", "online")
 	g.shown(port, "shown again", func(device, state map[string]any, availability string) bool {

@@ -16,6 +16,7 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
 )
 
 // machineTemperature is the temperature of an industrial machine, every five minutes for two and a half months.
@@ -121,9 +122,7 @@ func replay(t *testing.T, g *gateway, port int) {
 	began := time.Now()
 	pub := mosquittoPub(t, port, "-i", "machine-7", "-t", machineTopic, "-l")
 	pub.Stdin = strings.NewReader(strings.Join(payloads, "\n") + "\n")
-	if output, err := pub.CombinedOutput(); err != nil {
-		t.Fatalf("mosquitto_pub: %v\n%s", err, output)
-	}
+	program.Must(t, pub)
 	g.await("in the chain whole", func() bool { return g.received() >= len(payloads) })
 	t.Logf("%d rows in %v", len(payloads), time.Since(began).Round(time.Millisecond))
 	g.stop()

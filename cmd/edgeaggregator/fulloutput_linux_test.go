@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"edgechain/build/testenv/program"
 )
 
 // No command ends well whose answer did not arrive.
@@ -22,7 +24,7 @@ func TestAnAnswerThatDoesNotArriveIsAFailure(t *testing.T) {
 			c := n.command(append(strings.Fields(command), "--output", form)...)
 			var stderr bytes.Buffer
 			c.Stdout, c.Stderr = full, &stderr
-			err := c.Run()
+			err := program.Run(c)
 			exit, ok := err.(*exec.ExitError)
 			if !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "writing the output: ") {
 				t.Errorf("edgeaggregator %s: %v, %s", command, err, stderr.String())

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"errors"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"edgechain/build/testenv"
+	"edgechain/build/testenv/program"
 )
 
 // On a database that a crash sets back the program does not run, and says what to set; it does where that is allowed, and
@@ -16,13 +15,12 @@ func TestDatabaseThatMayLoseIsRefusedAndShown(t *testing.T) {
 	broker := newBroker(t)
 	database := testenv.NewPostgres(t).DSN() + "&synchronous_commit=off"
 	n := newNode(t, broker.Addr, "", "--store", database)
-	output, err := n.command("run").CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 2 {
-		t.Errorf("run ends with %v, want exit code 2", err)
+	_, output, code := program.Output(t, n.command("run"))
+	if code != 2 {
+		t.Errorf("run ends with %d, want exit code 2", code)
 	}
 	for _, want := range []string{"the database may lose what is countersigned", "ALTER ROLE edgechain SET synchronous_commit = on", `or set store.crash_loss = "warn"`} {
-		if !strings.Contains(string(output), want) {
+		if !strings.Contains(output, want) {
 			t.Errorf("it does not say %q:\n%s", want, output)
 		}
 	}

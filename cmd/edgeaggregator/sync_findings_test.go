@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"edgechain/aggregator"
+	"edgechain/build/testenv/program"
 	"edgechain/localhttp"
 )
 
@@ -40,7 +41,7 @@ func (n *node) metric(name string) string {
 	if err != nil {
 		return ""
 	}
-	answer, err := (&http.Client{Transport: carrier}).Get("http://aggregator/metrics")
+	answer, err := (&http.Client{Transport: carrier, Timeout: program.Patience}).Get("http://aggregator/metrics")
 	if err != nil {
 		return ""
 	}

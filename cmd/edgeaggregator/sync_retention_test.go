@@ -42,9 +42,7 @@ func (g *gateway) publishImages(count int) {
 	}
 	cmd := exec.Command(testenv.Program(g.t, "mosquitto_pub"), "-h", "127.0.0.1", "-p", strconv.Itoa(g.port), "-q", "1", "-t", "factory/camera", "-l")
 	cmd.Stdin = &lines
-	if output, err := cmd.CombinedOutput(); err != nil {
-		g.t.Fatalf("publishing: %v\n%s", err, output)
-	}
+	program.Must(g.t, cmd)
 	g.process.Await("all messages are sealed", func() bool {
 		s, ok := g.ask()
 		return ok && s.Open == 0 && s.Height >= before.Height+uint64(count)

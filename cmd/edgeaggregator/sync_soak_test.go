@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,7 +90,20 @@ func (m *member) run(t testing.TB, i int, broker string, n *node) {
 	go func() { m.ended <- a.Run(ctx) }()
 }
 
-func (m *member) status(ctx context.Context) (s api.Status, err error) {
+// end returns what the agent ended with, which comes once it is stopped.
+func (m *member) end() error {
+	select {
+	case err := <-m.ended:
+		return err
+	case <-time.After(program.Patience):
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		return errors.New("nothing: it goes on, see the stacks of its goroutines")
+	}
+}
+
+func (m *member) status(t testing.TB) (s api.Status, err error) {
+	ctx, enough := question(t)
+	defer enough()
 	asked, err := api.Dial(ctx, m.config.API.Socket)
 	if err != nil {
 		return s, err
@@ -223,7 +237,7 @@ func work(t *testing.T, members []*member) {
 	share := time.After(testenv.Long(t, 0) / 5)
 	sealed := func(i int) uint64 {
 		t.Helper()
-		s, err := members[i].status(t.Context())
+		s, err := members[i].status(t)
 		if err != nil {
 			t.Fatalf("gateway %d: %v", i, err)
 		}
@@ -233,8 +247,9 @@ func work(t *testing.T, members []*member) {
 	for i := range members {
 		before[i] = sealed(i)
 	}
+	end := time.Now().Add(program.Patience) // of all together
 	for i := range members {
-		for end := time.Now().Add(program.Patience); sealed(i) < before[i]+2; time.Sleep(20 * time.Millisecond) {
+		for ; sealed(i) < before[i]+2; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("gateway %d seals nothing more than %d blocks", i, before[i])
 			}
@@ -286,26 +301,36 @@ func soak(t *testing.T, broker *testenv.Broker, killed, n *node) {
 
 	for _, m := range members {
 		m.quiet.Store(true)
-		m.hangup <- syscall.SIGHUP
+		select {
+		case m.hangup <- syscall.SIGHUP:
+		case <-time.After(program.Patience):
+			t.Fatal("a gateway does not load its configuration")
+		}
 	}
 	heads := make([]api.Status, len(members))
-	for i, m := range members {
-		n.process.Await(fmt.Sprintf("gateway %d and the aggregator have one head", i), func() bool {
-			select {
-			case err := <-m.ended:
-				t.Fatalf("gateway %d ended: %v", i, err)
-			default:
-			}
-			var err error
-			heads[i], err = m.status(t.Context())
-			if err != nil || heads[i].Open > 0 || len(heads[i].Live.Upstreams) == 0 {
-				return false
-			}
-			receipted := heads[i].Live.Upstreams[0].Aggregators[0].Receipted
-			known, ok := n.gateway(m.chain)
-			return ok && known.Head.Hash == heads[i].Head && receipted != nil && *receipted == heads[i].Height
-		})
+	agreed := func(i int) bool {
+		m := members[i]
+		select {
+		case err := <-m.ended:
+			t.Fatalf("gateway %d ended: %v", i, err)
+		default:
+		}
+		var err error
+		heads[i], err = m.status(t)
+		if err != nil || heads[i].Open > 0 || len(heads[i].Live.Upstreams) == 0 {
+			return false
+		}
+		receipted := heads[i].Live.Upstreams[0].Aggregators[0].Receipted
+		known, ok := n.gateway(m.chain)
+		return ok && known.Head.Hash == heads[i].Head && receipted != nil && *receipted == heads[i].Height
 	}
+	agreeing := 0
+	n.process.Await("each gateway and the aggregator have one head", func() bool {
+		for agreeing < len(members) && agreed(agreeing) {
+			agreeing++
+		}
+		return agreeing == len(members)
+	})
 	blocks := uint64(0)
 	for i, m := range members {
 		blocks += heads[i].Height
@@ -321,8 +346,8 @@ func soak(t *testing.T, broker *testenv.Broker, killed, n *node) {
 	}
 	receipts := 0
 	for i, m := range members {
-		if err := <-m.ended; err != nil {
-			t.Errorf("gateway %d ended with %v", i, err)
+		if err := m.end(); err != nil {
+			t.Fatalf("gateway %d ended with %v", i, err)
 		}
 		count, err := m.checkReceipts(n)
 		if err != nil || count == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,13 +90,20 @@ func (n *node) start() {
 	n.t.Helper()
 	n.process = program.Start(n.t, n.command("run"), n.log())
 	n.process.Await("the aggregator answers", func() bool {
-		asked, err := client.Dial(n.t.Context(), n.socket())
+		ctx, enough := question(n.t)
+		defer enough()
+		asked, err := client.Dial(ctx, n.socket())
 		if err != nil {
 			return false
 		}
-		_, err = asked.Status(n.t.Context())
+		_, err = asked.Status(ctx)
 		return err == nil
 	})
+}
+
+// question is for one that a program is asked: one that does not answer ends the test.
+func question(t testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), program.Patience)
 }
 
 // must runs a command that must succeed.
@@ -113,11 +121,13 @@ func (n *node) read(answer any, args ...string) {
 // gateway asks the running aggregator for one gateway; known is false while it has not heard of it.
 func (n *node) gateway(chain string) (g aggregator.Gateway, known bool) {
 	n.t.Helper()
-	asked, err := client.Dial(n.t.Context(), n.socket())
+	ctx, enough := question(n.t)
+	defer enough()
+	asked, err := client.Dial(ctx, n.socket())
 	if err != nil {
 		return g, false // it is being restarted
 	}
-	g, err = asked.Gateway(n.t.Context(), chain)
+	g, err = asked.Gateway(ctx, chain)
 	return g, err == nil
 }
 
@@ -235,22 +245,26 @@ func (g *gateway) read(answer any, args ...string) {
 
 // ask asks the running agent how it stands.
 func (g *gateway) ask() (s api.Status, ok bool) {
-	asked, err := api.Dial(g.t.Context(), g.socket())
+	ctx, enough := question(g.t)
+	defer enough()
+	asked, err := api.Dial(ctx, g.socket())
 	if err != nil {
 		return s, false
 	}
-	s, err = asked.Status(g.t.Context())
+	s, err = asked.Status(ctx)
 	return s, err == nil
 }
 
 // blocks are the headers that the running agent holds.
 func (g *gateway) blocks() (all []api.Block) {
 	g.t.Helper()
-	asked, err := api.Dial(g.t.Context(), g.socket())
+	ctx, enough := question(g.t)
+	defer enough()
+	asked, err := api.Dial(ctx, g.socket())
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	for b, err := range asked.Blocks(g.t.Context(), url.Values{}) {
+	for b, err := range asked.Blocks(ctx, url.Values{}) {
 		if err != nil {
 			g.t.Fatal(err)
 		}
@@ -274,9 +288,7 @@ func (g *gateway) publish(count int) {
 	cmd := exec.Command(testenv.Program(g.t, "mosquitto_pub"), "-h", "127.0.0.1", "-p", strconv.Itoa(g.port),
 		"-q", "1", "-t", "factory/press-07", "-l")
 	cmd.Stdin = strings.NewReader(strings.Repeat("{\"temperature\": 73.9}\n", count))
-	if output, err := cmd.CombinedOutput(); err != nil {
-		g.t.Fatalf("publishing: %v\n%s", err, output)
-	}
+	program.Must(g.t, cmd)
 }
 
 // record publishes messages, and returns the head when all of them are in sealed blocks.

@@ -196,20 +196,45 @@ func (p *Process) Kill() {
 	<-p.gone
 }
 
-// Output runs a program to its end; code is what it exited with.
+// Output runs a program to its end, which must come; code is what it exited with.
 func Output(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	err := Run(cmd)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+		t.Fatalf("%s: %v\n%s%s", strings.Join(cmd.Args, " "), err, out.String(), errs.String())
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// Must runs a program to its end, which must be a good one, and returns what it printed.
+// longest is how long a program that ends by itself may take: it may have much to do.
+const longest = 4 * Patience
+
+// Run is [exec.Cmd.Run] of a program that ends by itself. One that does not is an error, once it has written the stacks of
+// its goroutines: a test that waits for ever keeps all others from being told.
+func Run(cmd *exec.Cmd) error {
+	dieWithTest(cmd)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	cmd.WaitDelay = time.Minute // for what a child of it still writes
+	hangs := make(chan struct{})
+	quit := time.AfterFunc(longest, func() {
+		defer close(hangs)
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+		time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	})
+	err := cmd.Wait()
+	if !quit.Stop() {
+		<-hangs
+		return fmt.Errorf("it did not end within %v", longest)
+	}
+	return err
+}
+
+// Must runs a program to its end, which must be a good one, and returns what it printed on standard output.
 func Must(t testing.TB, cmd *exec.Cmd) (stdout string) {
 	t.Helper()
 	stdout, stderr, code := Output(t, cmd)
