@@ -6,12 +6,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"edgechain/agent/api"
 	"edgechain/aggregator"
+	"edgechain/build/testenv/program"
 	headersync "edgechain/sync"
 )
 
@@ -114,11 +114,20 @@ func eavesdrop(t testing.TB, broker string) *eavesdropper {
 func join(t testing.TB, broker, id string) mqtt.Client {
 	t.Helper()
 	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + broker).SetClientID(id))
-	if token := client.Connect(); token.Wait() && token.Error() != nil {
-		t.Fatal(token.Error())
-	}
+	done(t, client.Connect())
 	t.Cleanup(func() { client.Disconnect(0) })
 	return client
+}
+
+// done waits for what a client was told to do. Paho leaves what it had asked for when a connection ended waiting for ever.
+func done(t testing.TB, token mqtt.Token) {
+	t.Helper()
+	if !token.WaitTimeout(program.Patience) {
+		t.Fatalf("not done within %v", program.Patience)
+	}
+	if err := token.Error(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // hear calls heard for each message on topics that match, one after the other. It may publish, and must not wait for
@@ -129,9 +138,7 @@ func hear(t testing.TB, client mqtt.Client, heard func(headersync.Message), filt
 		token := client.Subscribe(filter, 1, func(_ mqtt.Client, m mqtt.Message) {
 			heard(headersync.Message{Topic: m.Topic(), Payload: slices.Clone(m.Payload())})
 		})
-		if token.Wait() && token.Error() != nil {
-			t.Fatal(token.Error())
-		}
+		done(t, token)
 	}
 }
 
@@ -165,10 +172,7 @@ func (e *eavesdropper) say(t testing.TB, topic string, payload []byte) {
 // say publishes, and waits until the broker has it.
 func say(t testing.TB, client mqtt.Client, topic string, payload []byte) {
 	t.Helper()
-	token := client.Publish(topic, 1, false, payload)
-	if !token.WaitTimeout(time.Minute) || token.Error() != nil {
-		t.Fatalf("publishing on %s: %v", topic, token.Error())
-	}
+	done(t, client.Publish(topic, 1, false, payload))
 }
 
 func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {

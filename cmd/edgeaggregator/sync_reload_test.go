@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,9 +54,7 @@ func TestAggregatorsComeAndGoWhileTheGatewayRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := device.Start(); err != nil {
-		t.Fatal(err)
-	}
+	publishing := program.Start(t, device, filepath.Join(t.TempDir(), "device.log"))
 	published, stop, stopped := 0, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -110,8 +109,8 @@ func TestAggregatorsComeAndGoWhileTheGatewayRecords(t *testing.T) {
 	receiptedAbove(second.name, began+20)
 	close(stop)
 	<-stopped
-	if err := device.Wait(); err != nil {
-		t.Errorf("the device: %v", err)
+	if code := publishing.Ended(); code != 0 {
+		t.Errorf("the device ends with %d", code)
 	}
 	if n := south.Connections(strings.Replace(client, "office", "plant", 1)); n != 1 {
 		t.Errorf("the second broker has seen %d connections of the gateway", n)
