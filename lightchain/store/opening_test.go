@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"edgechain/lightchain/store/salvage"
 )
@@ -285,30 +286,74 @@ func TestTheChainSurvivesTheLossOfAFolder(t *testing.T) {
 	}
 }
 
-// What Pebble removes while it opens is there until the chain was found whole: a start that fails costs nothing.
+// What Pebble removes while it opens is there until the chain was found whole: a start that fails after it costs no file.
 func TestAStartThatFailsRemovesNothing(t *testing.T) {
 	r := newRotten(t)
-	fs := r.copy()
-	before := len(r.files())
-	o := testOptions(t, fs)
-	o.Signer, o.Rand = testSigner(t, 99), &counter{1 << 40}
-	if s, err := Open("chain", o); err == nil {
-		s.Close()
-		t.Skip("a store opens without the key in force")
-	}
-	names := map[string]bool{}
-	for _, dir := range []string{"chain", "chain/data-1"} {
-		list, err := fs.List(dir)
-		if err != nil {
-			t.Fatal(err)
+	before := r.files()
+	gone := func(fs vfs.FS) (names []string) {
+		for _, file := range before {
+			if slices.Contains(slotNames[:], file) {
+				continue
+			}
+			// A file whose name was used again has another one.
+			kept := fs.PathJoin("chain", fs.PathDir(file), salvage.KeptPrefix+fs.PathBase(file))
+			_, err := fs.Stat("chain/" + file)
+			_, keptErr := fs.Stat(kept)
+			if err != nil && keptErr != nil {
+				names = append(names, file)
+			}
 		}
-		for _, name := range list {
-			names[name] = true
-		}
+		return names
 	}
-	for _, file := range r.files() {
-		if !names[r.fs.PathBase(file)] {
-			t.Errorf("%s is gone, of %d files", file, before)
+	failed := errors.New("refused")
+	for _, c := range []struct {
+		what  string
+		fails func(o *Options) // nil: it succeeds
+	}{
+		{"told to end while it looks for the chain's end", func(o *Options) {
+			o.Opening = func(step string, _, _ uint64) error {
+				if step == "looking for the chain's end" {
+					return failed
+				}
+				return nil
+			}
+		}},
+		{"that makes the head mark anew, which the disk refuses", func(o *Options) {
+			for _, name := range slotNames {
+				if err := o.FS.Remove("chain/" + name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.FS = errorfs.Wrap(o.FS, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && slices.Contains(slotNames[:], vfs.Default.PathBase(op.Path)) {
+					return failed
+				}
+				return nil
+			}))
+		}},
+		{"that succeeds", nil},
+	} {
+		fs := r.copy()
+		o := testOptions(t, fs)
+		o.Signer, o.Rand = testSigner(t, r.signer), &counter{1 << 40}
+		if c.fails != nil {
+			o.Fatal = func(error) {}
+			c.fails(&o)
+		}
+		s, err := Open("chain", o)
+		if err == nil {
+			closeStore(t, s)
+		}
+		names := gone(fs)
+		switch {
+		case c.fails == nil && err != nil:
+			t.Errorf("a start %s: %v", c.what, err)
+		case c.fails == nil && len(names) == 0:
+			t.Error("nothing is there that a start removes: the others claim nothing")
+		case c.fails != nil && !errors.Is(err, failed):
+			t.Errorf("a start %s: %v", c.what, err)
+		case c.fails != nil && len(names) > 0:
+			t.Errorf("a start %s: %q are gone, of %d files", c.what, names, len(before))
 		}
 	}
 }
