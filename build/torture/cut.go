@@ -25,31 +25,37 @@ const (
 	fillerName    = "filler"
 )
 
-// A film is the life of a gateway on a disk whose every write was noted, with what the world knew at each moment.
+// A reel is a disk whose every write is noted, with an ext4 on it that is mounted.
+type reel struct {
+	disk   *cutDisk
+	mount  string
+	scenes []scene
+}
+
+// A film is the life of a gateway on such a disk, with what the world knew at each moment.
 type film struct {
-	t     *torture
-	disk  *cutDisk
-	mount string
-	g     *gateway // its data lie on the disk
+	*reel
+	t *torture
+	g *gateway // its data lie on the disk
 
 	mu     sync.Mutex
 	acked  map[string]int // position by which it was
 	hashes map[uint64]lightchain.Hash
 	seen   map[uint64]int
-	scenes []scene
 	places map[string]place
 	chain  string
 	held   uint64 // the number of the oldest entry that is
 }
 
-// A scene is one thing that the gateway does, and which of its data folders is to live on if the power is cut there.
+// A scene is one thing that a program does, and which of its data folders is to live on if the power is cut there.
 type scene struct {
 	name     string
 	from, to int // positions
 	data     string
 }
 
-// cut films a gateway, builds what a power cut at some moment could have left on the disk, and starts the gateway from that.
+// cut films a gateway and an aggregator in turn, builds what a power cut at some moment could have left on the disk, and
+// starts the program from that.
 func (t *torture) cut(ctx context.Context) error {
 	total := t.n
 	switch {
@@ -62,32 +68,60 @@ func (t *torture) cut(ctx context.Context) error {
 	}
 	began := time.Now()
 	for done := 0; ctx.Err() == nil && done < total && (t.duration == 0 || time.Since(began) < t.duration); done += cutsOfAFilm {
-		f, err := t.newFilm(ctx)
+		random, n := rand.New(rand.NewPCG(t.seed, uint64(done))), min(cutsOfAFilm, total-done)
+		gateway, err := t.filmed(ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("filming a gateway: %w", err)
 		}
-		err = f.shoot(ctx)
-		f.close()
+		node, err := t.filmedNode(ctx)
 		if err != nil {
-			return fmt.Errorf("filming: %w", err)
+			return fmt.Errorf("filming an aggregator: %w", err)
 		}
-		random := rand.New(rand.NewPCG(t.seed, uint64(done)))
-		var trials []trial
-		for i := range min(cutsOfAFilm, total-done) {
-			s := f.scenes[i%len(f.scenes)]
-			c := cutAt{seed: random.Uint64(), at: s.from + random.IntN(max(1, s.to-s.from)), lies: i%5 == 4}
-			group := "power cut"
-			if c.lies {
-				group = "disk that lies"
-			}
-			trials = append(trials, trial{class: "cut", group: group, name: fmt.Sprintf("%s, write %d of %d, seed %d", s.name, c.at, len(f.disk.log), c.seed),
-				run: func(ctx context.Context, o *outcome) { f.live(ctx, s, c, o) }})
-		}
-		if err := t.each(ctx, trials); err != nil {
+		// An aggregator's are fewer: each takes longer, and what it does is of fewer kinds.
+		err = t.each(ctx, append(gateway.cuts(random, n-n/4), node.cuts(random, n/4)...))
+		node.remove()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cuts returns trials of so many cuts, in all scenes.
+func (f *film) cuts(random *rand.Rand, n int) (trials []trial) {
+	for i := range n {
+		s := f.scenes[i%len(f.scenes)]
+		c := f.cutIn(s, random, i)
+		trials = append(trials, trial{class: "cut", group: c.group("power cut"), name: f.name(s, c),
+			run: func(ctx context.Context, o *outcome) { f.live(ctx, s, c, o) }})
+	}
+	return trials
+}
+
+// cutIn returns a cut in a scene. Every fifth is one of a disk that lies.
+func (r *reel) cutIn(s scene, random *rand.Rand, i int) cutAt {
+	return cutAt{seed: random.Uint64(), at: s.from + random.IntN(max(1, s.to-s.from)), lies: i%5 == 4}
+}
+
+func (r *reel) name(s scene, c cutAt) string {
+	return fmt.Sprintf("%s, write %d of %d, seed %d", s.name, c.at, len(r.disk.log), c.seed)
+}
+
+func (c cutAt) group(honest string) string {
+	if c.lies {
+		return "disk that lies"
+	}
+	return honest
+}
+
+// filmed films a gateway to its end; the notes are left of it.
+func (t *torture) filmed(ctx context.Context) (*film, error) {
+	f, err := t.newFilm(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	return f, f.shoot(ctx)
 }
 
 func (t *torture) newFilm(ctx context.Context) (f *film, err error) {
@@ -95,44 +129,57 @@ func (t *torture) newFilm(ctx context.Context) (f *film, err error) {
 	if f.g, err = t.newGateway("[retention]\nmax_size = \"1GiB\"\ndelete_unreceipted_evidence = true\n"); err != nil {
 		return nil, err
 	}
-	below, err := t.folder("fuse")
-	if err != nil {
-		return nil, err
-	}
-	if f.mount, err = t.folder("ext4"); err != nil {
-		return nil, err
-	}
-	if f.disk, err = mountCutDisk(below, cutDiskSize); err != nil {
-		return nil, err
-	}
-	if err := f.format(ctx); err != nil {
-		f.close()
+	if f.reel, err = t.newReel(ctx); err != nil {
 		return nil, err
 	}
 	f.g.data = filepath.Join(f.mount, "data")
 	return f, nil
 }
 
-func (f *film) format(ctx context.Context) error {
+func (t *torture) newReel(ctx context.Context) (r *reel, err error) {
+	r = &reel{}
+	below, err := t.folder("fuse")
+	if err != nil {
+		return nil, err
+	}
+	if r.mount, err = t.folder("ext4"); err != nil {
+		return nil, err
+	}
+	if r.disk, err = mountCutDisk(below, cutDiskSize); err != nil {
+		return nil, err
+	}
+	if err := r.format(ctx); err != nil {
+		r.unmount()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *reel) format(ctx context.Context) error {
 	mkfs, err := find("mkfs.ext4")
 	if err != nil {
 		return err
 	}
-	if _, stderr, code := output(ctx, exec.Command(mkfs, "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", f.disk.file())); code != 0 {
+	if _, stderr, code := output(ctx, exec.Command(mkfs, "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", r.disk.file())); code != 0 {
 		return fmt.Errorf("mkfs.ext4: %s", stderr)
 	}
-	device, err := attach(f.disk.file())
+	device, err := attach(r.disk.file())
 	if err != nil {
 		return err
 	}
-	return device.mount(f.mount)
+	return device.mount(r.mount)
+}
+
+// unmount ends the notes, which stay.
+func (r *reel) unmount() {
+	_ = syscall.Unmount(r.mount, syscall.MNT_DETACH)
+	r.disk.unmount()
 }
 
 // close ends the film; the notes stay.
 func (f *film) close() {
 	f.g.kill()
-	_ = syscall.Unmount(f.mount, syscall.MNT_DETACH)
-	f.disk.unmount()
+	f.unmount()
 }
 
 // shoot lets the gateway do all that changes its disk.
@@ -204,12 +251,12 @@ func (f *film) shoot(ctx context.Context) error {
 }
 
 // scene ends a scene: it lasts from the end of the one before until now.
-func (f *film) scene(name, data string) {
+func (r *reel) scene(name, data string) {
 	from := 0
-	if n := len(f.scenes); n > 0 {
-		from = f.scenes[n-1].to
+	if n := len(r.scenes); n > 0 {
+		from = r.scenes[n-1].to
 	}
-	f.scenes = append(f.scenes, scene{name, from, f.disk.position(), filepath.Base(data)})
+	r.scenes = append(r.scenes, scene{name, from, r.disk.position(), filepath.Base(data)})
 }
 
 func (f *film) publish(ctx context.Context, n int) error {
@@ -316,11 +363,11 @@ type cutAt struct {
 }
 
 // image builds what the cut leaves.
-func (f *film) image(c cutAt) []byte {
+func (r *reel) image(c cutAt) []byte {
 	random := rand.New(rand.NewPCG(c.seed, 0))
-	disk := bytes.Clone(f.disk.base)
+	disk := bytes.Clone(r.disk.base)
 	sure := 0
-	for i, op := range f.disk.log[:c.at] {
+	for i, op := range r.disk.log[:c.at] {
 		if op.data == nil {
 			sure = i
 		}
@@ -329,7 +376,7 @@ func (f *film) image(c cutAt) []byte {
 		sure = max(0, sure-1-random.IntN(200))
 	}
 	how := random.IntN(4)
-	for i, op := range f.disk.log[:c.at] {
+	for i, op := range r.disk.log[:c.at] {
 		switch {
 		case i < sure || how == 1: // all kept
 			copy(disk[op.at:], op.data)
@@ -349,7 +396,7 @@ func (f *film) image(c cutAt) []byte {
 
 // live starts the gateway on what a cut left, and judges it.
 func (f *film) live(ctx context.Context, s scene, c cutAt, o *outcome) {
-	g, unmount, err := f.develop(s, c)
+	g, unmount, err := f.gatewayOn(s, c)
 	if err != nil {
 		o.stuck = "the harness: " + err.Error()
 		return
@@ -383,38 +430,39 @@ func (f *film) live(ctx context.Context, s scene, c cutAt, o *outcome) {
 	}
 }
 
-func mountImage(image, mount string) error {
-	device, err := attach(image)
-	if err != nil {
-		return err
-	}
-	return device.mount(mount)
-}
-
-// develop mounts what a cut left, and returns the gateway on it with a ledger of that moment.
-func (f *film) develop(s scene, c cutAt) (g *gateway, unmount func(), err error) {
-	g, err = f.t.emptyGateway()
-	if err != nil {
-		return nil, nil, err
-	}
-	image, mount := filepath.Join(g.dir, "image"), filepath.Join(g.dir, "mount")
-	if err = copyFile(f.g.config(), g.config()); err == nil {
-		err = os.WriteFile(image, f.image(c), 0o600)
-	}
-	if err == nil {
+// develop mounts in a folder what a cut left.
+func (r *reel) develop(c cutAt, dir string) (mount string, err error) {
+	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
+	if err = os.WriteFile(image, r.image(c), 0o600); err == nil {
 		err = os.Mkdir(mount, 0o755)
 	}
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
 	if c.lies { // what it forgot may break the file system, too, which has to be mended first, as after a boot
 		fsck, err := find("e2fsck")
 		if err != nil {
-			return nil, nil, err
+			return "", err
 		}
 		_, _, _ = output(context.Background(), exec.Command(fsck, "-f", "-y", image))
 	}
-	err = mountImage(image, mount)
+	device, err := attach(image)
+	if err == nil {
+		err = device.mount(mount)
+	}
+	return mount, err
+}
+
+// gatewayOn mounts what a cut left, and returns the gateway on it with a ledger of that moment.
+func (f *film) gatewayOn(s scene, c cutAt) (g *gateway, unmount func(), err error) {
+	g, err = f.t.emptyGateway()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := copyFile(f.g.config(), g.config()); err != nil {
+		return nil, nil, err
+	}
+	mount, err := f.develop(c, g.dir)
 	if err != nil {
 		return nil, nil, err
 	}

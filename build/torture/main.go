@@ -33,7 +33,7 @@ func classes() []class {
 	return []class{
 		{"files", "every file of a store, and configuration and key, damaged in every way", nil, (*torture).files},
 		{"node", "the same of an aggregator", lacksMosquitto, (*torture).node},
-		{"cut", "what power cuts leave on a disk, and a disk that forgets what it synced", lacksFuse, (*torture).cut},
+		{"cut", "what power cuts leave on the disk of a gateway, or of an aggregator, and a disk that forgets what it synced", func() string { return lacksFuse() + lacksMosquitto() }, (*torture).cut},
 		{"inject", "each system call that changes the disk fails or kills, once, for a while, for ever", func() string { return lacksStrace() + lacksMosquitto() }, (*torture).inject},
 		{"kill", "SIGKILL at random, of agent, aggregator and broker, amid all that they do", lacksMosquitto, (*torture).kill},
 		{"clock", "the clock of a running program stepped", lacksClock, (*torture).clock},

@@ -195,7 +195,12 @@ func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*nod
 	if forks := n.forks(ctx); forks != "" {
 		o.forks = append(o.forks, "the aggregator: "+forks)
 	}
-	for _, r := range s.issued {
+	s.compare(ctx, n, s.issued, o)
+}
+
+// compare asks the aggregator for receipts that it had issued.
+func (s *nodeSpecimen) compare(ctx context.Context, n *node, issued []receipt, o *outcome) {
+	for _, r := range issued {
 		switch now, err := n.receipt(ctx, s.gateway.ledger.chain, r.Height); {
 		case err != nil || now.Height != r.Height:
 			o.lost++

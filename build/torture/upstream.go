@@ -118,16 +118,25 @@ func (t *torture) newNode(ctx context.Context, broker string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(n.config(), fmt.Appendf(nil, nodeSettings, broker), 0o644); err != nil {
+	if err := n.configure(broker); err != nil {
 		return nil, err
 	}
+	n.key, err = n.init(ctx)
+	return n, err
+}
+
+func (n *node) configure(broker string) error {
+	return os.WriteFile(n.config(), fmt.Appendf(nil, nodeSettings, broker), 0o644)
+}
+
+// init makes the aggregator's key, where there is none, and returns it.
+func (n *node) init(ctx context.Context) (key string, err error) {
 	stdout, stderr, code := output(ctx, n.command("init", "--output", "json"))
 	var made struct{ Key string }
 	if err := json.Unmarshal([]byte(stdout), &made); code != 0 || err != nil {
-		return nil, fmt.Errorf("edgeaggregator init exits with %d: %s", code, stderr)
+		return "", fmt.Errorf("edgeaggregator init exits with %d: %s", code, stderr)
 	}
-	n.key = made.Key
-	return n, nil
+	return made.Key, nil
 }
 
 func (t *torture) emptyNode() (*node, error) {
