@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"syscall"
@@ -27,22 +28,34 @@ import (
 // fails between the two, the database is ahead, and nothing has left. Entries are appended; a newer one of a chain makes
 // its older ones superfluous. When these are most of the file, it is written anew without them.
 //
-//	marker (4 bytes), length of what follows the checksum (4), CRC-32C of length and content (4), content:
+//	marker (3 bytes), version (1), length of the content (4), CRC-32C of length, unsynced and content (4), unsynced (4), content:
 //	chain (32), length of the record (4), record, state (or nothing)
 //
-// Numbers are big-endian. Bytes that are no entry are passed over: at the end they were never promised to anybody; before
-// another entry they are damage.
+// Numbers are big-endian. Bytes that are no entry are passed over. Unsynced is how many bytes before the entry were not known to
+// be durable when it was written: unreadable bytes among these, or at the end, were never promised to anybody, and a power cut
+// leaves such; other ones before an entry are damage. An entry of the first version has no such number, which is 0 then.
+//
+// The file ends in zeros, which are written in steps: so most entries change no length of it, which the file system would have
+// to write to its own journal at each sync.
 const (
 	journalSuffix = ".countersigned"
 	newSuffix     = ".new"
-	entryHead     = 12
+	entryHead     = 16
 	entryMost     = 64 << 20 // bytes of content: more is damage
 
 	// rewriteAbove is how many bytes of superfluous entries a journal may hold however few the others are.
 	rewriteAbove = 4 << 20
+
+	// zerosAhead is how many bytes of zeros follow the newest entry at most.
+	zerosAhead = 256 << 10
+
+	entryVersion  = 2
+	versionBefore = 1 // whose head ends before unsynced
+	headBefore    = 12
 )
 
-var entryMarker = []byte{0xED, 'C', 'J', 1}
+// entryMarker is followed by the version.
+var entryMarker = []byte{0xED, 'C', 'J'}
 
 // entry is one that was read.
 type entry struct {
@@ -61,6 +74,7 @@ type journal struct {
 	fs     vfs.FS
 	path   string
 	wasted int64 // rewriteAbove; less in tests
+	ahead  int64 // zerosAhead; none in a benchmark
 
 	// syncing is held by whoever makes durable what was written so far, its own entry and all those before it: so many
 	// updates share one sync. Whoever holds both takes this one first.
@@ -71,6 +85,8 @@ type journal struct {
 	end     int64                       // guarded by mu: where the next entry goes
 	newest  map[lightchain.ChainID]span // guarded by mu: of each chain
 	needed  int64                       // guarded by mu: bytes of these
+	zeros   int64                       // guarded by mu: where those behind the end end, which is the file's end
+	synced  int64                       // guarded by mu: bytes of the file that are known to be durable
 	written uint64                      // guarded by mu: entries since the file was opened
 	durable uint64                      // guarded by mu: of these
 }
@@ -78,8 +94,8 @@ type journal struct {
 // journalRead is what was found in a journal.
 type journalRead struct {
 	there bool
-	bad   int64 // bytes that are no entry, with entries behind them
-	torn  int64 // and at the end
+	bad   int64 // bytes that were durable once, and are no entry
+	torn  int64 // that were not, or at the end
 }
 
 // damaged reports whether there are more such bytes than a power cut leaves: those of the entries that were being written.
@@ -90,7 +106,7 @@ func (r *journalRead) damaged() bool {
 
 // openJournal opens the journal at path, or makes an empty one.
 func openJournal(fs vfs.FS, path string) (j *journal, found journalRead, err error) {
-	j = &journal{fs: fs, path: path, wasted: rewriteAbove, newest: map[lightchain.ChainID]span{}}
+	j = &journal{fs: fs, path: path, wasted: rewriteAbove, ahead: zerosAhead, newest: map[lightchain.ChainID]span{}}
 	info, err := fs.Stat(path)
 	if err == nil && info.IsDir() { // whatever it is, no journal is left in it
 		err = fs.Rename(path, freeName(fs, path+damagedSuffix))
@@ -119,8 +135,11 @@ func (j *journal) read(found *journalRead) error {
 		return err
 	}
 	size := info.Size()
+	j.zeros = size
+	var unreadable []span
+	sure := int64(0) // what was durable when a later entry was written
 	for at := int64(0); at < size; {
-		content, err := readEntry(j.file, at, size)
+		content, unsynced, whole, err := readEntry(j.file, at, size)
 		if err != nil {
 			return err
 		}
@@ -130,25 +149,50 @@ func (j *journal) read(found *journalRead) error {
 				return err
 			}
 			if next < 0 {
-				found.torn = size - at
+				found.torn, err = j.tornFrom(at, size)
+				if err != nil {
+					return err
+				}
 				break
 			}
-			found.bad += next - at
+			unreadable = append(unreadable, span{at, next - at})
 			at = next
 			continue
 		}
-		whole := int64(entryHead + len(content))
+		sure = max(sure, at-unsynced)
 		j.note(lightchain.ChainID(content), span{at, whole})
 		at += whole
 		j.end = at
 	}
+	for _, s := range unreadable {
+		if s.at < sure {
+			found.bad += s.size
+		} else {
+			found.torn += s.size
+		}
+	}
 	return nil
+}
+
+// tornFrom returns how many bytes from an offset to the end are not the zeros that stand there from the beginning.
+func (j *journal) tornFrom(at, size int64) (torn int64, err error) {
+	const window = 64 << 10
+	for from := at; from < size; from += window {
+		b := make([]byte, min(window, size-from))
+		if _, err := readAt(j.file, b, from); err != nil {
+			return 0, err
+		}
+		if n := len(bytes.TrimRight(b, "\x00")); n > 0 {
+			torn = from - at + int64(n)
+		}
+	}
+	return max(torn, size-at-zerosAhead), nil
 }
 
 // each calls visit for each entry in the order in which they were written.
 func (j *journal) each(visit func(*entry) error) error {
 	for at := int64(0); at < j.end; {
-		content, err := readEntry(j.file, at, j.end)
+		content, _, whole, err := readEntry(j.file, at, j.end)
 		if err != nil {
 			return err
 		}
@@ -165,14 +209,14 @@ func (j *journal) each(visit func(*entry) error) error {
 		if err != nil {
 			return err
 		}
-		at += int64(entryHead + len(content))
+		at += whole
 	}
 	return nil
 }
 
 // of returns the newest entry of a chain.
 func (j *journal) of(chain lightchain.ChainID) (*entry, error) {
-	content, err := readEntry(j.file, j.newest[chain].at, j.end)
+	content, _, _, err := readEntry(j.file, j.newest[chain].at, j.end)
 	if err != nil {
 		return nil, err
 	}
@@ -185,27 +229,39 @@ func (j *journal) note(chain lightchain.ChainID, s span) {
 	j.newest[chain] = s
 }
 
-// readEntry returns the content of the entry at an offset, nil if none stands there.
-func readEntry(f io.ReaderAt, at, size int64) ([]byte, error) {
+// readEntry returns the content of the entry at an offset, nil if none stands there, how many bytes before it were unsynced, and
+// its size as a whole.
+func readEntry(f io.ReaderAt, at, size int64) (content []byte, unsynced, whole int64, err error) {
 	head := make([]byte, entryHead)
-	if at+entryHead > size {
-		return nil, nil
+	if at+headBefore > size {
+		return nil, 0, 0, nil
 	}
-	if _, err := readAt(f, head, at); err != nil {
-		return nil, err
+	if _, err := readAt(f, head[:min(entryHead, size-at)], at); err != nil {
+		return nil, 0, 0, err
+	}
+	switch {
+	case !bytes.Equal(head[:len(entryMarker)], entryMarker):
+		return nil, 0, 0, nil
+	case head[3] == versionBefore:
+		head = head[:headBefore]
+	case head[3] != entryVersion:
+		return nil, 0, 0, nil
+	default:
+		unsynced = int64(binary.BigEndian.Uint32(head[12:]))
 	}
 	length := int64(binary.BigEndian.Uint32(head[4:]))
-	if !bytes.Equal(head[:4], entryMarker) || length > entryMost || at+entryHead+length > size {
-		return nil, nil
+	whole = int64(len(head)) + length
+	if length < int64(len(lightchain.ChainID{})) || length > entryMost || at+whole > size {
+		return nil, 0, 0, nil
 	}
-	content := make([]byte, length)
-	if _, err := readAt(f, content, at+entryHead); err != nil {
-		return nil, err
+	content = make([]byte, length)
+	if _, err := readAt(f, content, at+int64(len(head))); err != nil {
+		return nil, 0, 0, err
 	}
-	if length < int64(len(lightchain.ChainID{})) || binary.BigEndian.Uint32(head[8:]) != entryChecksum(head[4:8], content) {
-		return nil, nil
+	if binary.BigEndian.Uint32(head[8:]) != entryChecksum(head, content) {
+		return nil, 0, 0, nil
 	}
-	return content, nil
+	return content, unsynced, whole, nil
 }
 
 // nextEntry returns where the next entry from an offset on begins, -1 if there is none.
@@ -226,7 +282,7 @@ func nextEntry(f io.ReaderAt, from, size int64) (int64, error) {
 			continue
 		}
 		from += int64(i)
-		content, err := readEntry(f, from, size)
+		content, _, _, err := readEntry(f, from, size)
 		if err != nil || content != nil {
 			return from, err
 		}
@@ -248,9 +304,12 @@ func readAt(f io.ReaderAt, b []byte, at int64) (int, error) {
 	return n, errors.Join(err, io.ErrUnexpectedEOF)
 }
 
-func entryChecksum(length, content []byte) uint32 {
+// entryChecksum is of an entry's length, of what its head holds behind the checksum, and of its content.
+func entryChecksum(head, content []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Checksum(length, table), table, content)
+	sum := crc32.Checksum(head[4:8], table)
+	sum = crc32.Update(sum, table, head[headBefore:])
+	return crc32.Update(sum, table, content)
 }
 
 func decodeEntry(b []byte) (*entry, error) {
@@ -273,8 +332,8 @@ func decodeEntry(b []byte) (*entry, error) {
 	return e, err
 }
 
-// encodeEntry returns an entry as it stands in the file.
-func encodeEntry(r *aggregator.Record) ([]byte, error) {
+// encodeEntry returns an entry as it stands in the file; so many bytes before it are not known to be durable.
+func encodeEntry(r *aggregator.Record, unsynced int64) ([]byte, error) {
 	record, err := r.Encode()
 	if err != nil {
 		return nil, err
@@ -289,9 +348,10 @@ func encodeEntry(r *aggregator.Record) ([]byte, error) {
 	b = append(b, r.Chain[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(record)))
 	b = append(append(b, record...), state...)
-	copy(b, entryMarker)
+	copy(b, append(bytes.Clone(entryMarker), entryVersion))
 	binary.BigEndian.PutUint32(b[4:], uint32(len(b)-entryHead))
-	binary.BigEndian.PutUint32(b[8:], entryChecksum(b[4:8], b[entryHead:]))
+	binary.BigEndian.PutUint32(b[12:], uint32(min(unsynced, math.MaxUint32)))
+	binary.BigEndian.PutUint32(b[8:], entryChecksum(b[:entryHead], b[entryHead:]))
 	return b, nil
 }
 
@@ -306,13 +366,16 @@ func (j *journal) add(r *aggregator.Record) error {
 
 // write appends without a sync, and returns the entry's number.
 func (j *journal) write(r *aggregator.Record) (uint64, error) {
-	b, err := encodeEntry(r)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b, err := encodeEntry(r, j.end-j.synced)
 	if err != nil {
 		return 0, err
 	}
 	size := int64(len(b))
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	if j.end+size > j.zeros {
+		j.zeros = max(j.zeros, writeZeros(j.file, j.zeros, j.end+size+j.ahead))
+	}
 	if _, err := j.file.WriteAt(b, j.end); err != nil {
 		return 0, err
 	}
@@ -322,12 +385,24 @@ func (j *journal) write(r *aggregator.Record) (uint64, error) {
 	return j.written, nil
 }
 
+// writeZeros makes a file longer, and returns where its zeros end now. Where there is no room for them, the file grows with its
+// entries: one that does not fit then says so.
+func writeZeros(file vfs.File, from, to int64) int64 {
+	if to <= from {
+		return from
+	}
+	if _, err := file.WriteAt(make([]byte, to-from), from); err != nil {
+		return from
+	}
+	return to
+}
+
 // sync returns when the entry of a number, and so all before it, is durable.
 func (j *journal) sync(n uint64) error {
 	j.syncing.Lock()
 	defer j.syncing.Unlock()
 	j.mu.Lock()
-	file, upTo, done := j.file, j.written, j.durable >= n
+	file, end, upTo, done := j.file, j.end, j.written, j.durable >= n
 	superfluous := j.end - j.needed
 	full := superfluous > j.wasted && superfluous > j.needed
 	j.mu.Unlock()
@@ -342,7 +417,7 @@ func (j *journal) sync(n uint64) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.durable = max(j.durable, upTo)
+	j.durable, j.synced = max(j.durable, upTo), max(j.synced, end)
 	return nil
 }
 
@@ -368,6 +443,7 @@ func (j *journal) rewrite() (err error) {
 		moved[chain] = span{end, s.size}
 		end += s.size
 	}
+	zeros := writeZeros(file, end, end+j.ahead)
 	if err := errors.Join(file.Sync(), file.Close()); err != nil {
 		return err
 	}
@@ -378,7 +454,8 @@ func (j *journal) rewrite() (err error) {
 		return err
 	}
 	err = j.file.Close()
-	j.file, j.newest, j.needed, j.end, j.durable = file, moved, end, end, j.written
+	j.file, j.newest, j.needed, j.durable = file, moved, end, j.written
+	j.end, j.zeros, j.synced = end, zeros, end
 	return err
 }
 
