@@ -47,11 +47,14 @@ type Failure struct {
 // cutOff ends an answer of JSON lines that is not whole: without it that would look like its end.
 const cutOff = "the agent is stopping: the answer is not whole"
 
+// Pruned says that retention has deleted something, which is no loss.
+const Pruned = "pruned"
+
 // goneWords tell apart what cannot be had any more.
 var goneWords = [...]struct {
 	word string
 	err  error
-}{{"pruned", store.ErrPruned}, {"not_held", store.ErrNotHeld}, {"damaged", store.ErrDamaged}}
+}{{Pruned, store.ErrPruned}, {"not_held", store.ErrNotHeld}, {"damaged", store.ErrDamaged}}
 
 func goneWord(err error) string {
 	for _, g := range goneWords {

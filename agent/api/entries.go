@@ -26,8 +26,9 @@ type Entry struct {
 	Readings []Reading `json:"readings"`
 
 	// Gone stands instead of everything but Number where entries cannot be had: deleted, damaged, never held. Number is
-	// that of the first one then, and Count says how many; 0: it is not known.
+	// that of the first one then, and Count says how many; 0: it is not known. Why is pruned, not_held or damaged.
 	Gone  string `json:"gone,omitempty"`
+	Why   string `json:"why,omitempty"`
 	Count uint64 `json:"count,omitempty"`
 }
 
@@ -121,12 +122,12 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 				pending = nil
 			}
 			if err != nil {
-				gone := goneWord(err) != ""
+				why := goneWord(err)
 				first, count := store.Gone(err)
-				if gone && yield(Entry{Number: first, Count: count, Gone: err.Error()}, nil) {
+				if why != "" && yield(Entry{Number: first, Count: count, Gone: err.Error(), Why: why}, nil) {
 					continue
 				}
-				if !gone {
+				if why == "" {
 					yield(Entry{}, err)
 				}
 				return

@@ -53,7 +53,11 @@ func newBlocks() *cobra.Command {
 				}
 				continue
 			}
-			note, hash := b.Gone, "-"
+			if b.Gone != "" {
+				table.Row(strconv.FormatUint(b.Height, 10), "-", "-", "-", "-", "-", b.Gone)
+				continue
+			}
+			note, hash := "", "-"
 			if b.NextKey != "" {
 				note = "sets the key"
 			}

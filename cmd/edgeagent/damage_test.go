@@ -32,7 +32,10 @@ func TestDamagedChainIsNamedByHeightAndStillRecorded(t *testing.T) {
 	g.acknowledged(p, len(before)+len(after))
 	g.stop()
 
-	exported := g.must("export", "--format", "jsonl")
+	exported, stderr, code := g.output("edgeagent", "export", "--format", "jsonl", "--config", g.config)
+	if code != 3 || !strings.Contains(stderr, "not all that was recorded is there") && !strings.Contains(stderr, "that were recorded are not there") {
+		t.Errorf("export of a damaged chain exits with %d\n%s", code, stderr)
+	}
 	gone, newest := 0, 0
 	for line := range strings.Lines(exported) {
 		if strings.Contains(line, `"gone":`) {

@@ -25,7 +25,8 @@ func newExport() *cobra.Command {
 		GroupID: "chain",
 		Short:   "Write a range of entries as CSV or JSON lines, with their proofs, or as a bundle",
 		Long: `export writes entries for other programs: a row a reading in CSV, a line an entry in JSON lines. With --proofs each
-entry's proof is written beside it. With --bundle all entries of a run of blocks go into one file which shows, as one
+entry's proof is written beside it. Where entries are lost a row says so, and export ends with exit code 3; what retention has
+deleted is no loss. With --bundle all entries of a run of blocks go into one file which shows, as one
 entry's proof cannot, that none between two numbers is missing; edgeverify checks it.`,
 		Args: command.Args(cobra.NoArgs),
 	}
@@ -77,13 +78,21 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		progress := command.NewProgress(os.Stderr)
 		defer progress.Done()
 		count, unsealed := 0, 0
-		if oldest, _, err := chain.Oldest(); err == nil && *from < oldest {
-			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: entries below %d are not held any more (edgeagent log --source agent:prune)\n", oldest)
+		var lost losses
+		oldest, _, err := chain.Oldest()
+		if err != nil {
+			oldest = 0 // none is held
 		}
 		client := api.Local(&api.Server{Chain: chain})
 		for e, err := range client.Entries(c.Context(), values) {
 			if err != nil {
 				return err
+			}
+			if count == 0 && *from < oldest && e.Number >= oldest { // no row tells of what retention deleted from the oldest on
+				fmt.Fprintf(c.ErrOrStderr(), "edgeagent: entries below %d are not held any more (edgeagent log --source agent:prune)\n", oldest)
+			}
+			if e.Gone != "" && e.Why != api.Pruned {
+				lost.add(&e)
 			}
 			if err := rows.write(&e); err != nil {
 				return err
@@ -106,9 +115,34 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if unsealed > 0 {
 			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %d entries have no proof yet: their block is not sealed\n", unsealed)
 		}
-		return nil
+		return lost.err()
 	}
 	return c
+}
+
+// losses counts what is missing among what is exported, and was not deleted by retention.
+type losses struct {
+	places  int    // rows that say so
+	entries uint64 // as far as they are known
+	first   string // the first row's words
+}
+
+func (l *losses) add(e *api.Entry) {
+	if l.places++; l.places == 1 {
+		l.first = e.Gone
+	}
+	l.entries += e.Count
+}
+
+// err fails the command, when all that is there was written.
+func (l *losses) err() error {
+	switch l.places {
+	case 0:
+		return nil
+	case 1:
+		return command.Failf(command.ExitVerification, "what is there is written, but not all that was recorded is there: %s (edgeagent log --source agent:damage)", l.first)
+	}
+	return command.Failf(command.ExitVerification, "what is there is written, but at least %d entries that were recorded are not there, in %d places: a row stands for each (edgeagent log --source agent:damage)", l.entries, l.places)
 }
 
 // exportBundle writes the bundle of the blocks that text names, as in 100-200.

@@ -60,7 +60,18 @@ func TestAGatewayOutlivesItsDatabase(t *testing.T) {
 	for _, args := range [][]string{{"blocks", "--from", "2", "--to", "4"}, {"log", "-n", "0"}} {
 		if says := g.must(args...); !strings.Contains(says, "not held") && !strings.Contains(says, "not_held") {
 			t.Errorf("edgeagent %s says nothing of the gap:\n%.500s", args[0], says)
+		} else if strings.Contains(says, "1970") {
+			t.Errorf("edgeagent %s gives a time to what is not there:\n%.500s", args[0], says)
 		}
+	}
+	for _, format := range []string{"csv", "jsonl"} {
+		stdout, stderr, code := g.output("edgeagent", "export", "--format", format, "--config", g.config)
+		if told := fmt.Sprintf("at least %d entries", before.Entries); code != 3 || !strings.Contains(stdout, "not held here") || !strings.Contains(stderr, told) || strings.Contains(stderr, "agent:prune") {
+			t.Errorf("export as %s exits with %d\n%s\n%.300s", format, code, stderr, stdout)
+		}
+	}
+	if stdout, stderr, code := g.output("edgeagent", "verify", "--output", "json", "--config", g.config); code != 3 || !strings.Contains(stdout, `"NotHeld":`) || !strings.Contains(stderr, "headers with their blocks' entries: sealed, and not here") {
+		t.Errorf("verify exits with %d\n%s%s", code, stdout, stderr)
 	}
 	if _, stderr, code := g.output("edgeagent", "export", "--bundle", "3-14", "--file", filepath.Join(t.TempDir(), "b"), "--config", g.config); code == 0 || !strings.Contains(stderr, "header 3: not held here") {
 		t.Errorf("a bundle across the gap exits with %d: %s", code, stderr)

@@ -128,12 +128,18 @@ func TestDamageBesideTheBlocksIsFound(t *testing.T) {
 // exported returns all that the export shows, gaps included.
 func (g *gateway) exported() (all []api.Entry) {
 	g.t.Helper()
-	for line := range strings.Lines(g.must("export", "--format", "jsonl")) {
+	stdout, stderr, code := g.output("edgeagent", "export", "--format", "jsonl", "--config", g.config)
+	lost := false
+	for line := range strings.Lines(stdout) {
 		var e api.Entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			g.t.Fatal(err)
 		}
 		all = append(all, e)
+		lost = lost || e.Gone != "" && e.Why != api.Pruned
+	}
+	if lost != (code == 3) || !lost && code != 0 {
+		g.t.Errorf("export exits with %d, lost %t\n%s", code, lost, stderr)
 	}
 	return all
 }

@@ -45,7 +45,15 @@ type IncompleteError struct {
 }
 
 func (e *IncompleteError) Error() string {
-	return fmt.Sprintf("what is here verifies, but the entries of %d blocks, and %d headers with theirs, were sealed and are not here", e.Blocks, e.Headers)
+	entries, headers := fmt.Sprintf("the entries of %d blocks", e.Blocks), fmt.Sprintf("%d headers with their blocks' entries", e.Headers)
+	missing := entries + ", and " + headers
+	switch {
+	case e.Headers == 0:
+		missing = entries
+	case e.Blocks == 0:
+		missing = headers
+	}
+	return fmt.Sprintf("what is here verifies, but %s: sealed, and not here", missing)
 }
 
 // VerifyError names the lowest height at which the chain does not verify.
