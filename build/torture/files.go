@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,8 +20,13 @@ type specimen struct {
 	proofs  []string // files
 }
 
-// mostPositions is how many pages and bytes of one file are damaged at most.
-const mostPositions = 2000
+// positions is how many pages and bytes of one file are damaged at most: where each byte is asked for, all of them.
+func (t *torture) positions() int {
+	if t.every == 1 {
+		return math.MaxInt
+	}
+	return 2000
+}
 
 // files damages each file of each specimen in each way.
 func (t *torture) files(ctx context.Context) error {
@@ -48,7 +54,7 @@ func (t *torture) files(ctx context.Context) error {
 		if err := s.keepProofs(); err != nil {
 			return err
 		}
-		all, err := faults(g.dir, []string{configName, "data"}, t.every, mostPositions)
+		all, err := faults(g.dir, []string{configName, "data"}, t.every, t.positions())
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (failed bool, e
 	target := flags.String("target", "", "a board's `name`, such as armv6: its programs are tried, under emulation")
 	match := flags.String("match", "", "only the trials whose names match this `expression`, as failures are named")
 	flags.BoolVar(&t.short, "short", false, "a sample of each class that fits into a test")
-	flags.IntVar(&t.every, "every", 64, "flip one byte in so `MANY`")
+	flags.IntVar(&t.every, "every", 64, "flip one byte in so `MANY`, and of a large file no more than 2000; 1: every byte of all files")
 	flags.IntVar(&t.n, "n", 0, "trials of each class at most")
 	flags.DurationVar(&t.duration, "for", 0, "how long each class takes at most")
 	flags.IntVar(&t.workers, "workers", runtime.NumCPU(), "trials at the same time, where they do not disturb each other")

@@ -109,7 +109,7 @@ func (t *torture) node(ctx context.Context) error {
 		return err
 	}
 	defer s.remove()
-	all, err := faults(s.node.dir, []string{nodeConfigName, "data"}, t.every, mostPositions)
+	all, err := faults(s.node.dir, []string{nodeConfigName, "data"}, t.every, t.positions())
 	if err != nil {
 		return err
 	}
