@@ -163,6 +163,10 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	running.Go(func() { a.presence.run(ctx) })
 	running.Go(func() { a.count(ctx) })
+	if file := a.config.Key.File; file != "" {
+		files := &keyFiles{path: file, public: a.options.Signer.Public(), log: a.log}
+		running.Go(func() { files.run(ctx) })
+	}
 	if a.replicas != nil {
 		running.Go(func() { a.replicas.Run(ctx) })
 	}

@@ -52,7 +52,7 @@ pulls, silence and the log's level is followed from then on; the log names the k
 			setLevel(config.Log.Level)
 			switch mended, err := keyfile.Mend(config.Key.File, config.Key.Passphrase); {
 			case err != nil:
-				log.Error("the key's files are not as they should be; it is tried again at the next start", "err", err)
+				log.Error("the key's files are not as they should be; what can be put right is, each minute", "err", err)
 			case mended != "":
 				log.Warn("a file of the key was missing or damaged, and is made anew from the other", "file", mended)
 			}
