@@ -43,7 +43,7 @@ func TestEvidenceSaysWhoCountersignedWhichSide(t *testing.T) {
 	}
 }
 
-// SPEC: no byte is free to change but in receipts of aggregators that the verifier does not trust.
+// SPEC: what is free to change are receipts that are ignored
 func TestNoByteOfEvidenceIsFreeToChange(t *testing.T) {
 	a, b := forked(t)
 	f := forkOf(t, a, b, 25)

@@ -306,6 +306,7 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 	}{
 		{CheckDecoding, func(*Trust, *Report) error { return p.check() }},
 		{CheckChain, p.verifyChain},
+		{CheckChain, v.verifyFirst},
 		{CheckKeys, p.verifyKeys},
 		{CheckKeys, v.verifyInside},
 		{CheckSignature, p.verifySignatures},
@@ -322,6 +323,16 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 	v.report.ReceiptedBy, v.report.Quorum, v.report.NotAfter, v.report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
 	v.report.Receipts, v.report.Reversals, v.report.Silences = r.Receipts, r.Reversals, r.Silences
 	return &v.report, nil
+}
+
+// verifyFirst checks that a run which begins with a genesis begins with that of its chain: the other blocks name theirs.
+//
+// SPEC: A genesis has no key 2: wherever one stands, its own hash is compared.
+func (v *BundleVerifier) verifyFirst(_ *Trust, r *Report) error {
+	if v.first.header.Genesis != nil && ChainID(v.first.hash) != r.Chain {
+		return fmt.Errorf("the first block is the genesis of chain %s", ChainID(v.first.hash))
+	}
+	return nil
 }
 
 // verifyInside checks that the headers of the run that set a key are those that the start holds with their own

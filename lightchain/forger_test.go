@@ -260,6 +260,10 @@ func TestABundleThatRefutesItselfIsNotVerified(t *testing.T) {
 		}
 		return bytes.Join(append(items, end), nil)
 	}
+	stranger, err := NewGenesis(Genesis{}, f.signer.Public(), 0, Clock{}).Sign(f.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		check  Check
 		bundle []byte
@@ -271,6 +275,8 @@ func TestABundleThatRefutesItselfIsNotVerified(t *testing.T) {
 			f.sign(5, "gateway 1", func(h *Header) { h.Previous[0] ^= 1 }))},
 		"more entries than can be numbered": {CheckBlock, write([]*SignedHeader{f.headers[0]},
 			f.sign(3, "gateway 0", func(h *Header) { h.First = math.MaxInt64 }))},
+		"the genesis of another chain before the blocks of this one": {CheckChain, write([]*SignedHeader{f.headers[0]}, stranger,
+			f.sign(1, "gateway 0", func(h *Header) { h.Previous = stranger.Hash() }))},
 	} {
 		_, err := verifyBundle(c.bundle, f.trust(0))
 		var failed *CheckError

@@ -18,8 +18,9 @@ type Silence struct {
 
 // silences looks for promises that were not kept among headers in sight, whose receipts have been checked.
 //
-// SPEC: It is *silent* from the earliest receipt on a header with key 16, to the earliest on any higher header, if the
-// header right above it has a receipt here; else to the latest on the header itself, if that is before any on a higher one
+// SPEC: the chain is *silent* from the earliest receipt on it […] to the earliest receipt on any higher header, if the
+// header right above it has a receipt; […] else to the latest receipt on the header itself that is not later than the
+// earliest on any higher header
 func silences(headers []*SignedHeader, receipts []ReceiptedBy) (found []Silence) {
 	promised := map[uint64]uint64{}
 	for _, h := range headers {

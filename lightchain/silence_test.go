@@ -26,6 +26,7 @@ func TestSilenceIsToldInTheTimesOfReceipts(t *testing.T) {
 		{"a later word on the same header", []ReceiptedBy{at("a", 1, 10), at("a", 1, 900)}, []Silence{{1, 60, at("a", 1, 10), at("a", 1, 900)}}},
 		{"a later word, and another knew more before", []ReceiptedBy{at("a", 1, 10), at("b", 4, 50), at("a", 1, 900)}, nil},
 		{"a later word in time, and another knew more then", []ReceiptedBy{at("a", 1, 10), at("a", 1, 80), at("b", 4, 85)}, []Silence{{1, 60, at("a", 1, 10), at("a", 1, 80)}}},
+		{"a later word after that is none of it", []ReceiptedBy{at("a", 1, 10), at("a", 1, 80), at("b", 4, 85), at("a", 1, 900)}, []Silence{{1, 60, at("a", 1, 10), at("a", 1, 80)}}},
 		{"a higher one before the next", []ReceiptedBy{at("a", 1, 10), at("b", 4, 60), at("a", 2, 900)}, nil},
 		{"no promise", []ReceiptedBy{at("a", 2, 10), at("a", 3, 1000)}, nil},
 		{"a receipt below is none of it", []ReceiptedBy{at("a", 2, 500), at("a", 3, 10), at("a", 4, 20)}, nil},

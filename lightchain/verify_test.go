@@ -8,7 +8,7 @@ import (
 	"github.com/veraison/go-cose"
 )
 
-// SPEC: So no byte is free to change but in receipts of aggregators that the verifier does not trust.
+// SPEC: what is free to change are receipts that are ignored, and evidence from outside.
 func TestNoBitOfAProofIsFreeToChange(t *testing.T) {
 	c := vectorChain(t)
 	p := c.prove(6, 2, c.receipted(8, map[string]uint64{"north": testTime + 600, "south": testTime + 590}))
