@@ -274,7 +274,7 @@ func DecodeText(b []byte) ([]byte, error) {
 		der = der[:len(der)+n]
 		last = len(line) < pemLine || line[len(line)-1] == '='
 	}
-	if string(line) != "-----END "+pemLabel+"-----" || len(rest) > 0 || !bytes.HasSuffix(b, []byte("\n")) {
+	if string(line) != "-----END "+pemLabel+"-----" || len(der) == 0 || len(rest) > 0 || !bytes.HasSuffix(b, []byte("\n")) {
 		return nil, errPEM
 	}
 	return der, nil
