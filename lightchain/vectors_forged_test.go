@@ -2,8 +2,11 @@ package lightchain
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"math"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -87,6 +90,8 @@ func writeForgedProofs(t *testing.T, write func(string, vector)) {
 	bad("signature-own-key", "a block that sets a key, signed under that key", CheckSignature, f.with(block(f.sign(4, "gateway 1", unchanged), f.sign(4, "gateway 0", unchanged)),
 		f.above(9, 4, f.sign(4, "gateway 1", unchanged).Hash(), "gateway 1", unchanged)))
 
+	writeCurveVectors(t, write, f, trust)
+
 	claims := func(height uint64, by string, change func(*Header), path Path, keys ...*SignedHeader) *Proof {
 		p := block(f.sign(height, by, change), keys...)
 		p.EntryPath = path
@@ -125,6 +130,65 @@ func writeForgedProofs(t *testing.T, write func(string, vector)) {
 	good("sets-key", "a block that sets a key, below a later header", f.headers[4].Header.First+1, 4, []string{"north"}, &second,
 		f.with(block(k4, k4), LaterHeader{f.headers[9], f.pathOf(4, 9)}))
 	good("greatest-number", "a block whose last entry is number 2^63-2", math.MaxInt64-1, 9, nil, nil, block(f.sign(9, "gateway 1", func(h *Header) { h.First = math.MaxInt64 - 2 }), k4))
+}
+
+// writeCurveVectors writes what libraries of Ed25519 see differently.
+func writeCurveVectors(t *testing.T, write func(string, vector), f forger, trust string) {
+	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	little := func(n *big.Int) (b [32]byte) {
+		n.FillBytes(b[:])
+		slices.Reverse(b[:])
+		return b
+	}
+	number := func(b []byte) *big.Int {
+		b = slices.Clone(b)
+		slices.Reverse(b)
+		return new(big.Int).SetBytes(b)
+	}
+	signed := func(change func(s *SignedHeader)) []byte {
+		s := *f.headers[9]
+		change(&s)
+		return f.encoded(f.prove(&s, 0, 4))
+	}
+	number9, height := f.headers[9].Header.First+1, uint64(9)
+	write("proof-good-signature-small-r", vector{About: "a signature whose R is the neutral element, which is R all the same", Kind: "proof", Trust: trust, Expect: "ok", Number: &number9, Height: &height,
+		Bytes: signed(func(s *SignedHeader) {
+			// R is [0]B, so that S is the private scalar times SHA-512(R || A || M).
+			seed := sha256.Sum256([]byte("edgechain test key gateway 1"))
+			private := sha512.Sum512(seed[:])
+			private[0], private[31] = private[0]&248, private[31]&127|64
+			key := testSigner("gateway 1").Public()
+			r := [32]byte{1}
+			k := sha512.Sum512(slices.Concat(r[:], key[:], s.signatureInput()))
+			product := new(big.Int).Mul(number(k[:]), number(private[:32]))
+			scalar := little(product.Mod(product, order))
+			s.Signature = Signature(slices.Concat(r[:], scalar[:]))
+		})})
+	write("proof-bad-signature-s", vector{About: "a signature whose S is above the order of the group", Kind: "proof", Trust: trust, Expect: "fail", Check: "signature",
+		Bytes: signed(func(s *SignedHeader) {
+			above := little(new(big.Int).Add(number(s.Signature[32:]), order))
+			copy(s.Signature[32:], above[:])
+		})})
+
+	// y = 2, 3, … until (y²-1)·(dy²+1) is no square modulo 2^255-19: then no point has this y.
+	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	d := new(big.Int).ModInverse(big.NewInt(121666), p)
+	d.Mul(d, big.NewInt(-121665)).Mod(d, p)
+	var none PublicKey
+	for y := int64(2); none == (PublicKey{}); y++ {
+		square := big.NewInt(y * y)
+		v := new(big.Int).Mul(d, square)
+		v.Add(v, big.NewInt(1)).Mul(v, square.Sub(square, big.NewInt(1))).Mod(v, p)
+		if big.Jacobi(v, p) == -1 {
+			none = PublicKey(little(big.NewInt(y)))
+		}
+	}
+	pointless := f.prove(f.headers[9], 0)
+	pointless.Keys = append(pointless.Keys, f.sign(4, "gateway 0", func(h *Header) { h.NextKey = &none }))
+	own := *f.headers[9]
+	own.KeyID = none.KeyID()
+	pointless.Header = &own
+	write("proof-bad-signature-no-point", vector{About: "a header under a key that is no point of the curve", Kind: "proof", Trust: trust, Expect: "fail", Check: "signature", Bytes: f.encoded(pointless)})
 }
 
 // pathOf returns the path of the header at a height in the history of a higher one.

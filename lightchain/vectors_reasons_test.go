@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -27,15 +26,7 @@ func TestBadVectorsFailForTheirReason(t *testing.T) {
 		}
 		reasons[name] = why
 	}
-	files, err := filepath.Glob(vectorFolder + "/*.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name, b := range makeVectors(t) {
 		var v vector
 		if err := json.NewDecoder(bytes.NewReader(b)).Decode(&v); err != nil {
 			t.Fatal(err)
@@ -43,7 +34,6 @@ func TestBadVectorsFailForTheirReason(t *testing.T) {
 		if v.Expect != "fail" {
 			continue
 		}
-		name := strings.TrimSuffix(filepath.Base(file), ".json")
 		want := reasons[name]
 		if err := v.refusal(); want == "" || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s, %s: %v; testdata/reasons.txt has %q", name, v.About, err, want)
