@@ -21,6 +21,7 @@ needs=(
 	prometheus:prometheus
 	pg_ctl:postgresql # the release's version: 15 in Debian 12
 	ssh-keygen:openssh-client
+	node:nodejs # 18 or later
 	systemd-analyze:systemd
 	lintian:lintian
 	debootstrap:debootstrap

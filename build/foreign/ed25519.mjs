@@ -1,0 +1,94 @@
+// Keys and signatures: "Common rules", the paragraph on Ed25519.
+//
+// WebCrypto does the work. What it may see otherwise than the page is settled before it is asked: S must be below L, and R
+// be encoded canonically, as what it is compared with always is; weak keys never get so far, since they are refused when a
+// key is decoded. WebCrypto's draft refuses an R of small order, which the page does not: such signatures are checked by
+// arithmetic of our own.
+
+import { concat, equal, fromHex } from './bytes.mjs';
+import { sha256 } from './merkle.mjs';
+import { subtle } from './webcrypto.mjs';
+
+const P = 2n ** 255n - 19n;
+const L = 2n ** 252n + 27742317777372353535851937790883648493n;
+
+const number = bytes => bytes.reduceRight((n, byte) => (n << 8n) | BigInt(byte), 0n);
+
+// The y of the eight points of small order.
+const SMALL = [
+  0n, 1n, P - 1n,
+  number(fromHex('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05')),
+  number(fromHex('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a')),
+];
+
+const yOf = bytes => number(bytes) & (2n ** 255n - 1n);
+
+export const isCanonical = key => yOf(key) < P;
+export const isSmall = key => SMALL.includes(yOf(key));
+
+// A key's id, the kid.
+export const idOf = async key => (await sha256(key)).slice(0, 8);
+
+export async function verify(key, message, signature) {
+  const r = signature.subarray(0, 32), s = number(signature.subarray(32));
+  if (s >= L || !isCanonical(r)) return false;
+  if (isSmall(r)) return verifyByHand(key, message, r, s);
+  try {
+    const imported = await subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']);
+    return await subtle.verify({ name: 'Ed25519' }, imported, signature, message);
+  } catch {
+    return false; // no point at all
+  }
+}
+
+// R = [S]B - [k]A, compared by its bytes. Rare, so plain and slow: affine points of the twisted Edwards curve.
+export async function verifyByHand(key, message, r, s) {
+  const a = decompress(key);
+  if (a === null) return false;
+  const k = number(new Uint8Array(await subtle.digest('SHA-512', concat(r, key, message)))) % L;
+  const point = add(times(s, BASE), times(k, [mod(-a[0]), a[1]]));
+  return equal(compress(point), r);
+}
+
+const mod = n => ((n % P) + P) % P;
+
+function power(base, exponent) {
+  let out = 1n;
+  for (let b = mod(base), e = exponent; e > 0n; e >>= 1n, b = b * b % P) if (e & 1n) out = out * b % P;
+  return out;
+}
+
+const inverse = n => power(n, P - 2n);
+const D = mod(-121665n * inverse(121666n));
+
+function add([x1, y1], [x2, y2]) {
+  const t = D * (x1 * x2 % P * y1 % P * y2 % P) % P;
+  return [mod((x1 * y2 + x2 * y1) * inverse(1n + t)), mod((y1 * y2 + x1 * x2) * inverse(mod(1n - t)))];
+}
+
+function times(n, point) {
+  let out = [0n, 1n];
+  for (let p = point; n > 0n; n >>= 1n, p = add(p, p)) if (n & 1n) out = add(out, p);
+  return out;
+}
+
+function decompress(bytes) {
+  const y = yOf(bytes), sign = BigInt(bytes[31] >> 7);
+  const u = mod(y * y - 1n), v = mod(D * y * y + 1n);
+  const square = u * inverse(v) % P;
+  let x = power(square, (P + 3n) / 8n);
+  if (x * x % P !== square) x = x * power(2n, (P - 1n) / 4n) % P;
+  if (x * x % P !== square || (x === 0n && sign)) return null;
+  return [(x & 1n) === sign ? x : mod(-x), y];
+}
+
+function compress([x, y]) {
+  let rest = y | ((x & 1n) << 255n);
+  return Uint8Array.from({ length: 32 }, () => {
+    const byte = Number(rest & 255n);
+    rest >>= 8n;
+    return byte;
+  });
+}
+
+const BASE = decompress(fromHex('58' + '66'.repeat(31)));

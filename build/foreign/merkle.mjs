@@ -1,0 +1,101 @@
+// Merkle trees of RFC 9162: roots (section 2.1.1), inclusion (2.1.3.2) and consistency (2.1.4.2); and "path" of the section
+// "Proof".
+
+import { concat, equal } from './bytes.mjs';
+import { isArray, isHash, isUint } from './cbor.mjs';
+import { form } from './checks.mjs';
+import { subtle } from './webcrypto.mjs';
+
+export async function sha256(...parts) {
+  return new Uint8Array(await subtle.digest('SHA-256', concat(...parts)));
+}
+
+export const leafHash = bytes => sha256(Uint8Array.of(0), bytes);
+const node = (left, right) => sha256(Uint8Array.of(1), left, right);
+
+// A root that grows leaf by leaf, holding one hash for each whole subtree: so a block needs no memory to speak of.
+export class Tree {
+  size = 0n;
+  #whole = []; // roots of whole subtrees, the largest first
+
+  async add(hash) {
+    for (let n = this.size; n & 1n; n >>= 1n) hash = await node(this.#whole.pop(), hash);
+    this.#whole.push(hash);
+    this.size++;
+  }
+
+  async root() {
+    if (this.size === 0n) return sha256();
+    let root = this.#whole.at(-1);
+    for (let i = this.#whole.length - 2; i >= 0; i--) root = await node(this.#whole[i], root);
+    return root;
+  }
+}
+
+export async function rootOf(hashes) {
+  const tree = new Tree();
+  for (const hash of hashes) await tree.add(hash);
+  return tree.root();
+}
+
+export function decodePath(value) {
+  form(isArray(value, 3, 3), 'a path is an array of three');
+  const [size, index, hashes] = value;
+  form(isUint(size), "a path's size is a uint");
+  form(isUint(index), "a path's index is a uint");
+  form(isArray(hashes, 0, 63), "a path's hashes are at most 63");
+  form(hashes.every(isHash), "a path's hashes have 32 bytes");
+  return { size, index, hashes };
+}
+
+// Whether a path leads from a leaf's hash to a root.
+export async function leads({ size, index, hashes }, leaf, root) {
+  if (index >= size) return false;
+  let fn = index, sn = size - 1n, hash = leaf;
+  for (const other of hashes) {
+    if (sn === 0n) return false;
+    if (fn & 1n || fn === sn) {
+      hash = await node(other, hash);
+      while (!(fn & 1n) && fn !== 0n) {
+        fn >>= 1n;
+        sn >>= 1n;
+      }
+    } else {
+      hash = await node(hash, other);
+    }
+    fn >>= 1n;
+    sn >>= 1n;
+  }
+  return sn === 0n && equal(hash, root);
+}
+
+// Whether the tree of `from` leaves with the root `before` begins the tree of `to` leaves with the root `after`.
+export async function consistent(from, to, before, after, hashes) {
+  if (from > to) return false;
+  if (from === 0n) return hashes.length === 0 && equal(before, await sha256());
+  if (from === to) return hashes.length === 0 && equal(before, after);
+  const path = (from & (from - 1n)) === 0n ? [before, ...hashes] : hashes;
+  if (hashes.length === 0) return false;
+  let fn = from - 1n, sn = to - 1n;
+  while (fn & 1n) {
+    fn >>= 1n;
+    sn >>= 1n;
+  }
+  let [fr] = path, [sr] = path;
+  for (const other of path.slice(1)) {
+    if (sn === 0n) return false;
+    if (fn & 1n || fn === sn) {
+      fr = await node(other, fr);
+      sr = await node(other, sr);
+      while (!(fn & 1n) && fn !== 0n) {
+        fn >>= 1n;
+        sn >>= 1n;
+      }
+    } else {
+      sr = await node(sr, other);
+    }
+    fn >>= 1n;
+    sn >>= 1n;
+  }
+  return sn === 0n && equal(fr, before) && equal(sr, after);
+}

@@ -1,0 +1,35 @@
+// "Two files" of the section "Fork": whether two files of one chain, each verified by itself, can be of one history.
+
+import { equal } from './bytes.mjs';
+import { contradicting } from './bounds.mjs';
+import { sameHeader } from './header.mjs';
+import { highest } from './sight.mjs';
+
+// The relations of two headers by themselves, the lower one first.
+function apart(lower, higher) {
+  if (lower.height === higher.height) return sameHeader(lower, higher) ? null : 'two headers at one height';
+  if (higher.first < lower.next) return 'first numbers fall';
+  if (higher.height > lower.height + 1n) return null;
+  if (!equal(higher.before, lower.hash)) return 'a header right above another names a third';
+  return higher.first === lower.next ? null : 'a header right above another begins later than that ends';
+}
+
+// a and b are what verifyProof or verifyBundle found. Returns null, or what is wrong in words.
+export async function compareFiles(a, b) {
+  if (!equal(a.chain, b.chain)) return null;
+  for (const one of a.sight.headers) {
+    for (const other of b.sight.headers) {
+      const why = apart(...(one.height <= other.height ? [one, other] : [other, one]));
+      if (why !== null) return why;
+    }
+  }
+  for (const [one, other] of [[a.sight, b.sight], [b.sight, a.sight]]) {
+    const top = highest(other.headers).height;
+    for (const header of one.headers) {
+      if (header.key === undefined || header.height >= top) continue;
+      if (!other.setters.some(s => sameHeader(s, header))) return 'a header that sets the key is not in the list of the other';
+    }
+  }
+  const names = contradicting([...a.sight.receipts, ...b.sight.receipts]);
+  return names.length > 0 ? `receipts of ${names.join(', ')} with falling times` : null;
+}

@@ -1,0 +1,3 @@
+// WebCrypto as browsers have it, and Node of itself from version 19 on.
+
+export const { subtle } = globalThis.crypto ?? (await import('node:crypto')).webcrypto;
