@@ -33,18 +33,31 @@ func growth(chain *store.Reader) (bytesPerDay float64, err error) {
 	if over < growthLeast {
 		return 0, nil
 	}
-	bytes, err := chain.BlockBytes(from, tip+1)
+	bytes, err := grownSince(chain, from)
 	if err != nil {
 		return 0, err
 	}
-	if bytes < flushed {
-		share, err := shareOf(chain, from, &newest)
-		if err != nil {
-			return 0, err
-		}
-		bytes = max(bytes, uint64(share*float64(chain.Stats().LiveBytes)))
-	}
 	return float64(bytes) * float64(24*time.Hour) / float64(over), nil
+}
+
+// grownSince returns by how many bytes the store has grown with the blocks from a height on.
+func grownSince(chain *store.Reader, from uint64) (bytes uint64, err error) {
+	tip := chain.Tip().Height
+	if from > tip {
+		return 0, nil
+	}
+	if bytes, err = chain.BlockBytes(from, tip+1); err != nil || bytes >= flushed {
+		return bytes, err
+	}
+	newest, err := chain.HeaderAt(tip)
+	if err != nil {
+		return 0, err
+	}
+	share, err := shareOf(chain, from, &newest)
+	if err != nil {
+		return 0, err
+	}
+	return max(bytes, uint64(share*float64(chain.Stats().LiveBytes))), nil
 }
 
 // window returns the lowest block of the last day up to the newest one, and the time that those from there on took.
@@ -97,23 +110,45 @@ func shareOf(chain *store.Reader, from uint64, newest *lightchain.Header) (float
 func (a *Agent) buffer() api.Buffer {
 	c := a.inForce()
 	s := a.survey(c)
-	b := api.Buffer{Endless: c.Retention.DeleteUnreceiptedEvidence && c.Retention.MaxSize > 0}
+	var b api.Buffer
 	var err error
 	if b.Rate, err = growth(s.chain); err != nil {
 		b.Rate = 0 // the newest header cannot be read, which is told elsewhere
 	}
+	b.Endless = s.endless(&c.Retention, b.Rate)
 	if s.room == noBound {
 		return b
 	}
 	b.Room = s.room
 	if c.Retention.MaxSize > 0 {
-		if h, err := s.holding(&RetentionConfig{Quorum: c.Retention.Quorum}, false); err == nil {
-			b.Deletable, _ = h.bytes(h.receipted + 1)
-		}
+		b.Deletable = s.deletable(&c.Retention)
 	}
 	if b.Rate > 0 && !b.Endless {
 		days := float64(b.Room+b.Deletable) / b.Rate
 		b.Days = &days
 	}
 	return b
+}
+
+// deletable returns how many bytes of what is held retention by size may delete by now.
+func (s *survey) deletable(c *RetentionConfig) uint64 {
+	h, err := s.holding(&RetentionConfig{Quorum: c.Quorum, MaxSize: c.MaxSize, MinAge: c.MinAge}, false)
+	if err != nil {
+		return 0
+	}
+	below := h.receipted + 1
+	if c.MinAge != 0 {
+		below = min(below, h.old+1)
+	}
+	bytes, _ := h.bytes(below)
+	return bytes
+}
+
+// endless reports whether retention never stops recording: it needs no receipts, and what is younger than min_age fits.
+func (s *survey) endless(c *RetentionConfig, bytesPerDay float64) bool {
+	if !c.DeleteUnreceiptedEvidence || c.MaxSize == 0 {
+		return false
+	}
+	young := bytesPerDay * float64(c.MinAge) / float64(24*time.Hour)
+	return s.room == noBound || young <= float64(s.room)+float64(s.chain.Stats().LiveBytes)
 }

@@ -201,7 +201,7 @@ func DefaultConfig() *Config {
 	c := &Config{
 		Gateway:   GatewayConfig{Data: "/var/lib/edgeagent"},
 		Store:     StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB, ScrubEvery: 7 * 24 * time.Hour, ScrubRate: 256 * tomlconf.KiB},
-		Retention: RetentionConfig{Quorum: 1},
+		Retention: RetentionConfig{Quorum: 1, MinAge: 24 * time.Hour},
 		Commit:    CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
 		Block:     BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
 		Payload:   PayloadConfig{Max: 256 * tomlconf.KiB},

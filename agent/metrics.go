@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"edgechain/agent/api"
 	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/sensors"
@@ -141,11 +142,25 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_free_bytes", "Bytes free for the chain.", func() float64 { return float64(a.store.Stats().Free) })
 	m.gauge("edgeagent_reserve_bytes", "Bytes of free space below which nothing is staged.", func() float64 { return float64(a.store.Stats().Reserve) })
 	m.gauge("edgeagent_held_back_bytes", "Bytes that retention would delete, were they receipted.", func() float64 {
-		if s := a.heldBack(); s != nil {
+		if s, _ := a.keptBack(); s != nil {
 			return float64(s.Bytes)
 		}
 		return 0
 	})
+	for _, key := range api.Keepers() {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "edgeagent_kept_bytes", ConstLabels: prometheus.Labels{"by": key},
+			Help: "Bytes that retention would delete for size or for want of room, but for this key of its configuration.",
+		}, func() (bytes float64) {
+			_, kept := a.keptBack()
+			for i := range kept {
+				if kept[i].By == key {
+					bytes += float64(kept[i].Bytes)
+				}
+			}
+			return bytes
+		}))
+	}
 	m.gauge("edgeagent_store_volatile", "1 if a power cut takes the data folder, else 0.", func() float64 { return truth(a.store.Stats().Volatile != "") })
 	m.gauge("edgeagent_clock_synchronised", "1 if the clock is synchronised, else 0.", func() float64 { return truth(a.clock.Status().State == lightchain.ClockSynchronised) })
 	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })

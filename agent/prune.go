@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +25,9 @@ type pruneEvent struct {
 	To         uint64   `json:"to"`
 	FirstEntry uint64   `json:"first_entry"` // the entries from this number on were deleted,
 	NextEntry  uint64   `json:"next_entry"`  // up to but not including this one
-	Why        []string `json:"why"`         // the limits that they were beyond: age, size
+	Why        []string `json:"why"`         // the limits that they were beyond: age, size; room: of the disk
 	By         []string `json:"by"`          // aggregators that had countersigned them all
+	Bytes      uint64   `json:"bytes"`       // that they took up on disk, about
 
 	Damage damageSaid `json:"damage,omitzero"` // all that deleted entries agent:damage said, these and those before
 }
@@ -80,11 +82,13 @@ type retention struct {
 	mu        sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
 	reclaimed bool       // the space of what earlier runs have deleted was given back
 	told      bool       // the log says that something is held back
+	toldKept  []string   // and by which keys something is kept
 
 	stuck atomic.Bool // damage keeps space of deleted payloads from being given back
 
 	seeing   sync.Mutex
-	heldBack *api.Stretch // as the last look found it; guarded by seeing
+	heldBack *api.Stretch // as the last look found it; guarded by seeing, and so is kept
+	kept     []api.Kept
 }
 
 const (
@@ -149,6 +153,7 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 	}
 	result := s.tell(&c.Retention, h, &d)
 	a.noteHeldBack(result.HeldBack)
+	a.noteKept(result.Kept)
 	receipts, err := s.receipts()
 	for from := h.oldest; err == nil && from < d.below; {
 		var p store.Pruned
@@ -167,9 +172,13 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 		return p, err
 	}
 	var told pruneEvent
+	bytes, err := a.store.BlockBytes(from, to)
+	if err != nil {
+		return p, err
+	}
 	doErr := a.committer.do(ctx, func() {
 		p, err = a.committer.prune(to, func(p store.Pruned) any {
-			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
+			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Bytes: bytes, Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
 			for _, r := range receipts {
 				if r.height >= told.To {
 					told.By = append(told.By, r.name)
@@ -231,10 +240,32 @@ func (a *Agent) noteHeldBack(s *api.Stretch) {
 	r.told = s != nil
 }
 
-func (a *Agent) heldBack() *api.Stretch {
+// noteKept shows what is kept although the store is too large, or the disk has no room for it, and says so once for each
+// key that keeps it.
+func (a *Agent) noteKept(all []api.Kept) {
+	r := &a.retention
+	r.seeing.Lock()
+	r.kept = all
+	r.seeing.Unlock()
+	var by []string
+	for _, k := range all {
+		by = append(by, k.By)
+		if !slices.Contains(r.toldKept, k.By) {
+			a.log.Warn("retention keeps payloads although there is no room for them: retention."+k.By+" says so. If the disk's reserve is reached recording waits",
+				"blocks", fmt.Sprintf("%d-%d", k.From, k.To), "bytes", k.Bytes)
+		}
+	}
+	if len(by) == 0 && len(r.toldKept) > 0 {
+		a.log.Info("retention keeps nothing any more that there is no room for")
+	}
+	r.toldKept = by
+}
+
+// keptBack returns what retention keeps that is beyond its limits: for want of receipts, and by which keys.
+func (a *Agent) keptBack() (heldBack *api.Stretch, kept []api.Kept) {
 	a.retention.seeing.Lock()
 	defer a.retention.seeing.Unlock()
-	return a.retention.heldBack
+	return a.retention.heldBack, a.retention.kept
 }
 
 // errClosed keeps retention from deleting anything of a chain that may not be able to go on.
@@ -304,12 +335,14 @@ func (a *Agent) pruneNow(ctx context.Context, l api.Limits) (api.Retention, erro
 
 // Limits returns the limits as commands tell them.
 func (r *RetentionConfig) Limits() api.Limits {
-	return api.Limits{MaxAge: int64(r.MaxAge / time.Second), MaxSize: int64(r.MaxSize), Quorum: r.Quorum, DeleteUnreceiptedEvidence: r.DeleteUnreceiptedEvidence}
+	return api.Limits{MaxAge: int64(r.MaxAge / time.Second), MaxSize: int64(r.MaxSize), Quorum: r.Quorum, MinAge: int64(r.MinAge / time.Second), RoomPerDay: int64(r.RoomPerDay),
+		DeleteUnreceiptedEvidence: r.DeleteUnreceiptedEvidence}
 }
 
 // retentionConfig is its inverse.
 func retentionConfig(l api.Limits) *RetentionConfig {
-	return &RetentionConfig{MaxAge: time.Duration(l.MaxAge) * time.Second, MaxSize: tomlconf.Size(l.MaxSize), Quorum: l.Quorum, DeleteUnreceiptedEvidence: l.DeleteUnreceiptedEvidence}
+	return &RetentionConfig{MaxAge: time.Duration(l.MaxAge) * time.Second, MaxSize: tomlconf.Size(l.MaxSize), Quorum: l.Quorum,
+		MinAge: time.Duration(l.MinAge) * time.Second, RoomPerDay: tomlconf.Size(l.RoomPerDay), DeleteUnreceiptedEvidence: l.DeleteUnreceiptedEvidence}
 }
 
 // tell puts a decision into the words of the interface.
@@ -321,6 +354,9 @@ func (s *survey) tell(c *RetentionConfig, h *holding, d *cut) api.Retention {
 	}
 	if from, to := d.heldBack(h); from < to && !c.DeleteUnreceiptedEvidence {
 		r.HeldBack = s.stretch(from, to)
+	}
+	for _, k := range d.kept {
+		r.Kept = append(r.Kept, api.Kept{By: k.by, Stretch: *s.stretch(k.from, k.to)})
 	}
 	return r
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -150,15 +149,7 @@ func TestManyBlocksGoInSteps(t *testing.T) {
 // Where a damaged table keeps the space of what was deleted, no sound block goes in its stead.
 func TestSpaceThatDamageKeepsIsNotCounted(t *testing.T) {
 	c := newAged(t)
-	random := rand.NewChaCha8([32]byte{1})
-	for range 40 {
-		payload := make([]byte, 400<<10)
-		random.Read(payload)
-		if _, err := c.store.Stage([]lightchain.Entry{{Source: "test:x", Flags: lightchain.NotUnderstood, Payload: payload}}); err != nil {
-			t.Fatal(err)
-		}
-		c.seal(1)
-	}
+	c.images(40)
 	c.receipt("north", 40, time.Now())
 	k := newKeeper(t, c, RetentionConfig{MaxSize: 12 << 20, Quorum: 1}) // of 16 MB, logs not counted
 	var err error

@@ -1,11 +1,11 @@
 package agent
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 )
 
@@ -27,9 +27,12 @@ type holding struct {
 	receiptedLong uint64 // the highest one of which they had done so before max_age
 	sealedLong    uint64 // the highest block that was sealed before max_age, as far as the gateway's clock can tell
 
+	old uint64 // the highest block that is older than min_age for certain; for size and room alone
+
 	size  uint64                             // bytes of the store
 	room  uint64                             // bytes by which it may grow until nothing more is taken; noBound: nobody knows
 	bytes func(below uint64) (uint64, error) // of the blocks from oldest on
+	spare func() (uint64, error)             // bytes of these that may still go today for want of room
 }
 
 // cut is what is to go. Without anything to do, below is oldest.
@@ -37,9 +40,26 @@ type cut struct {
 	below  uint64 // payloads of the blocks below it go,
 	wanted uint64 // and of those below this one they would, if enough aggregators had countersigned them
 	why    []string
+	kept   []kept // what is receipted and would go for size or for room, but for a rule of the configuration's
 }
 
+// kept are blocks that a rule keeps, to excluded.
+type kept struct {
+	by       string // the key: min_age, room_per_day
+	from, to uint64
+}
+
+// The keys that keep what would go for size or for room.
+const (
+	keptByAge  = "min_age"
+	keptByDays = "room_per_day"
+)
+
 // decide says which payloads go.
+//
+// A disk is shared: a file of somebody else's that grows without end must not have the evidence deleted as fast as it
+// grows, for nobody has noticed it by then. So what is younger than min_age goes neither for size nor for room, and for
+// room the store shrinks by so much a day and no more. When that is not enough recording waits, which loses nothing.
 func (c *RetentionConfig) decide(h *holding) (cut, error) {
 	age, ageWanted := h.receiptedLong+1, max(h.receiptedLong, h.sealedLong)+1
 	if c.DeleteUnreceiptedEvidence {
@@ -48,51 +68,99 @@ func (c *RetentionConfig) decide(h *holding) (cut, error) {
 	if c.MaxAge == 0 {
 		age, ageWanted = 0, 0
 	}
-	sizeWanted, err := c.oversize(h)
+	sizeWanted, roomWanted, err := c.oversize(h)
 	if err != nil {
 		return cut{}, err
 	}
-	size := sizeWanted
+	may, floor := uint64(noBound), uint64(noBound)
 	if !c.DeleteUnreceiptedEvidence {
-		size = min(size, h.receipted+1)
+		may = h.receipted + 1
 	}
-	d := cut{below: max(age, size, h.oldest), wanted: max(ageWanted, sizeWanted, h.oldest)}
-	if h.oldest < age {
-		d.why = append(d.why, "age")
+	if c.MinAge != 0 {
+		floor = h.old + 1
 	}
-	if h.oldest < size {
-		d.why = append(d.why, "size")
+	size, room := min(sizeWanted, may, floor), min(roomWanted, may, floor)
+	uncapped := room
+	if h.oldest < room {
+		today, err := h.affordable()
+		if err != nil {
+			return cut{}, err
+		}
+		room = min(room, today)
+	}
+	d := cut{below: max(age, size, room, h.oldest), wanted: max(ageWanted, sizeWanted, roomWanted, h.oldest)}
+	for _, reason := range [...]struct {
+		why   string
+		below uint64
+	}{{"age", age}, {"size", size}, {"room", room}} {
+		if h.oldest < reason.below {
+			d.why = append(d.why, reason.why)
+		}
+	}
+	for _, k := range [...]kept{
+		{keptByDays, d.below, uncapped},
+		{keptByAge, max(d.below, floor), min(max(sizeWanted, roomWanted), may)},
+	} {
+		if k.from < k.to {
+			d.kept = append(d.kept, k)
+		}
 	}
 	return d, nil
 }
 
-// oversize returns the block below which payloads must go for the store to keep its size, 0 if it does.
-func (c *RetentionConfig) oversize(h *holding) (below uint64, err error) {
+// oversize returns the block below which payloads must go for the store to keep its size, and the one for it to fit on
+// the disk; 0 where it does.
+func (c *RetentionConfig) oversize(h *holding) (size, room uint64, err error) {
 	if c.MaxSize == 0 {
-		return 0, nil
+		return 0, 0, nil
 	}
 	limit := uint64(c.MaxSize)
-	if h.room < limit && h.size < limit-h.room {
-		limit = h.size + h.room // a disk that is smaller than the limit is one
+	if h.room < limit && h.size < limit-h.room { // a disk that is smaller than the limit is one
+		room, err = h.reduced(h.size + h.room)
+	} else {
+		size, err = h.reduced(limit)
 	}
+	return size, room, err
+}
+
+// reduced returns the block below which payloads must go for the store to come below a limit, 0 if it is.
+func (h *holding) reduced(limit uint64) (below uint64, err error) {
 	if h.size <= limit-limit/(2*sizeSlack) {
 		return 0, nil
 	}
-	excess := h.size - (limit - limit/sizeSlack)
+	below, _, err = h.freeing(h.size - (limit - limit/sizeSlack))
+	return below, err
+}
+
+// freeing returns the lowest block below which there are so many bytes, all there is if they are fewer.
+func (h *holding) freeing(bytes uint64) (below, freed uint64, err error) {
 	low, high := h.oldest, h.tip+1 // the lowest that frees enough is above low, or it is all there is
 	for low+1 < high {
 		middle := low + (high-low)/2
-		freed, err := h.bytes(middle)
-		if err != nil {
-			return 0, err
+		if freed, err = h.bytes(middle); err != nil {
+			return 0, 0, err
 		}
-		if freed >= excess {
+		if freed >= bytes {
 			high = middle
 		} else {
 			low = middle
 		}
 	}
-	return high, nil
+	freed, err = h.bytes(high)
+	return high, freed, err
+}
+
+// affordable returns the block below which payloads may still go today for want of room.
+func (h *holding) affordable() (below uint64, err error) {
+	spare, err := h.spare()
+	if err != nil || spare == noBound {
+		return noBound, err
+	}
+	below, freed, err := h.freeing(spare + 1)
+	if err != nil || freed <= spare {
+		return below, err
+	}
+	return below - 1, nil
 }
 
 // heldBack returns the blocks, to excluded, that the limits would have gone and nobody has countersigned.
@@ -165,9 +233,6 @@ func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
 		heights, times = append(heights, r.height), append(times, r.at)
 	}
 	h.receipted = reached(c.Quorum, heights)
-	if c.MaxAge == 0 {
-		return h, nil
-	}
 	now := s.now
 	if !s.synchronised {
 		// A clock that stands in the future would make everything old. The aggregators' clocks, which are synchronised
@@ -175,6 +240,17 @@ func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
 		if at := time.Unix(int64(reached(c.Quorum, times)), 0); at.Before(now) {
 			now = at
 		}
+	}
+	if c.MaxSize != 0 {
+		if c.MinAge != 0 {
+			if h.old, err = s.older(h.tip, c, now, c.MinAge); err != nil {
+				return nil, err
+			}
+		}
+		h.spare = func() (uint64, error) { return s.spare(h, c, now) }
+	}
+	if c.MaxAge == 0 {
+		return h, nil
 	}
 	age := c.MaxAge
 	if slack {
@@ -186,65 +262,40 @@ func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
 	return s.long(h, c, now.Add(-age))
 }
 
-// long returns what is held with what was countersigned, and sealed, before the given moment.
-//
-// The age of what aggregators have countersigned is counted by their clocks: the gateway's may have stood in 1970, or
-// in 2080, when a block was sealed. Of what they have not, a header tells whose clock was synchronised: it and all
-// below it are at least that old.
-func (s *survey) long(measured *holding, c *RetentionConfig, before time.Time) (*holding, error) {
-	h := *measured
-	if before.Unix() < 0 {
-		return &h, nil
+// spare returns how many bytes may still be deleted for want of room: what has been added in the last day, and
+// room_per_day, less what was deleted in it. All of this stands in the chain, so that neither a restart nor a clock that
+// jumps begins another day.
+func (s *survey) spare(h *holding, c *RetentionConfig, now time.Time) (uint64, error) {
+	yesterday, err := s.older(h.tip, c, now, 24*time.Hour)
+	if err != nil {
+		return 0, err
 	}
-	var heights []uint64
-	for _, name := range s.aggregators {
-		height, _, found, err := s.chain.ReceiptedBy(name, uint64(before.Unix()))
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			heights = append(heights, height)
-		}
+	grown, err := grownSince(s.chain, max(h.oldest, yesterday+1))
+	if err != nil {
+		return 0, err
 	}
-	h.receiptedLong = reached(c.Quorum, heights)
-	if !s.synchronised {
-		return &h, nil
+	deleted, err := s.deletedSince(yesterday)
+	if err != nil {
+		return 0, err
 	}
-	h.sealedLong = s.sealedBefore(before, max(h.oldest, h.receiptedLong+1), h.tip)
-	return &h, nil
+	may := c.roomPerDay() + grown
+	return may - min(may, deleted), nil
 }
 
-// sealedBefore returns the highest block of from .. to that a synchronised clock says was sealed before the given
-// moment, 0 if there is none. Synchronised clocks agree, so such headers are in the order of their times.
-func (s *survey) sealedBefore(before time.Time, from, to uint64) (highest uint64) {
-	low, high := from, to+1 // it is at low or above, and below high
-	for low < high {
-		middle := low + (high-low)/2
-		at, header := s.synchronisedAt(middle, low)
-		switch {
-		case header == nil: // none from low to middle
-			low = middle + 1
-		case header.Sealed < before.UnixNano():
-			highest, low = at, middle+1
-		default:
-			high = at
-		}
+// deletedSince returns how many bytes of the blocks up to a height were deleted after that was the newest one. Those above
+// it count neither as added nor as deleted.
+func (s *survey) deletedSince(height uint64) (bytes uint64, err error) {
+	header, err := s.chain.HeaderAt(height)
+	if err != nil {
+		return 0, err
 	}
-	return highest
-}
-
-// unsynchronised is how many headers without a synchronised clock are looked past. Behind more of them a block
-// counts as young until one above it is old: a gateway that never was synchronised must not be read whole each minute.
-const unsynchronised = 128
-
-// synchronisedAt returns the highest header of low .. height, among the uppermost ones, that was sealed by a
-// synchronised clock, nil if there is none. Headers that cannot be read are passed over.
-func (s *survey) synchronisedAt(height, low uint64) (uint64, *lightchain.Header) {
-	for n := 0; n < unsynchronised && height >= low && height > 0; n++ {
-		if h, err := s.chain.HeaderAt(height); err == nil && h.Clock.State == lightchain.ClockSynchronised {
-			return height, &h
+	for m, err := range s.chain.Find(store.Query{Source: "agent:prune", After: header.First + header.Count}) {
+		var e pruneEvent
+		if err != nil || json.Unmarshal(m.Entry.Payload, &e) != nil || height < e.From || e.To < e.From {
+			continue // what is damaged says nothing
 		}
-		height--
+		part := float64(min(height, e.To)-e.From+1) / float64(e.To-e.From+1)
+		bytes += uint64(part * float64(e.Bytes))
 	}
-	return 0, nil
+	return bytes, nil
 }

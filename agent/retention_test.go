@@ -2,12 +2,16 @@ package agent
 
 import (
 	"crypto/ed25519"
+	"log/slog"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"edgechain/agent/api"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
 	"edgechain/tomlconf"
@@ -16,7 +20,8 @@ import (
 func TestWhatGoesIsBeyondALimitAndReceipted(t *testing.T) {
 	const mb = 1 << 20
 	// Blocks 11 to 110 of a megabyte each, beside 20 of what never goes.
-	held := holding{oldest: 11, tip: 110, receipted: 90, receiptedLong: 40, sealedLong: 45, size: 120 * mb, room: noBound}
+	held := holding{oldest: 11, tip: 110, receipted: 90, receiptedLong: 40, sealedLong: 45, old: 60, size: 120 * mb, room: noBound,
+		spare: func() (uint64, error) { return 6*mb + 1000, nil }}
 	day := 24 * time.Hour
 	for _, c := range []struct {
 		name          string
@@ -24,6 +29,7 @@ func TestWhatGoesIsBeyondALimitAndReceipted(t *testing.T) {
 		change        func(*holding)
 		below, wanted uint64
 		why           []string
+		kept          []kept
 	}{
 		{name: "no limit", limits: RetentionConfig{}, below: 11, wanted: 11},
 		{name: "age", limits: RetentionConfig{MaxAge: day}, below: 41, wanted: 46, why: []string{"age"}},
@@ -40,7 +46,22 @@ func TestWhatGoesIsBeyondALimitAndReceipted(t *testing.T) {
 		{name: "a disk smaller than the limit", limits: RetentionConfig{MaxSize: 1000 * mb},
 			change: func(h *holding) { h.room = 8 * mb }, below: 11, wanted: 11},
 		{name: "a disk smaller than the limit, and full", limits: RetentionConfig{MaxSize: 1000 * mb},
-			change: func(h *holding) { h.room = 0 }, below: 11 + 4, wanted: 11 + 4, why: []string{"size"}},
+			change: func(h *holding) { h.room = 0 }, below: 11 + 4, wanted: 11 + 4, why: []string{"room"}},
+		{name: "size, and what is young stays", limits: RetentionConfig{MaxSize: 64 * mb, MinAge: day}, below: 61, wanted: 11 + 58, why: []string{"size"}, kept: []kept{{keptByAge, 61, 69}}},
+		{name: "size beyond what is receipted, and what is young stays", limits: RetentionConfig{MaxSize: 32 * mb, MinAge: day}, below: 61, wanted: 11 + 89, why: []string{"size"}, kept: []kept{{keptByAge, 61, 91}}},
+		{name: "all is young", limits: RetentionConfig{MaxSize: 32 * mb, MinAge: day}, change: func(h *holding) { h.old = 5 }, below: 11, wanted: 11 + 89, kept: []kept{{keptByAge, 11, 91}}},
+		{name: "age counts whatever is young", limits: RetentionConfig{MaxSize: 64 * mb, MaxAge: day, MinAge: day}, change: func(h *holding) { h.old = 20 },
+			below: 41, wanted: 11 + 58, why: []string{"age", "size"}, kept: []kept{{keptByAge, 41, 69}}},
+		{name: "a full disk, and so much a day", limits: RetentionConfig{MaxSize: 1000 * mb, MinAge: day},
+			change: func(h *holding) { h.room, h.size = 0, 320*mb }, below: 11 + 6, wanted: 11 + 10, why: []string{"room"}, kept: []kept{{keptByDays, 17, 21}}},
+		{name: "a full disk, and nothing more today", limits: RetentionConfig{MaxSize: 1000 * mb, MinAge: day},
+			change: func(h *holding) {
+				h.room, h.size, h.spare = 0, 320*mb, func() (uint64, error) { return 0, nil }
+			}, below: 11, wanted: 11 + 10, kept: []kept{{keptByDays, 11, 21}}},
+		{name: "a full disk, where age frees more", limits: RetentionConfig{MaxSize: 1000 * mb, MaxAge: day, MinAge: day},
+			change: func(h *holding) { h.room, h.size = 0, 320*mb }, below: 41, wanted: 46, why: []string{"age", "room"}},
+		{name: "a full disk, and some of it is young", limits: RetentionConfig{MaxSize: 1000 * mb, MinAge: day},
+			change: func(h *holding) { h.room, h.size, h.old = 0, 320*mb, 18 }, below: 17, wanted: 21, why: []string{"room"}, kept: []kept{{keptByDays, 17, 19}, {keptByAge, 19, 21}}},
 		{name: "a full disk and no limit of size", limits: RetentionConfig{MaxAge: day},
 			change: func(h *holding) { h.room, h.receiptedLong, h.sealedLong = 0, 0, 0 }, below: 11, wanted: 11},
 		{name: "age and size, whichever takes more", limits: RetentionConfig{MaxAge: day, MaxSize: 118 * mb}, below: 41, wanted: 46, why: []string{"age", "size"}},
@@ -56,8 +77,8 @@ func TestWhatGoesIsBeyondALimitAndReceipted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d.below != c.below || d.wanted != c.wanted || !slices.Equal(d.why, c.why) {
-			t.Errorf("%s: blocks below %d go, below %d would, because of %v; want %d, %d, %v", c.name, d.below, d.wanted, d.why, c.below, c.wanted, c.why)
+		if d.below != c.below || d.wanted != c.wanted || !slices.Equal(d.why, c.why) || !slices.Equal(d.kept, c.kept) {
+			t.Errorf("%s: blocks below %d go, below %d would, because of %v, and %v are kept; want %d, %d, %v, %v", c.name, d.below, d.wanted, d.why, d.kept, c.below, c.wanted, c.why, c.kept)
 		}
 		if !c.limits.DeleteUnreceiptedEvidence && d.below > max(h.receipted+1, h.oldest) {
 			t.Errorf("%s: blocks below %d go, the highest receipted is %d", c.name, d.below, h.receipted)
@@ -71,6 +92,8 @@ type aged struct {
 	store *store.Store
 	next  time.Time
 	state lightchain.ClockState
+	boot  uint64 // that the headers tell
+	up    uint64 // the height at which it began
 }
 
 var agedFrom = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -86,7 +109,7 @@ func newAged(t *testing.T) *aged {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return &aged{t, s, agedFrom, lightchain.ClockSynchronised}
+	return &aged{t: t, store: s, next: agedFrom, state: lightchain.ClockSynchronised, boot: 1}
 }
 
 // seal adds so many blocks of one entry, and returns the height of the newest.
@@ -98,7 +121,7 @@ func (c *aged) seal(blocks int) uint64 {
 			err = g.Wait()
 		}
 		if err == nil {
-			_, err = c.store.Seal(store.SealParams{Sealed: c.next.UnixNano(), Clock: lightchain.Clock{State: c.state, Boot: 1, Uptime: c.store.Tip().Height * uint64(time.Hour)}})
+			_, err = c.store.Seal(store.SealParams{Sealed: c.next.UnixNano(), Clock: lightchain.Clock{State: c.state, Boot: c.boot, Uptime: (c.store.Tip().Height - c.up) * uint64(time.Hour)}})
 		}
 		if err != nil {
 			c.t.Fatal(err)
@@ -225,6 +248,190 @@ func TestNothingIsDeletedByAgeUntilItIsWorthWhile(t *testing.T) {
 	}
 }
 
+// images adds so many blocks of 400 KiB each that nothing compresses.
+func (c *aged) images(blocks int) {
+	c.t.Helper()
+	for n := range blocks {
+		payload := make([]byte, 400<<10)
+		rand.NewChaCha8([32]byte{1, byte(n), byte(n >> 8)}).Read(payload)
+		if _, err := c.store.Stage([]lightchain.Entry{{Received: c.next.UnixNano(), Source: "test:x", Flags: lightchain.NotUnderstood, Payload: payload}}); err != nil {
+			c.t.Fatal(err)
+		}
+		c.seal(1)
+	}
+}
+
+// looks has retention look at a full disk so many times, at the given moment, and returns what it kept in the end.
+func (k *keeper) looks(t *testing.T, times int, now time.Time) []kept {
+	t.Helper()
+	for look := 0; ; look++ {
+		s := &survey{chain: &k.store.Reader, aggregators: []string{"north"}, now: now, synchronised: true}
+		h, err := s.holding(&k.config.Retention, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := k.config.Retention.decide(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if look == times {
+			return d.kept
+		}
+		for from := h.oldest; from < d.below; {
+			p, err := k.pruneStep(t.Context(), from, d, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			from = p.To
+		}
+	}
+}
+
+// Something else fills the disk, and goes on filling it: each byte that is freed is gone at once. However often retention
+// looks, and however often it was started anew, the chain gives up so much a day and no more.
+func TestADiskThatSomebodyElseFillsTakesSoMuchADay(t *testing.T) {
+	c := newAged(t)
+	c.images(60)
+	c.receipt("north", 60, c.next)
+	k := newKeeper(t, c, RetentionConfig{MaxSize: tomlconf.GiB, RoomPerDay: 2 * tomlconf.MiB, Quorum: 1, MinAge: 12 * time.Hour})
+	now := c.next.Add(48 * time.Hour)
+	const block = 400 << 10
+	var oldest uint64
+	for day := range 3 {
+		kept := k.looks(t, 20, now)
+		was := oldest
+		var err error
+		if oldest, err = k.store.OldestBlock(); err != nil {
+			t.Fatal(err)
+		}
+		if gone := (oldest - max(was, 1)) * block; gone == 0 || gone > 2<<20+block {
+			t.Fatalf("day %d took %d bytes", day, gone)
+		}
+		if len(kept) == 0 || kept[0].by != keptByDays || kept[0].from != oldest {
+			t.Errorf("day %d: %v are kept from block %d on", day, kept, oldest)
+		}
+		if again := k.looks(t, 10, now.Add(time.Hour)); len(again) == 0 {
+			t.Error("an hour later more may go")
+		}
+		if o, err := k.store.OldestBlock(); err != nil || o != oldest {
+			t.Fatalf("an hour later blocks below %d are gone, %v; before, those below %d", o, err, oldest)
+		}
+		// The day is over once a header says so: it stands after the deletions, and is a day old.
+		if err := k.committer.do(t.Context(), func() { c.next = now; c.seal(1) }); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(26 * time.Hour)
+	}
+	for _, e := range k.told(t) {
+		if !slices.Equal(e.Why, []string{"room"}) || e.Bytes == 0 {
+			t.Errorf("the chain says %+v", e)
+		}
+	}
+}
+
+// A disk that is smaller than the limit bounds the chain for good: what it grows by in a day may go for it.
+func TestAChainMayDeleteAsMuchAsItGrows(t *testing.T) {
+	c := newAged(t)
+	c.images(30)
+	k := newKeeper(t, c, RetentionConfig{MaxSize: tomlconf.GiB, RoomPerDay: 1, Quorum: 1, MinAge: 12 * time.Hour})
+	c.receipt("north", 30, c.next)
+	k.looks(t, 30, c.next) // the last day added 24 blocks, of which the newest 12 are young
+	oldest, err := k.store.OldestBlock()
+	if err != nil || oldest < 15 || oldest > 19 {
+		t.Errorf("blocks below %d are gone, %v; want those below 18 or so", oldest, err)
+	}
+}
+
+// Whatever the disk and the size ask for, what is younger than min_age stays, and is told.
+func TestWhatIsYoungStaysWhateverFillsTheDisk(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		limits RetentionConfig
+	}{
+		{"a full disk", RetentionConfig{MaxSize: tomlconf.GiB, RoomPerDay: tomlconf.GiB, Quorum: 1, MinAge: 10 * time.Hour}},
+		{"a size that is too small", RetentionConfig{MaxSize: 2 * tomlconf.MiB, Quorum: 1, MinAge: 10 * time.Hour}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			chain := newAged(t)
+			chain.images(30)
+			chain.receipt("north", 30, chain.next)
+			k := newKeeper(t, chain, c.limits)
+			told := k.looks(t, 40, chain.next)
+			oldest, err := k.store.OldestBlock()
+			if err != nil || oldest != 21 { // block 30 was sealed an hour ago
+				t.Errorf("blocks below %d are gone, %v; want those below 21", oldest, err)
+			}
+			if len(told) != 1 || told[0].by != keptByAge || told[0].from != 21 {
+				t.Errorf("%v are kept", told)
+			}
+		})
+	}
+}
+
+// A gateway that never hears of the time knows by the clock that nobody sets what is old, across boots.
+func TestAgeWithoutAClockIsForHowLongTheMachineRan(t *testing.T) {
+	c := newAged(t)
+	c.state = lightchain.ClockUnsynchronised
+	c.seal(10) // boot 1, sealed 0 h to 9 h after it
+	c.boot, c.up = 2, 10
+	c.seal(5) // 0 h to 4 h
+	c.boot, c.up = 3, 15
+	c.seal(3) // 0 h to 2 h
+	s := &survey{chain: &c.store.Reader, now: time.Date(2080, 1, 1, 0, 0, 0, 0, time.UTC), room: noBound}
+	for _, x := range []struct{ hours, want uint64 }{{0, 18}, {1, 17}, {2, 16}, {3, 14}, {4, 13}, {6, 11}, {7, 9}, {15, 1}, {16, 0}, {1000, 0}} {
+		limits := &RetentionConfig{MaxSize: tomlconf.GiB, MinAge: time.Duration(x.hours) * time.Hour, Quorum: 1, DeleteUnreceiptedEvidence: true}
+		got, err := s.older(18, limits, s.now, limits.MinAge)
+		if err != nil || got != x.want {
+			t.Errorf("blocks up to %d are older than %d hours, %v; want %d", got, x.hours, err, x.want)
+		}
+	}
+}
+
+// What retention keeps although there is no room is told once, and shown for as long as it lasts.
+func TestWhatIsKeptWithoutRoomIsTold(t *testing.T) {
+	var log strings.Builder
+	a := New(DefaultConfig(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 3 {
+		a.noteKept([]api.Kept{{By: keptByAge, Stretch: api.Stretch{From: 3, To: 9, Bytes: 5000}}})
+	}
+	a.noteKept([]api.Kept{{By: keptByDays}, {By: keptByAge}})
+	if _, kept := a.keptBack(); len(kept) != 2 {
+		t.Errorf("%v", kept)
+	}
+	a.noteKept(nil)
+	a.noteKept(nil)
+	if text := log.String(); strings.Count(text, "level=WARN") != 2 || strings.Count(text, "level=INFO") != 1 || !strings.Contains(text, "retention.min_age says so") || !strings.Contains(text, "blocks=3-9 bytes=5000") {
+		t.Error(text)
+	}
+	if got := api.Keepers(); !slices.Equal(got, []string{keptByAge, keptByDays}) {
+		t.Errorf("the keys are %v", got)
+	}
+}
+
+func TestTheFloorOfAgeIsBelowTheLimitOfAge(t *testing.T) {
+	const free = "[hwmon]\nenabled = true\n[retention]\ndelete_unreceipted_evidence = true\n"
+	for _, c := range []struct {
+		text string
+		ok   bool
+		want time.Duration
+	}{
+		{"", true, 24 * time.Hour},
+		{"max_age = \"6h\"", true, 6 * time.Hour},
+		{"max_age = \"6h\"\nmin_age = \"6h\"", true, 6 * time.Hour},
+		{"max_age = \"6h\"\nmin_age = \"7h\"", false, 0},
+		{"min_age = \"-1h\"", false, 0},
+		{"min_age = \"365d\"\nmax_size = \"1GiB\"", true, 365 * 24 * time.Hour},
+	} {
+		got, _, err := loadText(t, free+c.text, nil, nil)
+		if (err == nil) != c.ok || c.ok && got.Retention.MinAge != c.want {
+			t.Errorf("%s\n: %v", c.text, err)
+		}
+	}
+	if _, warned, err := loadText(t, free+"max_size = \"1GiB\"\nmin_age = \"0s\"", nil, nil); err != nil || !slices.ContainsFunc(warned, func(p tomlconf.Problem) bool { return strings.Contains(p.Text, "retention.min_age") }) {
+		t.Errorf("%v, %v", warned, err)
+	}
+}
+
 func TestLimitsThatCanNeverDeleteAreRefused(t *testing.T) {
 	upstream := `
 [[upstream]]
@@ -257,7 +464,7 @@ key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CG
 }
 
 func TestLimitsSurviveTheirWayThroughTheInterface(t *testing.T) {
-	c := RetentionConfig{MaxAge: 90 * 24 * time.Hour, MaxSize: 20 * tomlconf.GiB, Quorum: 2, DeleteUnreceiptedEvidence: true}
+	c := RetentionConfig{MaxAge: 90 * 24 * time.Hour, MaxSize: 20 * tomlconf.GiB, Quorum: 2, MinAge: 48 * time.Hour, RoomPerDay: tomlconf.GiB, DeleteUnreceiptedEvidence: true}
 	if got := *retentionConfig(c.Limits()); got != c {
 		t.Errorf("%+v, want %+v", got, c)
 	}

@@ -69,7 +69,8 @@ func (a *Agent) Status() api.Status {
 	}
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Late, s.Live.Devices = a.devices.status()
-	s.Live.Buffer, s.Live.HeldBack = a.buffer(), a.heldBack()
+	s.Live.Buffer = a.buffer()
+	s.Live.HeldBack, s.Live.Kept = a.keptBack()
 	if a.tcp != nil {
 		if since, err := a.tcp.Failing(); err != nil {
 			s.Live.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)

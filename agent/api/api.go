@@ -7,7 +7,7 @@
 //	GET  /v1/entries?from=&to=&device=&name=&source=&since=&until=&limit=&reverse=&follow=    JSON lines
 //	GET  /v1/blocks?from=&to=&limit=&reverse=                                                 JSON lines
 //	GET  /v1/proof?number=&quorum=                                                            application/vnd.edgechain.proof+cbor
-//	GET  /v1/retention?max_age=&max_size=&quorum=&delete_unreceipted_evidence=                what limits would delete
+//	GET  /v1/retention?max_age=&max_size=&quorum=&min_age=&room_per_day=&delete_unreceipted_evidence=    what limits would delete
 //	POST /v1/prune?…                                                                          delete it; the same limits
 //	POST /v1/checkpoint
 //	POST /v1/reload
@@ -95,6 +95,7 @@ type Live struct {
 	Reserve   uint64            `json:"reserve_bytes"`
 	Buffer    Buffer            `json:"buffer"`
 	HeldBack  *Stretch          `json:"held_back,omitempty"` // that retention would delete, were it receipted
+	Kept      []Kept            `json:"kept,omitempty"`      // that it would delete for size or for room, but for min_age and room_per_day
 	Sources   []Source          `json:"sources"`
 	Devices   int               `json:"devices"`                // that are watched
 	Late      []LateDevice      `json:"late_devices,omitempty"` // those that have been silent for too long
@@ -115,7 +116,7 @@ type LateDevice struct {
 type Buffer struct {
 	Rate      float64  `json:"bytes_per_day"`   // by which the store grows, over the last day or what there is of it; 0: not known yet
 	Room      uint64   `json:"room_bytes"`      // until the reserve
-	Deletable uint64   `json:"deletable_bytes"` // receipted payloads that retention by size would delete before that
+	Deletable uint64   `json:"deletable_bytes"` // receipted payloads older than min_age, which retention by size would delete before that
 	Endless   bool     `json:"endless"`         // retention may delete what is not receipted, and never stops recording
 	Days      *float64 `json:"days,omitempty"`  // nil where it is endless, or not known
 }

@@ -68,6 +68,8 @@ var alarms = []alarm{
 	{name: "a disk that would be full in a year", every: 10 * time.Minute, course: course{"edgeagent_room_bytes": "500e9-1e6x2000"}, fires: map[string]string{"32h": ""}},
 	{name: "a buffer of five days", course: course{"edgeagent_buffer_seconds": "432000x100"}, fires: map[string]string{"30m": "", "70m": "EdgeagentBufferShort"}},
 	{name: "retention that waits for receipts", every: 10 * time.Minute, course: course{"edgeagent_held_back_bytes": "0x30 5e7x2000"}, fires: map[string]string{"20h": "", "25h": "EdgeagentRetentionHeldBack"}},
+	{name: "a disk that something else fills", course: course{`edgeagent_kept_bytes{by="room_per_day"}`: "0x30 6e8x60"}, fires: map[string]string{"40m": "", "50m": "EdgeagentRetentionKept"}},
+	{name: "a size that does not hold what is young", course: course{`edgeagent_kept_bytes{by="min_age"}`: "0x30 6e8x60"}, fires: map[string]string{"40m": "", "50m": "EdgeagentRetentionKept"}},
 	{name: "no block although one is due each hour", course: course{"edgeagent_block_due_seconds": "3660x200", "edgeagent_since_last_block_seconds": "0+60x200"}, fires: map[string]string{"75m": "", "77m": "EdgeagentNotSealing"}},
 	{name: "no block although one is due each day", every: 10 * time.Minute, course: course{"edgeagent_block_due_seconds": "86460x2000", "edgeagent_since_last_block_seconds": "0+60x2000"}, fires: map[string]string{"1450m": "", "1470m": "EdgeagentNotSealing"}},
 	{name: "no block, on a clock that is a day ahead", course: course{

@@ -126,7 +126,7 @@ func (t *torture) filmed(ctx context.Context) (*film, error) {
 
 func (t *torture) newFilm(ctx context.Context) (f *film, err error) {
 	f = &film{t: t, acked: map[string]int{}, hashes: map[uint64]lightchain.Hash{}, seen: map[uint64]int{}, places: map[string]place{}}
-	if f.g, err = t.newGateway("[retention]\nmax_size = \"1GiB\"\ndelete_unreceipted_evidence = true\n"); err != nil {
+	if f.g, err = t.newGateway("[retention]\nmax_size = \"1GiB\"\nmin_age = \"0s\"\ndelete_unreceipted_evidence = true\n"); err != nil {
 		return nil, err
 	}
 	if f.reel, err = t.newReel(ctx); err != nil {

@@ -69,7 +69,7 @@ func (t *torture) newKiller(ctx context.Context, round int) (k *killer, err erro
 	if err := k.n.launch(); err != nil {
 		return nil, err
 	}
-	if k.g, err = t.newGateway("[retention]\nmax_size = \"1GiB\"\ndelete_unreceipted_evidence = true\n" + k.n.followedBy(k.broker.address())); err != nil {
+	if k.g, err = t.newGateway("[retention]\nmax_size = \"1GiB\"\nmin_age = \"0s\"\ndelete_unreceipted_evidence = true\n" + k.n.followedBy(k.broker.address())); err != nil {
 		return nil, err
 	}
 	if k.stick, err = t.folder("stick"); err != nil {

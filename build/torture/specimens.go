@@ -114,7 +114,7 @@ func (g *gateway) lastRun(ctx context.Context) error {
 // prunedGateway has deleted the payloads of its oldest blocks: for want of room, which is the only limit that a small store
 // reaches, on a small disk in memory.
 func (t *torture) prunedGateway(ctx context.Context) (*gateway, error) {
-	g, err := t.newGateway("[retention]\nmax_size = \"1GiB\"\ndelete_unreceipted_evidence = true\n")
+	g, err := t.newGateway("[retention]\nmax_size = \"1GiB\"\nmin_age = \"0s\"\ndelete_unreceipted_evidence = true\n")
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,9 @@ func writeRetention(w io.Writer, r *api.Retention, verb string) {
 	if r.HeldBack != nil {
 		fmt.Fprintf(w, "held back  %s\n           beyond the limits too, but not countersigned by enough aggregators\n", stretchText(r.HeldBack))
 	}
+	for i := range r.Kept {
+		fmt.Fprintf(w, "kept       %s\n           %s\n", stretchText(&r.Kept[i].Stretch), keptText(&r.Kept[i]))
+	}
 }
 
 func stretchText(s *api.Stretch) string {

@@ -14,7 +14,7 @@ import (
 func TestRetentionKeepsAFullDiskRecording(t *testing.T) {
 	t.Parallel()
 	disk := newSmallDisk(t)
-	g := prepareGateway(t, disk.dir, "[retention]\nmax_size = \"1GiB\"\ndelete_unreceipted_evidence = true\n[block]\nmax_entries = 500\n")
+	g := prepareGateway(t, disk.dir, "[retention]\nmax_size = \"1GiB\"\nmin_age = \"0s\"\ndelete_unreceipted_evidence = true\n[block]\nmax_entries = 500\n")
 	g.must("init")
 	payloads := spectra(24_000)
 	g.start("--set", "store.reserve=16MiB")
@@ -71,4 +71,34 @@ func TestRetentionKeepsAFullDiskRecording(t *testing.T) {
 	if row != len(payloads)-1 || told < s.Held {
 		t.Errorf("the last row is %d of %d; the chain says that entries below %d went, status those below %d", row, len(payloads), told, s.Held)
 	}
+}
+
+// A file of somebody else's fills the disk. As shipped nothing of today goes for that: recording waits, says why, and goes
+// on with all that was sent when there is room.
+func TestAFileThatFillsTheDiskDeletesNothingOfToday(t *testing.T) {
+	t.Parallel()
+	disk := newSmallDisk(t)
+	g := prepareGateway(t, disk.dir, "[retention]\nmax_size = \"1GiB\"\ndelete_unreceipted_evidence = true\n")
+	g.must("init")
+	payloads := spectra(4_000)
+	g.start("--set", "store.reserve=16MiB")
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), payloads)
+	p.allow(2_000)
+	g.acknowledged(p, 2_000)
+	disk.leave(10 * mib)
+	p.allow(len(payloads))
+	g.await("that it keeps what there is no room for", func() bool { return g.metric(`edgeagent_kept_bytes{by="min_age"}`) > 0 })
+	text := strings.Join(strings.Fields(g.must("status")), " ")
+	for _, want := range []string{"recording has stopped", "they are younger than retention.min_age"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("status does not say %q: %s", want, text)
+		}
+	}
+	disk.leave(smallDiskSize)
+	g.acknowledged(p, len(payloads))
+	if s := g.status(); s.Held != 0 || strings.Contains(g.must("log", "--source", "agent:prune"), "agent:prune") {
+		t.Errorf("entries below %d were deleted", s.Held)
+	}
+	g.stop()
+	g.verify()
 }

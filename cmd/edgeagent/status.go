@@ -184,6 +184,18 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	if l.HeldBack != nil {
 		line("WARNING", "retention holds back %s in blocks %d to %d: not enough aggregators have countersigned them", size(l.HeldBack.Bytes), l.HeldBack.From, l.HeldBack.To)
 	}
+	for i := range l.Kept {
+		k := &l.Kept[i]
+		line("WARNING", "there is no room for %s in blocks %d to %d, and retention keeps them: %s. If the disk's reserve is reached recording waits", size(k.Bytes), k.From, k.To, keptText(k))
+	}
+}
+
+// keptText says which rule keeps payloads.
+func keptText(k *api.Kept) string {
+	if k.By == "min_age" {
+		return "they are younger than retention.min_age"
+	}
+	return "for want of room no more goes today than retention.room_per_day"
 }
 
 // writeLine writes a text beside its label, folded at blanks to the width of a terminal. A label is 9 characters at most.

@@ -28,6 +28,7 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 			Waiting: true, HeldBy: []sealgate.Reason{{Kind: sealgate.Elsewhere, Why: "this chain cannot go on"}}, Clock: "unsynchronised", ClockError: 16,
 			Buffer:   api.Buffer{Rate: 1 << 30, Room: 1 << 30, Deletable: 2 << 30, Days: &days},
 			HeldBack: &api.Stretch{From: 1, To: 812_000, Bytes: 3 << 30},
+			Kept:     []api.Kept{{By: "room_per_day", Stretch: api.Stretch{From: 1, To: 700_000, Bytes: 2 << 30}}, {By: "min_age", Stretch: api.Stretch{From: 700_001, To: 812_000, Bytes: 1 << 30}}},
 			Sources:  []api.Source{{Name: "line-1", Connected: true, Detail: "ssl://mqtt.plant.example:8883"}, {Name: "line-2", Detail: "connection refused"}},
 			Upstreams: []api.Upstream{{Name: "office", Connected: true, Detail: "ssl://mqtt.office.example:8883", Standing: "forked",
 				Aggregators: []api.Aggregator{{Name: "agg-a", Receipted: &height, Complaint: "it knows less than it countersigned"}, {Name: "agg-b"}}}},
@@ -40,6 +41,7 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 	for _, want := range []string{
 		"recording has stopped", "source line-2", "on overlay", "restored from a backup", "this chain cannot go on", "300 entries are lost",
 		"2 files with receipts", "agg-a is not to be relied on", "retention holds back",
+		"room for 2.0 GiB in blocks 1 to 700000", "younger than retention.min_age",
 	} {
 		if !strings.Contains(alarms, want) {
 			t.Errorf("what is wrong does not begin with %q", want)

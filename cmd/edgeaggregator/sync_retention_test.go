@@ -76,7 +76,7 @@ func TestRetentionDeletesWhatIsReceiptedAndNothingElse(t *testing.T) {
 	// The aggregator is away, and the chain outgrows the limit that is set then.
 	n.process.Stop()
 	g.publishImages(140)
-	g.configure("[retention]\nmax_size = \"16MiB\"\n")
+	g.configure("[retention]\nmax_size = \"16MiB\"\nmin_age = \"0s\"\n")
 	var would api.Retention
 	g.read(&would, "prune", "--dry-run")
 	if would.Goes == nil || would.Goes.To != head.Height || would.HeldBack == nil || would.HeldBack.From != head.Height+1 || would.Receipted != head.Height {
