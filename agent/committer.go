@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ type committer struct {
 	block  BlockConfig
 	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
 	sealed time.Time          // when the newest block was sealed
+	heard  bool               // the open block says more than that the program was started
 	group  int                // entries that wait to be staged, while they do
 	spare  []lightchain.Entry // reused from group to group
 }
@@ -82,9 +84,7 @@ func (p *progress) last() time.Time {
 func (c *committer) run() error {
 	c.sealed = c.now()
 	c.seals.mark(c.sealed)
-	if c.open() > 0 {
-		c.begun = c.now() // entries that a former run left open wait one interval more at most
-	}
+	c.inherit()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -99,10 +99,52 @@ func (c *committer) run() error {
 		default:
 		}
 	}
-	if err == nil && c.open() > 0 && !c.gate.Closed() {
+	if err == nil && c.open() > 0 && !c.gate.Closed() && c.worthSealing() {
 		err = c.seal()
 	}
 	return err
+}
+
+// inherit takes over what a former run left open. It waits for as long as if that run had gone on: were it counted anew from
+// each start, runs shorter than block.interval would never seal, and were it sealed at once, each of them would.
+func (c *committer) inherit() {
+	count, first := c.store.Open()
+	if count == 0 {
+		return
+	}
+	c.begun = c.now()
+	if passed := c.begun.Sub(first); passed > 0 { // else a clock was set
+		c.begun = c.begun.Add(-min(passed, c.block.Interval))
+	}
+	c.heard = count > mostStarts
+	for e, err := range c.store.Entries(c.store.Tip().Next, c.store.Next()) {
+		if c.heard {
+			break
+		}
+		c.heard = err != nil || !tellsOfStart(e.Entry.Source)
+	}
+}
+
+// mostStarts is how many entries about starts are left open for the next run.
+const mostStarts = 256
+
+// tellsOfStart reports whether entries of a source say no more than that the program was started.
+func tellsOfStart(source string) bool { return source == "agent:boot" || source == "agent:config" }
+
+// worthSealing reports whether a stop seals the open block. One that tells of starts alone waits where a block was sealed
+// within the last interval, durable as it is: a program that is started again every few seconds would make thousands of
+// headers a day, which every aggregator keeps for ever.
+func (c *committer) worthSealing() bool {
+	tip := c.store.Tip().Height
+	if c.heard || tip == 0 || c.open() > mostStarts {
+		return true
+	}
+	newest, err := c.store.HeaderAt(tip)
+	if err != nil {
+		return true
+	}
+	passed := c.now().Sub(time.Unix(0, newest.Sealed))
+	return passed < 0 || passed >= c.block.Interval
 }
 
 func (c *committer) loop() error {
@@ -191,6 +233,7 @@ func (c *committer) commitGroup() error {
 	if c.begun.IsZero() {
 		c.begun = c.now()
 	}
+	c.heard = c.heard || slices.ContainsFunc(messages, func(m *sensors.Message) bool { return !tellsOfStart(m.Source) })
 	select {
 	case c.staged <- g:
 	case err := <-c.failed:
@@ -418,7 +461,7 @@ func (c *committer) sealWith(next lightchain.Signer) (*lightchain.SignedHeader, 
 	if err != nil {
 		return nil, err
 	}
-	c.begun, c.sealed = time.Time{}, c.now()
+	c.begun, c.sealed, c.heard = time.Time{}, c.now(), false
 	c.alive.mark(c.sealed)
 	c.seals.mark(c.sealed)
 	c.metrics.blocks.Inc()

@@ -292,6 +292,7 @@ func (c *committer) prune(below uint64, tell func(store.Pruned) any) (store.Prun
 		c.begun = c.now()
 	}
 	if err == nil && p.Next > p.First {
+		c.heard = true
 		c.metrics.entries.WithLabelValues("agent").Inc()
 		c.metrics.pruned.Add(float64(p.Next - p.First))
 	}

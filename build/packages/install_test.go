@@ -464,3 +464,28 @@ func TestUnitsAreConfined(t *testing.T) {
 		}
 	}
 }
+
+// What no restart mends is not tried again, all else for ever; a program that panics ends with 2, and is started again.
+func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
+	for _, p := range programs() {
+		if !p.service {
+			continue
+		}
+		unit, err := os.ReadFile(filepath.Join("../systemd", p.name+".service"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\nRestart=always\n", "\nRestartPreventExitStatus=78\n", "\nStartLimitIntervalSec=0\n"} {
+			if strings.Count(string(unit), want) != 1 {
+				t.Errorf("%s has not %q once", p.name, strings.TrimSpace(want))
+			}
+		}
+		page, err := os.ReadFile("../../docs/operation.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(page), "78 `run` cannot start with its configuration") {
+			t.Error("docs/operation.md does not say what 78 is")
+		}
+	}
+}

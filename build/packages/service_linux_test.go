@@ -36,6 +36,10 @@ func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	if m.in("systemctl", "start", "edgeagent").Run() == nil {
 		t.Error("it starts with a broker to which nobody could connect")
 	}
+	m.await("it is not tried again", func() bool { return m.property("edgeagent", "ActiveState") == "failed" })
+	if code, starts := m.property("edgeagent", "ExecMainStatus"), m.property("edgeagent", "NRestarts"); code != "78" || starts != "0" {
+		t.Errorf("it ended with %s, and was started again %s times", code, starts)
+	}
 	m.do("systemctl", "stop", "edgeagent")
 	m.awaitJournal("edgeagent", "/etc/edgeagent/conf.d/plant.toml:2:1: broker.enabled")
 	m.expect("/var/lib/edgeagent/key", "")

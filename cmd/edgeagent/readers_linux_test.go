@@ -254,7 +254,7 @@ qos = 9
 	if _, stderr, code := g.output("edgeagent", "check-config", "--config", g.config); code != 2 || !strings.Contains(stderr, "LINE_1_PASSWORD") || !strings.Contains(stderr, "qos") {
 		t.Errorf("check-config exits with %d\n%s", code, stderr)
 	}
-	if _, stderr, code := g.output("edgeagent", "run", "--config", g.config); code != 2 {
+	if _, stderr, code := g.output("edgeagent", "run", "--config", g.config); code != 78 {
 		t.Errorf("run exits with %d\n%s", code, stderr)
 	}
 	if _, stderr, code := g.output("edgeagent", "status", "--config", g.config, "--set", "store.reserve=much"); code != 2 {

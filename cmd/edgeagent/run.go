@@ -12,6 +12,7 @@ import (
 
 	"edgechain/agent"
 	"edgechain/cmd/internal/command"
+	"edgechain/lightchain/store"
 )
 
 func newRun() *cobra.Command {
@@ -21,14 +22,14 @@ func newRun() *cobra.Command {
 		Short:   "Record until told to stop",
 		Long: `run records until SIGTERM or SIGINT: then it takes nothing more, commits and acknowledges what it took, and seals the
 last block. A second one of these ends it at once; what was acknowledged is on disk. SIGHUP, or edgeagent reload, reads
-the configuration again.`,
+the configuration again. Where its configuration keeps it from starting it ends with 78: no restart would mend that.`,
 		Args: command.Args(cobra.NoArgs),
 	}
 	begin := c.Flags().Bool("init", false, "begin a chain if there is none; never where the configuration names one or its card is not mounted")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		config, err := loadConfig(c)
 		if err != nil {
-			return err
+			return command.Starting(err)
 		}
 		log, setLevel := command.NewLog(c, config.Log.Format)
 		inForce := func(config *agent.Config) {
@@ -38,13 +39,14 @@ the configuration again.`,
 		inForce(config)
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
-		return agent.New(config, agent.Options{
+		err = agent.New(config, agent.Options{
 			Version: version, Built: buildTime(), Log: log, Init: *begin, ChainFile: chainFile(c),
 			Fatal:  exitOnStorageFailure(log),
 			Ready:  func(a *agent.Agent) { log.Info("ready", "chain", a.Chain()) },
 			Load:   func() (*agent.Config, error) { return loadConfig(c) },
 			Hangup: hangup, Reloaded: inForce,
 		}).Run(c.Context())
+		return command.Starting(err, agent.ErrOtherChain, store.ErrMoved)
 	}
 	return c
 }

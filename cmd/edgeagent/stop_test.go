@@ -168,3 +168,23 @@ func take(t *testing.T, port int) net.Listener {
 	t.Cleanup(func() { taken.Close() })
 	return taken
 }
+
+// A mistake in the configuration ends a run with a code of its own, by which the service manager knows that no restart mends
+// it; for all other commands it is a wrong use.
+func TestAConfigurationThatCannotStartHasItsOwnExitCode(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "")
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"run", "--set", "block.interval=soon"}, 78},
+		{[]string{"run", "--set", "gateway.chain=" + strings.Repeat("a", 52)}, 78},
+		{[]string{"check-config", "--set", "block.interval=soon"}, 2},
+		{[]string{"run", "--no-such-flag"}, 2},
+	} {
+		if _, stderr, code := g.output("edgeagent", append(c.args, "--config", g.config)...); code != c.code {
+			t.Errorf("%v ends with %d, want %d\n%s", c.args, code, c.code, stderr)
+		}
+	}
+}

@@ -35,7 +35,8 @@ Begin with:   edgeaggregator init && edgeaggregator run
 Then:         edgeaggregator key show        what gateways and auditors need to know
               edgeaggregator gateways list   who waits for approval, and what is wrong with whom
 
-Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 not found, 5 locked or unreachable, 6 storage.`,
+Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 not found, 5 locked or unreachable, 6 storage,
+78 run cannot start with its configuration.`,
 		Version: version,
 		Args:    command.Args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },

@@ -37,12 +37,13 @@ func newRun() *cobra.Command {
 		GroupID: "node",
 		Short:   "Follow and countersign gateways until told to stop",
 		Long: `run follows gateways until SIGTERM or SIGINT. SIGHUP reads the configuration again: what it says of brokers, trust,
-pulls, silence and the log's level is followed from then on; the log names the keys that wait for the next start.`,
+pulls, silence and the log's level is followed from then on; the log names the keys that wait for the next start. Where its
+configuration keeps it from starting it ends with 78: no restart would mend that.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			config, err := loadConfig(c)
 			if err != nil {
-				return err
+				return command.Starting(err)
 			}
 			signer, err := loadKey(config)
 			if err != nil {
@@ -74,10 +75,10 @@ pulls, silence and the log's level is followed from then on; the log names the k
 				},
 			})
 			if err != nil {
-				return command.Fail(command.ExitUsage, err)
+				return command.Fail(command.ExitConfig, err)
 			}
 			if err := a.Run(c.Context()); !errors.Is(err, context.Canceled) {
-				return err
+				return command.Starting(err, aggregator.ErrIdentity)
 			}
 			return nil
 		},

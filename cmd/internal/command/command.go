@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"edgechain/tomlconf"
 )
 
 // Exit codes: stable, and the same for all programs of Edgechain.
@@ -25,6 +28,9 @@ const (
 	ExitUnreachable  = 5 // locked by another process, or not reachable
 	ExitStorage      = 6
 	ExitPartly       = 7 // done, but for a part that is tried again
+	// ExitConfig is how a service ends that cannot start with its configuration (EX_CONFIG of sysexits.h): starting it again
+	// changes nothing, and units say so by this code. ExitUsage would not do, for a program that panics ends with 2 as well.
+	ExitConfig = 78
 )
 
 // Error is an error that ends the program with a code of its own.
@@ -121,6 +127,16 @@ func (o *output) failing(err error) error {
 		return err
 	}
 	return Failf(ExitFailed, "writing the output: %w", o.err)
+}
+
+// Starting returns what kept a service from starting, or ended it, with [ExitConfig] where that is its configuration: a
+// mistake in it, or one of the errors that only who changes it can mend.
+func Starting(err error, mistakes ...error) error {
+	var problems tomlconf.Problems
+	if errors.As(err, &problems) || slices.ContainsFunc(mistakes, func(m error) bool { return errors.Is(err, m) }) {
+		return Fail(ExitConfig, err)
+	}
+	return err
 }
 
 // Args makes a wrong number of arguments a wrong use.
