@@ -5,9 +5,9 @@
 // key is decoded. WebCrypto's draft refuses an R of small order, which the page does not: such signatures are checked by
 // arithmetic of our own.
 
-import { concat, equal, fromHex } from './bytes.mjs';
+import { concat, equal, fromHex, toHex } from './bytes.mjs';
 import { sha256 } from './merkle.mjs';
-import { subtle } from './webcrypto.mjs';
+import { digest, subtle } from './webcrypto.mjs';
 
 const P = 2n ** 255n - 19n;
 const L = 2n ** 252n + 27742317777372353535851937790883648493n;
@@ -29,13 +29,24 @@ export const isSmall = key => SMALL.includes(yOf(key));
 // A key's id, the kid.
 export const idOf = async key => (await sha256(key)).slice(0, 8);
 
+// The last keys that were imported: many headers are signed under one.
+const keys = new Map();
+
+async function imported(key) {
+  const name = toHex(key);
+  if (!keys.has(name)) {
+    if (keys.size === 64) keys.clear();
+    keys.set(name, await subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']));
+  }
+  return keys.get(name);
+}
+
 export async function verify(key, message, signature) {
   const r = signature.subarray(0, 32), s = number(signature.subarray(32));
   if (s >= L || !isCanonical(r)) return false;
   if (isSmall(r)) return verifyByHand(key, message, r, s);
   try {
-    const imported = await subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']);
-    return await subtle.verify({ name: 'Ed25519' }, imported, signature, message);
+    return await subtle.verify({ name: 'Ed25519' }, await imported(key), signature, message);
   } catch {
     return false; // no point at all
   }
@@ -45,7 +56,7 @@ export async function verify(key, message, signature) {
 export async function verifyByHand(key, message, r, s) {
   const a = decompress(key);
   if (a === null) return false;
-  const k = number(new Uint8Array(await subtle.digest('SHA-512', concat(r, key, message)))) % L;
+  const k = number(await digest('SHA-512', concat(r, key, message))) % L;
   const point = add(times(s, BASE), times(k, [mod(-a[0]), a[1]]));
   return equal(compress(point), r);
 }

@@ -416,7 +416,7 @@ func TestBothVerifiersCompareFilesAlike(t *testing.T) {
 			whole = append(whole, vector{name: v.name + ", the one", Bytes: v.Bytes, Trust: v.Trust}, vector{name: v.name + ", the other", Bytes: v.Other, Trust: v.Trust})
 		}
 	}
-	step := 5
+	step := 13
 	if testing.Short() {
 		step = 97
 	}

@@ -4,11 +4,9 @@
 import { concat, equal } from './bytes.mjs';
 import { isArray, isHash, isUint } from './cbor.mjs';
 import { form } from './checks.mjs';
-import { subtle } from './webcrypto.mjs';
+import { digest } from './webcrypto.mjs';
 
-export async function sha256(...parts) {
-  return new Uint8Array(await subtle.digest('SHA-256', concat(...parts)));
-}
+export const sha256 = (...parts) => digest('SHA-256', concat(...parts));
 
 export const leafHash = bytes => sha256(Uint8Array.of(0), bytes);
 const node = (left, right) => sha256(Uint8Array.of(1), left, right);
