@@ -266,7 +266,8 @@ func (f *nodeFilm) tempt(ctx context.Context, n *node, o *outcome) {
 			o.forks = append(o.forks, fmt.Sprintf("the aggregator has countersigned header %d of another history", height))
 			return true
 		}
-		return n.forks(ctx) != ""
+		evidence, err := n.evidence(ctx)
+		return err == nil && evidence != "" // not while it opens its store
 	})
 	if err != nil {
 		o.stuck = err.Error()

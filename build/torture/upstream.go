@@ -182,16 +182,25 @@ func (n *node) remove() {
 	os.RemoveAll(n.dir)
 }
 
-// forks returns what the aggregator holds against gateways, "" for nothing.
+// forks returns what the aggregator holds against gateways, "" for nothing, or that it does not say.
 func (n *node) forks(ctx context.Context) string {
+	text, err := n.evidence(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+// evidence returns what the aggregator holds against gateways, "" for nothing.
+func (n *node) evidence(ctx context.Context) (string, error) {
 	stdout, stderr, code := output(ctx, n.command("forks", "list", "--output", "json"))
-	if text := strings.TrimSpace(stdout); code == 0 && text != "" && text != "[]" && text != "null" {
-		return text[:min(len(text), 300)]
-	}
 	if code != 0 {
-		return fmt.Sprintf("forks list exits with %d: %s", code, strings.TrimSpace(stderr))
+		return "", fmt.Errorf("forks list exits with %d: %s", code, strings.TrimSpace(stderr))
 	}
-	return ""
+	if text := strings.TrimSpace(stdout); text != "[]" && text != "null" {
+		return text[:min(len(text), 300)], nil
+	}
+	return "", nil
 }
 
 // followedBy returns what a gateway's configuration says of the aggregator.
