@@ -381,7 +381,10 @@ func (c *committer) abandonWaiting(err error) {
 func (c *committer) abandon(g group, err error) { c.finish(g, err) }
 
 func (c *committer) finish(g group, err error) {
-	for _, m := range g.messages {
+	for i, m := range g.messages {
+		if err == nil {
+			m.Entry = g.write.First + uint64(i)
+		}
 		if m.Done != nil {
 			m.Done(err)
 		}

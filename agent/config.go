@@ -122,20 +122,28 @@ type HwmonConfig struct {
 
 // BrokerConfig is about the embedded broker.
 type BrokerConfig struct {
-	Enabled        bool           `toml:"enabled"`
-	Listen         string         `toml:"listen"` // each of the four is "host:port", or "" for none
-	TLSListen      string         `toml:"tls_listen"`
-	WSListen       string         `toml:"ws_listen"`
-	WSSListen      string         `toml:"wss_listen"`
-	TLSCert        string         `toml:"tls_cert"`
-	TLSKey         string         `toml:"tls_key"`
-	Users          string         `toml:"users"`
-	AllowAnonymous bool           `toml:"allow_anonymous"` // no listener leaves loopback then
-	MaxClients     int            `toml:"max_clients"`
-	MaxPacket      tomlconf.Size  `toml:"max_packet"`
-	MaxInflight    int            `toml:"max_inflight"` // messages of one client
-	Decode         []DecodeConfig `toml:"decode"`       // the first whose topics match
+	Enabled         bool           `toml:"enabled"`
+	Listen          string         `toml:"listen"` // each of the four is "host:port", or "" for none
+	TLSListen       string         `toml:"tls_listen"`
+	WSListen        string         `toml:"ws_listen"`
+	WSSListen       string         `toml:"wss_listen"`
+	TLSCert         string         `toml:"tls_cert"`
+	TLSKey          string         `toml:"tls_key"`
+	Users           string         `toml:"users"`
+	AllowAnonymous  bool           `toml:"allow_anonymous"` // no listener leaves loopback then
+	MaxClients      int            `toml:"max_clients"`
+	MaxPacket       tomlconf.Size  `toml:"max_packet"`
+	MaxInflight     int            `toml:"max_inflight"`     // messages of one client
+	Subscribers     string         `toml:"subscribers"`      // "disk" or "memory": what outlives a restart of what they are to get
+	SubscribersSync time.Duration  `toml:"subscribers_sync"` // between two writes of it
+	Decode          []DecodeConfig `toml:"decode"`           // the first whose topics match
 }
+
+// Where the embedded broker keeps what subscribers are to find again.
+const (
+	onDisk   = "disk"
+	inMemory = "memory"
+)
 
 // DecodeConfig says how messages at the embedded broker are read.
 type DecodeConfig struct {
@@ -208,7 +216,7 @@ func DefaultConfig() *Config {
 		Ingest:    IngestConfig{MaxBytes: 16 * tomlconf.MiB},
 		Log:       LogConfig{Level: "info", Format: "auto"},
 		Hwmon:     HwmonConfig{Interval: 30 * time.Second, Root: "/"},
-		Broker:    BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024},
+		Broker:    BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024, Subscribers: onDisk, SubscribersSync: 2 * time.Second},
 		Sync:      SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
 
 		HomeAssistant: HomeAssistantConfig{Discovery: homeassistant.DefaultDiscovery, Prefix: homeassistant.DefaultPrefix, Interval: time.Minute},

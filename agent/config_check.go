@@ -157,6 +157,8 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	tomlconf.Between(d, &b.MaxClients, 1, 100000)
 	tomlconf.Between(d, &b.MaxPacket, tomlconf.KiB, 16*tomlconf.MiB)
 	tomlconf.Between(d, &b.MaxInflight, 1, 65535)
+	tomlconf.OneOf(d, &b.Subscribers, onDisk, inMemory)
+	tomlconf.Between(d, &b.SubscribersSync, 100*time.Millisecond, time.Hour)
 	for i := range b.Decode {
 		checkTopics(d, &b.Decode[i], b.Decode[i].Topics)
 		checkDecoder(d, &b.Decode[i], &b.Decode[i].Config)

@@ -185,6 +185,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		certificate.MinVersion = tls.VersionTLS12
 		config.TLS = certificate
 	}
+	config.Subscribers = a.subscribers(&c.BrokerConfig)
 	b, err := broker.New(config)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -202,7 +203,11 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 		return func() { rules.Store(&changedRules); prefixes.Store(&next.prefixes); c = next }, nil
 	}
-	return &source{run: b.Run, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
+	run := func(ctx context.Context, sink sensors.Sink) error {
+		a.forgetSubscribers(&c.BrokerConfig) // the broker before has ended
+		return b.Run(ctx, sink)
+	}
+	return &source{run: run, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {
@@ -214,7 +219,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
 			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
-			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered}
+			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Unkept: s.Unkept}
 	}}, nil
 }
 

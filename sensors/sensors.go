@@ -22,6 +22,8 @@ type Message struct {
 	Decoder  string // what read them, as in an entry; "" where nothing did
 	Readings []lightchain.Reading
 
+	Entry uint64 // its number in the chain; the Sink sets it before Done(nil)
+
 	// Done is called exactly once for a message that a Sink took: with nil when the entry is durable, in the order
 	// in which the sink took the messages; with an error when it will never be, and then no acknowledgement may go
 	// out, now or later. It must not block: it runs on the committer's goroutine. It may be nil.

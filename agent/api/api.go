@@ -165,6 +165,7 @@ type Source struct {
 	Recognised  uint64 `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
 	Refused     uint64 `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
 	Undelivered uint64 `json:"undelivered,omitempty"` // messages that a subscriber of the embedded broker did not get
+	Unkept      string `json:"unkept,omitempty"`      // why the embedded broker lost what it kept for subscribers, or keeps nothing over a restart
 }
 
 // Text says how it stands: "up, 127.0.0.1:1883", or since when it fails and why.

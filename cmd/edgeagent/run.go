@@ -63,7 +63,7 @@ func limitMemory(config *agent.Config) {
 func memoryLimit(config *agent.Config) int64 {
 	const rest = 24 << 20 // with the cache as it is where nobody sets one
 	usual := agent.DefaultConfig().Store.Cache
-	return rest + int64(config.Ingest.MaxBytes) + int64(max(0, config.Store.Cache-usual))
+	return rest + int64(config.Ingest.MaxBytes) + int64(max(0, config.Store.Cache-usual)) + config.Broker.KeptMemory()
 }
 
 // chainFile returns the file beside the configuration that the chain's name is written to when a chain is begun.

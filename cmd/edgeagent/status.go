@@ -135,6 +135,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 		if !source.Connected {
 			line("WARNING", "nothing comes from source %s: %s", source.Name, command.Printable(source.Text()))
 		}
+		if source.Unkept != "" {
+			line("WARNING", "sessions and retained messages of the embedded broker: %s", command.Printable(source.Unkept))
+		}
 	}
 	if l.Deaf != "" {
 		line("WARNING", "nobody is answered over TCP: %s", command.Printable(l.Deaf))

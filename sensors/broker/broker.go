@@ -22,13 +22,12 @@
 // In this order, and none while something is read from or written to a socket: Broker.mu (who is there), tree.mu (who
 // subscribed to what), session.mu (what one client is owed and what it owes). Only conn.sending is held during a write.
 //
-// # What does not survive a restart
+// # What survives a restart
 //
-// Sessions, retained messages, subscriptions and what is queued for subscribers live in memory. After a restart each
-// client is told that there is no session; what it repeats then is kept, with the flag Redelivered, since nothing
-// tells for certain whether it is a repetition. Messages are passed on to subscribers after the commit and as well as
-// may be: a subscriber that does not keep up loses messages, and so does one that is offline beyond
-// what its session may hold. The chain has them all.
+// Sessions, retained messages, subscriptions and what is queued for subscribers live in memory, and are written down beside
+// it where [Config.Subscribers] says: see kept. What a publisher repeats after a restart is kept, with the flag Redelivered,
+// since nothing tells for certain whether it is a repetition. Messages are passed on to subscribers after the commit: one
+// that does not keep up, or is offline beyond what its session may hold, loses some. The chain has them all.
 package broker
 
 import (
@@ -95,6 +94,9 @@ type Config struct {
 	// PassOn says of a topic that its messages are passed on to subscribers and never recorded: the gateway's own
 	// traffic with its aggregators, where that goes through this broker. nil: everything is recorded.
 	PassOn func(topic string) bool
+
+	// Subscribers is where the broker keeps what subscribers are to find again after a restart; nil: in memory alone.
+	Subscribers *Subscribers
 
 	MaxClients  int // connected at one time; 0 is 256
 	MaxPacket   int // bytes of one MQTT packet; 0 is 16 MiB, which is also the most
@@ -167,6 +169,9 @@ type Broker struct {
 	willBytes   int                 // of both
 	checking    map[string]int      // by address: clients that wait for their password to be checked
 
+	unkept error // why nothing is kept for subscribers though it should be
+
+	kept     *kept         // nil: nothing is; written by Run before anything else starts
 	willDue  chan struct{} // has room for one; told when dueWills has become longer
 	tree     tree
 	retained retained
@@ -320,6 +325,7 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	b.sink, b.run = sink, run
+	b.load()
 	b.publishSys()
 
 	var background sync.WaitGroup
@@ -342,6 +348,7 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	cancel()
 	b.readers.Wait()
 	background.Wait()
+	b.kept.close()
 	return nil
 }
 

@@ -287,9 +287,12 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 		s = &session{id: c.clientID, user: c.user}
 		b.sessions[c.clientID] = s
 	} else {
-		delete(b.wills, c.clientID) // [MQTT-3.1.3-9]: it lapses with the session's going on
+		b.forgetWill(c.clientID) // [MQTT-3.1.3-9]: it lapses with the session's going on
 	}
 	s.expiry, s.left = expiryOf(asked), time.Now() // between its connection's end and leave, no earlier one's end counts
+	if s.expiry > 0 {
+		b.kept.begin(s)
+	}
 	c.sess = s
 	b.shakenHands(c)
 	b.clients++
@@ -303,6 +306,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	s.attach(c)
+	b.keepSession(s)
 	answer := b.connack(c, resumed, asked)
 	if c.largest > 0 && len(answer) > c.largest { // [MQTT-3.1.2-24]
 		return &mqttwire.Error{Code: mqttwire.PacketTooLarge, Why: "a client that takes no CONNACK"}
@@ -367,10 +371,29 @@ func (b *Broker) endSession(s *session) {
 	}
 	b.tree.removeAll(s)
 	s.discard(b)
-	if w := b.wills[s.id]; w != nil { // 3.1.3.2.2: at the end of the session at the latest
-		delete(b.wills, s.id)
+	b.kept.endSession(s)
+	if w := b.forgetWill(s.id); w != nil { // 3.1.3.2.2: at the end of the session at the latest
 		b.willIsDue(w)
 	}
+}
+
+// keepSession writes down how a session stands, unless it has ended.
+func (b *Broker) keepSession(s *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sessions[s.id] == s {
+		b.kept.session(s)
+	}
+}
+
+// forgetWill returns the will that waits out its delay, nil if there is none, and lets it wait no longer. The caller holds mu.
+func (b *Broker) forgetWill(clientID string) *will {
+	w := b.wills[clientID]
+	if w != nil {
+		delete(b.wills, clientID)
+		b.kept.unwill(clientID)
+	}
+	return w
 }
 
 // leave does what there is to do when a client's connection has ended.
@@ -387,7 +410,9 @@ func (b *Broker) leave(c *conn) {
 	s.left = time.Now()
 	if s.expiry == 0 {
 		b.endSession(s)
+		return
 	}
+	b.kept.session(s)
 }
 
 // housekeeping ends sessions and lets wills become due when their time is over, and publishes $SYS.
@@ -401,6 +426,7 @@ func (b *Broker) housekeeping(done <-chan struct{}) {
 			return
 		case now := <-t.C:
 			b.keepHouse(now)
+			b.kept.tick()
 			if now.Sub(sys) >= sysInterval {
 				sys = now
 				b.publishSys()
@@ -419,7 +445,7 @@ func (b *Broker) keepHouse(now time.Time) {
 	}
 	for id, w := range b.wills {
 		if !now.Before(w.due) {
-			delete(b.wills, id)
+			b.forgetWill(id)
 			b.willIsDue(w)
 		}
 	}

@@ -129,7 +129,8 @@ func (d *disk) end(n int, err error) {
 	d.mu.Lock()
 	group := d.pending[:min(n, len(d.pending))]
 	d.mu.Unlock()
-	for _, m := range group {
+	for i, m := range group {
+		m.Entry = uint64(len(d.entries) + i)
 		m.Done(err)
 	}
 	d.mu.Lock()

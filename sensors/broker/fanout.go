@@ -19,9 +19,12 @@ const (
 type fanout struct {
 	queue chan *forward
 	bytes atomic.Int64 // of payload in queue
+
+	owed atomic.Int64  // messages offered and not routed
+	done atomic.Uint64 // entries below it were offered, or nothing follows from them
 }
 
-// forward is a message on its way to those who subscribed. It never changes.
+// forward is a message on its way to those who subscribed. It never changes once it is offered.
 type forward struct {
 	origin     string // client id of the publisher
 	topic      string
@@ -30,6 +33,9 @@ type forward struct {
 	expires    time.Time           // zero: never
 	qos        byte
 	retain     bool
+	own        bool   // the program's, which makes it again: it is not kept over a restart
+	entry      uint64 // the number after that of its entry; 0: it has none
+	note       uint64 // what says what its entry does not: see kept.note
 }
 
 func (f *forward) size() int                  { return len(f.topic) + len(f.payload) + len(f.properties) }
@@ -40,7 +46,7 @@ func (f *forward) topicBytes() []byte         { return []byte(f.topic) }
 // recorded, and what waits for subscribers when the broker ends is lost. It does not block.
 func (b *Broker) Publish(topic string, payload []byte, retained bool) {
 	const own = "" // no client's id, so that none is taken for the publisher
-	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained})
+	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained, own: true})
 }
 
 // offer hands a committed message over, or drops it. It is called by the committer, and never waits.
@@ -49,6 +55,7 @@ func (f *fanout) offer(b *Broker, m *forward) {
 		return
 	}
 	n := int64(len(m.payload))
+	f.owed.Add(1)
 	if n <= fanoutLargest && f.bytes.Add(n) <= fanoutBytes {
 		select {
 		case f.queue <- m:
@@ -59,6 +66,8 @@ func (f *fanout) offer(b *Broker, m *forward) {
 	if n <= fanoutLargest {
 		f.bytes.Add(-n)
 	}
+	f.owed.Add(-1)
+	b.kept.unnote(m)
 	b.stats.undelivered.Add(1)
 }
 
@@ -69,12 +78,25 @@ func (b *Broker) passOn(ctx context.Context) {
 		select {
 		case m := <-b.fanout.queue:
 			b.fanout.bytes.Add(-int64(len(m.payload)))
-			targets = b.route(m, targets[:0])
+			targets = b.passOnOne(m, targets[:0])
 			clear(targets)
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// passOnOne routes one message; what is written of that is written by one write, with the word that it was routed.
+func (b *Broker) passOnOne(m *forward, targets []*session) []*session {
+	defer b.fanout.owed.Add(-1)
+	if b.kept == nil {
+		return b.route(m, targets)
+	}
+	b.kept.store.Begin()
+	defer b.kept.store.End()
+	targets = b.route(m, targets)
+	b.kept.routed(m)
+	return targets
 }
 
 // target is what a session gets of the message that is being routed: one copy, with the highest QoS of the filters that

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"edgechain/mqttwire"
@@ -29,6 +30,8 @@ type outgoing struct {
 	received bool // QoS 2: its PUBREC has come, and PUBREL is what is sent
 	id       uint16
 	ids      []uint32 // the subscriptions' identifiers
+	key      string   // where it is written down, "" if it is not
+	body     string   // and its message
 }
 
 const outgoingOverhead = 128 // bytes, beside what the message is
@@ -94,6 +97,7 @@ func (o *outbox) collect(c *conn, b []byte, now time.Time) []byte {
 			m.id = o.nextID()
 			o.flight = append(o.flight, m)
 			o.resend = len(o.flight)
+			c.b.kept.moved(m)
 		}
 		c.b.stats.delivered.Add(1)
 		b = c.appendMessage(b, m, now)
@@ -120,6 +124,7 @@ func (o *outbox) remove(i int) {
 func (o *outbox) free(b *Broker, m *outgoing) {
 	o.bytes -= m.size()
 	b.queued(-m.size())
+	b.kept.unqueue(m)
 }
 
 // nextID returns a packet id that is not in use. Fewer than there are ids may be on their way.
@@ -200,7 +205,9 @@ func (s *session) deliver(b *Broker, m *outgoing) {
 		b.stats.undelivered.Add(1)
 		return
 	}
+	m.sent = s.doubt
 	o.waiting = append(o.waiting, m)
+	b.kept.queue(s, m)
 	o.bytes += m.size()
 	if m.qos == 0 {
 		o.zeros++
@@ -224,6 +231,9 @@ func (s *session) discard(b *Broker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.queued(-s.out.bytes)
+	for _, m := range slices.Concat(s.out.flight, s.out.waiting) {
+		b.kept.unqueue(m)
+	}
 	s.out, s.ended = outbox{}, true
 }
 
@@ -248,6 +258,7 @@ func (s *session) delivered(c *conn, t mqttwire.Type, p mqttwire.Ack) ([]byte, e
 			return nil, nil
 		case t == mqttwire.PUBREC && m.qos == 2:
 			m.received = true
+			c.b.kept.moved(m)
 			release := mqttwire.Ack{ID: m.id}
 			return release.Append(c.version, mqttwire.PUBREL, nil), nil
 		}

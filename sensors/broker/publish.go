@@ -111,11 +111,11 @@ func (b *Broker) takeUnpromised(c *conn, pk *mqttwire.Publish, topic string) err
 	pass := b.passable(c, pk, topic)
 	if b.passesOn(topic) {
 		b.owed.Add(1)
-		b.finish(nil, pass)
+		b.finish(nil, pass, nil)
 		return nil
 	}
 	m := b.message(c, topic, pk.Payload, lightchain.QoS0)
-	m.Done = func(err error) { b.finish(err, pass) }
+	m.Done = func(err error) { b.finish(err, pass, m) }
 	if err := b.put(c, m); err != nil {
 		return c.wait()
 	}
@@ -138,7 +138,7 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 	var m *sensors.Message
 	if !b.passesOn(topic) {
 		m = b.message(c, topic, pk.Payload, flags)
-		m.Done = ex.done
+		m.Done = func(err error) { ex.done(err, m) }
 	}
 	ex.pass = b.passable(c, pk, topic)
 	switch c.sess.admit(c, ex, pk.Dup) {
@@ -155,10 +155,13 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 	}
 	if m == nil {
 		b.owed.Add(1)
-		ex.done(nil)
+		ex.done(nil, nil)
 		return nil
 	}
+	pass := ex.pass // the sink's from put on
+	b.kept.note(m.Source, pass, m.Flags&lightchain.PayloadHashed != 0)
 	if err := b.put(c, m); err != nil {
+		b.kept.unnote(pass)
 		c.sess.withdraw(ex)
 		return c.wait()
 	}

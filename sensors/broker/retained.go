@@ -13,6 +13,7 @@ type retained struct {
 	mu      sync.Mutex
 	byTopic map[string]*forward
 	bytes   int
+	kept    *kept // written before anything else starts
 }
 
 const retainedOverhead = 256 // bytes, beside what the message is
@@ -29,6 +30,7 @@ func (r *retained) keep(f *forward) bool {
 	if len(f.payload) == 0 {
 		delete(r.byTopic, f.topic)
 		r.bytes = after
+		r.kept.retain(nil, old)
 		return true
 	}
 	after += f.size() + retainedOverhead
@@ -37,12 +39,26 @@ func (r *retained) keep(f *forward) bool {
 		if old != nil {
 			delete(r.byTopic, f.topic)
 			r.bytes -= old.size() + retainedOverhead
+			r.kept.retain(nil, old)
 		}
 		return false
 	}
 	r.byTopic[f.topic] = f
 	r.bytes = after
+	r.kept.retain(f, old)
 	return true
+}
+
+// restore takes over what was written; what there is no room for any more is forgotten.
+func (r *retained) restore(f *forward) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := f.size() + retainedOverhead; r.bytes+n <= maxRetainedBytes && len(r.byTopic) < maxRetained {
+		r.byTopic[f.topic] = f
+		r.bytes += n
+	} else {
+		r.kept.retain(nil, f)
+	}
 }
 
 // matching returns the messages whose topics a filter covers.
@@ -71,6 +87,7 @@ func (r *retained) expire(now time.Time) {
 		if f.expired(now) {
 			delete(r.byTopic, topic)
 			r.bytes -= f.size() + retainedOverhead
+			r.kept.retain(nil, f)
 		}
 	}
 }

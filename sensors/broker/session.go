@@ -9,8 +9,8 @@ import (
 	"edgechain/sensors"
 )
 
-// session is what the broker remembers of a client for as long as MQTT's session lasts, over any number of connections, in
-// memory.
+// session is what the broker remembers of a client for as long as MQTT's session lasts, over any number of connections.
+// What it is to get is written down as well; what it owes and is owed as a publisher is in memory.
 //
 // # When a message is a repetition
 //
@@ -46,6 +46,7 @@ type session struct {
 
 	subscriptions map[string]*subscription // by filter as the client gave it, group and all; guarded by tree.mu
 	filterBytes   int                      // likewise
+	over          bool                     // likewise: it takes no more
 
 	target target // owned by the fan-out
 
@@ -55,12 +56,16 @@ type session struct {
 	conn      *conn                // the connection it belongs to now, or nil
 	ended     bool                 // it gets nothing any more
 	out       outbox               // what the client is to get
-	number    int                  // how many connections it has had
+	count     int                  // how many connections it has had
 	remembers bool                 // on conn came something by which the client shows that it knows an earlier one
 	fresh     bool                 // on conn came a message without DUP
 	queue     []*exchange          // acknowledgements owed on conn, in order of arrival
 	orphans   []*exchange          // QoS 1, owed on earlier connections, never handed to a socket, and still to be recognised
 	received  map[uint16]*exchange // QoS 2 by packet id, from PUBLISH to PUBREL
+	kept      uint64               // its number where sessions are written down; 0: it is not
+	written   bool                 // it was; guarded by Broker.mu
+	places    uint64               // that of the newest message in what is written of out
+	doubt     bool                 // while it is read: the client was there when the broker ended, and may have got what waits
 	marks     bool                 // the client has sent a first delivery without DUP: it knows what DUP means
 }
 
@@ -99,7 +104,7 @@ func (s *session) attach(c *conn) {
 	defer s.mu.Unlock()
 	s.orphan()
 	s.conn = c
-	s.number++
+	s.count++
 	s.remembers, s.fresh = false, false
 	s.out.again()
 	c.kick()
@@ -166,7 +171,7 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 		s.orphans = slices.DeleteFunc(s.orphans, func(o *exchange) bool { return o.id == ex.id })
 	} else if ex.qos == 2 {
 		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.state != failed {
-			p.number, s.remembers = s.number, true
+			p.number, s.remembers = s.count, true
 			if p.conn == nil {
 				s.owe(c, p)
 			}
@@ -176,7 +181,7 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 		if i := slices.IndexFunc(s.orphans, ex.same); i >= 0 {
 			p := s.orphans[i]
 			s.orphans = slices.Delete(s.orphans, i, i+1)
-			p.number, s.remembers = s.number, true
+			p.number, s.remembers = s.count, true
 			s.owe(c, p)
 			return repeated
 		}
@@ -190,7 +195,7 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 			}
 		}
 	}
-	ex.number = s.number
+	ex.number = s.count
 	if ex.qos == 2 {
 		if most := c.unreleased(); s.received[ex.id] == nil && len(s.received) >= most {
 			return tooMany
@@ -256,13 +261,13 @@ func (s *session) release(c *conn, id uint16) (code mqttwire.Reason, ok bool) {
 	case ex.state != durable || ex.conn != nil:
 		return code, false
 	}
-	s.remembers = s.remembers || s.received[id].number < s.number
+	s.remembers = s.remembers || s.received[id].number < s.count
 	delete(s.received, id)
 	return mqttwire.Success, true
 }
 
-// done is the sink's verdict. It runs on the committer's goroutine.
-func (ex *exchange) done(err error) {
+// done is the sink's verdict on a message, nil if it was only to be passed on. It runs on the committer's goroutine.
+func (ex *exchange) done(err error, m *sensors.Message) {
 	b, s, pass := ex.b, ex.s, ex.pass
 	ex.pass = nil
 	s.mu.Lock()
@@ -280,16 +285,23 @@ func (ex *exchange) done(err error) {
 		}
 	}
 	s.mu.Unlock()
-	b.finish(err, pass)
+	b.finish(err, pass, m)
 }
 
-// finish counts a message that has left the sink, and passes on one that is durable.
-func (b *Broker) finish(err error, pass *forward) {
+// finish counts a message that has left the sink, and passes on one that is durable; m is nil for one that was not there.
+func (b *Broker) finish(err error, pass *forward, m *sensors.Message) {
 	if err != nil {
 		b.stats.failed.Add(1)
+		b.kept.unnote(pass)
 	} else {
 		b.stats.committed.Add(1)
+		if pass != nil && m != nil {
+			pass.entry = m.Entry + 1
+		}
 		b.fanout.offer(b, pass)
+		if m != nil {
+			b.fanout.done.Store(m.Entry + 1)
+		}
 	}
 	b.release()
 }

@@ -1,6 +1,10 @@
 package broker
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"edgechain/sensors/broker/subscriberstore"
+)
 
 // Stats counts what the broker has seen since it was made, and what is there now.
 type Stats struct {
@@ -22,6 +26,10 @@ type Stats struct {
 	Unretained      uint64    // retained messages not kept, because there are too many topics
 	Cut             uint64    // connections that the broker ended: protocol, time-out, limit
 	Panics          uint64    // connections that a packet ended by a panic
+
+	Kept    subscriberstore.Stats // what is written down for subscribers
+	Unkept  string                // why nothing is though it should be; "" where it is, or need not be
+	KeptOff bool                  // it need not be
 }
 
 type counters struct {
@@ -37,7 +45,7 @@ type counters struct {
 func (b *Broker) Stats() Stats {
 	s := &b.stats
 	b.mu.Lock()
-	connected := len(b.conns)
+	connected, k, unkept := len(b.conns), b.kept, b.unkept
 	b.mu.Unlock()
 	out := Stats{
 		Connected: connected, Waiting: int(s.waiting.Load()), InSink: int(b.owed.Load()),
@@ -45,6 +53,18 @@ func (b *Broker) Stats() Stats {
 		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
 		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),
 		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(), Delivered: s.delivered.Load(), Cut: s.cut.Load(),
+	}
+	switch {
+	case b.cfg.Subscribers == nil:
+		out.KeptOff = true
+	case k != nil:
+		if out.Kept = k.store.Stats(); out.Kept.Err != nil {
+			out.Unkept = out.Kept.Err.Error()
+		} else if k.store.Aside != "" {
+			out.Unkept = "what was there cannot be read, and is put aside as " + k.store.Aside
+		}
+	case unkept != nil:
+		out.Unkept = unkept.Error()
 	}
 	for i := range out.Received {
 		out.Received[i] = s.received[i].Load()

@@ -28,6 +28,7 @@ func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
 			wanted = append(wanted, sub)
 		}
 	}
+	b.kept.subscribed(c.sess)
 	answer := mqttwire.Suback{ID: p.ID, Codes: codes}
 	if err := c.send(answer.Append(c.version, mqttwire.SUBACK, nil)); err != nil {
 		return err

@@ -40,9 +40,9 @@ func (b *Broker) publishSys() {
 		"subscriptions/count":       strconv.FormatInt(b.tree.count.Load(), 10),
 		"heap/current":              strconv.FormatUint(heap[0].Value.Uint64(), 10),
 	} {
-		f := &forward{topic: "$SYS/broker/" + topic, payload: []byte(value), retain: true}
+		f := &forward{topic: "$SYS/broker/" + topic, payload: []byte(value), retain: true, own: true}
 		b.retained.keep(f)
-		f = &forward{topic: f.topic, payload: f.payload}
+		f = &forward{topic: f.topic, payload: f.payload, own: true}
 		b.fanout.offer(b, f)
 	}
 }

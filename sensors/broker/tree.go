@@ -11,6 +11,7 @@ import (
 // tree is who subscribed to what, level by level.
 type tree struct {
 	count atomic.Int64 // of subscriptions
+	kept  *kept        // written before anything else starts
 
 	mu   sync.RWMutex
 	root node
@@ -43,10 +44,13 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 	defer t.mu.Unlock()
 	s := sub.s
 	if old := s.subscriptions[sub.filter]; old != nil {
-		old.id, old.options = sub.id, sub.options
+		if old.id != sub.id || old.options != sub.options {
+			old.id, old.options = sub.id, sub.options
+			t.kept.subscribe(sub, false)
+		}
 		return false, true
 	}
-	if len(s.subscriptions) >= maxSubscriptions || s.filterBytes+len(sub.filter) > maxFilterBytes {
+	if s.over || len(s.subscriptions) >= maxSubscriptions || s.filterBytes+len(sub.filter) > maxFilterBytes {
 		return false, false
 	}
 	if s.subscriptions == nil {
@@ -54,6 +58,7 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 	}
 	s.subscriptions[sub.filter] = sub
 	s.filterBytes += len(sub.filter)
+	t.kept.subscribe(sub, true)
 	t.count.Add(1)
 	group, filter, shared := mqttwire.SplitShare(sub.filter)
 	n := &t.root
@@ -96,9 +101,11 @@ func (t *tree) remove(s *session, filter string) bool {
 	return true
 }
 
+// removeAll takes away the subscriptions of a session that has ended: a connection that it had may still ask for some.
 func (t *tree) removeAll(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	s.over = true
 	for filter := range s.subscriptions {
 		t.drop(s, filter)
 	}
@@ -106,6 +113,7 @@ func (t *tree) removeAll(s *session) {
 
 func (t *tree) drop(s *session, text string) {
 	delete(s.subscriptions, text)
+	t.kept.unsubscribe(s, text)
 	s.filterBytes -= len(text)
 	t.count.Add(-1)
 	group, filter, shared := mqttwire.SplitShare(text)

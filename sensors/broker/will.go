@@ -61,6 +61,7 @@ func (b *Broker) lastWill(c *conn, current, connected bool) {
 		b.willBytes += w.size()
 		w.due = time.Now().Add(wait)
 		b.wills[c.clientID] = w
+		b.kept.will(w)
 	}
 }
 
@@ -115,12 +116,17 @@ func (b *Broker) publishWill(w *will) {
 	pass := b.passable(c, &w.pk, topic)
 	if b.passesOn(topic) {
 		b.owed.Add(1)
-		b.finish(nil, pass)
+		b.finish(nil, pass, nil)
 		return
 	}
 	m := b.message(c, topic, w.pk.Payload, flags)
-	m.Done = func(err error) { b.finish(err, pass) }
-	if err := b.put(nil, m); err != nil && !b.isStopping() {
+	b.kept.note(m.Source, pass, m.Flags&lightchain.PayloadHashed != 0)
+	m.Done = func(err error) { b.finish(err, pass, m) }
+	err := b.put(nil, m)
+	if err != nil {
+		b.kept.unnote(pass)
+	}
+	if err != nil && !b.isStopping() {
 		b.told.Warn("MQTT will lost", err.Error(), "client", c.clientID, "user", c.user, "topic", topic)
 	}
 }

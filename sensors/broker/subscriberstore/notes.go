@@ -1,0 +1,179 @@
+package subscriberstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// notes is a small file beside the database of what must outlive the program and can be had from nowhere else until it is
+// in the database. It is written at once and never synced: a program that is killed loses nothing of it, a power cut what the
+// machine had not written yet. A note that has lost its meaning stays in the file until that is written anew, so whoever
+// makes notes must be able to tell.
+//
+// A record is its length, the CRC-32C of what follows, and that. The first that is not whole is the end.
+type notes struct {
+	// Guarded by Store.mu.
+	last    uint64            // id of the newest
+	live    map[uint64][]byte // by id: not dropped
+	bytes   int               // of live
+	dropped []uint64          // of live, that go with the next write
+	fresh   []uint64          // of live, those not in the file, in the order of their ids
+
+	// Owned by the writer.
+	file vfs.File
+	size int
+}
+
+const (
+	noteHead = 8
+	// notesLargest is how large the file becomes before it is written anew with what counts of it, if that is less than half.
+	notesLargest = 256 << 10
+	maxNote      = 32 << 20 // beyond it a length was never one
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (s *Store) notesPath() string { return s.o.FS.PathJoin(s.o.Dir, "notes") }
+
+// readNotes hands over the notes of former runs. They stay in the file until it is written anew.
+func (s *Store) readNotes(content Content) error {
+	f, err := s.o.FS.Open(s.notesPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	for len(b) >= noteHead {
+		n, sum := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
+		b = b[noteHead:]
+		if n > maxNote || int(n) > len(b) || crc32.Checksum(b[:n], castagnoli) != sum {
+			break // the power failed here, or what was there before shows through
+		}
+		content.Note(b[:n:n])
+		b = b[n:]
+	}
+	return nil
+}
+
+// Note makes a note, and returns what to drop it by. It must not change.
+func (s *Store) Note(value []byte) (id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != nil || len(value) > maxNote {
+		return 0
+	}
+	if s.notes.live == nil {
+		s.notes.live = make(map[uint64][]byte)
+	}
+	s.notes.last++
+	id = s.notes.last
+	s.notes.live[id] = value
+	s.notes.bytes += len(value)
+	s.notes.fresh = append(s.notes.fresh, id)
+	s.tell()
+	return id
+}
+
+// DropNote says that a note has lost its meaning once what is set by now is on disk.
+func (s *Store) DropNote(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why == nil {
+		s.notes.dropped = append(s.notes.dropped, id)
+		s.tell()
+	}
+}
+
+// forget forgets notes whose messages are on disk.
+func (n *notes) forget(ids []uint64) {
+	for _, id := range ids {
+		n.bytes -= len(n.live[id])
+		delete(n.live, id)
+	}
+}
+
+// writeNotes writes those that were made, or the file anew. That it cannot is no failure of the database.
+func (s *Store) writeNotes() {
+	s.mu.Lock()
+	n := &s.notes
+	var add, all []byte
+	for _, id := range n.fresh {
+		if value, ok := n.live[id]; ok {
+			add = appendNote(add, value)
+		}
+	}
+	taken := len(n.fresh)
+	anew := n.file == nil || n.size+len(add) > notesLargest && n.size > 2*n.bytes
+	if anew && len(add) > 0 {
+		for _, id := range slices.Sorted(maps.Keys(n.live)) {
+			all = appendNote(all, n.live[id])
+		}
+	}
+	s.mu.Unlock()
+	var err error
+	if anew && len(add) > 0 {
+		err = s.newNotes(all)
+	} else if len(add) > 0 {
+		_, err = n.file.Write(add)
+		n.size += len(add)
+	}
+	if err != nil {
+		s.o.Log.Warn("a note of what was retained could not be written: killed now, the broker would forget it", "err", err)
+		s.closeNotes()
+	}
+	s.mu.Lock()
+	n.fresh = slices.Delete(n.fresh, 0, min(taken, len(n.fresh)))
+	s.mu.Unlock()
+}
+
+func appendNote(b, value []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(value)))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(value, castagnoli))
+	return append(b, value...)
+}
+
+// newNotes writes the file anew.
+func (s *Store) newNotes(all []byte) error {
+	s.closeNotes()
+	path := s.notesPath()
+	f, err := s.o.FS.Create(path+".new", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(all); err == nil {
+		// Killed before the rename, the old file has all but the newest, which no PUBACK was waited for.
+		err = s.o.FS.Rename(path+".new", path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), f.Close())
+	}
+	s.notes.file, s.notes.size = f, len(all)
+	return nil
+}
+
+func (s *Store) closeNotes() {
+	if s.notes.file != nil {
+		_ = s.notes.file.Close() // nothing of it counts that was not written
+		s.notes.file = nil
+	}
+}
+
+// Unwritten returns the notes that are not in the file yet.
+func (s *Store) Unwritten() (ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notes.fresh)
+}
