@@ -17,7 +17,7 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-a.options.Hangup:
-			if _, err := a.reload(); err != nil {
+			if _, err := a.reload(false); err != nil {
 				a.log.Error("the configuration was not reloaded; the old one stays in force", "err", err)
 			}
 		case <-ctx.Done():
@@ -26,8 +26,9 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 	}
 }
 
-// reload reads the configuration again and brings it into force, but for the keys that it returns.
-func (a *Agent) reload() (reloaded api.Reloaded, err error) {
+// reload reads the configuration again and brings it into force, but for the keys that it returns; or says what that would
+// do.
+func (a *Agent) reload(dryRun bool) (reloaded api.Reloaded, err error) {
 	if a.options.Load == nil {
 		return reloaded, errors.New("this agent has no configuration to read again")
 	}
@@ -35,7 +36,100 @@ func (a *Agent) reload() (reloaded api.Reloaded, err error) {
 	if err != nil {
 		return reloaded, err
 	}
+	if dryRun {
+		return a.WouldReload(next)
+	}
 	return a.Reload(next)
+}
+
+// WouldReload says what [Agent.Reload] would do, and does nothing.
+func (a *Agent) WouldReload(next *Config) (api.Reloaded, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	if a.sourcesCtx.Err() != nil {
+		return api.Reloaded{}, errStopping
+	}
+	p, err := a.planReload(next)
+	if err != nil {
+		return api.Reloaded{}, err
+	}
+	return a.tellPlan(p), nil
+}
+
+// tellPlan puts a plan into the words of the interface. It is asked before the plan is carried out: then what ends is
+// still there to be counted.
+func (a *Agent) tellPlan(p *reloadPlan) (r api.Reloaded) {
+	r.Waiting = p.waiting
+	r.Changed = tomlconf.Changed(p.old, p.next)
+	named := func(sources []*source, name string) bool {
+		return slices.ContainsFunc(sources, func(s *source) bool { return s.name == name })
+	}
+	for _, s := range p.leaving {
+		if named(p.wanted, s.name) {
+			r.Restarts = append(r.Restarts, s.name)
+		} else {
+			r.Stops = append(r.Stops, s.name)
+		}
+		r.Sessions += s.stats().Sessions
+	}
+	for _, s := range p.wanted {
+		if s.done == nil && !named(p.running, s.name) {
+			r.Starts = append(r.Starts, s.name)
+		}
+	}
+	for i := range p.next.MQTT {
+		m := &p.next.MQTT[i]
+		for _, filter := range a.sessions.filters(sessionOf(a.store.Chain(), &m.Config)) {
+			if !slices.ContainsFunc(m.Subscribe, func(s SubscribeConfig) bool { return slices.Contains(s.Topics, filter) }) {
+				r.GivenUp = append(r.GivenUp, api.GivenUp{Source: "mqtt:" + m.Name, Filter: filter})
+			}
+		}
+	}
+	for _, u := range p.upstreams.leaving {
+		r.Disconnects = append(r.Disconnects, u.Name)
+	}
+	return r
+}
+
+// reloadPlan is how a configuration would be brought into force. It is made without changing anything.
+type reloadPlan struct {
+	old, next *Config // next with the old values of the keys that wait
+	waiting   []string
+	running   []*source
+	wanted    []*source
+	leaving   []*source
+	adopt     []func() // brings into force what needs no new source
+	upstreams *upstreamPlan
+}
+
+// planReload says how a configuration, which has been checked, would be brought into force, or why not.
+func (a *Agent) planReload(next *Config) (p *reloadPlan, err error) {
+	p = new(reloadPlan)
+	a.mu.Lock()
+	p.old, p.running = a.config, a.sources
+	a.mu.Unlock()
+	p.next, p.waiting = p.old.become(next)
+	if p.wanted, p.adopt, err = a.wantedSources(p.next, p.running); err != nil {
+		return nil, err
+	}
+	if p.upstreams, err = a.planUpstreams(p.next); err != nil {
+		return nil, err
+	}
+	for _, s := range p.running {
+		if !slices.Contains(p.wanted, s) {
+			p.leaving = append(p.leaving, s)
+		}
+	}
+	for _, s := range p.wanted {
+		if s.refresh != nil && s.done != nil {
+			apply, err := s.refresh()
+			if err != nil {
+				return nil, fmt.Errorf("source %s: %w", s.name, err)
+			}
+			p.adopt = append(p.adopt, apply)
+		}
+	}
+	return p, nil
 }
 
 // Reload brings a configuration, which has been checked, into force without dropping a session or a message: sources
@@ -50,32 +144,13 @@ func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) {
 	if ctx.Err() != nil {
 		return api.Reloaded{}, errStopping
 	}
-	a.mu.Lock()
-	old, running := a.config, a.sources
-	a.mu.Unlock()
-	next, reloaded.Waiting = old.become(next)
-	wanted, adopt, err := a.wantedSources(next, running)
+	p, err := a.planReload(next)
 	if err != nil {
 		return api.Reloaded{}, err
 	}
-	plan, err := a.planUpstreams(next)
-	if err != nil {
-		return api.Reloaded{}, err
-	}
-	var leaving []*source
-	for _, s := range running {
-		if !slices.Contains(wanted, s) {
-			leaving = append(leaving, s)
-		}
-	}
-	for _, s := range wanted {
-		if s.refresh != nil && s.done != nil {
-			if err := s.refresh(); err != nil {
-				return api.Reloaded{}, fmt.Errorf("source %s: %w", s.name, err)
-			}
-		}
-	}
-	for _, f := range adopt {
+	reloaded = a.tellPlan(p)
+	next, wanted, leaving, plan, old := p.next, p.wanted, p.leaving, p.upstreams, p.old
+	for _, f := range p.adopt {
 		f()
 	}
 	a.knowPresence(next)

@@ -3,9 +3,12 @@ package agent
 import (
 	"context"
 	"crypto/ed25519"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +21,7 @@ import (
 	"edgechain/mqttconn"
 	"edgechain/sensors"
 	headersync "edgechain/sync"
+	"edgechain/tomlconf"
 )
 
 // startAgent begins a chain and records until the test ends. The agent reloads whatever *next points to.
@@ -205,4 +209,145 @@ func TestRemovingTheUpstreamThatIsWaitedForLetsSealingBegin(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitBlock(t, a)
+}
+
+// openBroker is the embedded broker on a free port of loopback, for anybody.
+func openBroker() BrokerConfig {
+	b := DefaultConfig().Broker
+	b.Enabled, b.Listen, b.AllowAnonymous = true, "127.0.0.1:0", true
+	return b
+}
+
+// mqttClient is a client of the embedded broker, with a session that it keeps.
+type mqttClient struct{ net.Conn }
+
+func connect(t *testing.T, address, id string) *mqttClient {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	d := &mqttClient{c}
+	packet := append([]byte{0x10, byte(12 + len(id)), 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, byte(len(id))}, id...)
+	if answer := d.ask(t, packet); answer != [4]byte{0x20, 2, 0, 0} {
+		t.Fatalf("CONNACK % x", answer)
+	}
+	return d
+}
+
+// publish publishes with QoS 1, and returns when that is acknowledged.
+func (d *mqttClient) publish(t *testing.T, topic, payload string) {
+	t.Helper()
+	packet := append([]byte{0x32, byte(4 + len(topic) + len(payload)), 0, byte(len(topic))}, topic...)
+	packet = append(append(packet, 0, 1), payload...)
+	if answer := d.ask(t, packet); answer != [4]byte{0x40, 2, 0, 1} {
+		t.Fatalf("PUBACK % x", answer)
+	}
+}
+
+// ask sends a packet, and returns the next one of four bytes: the broker may send PINGRESPs before.
+func (d *mqttClient) ask(t *testing.T, packet []byte) (answer [4]byte) {
+	t.Helper()
+	if err := d.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Write(packet); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := io.ReadFull(d, answer[:2]); err != nil {
+			t.Fatal(err)
+		}
+		if answer[1] == 2 {
+			break
+		}
+	}
+	if _, err := io.ReadFull(d, answer[2:]); err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// What a client may cost changes under its connection: no session ends, and no client is sent away.
+func TestLimitsOfTheBrokerDropNoSession(t *testing.T) {
+	c := quickConfig(t)
+	c.Broker = openBroker()
+	a := startAgent(t, c)
+	running := a.running()[0]
+	address := running.stats().Detail
+	clients := []*mqttClient{connect(t, address, "one"), connect(t, address, "two")}
+	for _, most := range []int{1, 3, 300} {
+		next := *c
+		next.Broker.MaxClients, next.Broker.MaxPacket, next.Broker.MaxInflight = most, tomlconf.Size(most)*tomlconf.KiB, most
+		if would, err := a.WouldReload(&next); err != nil || would.Sessions != 0 || len(would.Restarts) != 0 || len(would.Changed) != 3 {
+			t.Errorf("it would do %+v, %v", would, err)
+		}
+		if _, err := a.Reload(&next); err != nil {
+			t.Fatal(err)
+		}
+		for _, client := range clients {
+			client.publish(t, "plant/x", "1")
+		}
+		if now := a.running()[0]; now != running || now.stats().Sessions != 2 {
+			t.Fatalf("after a reload with %d: %+v", most, now.stats())
+		}
+	}
+}
+
+// What a dry run says is what the reload does then, and a dry run itself changes nothing.
+func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
+	b := testenv.Mosquitto(t, "")
+	c := quickConfig(t, b)
+	c.Broker = openBroker()
+	c.MQTT = []MQTTConfig{plantAt(b, "plant/#", "line/+/state")}
+	a := startAgent(t, c)
+	connect(t, a.running()[0].stats().Detail, "press")
+	await(t, "the broker has granted the filters", func() bool { return a.running()[1].status().State == api.SourceUp })
+	for _, x := range []struct {
+		name   string
+		change func(*Config)
+		want   api.Reloaded
+	}{
+		{"nothing", func(*Config) {}, api.Reloaded{}},
+		{"a limit", func(c *Config) { c.Broker.MaxClients = 5 }, api.Reloaded{Changed: []string{"broker.max_clients"}}},
+		{"a key that waits", func(c *Config) { c.Store.Cache = 16 << 20 }, api.Reloaded{Waiting: []string{"store.cache"}}},
+		{"another filter", func(c *Config) { c.MQTT = []MQTTConfig{plantAt(b, "line/+/state", "more/#")} },
+			api.Reloaded{Changed: []string{"mqtt"}, Restarts: []string{"mqtt:plant"}, GivenUp: []api.GivenUp{{Source: "mqtt:plant", Filter: "plant/#"}}}},
+		{"a source more", func(c *Config) { c.Hwmon.Enabled = true }, api.Reloaded{Changed: []string{"hwmon.enabled"}, Starts: []string{"hwmon"}}},
+		{"a source less", func(c *Config) { c.MQTT = nil }, api.Reloaded{Changed: []string{"mqtt"}, Stops: []string{"mqtt:plant"}}},
+		{"another upstream", func(c *Config) { c.Upstream = nil }, api.Reloaded{Changed: []string{"upstream"}, Disconnects: []string{"north"}}},
+		{"a broker that listens elsewhere", func(c *Config) { c.Broker.WSListen = "127.0.0.1:0" },
+			api.Reloaded{Changed: []string{"broker.ws_listen"}, Restarts: []string{"broker"}, Sessions: 1}},
+	} {
+		next := *a.inForce()
+		x.change(&next)
+		before, running := a.inForce(), a.running()
+		would, err := a.WouldReload(&next)
+		if err != nil || !reflect.DeepEqual(would, x.want) {
+			t.Errorf("%s: it would do %+v, %v; want %+v", x.name, would, err, x.want)
+		}
+		if a.inForce() != before || !slices.Equal(a.running(), running) {
+			t.Fatalf("%s: the dry run changed something", x.name)
+		}
+		did, err := a.Reload(&next)
+		if err != nil || !reflect.DeepEqual(did, would) {
+			t.Errorf("%s: it did %+v, %v; want %+v", x.name, did, err, would)
+		}
+		for _, s := range a.running() {
+			kept := slices.Contains(running, s)
+			anew := slices.Contains(would.Restarts, s.name) || slices.Contains(would.Starts, s.name)
+			if kept == anew {
+				t.Errorf("%s: source %s is the same: %v", x.name, s.name, kept)
+			}
+		}
+		await(t, "the sources are up", func() bool {
+			return !slices.ContainsFunc(a.running(), func(s *source) bool { return s.status().State != api.SourceUp })
+		})
+	}
+	wrong := *a.inForce()
+	wrong.Broker.Users = "/nowhere/users"
+	if _, err := a.WouldReload(&wrong); err == nil || !strings.Contains(err.Error(), "/nowhere/users") {
+		t.Errorf("a users' file that is not there: %v", err)
+	}
 }

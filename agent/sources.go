@@ -32,8 +32,9 @@ type source struct {
 	// adopt returns what takes over a changed configuration without a break, or nil if that cannot be; adopt itself
 	// may be nil.
 	adopt func(config any) (func(), error)
-	// refresh reads again the files that the configuration names and that are not watched; nil: there are none.
-	refresh func() error
+	// refresh reads again the files that the configuration names and that are not watched, and returns what brings them into
+	// force; nil: there are none.
+	refresh func() (apply func(), err error)
 	// publish passes a message of the gateway's own on to those who subscribed; nil for all but the embedded broker.
 	publish func(topic string, payload []byte, retained bool)
 
@@ -120,6 +121,10 @@ type brokerSettings struct {
 	prefixes []string // of the topics of the gateway's upstreams
 }
 
+func (c *BrokerConfig) limits() broker.Limits {
+	return broker.Limits{MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight}
+}
+
 // decodeRule is how messages on some topics of the embedded broker are read.
 type decodeRule struct {
 	filter mqttwire.Filter
@@ -167,7 +172,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	}
 	config := broker.Config{
 		PassOn: func(topic string) bool { return upstreamTopic(*prefixes.Load(), topic) },
-		Users:  c.Users, Decode: decode, MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight, Log: a.log,
+		Users:  c.Users, Decode: decode, Limits: c.limits(), Log: a.log,
 	}
 	for _, l := range [...]struct {
 		kind    broker.Kind
@@ -194,20 +199,28 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		next := changed.(brokerSettings)
 		same := next
 		same.Decode, same.payload, same.prefixes = c.Decode, c.payload, c.prefixes
+		same.MaxClients, same.MaxPacket, same.MaxInflight = c.MaxClients, c.MaxPacket, c.MaxInflight
 		if !reflect.DeepEqual(same, c) {
-			return nil, nil // listeners or limits: that takes a new broker
+			return nil, nil // where it listens, or who is let in there: that takes a new broker
 		}
 		changedRules, err := a.decodeRules(next)
 		if err != nil {
 			return nil, err
 		}
-		return func() { rules.Store(&changedRules); prefixes.Store(&next.prefixes); c = next }, nil
+		return func() {
+			rules.Store(&changedRules)
+			prefixes.Store(&next.prefixes)
+			if err := b.SetLimits(next.limits()); err != nil {
+				a.log.Error("the embedded broker keeps its limits", "err", err)
+			}
+			c = next
+		}, nil
 	}
 	run := func(ctx context.Context, sink sensors.Sink) error {
 		a.forgetSubscribers(&c.BrokerConfig) // the broker before has ended
 		return b.Run(ctx, sink)
 	}
-	return &source{run: run, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.Reload, publish: b.Publish, stats: func() api.Source {
+	return &source{run: run, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.ReadUsers, publish: b.Publish, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {
@@ -218,7 +231,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		default:
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
-			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
+			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected, Sessions: s.Sessions,
 			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Unkept: s.Unkept}
 	}}, nil
 }

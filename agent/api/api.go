@@ -10,7 +10,7 @@
 //	GET  /v1/retention?max_age=&max_size=&quorum=&min_age=&room_per_day=&delete_unreceipted_evidence=    what limits would delete
 //	POST /v1/prune?…                                                                          delete it; the same limits
 //	POST /v1/checkpoint
-//	POST /v1/reload
+//	POST /v1/reload?dry_run=
 //	POST /v1/rotate
 //	GET  /healthz  /readyz  /metrics
 package api
@@ -155,12 +155,13 @@ func SourceStates() []SourceState { return []SourceState{SourceStarting, SourceU
 type Source struct {
 	Name      string      `json:"name"`
 	State     SourceState `json:"state"`
-	Since     time.Time   `json:"since,omitzero"`    // when it began to fail
-	Connected bool        `json:"connected"`         // to its broker with all filters granted, or listening: its state is up
-	Detail    string      `json:"detail,omitempty"`  // where to, or why not
-	Received  uint64      `json:"received"`          // messages, repetitions included
-	Ignored   uint64      `json:"ignored,omitempty"` // of these, the gateways' own that came back, and are not recorded
-	Clients   int         `json:"clients,omitempty"` // of the embedded broker
+	Since     time.Time   `json:"since,omitzero"`     // when it began to fail
+	Connected bool        `json:"connected"`          // to its broker with all filters granted, or listening: its state is up
+	Detail    string      `json:"detail,omitempty"`   // where to, or why not
+	Received  uint64      `json:"received"`           // messages, repetitions included
+	Ignored   uint64      `json:"ignored,omitempty"`  // of these, the gateways' own that came back, and are not recorded
+	Clients   int         `json:"clients,omitempty"`  // of the embedded broker
+	Sessions  int         `json:"sessions,omitempty"` // that it keeps, of clients that are connected or not
 
 	Recognised  uint64 `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
 	Refused     uint64 `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
@@ -187,7 +188,7 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
-	Reload     func() (Reloaded, error)
+	Reload     func(dryRun bool) (Reloaded, error)
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)

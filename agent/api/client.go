@@ -100,9 +100,10 @@ func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
 	return answer.Dir, err
 }
 
-// Reload asks the agent to read its configuration again; the error says why the old one stays.
-func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	return localhttp.Object[Reloaded](c.get(ctx, http.MethodPost, "/v1/reload", nil))
+// Reload asks the agent to read its configuration again, or to say what that would do; the error says why the old one
+// stays.
+func (c *Client) Reload(ctx context.Context, dryRun bool) (Reloaded, error) {
+	return localhttp.Object[Reloaded](c.get(ctx, http.MethodPost, "/v1/reload", url.Values{"dry_run": {strconv.FormatBool(dryRun)}}))
 }
 
 // Rotate asks the agent to change its key.

@@ -10,10 +10,23 @@ import (
 
 // What only a running agent does.
 
-// Reloaded is a configuration in force.
+// Reloaded is what a reload has done, or would do.
 type Reloaded struct {
-	Waiting []string       `json:"waiting,omitempty"` // keys whose changes wait for the next start
-	Failing []NotListening `json:"failing,omitempty"` // sources that are tried again
+	Changed     []string       `json:"changed,omitempty"`     // keys that have other values now
+	Waiting     []string       `json:"waiting,omitempty"`     // keys whose changes wait for the next start
+	Starts      []string       `json:"starts,omitempty"`      // sources that there were not
+	Stops       []string       `json:"stops,omitempty"`       // sources that there are not any more
+	Restarts    []string       `json:"restarts,omitempty"`    // sources that are stopped and started anew; all others go on
+	Sessions    int            `json:"sessions,omitempty"`    // of clients of the embedded broker, that end with it
+	GivenUp     []GivenUp      `json:"given_up,omitempty"`    // filters that brokers hold and that are not wanted any more
+	Disconnects []string       `json:"disconnects,omitempty"` // upstreams that end, or begin anew
+	Failing     []NotListening `json:"failing,omitempty"`     // sources that are tried again; nobody knows beforehand
+}
+
+// GivenUp is a filter that a broker is told to forget.
+type GivenUp struct {
+	Source string `json:"source"`
+	Filter string `json:"filter"`
 }
 
 // NotListening is a source that cannot listen for the time being.
@@ -51,12 +64,18 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 	answer(w, Checkpoint{dir})
 }
 
-func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if s.Reload == nil {
 		notRunning(w)
 		return
 	}
-	reloaded, err := s.Reload()
+	q := &question{values: r.URL.Query()}
+	dryRun := q.flag("dry_run")
+	if q.err != nil {
+		fail(w, q.err)
+		return
+	}
+	reloaded, err := s.Reload(dryRun)
 	if err != nil {
 		fail(w, &wrongQuestion{err})
 		return

@@ -84,6 +84,13 @@ type Listener struct {
 // goroutines at once, and may keep payload.
 type Decode func(topic, clientID, user string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message
 
+// Limits are what clients may cost. They can change while the broker runs: see [Broker.SetLimits].
+type Limits struct {
+	MaxClients  int // connected at one time; 0 is 256
+	MaxPacket   int // bytes of one MQTT packet; 0 is 16 MiB, which is also the most
+	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535; 0 is 1024
+}
+
 // Config is what a [Broker] needs. Listeners and Decode must be given; for all else the zero value works.
 type Config struct {
 	Listeners []Listener
@@ -98,9 +105,7 @@ type Config struct {
 	// Subscribers is where the broker keeps what subscribers are to find again after a restart; nil: in memory alone.
 	Subscribers *Subscribers
 
-	MaxClients  int // connected at one time; 0 is 256
-	MaxPacket   int // bytes of one MQTT packet; 0 is 16 MiB, which is also the most
-	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535; 0 is 1024
+	Limits
 
 	// WriteTimeout is how long a client may leave a write unread before it is disconnected; 0 is 10 s.
 	WriteTimeout time.Duration
@@ -158,6 +163,7 @@ type Broker struct {
 	readers sync.WaitGroup // one for each of conns
 
 	mu          sync.Mutex
+	limits      Limits             // of the next connections
 	closed      bool               // no connection is added any more
 	conns       map[*conn]struct{} // all
 	handshaking []*conn            // those of conns that have had no CONNACK, the oldest first
@@ -207,6 +213,7 @@ func New(cfg Config) (*Broker, error) {
 		fanout:   fanout{queue: make(chan *forward, fanoutMessages)},
 		told:     told{log: cfg.Log},
 		started:  time.Now(),
+		limits:   cfg.Limits,
 	}
 	if err := b.Reload(); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
@@ -222,9 +229,7 @@ func (cfg *Config) setDefaults() {
 			l.Address = defaults[l.Kind]
 		}
 	}
-	cfg.MaxClients = orDefault(cfg.MaxClients, 256)
-	cfg.MaxPacket = orDefault(cfg.MaxPacket, maxPacket)
-	cfg.MaxInFlight = orDefault(cfg.MaxInFlight, 1024)
+	cfg.Limits.setDefaults()
 	cfg.WriteTimeout = orDefault(cfg.WriteTimeout, 10*time.Second)
 	cfg.Grace = orDefault(cfg.Grace, 5*time.Second)
 	if cfg.Now == nil {
@@ -233,6 +238,24 @@ func (cfg *Config) setDefaults() {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+}
+
+func (l *Limits) setDefaults() {
+	l.MaxClients = orDefault(l.MaxClients, 256)
+	l.MaxPacket = orDefault(l.MaxPacket, maxPacket)
+	l.MaxInFlight = orDefault(l.MaxInFlight, 1024)
+}
+
+func (l *Limits) check() error {
+	switch {
+	case l.MaxPacket < 0 || l.MaxPacket > maxPacket:
+		return fmt.Errorf("packets of %d bytes: expected 1 to %d", l.MaxPacket, maxPacket)
+	case l.MaxClients < 0:
+		return fmt.Errorf("%d clients: expected 1 or more", l.MaxClients)
+	case l.MaxInFlight < 0 || l.MaxInFlight > 65_535:
+		return fmt.Errorf("%d messages in flight: expected 1 to 65535", l.MaxInFlight)
+	}
+	return nil
 }
 
 func orDefault[T int | time.Duration](v, d T) T {
@@ -248,12 +271,9 @@ func (cfg *Config) check() error {
 		return errors.New("no listener")
 	case cfg.Decode == nil:
 		return errors.New("no decoder")
-	case cfg.MaxPacket < 0 || cfg.MaxPacket > maxPacket:
-		return fmt.Errorf("packets of %d bytes: expected 1 to %d", cfg.MaxPacket, maxPacket)
-	case cfg.MaxClients < 0:
-		return fmt.Errorf("%d clients: expected 1 or more", cfg.MaxClients)
-	case cfg.MaxInFlight < 0 || cfg.MaxInFlight > 65_535:
-		return fmt.Errorf("%d messages in flight: expected 1 to 65535", cfg.MaxInFlight)
+	}
+	if err := cfg.Limits.check(); err != nil {
+		return err
 	}
 	for _, l := range cfg.Listeners {
 		if err := cfg.checkListener(l); err != nil {
@@ -301,14 +321,36 @@ func (b *Broker) Addrs() []net.Addr { return slices.Clone(b.addrs) }
 // Reload reads the users file again. Sessions stay: new rules hold from the next message on, new passwords from the
 // next connection. If the file has an error, all stays as it was.
 func (b *Broker) Reload() error {
+	apply, err := b.ReadUsers()
+	if err == nil {
+		apply()
+	}
+	return err
+}
+
+// ReadUsers is the first half of [Broker.Reload]: it reads the file, and changes nothing. What it returns brings that into
+// force.
+func (b *Broker) ReadUsers() (apply func(), err error) {
 	if b.cfg.Users == "" {
-		return nil
+		return func() {}, nil
 	}
 	u, err := readUsers(b.cfg.Users)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b.users.Store(u)
+	return func() { b.users.Store(u) }, nil
+}
+
+// SetLimits changes what clients may cost, with zeros as in [Config]. No connection and no session ends by it: whoever is
+// connected keeps the limits that it was told, and where more are connected than may be the next ones are refused.
+func (b *Broker) SetLimits(l Limits) error {
+	l.setDefaults()
+	if err := l.check(); err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limits = l
 	return nil
 }
 

@@ -172,7 +172,7 @@ func TestPacketTooLargeClosesTheConnection(t *testing.T) {
 	w.wants("PUBACK 1")
 	w.send(typePublish<<4|2, make([]byte, 2000))
 	w.closed()
-	if _, err := New(Config{MaxPacket: 17 << 20, Decode: undecoded, Listeners: []Listener{{Kind: TCP, Anonymous: true}}}); err == nil {
+	if _, err := New(Config{Limits: Limits{MaxPacket: 17 << 20}, Decode: undecoded, Listeners: []Listener{{Kind: TCP, Anonymous: true}}}); err == nil {
 		t.Error("a limit above that of entries was accepted")
 	}
 }

@@ -19,7 +19,8 @@ import (
 type conn struct {
 	net.Conn
 	b         *Broker
-	anonymous bool // the listener lets in clients that name no user
+	anonymous bool   // the listener lets in clients that name no user
+	limits    Limits // as they were when it came; never changed
 
 	// Written by the reader before the CONNACK; never changed then.
 	version      mqttwire.Version
@@ -106,7 +107,7 @@ func (b *Broker) read(c *conn) (err error) {
 		return err
 	}
 	for {
-		h, err := mqttwire.ReadHeader(in, b.cfg.MaxPacket)
+		h, err := mqttwire.ReadHeader(in, c.limits.MaxPacket)
 		if err != nil {
 			return err
 		}

@@ -221,6 +221,7 @@ func (b *Broker) admit(c *conn) bool {
 		b.shakenHands(most)
 		go most.Close() // closing TLS may write
 	}
+	c.limits = b.limits
 	b.conns[c] = struct{}{}
 	b.handshaking = append(b.handshaking, c)
 	b.readers.Add(1)
@@ -324,7 +325,7 @@ func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
 	case old != nil && old.user != c.user && old.connected():
 		return mqttwire.NotAuthorized, "another user is connected with its client id"
 	case old != nil && old.connected():
-	case b.clients >= b.cfg.MaxClients && (old == nil || b.clients >= b.cfg.MaxClients+reservedClients):
+	case b.clients >= b.limits.MaxClients && (old == nil || b.clients >= b.limits.MaxClients+reservedClients):
 		return mqttwire.ServerUnavailable, fmt.Sprintf("%d clients are connected, the most that may be", b.clients)
 	}
 	return mqttwire.Success, ""
@@ -333,9 +334,9 @@ func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
 func (b *Broker) connack(c *conn, resumed bool, asked uint32) []byte {
 	p := mqttwire.Connack{SessionPresent: resumed}
 	if c.v5 {
-		p.Properties = p.Properties.AddNumber(mqttwire.ReceiveMaximum, uint32(b.cfg.MaxInFlight)).
+		p.Properties = p.Properties.AddNumber(mqttwire.ReceiveMaximum, uint32(c.limits.MaxInFlight)).
 			AddNumber(mqttwire.TopicAliasMaximum, topicAliasMax).
-			AddNumber(mqttwire.MaximumPacketSize, uint32(b.cfg.MaxPacket))
+			AddNumber(mqttwire.MaximumPacketSize, uint32(c.limits.MaxPacket))
 		if asked > sessionExpiry {
 			p.Properties = p.Properties.AddNumber(mqttwire.SessionExpiry, sessionExpiry)
 		}
@@ -349,7 +350,7 @@ func (b *Broker) connack(c *conn, resumed bool, asked uint32) []byte {
 // makeRoom ends the session that nobody has come back to for longest, if there are too many for one more. The caller
 // holds mu.
 func (b *Broker) makeRoom() {
-	if len(b.sessions) < sessionsPerSlot*b.cfg.MaxClients {
+	if len(b.sessions) < sessionsPerSlot*b.limits.MaxClients {
 		return
 	}
 	var oldest *session

@@ -171,7 +171,7 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 // unreleased is how many QoS 2 messages the client may have published and not released. One of MQTT 5 was told.
 func (c *conn) unreleased() int {
 	if c.v5 {
-		return max(c.b.cfg.MaxInFlight, 1)
+		return max(c.limits.MaxInFlight, 1)
 	}
 	return maxUnreleased
 }
@@ -197,7 +197,7 @@ func (c *conn) awaitRoom() error {
 	full := func() bool {
 		c.sess.mu.Lock()
 		defer c.sess.mu.Unlock()
-		return len(c.sess.queue) >= c.b.cfg.MaxInFlight && c.sess.conn == c
+		return len(c.sess.queue) >= c.limits.MaxInFlight && c.sess.conn == c
 	}
 	if !full() {
 		return nil

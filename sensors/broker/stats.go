@@ -9,6 +9,7 @@ import (
 // Stats counts what the broker has seen since it was made, and what is there now.
 type Stats struct {
 	Connected int // connections, now
+	Sessions  int // kept, of clients that are connected or not, now
 	Waiting   int // clients whose socket is not read because the disk or their window is full, now
 	InSink    int // messages handed to the sink and not yet durable, now
 
@@ -45,10 +46,10 @@ type counters struct {
 func (b *Broker) Stats() Stats {
 	s := &b.stats
 	b.mu.Lock()
-	connected, k, unkept := len(b.conns), b.kept, b.unkept
+	connected, sessions, k, unkept := len(b.conns), len(b.sessions), b.kept, b.unkept
 	b.mu.Unlock()
 	out := Stats{
-		Connected: connected, Waiting: int(s.waiting.Load()), InSink: int(b.owed.Load()),
+		Connected: connected, Sessions: sessions, Waiting: int(s.waiting.Load()), InSink: int(b.owed.Load()),
 		Committed: s.committed.Load(), Failed: s.failed.Load(), Acknowledged: s.acknowledged.Load(),
 		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
 		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),

@@ -30,7 +30,7 @@ func (l *listener) newHTTP() *http.Server {
 			if err != nil {
 				return // it has answered
 			}
-			c.SetReadLimit(int64(l.b.cfg.MaxPacket) + 16)
+			c.SetReadLimit(maxPacket + 16) // what a packet may have is looked at where it is read
 			l.b.serve(&wsConn{Conn: c.NetConn(), ws: c}, l.Anonymous)
 		}),
 	}
