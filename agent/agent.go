@@ -253,7 +253,7 @@ func (a *Agent) prepare() error {
 func (a *Agent) handler() http.Handler {
 	s := api.Server{
 		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
-		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Metrics: a.metrics.registry,
+		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Note: a.Note, Metrics: a.metrics.registry,
 	}
 	return s.Handler()
 }

@@ -38,7 +38,8 @@ type (
 		Clock arm.ClockStatus `json:"clock"`
 	}
 	configEvent struct {
-		SHA256 string `json:"sha256"`
+		SHA256  string `json:"sha256"`
+		AskedBy *doer  `json:"asked_by,omitempty"` // who had it read again; nil: a start, a signal, or not known
 	}
 	damageEvent struct {
 		LogBytes int64  `json:"log_bytes,omitempty"` // of the write-ahead log that could not be read

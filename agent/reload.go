@@ -17,7 +17,7 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-a.options.Hangup:
-			if _, err := a.reload(false); err != nil {
+			if _, err := a.reload(ctx, false); err != nil {
 				a.log.Error("the configuration was not reloaded; the old one stays in force", "err", err)
 			}
 		case <-ctx.Done():
@@ -27,8 +27,8 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 }
 
 // reload reads the configuration again and brings it into force, but for the keys that it returns; or says what that would
-// do.
-func (a *Agent) reload(dryRun bool) (reloaded api.Reloaded, err error) {
+// do. ctx says who asked.
+func (a *Agent) reload(ctx context.Context, dryRun bool) (reloaded api.Reloaded, err error) {
 	if a.options.Load == nil {
 		return reloaded, errors.New("this agent has no configuration to read again")
 	}
@@ -39,7 +39,7 @@ func (a *Agent) reload(dryRun bool) (reloaded api.Reloaded, err error) {
 	if dryRun {
 		return a.WouldReload(next)
 	}
-	return a.Reload(next)
+	return a.bring(next, askedBy(ctx))
 }
 
 // WouldReload says what [Agent.Reload] would do, and does nothing.
@@ -137,7 +137,10 @@ func (a *Agent) planReload(next *Config) (p *reloadPlan, err error) {
 // successors start. If anything of it cannot be done, all stays as it was. The keys that are returned as waiting have
 // changed and wait for the next start; their old values stay in force, and stand in the hash that is recorded. A source
 // that cannot listen keeps nothing from coming into force: it is returned, and tried again.
-func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) {
+func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) { return a.bring(next, nil) }
+
+// bring is Reload, and says who asked for it.
+func (a *Agent) bring(next *Config, by *doer) (reloaded api.Reloaded, err error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	ctx := a.sourcesCtx
@@ -182,10 +185,10 @@ func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) {
 		a.options.Reloaded(next)
 	}
 	if hash := next.Hash(sensors.DecoderVersion); hash != old.Hash(sensors.DecoderVersion) {
-		a.record(ctx, "config", configEvent{SHA256: hash.String()})
+		a.record(ctx, "config", configEvent{SHA256: hash.String(), AskedBy: by})
 	}
 	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted),
-		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted))
+		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted), "by", by)
 	if waiting := reloaded.Waiting; len(waiting) > 0 {
 		a.log.Warn("changes of these keys wait for the next start", "keys", strings.Join(waiting, " "))
 	}

@@ -129,7 +129,7 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 			o.Warn(err)
 		}
 	}
-	mark := store.Restored{Made: g.Made, At: time.Now(), Height: facts.Height, Entries: facts.Entries, Newest: r.Newest, Moved: facts.Moved}
+	mark := store.Restored{Made: g.Made, At: time.Now(), Height: facts.Height, Entries: facts.Entries, Newest: r.Newest, Moved: facts.Moved, By: bySelf()}
 	if err := store.MarkRestored(making, store.Options{}, mark); err != nil {
 		return nil, err
 	}
@@ -278,6 +278,6 @@ func GiveWord(c *Config) (store.Restored, error) {
 	if mark == nil {
 		return store.Restored{}, fmt.Errorf("the chain in %s does not wait for that: it was not restored, or its head is confirmed", c.Gateway.Data)
 	}
-	mark.Newest = true
+	mark.Newest, mark.By = true, bySelf()
 	return *mark, errors.Join(store.MarkRestored(c.ChainDir(), store.Options{}, *mark), backup.GiveToOwner(c.Gateway.Data, c.ChainDir()))
 }

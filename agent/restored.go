@@ -23,11 +23,12 @@ type strangers struct {
 
 // restoredEvent is what the chain says about such a start.
 type restoredEvent struct {
-	Backup    time.Time `json:"backup"`     // when it was made
-	Height    uint64    `json:"height"`     // of the newest header in it
-	NextEntry uint64    `json:"next_entry"` // the first that is not in it
-	Newest    bool      `json:"newest"`     // somebody who must know said that nothing was sealed above it
-	Moved     bool      `json:"moved"`      // from another board, which cannot go on
+	Backup    time.Time `json:"backup"`             // when it was made
+	Height    uint64    `json:"height"`             // of the newest header in it
+	NextEntry uint64    `json:"next_entry"`         // the first that is not in it
+	Newest    bool      `json:"newest"`             // somebody who must know said that nothing was sealed above it
+	Moved     bool      `json:"moved"`              // from another board, which cannot go on
+	AskedBy   *doer     `json:"asked_by,omitempty"` // who restored it, or gave his word last that it is the newest
 
 	SoFar headersync.Tally `json:"so_far"` // headers taken back since the chain began; this start has taken back none yet
 }
@@ -54,7 +55,7 @@ func (a *Agent) recordRestored() {
 	if r == nil {
 		return
 	}
-	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved})
+	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved, AskedBy: (*doer)(r.By)})
 	if a.gate.Has(sealgate.Restored) {
 		a.log.Warn("nothing is sealed: " + a.restoredReason(len(a.currentUpstreams()) > 0).String())
 	} else if len(a.currentUpstreams()) == 0 {
@@ -102,7 +103,7 @@ func (a *Agent) finishRestore() {
 			a.log.Error("the chain came from another board, and the key that is known there was not changed", "err", err)
 			return
 		}
-		a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), height}) })
+		a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{Key: lightchain.FormatPublicKey(key), Height: height}) })
 	}
 	if err := a.store.ForgetRestored(); err != nil {
 		a.log.Error("the next start will ask again for the newest head", "err", err)

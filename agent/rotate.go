@@ -17,6 +17,8 @@ import (
 type keyEvent struct {
 	Key    string `json:"key"`    // the new public key
 	Height uint64 `json:"height"` // of the header that commits to it; it signs from the next one on
+
+	AskedBy *doer `json:"asked_by,omitempty"` // nil: it was due, or it is not known
 }
 
 // RotateKey seals the open block with a header that hands over to a new key, and destroys the old one as far as that
@@ -26,7 +28,9 @@ func (a *Agent) RotateKey(ctx context.Context) (key lightchain.PublicKey, height
 	if err := errors.Join(doErr, err); err != nil {
 		return key, 0, fmt.Errorf("changing the key: %w", err)
 	}
-	a.record(ctx, "key", keyEvent{lightchain.FormatPublicKey(key), height})
+	by := askedBy(ctx)
+	a.log.Info("the change of key was asked for", "by", by)
+	a.record(ctx, "key", keyEvent{lightchain.FormatPublicKey(key), height, by})
 	return key, height, nil
 }
 
@@ -135,5 +139,5 @@ func (a *Agent) rotateWhenDue(height uint64) {
 		a.log.Error("the key was due to be changed, and was not", "err", err)
 		return
 	}
-	a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{lightchain.FormatPublicKey(key), at}) })
+	a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{Key: lightchain.FormatPublicKey(key), Height: at}) })
 }

@@ -131,7 +131,18 @@ type BundleReport struct {
 	Reversals   []Reversal    // as in a [Report]
 	Outside     []Outside     // not checked
 	Silences    []Silence     // as in a [Report]
+	Notes       []BundleNotes // what people said in it, by how it stands and who signed it
 }
+
+// BundleNotes are the notes of a bundle that stand alike, signed by the same key. One that stands bad fails no check, and
+// must be told; each is by itself then.
+type BundleNotes struct {
+	NoteReport          // of the first of them
+	First, Count uint64 // the first one's number, and how many there are
+}
+
+// maxBundleNotes is how many kinds of notes a bundle's report has; what is beyond counts with the last of its standing.
+const maxBundleNotes = 1024
 
 // BundleVerifier checks a bundle item by item. Its errors are [*CheckError]s; after one it is of no more use.
 type BundleVerifier struct {
@@ -250,14 +261,37 @@ func (v *BundleVerifier) addEntry(item []byte) error {
 	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
-	if _, err := DecodeEntry(b); err != nil {
+	entry, err := DecodeEntry(b)
+	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
 	if v.block.Size() == v.header.Count {
 		return v.fail(CheckEntry, fmt.Errorf("block %d has %d entries, and here is one more", v.header.Height, v.header.Count))
 	}
+	if IsNote(entry.Source) {
+		v.addNote(JudgeNote(&entry, v.keys[0].ChainID(), v.trust))
+	}
 	v.block.Append(LeafHash(b), nil)
 	return nil
+}
+
+// addNote counts a note with those like it.
+func (v *BundleVerifier) addNote(n *NoteReport) {
+	number := v.header.First + v.block.Size()
+	like := -1
+	for i := range v.report.Notes {
+		other := &v.report.Notes[i]
+		full := len(v.report.Notes) >= maxBundleNotes
+		if other.Standing == n.Standing && (full || n.Standing != NoteBad && other.Key == n.Key) {
+			like = i
+		}
+	}
+	if like >= 0 {
+		v.report.Notes[like].Count++
+		return
+	}
+	n.Note = nil // a bundle may hold millions
+	v.report.Notes = append(v.report.Notes, BundleNotes{*n, number, 1})
 }
 
 // closeBlock checks that the block's entries are those that its header commits to, all of them.

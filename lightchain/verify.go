@@ -54,6 +54,7 @@ type Report struct {
 	Outside   []Outside     // not checked
 	Silences  []Silence     // promises of the chain that were not kept, by its receipts
 	Reversals []Reversal    // aggregators that contradict themselves in these, which fails nothing as long as the quorum holds
+	Note      *NoteReport   // nil: the entry is no person's. One that stands bad fails no check, and must be told; see [NoteReport]
 }
 
 // ReceiptedBy is one trusted aggregator's earliest word on an entry's block.
@@ -96,6 +97,9 @@ func (p *Proof) Verify(t *Trust) (*Report, error) {
 		if err := step.check(t, report); err != nil {
 			return nil, &CheckError{step.name, err}
 		}
+	}
+	if IsNote(report.Entry.Source) {
+		report.Note = JudgeNote(&report.Entry, report.Chain, t)
 	}
 	return report, nil
 }

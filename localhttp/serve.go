@@ -45,6 +45,7 @@ func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []
 		}),
 		ReadHeaderTimeout: time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan struct{}, len(listeners))

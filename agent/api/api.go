@@ -12,6 +12,7 @@
 //	POST /v1/checkpoint
 //	POST /v1/reload?dry_run=
 //	POST /v1/rotate
+//	POST /v1/note        [Noting]                                                             what a person says, or attaches
 //	GET  /healthz  /readyz  /metrics
 package api
 
@@ -188,10 +189,11 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
-	Reload     func(dryRun bool) (Reloaded, error)
+	Reload     func(ctx context.Context, dryRun bool) (Reloaded, error)
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)
+	Note       func(context.Context, Noting) (Noted, error)
 	Metrics    prometheus.Gatherer
 }
 
@@ -207,6 +209,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/rotate", s.rotate)
+	mux.HandleFunc("POST /v1/note", s.note)
 	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, ErrNotRunning.Error()))
 	mux.HandleFunc("GET /readyz", localhttp.Check(s.Ready, ErrNotRunning.Error()))
 	if s.Metrics != nil {

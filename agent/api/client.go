@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,8 +45,13 @@ func Local(s *Server) *Client {
 
 // get asks, and returns the body of a good answer.
 func (c *Client) get(ctx context.Context, method, path string, values url.Values) (io.ReadCloser, error) {
+	return c.send(ctx, method, path, values, nil)
+}
+
+// send is get for a question that has a body.
+func (c *Client) send(ctx context.Context, method, path string, values url.Values, body io.Reader) (io.ReadCloser, error) {
 	u := url.URL{Scheme: "http", Host: "gateway", Path: path, RawQuery: values.Encode()}
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +115,15 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) (Reloaded, error) {
 // Rotate asks the agent to change its key.
 func (c *Client) Rotate(ctx context.Context) (Rotation, error) {
 	return localhttp.Object[Rotation](c.get(ctx, http.MethodPost, "/v1/rotate", nil))
+}
+
+// Note hands the agent what a person says, and returns once that is on disk.
+func (c *Client) Note(ctx context.Context, n Noting) (Noted, error) {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return Noted{}, err
+	}
+	return localhttp.Object[Noted](c.send(ctx, http.MethodPost, "/v1/note", nil, bytes.NewReader(b)))
 }
 
 // Proof asks for the encoded proof of an entry.

@@ -24,6 +24,7 @@ type Entry struct {
 	Payload  []byte    `json:"payload"`           // base64
 	Decoder  string    `json:"decoder,omitempty"` // what made the readings of the payload, with its version
 	Readings []Reading `json:"readings"`
+	Note     *Note     `json:"note,omitempty"` // what a person said, or attached
 
 	// Gone stands instead of everything but Number where entries cannot be had: deleted, damaged, never held. Number is
 	// that of the first one then, and Count says how many; 0: it is not known. Why is pruned, not_held or damaged.
@@ -133,7 +134,7 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 				return
 			}
 			if pending == nil {
-				pending = newEntry(m.Record)
+				pending = newEntry(m.Record, s.Chain.Chain())
 				if byReading {
 					pending.Readings = nil
 				}
@@ -148,13 +149,16 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 	}
 }
 
-func newEntry(r *store.Record) *Entry {
+func newEntry(r *store.Record, chain lightchain.ChainID) *Entry {
 	e := &Entry{
 		Number: r.Number, Height: r.Height, Sealed: r.Sealed, Received: r.Entry.Received,
 		Source: r.Entry.Source, Flags: flagWords(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []Reading{},
 	}
 	for i := range r.Entry.Readings {
 		e.Readings = append(e.Readings, newReading(&r.Entry.Readings[i]))
+	}
+	if lightchain.IsNote(e.Source) {
+		e.Note = newNote(&r.Entry, chain)
 	}
 	return e
 }

@@ -75,7 +75,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		fail(w, q.err)
 		return
 	}
-	reloaded, err := s.Reload(dryRun)
+	reloaded, err := s.Reload(r.Context(), dryRun)
 	if err != nil {
 		fail(w, &wrongQuestion{err})
 		return

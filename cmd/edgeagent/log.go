@@ -209,7 +209,14 @@ func (w *entryWriter) write(e *api.Entry) {
 		return
 	}
 	if len(e.Readings) == 0 {
-		w.table.Row(number, received, command.Printable(e.Source), "-", payloadText(e.Payload), "", "", flags)
+		text := payloadText(e.Payload)
+		if e.Note != nil && e.Note.Who != "" {
+			text = command.Printable(noteText(e.Note))
+		}
+		if e.Note != nil {
+			flags = strings.TrimSpace(flags + " " + string(e.Note.Standing))
+		}
+		w.table.Row(number, received, command.Printable(e.Source), "-", text, "", "", flags)
 		return
 	}
 	for _, r := range e.Readings {

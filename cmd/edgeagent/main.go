@@ -63,8 +63,8 @@ for a part that is tried again, 78 run cannot start with its configuration.`,
 	root.AddGroup(
 		&cobra.Group{ID: "gateway", Title: "Running a gateway:"},
 		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
-	asking := []*cobra.Command{newReload(), newKey(), newBackup(), newRestore(), newPrune(),
-		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust()}
+	asking := []*cobra.Command{newReload(), newKey(), newBackup(), newRestore(), newPrune(), newNote(), newAttach(),
+		newStatus(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newAttachment()}
 	timed(asking...)
 	root.AddCommand(append(asking, newInit(), newRun(), newDemo(), newConfig(), newCheckConfig(), newVersion())...)
 	return root

@@ -28,6 +28,7 @@ words what each one proves and what it does not. "-" is standard input. A trust 
     chain <52 characters>
     aggregator <name> ssh-ed25519 <base64>
     quorum <n>                                how many aggregators must agree; by default none need to
+    person <name> ssh-ed25519 <base64>        whose signatures on notes are told by name
 
 --chain CHAIN trusts one chain and no aggregator: then no time is proved.
 
@@ -292,6 +293,8 @@ func (o *outcome) checkBundle(r *bufio.Reader, trust *lightchain.Trust) error {
 
 func (o *outcome) exitCode() int {
 	switch {
+	case o.err == nil && o.badNotes() != "":
+		return exitVerification
 	case o.err == nil:
 		return exitOK
 	case errors.Is(o.err, fs.ErrNotExist):

@@ -32,7 +32,9 @@ func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.Source = "broker:-/x:t"
+	if e.Source == "" {
+		e.Source = "broker:-/x:t"
+	}
 	entry, err := e.Append(nil)
 	if err != nil {
 		t.Fatal(err)

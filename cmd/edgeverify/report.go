@@ -20,7 +20,7 @@ func (o *outcome) writeText(w io.Writer) error {
 	case o.err != nil:
 		fmt.Fprintf(&b, "%s: NOT VERIFIED\n  %s\n\n", printable(o.file), printable(explain(o.err)))
 	case o.bundle != nil:
-		fmt.Fprintf(&b, "%s: VERIFIED\n\n", printable(o.file))
+		o.headline(&b)
 		describeBundle(&b, o.bundle, o.trust)
 		b.WriteByte('\n')
 	case o.fork != nil:
@@ -28,7 +28,7 @@ func (o *outcome) writeText(w io.Writer) error {
 		describeFork(&b, o.fork)
 		b.WriteByte('\n')
 	default:
-		fmt.Fprintf(&b, "%s: VERIFIED\n\n", printable(o.file))
+		o.headline(&b)
 		describe(&b, o.proof)
 		proved(&b, o.proof, o.trust)
 		notProved(&b, o.proof, o.trust)
@@ -84,6 +84,9 @@ func describe(b *strings.Builder, r *lightchain.Report) {
 		for _, note := range rereadNotes(&r.Entry) {
 			fmt.Fprintf(b, "  note      %s\n", note)
 		}
+	}
+	if r.Note != nil {
+		noteLines(b, r.Note)
 	}
 	outsideNotes(b, r.Outside)
 }
@@ -259,6 +262,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
 	}
 	fmt.Fprintf(b, "  blocks    %d to %d, the last sealed %s by the gateway's clock\n", r.From, r.To, instant(r.Sealed))
+	bundleNoteLines(b, r.Notes)
 	outsideNotes(b, r.Outside)
 	b.WriteString("\n  Proved:\n")
 	if r.Next == r.First {
@@ -286,8 +290,8 @@ const notInvented = "  - That a device sent it: whoever controls the gateway whe
 
 // unsigned says which keys of a trust file stand for nothing yet.
 func unsigned(b *strings.Builder, trust *lightchain.Trust) {
-	if len(trust.Devices)+len(trust.Persons) > 0 {
-		b.WriteString("  - What a device or a person signed: your trust file has keys of some, and this program checks nothing under them yet.\n")
+	if len(trust.Devices) > 0 {
+		b.WriteString("  - What a device signed: your trust file has keys of some, and this program checks nothing under them yet.\n")
 	}
 }
 
@@ -335,6 +339,7 @@ type reportJSON struct {
 	Outside     []outsideJSON            `json:"outside,omitempty"`   // evidence that came along and was not checked
 	Bundle      *bundleJSON              `json:"bundle,omitempty"`
 	Fork        *forkJSON                `json:"fork,omitempty"`
+	Notes       []noteJSON               `json:"notes,omitempty"` // what people said in it
 }
 
 type outsideJSON struct {
@@ -380,7 +385,10 @@ type readingJSON struct {
 }
 
 func (o *outcome) writeJSON(w io.Writer) error {
-	out := reportJSON{File: o.file, Verified: o.err == nil}
+	out := reportJSON{File: o.file, Verified: o.err == nil && o.badNotes() == "", Notes: o.notesJSON()}
+	if !out.Verified {
+		out.Error = "what a person is said to have signed: " + o.badNotes()
+	}
 	if o.err != nil {
 		out.Error = o.err.Error()
 		var failed *lightchain.CheckError

@@ -35,6 +35,13 @@ type Restored struct {
 	// Strangers are aggregators that knew nothing of the chain when they were asked about it: what they know by now
 	// they have from here.
 	Strangers []string `json:"strangers,omitempty"`
+	By        *By      `json:"by,omitempty"` // who restored it, or gave his word last that it is the newest; nil: not known
+}
+
+// By is a user of the machine.
+type By struct {
+	UID  uint32 `json:"uid"`
+	User string `json:"user,omitempty"` // "" where the system knows no name
 }
 
 // Moved says of a store that its chain was handed over to another place.

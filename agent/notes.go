@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+
+	"edgechain/agent/api"
+	"edgechain/lightchain"
+	"edgechain/lightchain/store"
+	"edgechain/localhttp"
+)
+
+// doer is a user of this machine, by the system's word: who asked for something over the agent's socket.
+type doer struct {
+	UID  uint32 `json:"uid"`
+	User string `json:"user,omitempty"` // "" where the system knows no name
+}
+
+// askedBy returns who asked for what is done under ctx; nil: it is not known.
+func askedBy(ctx context.Context) *doer {
+	p, ok := localhttp.PeerOf(ctx)
+	if !ok {
+		return nil
+	}
+	return &doer{p.UID, p.User}
+}
+
+// bySelf returns whose process this is: a command that works without the agent.
+func bySelf() *store.By {
+	p, ok := localhttp.Self()
+	if !ok {
+		return nil
+	}
+	return &store.By{UID: p.UID, User: p.User}
+}
+
+// String names somebody in the log.
+func (d *doer) String() string {
+	switch {
+	case d == nil:
+		return "not known"
+	case d.User == "":
+		return fmt.Sprintf("uid %d", d.UID)
+	}
+	return fmt.Sprintf("%s (uid %d)", d.User, d.UID)
+}
+
+// noteEvent is what a person says.
+type noteEvent struct {
+	Who       string            `json:"who"`
+	When      string            `json:"when"`
+	Entries   []lightchain.Span `json:"entries,omitempty"`
+	Heights   []lightchain.Span `json:"heights,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	Meaning   string            `json:"meaning,omitempty"`
+	Text      string            `json:"text,omitempty"`
+	Signature string            `json:"signature,omitempty"`
+	AskedBy   *doer             `json:"asked_by,omitempty"`
+}
+
+// attachEvent is a file that a person puts beside what was recorded.
+type attachEvent struct {
+	noteEvent
+	Name      string          `json:"name"`
+	MediaType string          `json:"media_type"`
+	Size      uint64          `json:"size"`
+	SHA256    lightchain.Hash `json:"sha256"`
+	Data      *string         `json:"data,omitempty"` // base64; nil: the hash alone is kept
+}
+
+// mostAttached is how many bytes of an attachment an entry can hold, whatever payload.max says: they stand in JSON.
+const mostAttached = 11 << 20
+
+// Note records what a person says, or attaches, once it is known to be whole, of this chain, about something that is there,
+// and rightly signed if it is signed. It returns when the entry is durable.
+func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
+	refuse := func(format string, args ...any) (api.Noted, error) {
+		return api.Noted{}, fmt.Errorf("%w: %w", api.ErrNote, fmt.Errorf(format, args...))
+	}
+	note, chain, err := lightchain.ParseStatement([]byte(n.Statement))
+	switch {
+	case err != nil:
+		return refuse("%w", err)
+	case chain != a.store.Chain():
+		return refuse("it is about the chain %s, and this one is %s", chain, a.store.Chain())
+	}
+	if next := a.store.Next(); len(note.Entries) > 0 && note.Entries[len(note.Entries)-1][1] >= next {
+		return refuse("it is about entry %d, and there are none from %d on", note.Entries[len(note.Entries)-1][1], next)
+	}
+	if top := a.store.Tip().Height; len(note.Heights) > 0 && note.Heights[len(note.Heights)-1][1] > top {
+		return refuse("it is about block %d, and the newest one is %d", note.Heights[len(note.Heights)-1][1], top)
+	}
+	event := noteEvent{Who: note.Who, When: note.When, Entries: note.Entries, Heights: note.Heights, Reason: note.Reason, Meaning: note.Meaning,
+		Text: note.Text, Signature: n.Signature, AskedBy: askedBy(ctx)}
+	source, payload := lightchain.SourceNote, any(event)
+	if f := note.File; f != nil {
+		attached := attachEvent{noteEvent: event, Name: f.Name, MediaType: f.MediaType, Size: f.Size, SHA256: f.SHA256}
+		if most := min(int(a.inForce().Payload.Max), mostAttached); n.Kept && len(n.Data) > most {
+			return refuse("%s has %d bytes, and payload.max lets the chain keep %d: keep the file yourself, and have its hash recorded with --hash-only", f.Name, len(n.Data), most)
+		}
+		if n.Kept {
+			text := base64.StdEncoding.EncodeToString(n.Data)
+			attached.Data = &text
+		}
+		source, payload = lightchain.SourceAttach, attached
+	} else if n.Kept || len(n.Data) > 0 {
+		return refuse("a note has no file")
+	}
+	b, err := json.Marshal(payload)
+	if err != nil {
+		return refuse("%w", err)
+	}
+	// As every verifier will: what would stand bad there is refused here.
+	if r := lightchain.JudgeNote(&lightchain.Entry{Source: source, Payload: b}, chain, new(lightchain.Trust)); r.Standing == lightchain.NoteBad {
+		return refuse("%w", r.Err)
+	}
+	done := make(chan error, 1)
+	tell := func(err error) { done <- err }
+	if source == lightchain.SourceAttach {
+		err = a.recordWith(ctx, "attach", payload, tell)
+	} else {
+		err = a.recordWith(ctx, "note", payload, tell)
+	}
+	if err != nil {
+		return api.Noted{}, err
+	}
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("nobody waits any more for the note to be on disk; it may be recorded all the same: %w", ctx.Err())
+	}
+	if err != nil {
+		return api.Noted{}, err
+	}
+	// Durable from here on. Who asked wants to know its number.
+	for m, err := range a.store.Find(store.Query{Source: source, Reverse: true}) {
+		if err != nil {
+			return api.Noted{}, fmt.Errorf("the note is recorded, and cannot be found: %w", err)
+		}
+		if bytes.Equal(m.Entry.Payload, b) {
+			a.log.Info("a person's words were recorded", "source", source, "entry", m.Number, "who", note.Who, "by", event.AskedBy)
+			return api.Noted{Number: m.Number, Source: source}, nil
+		}
+	}
+	return api.Noted{}, fmt.Errorf("the note is recorded, and cannot be found: %w", store.ErrNotFound)
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"edgechain/lightchain"
+)
+
+// What a person signed is his own word, which no gateway can invent. It is told apart from the gateway's, and one that is
+// not what it says to be is told first: the rest of the file verifies, and is worth less than it seems.
+
+// badNotes says which notes of a file that verified are not what they say to be; "" if none is.
+func (o *outcome) badNotes() string {
+	var all []string
+	if o.proof != nil && o.proof.Note != nil && o.proof.Note.Standing == lightchain.NoteBad {
+		all = append(all, fmt.Sprintf("entry %d: %v", o.proof.Number, o.proof.Note.Err))
+	}
+	if o.bundle != nil {
+		for _, n := range o.bundle.Notes {
+			if n.Standing == lightchain.NoteBad {
+				all = append(all, fmt.Sprintf("entry %d: %v", n.First, n.Err))
+			}
+		}
+	}
+	if more := len(all) - mostShown; more > 0 {
+		all = append(all[:mostShown], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(all, "; ")
+}
+
+// headline is the first line of what is told of a file that verified.
+func (o *outcome) headline(b *strings.Builder) {
+	if bad := o.badNotes(); bad != "" {
+		fmt.Fprintf(b, "%s: NOT VERIFIED\n  What a person is said to have signed here, he did not sign so: %s. All else verifies: the gateway's key signed that this was recorded.\n\n", printable(o.file), printable(bad))
+		return
+	}
+	fmt.Fprintf(b, "%s: VERIFIED\n\n", printable(o.file))
+}
+
+// noteLines says what a person said, and whose word that is.
+func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
+	if n := r.Note; n != nil {
+		what := "note"
+		if n.File != nil {
+			what = "attached"
+			fmt.Fprintf(b, "  attached  %s, %s, %d bytes, SHA-256 %s\n", printable(n.File.Name), printable(n.File.MediaType), n.File.Size, n.File.SHA256)
+			if !r.Bytes {
+				b.WriteString("  note      the attachment's bytes are not here: whoever has the file compares its SHA-256\n")
+			}
+		}
+		fmt.Fprintf(b, "  %-9s by %s, by his own word, written %s\n", what, printable(n.Who), printable(n.When))
+		for _, part := range [...]struct{ word, text string }{
+			{"about", aboutText(n)}, {"reason", n.Reason}, {"meaning", n.Meaning},
+		} {
+			if part.text != "" {
+				fmt.Fprintf(b, "  %-9s %s\n", part.word, printable(part.text))
+			}
+		}
+		if n.Text != "" { // each line is marked: none of them may pass for one of this report
+			for line := range strings.SplitSeq(n.Text, "\n") {
+				fmt.Fprintf(b, "  text      | %s\n", printable(line))
+			}
+		}
+	}
+	fmt.Fprintf(b, "  signature %s\n", printable(signatureText(r)))
+}
+
+func aboutText(n *lightchain.Note) string {
+	var all []string
+	for _, about := range [...]struct {
+		what  string
+		spans []lightchain.Span
+	}{{"entry", n.Entries}, {"block", n.Heights}} {
+		for _, s := range about.spans {
+			if s[0] == s[1] {
+				all = append(all, fmt.Sprintf("%s %d", about.what, s[0]))
+			} else {
+				all = append(all, fmt.Sprintf("%s %d to %d", about.what, s[0], s[1]))
+			}
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// signatureText says whose word a note is.
+func signatureText(r *lightchain.NoteReport) string {
+	switch r.Standing {
+	case lightchain.NoteSigned:
+		return fmt.Sprintf("signed by %s, with %s", r.Signer, lightchain.FormatPublicKey(r.Key))
+	case lightchain.NoteStranger:
+		return "of a key that your trust file does not name, so that it shows nobody: " + lightchain.FormatPublicKey(r.Key)
+	case lightchain.NoteBad:
+		return fmt.Sprintf("BAD: %v", r.Err)
+	}
+	return "none: it is the gateway's word alone that somebody said this"
+}
+
+// bundleNoteLines says how many notes a bundle has, and of whom.
+func bundleNoteLines(b *strings.Builder, all []lightchain.BundleNotes) {
+	for i := range all {
+		n := &all[i]
+		fmt.Fprintf(b, "  notes     %d, the first is entry %d; signature %s\n", n.Count, n.First, printable(signatureText(&n.NoteReport)))
+	}
+}
+
+// noteJSON is a person's entry.
+type noteJSON struct {
+	Number   uint64                  `json:"number"`
+	Count    uint64                  `json:"count,omitempty"` // of a bundle: how many stand like this one, which is the first
+	Standing lightchain.NoteStanding `json:"standing"`
+	Signer   string                  `json:"signer,omitempty"` // by the trust file
+	Key      string                  `json:"key,omitempty"`
+	Error    string                  `json:"error,omitempty"`
+	Who      string                  `json:"who,omitempty"`
+	When     string                  `json:"when,omitempty"`
+	Entries  []lightchain.Span       `json:"entries,omitempty"`
+	Heights  []lightchain.Span       `json:"heights,omitempty"`
+	Reason   string                  `json:"reason,omitempty"`
+	Meaning  string                  `json:"meaning,omitempty"`
+	Text     string                  `json:"text,omitempty"`
+	Attached *attachedJSON           `json:"attached,omitempty"`
+}
+
+type attachedJSON struct {
+	Name      string          `json:"name"`
+	MediaType string          `json:"media_type"`
+	Size      uint64          `json:"size"`
+	SHA256    lightchain.Hash `json:"sha256"`
+	Here      bool            `json:"here"` // its bytes are in the payload
+}
+
+func newNoteJSON(r *lightchain.NoteReport, number, count uint64) noteJSON {
+	out := noteJSON{Number: number, Count: count, Standing: r.Standing, Signer: r.Signer}
+	if r.Key != (lightchain.PublicKey{}) {
+		out.Key = lightchain.FormatPublicKey(r.Key)
+	}
+	if r.Err != nil {
+		out.Error = r.Err.Error()
+	}
+	if n := r.Note; n != nil {
+		out.Who, out.When, out.Entries, out.Heights, out.Reason, out.Meaning, out.Text = n.Who, n.When, n.Entries, n.Heights, n.Reason, n.Meaning, n.Text
+		if f := n.File; f != nil {
+			out.Attached = &attachedJSON{f.Name, f.MediaType, f.Size, f.SHA256, r.Bytes}
+		}
+	}
+	return out
+}
+
+// notesJSON returns what people said in a file that verified.
+func (o *outcome) notesJSON() (all []noteJSON) {
+	if o.proof != nil && o.proof.Note != nil {
+		all = append(all, newNoteJSON(o.proof.Note, o.proof.Number, 0))
+	}
+	if o.bundle != nil {
+		for i := range o.bundle.Notes {
+			n := &o.bundle.Notes[i]
+			all = append(all, newNoteJSON(&n.NoteReport, n.First, n.Count))
+		}
+	}
+	return all
+}

@@ -1,0 +1,56 @@
+package localhttp
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+)
+
+// Peer is the user at the other end of a Unix socket, by the kernel's word. Whoever uses sudo is root.
+type Peer struct {
+	UID  uint32
+	User string // its name on this machine; "" if it has none
+}
+
+type peerKey struct{}
+
+// withPeer remembers who is at the other end of a connection, where the kernel tells.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	unix, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	uid, ok := peerUID(unix)
+	if !ok {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, uid)
+}
+
+// PeerOf returns who has sent the request with this context; false: it is not known.
+func PeerOf(ctx context.Context) (Peer, bool) {
+	uid, ok := ctx.Value(peerKey{}).(uint32)
+	if !ok {
+		return Peer{}, false
+	}
+	return peer(uid), true
+}
+
+// Self returns whose process this is; false: this system does not say.
+func Self() (Peer, bool) {
+	uid := os.Getuid()
+	if uid < 0 {
+		return Peer{}, false
+	}
+	return peer(uint32(uid)), true
+}
+
+func peer(uid uint32) Peer {
+	p := Peer{UID: uid}
+	if u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
+		p.User = u.Username
+	}
+	return p
+}
