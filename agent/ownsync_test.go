@@ -68,7 +68,7 @@ func TestTheTrafficWithAggregatorsIsNotRecorded(t *testing.T) {
 	publishAt(t, b, "press/state", "1")
 	await(t, "the block's announcement to come back", func() bool { return a.store.Tip().Height > 0 && sourceOf(a, "mqtt:plant").Ignored > 0 })
 	before := sourceOf(a, "mqtt:plant").Ignored
-	other := headersync.DefaultPrefix + "/" + lightchain.ChainID{7}.String()
+	other := headersync.ChainTopics(headersync.DefaultPrefix, lightchain.ChainID{7})
 	publishAt(t, b, other+"/head", "another gateway's")
 	publishAt(t, b, other+"/receipt/north", "another gateway's")
 	publishAt(t, b, other+"/temperature", "2")

@@ -98,7 +98,7 @@ func (b *brokerLink) run(ctx context.Context) error {
 		return err
 	}
 	b.collector.Store(collector)
-	if err := b.link.Subscribe([]string{b.config.Prefix + "/+/status"}, a.presence.deliver); err != nil {
+	if err := b.link.Subscribe([]string{headersync.AnyChain(b.config.Prefix, "status")}, func(m headersync.Message) { a.presence.deliver(b.config.Prefix, m) }); err != nil {
 		return err
 	}
 	linking.Go(func() { b.watch(ctx, collector) })

@@ -30,7 +30,7 @@ const answerWithin = 15 * time.Minute
 
 // ask notes that this replica asked for a page of a chain, and clears away, now and then, what was given up.
 func (b *brokerLink) ask(topic string) {
-	chain, ok := chainOf(b.config.Prefix, topic)
+	chain, ok := headersync.ChainOf(b.config.Prefix, topic)
 	if !ok {
 		return
 	}
@@ -49,7 +49,7 @@ func (b *brokerLink) ask(topic string) {
 
 // askedFor reports whether a page on the topic may be the answer to a question of this replica's.
 func (b *brokerLink) askedFor(topic string) bool {
-	chain, ok := chainOf(b.config.Prefix, topic)
+	chain, ok := headersync.ChainOf(b.config.Prefix, topic)
 	if !ok {
 		return false
 	}
@@ -71,7 +71,7 @@ func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) e
 	}
 	var heads, pages, others []string
 	for _, f := range filters {
-		switch word := strings.TrimPrefix(f, d.b.config.Prefix+"/+/"); {
+		switch word := strings.TrimPrefix(f, headersync.AnyChain(d.b.config.Prefix, "")); {
 		case !d.b.shared.Load():
 			others = append(others, f)
 		case word == "head":
@@ -89,7 +89,7 @@ func (d divided) Subscribe(filters []string, deliver func(headersync.Message)) e
 		return err
 	}
 	return d.b.link.Subscribe(others, func(m headersync.Message) {
-		chain, ok := chainOf(d.b.config.Prefix, m.Topic)
+		chain, ok := headersync.ChainOf(d.b.config.Prefix, m.Topic)
 		switch {
 		case ok && d.b.aggregator.mine(chain):
 			deliver(m)
@@ -176,12 +176,4 @@ func only(wanted func(topic string) bool, deliver func(headersync.Message)) func
 			m.Done()
 		}
 	}
-}
-
-// chainOf returns the chain that a topic names behind the prefix.
-func chainOf(prefix, topic string) (lightchain.ChainID, bool) {
-	rest, ok := strings.CutPrefix(topic, prefix+"/")
-	name, _, _ := strings.Cut(rest, "/")
-	chain, err := lightchain.ParseChainID(name)
-	return chain, ok && err == nil
 }

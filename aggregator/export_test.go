@@ -41,7 +41,7 @@ func (p *PassedHeads) Take(now time.Time, mine func(lightchain.ChainID) bool) []
 func KeptOfStatus(g *Registry, messages func(yield func(headersync.Message) bool)) (bytes int) {
 	p := newPresence(g, func(lightchain.ChainID) bool { return true }, nil, slog.New(slog.DiscardHandler))
 	for m := range messages {
-		p.deliver(m)
+		p.deliver(headersync.DefaultPrefix, m)
 	}
 	for _, s := range p.said {
 		for _, report := range s.reports {

@@ -87,7 +87,7 @@ func hear(t testing.TB, collector *headersync.Collector, heads []*lightchain.Sig
 		if err != nil {
 			t.Fatal(err)
 		}
-		collector.Receive(context.Background(), now, headersync.Message{Topic: "edgechain/v1/" + h.ChainID().String() + "/head", Payload: payload})
+		collector.Receive(context.Background(), now, headersync.Message{Topic: headersync.ChainTopics("edgechain/v1", h.ChainID()) + "/head", Payload: payload})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -150,14 +149,11 @@ func newPresence(g *Registry, mine func(lightchain.ChainID) bool, found func(*Re
 	return &presence{registry: g, mine: mine, found: found, log: log, wake: make(chan struct{}, 1), said: map[lightchain.ChainID]said{}}
 }
 
-func (p *presence) deliver(m headersync.Message) {
+// deliver takes what stands on a status topic under the prefix.
+func (p *presence) deliver(prefix string, m headersync.Message) {
 	defer m.Done()
-	levels := strings.Split(m.Topic, "/")
-	if len(levels) < 2 || len(m.Payload) == 0 || len(m.Payload) > maxReport {
-		return
-	}
-	chain, err := lightchain.ParseChainID(levels[len(levels)-2])
-	if err != nil || !p.mine(chain) {
+	chain, ok := headersync.ChainOf(prefix, m.Topic)
+	if !ok || len(m.Payload) == 0 || len(m.Payload) > maxReport || !p.mine(chain) {
 		return
 	}
 	p.take(chain, m.Payload)

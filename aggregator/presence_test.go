@@ -209,7 +209,7 @@ func TestWhatStrangersReportIsKeptWithinBounds(t *testing.T) {
 	kept := aggregator.KeptOfStatus(g, func(yield func(headersync.Message) bool) {
 		for i := range 60_000 {
 			c := lightchain.ChainID{byte(i), byte(i >> 8)}
-			if !yield(headersync.Message{Topic: headersync.StatusTopic("p", c), Payload: text, Done: func() {}}) {
+			if !yield(headersync.Message{Topic: headersync.StatusTopic(headersync.DefaultPrefix, c), Payload: text, Done: func() {}}) {
 				return
 			}
 		}

@@ -138,9 +138,9 @@ func NewCollector(c CollectorConfig) (*Collector, error) {
 // Filters returns the topics that an aggregator listens to.
 func (k *Collector) Filters() []string {
 	return []string{
-		k.c.Prefix + "/+/" + topicHead,
-		k.c.Prefix + "/+/" + topicHello,
-		k.c.Prefix + "/+/" + topicPulled + "/" + k.c.Name,
+		AnyChain(k.c.Prefix, topicHead),
+		AnyChain(k.c.Prefix, topicHello),
+		AnyChain(k.c.Prefix, topicPulled+"/"+k.c.Name),
 	}
 }
 

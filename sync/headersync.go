@@ -76,9 +76,19 @@ const (
 	topicRestore = "restore"
 )
 
+// ChainTopics returns what the topics of one chain begin with: the prefix, the first character of the chain, the chain. By
+// the character a filter divides the chains into 32 parts, which no filter could by the chain's name.
+func ChainTopics(prefix string, chain lightchain.ChainID) string {
+	name := chain.String()
+	return prefix + "/" + name[:1] + "/" + name
+}
+
+// AnyChain returns a filter of one kind of topics of every chain.
+func AnyChain(prefix, word string) string { return prefix + "/+/+/" + word }
+
 // topic names what one gateway and, where it is not "", one aggregator speak of.
 func topic(prefix string, chain lightchain.ChainID, word, aggregator string) string {
-	t := prefix + "/" + chain.String() + "/" + word
+	t := ChainTopics(prefix, chain) + "/" + word
 	if aggregator != "" {
 		t += "/" + aggregator
 	}
@@ -100,14 +110,21 @@ func IsTopic(prefix, topic string) bool {
 	return false
 }
 
+// ChainOf returns the chain that a topic under the prefix is of.
+func ChainOf(prefix, topic string) (lightchain.ChainID, bool) {
+	chain, _, _, ok := splitTopic(prefix, topic)
+	return chain, ok
+}
+
 // splitTopic is the inverse of topic.
 func splitTopic(prefix, t string) (chain lightchain.ChainID, word, aggregator string, ok bool) {
 	rest, ok := strings.CutPrefix(t, prefix+"/")
 	if !ok {
 		return chain, "", "", false
 	}
+	first, rest, _ := strings.Cut(rest, "/")
 	name, rest, _ := strings.Cut(rest, "/")
 	word, aggregator, _ = strings.Cut(rest, "/")
 	chain, err := lightchain.ParseChainID(name)
-	return chain, word, aggregator, err == nil
+	return chain, word, aggregator, err == nil && first == name[:1]
 }

@@ -148,7 +148,7 @@ func announce(ctx context.Context, broker string, n *aggregation, heads []*light
 		if err != nil {
 			return err
 		}
-		sent = append(sent, client.Publish(headersync.DefaultPrefix+"/"+head.ChainID().String()+"/head", 1, false, payload))
+		sent = append(sent, client.Publish(headersync.ChainTopics(headersync.DefaultPrefix, head.ChainID())+"/head", 1, false, payload))
 		if len(sent) == together || i == len(heads)-1 {
 			if err := finished(sent...); err != nil {
 				return err

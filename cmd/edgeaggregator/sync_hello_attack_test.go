@@ -23,7 +23,7 @@ func listenForHellos(t testing.TB, broker, chain string) (*hellos, mqtt.Client) 
 	t.Helper()
 	h := &hellos{}
 	client := join(t, broker, "listener")
-	topic := headersync.DefaultPrefix + "/" + chain + "/"
+	topic := headersync.DefaultPrefix + "/" + chain[:1] + "/" + chain + "/"
 	hear(t, client, func(m headersync.Message) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -83,7 +83,7 @@ func TestReplayedHellosDelayNoStart(t *testing.T) {
 	replay := func() {
 		for range 20 {
 			for _, payload := range replayed {
-				say(t, mallory, headersync.DefaultPrefix+"/"+g.chain+"/hello", payload)
+				say(t, mallory, headersync.DefaultPrefix+"/"+g.chain[:1]+"/"+g.chain+"/hello", payload)
 			}
 		}
 	}

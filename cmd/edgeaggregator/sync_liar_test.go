@@ -65,7 +65,9 @@ func newLiar(t testing.TB, name, broker string, g *gateway) *liar {
 	return l
 }
 
-func (l *liar) topic(word string) string { return "edgechain/v1/" + l.chain.String() + "/" + word }
+func (l *liar) topic(word string) string {
+	return headersync.ChainTopics("edgechain/v1", l.chain) + "/" + word
+}
 
 // says changes how the liar behaves from now on.
 func (l *liar) says(change func()) {

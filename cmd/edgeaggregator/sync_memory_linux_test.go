@@ -22,7 +22,7 @@ func TestHugeMessagesTakeNobodysMemory(t *testing.T) {
 	const huge, growth = 64 << 20, 32 << 20
 	agent, node := peak(t, g.process), peak(t, n.process)
 	client := join(t, broker.Addr, "flooder")
-	topic := "edgechain/v1/" + g.chain + "/"
+	topic := "edgechain/v1/" + g.chain[:1] + "/" + g.chain + "/"
 	say(t, client, topic+"pull", make([]byte, huge))
 	say(t, client, topic+"pulled/"+n.name, make([]byte, huge))
 	g.record(2) // behind them

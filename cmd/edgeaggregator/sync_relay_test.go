@@ -35,8 +35,8 @@ type relay struct {
 func newRelay(t testing.TB, near, far string) *relay {
 	t.Helper()
 	r := &relay{t: t, near: join(t, near, "relay"), far: join(t, far, "relay"), held: map[string]*headersync.Message{}}
-	hear(t, r.near, r.carry(r.far), "edgechain/v1/+/head", "edgechain/v1/+/status", "edgechain/v1/+/hello", "edgechain/v1/+/pulled/+")
-	hear(t, r.far, r.carry(r.near), "edgechain/v1/+/welcome/+", "edgechain/v1/+/pull", "edgechain/v1/+/receipt/+", "edgechain/v1/+/restore/+")
+	hear(t, r.near, r.carry(r.far), "edgechain/v1/+/+/head", "edgechain/v1/+/+/status", "edgechain/v1/+/+/hello", "edgechain/v1/+/+/pulled/+")
+	hear(t, r.far, r.carry(r.near), "edgechain/v1/+/+/welcome/+", "edgechain/v1/+/+/pull", "edgechain/v1/+/+/receipt/+", "edgechain/v1/+/+/restore/+")
 	return r
 }
 
