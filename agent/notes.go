@@ -39,13 +39,10 @@ func bySelf() *store.By {
 
 // String names somebody in the log.
 func (d *doer) String() string {
-	switch {
-	case d == nil:
+	if d == nil {
 		return "not known"
-	case d.User == "":
-		return fmt.Sprintf("uid %d", d.UID)
 	}
-	return fmt.Sprintf("%s (uid %d)", d.User, d.UID)
+	return localhttp.Peer(*d).String()
 }
 
 // noteEvent is what a person says.

@@ -40,7 +40,7 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
 		err = wrong("%w", e)
 	}
 	if err == nil {
-		err = s.Registry.Approve(r.Context(), chain, settings, "command")
+		err = s.Registry.Approve(r.Context(), chain, settings, byCommand(r.Context()))
 	}
 	s.decided(w, r, chain, err)
 }

@@ -22,7 +22,7 @@ type Record struct {
 	Silence  int64              `json:"silence,omitempty"`
 	Added    int64              `json:"added"`             // when it was first heard of
 	Decided  int64              `json:"decided,omitempty"` // when it got its standing
-	By       string             `json:"by,omitempty"`      // who gave it: "command", "pattern press-*", "token 5f0c…", "trust all"
+	By       string             `json:"by,omitempty"`      // who gave it: "command of anna (uid 1000)", "pattern press-* of …", "token 5f0c…", "trust all"
 
 	Head HeadNote `json:"head"`
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"edgechain/lightchain"
+	"edgechain/localhttp"
 	headersync "edgechain/sync"
 )
 
@@ -370,24 +371,39 @@ func (g *Registry) ApproveNames(ctx context.Context, pattern string, s Settings)
 			return nil
 		}
 		approved = append(approved, r.Chain)
-		return g.Approve(ctx, r.Chain, s, "pattern "+pattern)
+		return g.Approve(ctx, r.Chain, s, "pattern "+pattern+byWhom(ctx))
 	})
 	return approved, err
 }
 
+// byCommand says how a decision came that somebody made.
+func byCommand(ctx context.Context) string { return "command" + byWhom(ctx) }
+
+// byWhom names the user whose request ctx is of, where that is known.
+func byWhom(ctx context.Context) string {
+	if p, ok := localhttp.PeerOf(ctx); ok {
+		return " of " + p.String()
+	}
+	return ""
+}
+
 // Reject has a gateway ignored from now on.
 func (g *Registry) Reject(ctx context.Context, chain lightchain.ChainID) error {
-	return g.decide(ctx, chain, Rejected, "command", nil)
+	return g.decide(ctx, chain, Rejected, byCommand(ctx), nil)
 }
 
 // Acknowledge takes back what was noted about a gateway; see [Record.Acknowledge].
 func (g *Registry) Acknowledge(ctx context.Context, chain lightchain.ChainID) error {
-	return g.store.Update(ctx, chain, func(r *Record) (*Change, error) {
+	err := g.store.Update(ctx, chain, func(r *Record) (*Change, error) {
 		if !r.Acknowledge() {
 			return nil, ErrUnchanged
 		}
 		return nil, nil
 	})
+	if err == nil {
+		g.log.Info("findings about a gateway were acknowledged", "chain", chain, "by", byCommand(ctx))
+	}
+	return err
 }
 
 // Forget drops all that is kept of a gateway but its newest head and any evidence against it.
@@ -395,7 +411,7 @@ func (g *Registry) Forget(ctx context.Context, chain lightchain.ChainID) error {
 	if _, err := g.store.Record(ctx, chain); err != nil {
 		return err
 	}
-	return g.decide(ctx, chain, Forgotten, "command", nil)
+	return g.decide(ctx, chain, Forgotten, byCommand(ctx), nil)
 }
 
 // EachRecord calls visit for every record in the store, without its state, until it returns an error, which it returns.

@@ -76,7 +76,7 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(withSelf(r.Context()))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -2,6 +2,7 @@ package localhttp
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/user"
@@ -12,6 +13,14 @@ import (
 type Peer struct {
 	UID  uint32
 	User string // its name on this machine; "" if it has none
+}
+
+// String names it: "anna (uid 1000)".
+func (p Peer) String() string {
+	if p.User == "" {
+		return fmt.Sprintf("uid %d", p.UID)
+	}
+	return fmt.Sprintf("%s (uid %d)", p.User, p.UID)
 }
 
 type peerKey struct{}
@@ -27,6 +36,15 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 		return ctx
 	}
 	return context.WithValue(ctx, peerKey{}, uid)
+}
+
+// withSelf says that this process asks itself.
+func withSelf(ctx context.Context) context.Context {
+	uid := os.Getuid()
+	if uid < 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, uint32(uid))
 }
 
 // PeerOf returns who has sent the request with this context; false: it is not known.

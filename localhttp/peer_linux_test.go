@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Who asks over the socket is the kernel's word; over TCP it is not known, and within the process there is nobody to ask.
+// Who asks over the socket is the kernel's word; over TCP it is not known, and within the process it is the process's user.
 func TestWhoAsksOverTheSocketIsKnown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	unix, err := Listen(path)
@@ -48,7 +48,7 @@ func TestWhoAsksOverTheSocketIsKnown(t *testing.T) {
 	}{
 		"the socket": {socket, fmt.Sprint(self, true)},
 		"TCP":        {http.DefaultTransport, fmt.Sprint(Peer{}, false)},
-		"no socket":  {InProcess(handler), fmt.Sprint(Peer{}, false)},
+		"no socket":  {InProcess(handler), fmt.Sprint(self, true)},
 	} {
 		r, err := http.NewRequest(http.MethodGet, "http://"+tcp.Addr().String(), nil)
 		if err != nil {
