@@ -439,18 +439,27 @@ func (r *reel) develop(c cutAt, dir string) (mount string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if c.lies { // what it forgot may break the file system, too, which has to be mended first, as after a boot
-		fsck, err := find("e2fsck")
-		if err != nil {
-			return "", err
+	if !c.lies {
+		if err = mountImage(image, mount); err == nil {
+			return mount, nil
 		}
-		_, _, _ = output(context.Background(), exec.Command(fsck, "-f", "-y", image))
 	}
+	// What a disk forgot may break the file system, too, and so may a superblock that was torn: it has to be mended first, as
+	// at a boot.
+	fsck, err := find("e2fsck")
+	if err != nil {
+		return "", err
+	}
+	_, _, _ = output(context.Background(), exec.Command(fsck, "-f", "-y", image))
+	return mount, mountImage(image, mount)
+}
+
+func mountImage(image, mount string) error {
 	device, err := attach(image)
-	if err == nil {
-		err = device.mount(mount)
+	if err != nil {
+		return err
 	}
-	return mount, err
+	return device.mount(mount)
 }
 
 // gatewayOn mounts what a cut left, and returns the gateway on it with a ledger of that moment.

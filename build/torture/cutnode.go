@@ -255,7 +255,16 @@ func (f *nodeFilm) tempt(ctx context.Context, n *node, o *outcome) {
 		err = errors.Join(os.WriteFile(traitor.config(), []byte(settings+n.followedBy(broker.address())), 0o644), n.configure(broker.address()))
 	}
 	if err == nil {
-		err = errors.Join(n.launch(), traitor.start(ctx))
+		err = n.launch()
+	}
+	if err == nil { // before, a command would open the store itself, and the aggregator find it taken
+		err = await(ctx, "the aggregator answers", n.process, func() bool {
+			_, err := os.Stat(n.socket())
+			return err == nil
+		})
+	}
+	if err == nil {
+		err = traitor.start(ctx)
 	}
 	if err != nil {
 		o.stuck = "the harness: " + err.Error()
