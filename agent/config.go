@@ -122,21 +122,28 @@ type HwmonConfig struct {
 
 // BrokerConfig is about the embedded broker.
 type BrokerConfig struct {
-	Enabled         bool           `toml:"enabled"`
-	Listen          string         `toml:"listen"` // each of the four is "host:port", or "" for none
-	TLSListen       string         `toml:"tls_listen"`
-	WSListen        string         `toml:"ws_listen"`
-	WSSListen       string         `toml:"wss_listen"`
-	TLSCert         string         `toml:"tls_cert"`
-	TLSKey          string         `toml:"tls_key"`
-	Users           string         `toml:"users"`
-	AllowAnonymous  bool           `toml:"allow_anonymous"` // no listener leaves loopback then
-	MaxClients      int            `toml:"max_clients"`
-	MaxPacket       tomlconf.Size  `toml:"max_packet"`
-	MaxInflight     int            `toml:"max_inflight"`     // messages of one client
-	Subscribers     string         `toml:"subscribers"`      // "disk" or "memory": what outlives a restart of what they are to get
-	SubscribersSync time.Duration  `toml:"subscribers_sync"` // between two writes of it
-	Decode          []DecodeConfig `toml:"decode"`           // the first whose topics match
+	Enabled          bool           `toml:"enabled"`
+	Listen           string         `toml:"listen"` // each of the four is "host:port", or "" for none
+	TLSListen        string         `toml:"tls_listen"`
+	WSListen         string         `toml:"ws_listen"`
+	WSSListen        string         `toml:"wss_listen"`
+	TLSCert          string         `toml:"tls_cert"`
+	TLSKey           string         `toml:"tls_key"`
+	Users            string         `toml:"users"`
+	AllowAnonymous   bool           `toml:"allow_anonymous"` // no listener leaves loopback then
+	MaxClients       int            `toml:"max_clients"`
+	MaxPacket        tomlconf.Size  `toml:"max_packet"`
+	MaxInflight      int            `toml:"max_inflight"` // messages of one client
+	MaxReading       tomlconf.Size  `toml:"max_reading"`  // of packets above 16 KiB being read, from all clients
+	MaxRetained      tomlconf.Size  `toml:"max_retained"`
+	MaxQueue         tomlconf.Size  `toml:"max_queue"`         // that waits for one session
+	MaxQueued        tomlconf.Size  `toml:"max_queued"`        // that waits for all
+	MaxSessions      int            `toml:"max_sessions"`      // 0: four for each of max_clients
+	MaxSubscriptions int            `toml:"max_subscriptions"` // of one client
+	MaxPerAddress    int            `toml:"max_per_address"`   // clients connected from one address; 0: any number
+	Subscribers      string         `toml:"subscribers"`       // "disk" or "memory": what outlives a restart of what they are to get
+	SubscribersSync  time.Duration  `toml:"subscribers_sync"`  // between two writes of it
+	Decode           []DecodeConfig `toml:"decode"`            // the first whose topics match
 }
 
 // Where the embedded broker keeps what subscribers are to find again.
@@ -216,8 +223,10 @@ func DefaultConfig() *Config {
 		Ingest:    IngestConfig{MaxBytes: 16 * tomlconf.MiB},
 		Log:       LogConfig{Level: "info", Format: "auto"},
 		Hwmon:     HwmonConfig{Interval: 30 * time.Second, Root: "/"},
-		Broker:    BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024, Subscribers: onDisk, SubscribersSync: 2 * time.Second},
-		Sync:      SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
+		Broker: BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024,
+			MaxReading: 48 * tomlconf.MiB, MaxRetained: 32 * tomlconf.MiB, MaxQueue: 8 * tomlconf.MiB, MaxQueued: 48 * tomlconf.MiB, MaxSubscriptions: 4096,
+			Subscribers: onDisk, SubscribersSync: 2 * time.Second},
+		Sync: SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
 
 		HomeAssistant: HomeAssistantConfig{Discovery: homeassistant.DefaultDiscovery, Prefix: homeassistant.DefaultPrefix, Interval: time.Minute},
 	}

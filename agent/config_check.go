@@ -157,6 +157,12 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	tomlconf.Between(d, &b.MaxClients, 1, 100000)
 	tomlconf.Between(d, &b.MaxPacket, tomlconf.KiB, 16*tomlconf.MiB)
 	tomlconf.Between(d, &b.MaxInflight, 1, 65535)
+	for _, size := range []*tomlconf.Size{&b.MaxReading, &b.MaxRetained, &b.MaxQueue, &b.MaxQueued} {
+		tomlconf.Between(d, size, 64*tomlconf.KiB, tomlconf.GiB)
+	}
+	tomlconf.Between(d, &b.MaxSessions, 0, 1000000)
+	tomlconf.Between(d, &b.MaxSubscriptions, 1, 1000000)
+	tomlconf.Between(d, &b.MaxPerAddress, 0, 100000)
 	tomlconf.OneOf(d, &b.Subscribers, onDisk, inMemory)
 	tomlconf.Between(d, &b.SubscribersSync, 100*time.Millisecond, time.Hour)
 	for i := range b.Decode {

@@ -16,6 +16,40 @@ type sourceCollector struct {
 	up       *prometheus.Desc
 	clients  *prometheus.Desc
 	standing *prometheus.Desc
+	broker   []brokerMetric
+}
+
+// brokerMetric is one of the embedded broker alone.
+type brokerMetric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	of   func(*api.Broker) float64
+}
+
+func brokerMetrics() []brokerMetric {
+	gauge := func(name, help string, of func(*api.Broker) float64) brokerMetric {
+		return brokerMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, of}
+	}
+	counter := func(name, help string, of func(*api.Broker) float64) brokerMetric {
+		return brokerMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, of}
+	}
+	return []brokerMetric{
+		gauge("edgeagent_broker_sessions", "Sessions at the embedded broker, connected or not.", func(b *api.Broker) float64 { return float64(b.Sessions) }),
+		gauge("edgeagent_broker_subscriptions", "Subscriptions at the embedded broker.", func(b *api.Broker) float64 { return float64(b.Subscriptions) }),
+		gauge("edgeagent_broker_retained_messages", "Retained messages at the embedded broker.", func(b *api.Broker) float64 { return float64(b.Retained) }),
+		gauge("edgeagent_broker_retained_bytes", "Bytes of these.", func(b *api.Broker) float64 { return float64(b.RetainedBytes) }),
+		gauge("edgeagent_broker_queued_bytes", "Bytes of messages that wait for subscribers of the embedded broker.", func(b *api.Broker) float64 { return float64(b.QueuedBytes) }),
+		gauge("edgeagent_broker_reading_bytes", "Bytes of large packets that the embedded broker is reading.", func(b *api.Broker) float64 { return float64(b.ReadingBytes) }),
+		gauge("edgeagent_broker_will_bytes", "Bytes of wills that wait at the embedded broker.", func(b *api.Broker) float64 { return float64(b.WillBytes) }),
+		gauge("edgeagent_broker_kept", "1 if what subscribers are to find again is on disk, else 0.", func(b *api.Broker) float64 { return truth(b.Kept) }),
+		gauge("edgeagent_broker_kept_bytes", "Bytes that this takes on disk.", func(b *api.Broker) float64 { return float64(b.KeptBytes) }),
+		counter("edgeagent_broker_kept_written_bytes_total", "Bytes written for this since the broker was started, the file system's own not counted.", func(b *api.Broker) float64 { return float64(b.KeptWritten) }),
+		counter("edgeagent_broker_delivered_total", "Messages that the embedded broker sent to subscribers.", func(b *api.Broker) float64 { return float64(b.Delivered) }),
+		counter("edgeagent_broker_unretained_total", "Retained messages for which there was no room at the embedded broker.", func(b *api.Broker) float64 { return float64(b.Unretained) }),
+		counter("edgeagent_broker_unauthenticated_total", "Clients that the embedded broker did not let in.", func(b *api.Broker) float64 { return float64(b.Strangers) }),
+		counter("edgeagent_broker_cut_total", "Connections that the embedded broker ended: protocol, time-out, limit.", func(b *api.Broker) float64 { return float64(b.Cut) }),
+		counter("edgeagent_broker_panics_total", "Connections that a packet ended by a fault of the embedded broker.", func(b *api.Broker) float64 { return float64(b.Panics) }),
+	}
 }
 
 func newSourceCollector(running func() []*source) *sourceCollector {
@@ -24,6 +58,7 @@ func newSourceCollector(running func() []*source) *sourceCollector {
 	}
 	return &sourceCollector{
 		running:  running,
+		broker:   brokerMetrics(),
 		up:       desc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0."),
 		clients:  desc("edgeagent_source_clients", "Clients that are connected to the embedded broker."),
 		standing: desc("edgeagent_source_state", "1 for the state that the source is in, 0 for the others.", "state"),
@@ -45,6 +80,9 @@ func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	for d := range c.counts {
 		out <- d
 	}
+	for _, m := range c.broker {
+		out <- m.desc
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -58,6 +96,11 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		for d, count := range c.counts {
 			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(count(&stats)), s.name)
+		}
+		for _, m := range c.broker {
+			if stats.Broker != nil {
+				out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(stats.Broker))
+			}
 		}
 	}
 }

@@ -173,6 +173,10 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	config := broker.Config{
 		PassOn: func(topic string) bool { return upstreamTopic(*prefixes.Load(), topic) },
 		Users:  c.Users, Decode: decode, Limits: c.limits(), Log: a.log,
+		Bounds: broker.Bounds{
+			Reading: int(c.MaxReading), Retained: int(c.MaxRetained), Queue: int(c.MaxQueue), Queued: int(c.MaxQueued),
+			Sessions: c.MaxSessions, Subscriptions: c.MaxSubscriptions, PerAddress: c.MaxPerAddress,
+		},
 	}
 	for _, l := range [...]struct {
 		kind    broker.Kind
@@ -232,7 +236,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
 			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected, Sessions: s.Sessions,
-			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Unkept: s.Unkept}
+			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Broker: brokerStatus(&s)}
 	}}, nil
 }
 

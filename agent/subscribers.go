@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"edgechain/agent/api"
 	"edgechain/lightchain/store"
 	"edgechain/sensors/broker"
 	"edgechain/sensors/broker/subscriberstore"
@@ -69,5 +70,15 @@ func fromBroker(chain *store.Reader) func(from uint64) iter.Seq2[*broker.Recorde
 				}
 			}
 		}
+	}
+}
+
+// brokerStatus is what the embedded broker's clients cost.
+func brokerStatus(s *broker.Stats) *api.Broker {
+	return &api.Broker{
+		Sessions: s.Sessions, Subscriptions: s.Subscriptions, Retained: s.Retained, RetainedBytes: s.RetainedBytes,
+		QueuedBytes: s.QueuedBytes, ReadingBytes: s.ReadingBytes, WillBytes: s.WillBytes, Delivered: s.Delivered,
+		Unretained: s.Unretained, Strangers: s.Unauthenticated, Cut: s.Cut, Panics: s.Panics,
+		Kept: s.Kept.Open, KeptBytes: s.Kept.Bytes, KeptWritten: s.Kept.Written, Unkept: s.Unkept,
 	}
 }

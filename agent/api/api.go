@@ -164,10 +164,30 @@ type Source struct {
 	Clients   int         `json:"clients,omitempty"`  // of the embedded broker
 	Sessions  int         `json:"sessions,omitempty"` // that it keeps, of clients that are connected or not
 
-	Recognised  uint64 `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
-	Refused     uint64 `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
-	Undelivered uint64 `json:"undelivered,omitempty"` // messages that a subscriber of the embedded broker did not get
-	Unkept      string `json:"unkept,omitempty"`      // why the embedded broker lost what it kept for subscribers, or keeps nothing over a restart
+	Recognised  uint64  `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
+	Refused     uint64  `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
+	Undelivered uint64  `json:"undelivered,omitempty"` // messages that a subscriber of the embedded broker did not get
+	Broker      *Broker `json:"broker,omitempty"`      // of the embedded broker alone
+}
+
+// Broker is what the clients of the embedded broker cost, now and since it was started.
+type Broker struct {
+	Sessions      int    `json:"sessions"` // connected or not
+	Subscriptions int    `json:"subscriptions"`
+	Retained      int    `json:"retained_messages"`
+	RetainedBytes int    `json:"retained_bytes"`
+	QueuedBytes   int    `json:"queued_bytes"`  // of messages that wait for subscribers
+	ReadingBytes  int    `json:"reading_bytes"` // of large packets that are being read
+	WillBytes     int    `json:"will_bytes"`
+	Delivered     uint64 `json:"delivered"`       // messages sent to subscribers
+	Unretained    uint64 `json:"unretained"`      // retained messages for which there was no room
+	Strangers     uint64 `json:"unauthenticated"` // clients that were not let in
+	Cut           uint64 `json:"cut"`             // connections that the broker ended: protocol, time-out, limit
+	Panics        uint64 `json:"panics"`
+	Kept          bool   `json:"kept"`                   // sessions and retained messages are on disk
+	KeptBytes     uint64 `json:"kept_bytes,omitempty"`   // that they take there
+	KeptWritten   uint64 `json:"kept_written,omitempty"` // bytes written for that
+	Unkept        string `json:"unkept,omitempty"`       // why what was kept is lost, or nothing is kept though it should be
 }
 
 // Text says how it stands: "up, 127.0.0.1:1883", or since when it fails and why.

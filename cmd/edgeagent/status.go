@@ -101,6 +101,10 @@ func writeStatus(w io.Writer, s *api.Status) {
 	line("devices", "%d are watched, %d of them are late", l.Devices, len(l.Late))
 	for _, source := range l.Sources {
 		line("source", "%s: %d messages, %s", source.Name, source.Received, command.Printable(source.Text()))
+		if b := source.Broker; b != nil {
+			line("", "%d clients, %d sessions, %d subscriptions; %d retained messages of %s; %s wait for subscribers; %d clients refused, %d cut off",
+				source.Clients, b.Sessions, b.Subscriptions, b.Retained, size(uint64(b.RetainedBytes)), size(uint64(b.QueuedBytes)), b.Strangers, b.Cut)
+		}
 	}
 }
 
@@ -135,8 +139,8 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 		if !source.Connected {
 			line("WARNING", "nothing comes from source %s: %s", source.Name, command.Printable(source.Text()))
 		}
-		if source.Unkept != "" {
-			line("WARNING", "sessions and retained messages of the embedded broker: %s", command.Printable(source.Unkept))
+		if source.Broker != nil && source.Broker.Unkept != "" {
+			line("WARNING", "sessions and retained messages of the embedded broker: %s", command.Printable(source.Broker.Unkept))
 		}
 	}
 	if l.Deaf != "" {

@@ -126,7 +126,7 @@ var errLocked = errors.New("its lock is held")
 // the old one, and syncs the folder once: on a file system that does not keep the order of a folder's entries, a power
 // cut could leave a marker without its manifest, or no marker. Here the folder is synced before each step.
 //
-// A new log grows with each group, which a file system notes in its journal each time: see createLog.
+// A new log grows with each group, which a file system notes in its journal each time: see salvage.CreateLog.
 //
 // A damaged block of a table is searched for the bit that turned: see salvage.Checked.
 type storeFS struct {
@@ -136,7 +136,7 @@ type storeFS struct {
 	shown    map[string]salvage.Log // logs to show as what can be read of them, by name
 	hold     *salvage.Withheld      // nil: what is removed goes
 	due      *dueScrub              // told of tables that cannot be read; nil: nobody is
-	logSize  int64                  // bytes that a new log has from the beginning: see createLog; 0: none
+	logSize  int64                  // bytes that a new log has from the beginning: see salvage.CreateLog; 0: none
 }
 
 func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -197,7 +197,7 @@ func (fs *storeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 		return nil, err
 	}
 	if fs.logSize > 0 && strings.HasSuffix(name, ".log") {
-		return createLog(fs.FS, name, category, fs.logSize)
+		return salvage.CreateLog(fs.FS, name, category, fs.logSize)
 	}
 	f, err := fs.FS.Create(name, category)
 	if err != nil && salvage.IsTable(name) && fs.guard != nil {

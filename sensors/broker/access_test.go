@@ -270,7 +270,8 @@ func TestTooManyClients(t *testing.T) {
 
 func TestSessionsAreBounded(t *testing.T) {
 	b := start(t, newDisk(1), func(c *Config) { c.MaxClients = 2 })
-	for i := range 3 * sessionsPerSlot {
+	const perSlot = 4
+	for i := range 3 * perSlot {
 		id := fmt.Sprint(i)
 		w := dial(t, b, login{id: id})
 		if w.code != 0 {
@@ -282,8 +283,8 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n, subs := len(b.sessions), b.tree.count.Load(); n != 2*sessionsPerSlot || subs != 2*sessionsPerSlot {
-		t.Errorf("%d sessions and %d subscriptions are remembered, want %d", n, subs, 2*sessionsPerSlot)
+	if n, subs := len(b.sessions), b.tree.count.Load(); n != 2*perSlot || subs != 2*perSlot {
+		t.Errorf("%d sessions and %d subscriptions are remembered, want %d", n, subs, 2*perSlot)
 	}
 }
 
@@ -318,5 +319,50 @@ func TestSourcesPartWhereTheirNamesEnd(t *testing.T) {
 		if got := d.sources(); got[len(got)-1] != want {
 			t.Errorf("sources are %q, want %q", got, want)
 		}
+	}
+}
+
+// Clients of one address are so many at most; one that has a session finds its place.
+func TestClientsOfOneAddressAreBounded(t *testing.T) {
+	b := start(t, newDisk(10), func(c *Config) { c.Bounds.PerAddress = 2 })
+	known := dial(t, b, login{id: "known"})
+	known.drop(b, "known")
+	first := dial(t, b, login{id: "a", clean: true})
+	dial(t, b, login{id: "b", clean: true})
+	if w := dial(t, b, login{id: "c", clean: true}); w.code == 0 {
+		t.Error("a third client was let in")
+	}
+	if w := dial(t, b, login{id: "known"}); w.code != 0 || !w.present {
+		t.Errorf("a client with a session got the code %d", w.code)
+	}
+	first.drop(b, "a")
+	await(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.addresses["127.0.0.1"] == 2 })
+}
+
+// Each bound of the configuration holds, and what is used of it is told.
+func TestBoundsAreTheConfigurations(t *testing.T) {
+	d := autoDisk(t, 0)
+	b := start(t, d, func(c *Config) {
+		c.Bounds = Bounds{Retained: 4 << 10, Queue: 4 << 10, Queued: 6 << 10, Sessions: 3, Subscriptions: 2}
+	})
+	for _, id := range []string{"s1", "s2"} {
+		w := dial(t, b, login{id: id})
+		for n, want := range []string{"SUBACK 1 1", "SUBACK 1 1", "SUBACK 1 80"} {
+			w.subscribe(1, fmt.Sprint("x", n), 1)
+			w.wants(want)
+		}
+		w.drop(b, id)
+	}
+	w := dial(t, b, login{id: "w", clean: true})
+	for i := range 20 {
+		w.publish(uint16(i+1), 1, "x0", strings.Repeat("y", 900))
+		w.wants(fmt.Sprintf("PUBACK %d", i+1))
+		w.send(typePublish<<4|1, append(str(nil, fmt.Sprint("r", i)), strings.Repeat("y", 900)...))
+	}
+	w.silent()
+	await(t, func() bool { return b.fanout.owed.Load() == 0 && b.owed.Load() == 0 })
+	s := b.Stats()
+	if s.RetainedBytes > 4<<10 || s.Retained == 0 || s.QueuedBytes > 6<<10 || s.QueuedBytes < 4<<10 || s.Subscriptions != 4 || s.Sessions != 3 || s.Unretained == 0 || s.Undelivered == 0 {
+		t.Errorf("it tells %+v", s)
 	}
 }

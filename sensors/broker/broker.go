@@ -107,6 +107,8 @@ type Config struct {
 
 	Limits
 
+	Bounds Bounds
+
 	// WriteTimeout is how long a client may leave a write unread before it is disconnected; 0 is 10 s.
 	WriteTimeout time.Duration
 
@@ -118,27 +120,33 @@ type Config struct {
 	Log *slog.Logger     // nil is no log
 }
 
+// Bounds is what clients may cost together, for as long as the broker runs; of each, 0 is the default.
+type Bounds struct {
+	Reading       int // bytes of packets above 16 KiB that are being read, from all clients; 0 is 48 MiB
+	Retained      int // bytes of retained messages; 0 is 32 MiB
+	Queue         int // bytes of messages that wait for one session; 0 is 8 MiB
+	Queued        int // bytes of those that wait for all; 0 is 48 MiB
+	Sessions      int // kept, connected or not; 0 is four for each client that may be connected
+	Subscriptions int // of one client; 0 is 4096
+	PerAddress    int // clients connected from one address, those not counted that have a session; 0 is any number
+}
+
 // The largest packet that entries may come in, and limits that nobody had a reason to change.
 const (
-	maxPacket        = 16 << 20
-	maxConnect       = 256 << 10        // bytes of a CONNECT, before anybody has shown who he is
-	connectTimeout   = 30 * time.Second // from the connection until its CONNECT has been read
-	maxClientID      = 256              // bytes
-	topicAliasMax    = 64               // of a client of MQTT 5, for what it publishes
-	sessionExpiry    = 7 * 24 * 3600    // seconds that a session is kept at most, and that of a client of MQTT 3.1.1, which names no such time
-	sysInterval      = 10 * time.Second // between two publications of $SYS
-	maxRetained      = 10_000           // topics with a retained message
-	maxRetainedBytes = 32 << 20         // of topics, payloads and properties
-	maxOutbound      = 1024             // messages waiting for one subscriber, and as many on their way to it
-	maxOutboundBytes = 8 << 20          // of those that wait for one subscriber
-	maxQueuedBytes   = 48 << 20         // of those that wait for all of them
-	maxSubscriptions = 4096             // of one client
-	maxFilterBytes   = 256 << 10        // of one client's subscriptions
-	maxUnreleased    = 8192             // QoS 2 ids that one client has not released
-	maxReading       = 48 << 20         // bytes of large packets that are being read
-	sessionsPerSlot  = 4                // sessions kept, connected or not, for each client that may be connected
-	maxHandshaking   = 64               // connections that may be on their way to a CONNACK
-	reservedClients  = 32               // beyond MaxClients, for clients that have a session
+	maxPacket       = 16 << 20
+	maxConnect      = 256 << 10        // bytes of a CONNECT, before anybody has shown who he is
+	connectTimeout  = 30 * time.Second // from the connection until its CONNECT has been read
+	maxClientID     = 256              // bytes
+	topicAliasMax   = 64               // of a client of MQTT 5, for what it publishes
+	sessionExpiry   = 7 * 24 * 3600    // seconds that a session is kept at most, and that of a client of MQTT 3.1.1, which names no such time
+	sysInterval     = 10 * time.Second // between two publications of $SYS
+	maxRetained     = 10_000           // topics with a retained message
+	maxOutbound     = 1024             // messages waiting for one subscriber, and as many on their way to it
+	maxFilterBytes  = 256 << 10        // of one client's subscriptions
+	maxUnreleased   = 8192             // QoS 2 ids that one client has not released
+	maxHandshaking  = 64               // connections that may be on their way to a CONNACK
+	sessionsPerSlot = 4                // kept, for each client that may be connected
+	reservedClients = 32               // beyond MaxClients, for clients that have a session
 )
 
 // Broker is the embedded broker.
@@ -169,6 +177,7 @@ type Broker struct {
 	handshaking []*conn            // those of conns that have had no CONNACK, the oldest first
 	clients     int                // those of conns that have
 	mostClients int
+	addresses   map[string]int      // clients connected, by address
 	sessions    map[string]*session // by client id
 	wills       map[string]*will    // by client id: those that wait out their delay
 	dueWills    []*will             // those that have, in that order
@@ -207,9 +216,13 @@ func New(cfg Config) (*Broker, error) {
 		sessions: make(map[string]*session),
 		wills:    make(map[string]*will),
 		checking: make(map[string]int),
+
+		addresses: make(map[string]int),
+
 		willDue:  make(chan struct{}, 1),
-		retained: retained{byTopic: make(map[string]*forward)},
-		reading:  budget{most: maxReading},
+		retained: retained{byTopic: make(map[string]*forward), most: cfg.Bounds.Retained},
+		reading:  budget{most: cfg.Bounds.Reading},
+		tree:     tree{most: cfg.Bounds.Subscriptions},
 		fanout:   fanout{queue: make(chan *forward, fanoutMessages)},
 		told:     told{log: cfg.Log},
 		started:  time.Now(),
@@ -232,6 +245,12 @@ func (cfg *Config) setDefaults() {
 	cfg.Limits.setDefaults()
 	cfg.WriteTimeout = orDefault(cfg.WriteTimeout, 10*time.Second)
 	cfg.Grace = orDefault(cfg.Grace, 5*time.Second)
+	m := &cfg.Bounds
+	m.Reading = orDefault(m.Reading, 48<<20)
+	m.Retained = orDefault(m.Retained, 32<<20)
+	m.Queue = orDefault(m.Queue, 8<<20)
+	m.Queued = orDefault(m.Queued, 48<<20)
+	m.Subscriptions = orDefault(m.Subscriptions, 4096)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -244,6 +244,10 @@ func (b *Broker) forget(c *conn) {
 	b.shakenHands(c)
 	if c.established.Load() {
 		b.clients--
+		from := host(c.RemoteAddr())
+		if b.addresses[from]--; b.addresses[from] == 0 {
+			delete(b.addresses, from)
+		}
 	}
 	b.mu.Unlock()
 	b.readers.Done()
@@ -297,6 +301,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	c.sess = s
 	b.shakenHands(c)
 	b.clients++
+	b.addresses[host(c.RemoteAddr())]++
 	c.established.Store(true)
 	b.mu.Unlock()
 
@@ -327,6 +332,8 @@ func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
 	case old != nil && old.connected():
 	case b.clients >= b.limits.MaxClients && (old == nil || b.clients >= b.limits.MaxClients+reservedClients):
 		return mqttwire.ServerUnavailable, fmt.Sprintf("%d clients are connected, the most that may be", b.clients)
+	case old == nil && b.cfg.Bounds.PerAddress > 0 && b.addresses[host(c.RemoteAddr())] >= b.cfg.Bounds.PerAddress:
+		return mqttwire.QuotaExceeded, fmt.Sprintf("%d clients are connected from its address, the most that may be", b.cfg.Bounds.PerAddress)
 	}
 	return mqttwire.Success, ""
 }
@@ -347,10 +354,18 @@ func (b *Broker) connack(c *conn, resumed bool, asked uint32) []byte {
 	return p.Append(c.version, nil)
 }
 
+// mostSessions is how many there may be. The caller holds mu.
+func (b *Broker) mostSessions() int {
+	if n := b.cfg.Bounds.Sessions; n > 0 {
+		return n
+	}
+	return sessionsPerSlot * b.limits.MaxClients
+}
+
 // makeRoom ends the session that nobody has come back to for longest, if there are too many for one more. The caller
 // holds mu.
 func (b *Broker) makeRoom() {
-	if len(b.sessions) < sessionsPerSlot*b.limits.MaxClients {
+	if len(b.sessions) < b.mostSessions() {
 		return
 	}
 	var oldest *session

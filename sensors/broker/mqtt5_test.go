@@ -326,6 +326,7 @@ func TestWhatOneClientMayCostHasAnEnd(t *testing.T) {
 	w := dial(t, b, login{id: "w", v5: true, clean: true})
 	// Retained messages in bytes.
 	big := strings.Repeat("x", fanoutLargest)
+	maxRetainedBytes := b.cfg.Bounds.Retained
 	for i := range 2 * maxRetainedBytes / fanoutLargest {
 		w.sends(mqttwire.Publish{Topic: fmt.Append(nil, "r/", i), Payload: []byte(big), Retain: true, QoS: 1, ID: uint16(i + 1)})
 		w.wants(fmt.Sprintf("PUBACK %d", i+1))
@@ -339,6 +340,7 @@ func TestWhatOneClientMayCostHasAnEnd(t *testing.T) {
 	}
 	// Subscriptions by number and by size.
 	p := mqttwire.Subscribe{ID: 1}
+	maxSubscriptions := b.cfg.Bounds.Subscriptions
 	for i := range maxSubscriptions + 5 {
 		p.Add(fmt.Sprint("s/", i), mqttwire.Options{})
 	}

@@ -201,7 +201,7 @@ func (s *session) deliver(b *Broker, m *outgoing) {
 		return
 	}
 	o := &s.out
-	if n := m.size(); len(o.waiting) >= maxOutbound || o.bytes > 0 && o.bytes+n > maxOutboundBytes || !b.queued(n) {
+	if n := m.size(); len(o.waiting) >= maxOutbound || o.bytes > 0 && o.bytes+n > b.cfg.Bounds.Queue || !b.queued(n) {
 		b.stats.undelivered.Add(1)
 		return
 	}
@@ -219,7 +219,7 @@ func (s *session) deliver(b *Broker, m *outgoing) {
 
 // queued counts bytes that wait for subscribers, and tells whether there is room for them.
 func (b *Broker) queued(n int) bool {
-	if total := b.outBytes.Add(int64(n)); n > 0 && total > maxQueuedBytes {
+	if total := b.outBytes.Add(int64(n)); n > 0 && total > int64(b.cfg.Bounds.Queued) {
 		b.outBytes.Add(int64(-n))
 		return false
 	}

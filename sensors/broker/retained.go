@@ -13,6 +13,7 @@ type retained struct {
 	mu      sync.Mutex
 	byTopic map[string]*forward
 	bytes   int
+	most    int   // bytes
 	kept    *kept // written before anything else starts
 }
 
@@ -34,7 +35,7 @@ func (r *retained) keep(f *forward) bool {
 		return true
 	}
 	after += f.size() + retainedOverhead
-	if after > maxRetainedBytes || old == nil && len(r.byTopic) >= maxRetained {
+	if after > r.most || old == nil && len(r.byTopic) >= maxRetained {
 		// What it replaces is no longer the newest.
 		if old != nil {
 			delete(r.byTopic, f.topic)
@@ -53,7 +54,7 @@ func (r *retained) keep(f *forward) bool {
 func (r *retained) restore(f *forward) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := f.size() + retainedOverhead; r.bytes+n <= maxRetainedBytes && len(r.byTopic) < maxRetained {
+	if n := f.size() + retainedOverhead; r.bytes+n <= r.most && len(r.byTopic) < maxRetained {
 		r.byTopic[f.topic] = f
 		r.bytes += n
 	} else {

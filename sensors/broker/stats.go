@@ -9,7 +9,6 @@ import (
 // Stats counts what the broker has seen since it was made, and what is there now.
 type Stats struct {
 	Connected int // connections, now
-	Sessions  int // kept, of clients that are connected or not, now
 	Waiting   int // clients whose socket is not read because the disk or their window is full, now
 	InSink    int // messages handed to the sink and not yet durable, now
 
@@ -28,9 +27,16 @@ type Stats struct {
 	Cut             uint64    // connections that the broker ended: protocol, time-out, limit
 	Panics          uint64    // connections that a packet ended by a panic
 
-	Kept    subscriberstore.Stats // what is written down for subscribers
-	Unkept  string                // why nothing is though it should be; "" where it is, or need not be
-	KeptOff bool                  // it need not be
+	Sessions      int // connected or not, now
+	Subscriptions int // of all, now
+	Retained      int // messages, now
+	RetainedBytes int
+	QueuedBytes   int // of messages that wait for subscribers, now
+	ReadingBytes  int // of large packets that are being read, now
+	WillBytes     int // of wills that wait, now
+
+	Kept   subscriberstore.Stats // what is written down for subscribers
+	Unkept string                // why what was is lost, or nothing is though it should be; "" where it is, or need not be
 }
 
 type counters struct {
@@ -46,18 +52,20 @@ type counters struct {
 func (b *Broker) Stats() Stats {
 	s := &b.stats
 	b.mu.Lock()
-	connected, sessions, k, unkept := len(b.conns), len(b.sessions), b.kept, b.unkept
+	connected, sessions, wills, k, unkept := len(b.conns), len(b.sessions), b.willBytes, b.kept, b.unkept
 	b.mu.Unlock()
+	retained, retainedBytes := b.retained.held()
 	out := Stats{
-		Connected: connected, Sessions: sessions, Waiting: int(s.waiting.Load()), InSink: int(b.owed.Load()),
+		Connected: connected, Waiting: int(s.waiting.Load()), InSink: int(b.owed.Load()),
 		Committed: s.committed.Load(), Failed: s.failed.Load(), Acknowledged: s.acknowledged.Load(),
 		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
 		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),
 		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(), Delivered: s.delivered.Load(), Cut: s.cut.Load(),
 	}
+	out.Sessions, out.Subscriptions, out.WillBytes = sessions, int(b.tree.count.Load()), wills
+	out.Retained, out.RetainedBytes, out.QueuedBytes, out.ReadingBytes = retained, retainedBytes, int(b.outBytes.Load()), b.reading.held()
 	switch {
 	case b.cfg.Subscribers == nil:
-		out.KeptOff = true
 	case k != nil:
 		if out.Kept = k.store.Stats(); out.Kept.Err != nil {
 			out.Unkept = out.Kept.Err.Error()

@@ -63,6 +63,12 @@ type budget struct {
 	waiting []chan struct{} // each closed when there may be room; the first gets it first
 }
 
+func (g *budget) held() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.taken
+}
+
 // take waits for room for n bytes, and returns what gives it back. The client's socket is not read meanwhile.
 func (g *budget) take(c *conn, n int) (done func(), err error) {
 	var stop func()

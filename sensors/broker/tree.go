@@ -11,6 +11,7 @@ import (
 // tree is who subscribed to what, level by level.
 type tree struct {
 	count atomic.Int64 // of subscriptions
+	most  int          // subscriptions of one session
 	kept  *kept        // written before anything else starts
 
 	mu   sync.RWMutex
@@ -50,7 +51,7 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 		}
 		return false, true
 	}
-	if s.over || len(s.subscriptions) >= maxSubscriptions || s.filterBytes+len(sub.filter) > maxFilterBytes {
+	if s.over || len(s.subscriptions) >= t.most || s.filterBytes+len(sub.filter) > maxFilterBytes {
 		return false, false
 	}
 	if s.subscriptions == nil {

@@ -190,6 +190,7 @@ func (s *Store) commit() {
 
 // Stats is what the database has cost since it was opened, and how it stands.
 type Stats struct {
+	Open    bool   // and written
 	Written uint64 // bytes, to the log and to tables, notes not counted
 	Syncs   uint64 // writes that were waited for
 	Bytes   uint64 // on disk
@@ -206,7 +207,7 @@ func (s *Store) Stats() Stats {
 		return out
 	}
 	m := s.db.Metrics()
-	out.Bytes, out.Written = m.DiskSpaceUsage(), m.WAL.BytesWritten
+	out.Open, out.Bytes, out.Written = true, m.DiskSpaceUsage(), m.WAL.BytesWritten
 	for i := range m.Levels {
 		out.Written += m.Levels[i].TableBytesFlushed + m.Levels[i].TableBytesCompacted
 	}

@@ -1,4 +1,4 @@
-package store
+package salvage
 
 import (
 	"errors"
@@ -6,14 +6,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// createLog makes a log that has its size, in zeros, before its first group is written. Pebble reserves room for one, but
+// CreateLog makes a log that has its size, in zeros, before its first group is written. Pebble reserves room for one, but
 // the file's length grows with each group, and the file system writes that into its journal at each sync: a group costs
 // several times the bytes that it does in a log that is used again, as Pebble does when it has some from the same run. A
 // log that ends in zeros ends there, as one that ends in an older log's bytes.
 //
 // Cut off in the middle, there is a log without a group. Where there is no room for the whole of it, it grows as Pebble
 // has it: the first group that does not fit then says so.
-func createLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int64) (vfs.File, error) {
+func CreateLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int64) (vfs.File, error) {
 	f, err := fs.Create(name, category)
 	if err != nil {
 		return nil, err
