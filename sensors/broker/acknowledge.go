@@ -48,7 +48,7 @@ func (c *conn) due(b []byte) []byte {
 	s := c.sess
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
+	n, more := 0, false
 	if s.conn == c && !c.isGone() {
 		for n < len(s.queue) && n < acksPerWrite && s.queue[n].settled() {
 			ex := s.queue[n]
@@ -57,8 +57,9 @@ func (c *conn) due(b []byte) []byte {
 			n++
 		}
 		b = s.out.collect(c, b, time.Now())
+		more = s.out.recalling(c)
 	}
-	if n == 0 && len(b) == 0 {
+	if n == 0 && len(b) == 0 && !more {
 		c.writing = false
 		tell(c.idle)
 		return nil

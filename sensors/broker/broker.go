@@ -194,6 +194,7 @@ type Broker struct {
 	fanout   fanout
 	outBytes atomic.Int64 // that wait for subscribers
 	told     told
+	losses   losses
 	stats    counters
 	started  time.Time
 }
@@ -409,6 +410,7 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	cancel()
 	b.readers.Wait()
 	background.Wait()
+	b.losses.tell(b.log, time.Now(), true)
 	b.kept.close()
 	return nil
 }

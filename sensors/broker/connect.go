@@ -443,6 +443,7 @@ func (b *Broker) housekeeping(done <-chan struct{}) {
 		case now := <-t.C:
 			b.keepHouse(now)
 			b.kept.tick()
+			b.losses.tell(b.log, now, false)
 			if now.Sub(sys) >= sysInterval {
 				sys = now
 				b.publishSys()

@@ -12,19 +12,19 @@ import (
 const (
 	fanoutMessages = 4096
 	fanoutBytes    = 16 << 20
-	fanoutLargest  = 1 << 20 // many of a subscriber's are held
+	fanoutLargest  = 1 << 20 // with topic and properties: each subscriber is written a copy
 )
 
 // fanout is the queue between the committer and those who subscribed.
 type fanout struct {
 	queue chan *forward
-	bytes atomic.Int64 // of payload in queue
+	bytes atomic.Int64 // of what is in queue
 
 	owed atomic.Int64  // messages offered and not routed
 	done atomic.Uint64 // entries below it were offered, or nothing follows from them
 }
 
-// forward is a message on its way to those who subscribed. It never changes once it is offered.
+// forward is a message on its way to those who subscribed. It never changes once it is in the fan-out's queue.
 type forward struct {
 	origin     string // client id of the publisher
 	topic      string
@@ -33,6 +33,7 @@ type forward struct {
 	expires    time.Time           // zero: never
 	qos        byte
 	retain     bool
+	held       bool   // among the retained messages, if it is one
 	own        bool   // the program's, which makes it again: it is not kept over a restart
 	entry      uint64 // the number after that of its entry; 0: it has none
 	note       uint64 // what says what its entry does not: see kept.note
@@ -49,26 +50,41 @@ func (b *Broker) Publish(topic string, payload []byte, retained bool) {
 	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained, own: true})
 }
 
-// offer hands a committed message over, or drops it. It is called by the committer, and never waits.
+// offer hands a committed message over, or drops it. It is called by the committer, and never waits. A retained message is kept
+// here, in the order of the commits: one that is dropped must not leave an older one in its topic's place.
 func (f *fanout) offer(b *Broker, m *forward) {
 	if m == nil {
 		return
 	}
-	n := int64(len(m.payload))
-	f.owed.Add(1)
-	if n <= fanoutLargest && f.bytes.Add(n) <= fanoutBytes {
-		select {
-		case f.queue <- m:
-			return
-		default:
-		}
-	}
+	b.keep(m)
+	n, why := int64(m.size()), tooLarge
 	if n <= fanoutLargest {
+		why = fanoutFull
+		f.owed.Add(1)
+		if f.bytes.Add(n) <= fanoutBytes {
+			select {
+			case f.queue <- m:
+				return
+			default:
+			}
+		}
 		f.bytes.Add(-n)
+		f.owed.Add(-1)
 	}
-	f.owed.Add(-1)
 	b.kept.unnote(m)
-	b.stats.undelivered.Add(1)
+	b.lose(why, m.origin, m)
+}
+
+// keep keeps a retained message, unless it is kept.
+func (b *Broker) keep(m *forward) {
+	if !m.retain || m.held {
+		return
+	}
+	m.held = true
+	if !b.retained.keep(m) {
+		b.stats.unretained.Add(1)
+		b.losses.add(tooManyRetained, m.origin, m.topic)
+	}
 }
 
 // passOn gives committed messages to those who subscribed, and keeps the retained ones.
@@ -77,7 +93,7 @@ func (b *Broker) passOn(ctx context.Context) {
 	for {
 		select {
 		case m := <-b.fanout.queue:
-			b.fanout.bytes.Add(-int64(len(m.payload)))
+			b.fanout.bytes.Add(-int64(m.size()))
 			targets = b.passOnOne(m, targets[:0])
 			clear(targets)
 		case <-ctx.Done():
@@ -110,9 +126,7 @@ type target struct {
 
 // route hands a message to the sessions that subscribed to it. targets has room for them.
 func (b *Broker) route(f *forward, targets []*session) []*session {
-	if f.retain && !b.retained.keep(f) {
-		b.stats.unretained.Add(1)
-	}
+	b.keep(f)
 	if b.tree.count.Load() == 0 {
 		return targets
 	}

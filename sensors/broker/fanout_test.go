@@ -40,7 +40,7 @@ func TestRetainedMessagesAreNewMessages(t *testing.T) {
 	w.send(typePublish<<4|1, append(str(nil, "state"), "on"...))
 	d.await(1)
 	d.commit(1)
-	await(t, func() bool { return len(b.retained.matching("state")) == 1 })
+	await(t, func() bool { return len(b.retainedFor("state")) == 1 })
 	if f := d.entries[0].Flags; f&lightchain.Retained != 0 {
 		t.Errorf("flags are %b: what is published here is no replay", f)
 	}

@@ -47,6 +47,7 @@ const (
 	keyMessage      = "m" // number -> forward
 	keyQueued       = "q" // session's number, its place -> outgoing
 	keyRetained     = "r" // topic -> forward
+	keyRecall       = "s" // session's number, filter -> QoS, identifier: retained messages that it is still to get
 	keyWill         = "w" // client id -> will
 )
 
@@ -300,6 +301,9 @@ func (k *kept) begin(s *session) {
 	for _, m := range slices.Concat(s.out.flight, s.out.waiting) {
 		k.queue(s, m)
 	}
+	for _, r := range s.out.recalls {
+		k.recall(s, r)
+	}
 }
 
 // number is that of a session that is written; 0: it is not.
@@ -355,6 +359,33 @@ func (k *kept) setSubscription(session uint64, sub *subscription, fresh bool) {
 func (k *kept) unsubscribe(s *session, filter string) {
 	if n := s.number(); k != nil && n > 0 {
 		k.store.Delete(numbered(keySubscription, n) + filter)
+	}
+}
+
+// recalls writes that a session is to get retained messages. If the program ends before it has them all, it gets them from the
+// first on.
+func (k *kept) recalls(s *session, all []*recall) {
+	if k == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range all {
+		k.recall(s, r)
+	}
+}
+
+// recall does so for one subscription. The caller holds s.mu.
+func (k *kept) recall(s *session, r *recall) {
+	if s.kept > 0 && r.qos > 0 {
+		k.store.Set(numbered(keyRecall, s.kept)+r.filter, subscriberstore.Bytes(binary.AppendUvarint([]byte{layout, r.qos}, uint64(r.id))), false)
+	}
+}
+
+// unrecall forgets it. The caller holds s.mu.
+func (k *kept) unrecall(s *session, filter string) {
+	if k != nil && s.kept > 0 {
+		k.store.Delete(numbered(keyRecall, s.kept) + filter)
 	}
 }
 

@@ -262,7 +262,7 @@ func TestRetainedMessagesSurvive(t *testing.T) {
 		p.settled()
 		end(p)
 		got := make(map[string]string)
-		for _, f := range p.b.retained.matching("state/#") {
+		for _, f := range p.b.retainedFor("state/#") {
 			got[f.topic] = string(f.payload) + " " + string(f.properties)
 		}
 		want := map[string]string{"state/a": "new ", "state/c": "kept " + string(content), "state/d": "first " + string(content)}

@@ -59,7 +59,7 @@ func (l *found) Load(key, value []byte) error {
 	e, rest := encoded{b: value}, key[1:]
 	var number uint64
 	switch string(key[:1]) {
-	case keySession, keySubscription, keyMessage, keyQueued:
+	case keySession, keySubscription, keyMessage, keyQueued, keyRecall:
 		if len(rest) < 8 {
 			return fmt.Errorf("the key %q", key)
 		}
@@ -78,6 +78,8 @@ func (l *found) Load(key, value []byte) error {
 		l.message = max(l.message, number)
 	case keyQueued:
 		l.queued(&e, number, string(key))
+	case keyRecall:
+		l.recall(&e, number, string(key), string(rest))
 	case keyRetained:
 		if f := e.forward(l.now); f.topic == string(rest) {
 			l.retained = append(l.retained, f)
@@ -141,6 +143,17 @@ func (l *found) queued(e *encoded, number uint64, key string) {
 		s.out.waiting = append(s.out.waiting, m)
 	}
 	s.out.bytes += m.size()
+}
+
+func (l *found) recall(e *encoded, number uint64, key, filter string) {
+	e.begun()
+	sub := &subscription{filter: filter, options: mqttwire.Options{QoS: e.octet()}, id: uint32(e.number())}
+	s := l.sessions[number]
+	if s == nil || mqttwire.CheckFilter(filter) != nil {
+		l.stray = append(l.stray, key)
+		return
+	}
+	s.out.recalls = append(s.out.recalls, newRecall(sub))
 }
 
 func (l *found) will(e *encoded) {

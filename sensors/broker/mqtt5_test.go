@@ -97,7 +97,7 @@ func TestSubscriptionOptions(t *testing.T) {
 	if m := old.message(); m.Retain || len(m.Payload) > 0 {
 		t.Errorf("a new message comes as %+v", m)
 	}
-	await(t, func() bool { n, _ := b.retained.held(); return n == len(b.retained.matching("$SYS/#")) })
+	await(t, func() bool { n, _ := b.retained.held(); return n == len(b.retainedFor("$SYS/#")) })
 }
 
 func TestMessagesAndSessionsExpire(t *testing.T) {

@@ -14,8 +14,9 @@ import (
 // the window, passes by what waits for it. What is on its way comes again first when the client is back [MQTT-4.4.0-1].
 type outbox struct {
 	waiting []*outgoing
-	zeros   int // of waiting, QoS 0
-	bytes   int // of waiting and flight
+	zeros   int       // of waiting, QoS 0
+	bytes   int       // of waiting and flight
+	recalls []*recall // of retained messages; they come before what waits
 	flight  []*outgoing
 	resend  int // how many of flight the connection has been given: the rest stem from an earlier one
 	lastID  uint16
@@ -36,18 +37,57 @@ type outgoing struct {
 
 const outgoingOverhead = 128 // bytes, beside what the message is
 
-func (m *outgoing) size() int { return m.forward.size() + outgoingOverhead }
+func (m *outgoing) size() int { return m.forward.size() + 4*cap(m.ids) + outgoingOverhead }
 
 // again has what is on its way sent once more, on another connection.
 func (o *outbox) again() { o.resend = 0 }
 
 // ready tells whether something may be sent.
 func (o *outbox) ready(c *conn) bool {
-	return o.resend < len(o.flight) || len(o.waiting) > 0 && (o.zeros > 0 || len(o.flight) < c.window)
+	return o.resend < len(o.flight) || o.recalling(c) || len(o.waiting) > 0 && (o.zeros > 0 || len(o.flight) < c.window)
+}
+
+// recalling tells whether there is room for the next retained message. One may always be on its way, or what waits would keep
+// it back for ever.
+func (o *outbox) recalling(c *conn) bool {
+	if len(o.recalls) == 0 {
+		return false
+	}
+	full := len(o.flight) >= c.window || o.bytes >= c.b.cfg.Bounds.Queue || c.b.outBytes.Load() >= int64(c.b.cfg.Bounds.Queued)
+	return o.recalls[0].qos == 0 || len(o.flight) == 0 || !full
+}
+
+// recall has a client given the retained messages that its subscriptions cover, as it takes them.
+func (s *session) recall(c *conn, all []*recall) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return
+	}
+	again := make(map[string]bool, len(all))
+	for _, r := range all {
+		again[r.filter] = true
+	}
+	// One of each filter, however often it is asked for.
+	s.out.recalls = slices.DeleteFunc(s.out.recalls, func(r *recall) bool { return again[r.filter] })
+	s.out.recalls = append(s.out.recalls, all...)
+	c.kick()
+}
+
+// unrecall keeps back the retained messages of a subscription that is gone.
+func (s *session) unrecall(b *Broker, filter string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.out.recalls, func(r *recall) bool { return r.filter == filter })
+	if i >= 0 {
+		s.out.recalls = slices.Delete(s.out.recalls, i, i+1)
+		b.kept.unrecall(s, filter)
+	}
 }
 
 // dropUnpromised forgets what waits with QoS 0: it is for clients that are connected.
 func (o *outbox) dropUnpromised(b *Broker) {
+	o.recalls = slices.DeleteFunc(o.recalls, func(r *recall) bool { return r.qos == 0 })
 	if o.zeros == 0 {
 		return
 	}
@@ -75,6 +115,7 @@ func (o *outbox) collect(c *conn, b []byte, now time.Time) []byte {
 			b = c.appendMessage(b, m, now)
 		}
 	}
+	b = o.collectRetained(c, b, now)
 	for i := 0; i < len(o.waiting) && len(b) < writeSize; {
 		m := o.waiting[i]
 		full := len(o.flight) >= c.window
@@ -86,21 +127,60 @@ func (o *outbox) collect(c *conn, b []byte, now time.Time) []byte {
 			continue
 		}
 		o.remove(i)
-		if m.expired(now) || c.largest > 0 && c.size(m) > c.largest { // [MQTT-3.3.2-5], [MQTT-3.1.2-25]
-			o.free(c.b, m)
-			c.b.stats.undelivered.Add(1)
+		b = o.hand(c, b, m, now)
+	}
+	return b
+}
+
+// hand appends a message that waits no more, and has it on its way where it was promised.
+func (o *outbox) hand(c *conn, b []byte, m *outgoing, now time.Time) []byte {
+	switch {
+	case m.expired(now): // [MQTT-3.3.2-5]
+		o.free(c.b, m)
+		c.b.stats.undelivered.Add(1)
+		return b
+	case c.largest > 0 && c.size(m) > c.largest: // [MQTT-3.1.2-25]
+		o.free(c.b, m)
+		c.b.lose(tooLargeForClient, c.clientID, m.forward)
+		return b
+	case m.qos == 0:
+		o.free(c.b, m)
+	default:
+		m.id = o.nextID()
+		o.flight = append(o.flight, m)
+		o.resend = len(o.flight)
+		c.b.kept.moved(m)
+	}
+	c.b.stats.delivered.Add(1)
+	return c.appendMessage(b, m, now)
+}
+
+// lookups is how often the retained messages are asked for the next one while a session is locked.
+const lookups = 64
+
+// collectRetained appends retained messages, as far as there is room for them. It may find none and not be done: see recalling.
+func (o *outbox) collectRetained(c *conn, b []byte, now time.Time) []byte {
+	for range lookups {
+		if len(b) >= writeSize || !o.recalling(c) {
+			break
+		}
+		r := o.recalls[0]
+		f, over := c.b.retained.next(r)
+		if over {
+			o.recalls = o.recalls[1:]
+			c.b.kept.unrecall(c.sess, r.filter)
+		}
+		if f == nil || f.expired(now) || !c.b.may(c.user, c.clientID, f.topic, Subscribe) {
 			continue
 		}
-		if m.qos == 0 {
-			o.free(c.b, m)
-		} else {
-			m.id = o.nextID()
-			o.flight = append(o.flight, m)
-			o.resend = len(o.flight)
-			c.b.kept.moved(m)
+		m := &outgoing{forward: f, qos: min(f.qos, r.qos), retain: true}
+		if r.id > 0 {
+			m.ids = []uint32{r.id}
 		}
-		c.b.stats.delivered.Add(1)
-		b = c.appendMessage(b, m, now)
+		o.bytes += m.size()
+		c.b.outBytes.Add(int64(m.size()))
+		c.b.kept.queue(c.sess, m)
+		b = o.hand(c, b, m, now)
 	}
 	return b
 }
@@ -193,17 +273,30 @@ func (c *conn) alias(topic string) (alias uint16, known bool) {
 	return alias, false
 }
 
-// deliver gives the client a message, or lets it wait for it; it never blocks.
+// deliver gives the client a message, or lets it wait for it; it never waits for a client.
 func (s *session) deliver(b *Broker, m *outgoing) {
+	why, ok := s.await(b, m)
+	if why == allQueuesFull && b.makeWay(s, m.size()) {
+		why, ok = s.await(b, m)
+	}
+	if !ok {
+		b.lose(why, s.id, m.forward)
+	}
+}
+
+// await lets a message wait for the client, or says why not. One that is not for it is taken care of with that.
+func (s *session) await(b *Broker, m *outgoing) (why loss, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || s.conn == nil && m.qos == 0 {
-		return
+		return 0, true
 	}
 	o := &s.out
-	if n := m.size(); len(o.waiting) >= maxOutbound || o.bytes > 0 && o.bytes+n > b.cfg.Bounds.Queue || !b.queued(n) {
-		b.stats.undelivered.Add(1)
-		return
+	switch n := m.size(); {
+	case len(o.waiting) >= maxOutbound || o.bytes > 0 && o.bytes+n > b.cfg.Bounds.Queue:
+		return queueFull, false
+	case !b.queued(n):
+		return allQueuesFull, false
 	}
 	m.sent = s.doubt
 	o.waiting = append(o.waiting, m)
@@ -214,6 +307,56 @@ func (s *session) deliver(b *Broker, m *outgoing) {
 	}
 	if s.conn != nil {
 		s.conn.kick()
+	}
+	return 0, true
+}
+
+// makeWay takes from the queues that are longest what a message needs of the room for all, if there is one that is longer than
+// s's would be then; a queue that its client does not take from, since it is not connected, counts twice. So the room goes to
+// all in equal parts, and whoever takes what it gets finds some. It tells whether it took anything. It is called by the
+// fan-out, which holds no lock.
+func (b *Broker) makeWay(s *session, n int) (some bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, own := s.weight()
+	room := b.cfg.Bounds.Queued
+	for b.outBytes.Load()+int64(n) > int64(room) {
+		var largest *session
+		most := own + n
+		for _, other := range b.sessions {
+			if gives, weight := other.weight(); other != s && gives && weight > most {
+				largest, most = other, weight
+			}
+		}
+		if largest == nil {
+			break
+		}
+		largest.giveWay(b, n+room/128) // not for each message anew
+		some = true
+	}
+	return some
+}
+
+// weight is how much of the room for all a session has, and whether it could give any back.
+func (s *session) weight() (gives bool, weight int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return len(s.out.waiting) > 0, 2 * s.out.bytes
+	}
+	return len(s.out.waiting) > 0, s.out.bytes
+}
+
+// giveWay drops the oldest of what waits, of at least so many bytes if there are.
+func (s *session) giveWay(b *Broker, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for o := &s.out; n > 0 && len(o.waiting) > 0; {
+		m := o.waiting[0]
+		o.remove(0)
+		o.free(b, m)
+		b.lose(gaveWay, s.id, m.forward)
+		n -= m.size()
 	}
 }
 
@@ -233,6 +376,9 @@ func (s *session) discard(b *Broker) {
 	b.queued(-s.out.bytes)
 	for _, m := range slices.Concat(s.out.flight, s.out.waiting) {
 		b.kept.unqueue(m)
+	}
+	for _, r := range s.out.recalls {
+		b.kept.unrecall(s, r.filter)
 	}
 	s.out, s.ended = outbox{}, true
 }

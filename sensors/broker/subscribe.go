@@ -6,7 +6,7 @@ import "edgechain/mqttwire"
 func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
 	id := p.Properties.Number(mqttwire.SubscriptionIdentifier, 0)
 	codes := make([]byte, 0, p.Count)
-	var wanted []*subscription // retained messages
+	var wanted []*recall
 	for asked := range p.All() {
 		filter := string(asked.Filter)
 		sub := &subscription{s: c.sess, filter: filter, id: id, options: asked.Options}
@@ -25,26 +25,16 @@ func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
 		}
 		codes = append(codes, asked.QoS)
 		if _, _, shared := mqttwire.SplitShare(filter); !shared && (asked.RetainHandling == 0 || asked.RetainHandling == 1 && fresh) {
-			wanted = append(wanted, sub)
+			wanted = append(wanted, newRecall(sub))
 		}
 	}
+	b.kept.recalls(c.sess, wanted)
 	b.kept.subscribed(c.sess)
 	answer := mqttwire.Suback{ID: p.ID, Codes: codes}
 	if err := c.send(answer.Append(c.version, mqttwire.SUBACK, nil)); err != nil {
 		return err
 	}
-	for _, sub := range wanted {
-		for _, f := range b.retained.matching(sub.filter) {
-			if !b.may(c.user, c.clientID, f.topic, Subscribe) {
-				continue
-			}
-			m := &outgoing{forward: f, qos: min(f.qos, sub.options.QoS), retain: true}
-			if sub.id > 0 {
-				m.ids = []uint32{sub.id}
-			}
-			c.sess.deliver(b, m)
-		}
-	}
+	c.sess.recall(c, wanted)
 	return nil
 }
 
@@ -63,6 +53,7 @@ func (b *Broker) unsubscribe(c *conn, p *mqttwire.Unsubscribe) error {
 		if !b.tree.remove(c.sess, string(filter)) {
 			code = mqttwire.NoSubscriptionExisted
 		}
+		c.sess.unrecall(b, string(filter))
 		codes = append(codes, byte(code))
 	}
 	answer := mqttwire.Suback{ID: p.ID, Codes: codes}

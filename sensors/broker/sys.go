@@ -41,7 +41,7 @@ func (b *Broker) publishSys() {
 		"heap/current":              strconv.FormatUint(heap[0].Value.Uint64(), 10),
 	} {
 		f := &forward{topic: "$SYS/broker/" + topic, payload: []byte(value), retain: true, own: true}
-		b.retained.keep(f)
+		b.keep(f)
 		f = &forward{topic: f.topic, payload: f.payload, own: true}
 		b.fanout.offer(b, f)
 	}

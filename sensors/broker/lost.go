@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// loss is why a message was not passed on.
+type loss byte
+
+const (
+	fanoutFull      loss = iota // its publisher is named; of the others the subscriber
+	tooLarge                    // likewise
+	tooManyRetained             // likewise
+	queueFull
+	allQueuesFull
+	gaveWay
+	tooLargeForClient
+	lossKinds
+)
+
+var lossReasons = [lossKinds]string{
+	fanoutFull:        "too many messages wait to be passed on",
+	tooLarge:          "it has more than 1 MiB",
+	tooManyRetained:   "retained messages have no room left: it is not kept for those who subscribe later",
+	queueFull:         "the subscriber takes its messages too slowly, or not at all",
+	allQueuesFull:     "too much waits for all subscribers together",
+	gaveWay:           "too much waits for all subscribers together, and most of it for this one",
+	tooLargeForClient: "it is larger than the subscriber takes",
+}
+
+// losses counts what was not passed on until the log is told. Whoever loses a message may be the committer or hold a session's
+// lock, and must not wait for a log: housekeeping tells it, once a minute for each reason.
+type losses struct {
+	mu   sync.Mutex
+	of   [lossKinds]lost
+	told [lossKinds]time.Time
+}
+
+// lost is what was lost for one reason and is not told.
+type lost struct {
+	messages int
+	by       map[string]int // by client id, of as many clients as are kept apart
+	topic    string         // of the newest
+}
+
+const lossClients = 64 // that are kept apart
+
+// lose counts a message that one subscriber does not get, or none.
+func (b *Broker) lose(why loss, client string, m *forward) {
+	b.stats.undelivered.Add(1)
+	b.losses.add(why, client, m.topic)
+}
+
+func (l *losses) add(why loss, client, topic string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := &l.of[why]
+	of.messages++
+	of.topic = topic
+	if _, known := of.by[client]; known || len(of.by) < lossClients {
+		if of.by == nil {
+			of.by = make(map[string]int)
+		}
+		of.by[client]++
+	}
+}
+
+// tell tells the log what was lost, for reasons that it was not told of within a minute; with all, for every reason.
+func (l *losses) tell(log *slog.Logger, now time.Time, all bool) {
+	for why := range lossKinds {
+		l.mu.Lock()
+		of := l.of[why]
+		due := of.messages > 0 && (all || l.told[why].IsZero() || now.Sub(l.told[why]) >= toldEvery)
+		if due {
+			l.of[why], l.told[why] = lost{}, now
+		}
+		l.mu.Unlock()
+		if !due {
+			continue
+		}
+		var most string
+		for client, n := range of.by {
+			if n > of.by[most] {
+				most = client
+			}
+		}
+		log.Warn("MQTT messages not passed on", "reason", lossReasons[why], "messages", of.messages, "client", most, "clients", len(of.by), "topic", of.topic)
+	}
+}
