@@ -21,6 +21,7 @@ type Message struct {
 	Payload  []byte // the bytes exactly as they arrived
 	Decoder  string // what read them, as in an entry; "" where nothing did
 	Readings []lightchain.Reading
+	Beside   int // bytes of memory that the message keeps, through Payload or Done, beside what stands above
 
 	Entry uint64 // its number in the chain; the Sink sets it before Done(nil)
 
@@ -44,7 +45,9 @@ var (
 )
 
 // Size is what the message counts against the budget of messages in flight, in bytes.
-func (m *Message) Size() int { return len(m.Payload) + len(m.Source) + 96*len(m.Readings) + 256 }
+func (m *Message) Size() int {
+	return len(m.Payload) + len(m.Source) + 96*len(m.Readings) + textSize(m.Readings) + m.Beside + 256
+}
 
 // Sink takes messages and makes them durable. It is safe for concurrent use; messages of one goroutine keep their
 // order.

@@ -5,7 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edgechain/lightchain"
 	"edgechain/mqttwire"
+	"edgechain/sensors"
 )
 
 // What may wait to be passed on. Beyond it messages are not passed on, and counted; the chain has them.
@@ -39,7 +41,23 @@ type forward struct {
 	note       uint64 // what says what its entry does not: see kept.note
 }
 
-func (f *forward) size() int                  { return len(f.topic) + len(f.payload) + len(f.properties) }
+func (f *forward) size() int { return len(f.topic) + len(f.payload) + len(f.properties) }
+
+// beside is what the message takes beside what becomes its entry, while it waits for the disk; noted says that it is noted as well.
+func (f *forward) beside(m *sensors.Message, noted bool) int {
+	if f == nil {
+		return 0
+	}
+	n := f.size()
+	if m.Flags&lightchain.PayloadHashed == 0 { // else the entry has its hash alone
+		n -= len(f.payload)
+	}
+	if noted {
+		n *= 2
+	}
+	return n
+}
+
 func (f *forward) expired(now time.Time) bool { return !f.expires.IsZero() && !now.Before(f.expires) }
 func (f *forward) topicBytes() []byte         { return []byte(f.topic) }
 

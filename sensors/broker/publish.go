@@ -2,6 +2,7 @@ package broker
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ func (b *Broker) publish(c *conn, pk *mqttwire.Publish) error {
 	if _, ok := pk.Properties.Get(mqttwire.SubscriptionIdentifier); ok { // [MQTT-3.3.4-6]
 		return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a PUBLISH from a client with a subscription identifier"}
 	}
+	pk.Payload = alone(pk)
 	if code := b.checkTopic(c, topic); code != mqttwire.Success {
 		return b.refuse(c, pk, topic, code)
 	}
@@ -36,6 +38,16 @@ func (b *Broker) publish(c *conn, pk *mqttwire.Publish) error {
 		return b.takeUnpromised(c, pk, topic)
 	}
 	return b.takePromised(c, pk, topic)
+}
+
+// alone returns a PUBLISH's payload, in memory of its own where what stands before it in the packet is of any size: a payload
+// that lies in the packet keeps all of it, for as long as the message waits for the disk, or for a subscriber.
+func alone(pk *mqttwire.Publish) []byte {
+	const little = 256
+	if len(pk.Topic)+len(pk.Properties) <= little {
+		return pk.Payload
+	}
+	return slices.Clone(pk.Payload)
 }
 
 // topicOf returns a PUBLISH's topic, which an alias may stand for (3.3.2.3.4).
@@ -115,6 +127,7 @@ func (b *Broker) takeUnpromised(c *conn, pk *mqttwire.Publish, topic string) err
 		return nil
 	}
 	m := b.message(c, topic, pk.Payload, lightchain.QoS0)
+	m.Beside = pass.beside(m, b.kept != nil)
 	m.Done = func(err error) { b.finish(err, pass, m) }
 	if err := b.put(c, m); err != nil {
 		return c.wait()
@@ -141,6 +154,9 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 		m.Done = func(err error) { ex.done(err, m) }
 	}
 	ex.pass = b.passable(c, pk, topic)
+	if m != nil {
+		m.Beside = ex.pass.beside(m, b.kept != nil)
+	}
 	switch c.sess.admit(c, ex, pk.Dup) {
 	case repeated:
 		b.stats.recognised.Add(1)

@@ -120,6 +120,7 @@ func (b *Broker) publishWill(w *will) {
 		return
 	}
 	m := b.message(c, topic, w.pk.Payload, flags)
+	m.Beside = pass.beside(m, b.kept != nil)
 	b.kept.note(m.Source, pass, m.Flags&lightchain.PayloadHashed != 0)
 	m.Done = func(err error) { b.finish(err, pass, m) }
 	err := b.put(nil, m)
