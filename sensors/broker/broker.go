@@ -143,6 +143,9 @@ const (
 	maxRetained     = 10_000           // topics with a retained message
 	maxOutbound     = 1024             // messages waiting for one subscriber, and as many on their way to it
 	maxFilterBytes  = 256 << 10        // of one client's subscriptions
+	maxFilterLevels = 128              // of one filter
+	maxLevels       = 32 << 10         // of one client's filters
+	maxWildLevels   = 4096             // of these, + and those behind it
 	maxUnreleased   = 8192             // QoS 2 ids that one client has not released
 	maxHandshaking  = 64               // connections that may be on their way to a CONNACK
 	sessionsPerSlot = 4                // kept, for each client that may be connected

@@ -110,7 +110,7 @@ func TestWhatWaitsForSubscribersIsCounted(t *testing.T) {
 		{"identifiers", forward{topic: "a/a/a/a"}, 5000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := &Broker{sessions: make(map[string]*session), fanout: fanout{queue: make(chan *forward, fanoutMessages)}}
+			b := bare()
 			s := subscriber(b, "sub", "other", true)
 			for i := range c.ids { // as the tree would find them
 				s.target.ids = append(s.target.ids, uint32(i))

@@ -47,6 +47,7 @@ type session struct {
 	subscriptions map[string]*subscription // by filter as the client gave it, group and all; guarded by tree.mu
 	filterBytes   int                      // likewise
 	over          bool                     // likewise: it takes no more
+	filterWeight  weight                   // likewise
 
 	target target // owned by the fan-out
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,9 +20,82 @@ type tree struct {
 }
 
 type node struct {
-	children map[string]*node
+	name     string           // its level, in memory of its own: a part of a filter would keep all of it
+	only     *node            // its child, where it never had two: a filter of many levels is a chain of such nodes
+	children map[string]*node // else
+	most     int              // how many children there were since the map was made
 	own      map[*session]*subscription
 	shares   map[string]*share // by group
+}
+
+// child returns the child of that name, or nil.
+func (n *node) child(level string) *node {
+	if n.only != nil && n.only.name == level {
+		return n.only
+	}
+	return n.children[level]
+}
+
+// grow gives a node a child that it does not have.
+func (n *node) grow(level string) *node {
+	child := &node{name: strings.Clone(level)}
+	if n.only == nil && n.children == nil {
+		n.only = child
+		return child
+	}
+	if n.only != nil {
+		n.children, n.only = map[string]*node{n.only.name: n.only}, nil
+	}
+	n.children[child.name] = child
+	n.most = max(n.most, len(n.children))
+	return child
+}
+
+// prune takes a child away.
+func (n *node) prune(child *node) {
+	if n.only == child {
+		n.only = nil
+		return
+	}
+	delete(n.children, child.name)
+	if len(n.children) == 0 {
+		n.children, n.most = nil, 0
+	} else if 4*len(n.children) < n.most { // a map does not shrink
+		n.children, n.most = maps.Clone(n.children), len(n.children)
+	}
+}
+
+// weight is what filters cost beside their bytes: nodes of the tree, and work for each message.
+type weight struct {
+	levels int
+	// For each message the fan-out visits the nodes whose filters cover what it has read of the topic. Of those above the first +
+	// that is one for each level. Those from there on may all be visited, so they are counted.
+	wild int
+}
+
+func (w *weight) add(v weight, sign int) {
+	w.levels += sign * v.levels
+	w.wild += sign * v.wild
+}
+
+func (w weight) tooMuch() bool { return w.levels > maxLevels || w.wild > maxWildLevels }
+
+// weigh weighs a filter without its group.
+func weigh(filter string, shared bool) (w weight) {
+	const turns = 4 // finding whose turn it is takes as long as some nodes
+	if shared {
+		w.wild = turns
+	}
+	below := false
+	for level := range strings.SplitSeq(filter, "/") {
+		if w.levels++; w.levels > maxFilterLevels {
+			break
+		}
+		if below = below || level == "+"; below {
+			w.wild++
+		}
+	}
+	return w
 }
 
 // share is a shared subscription: each message goes to one of its members.
@@ -54,6 +128,12 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 	if s.over || len(s.subscriptions) >= t.most || s.filterBytes+len(sub.filter) > maxFilterBytes {
 		return false, false
 	}
+	group, filter, shared := mqttwire.SplitShare(sub.filter)
+	weight, all := weigh(filter, shared), s.filterWeight
+	if all.add(weight, 1); weight.levels > maxFilterLevels || all.tooMuch() {
+		return false, false
+	}
+	s.filterWeight = all
 	if s.subscriptions == nil {
 		s.subscriptions = make(map[string]*subscription)
 	}
@@ -61,16 +141,11 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 	s.filterBytes += len(sub.filter)
 	t.kept.subscribe(sub, true)
 	t.count.Add(1)
-	group, filter, shared := mqttwire.SplitShare(sub.filter)
 	n := &t.root
 	for level := range strings.SplitSeq(filter, "/") {
-		child := n.children[level]
+		child := n.child(level)
 		if child == nil {
-			if n.children == nil {
-				n.children = make(map[string]*node)
-			}
-			child = new(node)
-			n.children[level] = child
+			child = n.grow(level)
 		}
 		n = child
 	}
@@ -118,18 +193,19 @@ func (t *tree) drop(s *session, text string) {
 	s.filterBytes -= len(text)
 	t.count.Add(-1)
 	group, filter, shared := mqttwire.SplitShare(text)
+	s.filterWeight.add(weigh(filter, shared), -1)
 	t.root.drop(s, group, filter, shared)
 }
 
 // drop removes the subscription below n, and reports whether n is empty now.
 func (n *node) drop(s *session, group, filter string, shared bool) (empty bool) {
 	level, rest, more := strings.Cut(filter, "/")
-	child := n.children[level]
+	child := n.child(level)
 	switch {
 	case child == nil:
 	case more:
 		if child.drop(s, group, rest, shared) {
-			delete(n.children, level)
+			n.prune(child)
 		}
 	default:
 		if sh := child.shares[group]; shared && sh != nil {
@@ -146,13 +222,15 @@ func (n *node) drop(s *session, group, filter string, shared bool) (empty bool) 
 			delete(child.own, s)
 		}
 		if child.empty() {
-			delete(n.children, level)
+			n.prune(child)
 		}
 	}
 	return n.empty()
 }
 
-func (n *node) empty() bool { return len(n.children) == 0 && len(n.own) == 0 && len(n.shares) == 0 }
+func (n *node) empty() bool {
+	return n.only == nil && len(n.children) == 0 && len(n.own) == 0 && len(n.shares) == 0
+}
 
 // match calls f with every subscription that covers the topic, and of a shared one with the member whose turn it is. Only
 // the fan-out calls it.
@@ -168,16 +246,16 @@ func (n *node) match(topic string, wildcards, more bool, f func(*subscription)) 
 	}
 	if !more {
 		n.yield(f)
-		n.children["#"].yield(f) // 4.7.1.2: "a/#" covers "a" as well
+		n.child("#").yield(f) // 4.7.1.2: "a/#" covers "a" as well
 		return
 	}
 	level, rest, more := strings.Cut(topic, "/")
 	if wildcards {
-		n.children["+"].match(rest, true, more, f)
-		n.children["#"].yield(f)
+		n.child("+").match(rest, true, more, f)
+		n.child("#").yield(f)
 	}
 	if level != "+" && level != "#" {
-		n.children[level].match(rest, true, more, f)
+		n.child(level).match(rest, true, more, f)
 	}
 }
 
