@@ -52,7 +52,7 @@ func (c *conn) due(b []byte) []byte {
 	if s.conn == c && !c.isGone() {
 		for n < len(s.queue) && n < acksPerWrite && s.queue[n].settled() {
 			ex := s.queue[n]
-			ex.conn = nil
+			ex.conn, ex.told = nil, true
 			b = ex.appendAck(b)
 			n++
 		}

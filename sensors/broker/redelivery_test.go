@@ -302,3 +302,61 @@ func TestReplacedConnectionTakesNoAcknowledgementOfTheNext(t *testing.T) {
 		t.Errorf("the new connection sends % x", acks)
 	}
 }
+
+// MQTT 3.1 has clients repeat on the connection that they have, as some do later; their PUBREL may follow while the repetition
+// waits for its turn.
+func TestAQoS2RepetitionOnItsConnectionIsTakenOnce(t *testing.T) {
+	for _, v5 := range []bool{false, true} {
+		for _, acknowledged := range []bool{false, true} {
+			t.Run(fmt.Sprintf("v5=%t,acknowledged=%t", v5, acknowledged), func(t *testing.T) {
+				d := newDisk(10)
+				b := start(t, d, nil)
+				w := dial(t, b, login{id: "a", v5: v5, clean: true})
+				w.publish(1, 2, "x", "1")
+				d.await(1)
+				if acknowledged {
+					d.commit(1)
+					w.wants("PUBREC 1")
+				}
+				w.publish(2, 2, "x", "2")
+				w.publish(1, 2, "x", "1", dup)
+				if acknowledged {
+					w.sendID(typePubrel<<4|2, 1)
+					w.wants("PUBCOMP 1")
+					w.publish(1, 2, "x", "1") // the id's next message
+					d.await(2)
+					d.commit(2)
+					w.wants("PUBREC 2", "PUBREC 1")
+					d.holds(t, "1", "2", "1")
+				} else {
+					w.silent()
+					d.await(2)
+					d.commit(2)
+					w.wants("PUBREC 1", "PUBREC 2")
+					d.holds(t, "1", "2")
+				}
+				w.sendID(typePubrel<<4|2, 1)
+				w.sendID(typePubrel<<4|2, 2)
+				w.wants("PUBCOMP 1", "PUBCOMP 2")
+				w.silent()
+			})
+		}
+	}
+}
+
+// What has another content is no repetition, whatever its id, and what comes on another connection without DUP need not be.
+func TestAnUnreleasedIDWithAnotherMessageIsKept(t *testing.T) {
+	d := newDisk(10)
+	b := start(t, d, nil)
+	w := dial(t, b, login{id: "a"})
+	w.publish(1, 2, "x", "1")
+	w.publish(1, 2, "x", "other")
+	d.await(2)
+	w.drop(b, "a")
+	w = dial(t, b, login{id: "a"})
+	w.publish(1, 2, "x", "other")
+	d.await(3)
+	d.commit(3)
+	w.wants("PUBREC 1")
+	d.holds(t, "1", "other", "other")
+}

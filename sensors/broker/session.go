@@ -83,6 +83,7 @@ type exchange struct {
 	conn   *conn           // whose queue it is in, or nil
 	number int             // of the last connection on which it was published
 	silent bool            // the same connection repeated it, and the repetition's acknowledgement counts for both
+	told   bool            // a PUBREC for it was handed to a socket
 	code   mqttwire.Reason // of a refusal
 
 	pass *forward // what to hand to subscribers; the committer takes it
@@ -259,9 +260,12 @@ func (s *session) release(c *conn, id uint16) (code mqttwire.Reason, ok bool) {
 		// Our PUBREC went out, perhaps before a restart, and only for what was durable. [MQTT-4.3.3]: not an error
 		// during recovery, and PUBCOMP is the answer.
 		return mqttwire.PacketIdentifierNotFound, true
-	case ex.state != durable || ex.conn != nil:
+	case ex.state != durable || ex.conn != nil && !ex.told:
 		return code, false
 	}
+	// The client repeated the PUBLISH before it saw our PUBREC. It needs no second one, and might take it for that of another
+	// message.
+	s.received[id].silent = true
 	s.remembers = s.remembers || s.received[id].number < s.count
 	delete(s.received, id)
 	return mqttwire.Success, true
