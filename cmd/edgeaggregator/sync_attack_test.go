@@ -142,10 +142,10 @@ func hear(t testing.TB, client mqtt.Client, heard func(headersync.Message), filt
 	}
 }
 
-// word is what a message is, as its topic says, behind the prefix and the chain.
+// word is what a message is, as its topic says, behind the prefix, the chain's first character and the chain.
 func word(m headersync.Message) string {
-	if parts := strings.Split(m.Topic, "/"); len(parts) > 3 {
-		return parts[3]
+	if parts := strings.Split(m.Topic, "/"); len(parts) > 4 {
+		return parts[4]
 	}
 	return ""
 }
