@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"edgechain/mqttconn"
 	"edgechain/mqttwire"
 	"edgechain/sensors"
+	"edgechain/sensors/broker"
 	"edgechain/tomlconf"
 )
 
@@ -121,6 +124,18 @@ func (c *Config) checkLocal(d *tomlconf.Document) {
 	}
 }
 
+// checkContent refuses a file with which the agent would not start. One that is not there, or that only the service may read,
+// says nothing about how that would go.
+func checkContent(d *tomlconf.Document, field *string, err error) {
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrPermission):
+		d.Warn(field, "what is in it was not checked: %v", err)
+	default:
+		d.Refuse(field, "%v", err)
+	}
+}
+
 func (b *BrokerConfig) check(d *tomlconf.Document) {
 	listeners := 0
 	for _, listen := range []*string{&b.Listen, &b.TLSListen, &b.WSListen, &b.WSSListen} {
@@ -147,6 +162,13 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	mqttconn.CheckKeyPair(d, &b.TLSCert, &b.TLSKey)
 	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.Users} {
 		tomlconf.File(d, file)
+	}
+	if b.Enabled && b.Users != "" {
+		checkContent(d, &b.Users, broker.CheckUsers(b.Users))
+	}
+	if b.Enabled && b.TLSCert != "" && b.TLSKey != "" {
+		_, err := broker.Certificate(b.TLSCert, b.TLSKey, nil)
+		checkContent(d, &b.TLSCert, err)
 	}
 	if b.Enabled && listeners == 0 {
 		d.Refuse(&b.Enabled, "expected an address in broker.listen, tls_listen, ws_listen or wss_listen")

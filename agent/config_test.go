@@ -254,6 +254,40 @@ func TestFilesThatAreNotThereAreWarnedOfAtTheirLine(t *testing.T) {
 	}
 }
 
+// What this lets pass, the agent starts with.
+func TestFilesThatTheBrokerCannotUseAreRefusedAtTheirLine(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	users := write("users", "anonymous\nallow publish #\n", 0o600)
+	wrong, none := write("wrong", "user x\n", 0o600), write("none", "no certificate", 0o600)
+	for _, c := range []struct{ keys, want string }{
+		{fmt.Sprintf("users = %q", users), ""},
+		{fmt.Sprintf("users = %q", wrong), fmt.Sprintf("x.toml:3:1: broker.users = %q: %s:1: expected `user NAME BCRYPT-HASH`", wrong, wrong)},
+		{fmt.Sprintf("users = %q", dir), fmt.Sprintf("x.toml:3:1: broker.users = %q: reading", dir)},
+		{fmt.Sprintf("users = %q\ntls_cert = %q\ntls_key = %q", users, none, none), fmt.Sprintf("x.toml:4:1: broker.tls_cert = %q: loading the certificate", none)},
+	} {
+		_, warnings, err := loadText(t, "[broker]\nenabled = true\n"+c.keys, nil, nil)
+		switch {
+		case c.want == "" && (err != nil || len(warnings) > 0):
+			t.Errorf("%s: %v, %v", c.keys, warnings, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got error %v, want %s", c.keys, err, c.want)
+		}
+	}
+	if os.Getuid() != 0 { // root may read anything
+		secret := write("secret", "user x\n", 0)
+		if _, warnings, err := loadText(t, fmt.Sprintf("[broker]\nenabled = true\nusers = %q", secret), nil, nil); err != nil || len(warnings) != 1 {
+			t.Errorf("a file that only the service may read: %v, %v", warnings, err)
+		}
+	}
+}
+
 func TestAPasswordInTheClearIsWarnedOf(t *testing.T) {
 	for server, warned := range map[string]bool{"tcp://broker": true, "ws://10.0.0.1:80": true, "ssl://broker": false,
 		"tcp://127.0.0.1": false, "tcp://localhost:1883": false, "tcp://[::1]:1883": false} {

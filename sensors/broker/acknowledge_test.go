@@ -95,7 +95,7 @@ func TestShutdownAcknowledgesWhatBecomesDurable(t *testing.T) {
 	w.publish(2, 1, "x", "too late")
 	d.commit(1)
 	w.closed("PUBACK 1")
-	v5.closed("DISCONNECT 8b")
+	v5.closed() // libmosquitto does not come back after a DISCONNECT with 0x8b
 	<-stopped
 	if got := d.payloads(); !slices.Equal(got, []string{"1"}) || b.Stats().InSink != 0 {
 		t.Errorf("entries are %q, %d still pending", got, b.Stats().InSink)

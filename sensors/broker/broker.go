@@ -47,7 +47,6 @@ import (
 	"time"
 
 	"edgechain/lightchain"
-	"edgechain/mqttwire"
 	"edgechain/sensors"
 )
 
@@ -138,6 +137,7 @@ const (
 	connectTimeout  = 30 * time.Second // from the connection until its CONNECT has been read
 	maxClientID     = 256              // bytes
 	topicAliasMax   = 64               // of a client of MQTT 5, for what it publishes
+	maxAliasBytes   = 256 << 10        // of the topics that they stand for
 	sessionExpiry   = 7 * 24 * 3600    // seconds that a session is kept at most, and that of a client of MQTT 3.1.1, which names no such time
 	sysInterval     = 10 * time.Second // between two publications of $SYS
 	maxRetained     = 10_000           // topics with a retained message
@@ -177,8 +177,9 @@ type Broker struct {
 	limits      Limits             // of the next connections
 	closed      bool               // no connection is added any more
 	conns       map[*conn]struct{} // all
-	handshaking []*conn            // those of conns that have had no CONNACK, the oldest first
+	handshaking []stranger         // those of conns that have had no CONNACK, and visitors, the oldest first
 	clients     int                // those of conns that have
+	replaced    int                // those of conns whose session a newer one has taken over
 	mostClients int
 	addresses   map[string]int      // clients connected, by address
 	sessions    map[string]*session // by client id
@@ -193,7 +194,7 @@ type Broker struct {
 	willDue  chan struct{} // has room for one; told when dueWills has become longer
 	tree     tree
 	retained retained
-	reading  budget
+	reading  reading
 	fanout   fanout
 	outBytes atomic.Int64 // that wait for subscribers
 	told     told
@@ -225,7 +226,7 @@ func New(cfg Config) (*Broker, error) {
 
 		willDue:  make(chan struct{}, 1),
 		retained: retained{byTopic: make(map[string]*forward), most: cfg.Bounds.Retained},
-		reading:  budget{most: cfg.Bounds.Reading},
+		reading:  newReading(cfg.Bounds.Reading),
 		tree:     tree{most: cfg.Bounds.Subscriptions},
 		fanout:   fanout{queue: make(chan *forward, fanoutMessages)},
 		told:     told{log: cfg.Log},
@@ -432,7 +433,9 @@ func (b *Broker) settle() {
 	}
 }
 
-// disconnectAll tells clients of MQTT 5 why, and closes all connections, after the acknowledgements that may go out.
+// disconnectAll closes all connections, after the acknowledgements that may go out. No DISCONNECT says why, as none of
+// Mosquitto's does: libmosquitto takes 0x8b for the end, and its clients do not come back, where they do after a connection that
+// breaks.
 func (b *Broker) disconnectAll() {
 	b.mu.Lock()
 	b.closed = true
@@ -444,7 +447,7 @@ func (b *Broker) disconnectAll() {
 			if c.established.Load() {
 				c.drain()
 			}
-			c.disconnect(mqttwire.ServerShuttingDown, "")
+			c.Close()
 		})
 	}
 	wg.Wait()

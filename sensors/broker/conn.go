@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -36,15 +34,16 @@ type conn struct {
 	// Set once the above is: others may then read it.
 	established atomic.Bool
 
+	replaced bool // a newer one has its session, and it has been told to go; guarded by Broker.mu
+
 	// The reader's own.
-	will      *will
-	aliases   *[topicAliasMax + 1]string // what the client's topic aliases stand for
-	refused   int                        // publications that it had no right to
-	tookLeave bool                       // a DISCONNECT came that lets the will lapse
-	readUntil time.Time                  // the read deadline now set
-	large     bool                       // a large packet is being read, which has a deadline of its own
-	packet    []byte                     // being dealt with, as far as it is logged
-	scratch   []byte                     // for packets that nothing is kept of
+	will       *will
+	aliases    *[topicAliasMax + 1]string // what the client's topic aliases stand for
+	aliasBytes int                        // of those topics
+	tookLeave  bool                       // a DISCONNECT came that lets the will lapse
+	readUntil  time.Time                  // the read deadline now set
+	packet     []byte                     // being dealt with, as far as it is logged
+	scratch    []byte                     // for packets that nothing is kept of
 
 	sending    sync.Mutex // held during a write: packets go out whole
 	writeUntil time.Time  // the write deadline now set
@@ -106,7 +105,11 @@ func (b *Broker) read(c *conn) (err error) {
 	if err := b.connect(c, in); err != nil {
 		return err
 	}
+	c.packet = nil
 	for {
+		if err := c.expect(); err != nil {
+			return err
+		}
 		h, err := mqttwire.ReadHeader(in, c.limits.MaxPacket)
 		if err != nil {
 			return err
@@ -114,6 +117,7 @@ func (b *Broker) read(c *conn) (err error) {
 		if err := b.handlePacket(c, h, in); err != nil {
 			return err
 		}
+		c.packet = nil // a client may be silent for hours after a large one
 	}
 }
 
@@ -210,40 +214,6 @@ func (b *Broker) takeLeave(c *conn, p mqttwire.Disconnect) error {
 	return errGone
 }
 
-// body reads what follows a header. Of a PUBLISH the bytes stay with the message; of other packets they are overwritten by
-// the next. done gives back the room that a large packet took.
-func (c *conn) body(h mqttwire.Header, in *bufio.Reader) (body []byte, done func(), err error) {
-	done = func() {}
-	switch {
-	case h.Length > smallPacket:
-		if done, err = c.b.reading.take(c, h.Length); err != nil {
-			return nil, nil, err
-		}
-		// Whoever has the room must use it.
-		const slowest = 32 << 10 // bytes a second
-		until := time.Now().Add(connectTimeout + time.Duration(h.Length/slowest)*time.Second)
-		if err = c.SetReadDeadline(until); err != nil {
-			done()
-			return nil, nil, err
-		}
-		c.large = true
-		defer func() { c.large, c.readUntil = false, until }()
-		body = make([]byte, h.Length)
-	case h.Type == mqttwire.PUBLISH:
-		body = make([]byte, h.Length)
-	default:
-		if cap(c.scratch) < h.Length {
-			c.scratch = make([]byte, h.Length)
-		}
-		body = c.scratch[:h.Length]
-	}
-	if _, err = io.ReadFull(in, body); err != nil {
-		done()
-		return nil, nil, err
-	}
-	return body, done, nil
-}
-
 // end says why the broker ends a connection, to the log and to a client of MQTT 5, if it was the broker who did.
 func (c *conn) end(err error) {
 	var wrong *mqttwire.Error
@@ -252,31 +222,23 @@ func (c *conn) end(err error) {
 		c.b.stats.cut.Add(1)
 		c.b.told.Warn("MQTT client disconnected", wrong.Code.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "why", wrong.Why)
 		c.disconnect(wrong.Code, wrong.Why)
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isGone():
+	case timedOut(err) && !c.isGone():
 		c.b.stats.cut.Add(1)
 		c.b.told.Warn("MQTT client disconnected", mqttwire.KeepAliveTimeout.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String())
 		c.disconnect(mqttwire.KeepAliveTimeout, "")
 	}
 }
 
-// Read reads within one and a half keep-alives [MQTT-3.1.2-22].
-func (c *conn) Read(p []byte) (int, error) {
-	if c.keepAliveFor == 0 && !c.large && c.established.Load() && !c.readUntil.IsZero() {
-		c.readUntil = time.Time{}
-		if err := c.Conn.SetReadDeadline(c.readUntil); err != nil { // [MQTT-3.1.2.10]: 0 turns it off
-			return 0, err
-		}
+// takes tells whether the client takes a packet of n bytes [MQTT-3.1.2-24].
+func (c *conn) takes(n int) bool { return c.largest == 0 || n <= c.largest }
+
+// takesAnswer tells whether the client takes the SUBACK or UNSUBACK of so many codes, before anything is done.
+func (c *conn) takesAnswer(codes int) error {
+	p := mqttwire.Suback{Codes: make([]byte, codes)}
+	if c.largest > 0 && !c.takes(len(p.Append(c.version, mqttwire.SUBACK, nil))) {
+		return &mqttwire.Error{Code: mqttwire.PacketTooLarge, Why: "a client that takes no answer for so many filters"}
 	}
-	if patience := c.keepAliveFor * 3 / 2; patience > 0 && !c.large {
-		// Setting a deadline costs as much as a short read: one that is late enough is left as it is.
-		if now := time.Now(); c.readUntil.Before(now.Add(patience)) {
-			c.readUntil = now.Add(patience + patience/4)
-			if err := c.Conn.SetReadDeadline(c.readUntil); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return c.Conn.Read(p)
+	return nil
 }
 
 // send writes whole packets.
@@ -303,7 +265,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Write(p)
 	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) && !c.isGone() && c.established.Load() {
+		if timedOut(err) && !c.isGone() && c.established.Load() {
 			c.b.stats.cut.Add(1)
 			c.b.told.Warn("MQTT client disconnected", "it does not read what it is sent", "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String())
 		}
@@ -324,7 +286,14 @@ func (c *conn) disconnect(code mqttwire.Reason, why string) {
 		if why != "" {
 			p.Properties = p.Properties.AddText(mqttwire.ReasonString, why)
 		}
-		_ = c.send(p.Append(c.version, mqttwire.DISCONNECT, nil)) // it goes either way
+		packet := p.Append(c.version, mqttwire.DISCONNECT, nil)
+		if !c.takes(len(packet)) { // [MQTT-3.14.2-3]
+			p.Properties = nil
+			packet = p.Append(c.version, mqttwire.DISCONNECT, nil)
+		}
+		if c.takes(len(packet)) {
+			_ = c.send(packet) // it goes either way
+		}
 	}
 	c.Close()
 }

@@ -5,8 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -44,7 +45,11 @@ func (b *Broker) connect(c *conn, in *bufio.Reader) error {
 	if p.HasWill {
 		c.will = newWill(c, &p.Will)
 	}
-	if code, why := b.check(c, &p); code != mqttwire.Success {
+	c.largest = int(p.Properties.Number(mqttwire.MaximumPacketSize, 0))
+	switch code, why := b.check(c, &p); {
+	case b.isStopping() || c.isGone():
+		return errGone
+	case code != mqttwire.Success:
 		b.stats.unauthenticated.Add(1)
 		b.told.Warn("MQTT client refused", code.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "why", why)
 		c.refuse(code, why)
@@ -84,12 +89,12 @@ func (b *Broker) turnAway(c *conn, v mqttwire.Version, err error) {
 		// A Mosquitto bridge tries 0x84 first, MQTT 3.1.1 with a bit of its own, and goes on with 3.1.1 when it hears this
 		// code. It is that of MQTT 3.1.1 (3.1.2.2), since no other version is known to be understood.
 		_ = c.send([]byte{byte(mqttwire.CONNACK) << 4, 2, 0, 1})
-		b.log.Info("MQTT client refused: its version of the protocol is not spoken here", "remote", c.RemoteAddr().String(), "version", fmt.Sprintf("%#02x", version.Level))
+		b.told.tell(slog.LevelInfo, "MQTT client refused", "its version of the protocol is not spoken here", "remote", c.RemoteAddr().String(), "version", fmt.Sprintf("%#02x", version.Level))
 		return
 	case errors.As(err, &wrong):
 		c.version, reason = v, wrong.Code.String()
 		c.refuse(wrong.Code, wrong.Why)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case timedOut(err):
 		reason = "no CONNECT within " + connectTimeout.String()
 	case !errors.Is(err, errNoConnect):
 		return // it has gone
@@ -103,14 +108,18 @@ func (c *conn) refuse(code mqttwire.Reason, why string) {
 	p := mqttwire.Connack{Code: byte(code)}
 	switch {
 	case c.version == mqttwire.V5:
-		p.Properties = p.Properties.AddText(mqttwire.ReasonString, why)
+		if p.Properties = p.Properties.AddText(mqttwire.ReasonString, why); !c.takes(len(p.Append(c.version, nil))) { // [MQTT-3.2.2-19]
+			p.Properties = nil
+		}
 	case c.version != 0 && code.Return() <= 5:
 		p.Code = code.Return()
 	default:
 		c.Close()
 		return
 	}
-	_ = c.send(p.Append(c.version, nil)) // it is closed either way
+	if answer := p.Append(c.version, nil); c.takes(len(answer)) {
+		_ = c.send(answer) // it is closed either way
+	}
 	c.Close()
 }
 
@@ -123,8 +132,9 @@ func (b *Broker) check(c *conn, p *mqttwire.Connect) (code mqttwire.Reason, why 
 		return mqttwire.ClientIdentifierNotValid, fmt.Sprintf("a client id is %d bytes at most, without control characters", maxClientID)
 	case c.clientID == "" && (c.version == mqttwire.V31 || c.version == mqttwire.V311 && !p.CleanStart): // 3.1.1: [MQTT-3.1.3-8]
 		return mqttwire.ClientIdentifierNotValid, "a session that is to be kept needs a client id"
-	case !b.authenticate(c, p):
-		return mqttwire.BadUserNameOrPassword, "wrong user or password"
+	}
+	if code, why := b.authenticate(c, p); code != mqttwire.Success {
+		return code, why
 	}
 	if c.clientID == "" { // [MQTT-3.1.3-6]
 		c.clientID = "auto-" + rand.Text()
@@ -134,35 +144,43 @@ func (b *Broker) check(c *conn, p *mqttwire.Connect) (code mqttwire.Reason, why 
 
 func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
 
-func (b *Broker) authenticate(c *conn, p *mqttwire.Connect) bool {
+func (b *Broker) authenticate(c *conn, p *mqttwire.Connect) (code mqttwire.Reason, why string) {
 	users := b.users.Load()
-	if users == nil {
+	switch {
+	case users == nil:
 		c.user = "" // a name that nothing proves must not stand in an entry
-		return c.anonymous
+		if c.anonymous {
+			return mqttwire.Success, ""
+		}
+		return mqttwire.NotAuthorized, "anonymous clients are not let in"
+	case !p.HasUser && c.anonymous && users.anonymous != nil:
+		return mqttwire.Success, ""
+	case !p.HasUser:
+		return mqttwire.NotAuthorized, "it names no user, and anonymous clients are not let in"
 	}
-	if !p.HasUser {
-		return c.anonymous && users.anonymous != nil
-	}
+	const wrong = "wrong user or password"
 	if c.user == "" {
-		return false
+		return mqttwire.BadUserNameOrPassword, wrong
 	}
 	if users.remembers(c.user, p.Password) {
-		return true // whatever waits for the slow check
+		return mqttwire.Success, "" // whatever waits for the slow check
 	}
 	from := host(c.RemoteAddr())
-	if !b.queue(from) {
-		b.told.Warn("MQTT client refused", "too many passwords from its address wait to be checked", "user", c.user, "remote", from)
-		return false
+	if !b.queue(from) { // its password may well be right
+		return mqttwire.ServerBusy, "too many passwords from its address wait to be checked"
 	}
 	defer b.unqueue(from)
 	select {
 	case b.bcrypt <- struct{}{}:
 		defer func() { <-b.bcrypt }()
-		return users.authenticate(c.user, p.Password)
+		if users.authenticate(c.user, p.Password) {
+			return mqttwire.Success, ""
+		}
+		return mqttwire.BadUserNameOrPassword, wrong
 	case <-c.gone:
 	case <-b.stopping:
 	}
-	return false
+	return mqttwire.ServerUnavailable, "the broker is stopping, or the client has gone"
 }
 
 // maxChecking is how many clients of one address may wait for their password to be checked: each check takes a tenth of a
@@ -197,14 +215,36 @@ func host(a net.Addr) string {
 	return h
 }
 
-// admit takes a place for a connection that has not shown who it is. Where all are taken, that one goes that has waited
-// longest among those of the address with the most: whoever opens connections and says nothing keeps out himself.
+// stranger is a connection that has not shown who it is: a conn, or a visitor.
+type stranger interface {
+	RemoteAddr() net.Addr
+	Close() error
+}
+
+// admit lets a connection in, as a stranger.
 func (b *Broker) admit(c *conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return false
 	}
+	if v := visitorOf(c.Conn); v == nil {
+		b.enter(c)
+	} else if i := slices.Index(b.handshaking, stranger(v)); i >= 0 {
+		v.left.Store(true)
+		b.handshaking[i] = c // in its place
+	} else {
+		return false // it had to go
+	}
+	c.limits = b.limits
+	b.conns[c] = struct{}{}
+	b.readers.Add(1)
+	return true
+}
+
+// enter takes a place for a stranger. Where all are taken, that one goes that has waited longest among those of the address
+// with the most: whoever opens connections and says nothing keeps out himself. The caller holds mu.
+func (b *Broker) enter(s stranger) {
 	if len(b.handshaking) >= maxHandshaking {
 		of := make(map[string]int)
 		for _, h := range b.handshaking {
@@ -221,21 +261,12 @@ func (b *Broker) admit(c *conn) bool {
 		b.shakenHands(most)
 		go most.Close() // closing TLS may write
 	}
-	c.limits = b.limits
-	b.conns[c] = struct{}{}
-	b.handshaking = append(b.handshaking, c)
-	b.readers.Add(1)
-	return true
+	b.handshaking = append(b.handshaking, s)
 }
 
 // shakenHands takes a connection from those that are on their way to a CONNACK. The caller holds mu.
-func (b *Broker) shakenHands(c *conn) {
-	for i, h := range b.handshaking {
-		if h == c {
-			b.handshaking = append(b.handshaking[:i], b.handshaking[i+1:]...)
-			return
-		}
-	}
+func (b *Broker) shakenHands(s stranger) {
+	b.handshaking = slices.DeleteFunc(b.handshaking, func(h stranger) bool { return h == s })
 }
 
 func (b *Broker) forget(c *conn) {
@@ -248,6 +279,9 @@ func (b *Broker) forget(c *conn) {
 		if b.addresses[from]--; b.addresses[from] == 0 {
 			delete(b.addresses, from)
 		}
+	}
+	if c.replaced {
+		b.replaced--
 	}
 	b.mu.Unlock()
 	b.readers.Done()
@@ -266,10 +300,13 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	}
 	c.keepAliveFor = time.Duration(p.KeepAlive) * time.Second
 	c.window = min(int(p.Properties.Number(mqttwire.ReceiveMaximum, 65_535)), maxOutbound)
-	c.largest = int(p.Properties.Number(mqttwire.MaximumPacketSize, 0))
 	c.mostGiven = min(int(p.Properties.Number(mqttwire.TopicAliasMaximum, 0)), topicAliasMax)
 
 	b.mu.Lock()
+	if b.closed || b.isStopping() {
+		b.mu.Unlock()
+		return errGone // as if it had come a moment later, when nothing listens: some clients give up if they hear a code
+	}
 	old := b.sessions[c.clientID]
 	if code, why := b.place(c, old); code != mqttwire.Success {
 		b.mu.Unlock()
@@ -281,7 +318,10 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	resumed := old != nil && old.user == c.user && !p.CleanStart
 	var before *conn
 	if old != nil {
-		before = old.connection()
+		if before = old.connection(); before != nil && !before.replaced {
+			before.replaced = true
+			b.replaced++
+		}
 		if !resumed {
 			b.endSession(old)
 		}
@@ -292,7 +332,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 		s = &session{id: c.clientID, user: c.user}
 		b.sessions[c.clientID] = s
 	} else {
-		b.forgetWill(c.clientID) // [MQTT-3.1.3-9]: it lapses with the session's going on
+		b.lapse(c.clientID) // [MQTT-3.1.3-9]: with the session's going on
 	}
 	s.expiry, s.left = expiryOf(asked), time.Now() // between its connection's end and leave, no earlier one's end counts
 	if s.expiry > 0 {
@@ -302,6 +342,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	b.shakenHands(c)
 	b.clients++
 	b.addresses[host(c.RemoteAddr())]++
+	b.mostClients = max(b.mostClients, b.clients)
 	c.established.Store(true)
 	b.mu.Unlock()
 
@@ -314,7 +355,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	s.attach(c)
 	b.keepSession(s)
 	answer := b.connack(c, resumed, asked)
-	if c.largest > 0 && len(answer) > c.largest { // [MQTT-3.1.2-24]
+	if !c.takes(len(answer)) { // [MQTT-3.1.2-24]
 		return &mqttwire.Error{Code: mqttwire.PacketTooLarge, Why: "a client that takes no CONNACK"}
 	}
 	_, err := c.Write(answer)
@@ -325,11 +366,12 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 // place tells whether there is room for the client, and no other user's session in its way. The caller holds mu.
 func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
 	switch {
-	case b.closed || b.isStopping():
-		return mqttwire.ServerUnavailable, "the broker is stopping"
 	case old != nil && old.user != c.user && old.connected():
 		return mqttwire.NotAuthorized, "another user is connected with its client id"
 	case old != nil && old.connected():
+		if b.replaced >= reservedClients {
+			return mqttwire.ServerBusy, "too many connections whose client came again are still ending"
+		}
 	case b.clients >= b.limits.MaxClients && (old == nil || b.clients >= b.limits.MaxClients+reservedClients):
 		return mqttwire.ServerUnavailable, fmt.Sprintf("%d clients are connected, the most that may be", b.clients)
 	case old == nil && b.cfg.Bounds.PerAddress > 0 && b.addresses[host(c.RemoteAddr())] >= b.cfg.Bounds.PerAddress:
@@ -375,7 +417,7 @@ func (b *Broker) makeRoom() {
 		}
 	}
 	if oldest != nil {
-		b.log.Warn("MQTT session ended: there are too many", "client", oldest.id)
+		b.told.Warn("MQTT session ended", "there are too many", "client", oldest.id)
 		b.endSession(oldest)
 	}
 }

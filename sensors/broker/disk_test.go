@@ -69,7 +69,11 @@ func (d *disk) TryPut(m *sensors.Message) bool {
 }
 
 func (d *disk) Put(ctx context.Context, m *sensors.Message) error {
-	defer context.AfterFunc(ctx, d.changed.Broadcast)()
+	defer context.AfterFunc(ctx, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.changed.Broadcast()
+	})()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting = append(d.waiting, m)

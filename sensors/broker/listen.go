@@ -68,7 +68,7 @@ func explain(err error, address string) error {
 // serve accepts until close.
 func (l *listener) serve() {
 	if l.http != nil {
-		ln := l.ln
+		var ln net.Listener = &visitors{l.ln, l}
 		if l.Kind == WSS {
 			ln = tls.NewListener(ln, l.b.cfg.TLS)
 		}
@@ -76,22 +76,30 @@ func (l *listener) serve() {
 		return
 	}
 	for {
-		nc, err := l.ln.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
+		nc, err := l.accept()
+		if err != nil {
 			return
-		case err != nil:
-			// As a rule the process has no file descriptor left: it will again.
-			l.b.log.Warn("accepting an MQTT connection failed", "address", l.Address, "error", err)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-l.b.stopping:
-			}
-			continue
-		case l.Kind == TLS:
+		}
+		if l.Kind == TLS {
 			nc = tls.Server(nc, l.b.cfg.TLS) // the handshake is made when it is first read, within connectTimeout
 		}
 		go l.b.serve(nc, l.Anonymous)
+	}
+}
+
+// accept returns the next connection. Its error is that of a listener that is closed.
+func (l *listener) accept() (net.Conn, error) {
+	for {
+		nc, err := l.ln.Accept()
+		if err == nil || errors.Is(err, net.ErrClosed) {
+			return nc, err
+		}
+		// As a rule the process has no file descriptor left: it will again.
+		l.b.told.Warn("accepting an MQTT connection failed", err.Error(), "address", l.Address)
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-l.b.stopping:
+		}
 	}
 }
 

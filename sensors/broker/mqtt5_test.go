@@ -369,33 +369,6 @@ func TestWhatOneClientMayCostHasAnEnd(t *testing.T) {
 	w.closed()
 }
 
-// Packets half-way in: beyond the room for them the next ones are not read, and small ones go on.
-func TestLargePacketsShareARoom(t *testing.T) {
-	b := start(t, autoDisk(t, 0), nil)
-	half := func(id string) *wire {
-		w := dial(t, b, login{id: id, clean: true})
-		if _, err := w.nc.Write(append(mqttwire.AppendHeader(nil, typePublish<<4, 15<<20), "half"...)); err != nil {
-			t.Fatal(err)
-		}
-		return w
-	}
-	taken := func() int { b.reading.mu.Lock(); defer b.reading.mu.Unlock(); return b.reading.taken }
-	var all []*wire
-	for i := range 5 {
-		all = append(all, half(fmt.Sprint("half", i)))
-	}
-	await(t, func() bool { return taken() == 3*15<<20 })
-	other := dial(t, b, login{id: "other", clean: true})
-	other.publish(1, 1, "x", "small")
-	other.wants("PUBACK 1")
-	for _, w := range all {
-		w.nc.Close()
-	}
-	await(t, func() bool { return taken() == 0 })
-	other.publish(2, 1, "x", strings.Repeat("y", 1<<20))
-	other.wants("PUBACK 2")
-}
-
 func TestDenyTakesAwayWhatAllowGives(t *testing.T) {
 	h := hashed(t, "secret", bcrypt.MinCost)
 	b := start(t, autoDisk(t, 0), func(c *Config) {

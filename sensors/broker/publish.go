@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -25,12 +26,10 @@ func (b *Broker) publish(c *conn, pk *mqttwire.Publish) error {
 	if code := b.checkTopic(c, topic); code != mqttwire.Success {
 		return b.refuse(c, pk, topic, code)
 	}
-	if !c.sess.taking.TryLock() { // the connection before still waits for the disk
-		stop := c.keepAlive()
-		c.sess.taking.Lock()
-		stop()
+	if err := c.turn(); err != nil {
+		return err
 	}
-	defer c.sess.taking.Unlock()
+	defer func() { <-c.sess.taking }()
 	if b.isStopping() {
 		return c.wait()
 	}
@@ -50,6 +49,22 @@ func alone(pk *mqttwire.Publish) []byte {
 	return slices.Clone(pk.Payload)
 }
 
+// turn waits until no other connection of the session waits for the disk.
+func (c *conn) turn() error {
+	select {
+	case c.sess.taking <- struct{}{}:
+		return nil
+	default:
+	}
+	defer c.keepAlive()()
+	select {
+	case c.sess.taking <- struct{}{}:
+		return nil
+	case <-c.gone:
+		return errGone
+	}
+}
+
 // topicOf returns a PUBLISH's topic, which an alias may stand for (3.3.2.3.4).
 func (c *conn) topicOf(pk *mqttwire.Publish) (string, error) {
 	if c.v5 {
@@ -60,6 +75,9 @@ func (c *conn) topicOf(pk *mqttwire.Publish) (string, error) {
 				c.aliases = new([topicAliasMax + 1]string)
 			}
 			if len(pk.Topic) > 0 {
+				if c.aliasBytes += len(pk.Topic) - len(c.aliases[alias]); c.aliasBytes > maxAliasBytes {
+					return "", &mqttwire.Error{Code: mqttwire.QuotaExceeded, Why: fmt.Sprintf("topic aliases of more than %d bytes", maxAliasBytes)}
+				}
 				c.aliases[alias] = string(pk.Topic)
 			}
 			if c.aliases[alias] == "" {
@@ -98,9 +116,7 @@ func (b *Broker) may(user, clientID, topic string, what Access) bool {
 // would say "on disk", so the connection is closed [MQTT-3.3.5-2].
 func (b *Broker) refuse(c *conn, pk *mqttwire.Publish, topic string, code mqttwire.Reason) error {
 	b.stats.refused.Add(1)
-	if c.refused++; c.refused&(c.refused-1) == 0 { // the 1st, 2nd, 4th …: a device may do it a thousand times a second
-		b.log.Warn("MQTT message refused", "client", c.clientID, "user", c.user, "topic", topic, "reason", code.String(), "so far", c.refused)
-	}
+	b.told.Warn("MQTT message refused", code.String(), "client", c.clientID, "user", c.user, "topic", topic)
 	switch {
 	case pk.QoS == 0:
 		return nil

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -51,7 +52,7 @@ type session struct {
 
 	target target // owned by the fan-out
 
-	taking sync.Mutex // held while a message goes to the sink: keeps the order when a connection replaces another
+	taking chan struct{} // full while a message goes to the sink: keeps the order when a connection replaces another; made by the first attach
 
 	mu        sync.Mutex
 	conn      *conn                // the connection it belongs to now, or nil
@@ -104,6 +105,9 @@ func (ex *exchange) settled() bool { return ex.state == durable || ex.state == r
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.taking == nil {
+		s.taking = make(chan struct{}, 1)
+	}
 	s.orphan()
 	s.conn = c
 	s.count++
@@ -125,6 +129,13 @@ func (s *session) connected() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conn != nil
+}
+
+// serves tells whether it is c's, and goes on.
+func (s *session) serves(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn == c && !s.ended
 }
 
 // connection is the connection that it belongs to now, or nil.
@@ -329,15 +340,38 @@ func (b *Broker) put(c *conn, m *sensors.Message) error {
 	}
 	b.stats.waiting.Add(1)
 	defer b.stats.waiting.Add(-1)
+	ctx := b.run
 	if c != nil {
 		defer c.keepAlive()()
+		present, end := c.present(ctx)
+		defer end()
+		ctx = present
 	}
-	err := b.sink.Put(b.run, m)
+	err := b.sink.Put(ctx, m)
 	if err != nil {
+		b.stats.failed.Add(1)
 		b.release()
 		if c != nil && !b.isStopping() {
-			b.told.Warn("MQTT message not taken", err.Error(), "client", c.clientID, "user", c.user)
+			reason := err.Error()
+			if c.isGone() {
+				reason = "its client has gone, and there was no room for it yet"
+			}
+			b.told.Warn("MQTT message not taken", reason, "client", c.clientID, "user", c.user)
 		}
 	}
 	return err
+}
+
+// present is the context of what waits for no longer than the client is there: one that comes again and again, as devices do
+// that hear no acknowledgement, costs one connection and not one each time.
+func (c *conn) present(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-c.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }

@@ -63,7 +63,8 @@ func (b *Broker) Stats() Stats {
 		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(), Delivered: s.delivered.Load(), Cut: s.cut.Load(),
 	}
 	out.Sessions, out.Subscriptions, out.WillBytes = sessions, int(b.tree.count.Load()), wills
-	out.Retained, out.RetainedBytes, out.QueuedBytes, out.ReadingBytes = retained, retainedBytes, int(b.outBytes.Load()), b.reading.held()
+	reading, _ := b.reading.held()
+	out.Retained, out.RetainedBytes, out.QueuedBytes, out.ReadingBytes = retained, retainedBytes, int(b.outBytes.Load()), reading
 	switch {
 	case b.cfg.Subscribers == nil:
 	case k != nil:

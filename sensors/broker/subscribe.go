@@ -4,6 +4,9 @@ import "edgechain/mqttwire"
 
 // subscribe takes a SUBSCRIBE: it is answered, and then the retained messages come that the filters cover.
 func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
+	if err := c.takesAnswer(p.Count); err != nil {
+		return err
+	}
 	id := p.Properties.Number(mqttwire.SubscriptionIdentifier, 0)
 	codes := make([]byte, 0, p.Count)
 	var wanted []*recall
@@ -17,6 +20,9 @@ func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
 			continue
 		}
 		fresh, ok := b.tree.add(sub)
+		if !ok && !c.sess.serves(c) {
+			return errGone // its session may have ended: nothing is refused
+		}
 		if !ok {
 			b.stats.refused.Add(1)
 			b.told.Warn("MQTT subscription refused", mqttwire.QuotaExceeded.String(), "client", c.clientID, "user", c.user, "filter", filter)
@@ -47,6 +53,9 @@ func (c *conn) subackCode(code mqttwire.Reason) byte {
 }
 
 func (b *Broker) unsubscribe(c *conn, p *mqttwire.Unsubscribe) error {
+	if err := c.takesAnswer(p.Count); err != nil {
+		return err
+	}
 	codes := make([]byte, 0, p.Count)
 	for filter := range p.All() {
 		code := mqttwire.Success

@@ -14,9 +14,6 @@ func (b *Broker) publishSys() {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(heap)
 	b.mu.Lock()
-	if b.clients > b.mostClients {
-		b.mostClients = b.clients
-	}
 	connected, most, sessions := b.clients, b.mostClients, len(b.sessions)
 	b.mu.Unlock()
 	kept, keptBytes := b.retained.held()

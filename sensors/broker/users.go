@@ -49,6 +49,12 @@ type user struct {
 	right atomic.Pointer[[sha256.Size]byte]
 }
 
+// CheckUsers tells what is wrong with a users file.
+func CheckUsers(path string) error {
+	_, err := readUsers(path)
+	return err
+}
+
 func readUsers(path string) (*Users, error) {
 	f, err := os.Open(path)
 	if err != nil {

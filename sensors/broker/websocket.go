@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -20,11 +21,12 @@ func (l *listener) newHTTP() *http.Server {
 		// CheckOrigin stays as it is: a page that another host served is refused. Else any page that is looked at on
 		// this machine could publish through an anonymous listener.
 	}
-	return &http.Server{
-		ReadHeaderTimeout: connectTimeout,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),    // failed handshakes
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/2 has no upgrade
+	s := &http.Server{
+		ReadTimeout:    connectTimeout, // a body included, which is of no use here
+		WriteTimeout:   connectTimeout,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),    // failed handshakes
+		TLSNextProto:   map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/2 has no upgrade
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, err := up.Upgrade(w, r, nil)
 			if err != nil {
@@ -34,6 +36,57 @@ func (l *listener) newHTTP() *http.Server {
 			l.b.serve(&wsConn{Conn: c.NetConn(), ws: c}, l.Anonymous)
 		}),
 	}
+	s.SetKeepAlivesEnabled(false) // one request, which is for a WebSocket or is the last
+	return s
+}
+
+// visitors are the HTTP connections of a listener. Each takes a place among those that have not shown who they are, like one
+// that speaks MQTT from the start.
+type visitors struct {
+	net.Listener
+	l *listener
+}
+
+// visitor is one of them, until it speaks MQTT.
+type visitor struct {
+	*net.TCPConn
+	b    *Broker
+	left atomic.Bool // its place is given back, or taken over
+}
+
+func (v *visitors) Accept() (net.Conn, error) {
+	nc, err := v.l.accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &visitor{TCPConn: nc.(*net.TCPConn), b: v.l.b}
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	c.b.enter(c)
+	return c, nil
+}
+
+func (v *visitor) Close() error {
+	if !v.left.Swap(true) {
+		v.b.mu.Lock()
+		v.b.shakenHands(v)
+		v.b.mu.Unlock()
+	}
+	return v.TCPConn.Close()
+}
+
+// visitorOf returns what a WebSocket came in by, nil if nc is none.
+func visitorOf(nc net.Conn) *visitor {
+	ws, ok := nc.(*wsConn)
+	if !ok {
+		return nil
+	}
+	nc = ws.Conn
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	v, _ := nc.(*visitor)
+	return v
 }
 
 // wsConn is the stream of bytes inside a WebSocket: MQTT packets need not end where its messages do [MQTT-6.0.0-1].

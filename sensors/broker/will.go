@@ -58,10 +58,18 @@ func (b *Broker) lastWill(c *conn, current, connected bool) {
 		b.willBytes += w.size()
 		b.willIsDue(w)
 	case !connected:
+		b.lapse(c.clientID) // of a connection that ended later, and was dealt with before
 		b.willBytes += w.size()
 		w.due = time.Now().Add(wait)
 		b.wills[c.clientID] = w
 		b.kept.will(w)
+	}
+}
+
+// lapse forgets the will of a client that waits for its delay, if there is one. The caller holds mu.
+func (b *Broker) lapse(clientID string) {
+	if w := b.forgetWill(clientID); w != nil {
+		b.willBytes -= w.size()
 	}
 }
 
