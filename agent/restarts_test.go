@@ -66,7 +66,11 @@ func (b *bench) restarted(t *testing.T, now time.Time, messages ...*sensors.Mess
 	go func() { ended <- next.run() }()
 	await(t, "what is due is done", func() bool {
 		done := false
-		_ = next.do(context.Background(), func() { done = len(next.queue.taken) == 0 && next.untilSeal() > 0 })
+		_ = next.do(context.Background(), func() {
+			next.queue.mu.Lock()
+			defer next.queue.mu.Unlock()
+			done = len(next.queue.taken) == 0 && next.untilSeal() > 0
+		})
 		return done
 	})
 	next.queue.close()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,12 +44,12 @@ func TestTheRunningAggregatorKeepsItsKeyFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Test(t, func(t *testing.T) {
-					var log bytes.Buffer
+					var log lockedLog
 					k := &keyFiles{path: path, public: signer.Public(), log: slog.New(slog.NewTextHandler(&log, nil))}
 					go k.run(t.Context())
 					synctest.Wait()
-					if log.Len() > 0 {
-						t.Fatalf("the files are as they should be:\n%s", &log)
+					if log.String() != "" {
+						t.Fatalf("the files are as they should be:\n%s", log.String())
 					}
 					for _, i := range which {
 						if err := spoil(keyfile.Files(path)[i]); err != nil {
@@ -66,10 +67,28 @@ func TestTheRunningAggregatorKeepsItsKeyFiles(t *testing.T) {
 					}
 					told := strings.Count(log.String(), "level=ERROR")
 					if left && told != 1 || !left && (told != 0 || strings.Count(log.String(), "is put back") != len(which)) {
-						t.Errorf("the log says:\n%s", &log)
+						t.Errorf("the log says:\n%s", log.String())
 					}
 				})
 			})
 		}
 	}
+}
+
+// lockedLog is a log that is read while it is written.
+type lockedLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lockedLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
