@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -239,15 +240,28 @@ func TestReplayFromMosquittoPubIsCompleteAndInOrder(t *testing.T) {
 	}
 }
 
-// copyingStore gives out copies: paho marks what it gets from its memory store as repeated while it may still be
-// sending it.
-type copyingStore struct{ paho.Store }
+// copyingStore keeps copies and gives out copies: paho marks what it gets from its memory store as repeated while it may
+// still be sending it, and writing a packet changes it.
+type copyingStore struct {
+	paho.Store
+	mu sync.Mutex
+}
 
-func (s copyingStore) Get(key string) pahopackets.ControlPacket {
+func (s *copyingStore) Put(key string, p pahopackets.ControlPacket) {
+	s.Store.Put(key, copyPacket(p)) // not sent yet
+}
+
+func (s *copyingStore) Get(key string) pahopackets.ControlPacket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	p := s.Store.Get(key)
 	if p == nil {
 		return nil
 	}
+	return copyPacket(p)
+}
+
+func copyPacket(p pahopackets.ControlPacket) pahopackets.ControlPacket {
 	var b bytes.Buffer
 	if err := p.Write(&b); err != nil {
 		panic(err)
@@ -267,8 +281,8 @@ func TestCutConnectionsLoseNothingAndFlagWhatIsTwice(t *testing.T) {
 			d := autoDisk(t, 2*time.Millisecond)
 			b := start(t, d, nil)
 			c := pahoClient(t, "tcp://"+b.Addrs()[0].String(), func(o *paho.ClientOptions) {
-				o.SetCleanSession(false).SetAutoReconnect(true).SetMessageChannelDepth(10)
-				o.SetStore(copyingStore{paho.NewMemoryStore()})
+				o.SetCleanSession(false).SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetMessageChannelDepth(10)
+				o.SetStore(&copyingStore{Store: paho.NewMemoryStore()})
 			})
 			const n, cuts = 4000, 20
 			for i := range n {
