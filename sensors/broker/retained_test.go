@@ -31,13 +31,6 @@ func (b *Broker) retain(n int, topic string) {
 	}
 }
 
-func (w *wire) retained(id uint16, topic, payload string) {
-	w.t.Helper()
-	body := str(nil, topic)
-	w.send(typePublish<<4|1<<1|1, append(binary.BigEndian.AppendUint16(body, id), payload...))
-	w.wants(fmt.Sprintf("PUBACK %d", id))
-}
-
 // However many there are, however few a client takes at a time, and whatever else is published meanwhile.
 func TestANewSubscriberGetsAllRetainedMessages(t *testing.T) {
 	const n = 3*maxOutbound + 7
