@@ -16,7 +16,8 @@ type outbox struct {
 	waiting []*outgoing
 	zeros   int       // of waiting, QoS 0
 	bytes   int       // of waiting and flight
-	recalls []*recall // of retained messages; they come before what waits
+	recalls []*recall // of retained messages; they come before what waits, but for what waited before they were asked for
+	before  int       // of waiting: how many are so
 	flight  []*outgoing
 	resend  int // how many of flight the connection has been given: the rest stem from an earlier one
 	lastID  uint16
@@ -39,8 +40,8 @@ const outgoingOverhead = 128 // bytes, beside what the message is
 
 func (m *outgoing) size() int { return m.forward.size() + 4*cap(m.ids) + outgoingOverhead }
 
-// again has what is on its way sent once more, on another connection.
-func (o *outbox) again() { o.resend = 0 }
+// again has what is on its way sent once more, on another connection. What waits is older than what is retained by now.
+func (o *outbox) again() { o.resend, o.before = 0, len(o.waiting) }
 
 // ready tells whether something may be sent.
 func (o *outbox) ready(c *conn) bool {
@@ -50,7 +51,7 @@ func (o *outbox) ready(c *conn) bool {
 // recalling tells whether there is room for the next retained message. One may always be on its way, or what waits would keep
 // it back for ever.
 func (o *outbox) recalling(c *conn) bool {
-	if len(o.recalls) == 0 {
+	if len(o.recalls) == 0 || o.before > 0 {
 		return false
 	}
 	full := len(o.flight) >= c.window || o.bytes >= c.b.cfg.Bounds.Queue || c.b.outBytes.Load() >= int64(c.b.cfg.Bounds.Queued)
@@ -70,6 +71,9 @@ func (s *session) recall(c *conn, all []*recall) {
 	}
 	// One of each filter, however often it is asked for.
 	s.out.recalls = slices.DeleteFunc(s.out.recalls, func(r *recall) bool { return again[r.filter] })
+	if len(s.out.recalls) == 0 { // what waits is older than what is retained by now
+		s.out.before = len(s.out.waiting)
+	}
 	s.out.recalls = append(s.out.recalls, all...)
 	c.kick()
 }
@@ -101,6 +105,7 @@ func (o *outbox) dropUnpromised(b *Broker) {
 	}
 	clear(o.waiting[len(kept):])
 	o.waiting, o.zeros = kept, 0
+	o.before = min(o.before, len(kept))
 }
 
 // collect appends packets for the client until they are as long as one write should be.
@@ -115,21 +120,28 @@ func (o *outbox) collect(c *conn, b []byte, now time.Time) []byte {
 			b = c.appendMessage(b, m, now)
 		}
 	}
+	for i := 0; i < o.before && len(b) < writeSize; {
+		b, i = o.next(c, b, i, now)
+	}
 	b = o.collectRetained(c, b, now)
 	for i := 0; i < len(o.waiting) && len(b) < writeSize; {
-		m := o.waiting[i]
-		full := len(o.flight) >= c.window
-		switch {
-		case m.qos > 0 && full && o.zeros == 0:
-			return b
-		case m.qos > 0 && full:
-			i++
-			continue
-		}
-		o.remove(i)
-		b = o.hand(c, b, m, now)
+		b, i = o.next(c, b, i, now)
 	}
 	return b
+}
+
+// next appends the message that waits at i, if the client's window allows, and returns where to go on.
+func (o *outbox) next(c *conn, b []byte, i int, now time.Time) ([]byte, int) {
+	m := o.waiting[i]
+	full := len(o.flight) >= c.window
+	switch {
+	case m.qos > 0 && full && o.zeros == 0:
+		return b, len(o.waiting)
+	case m.qos > 0 && full:
+		return b, i + 1
+	}
+	o.remove(i)
+	return o.hand(c, b, m, now), i
 }
 
 // hand appends a message that waits no more, and has it on its way where it was promised.
@@ -194,6 +206,9 @@ func (o *outbox) remove(i int) {
 		o.waiting = o.waiting[1:]
 	} else {
 		o.waiting = append(o.waiting[:i], o.waiting[i+1:]...)
+	}
+	if i < o.before {
+		o.before--
 	}
 	if len(o.waiting) == 0 {
 		o.waiting = nil
