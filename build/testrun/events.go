@@ -14,7 +14,7 @@ import (
 // counts is what became of tests, subtests included.
 type counts struct {
 	passed, failed, skipped int
-	broken                  []string // a line for each test, package or check that failed
+	broken                  []string // lines for each test, package or check that failed
 }
 
 func (c *counts) add(d counts) {
@@ -107,10 +107,10 @@ func read(events io.Reader, out io.Writer) (c counts, err error) {
 			if e.Test != "" {
 				c.failed++
 				failures[e.Package]++
+				c.broken = append(c.broken, fmt.Sprintf("FAIL\t%s %s%s", e.Package, e.Test, complaint(output[key], e.Test)))
 				if !isSub {
 					print(out, output, key)
 					delete(begun, key)
-					c.broken = append(c.broken, fmt.Sprintf("FAIL\t%s %s", e.Package, e.Test))
 				}
 				continue
 			}
@@ -160,6 +160,31 @@ func reason(output []event, test string) string {
 		}
 	}
 	return strings.Join(said, " ")
+}
+
+// saidAt is a line that a test printed itself, or a helper in its name.
+var saidAt = regexp.MustCompile(`^\s+\w+_test\.go:\d+: `)
+
+// complaint is what a test that failed said, shortened: what it ended with comes last, unless its clean-up talks.
+func complaint(output []event, test string) string {
+	const most, longest = 4, 240
+	var said []string
+	for _, e := range output {
+		if e.Test == test && saidAt.MatchString(e.Output) {
+			line := strings.TrimSpace(e.Output)
+			if len(line) > longest {
+				line = strings.ToValidUTF8(line[:longest], "") + "…"
+			}
+			said = append(said, line)
+		}
+	}
+	if len(said) > most {
+		said = append(said[:1], said[len(said)-most+1:]...)
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	return "\n\t" + strings.Join(said, "\n\t")
 }
 
 // sourceLine is that of a stack which names a line of a test.

@@ -78,10 +78,11 @@ func TestCountsAreOfRealResults(t *testing.T) {
 	if strings.Contains(out.String(), "nobody asked") {
 		t.Error("the output shows what a test that passed said")
 	}
-	if len(c.broken) != 5 || !slices.Contains(c.broken, "FAIL\tm/bad TestBad") || !slices.ContainsFunc(c.broken, func(line string) bool {
+	if len(c.broken) != 6 || !slices.Contains(c.broken, "FAIL\tm/bad TestBad") ||
+		!slices.Contains(c.broken, "FAIL\tm/bad TestBad/a\n\tbad_test.go:4: one is not two") || !slices.ContainsFunc(c.broken, func(line string) bool {
 		return strings.HasPrefix(line, "FAIL\tm/dead TestDead still ran, after ")
 	}) {
-		t.Errorf("broken are %q, want the lines of three packages, of a test that failed and of one that ended its program", c.broken)
+		t.Errorf("broken are %q, want the lines of three packages, of a test that failed, of its part with what it said, and of one that ended its program", c.broken)
 	}
 	if t.Failed() {
 		t.Logf("the output:\n%s", out.String())
