@@ -159,6 +159,10 @@ func (g *gateway) stop() error {
 // errRefused is a configuration that the program does not take, and of which it says where the mistake is.
 var errRefused = errors.New("the configuration is refused")
 
+// refusesConfig reports whether a program ended so because of its configuration: 2 where it cannot be read, which the unit
+// tries again, and 78 where there is a mistake in it.
+func refusesConfig(code int) bool { return code == 2 || code == 78 }
+
 // maxStarts is how often in a row a service manager's starts may fail before that counts as never.
 const maxStarts = 6
 
@@ -170,7 +174,7 @@ func (g *gateway) comeBack(ctx context.Context, message string, args ...string) 
 		if g.process == nil || g.process.ended() {
 			if p := g.process; p != nil {
 				last := p.last()
-				if p.cmd.ProcessState.ExitCode() == 2 && strings.Contains(last, configName) && !strings.Contains(last, "warning") {
+				if refusesConfig(p.cmd.ProcessState.ExitCode()) && strings.Contains(last, configName) && !strings.Contains(last, "warning") {
 					return fmt.Errorf("%w: %s", errRefused, last)
 				}
 				err = fmt.Errorf("it ends with %d: %s", p.cmd.ProcessState.ExitCode(), last)

@@ -142,11 +142,12 @@ func (t *torture) node(ctx context.Context) error {
 
 // refused tells whether the aggregator is right not to start with the fault, and says why: it cannot tell what a configuration
 // meant, does not begin another key by itself, and opens no file of its store that the system does not let it open.
-func (f *fault) refused(said string) bool {
+func (f *fault) refused(err error) bool {
+	said := err.Error()
 	for _, file := range []string{f.file, f.with} {
 		switch {
 		case file == nodeConfigName:
-			if strings.Contains(said, "it ends with 2:") {
+			if errors.Is(err, errRefused) {
 				return true
 			}
 		case strings.HasPrefix(file, filepath.Join("data", "store")):
@@ -166,7 +167,7 @@ func (f *fault) refused(said string) bool {
 // tortured puts a copy of the aggregator into the fault, and judges whether it countersigns what the gateway seals then, and
 // whether it holds anything against it and still has the receipts that it issued: those that its store has lost stand in the
 // journal beside it. One that refuses its store must come back from a backup, as it is documented.
-func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*node) error, refused func(string) bool) {
+func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*node) error, refused func(error) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, err := s.node.copyOf()
@@ -180,9 +181,9 @@ func (s *nodeSpecimen) tortured(ctx context.Context, o *outcome, fault func(*nod
 	defer n.remove()
 	began := time.Now()
 	err = s.comeBack(ctx, n)
-	if err != nil && refused != nil && refused(err.Error()) {
+	if err != nil && refused != nil && refused(err) {
 		o.said = true
-		if strings.Contains(err.Error(), filepath.Join("data", "key")) || strings.Contains(err.Error(), "it ends with 2:") {
+		if strings.Contains(err.Error(), filepath.Join("data", "key")) || errors.Is(err, errRefused) {
 			return
 		}
 		err = s.restore(ctx, n)
@@ -249,7 +250,11 @@ func (s *nodeSpecimen) comeBack(ctx context.Context, n *node) (err error) {
 		if !n.process.ended() {
 			return errors.New("it runs, and countersigns nothing: " + n.process.last())
 		}
-		err = fmt.Errorf("it ends with %d: %s", n.process.cmd.ProcessState.ExitCode(), n.process.last())
+		code := n.process.cmd.ProcessState.ExitCode()
+		err = fmt.Errorf("it ends with %d: %s", code, n.process.last())
+		if refusesConfig(code) {
+			err = fmt.Errorf("%w: %w", errRefused, err)
+		}
 	}
 	return err
 }
