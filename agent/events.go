@@ -9,6 +9,7 @@ import (
 
 	"edgechain/arm"
 	"edgechain/lightchain"
+	"edgechain/localhttp"
 	"edgechain/sensors"
 	headersync "edgechain/sync"
 )
@@ -38,8 +39,8 @@ type (
 		Clock arm.ClockStatus `json:"clock"`
 	}
 	configEvent struct {
-		SHA256  string `json:"sha256"`
-		AskedBy *doer  `json:"asked_by,omitempty"` // who had it read again; nil: a start, a signal, or not known
+		SHA256  string          `json:"sha256"`
+		AskedBy *localhttp.Peer `json:"asked_by,omitempty"` // who had it read again; nil: a start, a signal, or not known
 	}
 	damageEvent struct {
 		LogBytes int64  `json:"log_bytes,omitempty"` // of the write-ahead log that could not be read
@@ -81,12 +82,18 @@ func (a *Agent) recordWith(ctx context.Context, word string, payload any, done f
 	if err != nil {
 		panic(fmt.Sprintf("an agent:%s entry that is no JSON: %v", word, err))
 	}
-	m := &sensors.Message{Source: "agent:" + word, Received: time.Now(), Flags: lightchain.ByAgent, Payload: b, Done: done}
+	_, err = a.put(ctx, "agent:"+word, b, done)
+	return err
+}
+
+// put is recordWith for a payload as it stands in the entry, whose number is in the message once done is told that it is durable.
+func (a *Agent) put(ctx context.Context, source string, payload []byte, done func(error)) (*sensors.Message, error) {
+	m := &sensors.Message{Source: source, Received: time.Now(), Flags: lightchain.ByAgent, Payload: payload, Done: done}
 	if err := a.queue.Put(ctx, m); err != nil {
-		a.log.Warn("an entry about the chain itself was not recorded", "word", word, "payload", string(b), "err", err)
-		return err
+		a.log.Warn("an entry about the chain itself was not recorded", "source", source, "payload", string(payload), "err", err)
+		return nil, err
 	}
-	return nil
+	return m, nil
 }
 
 // recordStart records what a start means for the chain: which boot, how the last run ended, what it lost, and which

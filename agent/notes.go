@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -9,41 +8,8 @@ import (
 
 	"edgechain/agent/api"
 	"edgechain/lightchain"
-	"edgechain/lightchain/store"
 	"edgechain/localhttp"
 )
-
-// doer is a user of this machine, by the system's word: who asked for something over the agent's socket.
-type doer struct {
-	UID  uint32 `json:"uid"`
-	User string `json:"user,omitempty"` // "" where the system knows no name
-}
-
-// askedBy returns who asked for what is done under ctx; nil: it is not known.
-func askedBy(ctx context.Context) *doer {
-	p, ok := localhttp.PeerOf(ctx)
-	if !ok {
-		return nil
-	}
-	return &doer{p.UID, p.User}
-}
-
-// bySelf returns whose process this is: a command that works without the agent.
-func bySelf() *store.By {
-	p, ok := localhttp.Self()
-	if !ok {
-		return nil
-	}
-	return &store.By{UID: p.UID, User: p.User}
-}
-
-// String names somebody in the log.
-func (d *doer) String() string {
-	if d == nil {
-		return "not known"
-	}
-	return localhttp.Peer(*d).String()
-}
 
 // noteEvent is what a person says.
 type noteEvent struct {
@@ -55,7 +21,7 @@ type noteEvent struct {
 	Meaning   string            `json:"meaning,omitempty"`
 	Text      string            `json:"text,omitempty"`
 	Signature string            `json:"signature,omitempty"`
-	AskedBy   *doer             `json:"asked_by,omitempty"`
+	AskedBy   *localhttp.Peer   `json:"asked_by,omitempty"`
 }
 
 // attachEvent is a file that a person puts beside what was recorded.
@@ -91,7 +57,7 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 		return refuse("it is about block %d, and the newest one is %d", note.Heights[len(note.Heights)-1][1], top)
 	}
 	event := noteEvent{Who: note.Who, When: note.When, Entries: note.Entries, Heights: note.Heights, Reason: note.Reason, Meaning: note.Meaning,
-		Text: note.Text, Signature: n.Signature, AskedBy: askedBy(ctx)}
+		Text: note.Text, Signature: n.Signature, AskedBy: localhttp.PeerOf(ctx)}
 	source, payload := lightchain.SourceNote, any(event)
 	if f := note.File; f != nil {
 		attached := attachEvent{noteEvent: event, Name: f.Name, MediaType: f.MediaType, Size: f.Size, SHA256: f.SHA256}
@@ -115,12 +81,7 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 		return refuse("%w", r.Err)
 	}
 	done := make(chan error, 1)
-	tell := func(err error) { done <- err }
-	if source == lightchain.SourceAttach {
-		err = a.recordWith(ctx, "attach", payload, tell)
-	} else {
-		err = a.recordWith(ctx, "note", payload, tell)
-	}
+	m, err := a.put(ctx, source, b, func(err error) { done <- err })
 	if err != nil {
 		return api.Noted{}, err
 	}
@@ -132,15 +93,6 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 	if err != nil {
 		return api.Noted{}, err
 	}
-	// Durable from here on. Who asked wants to know its number.
-	for m, err := range a.store.Find(store.Query{Source: source, Reverse: true}) {
-		if err != nil {
-			return api.Noted{}, fmt.Errorf("the note is recorded, and cannot be found: %w", err)
-		}
-		if bytes.Equal(m.Entry.Payload, b) {
-			a.log.Info("a person's words were recorded", "source", source, "entry", m.Number, "who", note.Who, "by", event.AskedBy)
-			return api.Noted{Number: m.Number, Source: source}, nil
-		}
-	}
-	return api.Noted{}, fmt.Errorf("the note is recorded, and cannot be found: %w", store.ErrNotFound)
+	a.log.Info("a person's words were recorded", "source", source, "entry", m.Entry, "who", note.Who, "by", event.AskedBy)
+	return api.Noted{Number: m.Entry, Source: source}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"edgechain/arm"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
@@ -29,7 +30,7 @@ type pruneEvent struct {
 	By         []string `json:"by"`          // aggregators that had countersigned them all
 	Bytes      uint64   `json:"bytes"`       // that they took up on disk, about
 
-	AskedBy *doer `json:"asked_by,omitempty"` // nil: the limits alone, or it is not known
+	AskedBy *localhttp.Peer `json:"asked_by,omitempty"` // nil: the limits alone, or it is not known
 
 	Damage damageSaid `json:"damage,omitzero"` // all that deleted entries agent:damage said, these and those before
 }
@@ -180,7 +181,7 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 	}
 	doErr := a.committer.do(ctx, func() {
 		p, err = a.committer.prune(to, func(p store.Pruned) any {
-			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Bytes: bytes, AskedBy: askedBy(ctx), Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
+			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Bytes: bytes, AskedBy: localhttp.PeerOf(ctx), Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
 			for _, r := range receipts {
 				if r.height >= told.To {
 					told.By = append(told.By, r.name)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"edgechain/agent/api"
+	"edgechain/localhttp"
 	"edgechain/sensors"
 	"edgechain/tomlconf"
 )
@@ -39,7 +40,7 @@ func (a *Agent) reload(ctx context.Context, dryRun bool) (reloaded api.Reloaded,
 	if dryRun {
 		return a.WouldReload(next)
 	}
-	return a.bring(next, askedBy(ctx))
+	return a.bring(next, localhttp.PeerOf(ctx))
 }
 
 // WouldReload says what [Agent.Reload] would do, and does nothing.
@@ -70,7 +71,9 @@ func (a *Agent) tellPlan(p *reloadPlan) (r api.Reloaded) {
 		} else {
 			r.Stops = append(r.Stops, s.name)
 		}
-		r.Sessions += s.stats().Sessions
+		if b := s.stats().Broker; b != nil {
+			r.Sessions += b.Sessions
+		}
 	}
 	for _, s := range p.wanted {
 		if s.done == nil && !named(p.running, s.name) {
@@ -140,7 +143,7 @@ func (a *Agent) planReload(next *Config) (p *reloadPlan, err error) {
 func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) { return a.bring(next, nil) }
 
 // bring is Reload, and says who asked for it.
-func (a *Agent) bring(next *Config, by *doer) (reloaded api.Reloaded, err error) {
+func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, err error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	ctx := a.sourcesCtx

@@ -289,7 +289,7 @@ func TestLimitsOfTheBrokerDropNoSession(t *testing.T) {
 		for _, client := range clients {
 			client.publish(t, "plant/x", "1")
 		}
-		if now := a.running()[0]; now != running || now.stats().Sessions != 2 {
+		if now := a.running()[0]; now != running || now.stats().Broker.Sessions != 2 {
 			t.Fatalf("after a reload with %d: %+v", most, now.stats())
 		}
 	}

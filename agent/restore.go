@@ -16,6 +16,7 @@ import (
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 )
 
 // RestoreOptions says what is to be brought back.
@@ -129,7 +130,7 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 			o.Warn(err)
 		}
 	}
-	mark := store.Restored{Made: g.Made, At: time.Now(), Height: facts.Height, Entries: facts.Entries, Newest: r.Newest, Moved: facts.Moved, By: bySelf()}
+	mark := store.Restored{Made: g.Made, At: time.Now(), Height: facts.Height, Entries: facts.Entries, Newest: r.Newest, Moved: facts.Moved, By: (*store.By)(localhttp.Self())}
 	if err := store.MarkRestored(making, store.Options{}, mark); err != nil {
 		return nil, err
 	}
@@ -278,6 +279,6 @@ func GiveWord(c *Config) (store.Restored, error) {
 	if mark == nil {
 		return store.Restored{}, fmt.Errorf("the chain in %s does not wait for that: it was not restored, or its head is confirmed", c.Gateway.Data)
 	}
-	mark.Newest, mark.By = true, bySelf()
+	mark.Newest, mark.By = true, (*store.By)(localhttp.Self())
 	return *mark, errors.Join(store.MarkRestored(c.ChainDir(), store.Options{}, *mark), backup.GiveToOwner(c.Gateway.Data, c.ChainDir()))
 }

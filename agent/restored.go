@@ -8,6 +8,7 @@ import (
 	"edgechain/agent/sealgate"
 	"edgechain/lightchain"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 	headersync "edgechain/sync"
 )
 
@@ -23,12 +24,12 @@ type strangers struct {
 
 // restoredEvent is what the chain says about such a start.
 type restoredEvent struct {
-	Backup    time.Time `json:"backup"`             // when it was made
-	Height    uint64    `json:"height"`             // of the newest header in it
-	NextEntry uint64    `json:"next_entry"`         // the first that is not in it
-	Newest    bool      `json:"newest"`             // somebody who must know said that nothing was sealed above it
-	Moved     bool      `json:"moved"`              // from another board, which cannot go on
-	AskedBy   *doer     `json:"asked_by,omitempty"` // who restored it, or gave his word last that it is the newest
+	Backup    time.Time       `json:"backup"`             // when it was made
+	Height    uint64          `json:"height"`             // of the newest header in it
+	NextEntry uint64          `json:"next_entry"`         // the first that is not in it
+	Newest    bool            `json:"newest"`             // somebody who must know said that nothing was sealed above it
+	Moved     bool            `json:"moved"`              // from another board, which cannot go on
+	AskedBy   *localhttp.Peer `json:"asked_by,omitempty"` // who restored it, or gave his word last that it is the newest
 
 	SoFar headersync.Tally `json:"so_far"` // headers taken back since the chain began; this start has taken back none yet
 }
@@ -55,7 +56,7 @@ func (a *Agent) recordRestored() {
 	if r == nil {
 		return
 	}
-	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved, AskedBy: (*doer)(r.By)})
+	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved, AskedBy: (*localhttp.Peer)(r.By)})
 	if a.gate.Has(sealgate.Restored) {
 		a.log.Warn("nothing is sealed: " + a.restoredReason(len(a.currentUpstreams()) > 0).String())
 	} else if len(a.currentUpstreams()) == 0 {

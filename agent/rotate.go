@@ -11,6 +11,7 @@ import (
 	"edgechain/lightchain"
 	"edgechain/lightchain/keyfile"
 	"edgechain/lightchain/store"
+	"edgechain/localhttp"
 )
 
 // keyEvent is what the chain says about a change of key, beside the header that makes it.
@@ -18,7 +19,7 @@ type keyEvent struct {
 	Key    string `json:"key"`    // the new public key
 	Height uint64 `json:"height"` // of the header that commits to it; it signs from the next one on
 
-	AskedBy *doer `json:"asked_by,omitempty"` // nil: it was due, or it is not known
+	AskedBy *localhttp.Peer `json:"asked_by,omitempty"` // nil: it was due, or it is not known
 }
 
 // RotateKey seals the open block with a header that hands over to a new key, and destroys the old one as far as that
@@ -28,7 +29,7 @@ func (a *Agent) RotateKey(ctx context.Context) (key lightchain.PublicKey, height
 	if err := errors.Join(doErr, err); err != nil {
 		return key, 0, fmt.Errorf("changing the key: %w", err)
 	}
-	by := askedBy(ctx)
+	by := localhttp.PeerOf(ctx)
 	a.log.Info("the change of key was asked for", "by", by)
 	a.record(ctx, "key", keyEvent{lightchain.FormatPublicKey(key), height, by})
 	return key, height, nil

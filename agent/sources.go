@@ -235,7 +235,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		default:
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
-			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected, Sessions: s.Sessions,
+			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
 			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Broker: brokerStatus(&s)}
 	}}, nil
 }

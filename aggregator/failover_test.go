@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,8 +18,6 @@ import (
 	"edgechain/build/testenv"
 	"edgechain/lightchain"
 )
-
-func (b *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
 // awaitStandby waits until a standby has all that its primary has.
 func awaitStandby(t *testing.T, primary *testenv.PostgresServer, name string) {
@@ -52,8 +49,8 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 			broker := testenv.Mosquitto(t, "")
 			primary := testenv.NewPostgres(t)
 			standby := primary.Standby("s1")
-			log := &logBuffer{}
-			store, err := pgstore.Open(t.Context(), primary.DSN(standby), pgstore.Options{Patience: testenv.Patience, Logger: log.logger()})
+			log := &testenv.Log{}
+			store, err := pgstore.Open(t.Context(), primary.DSN(standby), pgstore.Options{Patience: testenv.Patience, Logger: log.Logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,8 +162,8 @@ func TestASynchronousStandbyKnowsWhatIsCountersigned(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	primary := testenv.NewPostgres(t, "synchronous_standby_names=ANY 1 (s1, s2)", "synchronous_commit=local")
 	standby := primary.Standby("s1")
-	log := &logBuffer{}
-	store, err := pgstore.Open(t.Context(), primary.DSN(standby)+"&synchronous_commit=on", pgstore.Options{FailoverLoss: aggregator.RefuseLoss, Patience: testenv.Patience, Logger: log.logger()})
+	log := &testenv.Log{}
+	store, err := pgstore.Open(t.Context(), primary.DSN(standby)+"&synchronous_commit=on", pgstore.Options{FailoverLoss: aggregator.RefuseLoss, Patience: testenv.Patience, Logger: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

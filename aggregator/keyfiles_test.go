@@ -1,17 +1,15 @@
 package aggregator
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"edgechain/build/testenv"
 	"edgechain/lightchain/keyfile"
 )
 
@@ -44,8 +42,8 @@ func TestTheRunningAggregatorKeepsItsKeyFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Test(t, func(t *testing.T) {
-					var log lockedLog
-					k := &keyFiles{path: path, public: signer.Public(), log: slog.New(slog.NewTextHandler(&log, nil))}
+					var log testenv.Log
+					k := &keyFiles{path: path, public: signer.Public(), log: log.Logger()}
 					go k.run(t.Context())
 					synctest.Wait()
 					if log.String() != "" {
@@ -73,22 +71,4 @@ func TestTheRunningAggregatorKeepsItsKeyFiles(t *testing.T) {
 			})
 		}
 	}
-}
-
-// lockedLog is a log that is read while it is written.
-type lockedLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lockedLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

@@ -113,8 +113,8 @@ func (f *firewall) set(change func()) {
 func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	wall, dsn := startFirewall(t, testenv.NewPostgres(t).DSN())
-	log := &logBuffer{}
-	store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{Patience: time.Second, CrashLoss: aggregator.WarnLoss, Logger: log.logger()})
+	log := &testenv.Log{}
+	store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{Patience: time.Second, CrashLoss: aggregator.WarnLoss, Logger: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

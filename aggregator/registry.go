@@ -381,7 +381,7 @@ func byCommand(ctx context.Context) string { return "command" + byWhom(ctx) }
 
 // byWhom names the user whose request ctx is of, where that is known.
 func byWhom(ctx context.Context) string {
-	if p, ok := localhttp.PeerOf(ctx); ok {
+	if p := localhttp.PeerOf(ctx); p != nil {
 		return " of " + p.String()
 	}
 	return ""

@@ -182,26 +182,8 @@ type node struct {
 	config *aggregator.Config
 	store  aggregator.Store
 	self   lightchain.Aggregator
-	log    *logBuffer
+	log    *testenv.Log
 	stop   func()
-}
-
-// logBuffer keeps what was logged, for the output of a failed test.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // startNode runs an aggregator until the test ends or it is stopped; change, which may be nil, has the last word on its
@@ -216,7 +198,7 @@ func startNode(t testing.TB, broker string, store aggregator.Store, change func(
 	b.KeepAlive = time.Minute
 	c.Broker = []aggregator.BrokerConfig{b}
 	signer := testSigner("aggregator agg-1")
-	log := &logBuffer{}
+	log := &testenv.Log{}
 	o := aggregator.Options{
 		Version: "test", Store: store, Signer: signer,
 		Log:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -14,6 +14,7 @@ import (
 
 	"edgechain/aggregator"
 	"edgechain/aggregator/pebblestore"
+	"edgechain/build/testenv"
 	"edgechain/lightchain"
 	headersync "edgechain/sync"
 )
@@ -176,8 +177,8 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 	if err := errors.Join(os.CopyFS(dir, os.DirFS(p.dir)), hurt(dir)); err != nil {
 		t.Fatal(err)
 	}
-	log := &logBuffer{}
-	s := openDamaged(t, dir, log.logger())
+	log := &testenv.Log{}
+	s := openDamaged(t, dir, log.Logger())
 	for starts := 0; ; starts++ { // damage that is met only when it is read ends the program, as the next start mends it
 		_, err := s.Documents(t.Context(), "identity")
 		if err == nil {
@@ -195,7 +196,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 			t.Fatalf("started %d times: %v", starts, err)
 		}
 		_ = s.Close()
-		s = openDamaged(t, dir, log.logger())
+		s = openDamaged(t, dir, log.Logger())
 	}
 	defer s.Close()
 	l := aggregator.NewLedger(s, time.Now)

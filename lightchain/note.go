@@ -256,6 +256,49 @@ type NoteReport struct {
 	Err      error     // why it stands bad
 }
 
+// NoteView is a person's entry as programs tell it in JSON.
+type NoteView struct {
+	Standing NoteStanding `json:"standing"`
+	Signer   string       `json:"signer,omitempty"` // by the trust file
+	Key      string       `json:"key,omitempty"`    // that signed it
+	Error    string       `json:"error,omitempty"`
+	Who      string       `json:"who,omitempty"`
+	When     string       `json:"when,omitempty"`
+	Entries  []Span       `json:"entries,omitempty"`
+	Heights  []Span       `json:"heights,omitempty"`
+	Reason   string       `json:"reason,omitempty"`
+	Meaning  string       `json:"meaning,omitempty"`
+	Text     string       `json:"text,omitempty"`
+	Attached *FileView    `json:"attached,omitempty"`
+}
+
+// FileView describes an attachment.
+type FileView struct {
+	Name      string `json:"name"`
+	MediaType string `json:"media_type"`
+	Size      uint64 `json:"size"`
+	SHA256    Hash   `json:"sha256"`
+	Here      bool   `json:"here"` // its bytes are in the payload
+}
+
+// View returns the report as it is told in JSON.
+func (r *NoteReport) View() NoteView {
+	v := NoteView{Standing: r.Standing, Signer: r.Signer}
+	if r.Key != (PublicKey{}) {
+		v.Key = FormatPublicKey(r.Key)
+	}
+	if r.Err != nil {
+		v.Error = r.Err.Error()
+	}
+	if n := r.Note; n != nil {
+		v.Who, v.When, v.Entries, v.Heights, v.Reason, v.Meaning, v.Text = n.Who, n.When, n.Entries, n.Heights, n.Reason, n.Meaning, n.Text
+		if f := n.File; f != nil {
+			v.Attached = &FileView{f.Name, f.MediaType, f.Size, f.SHA256, r.Bytes}
+		}
+	}
+	return v
+}
+
 // IsNote reports whether an entry from this source is one of a person.
 func IsNote(source string) bool { return source == SourceNote || source == SourceAttach }
 

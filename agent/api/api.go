@@ -156,13 +156,12 @@ func SourceStates() []SourceState { return []SourceState{SourceStarting, SourceU
 type Source struct {
 	Name      string      `json:"name"`
 	State     SourceState `json:"state"`
-	Since     time.Time   `json:"since,omitzero"`     // when it began to fail
-	Connected bool        `json:"connected"`          // to its broker with all filters granted, or listening: its state is up
-	Detail    string      `json:"detail,omitempty"`   // where to, or why not
-	Received  uint64      `json:"received"`           // messages, repetitions included
-	Ignored   uint64      `json:"ignored,omitempty"`  // of these, the gateways' own that came back, and are not recorded
-	Clients   int         `json:"clients,omitempty"`  // of the embedded broker
-	Sessions  int         `json:"sessions,omitempty"` // that it keeps, of clients that are connected or not
+	Since     time.Time   `json:"since,omitzero"`    // when it began to fail
+	Connected bool        `json:"connected"`         // to its broker with all filters granted, or listening: its state is up
+	Detail    string      `json:"detail,omitempty"`  // where to, or why not
+	Received  uint64      `json:"received"`          // messages, repetitions included
+	Ignored   uint64      `json:"ignored,omitempty"` // of these, the gateways' own that came back, and are not recorded
+	Clients   int         `json:"clients,omitempty"` // of the embedded broker
 
 	Recognised  uint64  `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
 	Refused     uint64  `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it

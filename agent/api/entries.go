@@ -15,16 +15,16 @@ import (
 
 // Entry is one entry, or one of its readings alone where the question was for readings.
 type Entry struct {
-	Number   uint64    `json:"number"`
-	Height   uint64    `json:"height"`
-	Sealed   bool      `json:"sealed"`
-	Received int64     `json:"received"` // nanoseconds since the Unix epoch
-	Source   string    `json:"source"`
-	Flags    []string  `json:"flags,omitempty"`
-	Payload  []byte    `json:"payload"`           // base64
-	Decoder  string    `json:"decoder,omitempty"` // what made the readings of the payload, with its version
-	Readings []Reading `json:"readings"`
-	Note     *Note     `json:"note,omitempty"` // what a person said, or attached
+	Number   uint64               `json:"number"`
+	Height   uint64               `json:"height"`
+	Sealed   bool                 `json:"sealed"`
+	Received int64                `json:"received"` // nanoseconds since the Unix epoch
+	Source   string               `json:"source"`
+	Flags    []string             `json:"flags,omitempty"`
+	Payload  []byte               `json:"payload"`           // base64
+	Decoder  string               `json:"decoder,omitempty"` // what made the readings of the payload, with its version
+	Readings []Reading            `json:"readings"`
+	Note     *lightchain.NoteView `json:"note,omitempty"` // what a person said, or attached
 
 	// Gone stands instead of everything but Number where entries cannot be had: deleted, damaged, never held. Number is
 	// that of the first one then, and Count says how many; 0: it is not known. Why is pruned, not_held or damaged.
@@ -158,7 +158,8 @@ func newEntry(r *store.Record, chain lightchain.ChainID) *Entry {
 		e.Readings = append(e.Readings, newReading(&r.Entry.Readings[i]))
 	}
 	if lightchain.IsNote(e.Source) {
-		e.Note = newNote(&r.Entry, chain)
+		note := lightchain.JudgeNote(&r.Entry, chain, new(lightchain.Trust)).View() // whose a key is the gateway does not know
+		e.Note = &note
 	}
 	return e
 }

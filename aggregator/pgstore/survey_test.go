@@ -1,14 +1,12 @@
 package pgstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,24 +17,7 @@ import (
 )
 
 // logged keeps what a store logs.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+type logged struct{ testenv.Log }
 
 // has fails the test where the log lacks one of the words.
 func (l *logged) has(t *testing.T, words ...string) {
@@ -177,7 +158,7 @@ func TestNoReceiptIsWrittenWhereACrashTakesIt(t *testing.T) {
 	server := testenv.NewPostgres(t)
 	admin := adminOf(t, server.DSN())
 	var log logged
-	s := openSafe(t, server.DSN(), Options{Logger: log.logger()})
+	s := openSafe(t, server.DSN(), Options{Logger: log.Logger()})
 	s.lookEvery = 0 // each write looks
 	if err := s.Update(t.Context(), chainOf("one"), count("first")); err != nil {
 		t.Fatal(err)
@@ -262,7 +243,7 @@ func TestAStandbyIsNotWrittenTo(t *testing.T) {
 	opened := make(chan error, 1)
 	var log logged
 	go func() {
-		s, err := Open(context.Background(), standby.DSN(), Options{Patience: forever, Logger: log.logger()})
+		s, err := Open(context.Background(), standby.DSN(), Options{Patience: forever, Logger: log.Logger()})
 		if err == nil {
 			err = s.Update(context.Background(), chainOf("one"), count("first"))
 			s.Close()
@@ -284,7 +265,7 @@ func TestAsynchronousStandbysAreTold(t *testing.T) {
 	s1 := primary.Standby("s1")
 	awaitStandby(t, admin, "s1", "async")
 	var log logged
-	s := openSafe(t, primary.DSN(s1), Options{Logger: log.logger()})
+	s := openSafe(t, primary.DSN(s1), Options{Logger: log.Logger()})
 	log.has(t, "level=WARN", "the database has asynchronous standbys (s1)", "set synchronous_standby_names = 'ANY 1 (s1)'")
 	if err := s.Update(t.Context(), chainOf("one"), count("first")); err != nil {
 		t.Errorf("a warning alone: %v", err)
@@ -341,7 +322,7 @@ func TestSynchronousStandbysLoseNothing(t *testing.T) {
 	reload(t, admin, "synchronous_standby_names", "ANY 1 (s1, s2)")
 	awaitStandby(t, admin, "s1", "quorum")
 	var log logged
-	s := openSafe(t, primary.DSN(s1)+"&application_name=aggregator", Options{Logger: log.logger(), FailoverLoss: aggregator.RefuseLoss})
+	s := openSafe(t, primary.DSN(s1)+"&application_name=aggregator", Options{Logger: log.Logger(), FailoverLoss: aggregator.RefuseLoss})
 	if log.String() != "" {
 		t.Errorf("told of synchronous standbys:\n%s", log.String())
 	}

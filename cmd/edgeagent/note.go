@@ -288,7 +288,7 @@ func signWithKey(c *cobra.Command, key string, statement []byte) (string, error)
 }
 
 // noteText shows a note in one line.
-func noteText(n *api.Note) string {
+func noteText(n *lightchain.NoteView) string {
 	var b strings.Builder
 	if f := n.Attached; f != nil {
 		fmt.Fprintf(&b, "%s, %s, %d bytes, SHA-256 %s, ", f.Name, f.MediaType, f.Size, f.SHA256)

@@ -106,56 +106,20 @@ func bundleNoteLines(b *strings.Builder, all []lightchain.BundleNotes) {
 
 // noteJSON is a person's entry.
 type noteJSON struct {
-	Number   uint64                  `json:"number"`
-	Count    uint64                  `json:"count,omitempty"` // of a bundle: how many stand like this one, which is the first
-	Standing lightchain.NoteStanding `json:"standing"`
-	Signer   string                  `json:"signer,omitempty"` // by the trust file
-	Key      string                  `json:"key,omitempty"`
-	Error    string                  `json:"error,omitempty"`
-	Who      string                  `json:"who,omitempty"`
-	When     string                  `json:"when,omitempty"`
-	Entries  []lightchain.Span       `json:"entries,omitempty"`
-	Heights  []lightchain.Span       `json:"heights,omitempty"`
-	Reason   string                  `json:"reason,omitempty"`
-	Meaning  string                  `json:"meaning,omitempty"`
-	Text     string                  `json:"text,omitempty"`
-	Attached *attachedJSON           `json:"attached,omitempty"`
-}
-
-type attachedJSON struct {
-	Name      string          `json:"name"`
-	MediaType string          `json:"media_type"`
-	Size      uint64          `json:"size"`
-	SHA256    lightchain.Hash `json:"sha256"`
-	Here      bool            `json:"here"` // its bytes are in the payload
-}
-
-func newNoteJSON(r *lightchain.NoteReport, number, count uint64) noteJSON {
-	out := noteJSON{Number: number, Count: count, Standing: r.Standing, Signer: r.Signer}
-	if r.Key != (lightchain.PublicKey{}) {
-		out.Key = lightchain.FormatPublicKey(r.Key)
-	}
-	if r.Err != nil {
-		out.Error = r.Err.Error()
-	}
-	if n := r.Note; n != nil {
-		out.Who, out.When, out.Entries, out.Heights, out.Reason, out.Meaning, out.Text = n.Who, n.When, n.Entries, n.Heights, n.Reason, n.Meaning, n.Text
-		if f := n.File; f != nil {
-			out.Attached = &attachedJSON{f.Name, f.MediaType, f.Size, f.SHA256, r.Bytes}
-		}
-	}
-	return out
+	Number uint64 `json:"number"`
+	Count  uint64 `json:"count,omitempty"` // of a bundle: how many stand like this one, which is the first
+	lightchain.NoteView
 }
 
 // notesJSON returns what people said in a file that verified.
 func (o *outcome) notesJSON() (all []noteJSON) {
 	if o.proof != nil && o.proof.Note != nil {
-		all = append(all, newNoteJSON(o.proof.Note, o.proof.Number, 0))
+		all = append(all, noteJSON{o.proof.Number, 0, o.proof.Note.View()})
 	}
 	if o.bundle != nil {
 		for i := range o.bundle.Notes {
 			n := &o.bundle.Notes[i]
-			all = append(all, newNoteJSON(&n.NoteReport, n.First, n.Count))
+			all = append(all, noteJSON{n.First, n.Count, n.NoteReport.View()})
 		}
 	}
 	return all

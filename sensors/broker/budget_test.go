@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"edgechain/build/testenv"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -45,7 +46,7 @@ func subscriber(b *Broker, id, filter string, away bool) *session {
 func TestFullQueuesOfSomeStarveNoOther(t *testing.T) {
 	for _, away := range []bool{true, false} {
 		t.Run(fmt.Sprintf("away=%t", away), func(t *testing.T) {
-			log := &logged{}
+			log := &testenv.Log{}
 			b, err := New(Config{Decode: undecoded, Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Log: slog.New(slog.NewTextHandler(log, nil))})
 			if err != nil {
 				t.Fatal(err)
@@ -111,7 +112,7 @@ func TestAQueueGivesUpItsOldest(t *testing.T) {
 
 // Each reason is told once a minute, with how many messages it was and with the client that lost most.
 func TestWhatIsNotPassedOnIsToldOnceAMinuteForEachReason(t *testing.T) {
-	log := &logged{}
+	log := &testenv.Log{}
 	var l losses
 	tell := func(at time.Time) (lines []string) {
 		before := len(log.String())

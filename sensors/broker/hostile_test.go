@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,24 +19,6 @@ import (
 	"edgechain/mqttwire"
 	"edgechain/sensors"
 )
-
-// logged is a log that goes on being written while a test reads it.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // A SUBSCRIBE of MQTT 5 without its options byte ended the program once.
 func TestAPacketThatIsNoneEndsItsConnectionAndNothingElse(t *testing.T) {
@@ -54,7 +35,7 @@ func TestAPacketThatIsNoneEndsItsConnectionAndNothingElse(t *testing.T) {
 }
 
 func TestAPacketThatPanicsEndsItsConnectionAndNothingElse(t *testing.T) {
-	log := &logged{}
+	log := &testenv.Log{}
 	d := newDisk(10)
 	b := start(t, d, func(c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(log, nil))
@@ -227,7 +208,7 @@ func TestADeviceThatComesAgainWhileTheDiskIsFullCostsOneConnection(t *testing.T)
 // One that does not come again is noticed by the pings that nobody asked for.
 func TestAClientThatHasGoneWaitsForNoDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &logged{}
+		log := &testenv.Log{}
 		d := newDisk(1)
 		b := bubble(t, d)
 		b.told.log = slog.New(slog.NewTextHandler(log, nil))
@@ -322,7 +303,7 @@ func TestWhoeverComesWhileItStopsHearsNoCode(t *testing.T) {
 }
 
 func TestWhatAClientDoesAgainAndAgainIsLoggedOnce(t *testing.T) {
-	log := &logged{}
+	log := &testenv.Log{}
 	d := newDisk(100)
 	b := start(t, d, func(c *Config) {
 		c.Log, c.MaxClients, c.Users = slog.New(slog.NewTextHandler(log, nil)), 1, usersFile(t, "anonymous\nallow publish ok/#")

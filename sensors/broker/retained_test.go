@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"edgechain/build/testenv"
 	"edgechain/mqttwire"
 )
 
@@ -118,7 +119,7 @@ func TestARetainedMessageThatIsNotPassedOnReplacesTheOlderOne(t *testing.T) {
 		{"large properties", 0, &forward{payload: []byte("CLOSED"), properties: make([]byte, fanoutLargest)}, "CLOSED"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			log := &logged{}
+			log := &testenv.Log{}
 			b, err := New(Config{Decode: undecoded, Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Log: slog.New(slog.NewTextHandler(log, nil))})
 			if err != nil {
 				t.Fatal(err)
