@@ -73,6 +73,10 @@ func (c *Config) checkChain(d *tomlconf.Document) {
 	s := &c.Store
 	tomlconf.Between(d, &s.Reserve, tomlconf.MiB, tomlconf.TiB)
 	tomlconf.Between(d, &s.ReservePercent, 0, 50)
+	// A start wants a quarter of the reserve; logs and tables of what was taken last fill the rest where the disk is full.
+	if least := 16 * s.Memtable; s.Reserve < least {
+		d.Warn(&s.Reserve, "where the disk is full, what the store writes for itself may take more than this: then the agent cannot open its chain before somebody makes room. Expected %v or more, 16 times store.memtable", least)
+	}
 	tomlconf.Between(d, &s.Cache, tomlconf.MiB, tomlconf.GiB)
 	tomlconf.Between(d, &s.Memtable, 256*tomlconf.KiB, 256*tomlconf.MiB)
 	if s.ScrubEvery != 0 {

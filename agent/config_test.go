@@ -347,6 +347,28 @@ func TestTheHashIsOfTheMeaningAndOfNoPassword(t *testing.T) {
 	}
 }
 
+// A reserve that the store's own files may fill is told, and accepted.
+func TestAReserveTooSmallToStartFromIsTold(t *testing.T) {
+	for text, told := range map[string]bool{
+		"[store]\nreserve = \"15MiB\"":                      true,
+		"[store]\nreserve = \"16MiB\"":                      false,
+		"[store]\nmemtable = \"4MiB\"\nreserve = \"63MiB\"": true,
+		"[store]\nmemtable = \"4MiB\"":                      false,
+		"[store]\nmemtable = \"8MiB\"\ncache = \"32MiB\"":   true,
+	} {
+		_, warnings, err := loadText(t, text, nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got := slices.ContainsFunc(warnings, func(w tomlconf.Problem) bool {
+			return strings.Contains(w.Error(), "store.reserve") && strings.Contains(w.Error(), "open its chain")
+		})
+		if got != told {
+			t.Errorf("%q: warnings %v", text, warnings)
+		}
+	}
+}
+
 // A period of key changes that a chain would not bear for ten years is told, and accepted.
 func TestAPeriodOfKeyChangesThatAChainDoesNotBearIsTold(t *testing.T) {
 	for text, told := range map[string]bool{

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -386,6 +388,59 @@ func TestMovedChainGoesOnInOnePlaceOnly(t *testing.T) {
 	if s := second.status(); s.Height != old.Height {
 		t.Errorf("it sealed up to %d on the head %d", s.Height, old.Height)
 	}
+}
+
+// Either the agent has the chain or the backup takes it along: at whatever point of its start an agent is when a move begins,
+// what is sealed here is in the backup, or the move is refused.
+func TestAMoveBesideAnAgentThatStartsLeavesOneOfThem(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, soon)
+	usb := t.TempDir()
+	var refused, moved int
+	for try := range 8 {
+		var stdout, stderr bytes.Buffer
+		move := g.command("edgeagent", "backup", filepath.Join(usb, fmt.Sprint(try)), "--move", "--output", "json", "--config", g.config)
+		move.Stdout, move.Stderr = &stdout, &stderr
+		if err := move.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(try) * 15 * time.Millisecond) // whichever comes first, what follows holds
+		g.launch()
+		_ = move.Wait() // its code is judged
+		code := move.ProcessState.ExitCode()
+		if code != 0 {
+			refused++
+			if code != 5 {
+				t.Errorf("the move exits with %d\n%s%s", code, &stdout, &stderr)
+			}
+			g.await("recording", func() bool {
+				ready, _ := g.get("/readyz")
+				return ready == http.StatusOK
+			})
+			publish(t, g, "press/state", `{"temperature":73.9}`)
+			g.stop()
+			g.verify()
+			continue
+		}
+		moved++
+		if code := g.ended(); code != 78 {
+			t.Errorf("the agent ends with %d beside a chain that was moved", code)
+		}
+		var m made
+		if err := json.Unmarshal(stdout.Bytes(), &m); err != nil {
+			t.Fatal(err)
+		}
+		if here := g.status(); here.Height != m.Height || here.Entries != m.Entries {
+			t.Errorf("here the chain has %d entries below header %d, in the backup %d below %d", here.Entries, here.Height, m.Entries, m.Height)
+		}
+		before := g.status()
+		g = prepareGateway(t, t.TempDir(), soon)
+		g.must("restore", filepath.Join(usb, fmt.Sprint(try)))
+		g.start() // once alone, for its key is changed then
+		g.await("under a key of its own", func() bool { return g.status().Key != before.Key })
+		g.stop()
+	}
+	t.Logf("refused %d, moved %d", refused, moved)
 }
 
 func TestUnfinishedMoveIsFinishedByTheNextOne(t *testing.T) {

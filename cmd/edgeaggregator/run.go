@@ -8,13 +8,16 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"edgechain/aggregator"
+	"edgechain/aggregator/client"
 	"edgechain/aggregator/pebblestore"
 	"edgechain/cmd/internal/command"
 	"edgechain/lightchain/keyfile"
+	"edgechain/lightchain/store"
 )
 
 // openKeeper opens what keeps what is countersigned where the store is a database, nil where it is not, or cannot be.
@@ -29,6 +32,36 @@ func openKeeper(config *aggregator.Config, log *slog.Logger) (aggregator.Keeper,
 		return nil, none
 	}
 	return keeper, keeper.Close
+}
+
+const (
+	storeAgain     = 50 * time.Millisecond // until a store is opened again that another program had, doubling
+	storeSlowest   = time.Second           // to this
+	storePatience  = time.Second           // how long that passes for a command's moment, and is not said
+	tellStoreAgain = time.Minute           // how often it is said then
+)
+
+// awaitStore opens the store, and waits for a command that has it open. An aggregator that has it does not go away.
+func awaitStore(ctx context.Context, config *aggregator.Config, log *slog.Logger) (aggregator.Store, error) {
+	tell := time.Now().Add(storePatience)
+	for pause := storeAgain; ; pause = min(2*pause, storeSlowest) {
+		s, err := openStore(ctx, config, true, log)
+		if !errors.Is(err, aggregator.ErrRunning) {
+			return s, err
+		}
+		if _, silent := client.Dial(ctx, config.API.Socket); silent == nil {
+			return nil, err
+		}
+		if time.Now().After(tell) {
+			tell = time.Now().Add(tellStoreAgain)
+			log.Warn("another program has the store open; nothing is countersigned until it ends", "who", store.LockHolder(config.StoreDir()), "err", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func newRun() *cobra.Command {
@@ -57,11 +90,14 @@ configuration keeps it from starting it ends with 78: no restart would mend that
 			case mended != "":
 				log.Warn("a file of the key was missing or damaged, and is made anew from the other", "file", mended)
 			}
-			store, err := openStore(c.Context(), config, true, log)
+			st, err := awaitStore(c.Context(), config, log)
+			if errors.Is(err, context.Canceled) { // told to stop while it waited: nothing failed
+				return nil
+			}
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, store.Close()) }()
+			defer func() { err = errors.Join(err, st.Close()) }()
 			keeper, closeKeeper := openKeeper(config, log)
 			defer func() { err = errors.Join(err, closeKeeper()) }()
 			hangup := make(chan os.Signal, 1)
@@ -69,7 +105,7 @@ configuration keeps it from starting it ends with 78: no restart would mend that
 			a, err := aggregator.New(config, aggregator.Options{
 				Load: func() (*aggregator.Config, error) { return loadConfig(c) }, Hangup: hangup,
 				Reloaded: func(c *aggregator.Config) { setLevel(c.Log.Level) },
-				Version:  version, Store: store, Keeper: keeper, Signer: signer, Log: log,
+				Version:  version, Store: st, Keeper: keeper, Signer: signer, Log: log,
 				Ready: func() {
 					log.Info("ready", "name", config.Aggregator.Name, "replica", config.Aggregator.Replica, "socket", config.API.Socket)
 				},

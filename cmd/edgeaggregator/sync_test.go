@@ -89,6 +89,12 @@ func (n *node) command(args ...string) *exec.Cmd {
 func (n *node) start() {
 	n.t.Helper()
 	n.process = program.Start(n.t, n.command("run"), n.log())
+	n.awaitAnswer()
+}
+
+// awaitAnswer waits until the aggregator that was started answers.
+func (n *node) awaitAnswer() {
+	n.t.Helper()
 	n.process.Await("the aggregator answers", func() bool {
 		ctx, enough := question(n.t)
 		defer enough()
