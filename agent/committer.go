@@ -45,13 +45,14 @@ type committer struct {
 	onDurable func([]*sensors.Message)
 
 	// Owned by the committer's goroutine.
-	commit CommitConfig
-	block  BlockConfig
-	begun  time.Time          // when the open block's first entry was staged; zero while it is empty
-	sealed time.Time          // when the newest block was sealed
-	heard  bool               // the open block says more than that the program was started
-	group  int                // entries that wait to be staged, while they do
-	spare  []lightchain.Entry // reused from group to group
+	commit    CommitConfig
+	block     BlockConfig
+	begun     time.Time          // when the open block's first entry was staged; zero while it is empty
+	sealed    time.Time          // when the newest block was sealed
+	heard     bool               // the open block says more than that the program was started
+	group     int                // entries that wait to be staged, while they do
+	gathering *time.Timer        // of the group that is gathered
+	spare     []lightchain.Entry // reused from group to group
 }
 
 // group is what one write makes durable.
@@ -150,6 +151,8 @@ func (c *committer) worthSealing() bool {
 func (c *committer) loop() error {
 	timer := time.NewTimer(c.untilSeal())
 	defer timer.Stop()
+	c.gathering = time.NewTimer(0)
+	defer c.gathering.Stop()
 	for {
 		first := c.queue.first
 		full := c.room() <= 0
@@ -243,33 +246,29 @@ func (c *committer) commitGroup() error {
 	return nil
 }
 
-// idleSteps is in how many steps the moment is looked at in which nothing new may come.
-const idleSteps = 4
-
 // groupBytes is how much one group makes durable at most, but for one message that is larger: what is on its way to the
 // disk is in memory twice.
 const groupBytes = 8 << 20
 
 // gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
 func (c *committer) gather(limit int) []*sensors.Message {
-	deadline := time.NewTimer(c.commit.MaxDelay)
-	defer deadline.Stop()
-	step := time.NewTicker(max(c.commit.Idle/idleSteps, time.Microsecond))
-	defer step.Stop()
-	quiet := 0
-	seen, bytes := c.queue.waits()
-	for seen < limit && bytes < groupBytes && quiet < idleSteps && c.commit.Idle > 0 && !c.queue.stopped() {
+	deadline := time.Now().Add(c.commit.MaxDelay)
+	for c.commit.Idle > 0 && !c.queue.stopped() {
+		seen, bytes, newest := c.queue.waits()
+		if seen >= limit || bytes >= groupBytes {
+			break
+		}
+		wait := time.Until(newest.Add(c.commit.Idle))
+		if left := time.Until(deadline); left < wait {
+			wait = left
+		}
+		if wait <= 0 {
+			break
+		}
+		c.gathering.Reset(wait)
 		select {
 		case <-c.queue.full:
-			seen, bytes = c.queue.waits()
-		case <-deadline.C:
-			quiet = idleSteps
-		case <-step.C:
-			quiet++
-			before := seen
-			if seen, bytes = c.queue.waits(); seen != before {
-				quiet = 0
-			}
+		case <-c.gathering.C:
 		}
 	}
 	return c.queue.take(nil, limit, groupBytes)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -271,6 +272,40 @@ func TestAGroupIsCommittedWhenItsBytesAreThere(t *testing.T) {
 		t.Fatal(got.err)
 	}
 	b.stop(t)
+}
+
+// A group ends when nothing came for commit.idle, at the latest commit.max_delay after it was begun, and at once when it is full.
+func TestAGroupEndsInTime(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		arrivals []time.Duration
+		size     int
+		after    time.Duration
+	}{
+		"one":                      {[]time.Duration{0}, 1, 3 * ms},
+		"one that waited":          {[]time.Duration{-20 * ms}, 1, 0},
+		"some":                     {[]time.Duration{0, 2 * ms, 4 * ms, 12 * ms}, 3, 7 * ms},
+		"each before it is quiet":  {[]time.Duration{0, 2 * ms, 4 * ms, 6 * ms, 8 * ms, 10 * ms}, 5, 9 * ms},
+		"as many as a group holds": {[]time.Duration{0, ms, ms, ms, ms, ms, ms, ms}, 8, ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue(1<<30, 8)
+				committer := &committer{queue: q, commit: CommitConfig{MaxDelay: 9 * ms, MaxEntries: 8, Idle: 3 * ms}, gathering: time.NewTimer(0)}
+				began := time.Now().Add(20 * ms)
+				for _, at := range c.arrivals {
+					time.AfterFunc(time.Until(began.Add(at)), func() { q.TryPut(&sensors.Message{}) })
+				}
+				time.Sleep(time.Until(began))
+				synctest.Wait()
+				if got := len(committer.gather(8)); got != c.size || time.Since(began) != c.after {
+					t.Errorf("%d messages after %v, want %d after %v", got, time.Since(began), c.size, c.after)
+				}
+				synctest.Wait()
+				time.Sleep(20 * ms) // what comes later
+			})
+		})
+	}
 }
 
 func TestStoppingWithAFullDiskAcknowledgesNothing(t *testing.T) {

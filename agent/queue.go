@@ -32,6 +32,7 @@ type queue struct {
 	mu           sync.Mutex
 	waiting      []*sensors.Message
 	waitingBytes int
+	newest       time.Time // when the last message was taken
 	inFlight     int       // bytes, waiting ones included
 	qos0         int       // of these, bytes of messages of which no delivery was promised
 	busy         time.Time // since when there have been any; zero while there are none
@@ -208,8 +209,9 @@ func (q *queue) admit(s *share, m *sensors.Message) {
 	if m.Flags&lightchain.QoS0 != 0 {
 		t.qos0 = t.bytes
 	}
+	q.newest = time.Now()
 	if len(q.taken) == 0 {
-		q.busy = time.Now()
+		q.busy = q.newest
 	}
 	q.taken[m] = t
 	q.waiting = append(q.waiting, m)
@@ -273,11 +275,11 @@ func (q *queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message 
 	return group
 }
 
-// waits returns how many messages wait for the committer, and their bytes.
-func (q *queue) waits() (messages, bytes int) {
+// waits returns how many messages wait for the committer, their bytes, and when the newest message was taken.
+func (q *queue) waits() (messages, bytes int, newest time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting), q.waitingBytes
+	return len(q.waiting), q.waitingBytes, q.newest
 }
 
 // pending returns how many messages and bytes are in flight.

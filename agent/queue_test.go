@@ -139,7 +139,7 @@ func TestAGroupHoldsNoMoreThanItsBytes(t *testing.T) {
 		}
 	}
 	var got []int
-	for n, _ := q.waits(); n > 0; n, _ = q.waits() {
+	for n, _, _ := q.waits(); n > 0; n, _, _ = q.waits() {
 		got = append(got, len(q.take(nil, 100, 1<<19)))
 	}
 	if want := []int{1, 1, 2, 1}; !slices.Equal(got, want) {
