@@ -13,11 +13,10 @@ import (
 
 // ChainStatus is what a chain says of itself, whether or not an agent runs.
 func ChainStatus(r *store.Reader) api.Status {
-	stats := r.Stats()
-	tip := r.Tip()
+	stats := r.Stats() // once: what is said of the chain's end is of one moment
 	s := api.Status{
-		Chain: stats.Chain, Height: stats.Height, Head: tip.Hash, Entries: stats.Entries, Open: stats.Open,
-		Bytes: stats.DiskBytes, Key: lightchain.FormatPublicKey(tip.Key),
+		Chain: stats.Chain, Height: stats.Height, Head: stats.Head, Entries: stats.Entries, Open: stats.Open,
+		Bytes: stats.DiskBytes, Key: lightchain.FormatPublicKey(stats.Key),
 	}
 	if oldest, _, err := r.Oldest(); err == nil {
 		s.Held = oldest
@@ -28,7 +27,7 @@ func ChainStatus(r *store.Reader) api.Status {
 		s.KeyChanges = changes
 	}
 	s.Lost, s.Scrub = stats.Lost, scrubStatus(r.ScrubState())
-	if h, err := r.HeaderAt(tip.Height); err == nil {
+	if h, err := r.HeaderAt(stats.Height); err == nil {
 		s.Sealed = h.Sealed
 	}
 	if g, err := r.HeaderAt(0); err == nil && g.Genesis != nil && g.Genesis.Name != nil {

@@ -5,9 +5,11 @@ import "edgechain/lightchain"
 // Stats is the store's state for people and metrics.
 type Stats struct {
 	Chain   lightchain.ChainID
-	Height  uint64 // of the newest header
-	Entries uint64 // that the chain numbers, sealed and durable in the open block
-	Open    uint64 // of these, durable and not sealed yet
+	Height  uint64               // of the newest header
+	Head    lightchain.Hash      // of the same
+	Key     lightchain.PublicKey // in force after it
+	Entries uint64               // that the chain numbers, sealed and durable in the open block
+	Open    uint64               // of these, durable and not sealed yet
 
 	Lost Lost // that scrubs have found damaged
 
@@ -34,7 +36,7 @@ func (r *Reader) Stats() Stats {
 	}
 	return Stats{
 		Lost:  r.lost(),
-		Chain: at.tip.Chain, Height: at.tip.Height, Entries: at.next, Open: at.next - at.tip.Next,
+		Chain: at.tip.Chain, Height: at.tip.Height, Head: at.tip.Hash, Key: at.tip.Key, Entries: at.next, Open: at.next - at.tip.Next,
 		DiskBytes:  m.DiskSpaceUsage(),
 		LiveBytes:  uint64(m.Total().TablesSize) + m.WAL.PhysicalSize + m.WAL.ObsoletePhysicalSize,
 		WALBytes:   m.WAL.BytesWritten,

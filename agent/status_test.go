@@ -1,0 +1,45 @@
+package agent
+
+import (
+	"testing"
+
+	"edgechain/agent/api"
+)
+
+// Height, head and numbers of an answer are of one moment, however many blocks are sealed while it is made: an auditor who
+// compares two answers would take anything else for two histories.
+func TestWhatStatusSaysOfTheChainsEndIsOfOneMoment(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	said := make(chan []api.Status)
+	ended := make(chan struct{})
+	go func() {
+		var all []api.Status
+		for {
+			select {
+			case <-ended:
+				said <- all
+				return
+			default:
+				all = append(all, ChainStatus(&b.store.Reader))
+			}
+		}
+	}()
+	done := b.put(t, payloads(4000)...)
+	for range 4000 {
+		if got := <-done; got.err != nil {
+			t.Fatal(got.err)
+		}
+	}
+	close(ended)
+	for _, s := range <-said {
+		header, err := b.store.Header(s.Height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h := header.Header; s.Head != header.Hash() || s.Entries-s.Open != h.First+h.Count || s.Sealed != h.Sealed {
+			t.Fatalf("status says %+v; header %d is %s, up to entry %d", s, s.Height, header.Hash(), h.First+h.Count)
+		}
+	}
+	b.stop(t)
+}
