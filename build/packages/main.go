@@ -1,5 +1,6 @@
 // Command packages turns the tree into what people install, in dist/: for each program and each kind of board a Debian
-// package and a .tar.gz, the SHA-256 sums of all, and the sums' signature if a release key is given.
+// package and a .tar.gz, what all is made of as a CycloneDX document, the SHA-256 sums of all, and the sums' signature if a
+// release key is given.
 //
 //	go run . [-key FILE] [-maintainer WHO] [-out FOLDER]
 //
@@ -109,6 +110,7 @@ func (r *release) build(ctx context.Context, dist string, targets []target, out 
 	if err := os.MkdirAll(dist, 0o755); err != nil {
 		return err
 	}
+	linked := make(map[string][]module) // by program, for all targets
 	for _, t := range targets {
 		bin := filepath.Join(scratch, "host")
 		if t != host {
@@ -118,7 +120,14 @@ func (r *release) build(ctx context.Context, dist string, targets []target, out 
 			}
 		}
 		for _, p := range products {
-			names, err := r.pack(dist, p, t, filepath.Join(bin, p.name))
+			binary := filepath.Join(bin, p.name)
+			modules, err := r.linked(ctx, p.name, binary, t)
+			if err != nil {
+				return err
+			}
+			linked[p.name] = append(linked[p.name], modules...)
+			p.said["third-party"] = thirdParty(p.name, modules)
+			names, err := r.pack(dist, p, t, binary)
 			if err != nil {
 				return fmt.Errorf("packing %s for %s: %w", p.name, t.debian, err)
 			}
@@ -127,6 +136,10 @@ func (r *release) build(ctx context.Context, dist string, targets []target, out 
 			}
 		}
 	}
+	if err := r.writeSBOM(dist, linked); err != nil {
+		return fmt.Errorf("the bill of materials: %w", err)
+	}
+	fmt.Fprintln(out, filepath.Join(dist, r.sbomFile()))
 	return writeSums(dist)
 }
 

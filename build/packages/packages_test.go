@@ -2,18 +2,25 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
 // snapshot is the tree as it is at the start of the tests, without its repository, so that all builds are of one tree.
@@ -170,7 +177,7 @@ func TestTheSameCommitGivesTheSameBytes(t *testing.T) {
 		again[name] = sum
 	}
 	all := sums(t, first)
-	if want := len(programs()) * len(targets) * 2; len(all) != want || len(again) != want {
+	if want := len(programs())*len(targets)*2 + 1; len(all) != want || len(again) != want {
 		t.Errorf("%d packages, then %d, want %d", len(all), len(again), want)
 	}
 	for name, sum := range all {
@@ -200,6 +207,95 @@ func TestArchivesHoldWhatPackagesDo(t *testing.T) {
 				t.Errorf("%s: %s is in the archive alone", p.name, path)
 			}
 		}
+	}
+}
+
+// What a program is linked with, by its own word, is named in every package with the text of its licence, and in the release's
+// bill of materials.
+func TestEveryLinkedModuleIsNamedWithItsLicence(t *testing.T) {
+	t.Parallel()
+	need(t, "make", "git", "dpkg-deb")
+	dist := must(t, packages)
+	document, err := os.Open(filepath.Join(dist, "edgechain-1.2.3.cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer document.Close()
+	var bom cdx.BOM
+	if err := cdx.NewBOMDecoder(document, cdx.BOMFileFormatJSON).Decode(&bom); err != nil {
+		t.Fatal(err)
+	}
+	listed := make(map[string]*cdx.Component)
+	for i := range *bom.Components {
+		c := &(*bom.Components)[i]
+		listed[c.Name+" "+c.Version] = c
+	}
+	needs := make(map[string][]string)
+	for _, d := range *bom.Dependencies {
+		needs[d.Ref] = *d.Dependencies
+	}
+	for _, p := range programs() {
+		for _, target := range targets {
+			dir := t.TempDir()
+			output(t, "dpkg-deb", "--extract", built(t, dist, p.name, target.debian), dir)
+			packed, err := os.ReadFile(filepath.Join(dir, "usr/share/doc", p.name, "THIRD-PARTY.gz"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(unpacked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := buildinfo.ReadFile(filepath.Join(dir, "usr/bin", p.name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			linked := append(info.Deps, &debug.Module{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")})
+			for _, m := range linked {
+				if !bytes.Contains(text, []byte("\n  "+m.Path+" "+m.Version+": ")) || !regexp.MustCompile(`(?mi)^`+regexp.QuoteMeta(m.Path)+`/(licen[cs]e|copying)`).Match(text) {
+					t.Errorf("%s for %s: THIRD-PARTY lacks %s %s or its licence", p.name, target.debian, m.Path, m.Version)
+				}
+				c := listed[m.Path+" "+m.Version]
+				if c == nil || c.Licenses == nil || (*c.Licenses)[0].Expression == "" || !slices.Contains(needs[p.name], c.BOMRef) {
+					t.Errorf("%s for %s: the bill of materials lacks %s %s: %+v", p.name, target.debian, m.Path, m.Version, c)
+				}
+			}
+			for _, notice := range []string{"Prometheus instrumentation library for Go applications", "Eclipse Distribution License"} {
+				if p.service && !bytes.Contains(text, []byte(notice)) {
+					t.Errorf("%s for %s: THIRD-PARTY lacks a notice: %q", p.name, target.debian, notice)
+				}
+			}
+		}
+	}
+}
+
+// A licence that this program does not know stops a release, rather than going out unnamed.
+func TestALicenceThatIsNotKnownStopsTheRelease(t *testing.T) {
+	for text, want := range map[string]string{
+		"Permission is hereby granted, free\nof charge, to any person obtaining a copy of this": "MIT",
+		"Redistribution and use in source and binary\n forms ... Neither the name of":           "BSD-3-Clause",
+		"Redistribution and use in source and binary forms":                                     "BSD-2-Clause",
+		"Apache License\n  Version 2.0, January 2004":                                           "Apache-2.0",
+		"Eclipse Public License ... Eclipse Distribution License":                               "EPL-2.0 OR BSD-3-Clause",
+		"GNU AFFERO GENERAL PUBLIC LICENSE":                                                     "",
+		"":                                                                                      "",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "LICENSE"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := module{path: "example.com/m"}
+		if err := m.read(dir); m.licence != want || (err != nil) != (want == "") {
+			t.Errorf("%q is read as %q, %v; want %q", text, m.licence, err, want)
+		}
+	}
+	none := module{path: "example.com/m"}
+	if err := none.read(t.TempDir()); err == nil {
+		t.Error("a module without any licence is packed")
 	}
 }
 

@@ -164,6 +164,7 @@ func (p *product) contents(r *release, program []byte) ([]file, error) {
 		{path: "/usr/bin/" + p.name, mode: 0o755, data: program},
 		{path: "/usr/share/man/man1/" + p.name + ".1.gz", mode: 0o644, data: zip(p.said["manual"])},
 		{path: doc + "/changelog.Debian.gz", mode: 0o644, data: zip(p.changelog(r))},
+		{path: doc + "/THIRD-PARTY.gz", mode: 0o644, data: zip(p.said["third-party"])},
 	}
 	trees := map[string]string{doc + "/changelog.gz": "CHANGELOG.md"}
 	for name, from := range p.examples {
