@@ -124,6 +124,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	} else if err != nil {
 		return err
 	}
+	a.retention.giveBack = a.store.Reclaim
 	if err := a.prepare(); err != nil {
 		return err
 	}

@@ -130,6 +130,8 @@ type BrokerConfig struct {
 	TLSCert          string         `toml:"tls_cert"`
 	TLSKey           string         `toml:"tls_key"`
 	Users            string         `toml:"users"`
+	PasswordFile     string         `toml:"password_file"`   // instead of Users: Mosquitto's
+	ACLFile          string         `toml:"acl_file"`        // likewise
 	AllowAnonymous   bool           `toml:"allow_anonymous"` // no listener leaves loopback then
 	MaxClients       int            `toml:"max_clients"`
 	MaxPacket        tomlconf.Size  `toml:"max_packet"`
@@ -274,7 +276,7 @@ func ReadingKeys() []string {
 
 // BackupKeys are what is needed to make a backup: the names of the files that belong to the configuration besides.
 func BackupKeys() []string {
-	keys := append(ReadingKeys(), "broker.users", "broker.tls_cert", "broker.tls_key")
+	keys := append(ReadingKeys(), "broker.users", "broker.password_file", "broker.acl_file", "broker.tls_cert", "broker.tls_key")
 	for _, table := range [...]string{"mqtt.", "upstream."} {
 		keys = append(keys, table+"tls_ca", table+"tls_cert", table+"tls_key", table+"password_file")
 	}

@@ -164,11 +164,19 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 		}
 	}
 	mqttconn.CheckKeyPair(d, &b.TLSCert, &b.TLSKey)
-	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.Users} {
+	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.Users, &b.PasswordFile, &b.ACLFile} {
 		tomlconf.File(d, file)
 	}
 	if b.Enabled && b.Users != "" {
 		checkContent(d, &b.Users, broker.CheckUsers(b.Users))
+	}
+	switch {
+	case b.PasswordFile != "" && b.Users != "":
+		d.Refuse(&b.PasswordFile, "expected this or broker.users, not both")
+	case b.ACLFile != "" && b.PasswordFile == "":
+		d.Refuse(&b.ACLFile, "expected broker.password_file beside it")
+	case b.Enabled && b.PasswordFile != "":
+		checkContent(d, &b.PasswordFile, broker.CheckMosquitto(b.PasswordFile, b.ACLFile))
 	}
 	if b.Enabled && b.TLSCert != "" && b.TLSKey != "" {
 		_, err := broker.Certificate(b.TLSCert, b.TLSKey, nil)
@@ -177,8 +185,8 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	if b.Enabled && listeners == 0 {
 		d.Refuse(&b.Enabled, "expected an address in broker.listen, tls_listen, ws_listen or wss_listen")
 	}
-	if b.Enabled && b.Users == "" && !b.AllowAnonymous {
-		d.Refuse(&b.Enabled, "nobody could connect: expected a file in broker.users, or broker.allow_anonymous = true")
+	if b.Enabled && b.Users == "" && b.PasswordFile == "" && !b.AllowAnonymous {
+		d.Refuse(&b.Enabled, "nobody could connect: expected a file in broker.users or password_file, or broker.allow_anonymous = true")
 	}
 	tomlconf.Between(d, &b.MaxClients, 1, 100000)
 	tomlconf.Between(d, &b.MaxPacket, tomlconf.KiB, 16*tomlconf.MiB)

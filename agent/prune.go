@@ -80,14 +80,16 @@ func damageBefore(r *store.Reader, from, next uint64) (said damageSaid) {
 
 // retention is what the agent knows of its own deletions.
 type retention struct {
-	again chan struct{} // holds a token when the limits have changed, or the disk is full
+	again    chan struct{}                                    // holds a token when the limits have changed, or the disk is full
+	giveBack func(ctx context.Context, from, to uint64) error // the store's Reclaim, but in tests
 
-	mu        sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
-	reclaimed bool       // the space of what earlier runs have deleted was given back
-	told      bool       // the log says that something is held back
-	toldKept  []string   // and by which keys something is kept
+	mu       sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
+	given    uint64     // below this height the space of what was deleted was given back
+	damaged  bool       // but for what damage keeps
+	told     bool       // the log says that something is held back
+	toldKept []string   // and by which keys something is kept
 
-	stuck atomic.Bool // damage keeps space of deleted payloads from being given back
+	stuck atomic.Bool // space of deleted payloads was not given back: there is damage, or no room to write what is left
 
 	seeing   sync.Mutex
 	heldBack *api.Stretch // as the last look found it; guarded by seeing, and so is kept
@@ -99,6 +101,8 @@ const (
 	retentionInterval = time.Minute
 	// pruneBytes is how much is deleted at once, about: what the compaction behind it then has to read.
 	pruneBytes = 32 << 20
+	// separatePatience is how long a deletion waits for a table of its own. On a full disk it may get none.
+	separatePatience = 10 * time.Second
 )
 
 // retain deletes what is beyond the limits until ctx ends.
@@ -136,14 +140,14 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 	r := &a.retention
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.reclaimed && c.Retention.limit() != nil {
-		// A run that was cut off between a deletion and its compaction left a store that looks larger than it is.
+	if c.Retention.limit() != nil {
+		// A run that was cut off between a deletion and its compaction left a store that looks larger than it is, and so does a
+		// disk that had no room for the compaction.
 		oldest, err := a.store.OldestBlock()
 		if err != nil {
 			return api.Retention{}, err
 		}
-		a.reclaim(ctx, 1, oldest)
-		r.reclaimed = ctx.Err() == nil
+		a.reclaim(ctx, oldest)
 	}
 	s := a.survey(c)
 	h, err := s.holding(&c.Retention, slack)
@@ -179,6 +183,11 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 	if err != nil {
 		return p, err
 	}
+	patience, enough := context.WithTimeout(ctx, separatePatience)
+	if err := a.store.Separate(patience); err != nil && ctx.Err() == nil {
+		a.log.Debug("a deletion joins a table with others", "err", err)
+	}
+	enough()
 	doErr := a.committer.do(ctx, func() {
 		p, err = a.committer.prune(to, func(p store.Pruned) any {
 			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Bytes: bytes, AskedBy: localhttp.PeerOf(ctx), Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
@@ -195,19 +204,30 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 	}
 	// Deleted and told, durably. If the power fails here the space comes back after the next start.
 	a.log.Info("payloads were deleted", "blocks", fmt.Sprintf("%d-%d", p.From, p.To-1), "entries", p.Next-p.First, "first", p.First, "why", d.why, "receipted by", told.By)
-	a.reclaim(ctx, p.From, p.To)
+	a.reclaim(ctx, p.To)
 	return p, nil
 }
 
-// reclaim gives the space of deleted blocks back, as far as damage lets it.
-func (a *Agent) reclaim(ctx context.Context, from, to uint64) {
-	err := a.store.Reclaim(ctx, from, to)
-	if err == nil || ctx.Err() != nil {
+// reclaim gives the space of blocks back that are deleted below a height, as far as damage lets it. What finds no room on the
+// disk is tried again when the limits are looked at next. The caller holds retention.mu.
+func (a *Agent) reclaim(ctx context.Context, below uint64) {
+	r := &a.retention
+	from := max(1, r.given)
+	if from >= below {
 		return
 	}
-	if errors.Is(err, store.ErrDamaged) {
-		a.retention.stuck.Store(true)
+	err := r.giveBack(ctx, from, below)
+	switch {
+	case err == nil:
+		r.given = below
+		r.stuck.Store(r.damaged)
+		return
+	case ctx.Err() != nil:
+		return
+	case errors.Is(err, store.ErrDamaged):
+		r.given, r.damaged = below, true
 	}
+	r.stuck.Store(true)
 	a.log.Warn("the space of deleted payloads was not given back", "err", err)
 }
 

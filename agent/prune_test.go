@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ func newKeeper(t *testing.T, c *aged, limits RetentionConfig) *keeper {
 	config.Upstream = []UpstreamConfig{{Aggregator: []AggregatorConfig{{Name: "north"}, {Name: "south"}}}}
 	a := New(config, Options{Log: slog.New(slog.DiscardHandler)})
 	a.store = c.store
+	a.retention.giveBack = a.store.Reclaim
 	a.queue = newQueue(1<<20, 4)
 	a.committer = &committer{
 		store: a.store, queue: a.queue, gate: &a.gate, commit: CommitConfig{MaxDelay: time.Millisecond, MaxEntries: 4},
@@ -163,6 +166,40 @@ func TestSpaceThatDamageKeepsIsNotCounted(t *testing.T) {
 	k.retention.stuck.Store(true)
 	if r, err := k.dryRun(t.Context(), limits); err != nil || r.Goes != nil {
 		t.Errorf("%+v would go for 8 MB that nobody can have back: %v", r.Goes, err)
+	}
+}
+
+// Where the disk has no room to write what is left of deleted blocks, no more of them go in their stead, and their space comes
+// back when there is room.
+func TestSpaceThatIsNotGivenBackComesBackLater(t *testing.T) {
+	c := newAged(t)
+	c.images(40)
+	c.receipt("north", 40, time.Now())
+	k := newKeeper(t, c, RetentionConfig{MaxSize: 12 << 20, Quorum: 1}) // of 16 MB
+	k.retention.giveBack = func(context.Context, uint64, uint64) error { return syscall.ENOSPC }
+	for range 5 { // what is in memory at first is in tables then, and counts
+		if _, err := k.prune(t.Context(), k.config, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	went, before := k.told(t), k.store.Stats().LiveBytes
+	if len(went) == 0 || went[len(went)-1].To > 30 || !k.retention.stuck.Load() {
+		t.Fatalf("%+v went; the space is kept: %t", went, k.retention.stuck.Load())
+	}
+	for range 3 {
+		if _, err := k.prune(t.Context(), k.config, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if more := k.told(t); len(more) != len(went) {
+		t.Errorf("%+v went, too, for space that nobody gets", more[len(went):])
+	}
+	k.retention.giveBack = k.store.Reclaim
+	if _, err := k.prune(t.Context(), k.config, false); err != nil {
+		t.Fatal(err)
+	}
+	if after := k.store.Stats().LiveBytes; k.retention.stuck.Load() || after > before-3<<20 {
+		t.Errorf("with room again the store has %d bytes, after %d; the space is kept: %t", after, before, k.retention.stuck.Load())
 	}
 }
 

@@ -222,6 +222,9 @@ func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
 			return nil, err
 		}
 		h.size -= min(h.size, deleted)
+		if h.room != noBound {
+			h.room += deleted
+		}
 	}
 	h.bytes = func(below uint64) (uint64, error) { return s.chain.BlockBytes(h.oldest, below) }
 	receipts, err := s.receipts()

@@ -172,7 +172,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	}
 	config := broker.Config{
 		PassOn: func(topic string) bool { return upstreamTopic(*prefixes.Load(), topic) },
-		Users:  c.Users, Decode: decode, Limits: c.limits(), Log: a.log,
+		Users:  c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
 		Bounds: broker.Bounds{
 			Reading: int(c.MaxReading), Retained: int(c.MaxRetained), Queue: int(c.MaxQueue), Queued: int(c.MaxQueued),
 			Sessions: c.MaxSessions, Subscriptions: c.MaxSubscriptions, PerAddress: c.MaxPerAddress,

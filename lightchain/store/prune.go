@@ -104,6 +104,22 @@ func (s *Store) wholeUntil(height, to uint64) (uint64, error) {
 	return to, scan.err
 }
 
+// Separate writes what is in memory to tables, so that a deletion that follows stands in one of its own. In one table with the
+// newest blocks it would span all that lies between, and [Store.Reclaim] would have to write that anew: a full disk has no
+// room for it.
+func (s *Store) Separate(ctx context.Context) error {
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("writing tables before a deletion: %w", readError(err))
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("writing tables before a deletion: %w", ctx.Err())
+	}
+}
+
 // Reclaim gives the space of deleted entries back to the file system, between two heights, to excluded. Pebble would
 // keep it until something is written among those keys, which is never. It reads what is left there and what was
 // deleted, and writes what is left: a few hundred bytes a block, and of the tables at both ends, some megabytes each,

@@ -95,6 +95,8 @@ type Config struct {
 	Listeners []Listener
 	TLS       *tls.Config // for the kinds TLS and WSS: see [Certificate]
 	Users     string      // path of the users file, described at [ParseUsers]; "" where there are only anonymous clients
+	Passwords string      // instead of Users: path of a password_file of Mosquitto's
+	ACL       string      // beside Passwords: path of an acl_file of Mosquitto's; "" lets every user do everything
 	Decode    Decode
 
 	// PassOn says of a topic that its messages are passed on to subscribers and never recorded: the gateway's own
@@ -324,8 +326,8 @@ func (cfg *Config) checkListener(l Listener) error {
 	if l.Anonymous && !isLoopback(host) {
 		return errors.New("anonymous clients are let in on a loopback address only: name a users file, or listen on 127.0.0.1")
 	}
-	if !l.Anonymous && cfg.Users == "" {
-		return errors.New("nobody could come in: it takes no anonymous clients, and there is no users file")
+	if !l.Anonymous && cfg.Users == "" && cfg.Passwords == "" {
+		return errors.New("nobody could come in: it takes no anonymous clients, and there is no file of users")
 	}
 	return nil
 }
@@ -355,10 +357,15 @@ func (b *Broker) Reload() error {
 // ReadUsers is the first half of [Broker.Reload]: it reads the file, and changes nothing. What it returns brings that into
 // force.
 func (b *Broker) ReadUsers() (apply func(), err error) {
-	if b.cfg.Users == "" {
+	var u *Users
+	switch {
+	case b.cfg.Passwords != "":
+		u, err = readMosquitto(b.cfg.Passwords, b.cfg.ACL)
+	case b.cfg.Users != "":
+		u, err = readUsers(b.cfg.Users)
+	default:
 		return func() {}, nil
 	}
-	u, err := readUsers(b.cfg.Users)
 	if err != nil {
 		return nil, err
 	}

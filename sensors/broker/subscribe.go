@@ -13,7 +13,7 @@ func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
 	for asked := range p.All() {
 		filter := string(asked.Filter)
 		sub := &subscription{s: c.sess, filter: filter, id: id, options: asked.Options}
-		if !b.may(c.user, c.clientID, filter, Subscribe) {
+		if !b.maySubscribe(c, filter) {
 			b.stats.refused.Add(1)
 			b.told.Warn("MQTT subscription refused", mqttwire.NotAuthorized.String(), "client", c.clientID, "user", c.user, "filter", filter)
 			codes = append(codes, c.subackCode(mqttwire.NotAuthorized))
@@ -42,6 +42,12 @@ func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {
 	}
 	c.sess.recall(c, wanted)
 	return nil
+}
+
+// maySubscribe tells whether a client may subscribe to a filter. By Mosquitto's rules it always may, and hears what it may read.
+func (b *Broker) maySubscribe(c *conn, filter string) bool {
+	users := b.users.Load()
+	return users != nil && users.filtered || b.may(c.user, c.clientID, filter, Subscribe)
 }
 
 // subackCode is a refusal's code, of which MQTT 3.1.1 has one.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,11 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
-
-	"bufio"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"edgechain/mqttwire"
 )
@@ -28,25 +24,29 @@ const (
 	Subscribe
 )
 
-// maxBcryptCost bounds what one password check costs: at 10 it is a tenth of a second on a PC and a second on a small
-// board, and each step more doubles it.
-const maxBcryptCost = 10
-
-// Users is who may come in, and what with.
+// Users is who may come in, and what with: as a users file has it, or Mosquitto's files.
 type Users struct {
 	byName    map[string]*user
-	anonymous *user  // nil if the file does not name them
-	nobody    *user  // checked in place of a user that does not exist, so that both take as long
-	key       []byte // of the digests of passwords that were right
+	anonymous *user    // nil if the file does not name them
+	patterns  []rule   // for everybody, after the user's own
+	filtered  bool     // anybody may subscribe to anything, and hears what the rules let through
+	nobody    password // checked in place of a user that does not exist, so that both take as long
+	key       []byte   // of the digests of passwords that were right
 }
 
 type user struct {
-	hash  []byte // bcrypt
-	rules []rule
+	password password // of the anonymous it is nil
+	rules    []rule
 
-	// The password that was right last time, digested under Users.key, so that not each connection costs a bcrypt. One
+	// The password that was right last time, digested under Users.key, so that not each connection costs a slow check. One
 	// for each user.
 	right atomic.Pointer[[sha256.Size]byte]
+}
+
+func newUsers() (*Users, error) {
+	u := &Users{byName: make(map[string]*user), key: make([]byte, sha256.Size)}
+	_, err := rand.Read(u.key)
+	return u, err
 }
 
 // CheckUsers tells what is wrong with a users file.
@@ -82,32 +82,22 @@ func readUsers(path string) (*Users, error) {
 // `%c` stand for a whole level that is the user's name or the client id. `anonymous` is for clients that name no user,
 // where a listener lets them in.
 func ParseUsers(r io.Reader, name string) (*Users, error) {
-	u := &Users{byName: make(map[string]*user), key: make([]byte, sha256.Size)}
-	if _, err := rand.Read(u.key); err != nil {
+	u, err := newUsers()
+	if err != nil {
 		return nil, err
 	}
 	var current *user
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		var err error
-		if current, err = u.parseLine(line, current); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+	err = scanLines(r, name, func(line string) (err error) {
+		current, err = u.parseLine(line, current)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return u, u.makeNobody()
 }
 
 func (u *Users) parseLine(line string, current *user) (*user, error) {
-	if !utf8.ValidString(line) {
-		return nil, fmt.Errorf("not UTF-8")
-	}
 	word, rest, _ := strings.Cut(line, " ")
 	rest = strings.TrimSpace(rest)
 	switch word {
@@ -135,105 +125,123 @@ func (u *Users) parseUser(s string) (*user, error) {
 	if len(f) != 2 {
 		return nil, fmt.Errorf("expected `user NAME BCRYPT-HASH`, the name without blanks")
 	}
-	name, hash := f[0], []byte(f[1])
-	switch cost, err := bcrypt.Cost(hash); {
-	// The name stands in entries, up to the first slash; `-` there is nobody.
-	case name == "-" || strings.Contains(name, "/") || !printable(name):
-		return nil, fmt.Errorf("user name %q: expected neither `-`, nor a slash or a control character in it", name)
-	case u.byName[name] != nil:
-		return nil, fmt.Errorf("user %s stands here twice", name)
-	case err != nil:
-		return nil, fmt.Errorf("password of user %s: %w: expected a bcrypt hash, as `htpasswd -nB -C 10 %s` prints it", name, err, name)
-	case len(hash) != 60:
-		return nil, fmt.Errorf("password of user %s: %d characters, expected the 60 of a bcrypt hash", name, len(hash))
-	case cost > maxBcryptCost:
-		return nil, fmt.Errorf("password of user %s: bcrypt cost %d, expected %d at most, since a small board needs a second for that", name, cost, maxBcryptCost)
+	name := f[0]
+	if err := u.checkName(name); err != nil {
+		return nil, err
 	}
-	u.byName[name] = &user{hash: hash}
+	hash, err := parseBcrypt(name, f[1])
+	if err != nil {
+		return nil, err
+	}
+	u.byName[name] = &user{password: hash}
 	return u.byName[name], nil
 }
 
-// makeNobody gives strangers a hash as costly as that of the others.
-func (u *Users) makeNobody() error {
-	cost := bcrypt.MinCost
-	for _, known := range u.byName {
-		if c, err := bcrypt.Cost(known.hash); err == nil {
-			cost = max(cost, c)
-		}
+// checkName refuses a name that no user may have. It stands in entries, up to the first slash; `-` there is nobody.
+func (u *Users) checkName(name string) error {
+	switch {
+	case name == "" || name == "-" || strings.Contains(name, "/") || !printable(name):
+		return fmt.Errorf("user name %q: expected neither `-`, nor a slash or a control character in it", name)
+	case u.byName[name] != nil:
+		return fmt.Errorf("user %s stands here twice", name)
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), cost)
-	u.nobody = &user{hash: hash}
+	return nil
+}
+
+// makeNobody gives strangers a password as costly to check as that of the others.
+func (u *Users) makeNobody() (err error) {
+	var all []password
+	for _, known := range u.byName {
+		all = append(all, known.password)
+	}
+	u.nobody, err = asCostly(all)
 	return err
 }
 
 // authenticate checks a password, which takes a tenth of a second unless it is remembered.
-func (u *Users) authenticate(name string, password []byte) bool {
-	if len(password) > 72 {
-		return false // bcrypt looks at the first 72 bytes only: others would do as well
-	}
-	if u.remembers(name, password) {
+func (u *Users) authenticate(name string, given []byte) bool {
+	if u.remembers(name, given) {
 		return true
 	}
-	who, known := u.byName[name]
-	if !known {
-		who = u.nobody
-	}
-	if bcrypt.CompareHashAndPassword(who.hash, password) != nil || !known {
+	who := u.byName[name]
+	if who == nil {
+		u.nobody.matches(given)
 		return false
 	}
-	digest := u.digest(who, password)
+	if !who.password.matches(given) {
+		return false
+	}
+	digest := u.digest(who, given)
 	who.right.Store(&digest)
 	return true
 }
 
 // remembers reports whether a password is the one with which the user came in last.
-func (u *Users) remembers(name string, password []byte) bool {
+func (u *Users) remembers(name string, given []byte) bool {
 	who := u.byName[name]
 	if who == nil {
 		return false
 	}
-	right, digest := who.right.Load(), u.digest(who, password)
+	right, digest := who.right.Load(), u.digest(who, given)
 	return right != nil && hmac.Equal(right[:], digest[:])
 }
 
-func (u *Users) digest(who *user, password []byte) [sha256.Size]byte {
+func (u *Users) digest(who *user, given []byte) [sha256.Size]byte {
 	mac := hmac.New(sha256.New, u.key)
-	mac.Write(who.hash)
-	mac.Write(password)
+	mac.Write([]byte(who.password.String()))
+	mac.Write(given)
 	return [sha256.Size]byte(mac.Sum(nil))
 }
 
-// allow tells whether somebody may publish to a topic or subscribe to a filter; "" names the anonymous.
-func (u *Users) allow(name, clientID, topic string, what Access) bool {
+// A ruling is what rules say of one topic.
+type ruling byte
+
+const (
+	silent ruling = iota // which is a no
+	allowed
+	denied
+)
+
+// judge finds what the rules say: a user's own first, and of these what denies.
+func (u *Users) judge(name, clientID, topic string, what Access) ruling {
 	who := u.byName[name]
 	if name == "" {
 		who = u.anonymous
 	}
 	if who == nil {
-		return false // removed since it came in
+		return silent // removed since it came in
 	}
+	for i, rules := range [...][]rule{who.rules, u.patterns} {
+		if i > 0 && strings.ContainsAny(name+clientID, "+#") {
+			break // a pattern that names it would let it through anywhere
+		}
+		found := silent
+		for i := range rules {
+			if r := &rules[i]; r.access&what != 0 && r.covers(topic, name, clientID) {
+				if r.deny {
+					return denied
+				}
+				found = allowed
+			}
+		}
+		if found == allowed {
+			return allowed
+		}
+	}
+	return silent
+}
+
+// allow tells whether somebody may publish to a topic or subscribe to a filter; "" names the anonymous.
+func (u *Users) allow(name, clientID, topic string, what Access) bool {
 	if what == Subscribe {
 		_, topic, _ = mqttwire.SplitShare(topic)
 	}
-	allowed := false
-	for i := range who.rules {
-		if r := &who.rules[i]; r.access&what != 0 && r.covers(topic, name, clientID) {
-			if r.deny {
-				return false
-			}
-			allowed = true
-		}
-	}
-	return allowed
+	return u.judge(name, clientID, topic, what) == allowed
 }
 
 // denies tells whether a rule forbids somebody to publish to a topic or subscribe to a filter.
 func (u *Users) denies(name, clientID, topic string, what Access) bool {
-	who := u.byName[name]
-	if name == "" {
-		who = u.anonymous
-	}
-	return who != nil && slices.ContainsFunc(who.rules, func(r rule) bool { return r.deny && r.access&what != 0 && r.covers(topic, name, clientID) })
+	return u.judge(name, clientID, topic, what) == denied
 }
 
 // publishes tells whether somebody may publish anything at all.
@@ -242,19 +250,21 @@ func (u *Users) publishes(name string) bool {
 	if name == "" {
 		who = u.anonymous
 	}
-	return who != nil && slices.ContainsFunc(who.rules, func(r rule) bool { return !r.deny && r.access&Publish != 0 })
+	publishes := func(r rule) bool { return !r.deny && r.access&Publish != 0 }
+	return who != nil && (slices.ContainsFunc(who.rules, publishes) || slices.ContainsFunc(u.patterns, publishes))
 }
 
 // rule allows what its filter covers.
 type rule struct {
-	access Access
-	deny   bool
-	filter string // %u and %c are the user's name and the client id
+	access      Access
+	deny        bool
+	filter      string
+	substitutes bool // %u and %c in the filter are the user's name and the client id
 }
 
 func parseRule(verb, s string) (rule, error) {
 	word, filter, _ := strings.Cut(s, " ")
-	r := rule{deny: verb == "deny", filter: strings.TrimSpace(filter)}
+	r := rule{deny: verb == "deny", filter: strings.TrimSpace(filter), substitutes: true}
 	switch word {
 	case "publish":
 		r.access = Publish
@@ -271,20 +281,28 @@ func parseRule(verb, s string) (rule, error) {
 	if err := mqttwire.CheckFilter(r.filter); err != nil {
 		return r, fmt.Errorf("topic filter %q: %w", filter, err)
 	}
-	for level := range strings.SplitSeq(r.filter, "/") {
+	return r, checkLevels(r.filter)
+}
+
+// checkLevels refuses a filter in which %u or %c is a part of a level.
+func checkLevels(filter string) error {
+	for level := range strings.SplitSeq(filter, "/") {
 		if level != "%u" && level != "%c" && (strings.Contains(level, "%u") || strings.Contains(level, "%c")) {
-			return r, fmt.Errorf("topic filter %q: expected %%u and %%c as whole levels", filter)
+			return fmt.Errorf("topic filter %q: expected %%u and %%c as whole levels", filter)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // covers tells whether the rule's filter covers a topic, or all topics of a filter.
 func (r *rule) covers(topic, user, clientID string) bool {
+	if !r.substitutes {
+		return mqttwire.Covers(r.filter, topic)
+	}
 	return mqttwire.CoversAs(r.filter, topic, func(level string) string {
 		switch level {
 		case "%u":
-			return user
+			return cmp.Or(user, "+") // of the anonymous: it covers nothing
 		case "%c":
 			return clientID
 		}
