@@ -2,7 +2,6 @@ package agent
 
 import (
 	"iter"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -41,7 +40,7 @@ func (a *Agent) forgetSubscribers(c *BrokerConfig) {
 	if c.Subscribers == onDisk {
 		return
 	}
-	if err := os.RemoveAll(a.subscribersDir()); err != nil {
+	if err := subscriberstore.Remove(subscriberstore.Options{Dir: a.subscribersDir()}); err != nil {
 		a.log.Warn("what was kept for subscribers could not be removed", "err", err)
 	}
 }

@@ -72,6 +72,8 @@ func (b *Broker) Stats() Stats {
 			out.Unkept = out.Kept.Err.Error()
 		} else if k.store.Aside != "" {
 			out.Unkept = "what was there cannot be read, and is put aside as " + k.store.Aside
+		} else if k.store.Gone {
+			out.Unkept = "what was there was removed, and begins anew"
 		}
 	case unkept != nil:
 		out.Unkept = unkept.Error()

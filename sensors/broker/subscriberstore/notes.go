@@ -1,6 +1,7 @@
 package subscriberstore
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type notes struct {
 	live    map[uint64][]byte // by id: not dropped
 	bytes   int               // of live
 	dropped []uint64          // of live, that go with the next write
+	idle    int               // bytes of dropped
 	fresh   []uint64          // of live, those not in the file, in the order of their ids
 
 	// Owned by the writer.
@@ -37,42 +39,73 @@ const (
 	// notesLargest is how large the file becomes before it is written anew with what counts of it, if that is less than half.
 	notesLargest = 256 << 10
 	maxNote      = 32 << 20 // beyond it a length was never one
+	// mostIdle is how much notes may take that only wait for the next write: beyond it that does not wait for its time.
+	mostIdle = 4 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (s *Store) notesPath() string { return s.o.FS.PathJoin(s.o.Dir, "notes") }
 
-// readNotes hands over the notes of former runs. They stay in the file until it is written anew.
+// readNotes hands over the notes of former runs, one after the other: whatever the file's size, no more of it is in memory than
+// one. They stay in the file until it is written anew.
 func (s *Store) readNotes(content Content) error {
-	f, err := s.o.FS.Open(s.notesPath())
+	info, err := s.o.FS.Stat(s.notesPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil && !info.Mode().IsRegular() { // opening a FIFO would wait
+		err = fmt.Errorf("%s is no file", s.notesPath())
 	}
 	if err != nil {
 		return err
 	}
-	b, err := io.ReadAll(f)
-	if err := errors.Join(err, f.Close()); err != nil {
+	f, err := s.o.FS.Open(s.notesPath())
+	if err != nil {
 		return err
 	}
-	for len(b) >= noteHead {
-		n, sum := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-		b = b[noteHead:]
-		if n > maxNote || int(n) > len(b) || crc32.Checksum(b[:n], castagnoli) != sum {
-			break // the power failed here, or what was there before shows through
+	return errors.Join(eachNote(f, info.Size(), content.Note), f.Close())
+}
+
+// eachNote calls yield with each note of a file of that size, up to the first that is not whole: the power failed there, or what
+// was there before shows through.
+func eachNote(f io.Reader, left int64, yield func([]byte)) error {
+	r := bufio.NewReader(f)
+	var head [noteHead]byte
+	for left >= noteHead {
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return unlessShort(err)
 		}
-		content.Note(b[:n:n])
-		b = b[n:]
+		left -= noteHead
+		n, sum := binary.LittleEndian.Uint32(head[:]), binary.LittleEndian.Uint32(head[4:])
+		if n == 0 || n > maxNote || int64(n) > left { // zeros, of which file systems make the end of a file, are no notes
+			return nil
+		}
+		note := make([]byte, n)
+		if _, err := io.ReadFull(r, note); err != nil {
+			return unlessShort(err)
+		}
+		if crc32.Checksum(note, castagnoli) != sum {
+			return nil
+		}
+		left -= int64(n)
+		yield(note)
 	}
 	return nil
+}
+
+func unlessShort(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }
 
 // Note makes a note, and returns what to drop it by. It must not change.
 func (s *Store) Note(value []byte) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.why != nil || len(value) > maxNote {
+	if s.why != nil || len(value) == 0 || len(value) > maxNote {
 		return 0
 	}
 	if s.notes.live == nil {
@@ -93,6 +126,7 @@ func (s *Store) DropNote(id uint64) {
 	defer s.mu.Unlock()
 	if s.why == nil {
 		s.notes.dropped = append(s.notes.dropped, id)
+		s.notes.idle += len(s.notes.live[id])
 		s.tell()
 	}
 }

@@ -68,8 +68,9 @@ type Store struct {
 	o  Options
 	db *pebble.DB
 
-	// Aside is where a database was put that could not be read, or ""; never changed.
+	// Aside is where a database was put that could not be read, or ""; Gone says that one was removed. Never changed.
 	Aside string
+	Gone  bool
 
 	steady sync.Mutex // held while changes are made that belong together
 
@@ -106,8 +107,11 @@ type change struct {
 	fresh bool  // the database does not have the key
 }
 
-// asideSuffix follows the folder's name where a damaged database is put.
-const asideSuffix = ".damaged"
+// What follows the folder's name.
+const (
+	asideSuffix  = ".damaged" // where a damaged database is put
+	markerSuffix = ".kept"    // of an empty file that is there once a database was: beside it, to outlive it
+)
 
 // Content takes what is in a database when it is opened.
 type Content interface {
@@ -128,7 +132,14 @@ func Open(o Options, content Content) (*Store, error) {
 	if o.Every == 0 {
 		o.Every = time.Second
 	}
+	gone := isGone(o)
 	s, err := open(o, content)
+	if err == nil {
+		if s.Gone = gone; gone {
+			o.Log.Warn("what the broker kept for its subscribers was removed: sessions and retained messages begin anew; the chain is not concerned", "folder", o.Dir)
+		}
+		s.mark()
+	}
 	if err == nil || errors.Is(err, errNotDamaged) {
 		return s, err
 	}
@@ -146,7 +157,44 @@ func Open(o Options, content Content) (*Store, error) {
 		return nil, err
 	}
 	s.Aside = aside
+	s.mark()
 	return s, nil
+}
+
+// isGone tells whether there was a database and is none.
+func isGone(o Options) bool {
+	if _, err := o.FS.Stat(o.Dir + markerSuffix); err != nil {
+		return false
+	}
+	there, err := pebble.Peek(o.Dir, o.FS)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !there.Exists
+}
+
+// mark notes that there is a database. Without the mark, one that goes does so untold.
+func (s *Store) mark() {
+	path := s.o.Dir + markerSuffix
+	if _, err := s.o.FS.Stat(path); err == nil {
+		return
+	}
+	f, err := s.o.FS.Create(path, vfs.WriteCategoryUnspecified)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		s.o.Log.Warn("it could not be noted that something is kept for subscribers: if it is removed, that is not told", "err", err)
+	}
+}
+
+// Remove removes a database that is not open, and all that stands beside it.
+func Remove(o Options) error {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	var all error
+	for _, suffix := range []string{markerSuffix, asideSuffix, ""} {
+		all = errors.Join(all, o.FS.RemoveAll(o.Dir+suffix))
+	}
+	return all
 }
 
 // errNotDamaged is of an error that another database would have, too.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"golang.org/x/sys/unix"
 
 	"edgechain/build/testenv"
 )
@@ -238,7 +242,7 @@ func TestWhatMeansNothingIsPutAsideAndOneIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if names, err := fs.List(""); err != nil || len(names) != 2 {
+	if names, err := fs.List(""); err != nil || len(names) != 3 {
 		t.Errorf("there are %q, %v", names, err)
 	}
 }
@@ -266,5 +270,124 @@ func TestADiskThatFailsHasNobodyWait(t *testing.T) {
 	}
 	if err := s.Close(); err == nil {
 		t.Error("it is closed as if nothing were")
+	}
+}
+
+// Whatever the file of the notes has become, what is read of it is what was written, and costs no more.
+func TestWhatIsNoNoteEndsThem(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fill func(path string) error
+		want string
+		anew bool
+	}{
+		{"zeros", func(path string) error { return os.Truncate(path, 1<<40) }, "[one]", false},
+		{"a folder", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o750)) }, "[]", true},
+		{"a FIFO", func(path string) error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)) }, "[]", true},
+		{"gone", os.Remove, "[]", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := Options{Dir: filepath.Join(t.TempDir(), "subscribers"), Every: time.Hour}
+			s, err := Open(o, new(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Note([]byte("one"))
+			testenv.Await(t, "the note", func() bool { return len(s.Unwritten()) == 0 })
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.fill(filepath.Join(o.Dir, "notes")); err != nil {
+				t.Fatal(err)
+			}
+			found := &content{pairs: map[string]string{}}
+			if s, err = Open(o, found); err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(found.notes) != c.want || (s.Aside != "") != c.anew {
+				t.Errorf("notes %q, aside %q", found.notes, s.Aside)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What only waits for the next write has a bound, however far away that is.
+func TestNotesThatMeanNothingAnyMoreAreNotHeldForLong(t *testing.T) {
+	s, _ := opened(t, Options{FS: vfs.NewMem(), Every: time.Hour})
+	defer s.Close()
+	large := strings.Repeat("x", mostIdle/8)
+	for range 100 {
+		s.DropNote(s.Note([]byte(large)))
+		testenv.Await(t, "the notes to be forgotten", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.notes.bytes <= 2*mostIdle
+		})
+	}
+}
+
+func TestADatabaseThatIsRemovedIsTold(t *testing.T) {
+	var log strings.Builder
+	o := Options{Dir: filepath.Join(t.TempDir(), "subscribers"), Every: time.Hour, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	open := func() *Store {
+		t.Helper()
+		log.Reset()
+		s, err := Open(o, &content{pairs: map[string]string{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	// The first one there is, and then as it was.
+	for range 2 {
+		s := open()
+		if s.Gone || log.Len() > 0 {
+			t.Errorf("gone: %v; %s", s.Gone, log.String())
+		}
+		s.Set("k", Bytes("v"), true)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Removed between two runs.
+	if err := os.RemoveAll(o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	s := open()
+	if !s.Gone || !strings.Contains(log.String(), "was removed") {
+		t.Errorf("gone: %v; %s", s.Gone, log.String())
+	}
+	// Removed while it is open.
+	if err := os.RemoveAll(o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	s.Set("k", Bytes("w"), false)
+	if err := s.Flush(t.Context()); err == nil || !strings.Contains(log.String(), "its folder was removed") {
+		t.Errorf("flushed: %v; %s", err, log.String())
+	}
+	if err := s.Close(); err == nil {
+		t.Error("it is closed as if nothing were")
+	}
+	if o.FS = vfs.Default; !isGone(o) {
+		t.Error("it will not be told at the next start")
+	}
+	// Whoever wants it removed is told nothing.
+	if err := Remove(o); err != nil {
+		t.Fatal(err)
+	}
+	if isGone(o) {
+		t.Error("what was removed in order is missed")
+	}
+}
+
+func TestWhatHasNoRoomAtTheEndIsTold(t *testing.T) {
+	var log strings.Builder
+	s, _ := opened(t, Options{FS: vfs.NewMem(), Every: time.Hour, Room: func() bool { return false }, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s.Set("k", Bytes("v"), true)
+	if err := s.Close(); err != nil || !strings.Contains(log.String(), "changes=1") {
+		t.Errorf("%v; %s", err, log.String())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -110,7 +111,7 @@ func (s *Store) write() {
 				due = timer.C
 			}
 			s.mu.Lock()
-			flush := len(s.flushes) > 0
+			flush := len(s.flushes) > 0 || s.notes.idle > mostIdle
 			s.mu.Unlock()
 			s.writeNotes()
 			if !flush {
@@ -118,6 +119,9 @@ func (s *Store) write() {
 			}
 		}
 		if !s.hasRoom() {
+			if ending {
+				s.untold()
+			}
 			timer.Reset(roomInterval)
 			due = timer.C
 			continue
@@ -125,6 +129,16 @@ func (s *Store) write() {
 		s.commit()
 		timer.Stop()
 		due = nil
+	}
+}
+
+// untold says what is lost with the store's end for want of room.
+func (s *Store) untold() {
+	s.mu.Lock()
+	changes := len(s.pending)
+	s.mu.Unlock()
+	if changes > 0 {
+		s.o.Log.Warn("the disk has no room for the newest of what the broker keeps for its subscribers: the next start finds it as it was before", "changes", changes)
 	}
 }
 
@@ -147,7 +161,7 @@ func (s *Store) commit() {
 	s.mu.Lock()
 	changes, flushes := s.pending, s.flushes
 	touched, dropped := s.touched, s.notes.dropped
-	s.notes.dropped = nil
+	s.notes.dropped, s.notes.idle = nil, 0
 	s.pending, s.flushes, s.touched = make(map[string]change), nil, false
 	s.mu.Unlock()
 	batch := s.db.NewBatch()
@@ -170,7 +184,9 @@ func (s *Store) commit() {
 	}
 	// Killed here, nothing of it is there, and the entries of the chain from the number kept are routed again.
 	if err == nil && !batch.Empty() {
-		err = batch.Commit(pebble.Sync)
+		if err = s.there(); err == nil {
+			err = batch.Commit(pebble.Sync)
+		}
 	}
 	if err != nil {
 		s.fail(fmt.Errorf("writing: %w", err))
@@ -186,6 +202,14 @@ func (s *Store) commit() {
 	for _, done := range flushes {
 		close(done)
 	}
+}
+
+// there fails where the folder was removed under the open database, which would go on into files that have no name any more.
+func (s *Store) there() error {
+	if _, err := s.o.FS.Stat(s.o.FS.PathJoin(s.o.Dir, "LOCK")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("its folder was removed: %w", err)
+	}
+	return nil
 }
 
 // Stats is what the database has cost since it was opened, and how it stands.
