@@ -117,7 +117,7 @@ type Config struct {
 	// be acknowledged; 0 is 5 s.
 	Grace time.Duration
 
-	Now func() time.Time // when a message arrived; nil is [time.Now]. Deadlines and time-outs do not use it
+	Now func() time.Time // the clock on the wall, for when a message arrived and for what is written; nil is [time.Now]. Deadlines and time-outs do not use it
 	Log *slog.Logger     // nil is no log
 }
 

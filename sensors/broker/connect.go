@@ -328,7 +328,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	}
 	s := old
 	if !resumed {
-		b.makeRoom()
+		b.makeRoom(1)
 		s = &session{id: c.clientID, user: c.user}
 		b.sessions[c.clientID] = s
 	} else {
@@ -404,19 +404,19 @@ func (b *Broker) mostSessions() int {
 	return sessionsPerSlot * b.limits.MaxClients
 }
 
-// makeRoom ends the session that nobody has come back to for longest, if there are too many for one more. The caller
-// holds mu.
-func (b *Broker) makeRoom() {
-	if len(b.sessions) < b.mostSessions() {
-		return
-	}
-	var oldest *session
-	for _, s := range b.sessions {
-		if !s.connected() && (oldest == nil || s.left.Before(oldest.left)) {
-			oldest = s
+// makeRoom ends the sessions that nobody has come back to for longest, if there are too many for so many more: limits may have
+// become smaller. The caller holds mu.
+func (b *Broker) makeRoom(more int) {
+	for len(b.sessions)+more > b.mostSessions() {
+		var oldest *session
+		for _, s := range b.sessions {
+			if !s.connected() && (oldest == nil || s.left.Before(oldest.left)) {
+				oldest = s
+			}
 		}
-	}
-	if oldest != nil {
+		if oldest == nil {
+			return
+		}
 		b.told.Warn("MQTT session ended", "there are too many", "client", oldest.id)
 		b.endSession(oldest)
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"edgechain/lightchain"
-	"edgechain/mqttwire"
 	"edgechain/sensors/broker/subscriberstore"
 )
 
@@ -52,7 +51,7 @@ const (
 )
 
 // layout is written with everything: another one is read by none but its own program.
-const layout = 1
+const layout = 2
 
 // cursorEvery is after how many entries it is noted that they were routed, where nothing else is to be written.
 const cursorEvery = 10_000
@@ -70,6 +69,8 @@ type kept struct {
 	bodies   map[*forward]*body // of messages that wait in some outbox
 	cursor   uint64             // entries below it are routed
 	noted    uint64             // the cursor that was written last
+
+	clock clock // owned by housekeeping
 }
 
 // body is a message that is written once, whoever waits for it.
@@ -86,12 +87,10 @@ func numbered(prefix string, numbers ...uint64) string {
 	return string(b)
 }
 
-// Append encodes a message. Times are those of the wall clock.
-func (f *forward) Append(b []byte) []byte {
-	var expires int64
-	if !f.expires.IsZero() {
-		expires = f.expires.UnixNano()
-	}
+// Append encodes a message that does not expire.
+func (f *forward) Append(b []byte) []byte { return f.append(b, 0) }
+
+func (f *forward) append(b []byte, expires int64) []byte {
 	b = append(b, layout, f.qos, truth(f.retain))
 	b = binary.AppendVarint(b, expires)
 	for _, part := range [...][]byte{[]byte(f.origin), []byte(f.topic), f.properties, f.payload} {
@@ -181,22 +180,6 @@ func (e *encoded) end() error {
 	return e.err
 }
 
-func (e *encoded) forward(now time.Time) *forward {
-	e.begun()
-	f := &forward{qos: e.octet(), retain: e.octet() == 1}
-	f.expires = later(e.signed(), now)
-	f.origin, f.topic, f.properties, f.payload = e.text(), e.text(), mqttwire.Properties(slices.Clone(e.part())), slices.Clone(e.part())
-	return f
-}
-
-// later is the moment that a time of the wall clock stands for, by a clock that never jumps; zero for 0.
-func later(nano int64, now time.Time) time.Time {
-	if nano == 0 {
-		return time.Time{}
-	}
-	return now.Add(time.Unix(0, nano).Sub(now.Round(0)))
-}
-
 // tail is what is written with everything: up to where the chain was routed.
 func (k *kept) tail() (string, []byte) {
 	cursor := k.advance()
@@ -207,7 +190,8 @@ func (k *kept) tail() (string, []byte) {
 }
 
 func (k *kept) meta(cursor uint64) []byte {
-	return binary.AppendUvarint(appendPart([]byte{layout}, []byte(k.where.Chain)), cursor)
+	b := binary.AppendUvarint(appendPart([]byte{layout}, []byte(k.where.Chain)), cursor)
+	return binary.AppendVarint(b, k.b.cfg.Now().UnixNano())
 }
 
 // advance moves the cursor over entries that nothing followed from, and returns it.
@@ -233,6 +217,7 @@ func (k *kept) tick() {
 	if k == nil {
 		return
 	}
+	k.followClock()
 	k.store.Begin()
 	cursor := k.advance()
 	k.store.End()
@@ -261,17 +246,17 @@ func (k *kept) note(source string, f *forward, hashed bool) {
 	if k == nil || f == nil || f.qos == 0 || f.qos == 1 && !f.retain && len(f.properties) == 0 && f.expires.IsZero() && !hashed {
 		return
 	}
-	f.note = k.store.Note(appendNoted(source, f, hashed))
+	f.note = k.store.Note(k.appendNoted(source, f, hashed))
 }
 
-func appendNoted(source string, f *forward, hashed bool) []byte {
+func (k *kept) appendNoted(source string, f *forward, hashed bool) []byte {
 	digest := sha256.Sum256(f.payload)
 	b := appendPart(appendPart(nil, []byte(source)), digest[:])
 	without := *f
 	if !hashed {
 		without.payload = nil
 	}
-	return without.Append(b)
+	return k.value(&without).Append(b)
 }
 
 // unnote drops the note of a message that became no entry.
@@ -325,7 +310,7 @@ func (k *kept) session(s *session) {
 	}
 	var left int64
 	if s.conn == nil && !s.left.IsZero() {
-		left = s.left.UnixNano()
+		left = k.wall(s.left)
 	}
 	b := binary.AppendVarint([]byte{layout}, left)
 	b = binary.AppendVarint(b, int64(s.expiry))
@@ -400,7 +385,7 @@ func (k *kept) queue(s *session, m *outgoing) {
 		k.messages++
 		at = &body{key: numbered(keyMessage, k.messages)}
 		k.bodies[m.forward] = at
-		k.store.Set(at.key, m.forward, true)
+		k.store.Set(at.key, k.value(m.forward), true)
 	}
 	at.refs++
 	m.body = at.key
@@ -452,24 +437,24 @@ func (k *kept) retain(f, old *forward) {
 		return
 	}
 	if f != nil && !f.own {
-		k.store.Set(keyRetained+f.topic, f, old == nil || old.own)
+		k.store.Set(keyRetained+f.topic, k.value(f), old == nil || old.own)
 	} else if old != nil && !old.own {
 		k.store.Delete(keyRetained + old.topic)
 	}
 }
 
 // will writes a will that waits out its delay. The caller holds Broker.mu.
-func (k *kept) will(w *will) {
+func (k *kept) will(w *will, fresh bool) {
 	if k == nil {
 		return
 	}
 	c := w.conn
-	b := binary.AppendVarint([]byte{layout}, w.due.UnixNano())
+	b := binary.AppendVarint([]byte{layout}, k.wall(w.due))
 	b = append(b, byte(c.version), w.pk.QoS, truth(w.pk.Retain))
 	for _, part := range []string{c.clientID, c.named, c.user, c.source, w.topic, string(w.pk.Properties), string(w.pk.Payload)} {
 		b = appendPart(b, []byte(part))
 	}
-	k.store.Set(keyWill+c.clientID, subscriberstore.Bytes(b), true)
+	k.store.Set(keyWill+c.clientID, subscriberstore.Bytes(b), fresh)
 }
 
 func (k *kept) unwill(clientID string) {

@@ -3,10 +3,12 @@ package broker
 import (
 	"fmt"
 	"iter"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +24,29 @@ type board struct {
 	d     *disk
 	fs    *vfs.MemFS
 	every time.Duration
+	now   func() time.Time // nil is the machine's clock
+	limit Bounds
+	log   testLog
 	b     *Broker
 	stop  func()
+}
+
+// testLog is what was logged.
+type testLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *testLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func newBoard(t *testing.T) *board {
@@ -59,7 +82,7 @@ func (p *board) start() {
 	p.b, p.stop = nil, nil
 	b, err := New(Config{
 		Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded,
-		Grace: 50 * time.Millisecond, Subscribers: p.where(fs),
+		Grace: 50 * time.Millisecond, Subscribers: p.where(fs), Now: p.now, Bounds: p.limit, Log: slog.New(slog.NewTextHandler(&p.log, nil)),
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -326,7 +349,7 @@ func TestSessionsWillsAndMessagesEndByTheClockOverARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &found{b: b, now: time.Now().Add(c.after)}
+		l := &found{b: b, now: time.Now(), wall: time.Now().Add(c.after)}
 		l.Reset()
 		s, err := subscriberstore.Open(subscriberstore.Options{Dir: "subscribers", FS: p.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})}, l)
 		if err != nil {

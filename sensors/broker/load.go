@@ -20,24 +20,29 @@ const loadPatience = 30 * time.Second
 
 // found is what was kept, as it is read.
 type found struct {
-	b   *Broker
-	now time.Time
+	b    *Broker
+	now  time.Time
+	wall time.Time // what the clock says now
 	loaded
 }
 
 type loaded struct {
 	chain    string
 	cursor   uint64
+	at       time.Time // now by the clock under which it was written: see times
 	sessions map[uint64]*session
 	order    []*session
 	subs     []*subscription
-	bodies   map[string]*forward
-	retained []*forward
+	bodies   map[string]*message
+	retained []*message
 	wills    []*will
 	notes    map[notedKey][]*forward
 	stray    []string // keys that belong to nothing
-	newest   uint64   // session
-	message  uint64   // and message
+
+	queuedBytes, retainedBytes int // of the messages that are whole
+
+	newest uint64 // session
+	last   uint64 // and message
 }
 
 // notedKey tells for which entry a note is.
@@ -48,10 +53,10 @@ type notedKey struct {
 
 // Reset implements [subscriberstore.Content].
 func (l *found) Reset() {
-	l.loaded = loaded{sessions: make(map[uint64]*session), bodies: make(map[string]*forward), notes: make(map[notedKey][]*forward)}
+	l.loaded = loaded{at: l.wall, sessions: make(map[uint64]*session), bodies: make(map[string]*message), notes: make(map[notedKey][]*forward)}
 }
 
-// Load implements [subscriberstore.Content].
+// Load implements [subscriberstore.Content]. It holds no more payloads than there is room for.
 func (l *found) Load(key, value []byte) error {
 	if len(key) == 0 {
 		return fmt.Errorf("an empty key")
@@ -69,20 +74,21 @@ func (l *found) Load(key, value []byte) error {
 	case keyMeta:
 		e.begun()
 		l.chain, l.cursor = e.text(), e.number()
+		l.written(time.Unix(0, e.signed()))
 	case keySession:
 		l.session(&e, number)
 	case keySubscription:
 		l.subscription(&e, number, string(key), string(rest))
 	case keyMessage:
-		l.bodies[string(key)] = e.forward(l.now)
-		l.message = max(l.message, number)
+		l.bodies[string(key)] = l.take(&e, &l.queuedBytes, outgoingOverhead, l.b.cfg.Bounds.Queued)
+		l.last = max(l.last, number)
 	case keyQueued:
 		l.queued(&e, number, string(key))
 	case keyRecall:
 		l.recall(&e, number, string(key), string(rest))
 	case keyRetained:
-		if f := e.forward(l.now); f.topic == string(rest) {
-			l.retained = append(l.retained, f)
+		if m := l.take(&e, &l.retainedBytes, retainedOverhead, l.b.cfg.Bounds.Retained); m.topic == string(rest) {
+			l.retained = append(l.retained, m)
 		} else {
 			e.fail()
 		}
@@ -101,8 +107,8 @@ func (l *found) session(e *encoded, number uint64) {
 	e.begun()
 	left, expiry, lastID := e.signed(), time.Duration(e.signed()), e.number()
 	s := &session{id: e.text(), user: e.text(), expiry: expiry, kept: number, written: true, left: l.now}
-	if left != 0 { // not in the future, where a clock was set back
-		s.left = l.now.Add(min(0, time.Unix(0, left).Sub(l.now.Round(0))))
+	if left != 0 {
+		s.left = l.now.Add(min(0, l.later(left).Sub(l.now)))
 	}
 	// Packet ids that were given since this was written, nobody knows. Whoever has one half-acknowledged (QoS 2) would take
 	// another message with it for the same.
@@ -129,12 +135,12 @@ func (l *found) queued(e *encoded, number uint64, key string) {
 	for len(e.b) > 0 {
 		m.ids = append(m.ids, uint32(e.number()))
 	}
-	s := l.sessions[number]
-	m.forward = l.bodies[m.body]
-	if s == nil || m.forward == nil || len(key) != 17 {
+	s, body := l.sessions[number], l.bodies[m.body]
+	if s == nil || body == nil || len(key) != 17 {
 		l.stray = append(l.stray, key)
 		return
 	}
+	m.forward = body.forward
 	s.places = binary.BigEndian.Uint64([]byte(key)[9:])
 	m.sent = m.id > 0 || s.doubt
 	if m.id > 0 {
@@ -142,7 +148,6 @@ func (l *found) queued(e *encoded, number uint64, key string) {
 	} else {
 		s.out.waiting = append(s.out.waiting, m)
 	}
-	s.out.bytes += m.size()
 }
 
 func (l *found) recall(e *encoded, number uint64, key, filter string) {
@@ -158,7 +163,7 @@ func (l *found) recall(e *encoded, number uint64, key, filter string) {
 
 func (l *found) will(e *encoded) {
 	e.begun()
-	due := later(e.signed(), l.now)
+	due := l.later(e.signed())
 	c := &conn{b: l.b, version: mqttwire.Version(e.octet())}
 	w := &will{conn: c, due: due, pk: mqttwire.Publish{QoS: e.octet(), Retain: e.octet() == 1}}
 	c.clientID, c.named, c.user, c.source, w.topic = e.text(), e.text(), e.text(), e.text(), e.text()
@@ -172,7 +177,7 @@ func (l *found) Note(value []byte) {
 	var key notedKey
 	key.source = e.text()
 	copy(key.digest[:], e.part())
-	f := e.forward(l.now)
+	f := l.forward(&e)
 	if e.end() == nil {
 		l.notes[key] = append(l.notes[key], f)
 	}
@@ -185,103 +190,45 @@ func (b *Broker) load() {
 		return
 	}
 	k := &kept{b: b, where: where, bodies: make(map[*forward]*body)}
-	l := &found{b: b, now: time.Now()}
+	l := &found{b: b, now: time.Now(), wall: b.cfg.Now()}
 	l.Reset()
 	o := where.Store
 	o.Log, o.Tail = b.log, k.tail
-	opened := make(chan error, 1)
-	store := make(chan *subscriberstore.Store, 1)
+	type opening struct {
+		store *subscriberstore.Store
+		err   error
+	}
+	opened := make(chan opening, 1)
 	go func() {
 		s, err := subscriberstore.Open(o, l)
-		store <- s
-		opened <- err
+		opened <- opening{s, err}
 	}()
-	var err error
+	var it opening
 	select {
-	case err = <-opened:
+	case it = <-opened:
 	case <-time.After(loadPatience):
-		err = fmt.Errorf("not open after %s", loadPatience)
+		it.err = fmt.Errorf("not open after %s", loadPatience)
 		go func() {
-			if s := <-store; s != nil {
-				_ = s.Close() // it is used by none; the next start finds it as it was
+			if late := <-opened; late.err == nil {
+				_ = late.store.Close() // it is used by none; the next start finds it as it was
 			}
 		}()
 	}
-	if err != nil {
+	if err := it.err; err != nil {
 		b.log.Warn("nothing is kept for subscribers over a restart: sessions and retained messages are in memory; the chain is not concerned", "folder", o.Dir, "err", err)
 		b.mu.Lock()
 		b.unkept = err
 		b.mu.Unlock()
 		return
 	}
-	k.store = <-store
-	k.sessions, k.messages = l.newest, l.message
+	k.store = it.store
+	k.sessions, k.messages = l.newest, l.last
+	k.clock.stepped(l.now, l.wall)
 	b.mu.Lock()
 	b.kept = k
 	b.mu.Unlock()
 	b.takeOver(l)
 	b.follow(l)
-}
-
-// takeOver installs what was found, as far as the bounds that hold now allow.
-func (b *Broker) takeOver(l *found) {
-	k := b.kept
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, s := range l.order {
-		b.sessions[s.id] = s
-	}
-	for _, sub := range l.subs {
-		if _, ok := b.tree.add(sub); !ok {
-			k.unsubscribe(sub.s, sub.filter)
-		}
-	}
-	b.tree.kept, b.retained.kept = k, k // from here on it is news
-	used := make(map[string]bool)
-	for _, s := range l.order {
-		s.mu.Lock()
-		for _, queue := range []*[]*outgoing{&s.out.flight, &s.out.waiting} {
-			held := (*queue)[:0]
-			for _, m := range *queue {
-				at := k.bodies[m.forward]
-				if at == nil {
-					at = &body{key: m.body}
-					k.bodies[m.forward] = at
-				}
-				at.refs++
-				used[m.body] = true
-				if m.id == 0 && m.expired(l.now) || !b.queued(m.size()) {
-					s.out.bytes -= m.size()
-					b.stats.undelivered.Add(1)
-					k.unqueue(m)
-					continue
-				}
-				held = append(held, m)
-			}
-			*queue = held
-		}
-		s.mu.Unlock()
-	}
-	for key := range l.bodies {
-		if !used[key] {
-			k.store.Delete(key)
-		}
-	}
-	for _, key := range l.stray {
-		k.store.Delete(key)
-	}
-	for _, f := range l.retained {
-		b.retained.restore(f)
-	}
-	for _, w := range l.wills {
-		b.willBytes += w.size()
-		b.wills[w.conn.clientID] = w
-	}
-	for _, s := range l.order {
-		if s.expiry == 0 || l.now.Sub(s.left) >= s.expiry {
-			b.endSession(s)
-		}
-	}
 }
 
 // mostFollowed is how many entries are looked through for what was not passed on: many more than come between two writes.
@@ -342,7 +289,7 @@ func (b *Broker) again(l *found, entry *Recorded) *forward {
 			f.payload = entry.Payload
 		}
 	} else if hashed {
-		b.stats.undelivered.Add(1)
+		b.lose(hashAlone, clientID, f)
 		return nil
 	}
 	if b.reserved(&conn{user: user, clientID: clientID}, topic) {

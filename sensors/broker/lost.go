@@ -17,6 +17,9 @@ const (
 	allQueuesFull
 	gaveWay
 	tooLargeForClient
+	noRoomAnyMore // at a start
+	unreadable    // likewise
+	hashAlone     // likewise; its publisher is named
 	lossKinds
 )
 
@@ -28,6 +31,9 @@ var lossReasons = [lossKinds]string{
 	allQueuesFull:     "too much waits for all subscribers together",
 	gaveWay:           "too much waits for all subscribers together, and most of it for this one",
 	tooLargeForClient: "it is larger than the subscriber takes",
+	noRoomAnyMore:     "it waited before the start, and there is no room any more: the bounds are smaller now",
+	unreadable:        "it waited before the start, and cannot be read any more",
+	hashAlone:         "after a power cut the chain has its hash alone",
 }
 
 // losses counts what was not passed on until the log is told. Whoever loses a message may be the committer or hold a session's

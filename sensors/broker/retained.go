@@ -48,16 +48,17 @@ func (r *retained) keep(f *forward) bool {
 	return true
 }
 
-// restore takes over what was written; what there is no room for any more is forgotten.
-func (r *retained) restore(f *forward) {
+// restore takes over what was written, if there is room for it.
+func (r *retained) restore(f *forward) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := f.size() + retainedOverhead; r.bytes+n <= r.most && len(r.byTopic) < maxRetained {
-		r.put(f)
-		r.bytes += n
-	} else {
-		r.kept.retain(nil, f)
+	n := f.size() + retainedOverhead
+	if r.bytes+n > r.most || len(r.byTopic) >= maxRetained {
+		return false
 	}
+	r.put(f)
+	r.bytes += n
+	return true
 }
 
 // put makes f its topic's message. The caller holds mu, and counts.
@@ -134,6 +135,17 @@ func (r *retained) next(want *recall) (f *forward, over bool) {
 		i++
 	}
 	return nil, false
+}
+
+// rewrite writes what has an expiry again.
+func (r *retained) rewrite() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.byTopic {
+		if !f.expires.IsZero() {
+			r.kept.retain(f, f)
+		}
+	}
 }
 
 // expire forgets what has outlived its expiry.

@@ -62,7 +62,7 @@ func (b *Broker) lastWill(c *conn, current, connected bool) {
 		b.willBytes += w.size()
 		w.due = time.Now().Add(wait)
 		b.wills[c.clientID] = w
-		b.kept.will(w)
+		b.kept.will(w, true)
 	}
 }
 

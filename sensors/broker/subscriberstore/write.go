@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -43,6 +44,15 @@ func (s *Store) Delete(key string) {
 	}
 	s.pending[key] = change{}
 	s.tell()
+}
+
+// Get reads a key that was there when the database was opened, and was not set since. It waits for the disk.
+func (s *Store) Get(key string) ([]byte, error) {
+	value, closer, err := s.db.Get([]byte(key))
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(value), closer.Close()
 }
 
 // Touch has [Options.Tail] written, though nothing else may be.
