@@ -10,6 +10,7 @@ import (
 	"edgechain/agent/api"
 	"edgechain/localhttp"
 	"edgechain/sensors"
+	"edgechain/sensors/broker"
 	"edgechain/tomlconf"
 )
 
@@ -71,8 +72,8 @@ func (a *Agent) tellPlan(p *reloadPlan) (r api.Reloaded) {
 		} else {
 			r.Stops = append(r.Stops, s.name)
 		}
-		if b := s.stats().Broker; b != nil {
-			r.Sessions += b.Sessions
+		if s.broker != nil {
+			r.Sessions += s.broker.EndingWith(brokerOf(p.wanted))
 		}
 	}
 	for _, s := range p.wanted {
@@ -92,6 +93,16 @@ func (a *Agent) tellPlan(p *reloadPlan) (r api.Reloaded) {
 		r.Disconnects = append(r.Disconnects, u.Name)
 	}
 	return r
+}
+
+// brokerOf returns the embedded broker among sources, or nil.
+func brokerOf(sources []*source) *broker.Broker {
+	for _, s := range sources {
+		if s.broker != nil {
+			return s.broker
+		}
+	}
+	return nil
 }
 
 // reloadPlan is how a configuration would be brought into force. It is made without changing anything.
@@ -162,6 +173,9 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	a.knowPresence(next)
 	// A successor may need its predecessor's port, or its session at a broker.
 	stopSources(leaving)
+	if from, to := brokerOf(leaving), brokerOf(wanted); from != nil && to != nil {
+		to.Inherit(from)
+	}
 	a.queue.setLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
 	err = a.committer.do(ctx, func() {
 		a.committer.commit, a.committer.block = next.Commit, next.Block

@@ -295,6 +295,14 @@ func TestLimitsOfTheBrokerDropNoSession(t *testing.T) {
 	}
 }
 
+// sessionsOf is how many sessions the embedded broker has.
+func sessionsOf(sources []*source) int {
+	if b := brokerOf(sources); b != nil {
+		return b.Stats().Sessions
+	}
+	return 0
+}
+
 // What a dry run says is what the reload does then, and a dry run itself changes nothing.
 func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 	b := testenv.Mosquitto(t, "")
@@ -302,7 +310,17 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 	c.Broker = openBroker()
 	c.MQTT = []MQTTConfig{plantAt(b, "plant/#", "line/+/state")}
 	a := startAgent(t, c)
-	connect(t, a.running()[0].stats().Detail, "press")
+	at := a.running()[0].stats().Detail
+	connect(t, at, "press") // its session is kept, and the other one's is not
+	passing := append([]byte{0x10, 16, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 4}, "once"...)
+	other, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if answer := (&mqttClient{other}).ask(t, passing); answer != [4]byte{0x20, 2, 0, 0} {
+		t.Fatalf("CONNACK % x", answer)
+	}
 	await(t, "the broker has granted the filters", func() bool { return a.running()[1].status().State == api.SourceUp })
 	for _, x := range []struct {
 		name   string
@@ -319,6 +337,9 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 		{"another upstream", func(c *Config) { c.Upstream = nil }, api.Reloaded{Changed: []string{"upstream"}, Disconnects: []string{"north"}}},
 		{"a broker that listens elsewhere", func(c *Config) { c.Broker.WSListen = "127.0.0.1:0" },
 			api.Reloaded{Changed: []string{"broker.ws_listen"}, Restarts: []string{"broker"}, Sessions: 1}},
+		{"a broker that keeps in memory", func(c *Config) { c.Broker.Subscribers = inMemory }, api.Reloaded{Changed: []string{"broker.subscribers"}, Restarts: []string{"broker"}}},
+		{"and listens elsewhere again", func(c *Config) { c.Broker.WSListen = "" }, api.Reloaded{Changed: []string{"broker.ws_listen"}, Restarts: []string{"broker"}}},
+		{"and is there no more", func(c *Config) { c.Broker.Enabled = false }, api.Reloaded{Changed: []string{"broker.enabled"}, Stops: []string{"broker"}, Sessions: 1}},
 	} {
 		next := *a.inForce()
 		x.change(&next)
@@ -330,6 +351,7 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 		if a.inForce() != before || !slices.Equal(a.running(), running) {
 			t.Fatalf("%s: the dry run changed something", x.name)
 		}
+		sessions := sessionsOf(running)
 		did, err := a.Reload(&next)
 		if err != nil || !reflect.DeepEqual(did, would) {
 			t.Errorf("%s: it did %+v, %v; want %+v", x.name, did, err, would)
@@ -344,9 +366,12 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 		await(t, "the sources are up", func() bool {
 			return !slices.ContainsFunc(a.running(), func(s *source) bool { return s.status().State != api.SourceUp })
 		})
+		if now := sessionsOf(a.running()); next.Broker.Enabled && now != sessions-would.Sessions {
+			t.Errorf("%s: %d sessions of %d are left, and %d were to end", x.name, now, sessions, would.Sessions)
+		}
 	}
 	wrong := *a.inForce()
-	wrong.Broker.Users = "/nowhere/users"
+	wrong.Broker.Enabled, wrong.Broker.Users = true, "/nowhere/users"
 	if _, err := a.WouldReload(&wrong); err == nil || !strings.Contains(err.Error(), "/nowhere/users") {
 		t.Errorf("a users' file that is not there: %v", err)
 	}

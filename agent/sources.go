@@ -35,6 +35,8 @@ type source struct {
 	// refresh reads again the files that the configuration names and that are not watched, and returns what brings them into
 	// force; nil: there are none.
 	refresh func() (apply func(), err error)
+	// broker is the embedded one; nil for all others.
+	broker *broker.Broker
 	// publish passes a message of the gateway's own on to those who subscribed; nil for all but the embedded broker.
 	publish func(topic string, payload []byte, retained bool)
 
@@ -224,7 +226,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		a.forgetSubscribers(&c.BrokerConfig) // the broker before has ended
 		return b.Run(ctx, sink)
 	}
-	return &source{run: run, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.ReadUsers, publish: b.Publish, stats: func() api.Source {
+	return &source{run: run, broker: b, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.ReadUsers, publish: b.Publish, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {

@@ -18,13 +18,14 @@ func newReload() *cobra.Command {
 		GroupID: "gateway",
 		Short:   "Let the running agent read its configuration again",
 		Long: `reload lets the running agent read its configuration again, as SIGHUP does. If anything in it is wrong the old one stays
-in force, and reload says why. No session and no message is dropped. Where it runs and what it writes to (gateway.data,
+in force, and reload says why. No message is dropped. Where it runs and what it writes to (gateway.data,
 gateway.chain, key.file, [store], [api], log.format) changes at the next start only: reload names the keys that wait. A
 source that cannot listen is named too, and tried again: then reload ends with 7.
 
 --dry-run changes nothing, and says what a reload would do: which sources it starts, stops and starts anew, how many sessions of
-the embedded broker's clients end, which filters are given up at brokers. Where the embedded broker listens, and which
-certificate, users' file and kinds of clients it takes, are what it must be started anew for; all else it takes over.`,
+the embedded broker's clients end, which filters are given up at brokers. The embedded broker takes over what is decoded how,
+max_clients, max_packet and max_inflight, and is started anew for all else: its clients connect again, and what subscribers are to
+find goes on, but for sessions that end with their connection.`,
 		Args: command.Args(cobra.NoArgs),
 	}
 	dry := c.Flags().Bool("dry-run", false, "only say what a reload would do")

@@ -190,7 +190,8 @@ type Broker struct {
 	willBytes   int                 // of both
 	checking    map[string]int      // by address: clients that wait for their password to be checked
 
-	unkept error // why nothing is kept for subscribers though it should be
+	before *Broker // that b takes the place of; nil once Run has begun, or if there is none
+	unkept error   // why nothing is kept for subscribers though it should be
 
 	kept     *kept         // nil: nothing is; written by Run before anything else starts
 	willDue  chan struct{} // has room for one; told when dueWills has become longer
@@ -398,7 +399,15 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	b.sink, b.run = sink, run
-	b.load()
+	if from := b.predecessor(); from != nil {
+		if err := b.cfg.Subscribers.clean(); err != nil {
+			b.log.Warn("what was kept for subscribers could not be removed", "err", err)
+		}
+		b.load()
+		b.inherit(from)
+	} else {
+		b.load()
+	}
 	b.publishSys()
 
 	var background sync.WaitGroup

@@ -26,9 +26,12 @@ type board struct {
 	every time.Duration
 	now   func() time.Time // nil is the machine's clock
 	limit Bounds
-	log   testLog
-	b     *Broker
-	stop  func()
+
+	memory bool    // nothing is on disk
+	before *Broker // whose place the next one takes
+	log    testLog
+	b      *Broker
+	stop   func()
 }
 
 // testLog is what was logged.
@@ -80,15 +83,22 @@ func (p *board) start() {
 	p.t.Helper()
 	fs := p.fs
 	p.b, p.stop = nil, nil
+	where := p.where(fs)
+	if p.memory {
+		where = nil
+	}
 	b, err := New(Config{
 		Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded,
-		Grace: 50 * time.Millisecond, Subscribers: p.where(fs), Now: p.now, Bounds: p.limit, Log: slog.New(slog.NewTextHandler(&p.log, nil)),
+		Grace: 50 * time.Millisecond, Subscribers: where, Now: p.now, Bounds: p.limit, Log: slog.New(slog.NewTextHandler(&p.log, nil)),
 	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	if p.before != nil {
+		b.Inherit(p.before)
+	}
 	p.b, p.stop = b, run(p.t, b, p.d)
-	if b.kept == nil {
+	if b.kept == nil && !p.memory {
 		p.t.Fatalf("nothing is kept: %v", b.unkept)
 	}
 }

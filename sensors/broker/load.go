@@ -36,8 +36,11 @@ type loaded struct {
 	bodies   map[string]*message
 	retained []*message
 	wills    []*will
-	notes    map[notedKey][]*forward
-	stray    []string // keys that belong to nothing
+
+	inherited bool    // it was in memory
+	due       []*will // then alone
+	notes     map[notedKey][]*forward
+	stray     []string // keys that belong to nothing
 
 	queuedBytes, retainedBytes int // of the messages that are whole
 

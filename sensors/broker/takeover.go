@@ -17,23 +17,14 @@ func (b *Broker) takeOver(l *found) {
 	defer b.mu.Unlock()
 	b.takeSessions(l)
 	b.tree.kept, b.retained.kept = k, k // from here on it is news
-	for _, s := range l.order {
-		for _, m := range slices.Concat(s.out.flight, s.out.waiting) {
-			k.refer(m)
-		}
-	}
-	for key, m := range l.bodies {
-		if k.bodies[m.forward] == nil {
-			k.store.Delete(key)
-		}
-	}
-	for _, key := range l.stray {
-		k.store.Delete(key)
-	}
+	k.found(l)
 	b.takeRetained(l)
 	for _, w := range l.wills {
 		b.willBytes += w.size()
 		b.wills[w.conn.clientID] = w
+	}
+	for _, w := range l.due {
+		b.willBytes += w.size()
 	}
 	b.endOld(l) // what waits for them takes no room from others
 	b.takeQueues(l)
@@ -188,6 +179,26 @@ func (l *found) fetch(s *session, m *outgoing) bool {
 	}
 	at.payload, at.properties, at.whole = f.payload, f.properties, true
 	return true
+}
+
+// found counts the messages on disk that wait for sessions, and forgets what belongs to nothing.
+func (k *kept) found(l *found) {
+	if k == nil || l.inherited {
+		return
+	}
+	for _, s := range l.order {
+		for _, m := range slices.Concat(s.out.flight, s.out.waiting) {
+			k.refer(m)
+		}
+	}
+	for key, m := range l.bodies {
+		if k.bodies[m.forward] == nil {
+			k.store.Delete(key)
+		}
+	}
+	for _, key := range l.stray {
+		k.store.Delete(key)
+	}
 }
 
 // refer counts a message that waits for a session.
