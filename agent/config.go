@@ -13,6 +13,7 @@ import (
 	"edgechain/lightchain/keyfile"
 	"edgechain/mqttconn"
 	"edgechain/sensors"
+	"edgechain/sensors/broker"
 	"edgechain/tomlconf"
 )
 
@@ -225,15 +226,23 @@ func DefaultConfig() *Config {
 		Ingest:    IngestConfig{MaxBytes: 16 * tomlconf.MiB},
 		Log:       LogConfig{Level: "info", Format: "auto"},
 		Hwmon:     HwmonConfig{Interval: 30 * time.Second, Root: "/"},
-		Broker: BrokerConfig{Listen: "127.0.0.1:1883", MaxClients: 256, MaxPacket: 16 * tomlconf.MiB, MaxInflight: 1024,
-			MaxReading: 48 * tomlconf.MiB, MaxRetained: 32 * tomlconf.MiB, MaxQueue: 8 * tomlconf.MiB, MaxQueued: 48 * tomlconf.MiB, MaxSubscriptions: 4096,
-			Subscribers: onDisk, SubscribersSync: 2 * time.Second},
-		Sync: SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
+		Broker:    defaultBroker(),
+		Sync:      SyncConfig{Announce: 10 * time.Second, ConfirmHead: "if_reachable", ConfirmWait: time.Minute},
 
 		HomeAssistant: HomeAssistantConfig{Discovery: homeassistant.DefaultDiscovery, Prefix: homeassistant.DefaultPrefix, Interval: time.Minute},
 	}
 	c.derive()
 	return c
+}
+
+func defaultBroker() BrokerConfig {
+	l, b := broker.DefaultLimits, broker.DefaultBounds
+	return BrokerConfig{
+		Listen: broker.DefaultTCP, MaxClients: l.MaxClients, MaxPacket: tomlconf.Size(l.MaxPacket), MaxInflight: l.MaxInFlight,
+		MaxReading: tomlconf.Size(b.Reading), MaxRetained: tomlconf.Size(b.Retained), MaxQueue: tomlconf.Size(b.Queue), MaxQueued: tomlconf.Size(b.Queued),
+		MaxSessions: b.Sessions, MaxSubscriptions: b.Subscriptions, MaxPerAddress: b.PerAddress,
+		Subscribers: onDisk, SubscribersSync: 2 * time.Second,
+	}
 }
 
 // derive fills in what follows from other keys.

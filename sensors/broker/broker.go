@@ -83,11 +83,11 @@ type Listener struct {
 // goroutines at once, and may keep payload.
 type Decode func(topic, clientID, user string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message
 
-// Limits are what clients may cost. They can change while the broker runs: see [Broker.SetLimits].
+// Limits are what clients may cost; of each, 0 is the default. They can change while the broker runs: see [Broker.SetLimits].
 type Limits struct {
-	MaxClients  int // connected at one time; 0 is 256
-	MaxPacket   int // bytes of one MQTT packet; 0 is 16 MiB, which is also the most
-	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535; 0 is 1024
+	MaxClients  int // connected at one time
+	MaxPacket   int // bytes of one MQTT packet; the default is also the most
+	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535
 }
 
 // Config is what a [Broker] needs. Listeners and Decode must be given; for all else the zero value works.
@@ -123,14 +123,21 @@ type Config struct {
 
 // Bounds is what clients may cost together, for as long as the broker runs; of each, 0 is the default.
 type Bounds struct {
-	Reading       int // bytes of packets above 16 KiB that are being read, from all clients; 0 is 48 MiB
-	Retained      int // bytes of retained messages; 0 is 32 MiB
-	Queue         int // bytes of messages that wait for one session; 0 is 8 MiB
-	Queued        int // bytes of those that wait for all; 0 is 48 MiB
-	Sessions      int // kept, connected or not; 0 is four for each client that may be connected
-	Subscriptions int // of one client; 0 is 4096
-	PerAddress    int // clients connected from one address, those not counted that have a session; 0 is any number
+	Reading       int // bytes of packets above 16 KiB that are being read, from all clients
+	Retained      int // bytes of retained messages
+	Queue         int // bytes of messages that wait for one session
+	Queued        int // bytes of those that wait for all
+	Sessions      int // kept, connected or not; by default four for each client that may be connected
+	Subscriptions int // of one client
+	PerAddress    int // clients connected from one address, those not counted that have a session; by default any number
 }
+
+// DefaultLimits are the defaults of what a client may cost, and DefaultBounds those of what all may together: they fit a board of
+// 512 MB.
+var (
+	DefaultLimits = Limits{MaxClients: 256, MaxPacket: maxPacket, MaxInFlight: 1024}
+	DefaultBounds = Bounds{Reading: 48 << 20, Retained: 32 << 20, Queue: 8 << 20, Queued: 48 << 20, Subscriptions: 4096}
+)
 
 // The largest packet that entries may come in, and limits that nobody had a reason to change.
 const (
@@ -253,12 +260,12 @@ func (cfg *Config) setDefaults() {
 	cfg.Limits.setDefaults()
 	cfg.WriteTimeout = orDefault(cfg.WriteTimeout, 10*time.Second)
 	cfg.Grace = orDefault(cfg.Grace, 5*time.Second)
-	m := &cfg.Bounds
-	m.Reading = orDefault(m.Reading, 48<<20)
-	m.Retained = orDefault(m.Retained, 32<<20)
-	m.Queue = orDefault(m.Queue, 8<<20)
-	m.Queued = orDefault(m.Queued, 48<<20)
-	m.Subscriptions = orDefault(m.Subscriptions, 4096)
+	m, d := &cfg.Bounds, &DefaultBounds
+	m.Reading = orDefault(m.Reading, d.Reading)
+	m.Retained = orDefault(m.Retained, d.Retained)
+	m.Queue = orDefault(m.Queue, d.Queue)
+	m.Queued = orDefault(m.Queued, d.Queued)
+	m.Subscriptions = orDefault(m.Subscriptions, d.Subscriptions)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -268,9 +275,10 @@ func (cfg *Config) setDefaults() {
 }
 
 func (l *Limits) setDefaults() {
-	l.MaxClients = orDefault(l.MaxClients, 256)
-	l.MaxPacket = orDefault(l.MaxPacket, maxPacket)
-	l.MaxInFlight = orDefault(l.MaxInFlight, 1024)
+	d := &DefaultLimits
+	l.MaxClients = orDefault(l.MaxClients, d.MaxClients)
+	l.MaxPacket = orDefault(l.MaxPacket, d.MaxPacket)
+	l.MaxInFlight = orDefault(l.MaxInFlight, d.MaxInFlight)
 }
 
 func (l *Limits) check() error {
