@@ -78,19 +78,17 @@ func (s *survey) older(tip uint64, c *RetentionConfig, now time.Time, age time.D
 	if err != nil {
 		return 0, err
 	}
-	old := max(h.receiptedLong, h.sealedLong)
-	if !s.synchronised {
-		old = max(old, s.ran(age, tip))
-	}
-	return old, nil
+	// One that was set right just now says nothing of what was sealed before.
+	return max(h.receiptedLong, h.sealedLong, s.ran(age, tip)), nil
 }
 
 // bootsBack is how many boots are looked back over for how long the machine has run.
 const bootsBack = 128
 
-// ran returns the highest block after which the machine has run for so long, 0 if there is none. Each header says how long
+// ran returns the highest block after which the gateway has run for so long, 0 if there is none. Each header says how long
 // ago the boot was, by a clock that nobody sets: so a gateway that never hears of the time still knows what is old. The time
-// for which it was switched off is not counted.
+// for which it was switched off is not counted, nor that between a boot and the first block after it: a board to which the chain
+// was moved may have run for months.
 func (s *survey) ran(age time.Duration, tip uint64) uint64 {
 	left := uint64(max(age, 0))
 	for boots := 0; boots < bootsBack && tip > 0; boots++ {
@@ -100,13 +98,18 @@ func (s *survey) ran(age time.Duration, tip uint64) uint64 {
 			continue
 		}
 		at := newest.Clock
-		before := s.highest(tip, func(c *lightchain.Clock) bool {
-			return c.Boot < at.Boot || c.Boot == at.Boot && at.Uptime >= left && c.Uptime <= at.Uptime-left
-		})
-		if at.Uptime >= left {
-			return before
+		before := s.highest(tip, func(c *lightchain.Clock) bool { return c.Boot < at.Boot })
+		first, err := s.chain.HeaderAt(before + 1)
+		ran := uint64(0)
+		if err == nil && first.Clock.Uptime <= at.Uptime {
+			ran = at.Uptime - first.Clock.Uptime
 		}
-		left -= at.Uptime
+		if ran >= left {
+			return s.highest(tip, func(c *lightchain.Clock) bool {
+				return c.Boot < at.Boot || c.Boot == at.Boot && c.Uptime <= at.Uptime-left
+			})
+		}
+		left -= ran
 		tip = before
 	}
 	return 0

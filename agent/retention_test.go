@@ -377,12 +377,21 @@ func TestAgeWithoutAClockIsForHowLongTheMachineRan(t *testing.T) {
 	c.seal(5) // 0 h to 4 h
 	c.boot, c.up = 3, 15
 	c.seal(3) // 0 h to 2 h
-	s := &survey{chain: &c.store.Reader, now: time.Date(2080, 1, 1, 0, 0, 0, 0, time.UTC), room: noBound}
-	for _, x := range []struct{ hours, want uint64 }{{0, 18}, {1, 17}, {2, 16}, {3, 14}, {4, 13}, {6, 11}, {7, 9}, {15, 1}, {16, 0}, {1000, 0}} {
-		limits := &RetentionConfig{MaxSize: tomlconf.GiB, MinAge: time.Duration(x.hours) * time.Hour, Quorum: 1, DeleteUnreceiptedEvidence: true}
-		got, err := s.older(18, limits, s.now, limits.MinAge)
-		if err != nil || got != x.want {
-			t.Errorf("blocks up to %d are older than %d hours, %v; want %d", got, x.hours, err, x.want)
+	c.boot = 4
+	c.up = 18
+	c.up -= 10_000 // 10,000 h and 10,001 h: on another board, which ran long before
+	c.seal(2)
+	for _, synchronised := range []bool{false, true} { // since a moment ago
+		s := &survey{chain: &c.store.Reader, now: time.Date(2080, 1, 1, 0, 0, 0, 0, time.UTC), synchronised: synchronised, room: noBound}
+		for _, x := range []struct{ tip, hours, want uint64 }{
+			{18, 0, 18}, {18, 1, 17}, {18, 2, 16}, {18, 3, 14}, {18, 4, 13}, {18, 6, 11}, {18, 7, 9}, {18, 15, 1}, {18, 16, 0}, {18, 1000, 0},
+			{19, 0, 19}, {19, 1, 17}, {19, 7, 9}, {20, 1, 19}, {20, 2, 17}, {20, 16, 1}, {20, 17, 0}, {20, 9000, 0},
+		} {
+			limits := &RetentionConfig{MaxSize: tomlconf.GiB, MinAge: time.Duration(x.hours) * time.Hour, Quorum: 1, DeleteUnreceiptedEvidence: true}
+			got, err := s.older(x.tip, limits, s.now, limits.MinAge)
+			if err != nil || got != x.want {
+				t.Errorf("of %d blocks up to %d are older than %d hours, %v; want %d", x.tip, got, x.hours, err, x.want)
+			}
 		}
 	}
 }
