@@ -41,10 +41,31 @@ func (c *Config) check(d *tomlconf.Document) {
 	}
 	c.checkSync(d)
 	c.checkSyncFilters(d)
+	c.checkClientIDs(d)
 	c.checkRetention(d)
 	c.checkHomeAssistant(d)
 	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT) == 0 {
 		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], and neither [broker] nor [hwmon] is enabled")
+	}
+}
+
+// checkClientIDs refuses a client id that two connections would use at one broker.
+func (c *Config) checkClientIDs(d *tomlconf.Document) {
+	var before []*mqttconn.Config
+	check := func(m *mqttconn.Config) {
+		for _, other := range before {
+			if m.SharesSession(other) {
+				d.Refuse(&m.ClientID, "expected another one, or none: %q uses it at the same broker, where they would throw each other out, and give up each other's filters", other.Name)
+				break
+			}
+		}
+		before = append(before, m)
+	}
+	for i := range c.MQTT {
+		check(&c.MQTT[i].Config)
+	}
+	for i := range c.Upstream {
+		check(&c.Upstream[i].Config)
 	}
 }
 

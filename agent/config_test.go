@@ -131,6 +131,11 @@ func TestKeyAndSocketFollowTheDataFolder(t *testing.T) {
 }
 
 // mqttTable is a valid [[mqtt]] of five lines.
+// clientTable is an [[mqtt]] of six lines.
+func clientTable(name, clientID, server string) string {
+	return fmt.Sprintf("[[mqtt]]\nname = %q\nservers = [\"tcp://%s\"]\nclient_id = %q\n[[mqtt.subscribe]]\ntopics = [\"a\"]\n", name, server, clientID)
+}
+
 const mqttTable = `[[mqtt]]
 name = "line-1"
 servers = ["tcp://127.0.0.1"]
@@ -186,6 +191,10 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[[mqtt]]\nname = \"a\"\n[[mqtt.subscribe]]\ntopics = [\"a\"]", `x.toml:1:3: mqtt: expected at least one server, such as servers = ["tcp://127.0.0.1:1883"]`},
 		{"[[mqtt]]\nname = \"a\"\nservers = [\"tcp://a\"]", `x.toml:1:3: mqtt: expected [[mqtt.subscribe]] with topics below it: nothing would arrive`},
 		{mqttTable + mqttTable, `x.toml:7:1: mqtt.name = "line-1": expected a name that no other has`},
+		{clientTable("a", "x", "broker:1883") + clientTable("b", "x", "broker:1884") + clientTable("c", "y", "broker") + clientTable("d", "x", "other\", \"tcp://BROKER"),
+			`x.toml:22:1: mqtt.client_id = "x": expected another one, or none: "a" uses it at the same broker, where they would throw each other out, and give up each other's filters`},
+		{clientTable("a", "x", "broker") + strings.Replace(upstreamTable, "ssl://broker.example\"]", "tcp://broker\"]\nclient_id = \"x\"", 1),
+			`x.toml:10:1: upstream.client_id = "x": expected another one, or none: "a" uses it at the same broker, where they would throw each other out, and give up each other's filters`},
 		{strings.Replace(mqttTable, "tcp:", "http:", 1), `x.toml:3:12: mqtt.servers: http:// is not a way to a broker: expected tcp://, ssl://, ws:// or wss://`},
 		{strings.Replace(mqttTable, "tcp://127.0.0.1", "broker", 1), `x.toml:3:12: mqtt.servers: expected tcp://, ssl://, ws:// or wss:// and the broker's name, such as "ssl://broker.example:8883"`},
 		{strings.Replace(mqttTable, "[[mqtt.", "password = \"p\"\n[[mqtt.", 1), `x.toml:4:1: mqtt.password: expected username beside it: MQTT 3.1.1 sends no password without one`},

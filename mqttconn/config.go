@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,6 +156,21 @@ func (s *Server) UnmarshalText(text []byte) error {
 	}
 	*s = Server(text)
 	return nil
+}
+
+// SharesSession tells whether two connections would certainly have one session at some broker, and throw each other out for ever:
+// two ports of one machine may be two brokers.
+func (c *Config) SharesSession(other *Config) bool {
+	if c.ClientID == "" || c.ClientID != other.ClientID {
+		return false
+	}
+	return slices.ContainsFunc(c.Servers, func(s Server) bool {
+		a, err := s.parse()
+		return err == nil && slices.ContainsFunc(other.Servers, func(s Server) bool {
+			b, err := s.parse()
+			return err == nil && strings.EqualFold(a.Host, b.Host)
+		})
+	})
 }
 
 // parse returns the address with one of the four schemes, and with its port.
