@@ -64,6 +64,9 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 		if most := min(int(a.inForce().Payload.Max), mostAttached); n.Kept && len(n.Data) > most {
 			return refuse("%s has %d bytes, and payload.max lets the chain keep %d: keep the file yourself, and have its hash recorded with --hash-only", f.Name, len(n.Data), most)
 		}
+		if !n.Kept && len(n.Data) > 0 {
+			return refuse("the bytes of %s came along, and are not to be kept", f.Name)
+		}
 		if n.Kept {
 			text := base64.StdEncoding.EncodeToString(n.Data)
 			attached.Data = &text

@@ -134,14 +134,16 @@ type BundleReport struct {
 	Notes       []BundleNotes // what people said in it, by how it stands and who signed it
 }
 
-// BundleNotes are the notes of a bundle that stand alike, signed by the same key. One that stands bad fails no check, and
-// must be told; each is by itself then.
+// BundleNotes are the notes of a bundle that stand alike, signed by the same key; those under keys that are unknown and too
+// many are counted together, without a key. One that stands bad fails no check, and must be told; each is by itself then,
+// as long as they are not too many.
 type BundleNotes struct {
 	NoteReport          // of the first of them
 	First, Count uint64 // the first one's number, and how many there are
 }
 
-// maxBundleNotes is how many kinds of notes a bundle's report has; what is beyond counts with the last of its standing.
+// maxBundleNotes is from how many kinds of notes on a bundle's report takes no further unknown key, and none that is bad by
+// itself. People whom the trust file names are each listed.
 const maxBundleNotes = 1024
 
 // BundleVerifier checks a bundle item by item. Its errors are [*CheckError]s; after one it is of no more use.
@@ -149,6 +151,7 @@ type BundleVerifier struct {
 	trust  *Trust
 	keys   []*SignedHeader
 	report BundleReport
+	notes  map[noteKind]int // of report.Notes, where those of a kind are counted
 
 	begun, ended bool
 	first        seen            // header of the first block
@@ -161,7 +164,7 @@ type BundleVerifier struct {
 
 // NewBundleVerifier returns a verifier for somebody who trusts t.
 func NewBundleVerifier(t *Trust) *BundleVerifier {
-	return &BundleVerifier{trust: t, inside: map[uint64]Hash{}}
+	return &BundleVerifier{trust: t, notes: map[noteKind]int{}, inside: map[uint64]Hash{}}
 }
 
 // Add takes the content of the next item; see [BundleItem].
@@ -277,21 +280,32 @@ func (v *BundleVerifier) addEntry(item []byte) error {
 
 // addNote counts a note with those like it.
 func (v *BundleVerifier) addNote(n *NoteReport) {
-	number := v.header.First + v.block.Size()
-	like := -1
-	for i := range v.report.Notes {
-		other := &v.report.Notes[i]
-		full := len(v.report.Notes) >= maxBundleNotes
-		if other.Standing == n.Standing && (full || n.Standing != NoteBad && other.Key == n.Key) {
-			like = i
-		}
+	full := len(v.report.Notes) >= maxBundleNotes
+	like := noteKind{n.Standing, n.Key}
+	if n.Standing == NoteBad {
+		like.key = PublicKey{}
 	}
-	if like >= 0 {
-		v.report.Notes[like].Count++
+	i, known := v.notes[like]
+	switch {
+	case n.Standing == NoteBad && !full:
+		known = false
+	case n.Standing == NoteStranger && !known && full:
+		n.Key, like.key = PublicKey{}, PublicKey{}
+		i, known = v.notes[like]
+	}
+	if known {
+		v.report.Notes[i].Count++
 		return
 	}
+	v.notes[like] = len(v.report.Notes)
 	n.Note = nil // a bundle may hold millions
-	v.report.Notes = append(v.report.Notes, BundleNotes{*n, number, 1})
+	v.report.Notes = append(v.report.Notes, BundleNotes{*n, v.header.First + v.block.Size(), 1})
+}
+
+// noteKind is by what a bundle's notes are counted together.
+type noteKind struct {
+	standing NoteStanding
+	key      PublicKey
 }
 
 // closeBlock checks that the block's entries are those that its header commits to, all of them.

@@ -47,6 +47,9 @@ const (
 	maxNoteText  = 65536 // bytes
 	maxSpans     = 64    // of entries, and of heights
 	maxNoteNum   = 1<<53 - 1
+
+	// MaxStatement is more bytes than the statement of any note has.
+	MaxStatement = maxNoteText + 16*maxNoteWords
 )
 
 // Check refuses what no note can say.
@@ -169,7 +172,7 @@ func ParseStatement(b []byte) (n *Note, chain ChainID, err error) {
 	wrong := func(err error) (*Note, ChainID, error) {
 		return nil, ChainID{}, fmt.Errorf("not the statement of a note: %w", err)
 	}
-	if len(b) > maxNoteText+16*maxNoteWords {
+	if len(b) > MaxStatement {
 		return wrong(errors.New("it is too long"))
 	}
 	n = new(Note)

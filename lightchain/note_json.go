@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -19,8 +18,9 @@ import (
 
 // Limits of a note's JSON.
 const (
-	maxMembers = 64 // those included that are not known
-	maxDepth   = 8  // arrays and objects inside one another
+	maxMembers   = 64                // those included that are not known
+	maxDepth     = 8                 // arrays and objects inside one another
+	maxSpansText = 64 * maxSpans * 2 // bytes of a list of stretches without its spaces: more than the longest has
 )
 
 var errNotNote = errors.New("the entry says that it is a person's, and cannot be read as that")
@@ -106,6 +106,9 @@ func members(b []byte) (map[string][]byte, error) {
 		var name string
 		if err := json.Unmarshal(b[:min(end, maxNoteWords)], &name); err != nil {
 			return nil, errors.New("a member's name is too long")
+		}
+		if strings.ContainsRune(name, utf8.RuneError) { // of half a surrogate pair, escaped, each reader makes something else
+			return nil, errors.New("U+FFFD stands in a member's name")
 		}
 		if _, twice := all[name]; twice {
 			return nil, fmt.Errorf("the member %.40q stands twice", name)
@@ -195,8 +198,14 @@ func (m *memberReader) spans(name string) (all []Span) {
 	if !there {
 		return nil
 	}
+	plain := make([]byte, 0, maxSpansText)
+	for _, c := range raw { // spaces are free in JSON, however many
+		if strings.IndexByte(" \t\r\n", c) < 0 && len(plain) < maxSpansText {
+			plain = append(plain, c)
+		}
+	}
 	var list [][]json.RawMessage
-	if len(raw) > 64*maxSpans*len(Span{}) || json.Unmarshal(raw, &list) != nil || len(list) == 0 {
+	if json.Unmarshal(plain, &list) != nil || len(list) == 0 {
 		m.fail(name, "a list of stretches [first, last] is expected")
 		return nil
 	}
@@ -229,13 +238,22 @@ func (m *memberReader) data(name string, f *File) []byte {
 		return nil
 	}
 	raw = raw[1 : len(raw)-1]
-	hash := sha256.New()
-	n, err := io.Copy(hash, base64.NewDecoder(base64.StdEncoding.Strict(), bytes.NewReader(raw)))
-	if err != nil || base64.StdEncoding.EncodedLen(int(n)) != len(raw) {
+	// A piece at a time, each whole by itself: padding may stand in the last one alone.
+	hash, size, whole := sha256.New(), uint64(0), true
+	var decoded [3 << 10]byte
+	for rest := raw; len(rest) > 0 && whole; {
+		piece := rest[:min(len(rest), 4<<10)]
+		rest = rest[len(piece):]
+		n, err := base64.StdEncoding.Strict().Decode(decoded[:], piece)
+		whole = err == nil && (len(rest) == 0 || n == len(decoded))
+		hash.Write(decoded[:n])
+		size += uint64(n)
+	}
+	if !whole {
 		m.fail(name, "padded base64 is expected, without escapes")
 		return nil
 	}
-	if !f.matches(uint64(n), [sha256.Size]byte(hash.Sum(nil))) {
+	if !f.matches(size, [sha256.Size]byte(hash.Sum(nil))) {
 		m.fail(name, "these are not the %d bytes with the hash %s", f.Size, f.SHA256)
 	}
 	return raw

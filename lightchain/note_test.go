@@ -102,6 +102,10 @@ func TestHowANoteStands(t *testing.T) {
 	over := func(n Note) string { return sign(n.Statement(chain)) }
 	other := *attached.File
 	other.Name = "d.pdf"
+	// As whoever decodes it a piece at a time may take it for: 767 bytes with their padding, and three more behind it.
+	padded, beforePadding := base64.StdEncoding.EncodeToString(make([]byte, 767))+"AAAA", make([]byte, 770)
+	paddedNote := testNote
+	paddedNote.File = &File{Name: "c.pdf", MediaType: "application/pdf", Size: uint64(len(beforePadding)), SHA256: sha256Of(beforePadding)}
 	for about, c := range map[string]struct {
 		note      *Note
 		signature string
@@ -139,6 +143,8 @@ func TestHowANoteStands(t *testing.T) {
 		"more bytes":                      {&attached, over(attached), set("data", append(bytes.Clone(bytesOf), 0)), NoteBad},
 		"bytes that are no base64":        {&attached, over(attached), set("data", "%PDF"), NoteBad},
 		"base64 without its padding":      {&attached, over(attached), set("data", base64.RawStdEncoding.EncodeToString(bytesOf)), NoteBad},
+		"padding between":                 {&paddedNote, over(paddedNote), set("data", padded), NoteBad},
+		"a line's end in base64":          {&attached, over(attached), set("data", base64.StdEncoding.EncodeToString(bytesOf)+"\n"), NoteBad},
 		"base64 that is escaped":          {&attached, over(attached), set("data", json.RawMessage(`"\u004a`+base64.StdEncoding.EncodeToString(bytesOf)[1:]+`"`)), NoteBad},
 		"a file of another name":          {&attached, over(Note{attached.Who, attached.When, attached.Entries, attached.Heights, attached.Reason, attached.Meaning, attached.Text, &other}), nil, NoteBad},
 		"a file without a name":           {&attached, "", without("name"), NoteBad},
@@ -164,6 +170,8 @@ func TestHowANoteStands(t *testing.T) {
 		"one twice, escaped": `{"\u0077ho":"Anna Berger",` + good[1:],
 		"a long name":        `{"` + strings.Repeat("x", 1023) + `":1,` + good[1:],
 		"too many members":   "{" + manyMembers(64) + good[1:],
+		"half a pair's name": `{"\ud800":1,` + good[1:],
+		"U+FFFD in a name":   `{"a\ufffdb":1,` + good[1:],
 	} {
 		if r := JudgeNote(&Entry{Source: SourceNote, Payload: []byte(payload)}, chain, trust); r.Standing != NoteBad {
 			t.Errorf("%s: %s", about, r.Standing)
@@ -172,9 +180,69 @@ func TestHowANoteStands(t *testing.T) {
 	if r := JudgeNote(&Entry{Source: SourceNote, Payload: []byte(good), Flags: PayloadHashed}, chain, trust); r.Standing != NoteBad {
 		t.Errorf("a hash in the place of the payload: %s", r.Standing)
 	}
+	lists := strings.ReplaceAll(good, "[3,5]", "[3,"+strings.Repeat(" \t\n\r", 1<<14)+"5]")
+	if r := JudgeNote(&Entry{Source: SourceNote, Payload: []byte(lists)}, chain, trust); r.Standing != NoteSigned || lists == good {
+		t.Errorf("a list with many spaces: %s (%v)", r.Standing, r.Err)
+	}
 	spaced := strings.NewReplacer(`":`, "\" :\t", `,"`, " ,\n\"").Replace(" " + good + " ")
 	if r := JudgeNote(&Entry{Source: SourceNote, Payload: []byte(spaced)}, chain, trust); r.Standing != NoteSigned {
 		t.Errorf("JSON with spaces: %s (%v)", r.Standing, r.Err)
+	}
+}
+
+// An attachment whose bytes are there gives them back, however its base64 falls into pieces.
+func TestAnAttachmentGivesItsBytesBack(t *testing.T) {
+	for _, size := range []int{0, 1, 2, 3, 766, 767, 768, 3071, 3072, 3073, 6144, 10000} {
+		content := bytes.Repeat([]byte{0xa7}, size)
+		n := testNote
+		n.File = &File{Name: "c.pdf", MediaType: "application/pdf", Size: uint64(size), SHA256: sha256Of(content)}
+		e := &Entry{Source: SourceAttach, Payload: notePayload(t, &n, "", func(all map[string]any) { all["data"] = content })}
+		read, _, err := ReadNote(e)
+		if err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+			continue
+		}
+		if back, err := read.Bytes(); err != nil || back == nil || !bytes.Equal(back, content) {
+			t.Errorf("%d bytes: %d come back (%v)", size, len(back), err)
+		}
+	}
+}
+
+// A bundle's notes are counted by whose they are. However many keys nobody knows, a person's notes are counted as nobody
+// else's, and what is bad is told.
+func TestNotesOfABundleAreCountedByWhoseTheyAre(t *testing.T) {
+	anna, _ := person(1)
+	bert, _ := person(2)
+	v := NewBundleVerifier(new(Trust))
+	report := func(standing NoteStanding, key PublicKey) {
+		v.addNote(&NoteReport{Note: &testNote, Standing: standing, Key: key})
+	}
+	const strangers = maxBundleNotes + 7
+	report(NoteSigned, anna)
+	for i := range strangers {
+		report(NoteStranger, PublicKey{byte(i), byte(i >> 8), 1})
+	}
+	report(NoteSigned, bert)
+	report(NoteSigned, anna)
+	report(NoteUnsigned, PublicKey{})
+	for range 3 {
+		report(NoteBad, anna)
+	}
+	counts := map[NoteStanding]map[PublicKey]uint64{}
+	for _, n := range v.report.Notes {
+		if counts[n.Standing] == nil {
+			counts[n.Standing] = map[PublicKey]uint64{}
+		}
+		counts[n.Standing][n.Key] += n.Count
+	}
+	if signed := counts[NoteSigned]; len(signed) != 2 || signed[anna] != 2 || signed[bert] != 1 {
+		t.Errorf("signed: %v", signed)
+	}
+	if more := counts[NoteStranger][PublicKey{}]; more != strangers-(maxBundleNotes-1) {
+		t.Errorf("under more keys that are unknown: %d", more)
+	}
+	if counts[NoteUnsigned][PublicKey{}] != 1 || counts[NoteBad][anna] != 3 {
+		t.Errorf("%v", counts)
 	}
 }
 

@@ -69,11 +69,11 @@ func ParseSSHSignature(text string) (*SSHSignature, error) {
 	}
 	switch {
 	case namespace != NoteNamespace:
-		return nil, fmt.Errorf("a signature in the namespace %q, not %s: it was made for something else", namespace, NoteNamespace)
+		return nil, fmt.Errorf("a signature in the namespace %.40q, not %s: it was made for something else", namespace, NoteNamespace)
 	case reserved != "":
 		return nil, fmt.Errorf("%w: its reserved field is not empty", errSSHSig)
 	case hash != "sha256" && hash != "sha512":
-		return nil, fmt.Errorf("%w: over a hash %q, not sha256 or sha512", errSSHSig, hash)
+		return nil, fmt.Errorf("%w: over a hash %.40q, not sha256 or sha512", errSSHSig, hash)
 	}
 	return out, out.Key.Check()
 }

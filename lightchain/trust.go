@@ -18,9 +18,8 @@ type Trust struct {
 	Aggregators []Aggregator
 	Quorum      uint64 // distinct names whose receipts a proof must show; 0 asks for none
 
-	// This version checks nothing under these keys; see [Device] and [Person].
-	Devices []Device
-	Persons []Person
+	Devices []Device // this version checks nothing under their keys; see [Device]
+	Persons []Person // whose signatures on notes are told by name; see [JudgeNote]
 }
 
 // Device is a key under which a device signs its own payloads. Such a signature is no part of a chain and is reported
@@ -31,7 +30,7 @@ type Device struct {
 	Key  []byte // SubjectPublicKeyInfo (RFC 5280, section 4.1) in DER
 }
 
-// Person is the key of somebody who signs notes and attachments; its check has a place here and is not made yet.
+// Person is a key of somebody who signs notes and attachments. A name may have several keys, a key has one name.
 type Person struct {
 	Name string // spelled like an aggregator's
 	Key  PublicKey

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -108,7 +109,7 @@ file. It is an entry of its own, agent:attach; edgeagent attachment gives the fi
 		c.MarkFlagsMutuallyExclusive("signed", said)
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		b, file, err := readAttachment(args[0], *hashOnly)
+		b, file, err := readAttachment(c.Context(), args[0], *hashOnly)
 		if err != nil {
 			return err
 		}
@@ -130,8 +131,8 @@ file. It is an entry of its own, agent:attach; edgeagent attachment gives the fi
 const mostRead = 16 << 20
 
 // readAttachment describes a file, and returns its bytes or, where the hash is enough, the first of them.
-func readAttachment(path string, hashOnly bool) (b []byte, file *lightchain.File, err error) {
-	f, err := os.Open(path)
+func readAttachment(ctx context.Context, path string, hashOnly bool) (b []byte, file *lightchain.File, err error) {
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,7 +143,7 @@ func readAttachment(path string, hashOnly bool) (b []byte, file *lightchain.File
 		limit = math.MaxInt64
 	}
 	var first bytes.Buffer
-	n, err := io.Copy(hash, io.LimitReader(io.TeeReader(f, &atMost{&first, mostRead}), limit))
+	n, err := io.Copy(hash, io.LimitReader(io.TeeReader(&untilDone{ctx, f}, &atMost{&first, mostRead}), limit))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -150,6 +151,45 @@ func readAttachment(path string, hashOnly bool) (b []byte, file *lightchain.File
 		return nil, nil, command.Failf(command.ExitUsage, "%s is too large for its bytes to be kept: keep the file yourself, and have its hash recorded with --hash-only", path)
 	}
 	return first.Bytes(), &lightchain.File{Name: filepath.Base(path), Size: uint64(n), SHA256: lightchain.Hash(hash.Sum(nil))}, nil
+}
+
+// openRegular opens a file that ends. Opening a pipe waits for its other end, and a device may never end.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, command.Failf(command.ExitUsage, "%s is a folder, a pipe or a device: a regular file is expected", path)
+	}
+	return os.Open(path)
+}
+
+// readSmall reads a file of so many bytes at the most.
+func readSmall(path string, most int) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(b) > most {
+		err = command.Failf(command.ExitUsage, "%s has more than the %d bytes that may be in it", path, most)
+	}
+	return b, err
+}
+
+// untilDone reads until a context ends: a large file takes long to hash.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u *untilDone) Read(b []byte) (int, error) {
+	if err := context.Cause(u.ctx); err != nil {
+		return 0, err
+	}
+	return u.r.Read(b)
 }
 
 // atMost keeps the first so many bytes that are written.
@@ -242,7 +282,7 @@ func (f *noteFlags) statement(c *cobra.Command, note *lightchain.Note) (_ []byte
 
 // readSigned reads what was signed, and the signature beside it.
 func readSigned(path string, file *lightchain.File) (statement []byte, signature string, err error) {
-	if statement, err = os.ReadFile(path); err != nil {
+	if statement, err = readSmall(path, lightchain.MaxStatement); err != nil {
 		return nil, "", err
 	}
 	note, chain, err := lightchain.ParseStatement(statement)
@@ -255,7 +295,7 @@ func readSigned(path string, file *lightchain.File) (statement []byte, signature
 	case file != nil && (note.File == nil || note.File.SHA256 != file.SHA256):
 		return nil, "", command.Failf(command.ExitUsage, "%s is not about the file %s, of which the SHA-256 is %s", path, file.Name, file.SHA256)
 	}
-	b, err := os.ReadFile(path + ".sig")
+	b, err := readSmall(path+".sig", lightchain.MaxSSHSignature)
 	if err != nil {
 		return nil, "", err
 	}
@@ -287,18 +327,25 @@ func signWithKey(c *cobra.Command, key string, statement []byte) (string, error)
 	return s.Text(), nil
 }
 
-// noteText shows a note in one line.
+// noteText shows a note in one line. What comes from elsewhere stands in quotes: none of it may pass for words of this
+// program, such as a key.
 func noteText(n *lightchain.NoteView) string {
 	var b strings.Builder
 	if f := n.Attached; f != nil {
-		fmt.Fprintf(&b, "%s, %s, %d bytes, SHA-256 %s, ", f.Name, f.MediaType, f.Size, f.SHA256)
+		fmt.Fprintf(&b, "%q, %q, %d bytes, SHA-256 %s, ", f.Name, f.MediaType, f.Size, f.SHA256)
+		if !f.Here {
+			b.WriteString("its bytes are not kept, ")
+		}
 	}
-	b.WriteString("by " + n.Who)
-	for _, part := range [...]struct{ word, text string }{
-		{"about entries", spansText(n.Entries)}, {"about blocks", spansText(n.Heights)}, {"reason:", n.Reason}, {"meaning:", n.Meaning}, {"text:", n.Text},
-	} {
+	fmt.Fprintf(&b, "by %q", n.Who)
+	for _, about := range [...]struct{ word, text string }{{"entries", spansText(n.Entries)}, {"blocks", spansText(n.Heights)}} {
+		if about.text != "" {
+			b.WriteString(", about " + about.word + " " + about.text)
+		}
+	}
+	for _, part := range [...]struct{ word, text string }{{"reason", n.Reason}, {"meaning", n.Meaning}, {"text", n.Text}} {
 		if part.text != "" {
-			b.WriteString(", " + part.word + " " + part.text)
+			fmt.Fprintf(&b, ", %s: %q", part.word, part.text)
 		}
 	}
 	if n.Key != "" {

@@ -13,6 +13,7 @@ import (
 // badNotes says which notes of a file that verified are not what they say to be; "" if none is.
 func (o *outcome) badNotes() string {
 	var all []string
+	together := uint64(0) // bad notes that are not in the list by themselves
 	if o.proof != nil && o.proof.Note != nil && o.proof.Note.Standing == lightchain.NoteBad {
 		all = append(all, fmt.Sprintf("entry %d: %v", o.proof.Number, o.proof.Note.Err))
 	}
@@ -20,11 +21,15 @@ func (o *outcome) badNotes() string {
 		for _, n := range o.bundle.Notes {
 			if n.Standing == lightchain.NoteBad {
 				all = append(all, fmt.Sprintf("entry %d: %v", n.First, n.Err))
+				together += n.Count - 1
 			}
 		}
 	}
 	if more := len(all) - mostShown; more > 0 {
-		all = append(all[:mostShown], fmt.Sprintf("and %d more", more))
+		all, together = all[:mostShown], together+uint64(more)
+	}
+	if together > 0 {
+		all = append(all, fmt.Sprintf("and %d more", together))
 	}
 	return strings.Join(all, "; ")
 }
@@ -44,12 +49,12 @@ func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
 		what := "note"
 		if n.File != nil {
 			what = "attached"
-			fmt.Fprintf(b, "  attached  %s, %s, %d bytes, SHA-256 %s\n", printable(n.File.Name), printable(n.File.MediaType), n.File.Size, n.File.SHA256)
+			fmt.Fprintf(b, "  attached  %s, %s, %d bytes, SHA-256 %s\n", quoted(n.File.Name), quoted(n.File.MediaType), n.File.Size, n.File.SHA256)
 			if !r.Bytes {
 				b.WriteString("  note      the attachment's bytes are not here: whoever has the file compares its SHA-256\n")
 			}
 		}
-		fmt.Fprintf(b, "  %-9s by %s, by his own word, written %s\n", what, printable(n.Who), printable(n.When))
+		fmt.Fprintf(b, "  %-9s by %s, by his own word, written %s\n", what, quoted(n.Who), printable(n.When))
 		for _, part := range [...]struct{ word, text string }{
 			{"about", aboutText(n)}, {"reason", n.Reason}, {"meaning", n.Meaning},
 		} {
@@ -64,6 +69,11 @@ func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
 		}
 	}
 	fmt.Fprintf(b, "  signature %s\n", printable(signatureText(r)))
+}
+
+// quoted is for text from elsewhere that shares its line with words of this report: it must not pass for one of them.
+func quoted(s string) string {
+	return `"` + printable(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)) + `"`
 }
 
 func aboutText(n *lightchain.Note) string {
@@ -89,11 +99,27 @@ func signatureText(r *lightchain.NoteReport) string {
 	case lightchain.NoteSigned:
 		return fmt.Sprintf("signed by %s, with %s", r.Signer, lightchain.FormatPublicKey(r.Key))
 	case lightchain.NoteStranger:
+		if r.Key == (lightchain.PublicKey{}) {
+			return "of more keys that your trust file does not name, too many to be listed"
+		}
 		return "of a key that your trust file does not name, so that it shows nobody: " + lightchain.FormatPublicKey(r.Key)
 	case lightchain.NoteBad:
 		return fmt.Sprintf("BAD: %v", r.Err)
 	}
 	return "none: it is the gateway's word alone that somebody said this"
+}
+
+// noteNotProved says what does not follow from a note.
+func noteNotProved(b *strings.Builder, r *lightchain.NoteReport) {
+	b.WriteString("  - That what is said there is true.\n")
+	if r.Standing != lightchain.NoteSigned && r.Standing != lightchain.NoteStranger {
+		b.WriteString("  - That anybody said it: whoever controls the gateway when it records can invent a note.\n")
+		return
+	}
+	b.WriteString("  - When it was signed: that is its author's own word; and the gateway can record the same signed note again.\n")
+	if len(r.Note.Entries)+len(r.Note.Heights) > 0 {
+		b.WriteString("  - That its author had the same entries before him: what is signed names them by their numbers, not by their contents.\n")
+	}
 }
 
 // bundleNoteLines says how many notes a bundle has, and of whom.

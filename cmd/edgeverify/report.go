@@ -297,8 +297,12 @@ func unsigned(b *strings.Builder, trust *lightchain.Trust) {
 
 func notProved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
 	b.WriteString("\n  Not proved:\n")
-	b.WriteString("  - That the value is true: a sensor can be wrong, or held over a candle.\n")
-	b.WriteString(notInvented)
+	if r.Note != nil {
+		noteNotProved(b, r.Note)
+	} else {
+		b.WriteString("  - That the value is true: a sensor can be wrong, or held over a candle.\n")
+		b.WriteString(notInvented)
+	}
 	unsigned(b, trust)
 	if len(r.ReceiptedBy) == 0 {
 		b.WriteString("  - When it was recorded: no aggregator that you trust has receipted it.\n")
