@@ -49,6 +49,7 @@ func makeVectors(t *testing.T) map[string][]byte {
 	writeForkVectors(t, write)
 	writeRunVectors(t, write)
 	writeForgedVectors(t, write)
+	writeNoteVectors(t, write)
 	return made
 }
 

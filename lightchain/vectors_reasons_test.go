@@ -96,6 +96,11 @@ func (v *vector) refusal() (err error) {
 		err = VerifyConsistency(v.From, v.To, before, after, v.Hashes)
 	case "pair":
 		return v.contradiction(trust)
+	case "note":
+		var r *NoteReport
+		if r, err = v.standing(trust); err == nil {
+			return r.Err
+		}
 	}
 	return err
 }

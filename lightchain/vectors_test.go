@@ -39,6 +39,10 @@ type vector struct {
 	Silences []silenceVector `json:"silences,omitempty"`
 	Falling  []string        `json:"falling,omitempty"`
 
+	Standing  NoteStanding `json:"standing,omitempty"`
+	Signer    string       `json:"signer,omitempty"`
+	Statement string       `json:"statement,omitempty"`
+
 	Leaves []string `json:"leaves,omitempty"` // hexadecimal
 	Root   string   `json:"root,omitempty"`
 	From   uint64   `json:"from,omitempty"`
@@ -122,6 +126,9 @@ func (v *vector) run(t *testing.T) {
 		return
 	case "run":
 		v.runRun(t)
+		return
+	case "note":
+		v.runNote(t)
 		return
 	case "fork":
 		v.runFork(t)
