@@ -50,6 +50,7 @@ func makeVectors(t *testing.T) map[string][]byte {
 	writeRunVectors(t, write)
 	writeForgedVectors(t, write)
 	writeNoteVectors(t, write)
+	writeNotedVectors(t, write)
 	return made
 }
 

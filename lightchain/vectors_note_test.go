@@ -155,7 +155,7 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 		return strings.Replace(note, old, with, 1)
 	}
 	for name, c := range map[string]struct{ about, payload string }{
-		"not-utf8":          {"a payload that is not UTF-8", with("Anna", "Ann\xff")},
+		"not-utf8":          {"a payload that is not UTF-8, in a member that is not known", "{" + least + ",\"a\":\"\xff\"}"},
 		"byte-order":        {"a byte order mark", "\ufeff" + note},
 		"json":              {"a comma too many", with(`"who"`, `,"who"`)},
 		"behind":            {"something behind the object", note + "{}"},
@@ -215,7 +215,7 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 		"size-greatest":   {"a size of 2^53", strings.Replace(attachment, `"size":13`, `"size":9007199254740992`, 1) + "}"},
 		"hash-capitals":   {"a hash in capitals", "{" + least + strings.Replace(","+file(content), fmt.Sprintf("%x", sha256.Sum256(content)), strings.ToUpper(hex.EncodeToString(sha256Sum(content))), 1) + "}"},
 		"hash-short":      {"a hash of 62 digits", attachment[:len(attachment)-3] + `"}`},
-		"data-number":     {"a number as the bytes", attachment + `,"data":7}`},
+		"data-number":     {"a number as the bytes, of which there are none", "{" + least + "," + file(nil) + `,"data":7}`},
 		"data-other":      {"bytes with another hash", attachment + data([]byte("%PDF and less")) + "}"},
 		"data-longer":     {"a byte more than the size says", strings.Replace(attachment, `"size":13`, `"size":12`, 1) + data(content) + "}"},
 		"data-unpadded":   {"base64 without its padding", attachment + `,"data":"` + base64.RawStdEncoding.EncodeToString(content) + `"}`},
@@ -269,6 +269,52 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 	} {
 		signed(name, c.about, signAs("anna", own, func(p *sshParts) { p.key, p.sig = c.key, base+one }))
 	}
+}
+
+// writeNotedVectors writes proofs and a bundle of notes: one that is bad fails no check.
+func writeNotedVectors(t *testing.T, write func(string, vector)) {
+	c := newTestChain(t)
+	chain := c.headers[0].ChainID()
+	n, _, err := ReadNote(&Entry{Source: SourceNote, Payload: []byte("{" + vectorNote + "}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	statement := n.Statement(chain)
+	var all []*Entry
+	seal := func(signature string) {
+		e := testEntry(uint64(len(all)))
+		e.Source, e.Flags, e.Decoder, e.Readings = SourceNote, ByAgent, "", nil
+		e.Payload = []byte("{" + vectorNote + signature + "}")
+		all = append(all, e)
+	}
+	signed := `,"signature":"` + signAs("anna", statement, nil) + `"`
+	stranger := `,"signature":"` + signAs("bert", statement, nil) + `"`
+	elsewhere := `,"signature":"` + signAs("anna", n.Statement(ChainID{}), nil) + `"`
+	for _, signature := range []string{signed, stranger, "", elsewhere, signed, stranger, "", elsewhere} {
+		seal(signature)
+	}
+	all = append(all, testEntry(8))
+	c.sealEntries(all, nil)
+	listed := c.trust(0)
+	listed.Persons = []Person{{"anna", testSigner("anna").Public()}}
+	trust, height, zero, next := string(listed.Format()), uint64(1), uint64(0), uint64(len(all))
+	for i, about := range []struct {
+		name, about, signer string
+		standing            NoteStanding
+	}{
+		{"signed", "a note that a person signed", "anna", NoteSigned}, {"unknown-key", "a note that a stranger signed", "", NoteStranger},
+		{"unsigned", "a note that nobody signed", "", NoteUnsigned}, {"bad", "a note signed for another chain, which fails no check", "", NoteBad},
+	} {
+		b, err := c.prove(1, uint64(i)).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := uint64(i)
+		write("proof-good-note-"+about.name, vector{About: about.about, Kind: "proof", Bytes: b, Trust: trust, Expect: "ok", Number: &number, Height: &height,
+			Standing: about.standing, Signer: about.signer})
+	}
+	write("bundle-good-notes", vector{About: "two notes each that are signed, under an unknown key, unsigned, and bad, which fails no check", Kind: "bundle",
+		Bytes: bytes.Join(c.bundle(1, 1), nil), Trust: trust, Expect: "ok", Number: &zero, Next: &next, Height: &height})
 }
 
 func sha256Sum(b []byte) []byte {

@@ -191,6 +191,9 @@ func (v *vector) runProof(t *testing.T) {
 		!equal(report.NotBefore, v.NotBefore) || !equal(report.NotAfter, v.NotAfter) {
 		t.Errorf("entry %d at height %d by %v, not before %v, not after %v", report.Number, report.Header.Height, names, report.NotBefore, report.NotAfter)
 	}
+	if n := report.Note; v.Standing != "" && (n == nil || n.Standing != v.Standing || n.Signer != v.Signer) {
+		t.Errorf("its note stands %+v", n)
+	}
 	got := *v
 	if got.told(report.Silences, report.Reversals); !slices.Equal(got.Silences, v.Silences) || !slices.Equal(got.Falling, v.Falling) {
 		t.Errorf("silent %v, falling times of %v", got.Silences, got.Falling)

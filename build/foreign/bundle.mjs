@@ -7,6 +7,7 @@ import { bounds, contradicting, silences } from './bounds.mjs';
 import { decodeEntry } from './entry.mjs';
 import { decodeHeader, decodeSigned, sameHeader } from './header.mjs';
 import { Tree, leafHash } from './merkle.mjs';
+import { isNote, standingOf } from './note.mjs';
 import { decodeOutside } from './outside.mjs';
 import { checkLater, decodeLater, decodeSetters } from './proof.mjs';
 import { trustedReceipts } from './receipt.mjs';
@@ -16,7 +17,7 @@ const MAX_ITEM = 16 * 2 ** 20 + 16;
 const KINDS = { start: 0n, block: 1n, entry: 2n, end: 3n };
 
 export async function verifyBundle(file, trust) {
-  const check = new BundleCheck();
+  const check = new BundleCheck(trust);
   const reader = new Reader(file);
   while (reader.left > 0) {
     const { major, argument } = reader.head();
@@ -24,10 +25,12 @@ export async function verifyBundle(file, trust) {
     form(argument <= BigInt(MAX_ITEM), 'an item of a bundle above its limit');
     await check.item(reader.take(reader.count(argument)));
   }
-  return check.finish(trust);
+  return check.finish();
 }
 
 export class BundleCheck {
+  #trust;
+  #notes = [];      // how people's entries stand, those that stand alike counted together
   #setters = null;  // the start's headers
   #chain = null;
   #first = null;    // the first block's header
@@ -36,6 +39,10 @@ export class BundleCheck {
   #inRun = new Map(); // headers of the run at heights of the start
   #setting = [];    // headers of the run with key 12
   #end = null;
+
+  constructor(trust) {
+    this.#trust = trust;
+  }
 
   // First round: one item.
   async item(bytes) {
@@ -88,9 +95,17 @@ export class BundleCheck {
 
   async #entry(value) {
     form(value.length === 2 && isBytes(value[1]), 'an item of an entry is a kind and the entry');
-    decodeEntry(value[1]);
+    const entry = decodeEntry(value[1]);
     need(this.#tree.size < this.#last.count, 'entry', 'more entries than key 8 says');
+    if (isNote(entry)) this.#count(await standingOf(entry, this.#chain, this.#trust));
     await this.#tree.add(await leafHash(value[1]));
+  }
+
+  // Each that is bad is told by itself.
+  #count({ standing, signer, key }) {
+    const like = this.#notes.find(n => n.standing === standing && n.key === key);
+    if (like !== undefined && standing !== 'bad') like.count++;
+    else this.#notes.push({ number: this.#last.first + BigInt(this.#tree.size), count: 1, standing, signer, key });
   }
 
   async #complete() {
@@ -109,7 +124,8 @@ export class BundleCheck {
   }
 
   // Second round.
-  async finish(trust) {
+  async finish() {
+    const trust = this.#trust;
     form(this.#end !== null, 'a bundle without an end');
     const { signed, later, outside } = this.#end;
     const setters = this.#setters;
@@ -131,7 +147,7 @@ export class BundleCheck {
       number: this.#first.first, next: this.#last.next, height: this.#last.height, chain: this.#last.chain,
       gateway: setters[0].header.name, ...bracket,
       contradicting: contradicting(upper), silences: silences(ends.map(s => s.header), upper), outside: outside.length,
-      noQuorum: trust.quorum === 0n,
+      noQuorum: trust.quorum === 0n, notes: this.#notes,
       sight: { headers: [...setters, ...ends].map(s => s.header), setters: setters.map(s => s.header), receipts: upper },
     };
   }

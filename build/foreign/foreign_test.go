@@ -50,6 +50,9 @@ var held = map[string]string{
 	"an item of a bundle above its limit":                   "no item that keeps the other limits is so long",
 	"a fork above 32 MiB":                                   "no fork that keeps the other limits is so long",
 	"a signed header above 6,400 bytes":                     "no signed header that keeps the other limits is so long",
+	"a signature above 4,096 characters":                    "no signature that keeps the other rules is so long",
+	"a key of another length":                               "nothing checks under it",
+	"a signature of another length":                         "it does not check",
 	"an entry above 16 MiB":                                 "too long for a file of vectors; below",
 	"more than 65,535 readings":                             "too long for a file of vectors; below",
 	"evidence above 1 MiB":                                  "too long for a file of vectors; below",
@@ -93,6 +96,7 @@ type question struct {
 	Trust []byte `json:"trust"`
 	File  []byte `json:"file"`
 	Other []byte `json:"other,omitempty"`
+	Note  bool   `json:"note,omitempty"` // the file is an entry of a person, of the first chain of the trust file
 
 	about string
 }
@@ -117,6 +121,25 @@ type answer struct {
 	Outside  string              `json:"outside"`
 	Sides    []side              `json:"sides"`
 	Entry    []any               `json:"entry"`
+	Notes    []note              `json:"notes"`
+}
+
+// note is how a person's entry stands, or several of a bundle that stand alike.
+type note struct {
+	Number    string `json:"number"`
+	Count     string `json:"count"`
+	Standing  string `json:"standing"`
+	Signer    string `json:"signer"`
+	Statement string `json:"statement"`
+}
+
+// noteOf tells a note with its statement, which a bundle's report does not have.
+func noteOf(r *lightchain.NoteReport, chain lightchain.ChainID) note {
+	n := note{Standing: string(r.Standing), Signer: r.Signer}
+	if r.Standing != lightchain.NoteBad {
+		n.Statement = string(r.Note.Statement(chain))
+	}
+	return n
 }
 
 type side struct {
@@ -194,6 +217,9 @@ func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, re
 		a = answer{Kind: "bundle", Chain: r.Chain.String(), Gateway: r.Name, Number: text(r.First), Next: text(r.Next), Height: text(r.To),
 			After: bound(r.NotAfter), Outside: text(len(r.Outside))}
 		a.shows(r.ReceiptedBy, r.Silences, r.Reversals)
+		for _, n := range r.Notes {
+			a.Notes = append(a.Notes, note{Number: text(n.First), Count: text(n.Count), Standing: string(n.Standing), Signer: n.Signer})
+		}
 		return a, v.Sides(), r.Receipts
 	}
 	decoded, err := lightchain.DecodeText(b)
@@ -211,6 +237,9 @@ func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, re
 	a = answer{Kind: "proof", Chain: r.Chain.String(), Gateway: r.Name, Number: text(r.Number), Height: text(r.Header.Height),
 		Before: bound(r.NotBefore), After: bound(r.NotAfter), Outside: text(len(r.Outside)), Entry: entryOf(&r.Entry)}
 	a.shows(r.ReceiptedBy, r.Silences, r.Reversals)
+	if r.Note != nil {
+		a.Notes = []note{noteOf(r.Note, r.Chain)}
+	}
 	return a, p.Sides(), r.Receipts
 }
 
@@ -249,6 +278,13 @@ func ask(q question) answer {
 	t, err := lightchain.ParseTrust(q.Trust)
 	if err != nil {
 		return answer{Fail: "trust"}
+	}
+	if q.Note {
+		e, err := lightchain.DecodeEntry(q.File)
+		if err != nil {
+			return answer{Fail: string(lightchain.CheckDecoding)}
+		}
+		return answer{Notes: []note{noteOf(lightchain.JudgeNote(&e, t.Chains[0], t), t.Chains[0])}}
 	}
 	a, sides, receipts := judge(q.File, t)
 	if q.Other == nil || a.Fail != "" {
@@ -326,6 +362,9 @@ func normal(a answer) answer {
 	}
 	if len(a.Silences) == 0 {
 		a.Silences = nil
+	}
+	if len(a.Notes) == 0 {
+		a.Notes = nil
 	}
 	if len(a.Falling) == 0 {
 		a.Falling = nil

@@ -1,12 +1,14 @@
 // node judge.mjs: judges files, one a line. Each line of the input is { trust, file, other? } in base64; each line of the
 // output is what was found: { fail: the check } or what the file shows. With another file it says whether both, which
-// verify, can be of one history.
+// verify, can be of one history. With "note" the file is an entry of a person, of the first chain of the trust file.
 
 import { createInterface } from 'node:readline';
 import { toBase32 } from './bytes.mjs';
 import { Float } from './cbor.mjs';
 import { Failed } from './checks.mjs';
+import { decodeEntry } from './entry.mjs';
 import { verifyFile } from './file.mjs';
+import { standingOf } from './note.mjs';
 import { parseTrust } from './trust.mjs';
 import { compareFiles } from './two.mjs';
 
@@ -14,9 +16,10 @@ import { compareFiles } from './two.mjs';
 const toHex = bytes => Buffer.from(bytes).toString('hex');
 const bytesOf = base64 => new Uint8Array(Buffer.from(base64, 'base64'));
 
-async function judge({ trust, file, other }) {
+async function judge({ trust, file, other, note }) {
   try {
     const listed = await parseTrust(bytesOf(trust));
+    if (note) return { notes: [tellNote(await standingOf(decodeEntry(bytesOf(file)), listed.chains[0], listed))] };
     const shown = await verifyFile(bytesOf(file), listed);
     if (other === undefined) return tell(shown);
     return { apart: await compareFiles(shown, await verifyFile(bytesOf(other), listed)) !== null };
@@ -29,8 +32,10 @@ async function judge({ trust, file, other }) {
 const tell = shown => ({
   kind: shown.kind, chain: toBase32(shown.chain), gateway: shown.gateway, number: shown.number, next: shown.next, height: shown.height,
   by: shown.receiptedBy, before: shown.notBefore, after: shown.notAfter, silences: shown.silences, falling: shown.contradicting,
-  outside: shown.outside, sides: shown.sides, entry: shown.entry && tellEntry(shown.entry),
+  outside: shown.outside, notes: (shown.notes ?? (shown.note ? [shown.note] : [])).map(tellNote), sides: shown.sides, entry: shown.entry && tellEntry(shown.entry),
 });
+
+const tellNote = ({ number, count, standing, signer, statement }) => ({ number, count, standing, signer, statement });
 
 const tellEntry = e => [toHex(e.salt), e.received, e.source, e.flags, toHex(e.payload), e.decoder, e.readings.map(r =>
   [r.device, r.name, r.unit, ...tellValue(r.value), r.time, r.quality, r.derived, r.meaning === undefined ? '' : toHex(r.meaning)])];

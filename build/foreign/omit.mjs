@@ -13,7 +13,7 @@ const checks = new Set(); // by their words
 for (const file of await readdir(own)) {
   if (!file.endsWith('.mjs') || ['vectors.mjs', 'omit.mjs', 'checks.mjs', 'run.mjs', 'judge.mjs'].includes(file)) continue;
   const source = await readFile(join(own, file), 'utf8');
-  for (const call of source.split(/\b(?:form|need|refuse|once)\(/).slice(1)) {
+  for (const call of source.split(/\b(?:form|need|refuse|once|sound)\(/).slice(1)) {
     const words = call.slice(0, call.indexOf(';')).match(/(?:'([^']*)'|"([^"]*)")\)$/);
     if (words) checks.add(words[1] ?? words[2]);
   }

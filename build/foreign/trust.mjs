@@ -7,11 +7,12 @@ import { isName } from './names.mjs';
 
 const SSH_PREFIX = fromHex('0000000b' + '7373682d65643235353139' + '00000020');
 
-// A trust file from its bytes: { chains, aggregators: [{ name, key, kid }], quorum }. Throws Failed, its check 'trust',
+// A trust file from its bytes: { chains, aggregators: [{ name, key, kid }], persons: [{ name, key }],
+// quorum }. Throws Failed, its check 'trust',
 // with the number of the line.
 export async function parseTrust(bytes) {
   const seen = new Set();
-  const trust = { chains: [], aggregators: [], quorum: 0n };
+  const trust = { chains: [], aggregators: [], persons: [], quorum: 0n };
   let number = 0;
   for (const line of lines(bytes)) {
     number++;
@@ -84,7 +85,9 @@ async function statement([word, ...rest], trust, refuse, once) {
     case 'person': {
       const [name, type, text] = rest;
       refuse(isName(name), "a person's name");
-      once(`person ${toHex(sshKey(type, text, refuse))}`, "a person's key twice");
+      const key = sshKey(type, text, refuse);
+      once(`person ${toHex(key)}`, "a person's key twice");
+      trust.persons.push({ name, key });
       break;
     }
   }

@@ -12,6 +12,7 @@ import { verifyBundle } from './bundle.mjs';
 import { verifyFile } from './file.mjs';
 import { verifyFork } from './fork.mjs';
 import { decodeReceipt } from './receipt.mjs';
+import { judgeNote } from './note.mjs';
 import { parseTrust } from './trust.mjs';
 import { compareFiles } from './two.mjs';
 
@@ -47,7 +48,7 @@ export async function disagreement(vector) {
 const plain = value => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? Number(v) : v));
 
 // What a case leaves out where there is none of it.
-const ABSENT = { not_before: undefined, not_after: undefined, receipted_by: [], silences: [], falling: [] };
+const ABSENT = { not_before: undefined, not_after: undefined, receipted_by: [], silences: [], falling: [], standing: undefined, signer: undefined };
 
 const shows = ({ notBefore, notAfter, receiptedBy, silences, contradicting, ...rest }) =>
   ({ ...rest, not_before: notBefore, not_after: notAfter, receipted_by: receiptedBy, silences, falling: contradicting });
@@ -100,6 +101,10 @@ const kinds = {
     const apart = await compareFiles(...files);
     need(apart === null, 'pair', apart);
     return {};
+  },
+  async note({ trust }, bytes) {
+    const listed = await parseTrust(utf8(trust));
+    return judgeNote(decodeEntry(bytes), listed.chains[0], listed);
   },
   async trust({ text }, bytes) {
     await parseTrust(bytes ?? utf8(text));
