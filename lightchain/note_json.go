@@ -1,7 +1,6 @@
 package lightchain
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -86,71 +85,225 @@ func ParseHash(text string) (h Hash, err error) {
 	return h, nil
 }
 
+var errNoJSON = errors.New("not JSON in UTF-8")
+
 // members returns the values of a JSON object as they stand in it, and copies none: one of them may be megabytes long.
 func members(b []byte) (map[string][]byte, error) {
-	if !utf8.Valid(b) || !json.Valid(b) {
-		return nil, errors.New("not JSON in UTF-8")
+	if !utf8.Valid(b) {
+		return nil, errNoJSON
 	}
-	// From here on the text is known to be one JSON value: what follows only finds where its parts end.
-	b = bytes.TrimSpace(b)
-	if b[0] != '{' {
+	s := jsonScanner{b: b}
+	if s.space(); s.next() != '{' {
+		if s.value(0); s.err != nil {
+			return nil, s.err
+		}
 		return nil, errors.New("not a JSON object")
 	}
-	if _, deepest := valueEnd(b); deepest > maxDepth {
-		return nil, fmt.Errorf("more than %d arrays and objects inside one another", maxDepth)
-	}
 	all := map[string][]byte{}
-	b = bytes.TrimSpace(b[1:])
-	for b[0] != '}' {
-		end, _ := valueEnd(b)
-		var name string
-		if err := json.Unmarshal(b[:min(end, maxNoteWords)], &name); err != nil {
-			return nil, errors.New("a member's name is too long")
+	s.items('{', '}', 1, func() {
+		begin := s.at
+		s.text()
+		raw := b[begin:s.at]
+		s.space()
+		s.take(':')
+		s.space()
+		begin = s.at
+		if s.value(1); s.err == nil {
+			s.err = addMember(all, raw, b[begin:s.at])
 		}
-		if strings.ContainsRune(name, utf8.RuneError) { // of half a surrogate pair, escaped, each reader makes something else
-			return nil, errors.New("U+FFFD stands in a member's name")
-		}
-		if _, twice := all[name]; twice {
-			return nil, fmt.Errorf("the member %.40q stands twice", name)
-		}
-		if len(all) == maxMembers {
-			return nil, fmt.Errorf("more than %d members", maxMembers)
-		}
-		b = bytes.TrimSpace(b[end:])
-		b = bytes.TrimSpace(b[1:]) // the colon
-		end, _ = valueEnd(b)
-		all[name] = b[:end]
-		if b = bytes.TrimSpace(b[end:]); b[0] == ',' {
-			b = bytes.TrimSpace(b[1:])
-		}
+	})
+	if s.space(); s.err == nil && s.at < len(b) {
+		s.err = errNoJSON
 	}
-	return all, nil
+	return all, s.err
 }
 
-// valueEnd returns where the JSON value ends that valid JSON begins with, and how deep it is.
-func valueEnd(b []byte) (end, deepest int) {
-	depth, text := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case text && c == '\\':
-			i++
-		case c == '"':
-			if text = !text; !text && depth == 0 {
-				return i + 1, deepest
-			}
-		case text:
-		case c == '{' || c == '[':
-			depth++
-			deepest = max(deepest, depth)
-		case (c == '}' || c == ']') && depth > 0:
-			if depth--; depth == 0 {
-				return i + 1, deepest
-			}
-		case depth == 0 && strings.IndexByte(",:}] \t\r\n", c) >= 0: // behind a number or a word
-			return i, deepest
+func addMember(all map[string][]byte, raw, value []byte) error {
+	var name string
+	if len(raw) > maxNoteWords || json.Unmarshal(raw, &name) != nil {
+		return errors.New("a member's name is too long")
+	}
+	if strings.ContainsRune(name, utf8.RuneError) { // of half a surrogate pair, escaped, each reader makes something else
+		return errors.New("U+FFFD stands in a member's name")
+	}
+	if _, twice := all[name]; twice {
+		return fmt.Errorf("the member %.40q stands twice", name)
+	}
+	if len(all) == maxMembers {
+		return fmt.Errorf("more than %d members", maxMembers)
+	}
+	all[name] = value
+	return nil
+}
+
+// jsonScanner finds where the values of a JSON text end (RFC 8259), once over its bytes: a verifier may be given many
+// megabytes of it, and json.Valid alone takes ten times as long as their hash. After an error it stands still.
+type jsonScanner struct {
+	b   []byte
+	at  int
+	err error
+}
+
+// next returns the byte that comes, 0 behind the last one: no NUL may stand between what JSON consists of.
+func (s *jsonScanner) next() byte {
+	if s.err != nil || s.at >= len(s.b) {
+		return 0
+	}
+	return s.b[s.at]
+}
+
+func (s *jsonScanner) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+func (s *jsonScanner) take(c byte) {
+	if s.next() != c {
+		s.fail(errNoJSON)
+		return
+	}
+	s.at++
+}
+
+func (s *jsonScanner) space() {
+	i := s.at
+	for i < len(s.b) && (s.b[i] == ' ' || s.b[i] == '\n' || s.b[i] == '\t' || s.b[i] == '\r') {
+		i++
+	}
+	s.at = i
+}
+
+// value passes over a value inside so many arrays and objects.
+func (s *jsonScanner) value(outside int) {
+	switch c := s.next(); c {
+	case '"':
+		s.text()
+	case '[':
+		s.items('[', ']', outside+1, func() { s.value(outside + 1) })
+	case '{':
+		s.items('{', '}', outside+1, func() {
+			s.text()
+			s.space()
+			s.take(':')
+			s.space()
+			s.value(outside + 1)
+		})
+	case 't':
+		s.word("true")
+	case 'f':
+		s.word("false")
+	case 'n':
+		s.word("null")
+	default:
+		s.number()
+	}
+}
+
+// items passes over what stands between two brackets, parted by commas.
+func (s *jsonScanner) items(open, end byte, depth int, item func()) {
+	if depth > maxDepth {
+		s.fail(fmt.Errorf("more than %d arrays and objects inside one another", maxDepth))
+	}
+	s.take(open)
+	if s.space(); s.next() == end {
+		s.at++
+		return
+	}
+	for s.err == nil {
+		item()
+		s.space()
+		switch s.next() {
+		case end:
+			s.at++
+			return
+		case ',':
+			s.at++
+			s.space()
+		default:
+			s.fail(errNoJSON)
 		}
 	}
-	return len(b), deepest
+}
+
+func (s *jsonScanner) word(w string) {
+	for i := range len(w) {
+		s.take(w[i])
+	}
+}
+
+// digits returns where the digits end that must stand at i.
+func (s *jsonScanner) digits(i int) int {
+	begin := i
+	for i < len(s.b) && '0' <= s.b[i] && s.b[i] <= '9' {
+		i++
+	}
+	if i == begin {
+		s.fail(errNoJSON)
+	}
+	return i
+}
+
+func (s *jsonScanner) number() {
+	is := func(i int, c byte) bool { return i < len(s.b) && s.b[i] == c }
+	i := s.at
+	if is(i, '-') {
+		i++
+	}
+	if is(i, '0') {
+		i++
+	} else {
+		i = s.digits(i)
+	}
+	if is(i, '.') {
+		i = s.digits(i + 1)
+	}
+	if is(i, 'e') || is(i, 'E') {
+		if i++; is(i, '+') || is(i, '-') {
+			i++
+		}
+		i = s.digits(i)
+	}
+	s.at = i
+}
+
+func (s *jsonScanner) text() {
+	s.take('"')
+	for i := s.at; s.err == nil; i = s.at {
+		for i < len(s.b) && s.b[i] != '"' && s.b[i] != '\\' && s.b[i] >= ' ' {
+			i++
+		}
+		s.at = i
+		switch s.next() {
+		case '"':
+			s.at++
+			return
+		case '\\':
+			s.escape()
+		default:
+			s.fail(errNoJSON)
+		}
+	}
+}
+
+func (s *jsonScanner) escape() {
+	s.at++
+	switch s.next() {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		s.at++
+	case 'u':
+		s.at++
+		for range 4 {
+			switch c := s.next(); {
+			case '0' <= c && c <= '9', 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
+				s.at++
+			default:
+				s.fail(errNoJSON)
+			}
+		}
+	default:
+		s.fail(errNoJSON)
+	}
 }
 
 // memberReader takes members one by one; the first that is wrong is remembered.

@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // person returns a key that signs notes, and its signature over a statement, as ssh-keygen would make it.
@@ -346,6 +349,63 @@ func FuzzReadNote(f *testing.F) {
 			t.Errorf("%s\nother readers of JSON have %v (%v)", payload, loose, err)
 		}
 	})
+}
+
+// What is read is JSON, and what is refused as none is none, for other readers of it, too.
+func FuzzNoteJSON(f *testing.F) {
+	for _, seed := range []string{
+		`{"who":"x","when":[1,-0.5e+7,{"a":null}],"b":true , "c":false}`, ` {} `, `{"a":"\u00e9\/\b"}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":tru}`, `{"a" 1}`,
+		`{"a":1,}`, `{,}`, `{"a":[1,]}`, `{"a":[,1]}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u00`, "{\"a\":\"\x01\"}", `{"a":1}}`, `[1]`, `7`, `"a"`, `nul`, ``, "\x00", "{\"a\":1\x00}", `{"a":"\u\u0010"}`,
+		`{"a":[[[[[[[1]]]]]]]}`, `{"a":[[[[[[[[1]]]]]]]]}`, "\ufeff{}", `{"a":"\uD83D\uDE00"}`, "{\"a\":\"\\u\x10\x10\x10\x10\"}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, err := members(b)
+		valid := json.Valid(b) && utf8.Valid(b)
+		if err == nil && !valid || errors.Is(err, errNoJSON) && valid {
+			t.Errorf("%q: %v, and it is JSON: %t", b, err, valid)
+		}
+		var loose map[string]json.RawMessage
+		if err == nil && (json.Unmarshal(b, &loose) != nil || len(loose) != len(all)) {
+			t.Errorf("%q: %d members, others find %d", b, len(all), len(loose))
+		}
+		for name, raw := range all {
+			if err == nil && !bytes.Equal(raw, loose[name]) {
+				t.Errorf("%q: %q is %q, others find %q", b, name, raw, loose[name])
+			}
+		}
+	})
+}
+
+// Reading a note costs a small part of an entry's size in time, whatever fills it.
+func BenchmarkJudgeNote(b *testing.B) {
+	data := bytes.Repeat([]byte{7}, 11<<20)
+	begin := `{"who":"x","when":"2026-11-28T20:41:48Z"`
+	file := fmt.Sprintf(`,"name":"n","media_type":"m","size":%d,"sha256":"%s"`, len(data), sha256Of(data))
+	for name, e := range map[string]*Entry{
+		"attachment": {Source: SourceAttach, Payload: []byte(begin + file + `,"data":"` + base64.StdEncoding.EncodeToString(data) + `"}`)},
+		"text":       {Source: SourceNote, Payload: []byte(begin + `,"z":"` + strings.Repeat("a", 15<<20) + `"}`)},
+		"escapes":    {Source: SourceNote, Payload: []byte(begin + `,"z":"` + strings.Repeat(`\n`, 7<<20) + `"}`)},
+		"spaces":     {Source: SourceNote, Payload: []byte(begin + strings.Repeat(" ", 15<<20) + `}`)},
+		"numbers":    {Source: SourceNote, Payload: []byte(begin + `,"z":[` + strings.Repeat("0,", 7<<20) + `0]}`)},
+		"arrays":     {Source: SourceNote, Payload: []byte(begin + `,"z":[` + strings.Repeat("[],", 5<<20) + `0]}`)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(e.Payload)))
+			for b.Loop() {
+				if r := JudgeNote(e, ChainID{}, new(Trust)); r.Standing != NoteUnsigned {
+					b.Fatal(r.Err)
+				}
+			}
+		})
+		b.Run(name+"/hash", func(b *testing.B) {
+			b.SetBytes(int64(len(e.Payload)))
+			for b.Loop() {
+				sha256.Sum256(e.Payload)
+			}
+		})
+	}
 }
 
 func sha256Of(b []byte) Hash { return Hash(sha256.Sum256(b)) }

@@ -332,12 +332,12 @@ func signWithKey(c *cobra.Command, key string, statement []byte) (string, error)
 func noteText(n *lightchain.NoteView) string {
 	var b strings.Builder
 	if f := n.Attached; f != nil {
-		fmt.Fprintf(&b, "%q, %q, %d bytes, SHA-256 %s, ", f.Name, f.MediaType, f.Size, f.SHA256)
+		fmt.Fprintf(&b, "%s, %s, %d bytes, SHA-256 %s, ", beginning(f.Name), beginning(f.MediaType), f.Size, f.SHA256)
 		if !f.Here {
 			b.WriteString("its bytes are not kept, ")
 		}
 	}
-	fmt.Fprintf(&b, "by %q", n.Who)
+	b.WriteString("by " + beginning(n.Who))
 	for _, about := range [...]struct{ word, text string }{{"entries", spansText(n.Entries)}, {"blocks", spansText(n.Heights)}} {
 		if about.text != "" {
 			b.WriteString(", about " + about.word + " " + about.text)
@@ -345,7 +345,7 @@ func noteText(n *lightchain.NoteView) string {
 	}
 	for _, part := range [...]struct{ word, text string }{{"reason", n.Reason}, {"meaning", n.Meaning}, {"text", n.Text}} {
 		if part.text != "" {
-			fmt.Fprintf(&b, ", %s: %q", part.word, part.text)
+			b.WriteString(", " + part.word + ": " + beginning(part.text))
 		}
 	}
 	if n.Key != "" {
@@ -355,6 +355,15 @@ func noteText(n *lightchain.NoteView) string {
 		b.WriteString(", BAD: " + n.Error)
 	}
 	return b.String()
+}
+
+// beginning is a text in quotes, or the beginning of one that would make its column too wide.
+func beginning(s string) string {
+	const most = 120
+	if runes := []rune(s); len(runes) > most {
+		return strconv.Quote(string(runes[:most])) + "…"
+	}
+	return strconv.Quote(s)
 }
 
 func spansText(all []lightchain.Span) string {

@@ -104,3 +104,48 @@ func TestWhoSignedANoteIsTold(t *testing.T) {
 		}
 	}
 }
+
+// What comes from elsewhere stands in quotes, and passes for no word of the report; what does not follow from a note is said.
+func TestANotesWordsPassForNoneOfTheReport(t *testing.T) {
+	payload, err := json.Marshal(map[string]any{"who": `Eve", by the word of "Anna`, "when": "2026-11-28T20:41:48Z", "name": `a.pdf", "application/pdf", 3 bytes, SHA-256 00\`, "media_type": "text/plain",
+		"size": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "entries": [][2]int{{0, 0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, chain := proofOf(t, lightchain.Entry{Source: lightchain.SourceAttach, Flags: lightchain.ByAgent, Payload: payload})
+	file := filepath.Join(t.TempDir(), "attached.edgeproof")
+	if err := os.WriteFile(file, proof, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var text, stderr strings.Builder
+	if code := run([]string{"--chain", chain, file}, nil, &text, &stderr); code != exitOK {
+		t.Fatalf("exit code %d\n%s%s", code, &text, &stderr)
+	}
+	for _, words := range []string{`by "Eve\", by the word of \"Anna", by his own word`, `attached  "a.pdf\", \"application/pdf\", 3 bytes, SHA-256 00\\", "text/plain", 0 bytes, SHA-256 e3b0`,
+		"That anybody said it", "That what is said there is true"} {
+		if !strings.Contains(text.String(), words) {
+			t.Errorf("%q is not said\n%s", words, &text)
+		}
+	}
+	if strings.Contains(text.String(), "a sensor can be wrong") {
+		t.Errorf("a note is no sensor's value\n%s", &text)
+	}
+}
+
+// However many notes of a bundle are bad, all are counted.
+func TestAllBadNotesAreCounted(t *testing.T) {
+	bad := func(first, count uint64) lightchain.BundleNotes {
+		return lightchain.BundleNotes{NoteReport: lightchain.NoteReport{Standing: lightchain.NoteBad, Err: fmt.Errorf("bad")}, First: first, Count: count}
+	}
+	for want, notes := range map[string][]lightchain.BundleNotes{
+		"":                            nil,
+		"entry 1: bad":                {bad(1, 1)},
+		"entry 1: bad; and 6 more":    {bad(1, 7)},
+		"entry 7: bad; and 1004 more": {bad(0, 1), bad(1, 1), bad(2, 1), bad(3, 1), bad(4, 1), bad(5, 1), bad(6, 1), bad(7, 1000), bad(8, 1), bad(9, 1), bad(10, 1), bad(11, 1), bad(12, 1)},
+	} {
+		o := outcome{bundle: &lightchain.BundleReport{Notes: notes}}
+		if got := o.badNotes(); !strings.HasSuffix(got, want) || want == "" && got != "" {
+			t.Errorf("%q, want it to end in %q", got, want)
+		}
+	}
+}
