@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"edgechain/agent/api"
 	"edgechain/lightchain"
@@ -83,19 +84,35 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 	if r := lightchain.JudgeNote(&lightchain.Entry{Source: source, Payload: b}, chain, new(lightchain.Trust)); r.Standing == lightchain.NoteBad {
 		return refuse("%w", r.Err)
 	}
+	if err := a.stopped(); err != nil {
+		return api.Noted{}, fmt.Errorf("the note is not recorded: %w", err)
+	}
 	done := make(chan error, 1)
 	m, err := a.put(ctx, source, b, func(err error) { done <- err })
 	if err != nil {
 		return api.Noted{}, err
 	}
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = fmt.Errorf("nobody waits any more for the note to be on disk; it may be recorded all the same: %w", ctx.Err())
-	}
-	if err != nil {
+	if err := a.noted(ctx, done); err != nil {
 		return api.Noted{}, err
 	}
 	a.log.Info("a person's words were recorded", "source", source, "entry", m.Entry, "who", note.Who, "by", event.AskedBy)
 	return api.Noted{Number: m.Entry, Source: source}, nil
+}
+
+// noted waits until a note is on disk, or it is known that this may take long.
+func (a *Agent) noted(ctx context.Context, done <-chan error) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			if err := a.stopped(); err != nil {
+				return fmt.Errorf("the note waits, and will be recorded when there is room: do not say it again: %w", err)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("the note may be recorded all the same: %w", ctx.Err())
+		}
+	}
 }

@@ -138,13 +138,21 @@ func (a *Agent) mayPet() bool {
 	return err == nil
 }
 
-// ready returns nil while the gateway records what it was told to.
-func (a *Agent) ready() error {
+// stopped returns why nothing is recorded for now; nil: it is.
+func (a *Agent) stopped() error {
 	if a.committer.waiting.Load() {
 		return errors.New("recording has stopped: no room on the disk")
 	}
 	if a.committer.full.Load() {
 		return fmt.Errorf("recording has stopped: the block is full, and cannot be sealed: %s", a.gate.Worst())
+	}
+	return nil
+}
+
+// ready returns nil while the gateway records what it was told to.
+func (a *Agent) ready() error {
+	if err := a.stopped(); err != nil {
+		return err
 	}
 	var down []string
 	for _, s := range a.running() {

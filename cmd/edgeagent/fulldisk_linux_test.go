@@ -135,6 +135,28 @@ func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
 	g.verify()
 }
 
+// Whoever notes something on a full disk is told so, and does not wait for room.
+func TestANoteOnAFullDiskIsRefused(t *testing.T) {
+	t.Parallel()
+	disk := newSmallDisk(t)
+	g := prepareGateway(t, disk.dir, "")
+	g.must("init")
+	g.start("--set", "store.reserve=16MiB")
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(100))
+	p.allow(50)
+	g.acknowledged(p, 50)
+	disk.leave(12 * mib)
+	p.allow(100)
+	g.await("out of room", func() bool { return g.status().Live.Waiting })
+	g.fails(1, "the note is not recorded: recording has stopped: no room on the disk", "note", "the disk is full")
+	disk.leave(40 * mib)
+	g.acknowledged(p, 100)
+	g.await("recording again", func() bool { return !g.status().Live.Waiting })
+	g.must("note", "there is room")
+	g.stop()
+	g.verify()
+}
+
 func TestStartWithoutRoomWaitsAndSaysSo(t *testing.T) {
 	t.Parallel()
 	disk := newSmallDisk(t)

@@ -243,6 +243,9 @@ func (f *noteFlags) record(c *cobra.Command, note *lightchain.Note, noting api.N
 	}
 	noting.Statement = string(statement)
 	noted, err := client.Note(c.Context(), noting)
+	if err != nil && c.Context().Err() != nil {
+		return fmt.Errorf("%w; it may be recorded all the same: see edgeagent log before you say it again", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -68,6 +71,13 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	escaped := slices.Concat([]byte(`{"a":"`), bytes.Repeat([]byte(`\u0061`), (lightchain.MaxEntry-128)/6), []byte(`"}`))
 	again, _ := proofOf(t, lightchain.Entry{Payload: escaped, Decoder: "json/1", Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}})
 
+	// The most that an attachment can have, and JSON of nothing but members' parts.
+	content := make([]byte, (lightchain.MaxEntry-1024)/4*3)
+	attached, _ := proofOf(t, lightchain.Entry{Source: lightchain.SourceAttach, Payload: fmt.Appendf(nil, `{"who":"x","when":"2026-11-28T20:41:48Z","name":"n","media_type":"m","size":%d,"sha256":"%x","data":"%s"}`,
+		len(content), sha256.Sum256(content), base64.StdEncoding.EncodeToString(content))})
+	listed, _ := proofOf(t, lightchain.Entry{Source: lightchain.SourceNote, Payload: slices.Concat([]byte(`{"entries":[`), bytes.Repeat([]byte("[],"), (lightchain.MaxEntry-128)/3), []byte(`[]]}`))})
+	spoken, _ := proofOf(t, lightchain.Entry{Source: lightchain.SourceNote, Payload: slices.Concat([]byte(`{"text":"`), bytes.Repeat([]byte(`\u0061`), (lightchain.MaxEntry-128)/6), []byte(`"}`))})
+
 	const size = lightchain.MaxProof
 	fill := func(head string, with string) []byte {
 		return append([]byte(head), bytes.Repeat([]byte(with), (size-len(head))/len(with))...)
@@ -94,6 +104,9 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 		"a bundle of small items":             items([]byte{0x82, 0x02, 0x40}),
 		"the largest entry":                   large,
 		"the largest entry, read again":       again,
+		"the largest attachment":              attached,
+		"a note of stretches of nothing":      listed,
+		"a note of nothing but escapes":       spoken,
 		"the largest entry in PEM":            lightchain.EncodeText(large),
 		"PEM that never ends":                 fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"),
 		"PEM of short lines":                  fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAA\n"),
