@@ -109,6 +109,23 @@ func signatureText(r *lightchain.NoteReport) string {
 	return "none: it is the gateway's word alone that somebody said this"
 }
 
+// noteCautions says of a note that it speaks of what was recorded after it: no agent takes one in, so its author did not
+// see what it is about.
+func noteCautions(r *lightchain.Report) []string {
+	if !noteAhead(r) {
+		return nil
+	}
+	return []string{"The note is about entries or blocks that were recorded after it, so its author cannot have seen them. No agent takes such a note: ask whoever holds the gateway"}
+}
+
+func noteAhead(r *lightchain.Report) bool {
+	if r.Note == nil || r.Note.Note == nil {
+		return false
+	}
+	beyond := func(all []lightchain.Span, own uint64) bool { return len(all) > 0 && all[len(all)-1][1] >= own }
+	return beyond(r.Note.Note.Entries, r.Number) || beyond(r.Note.Note.Heights, r.Header.Height)
+}
+
 // noteNotProved says what does not follow from a note.
 func noteNotProved(b *strings.Builder, r *lightchain.NoteReport) {
 	b.WriteString("  - That what is said there is true.\n")
@@ -134,18 +151,19 @@ func bundleNoteLines(b *strings.Builder, all []lightchain.BundleNotes) {
 type noteJSON struct {
 	Number uint64 `json:"number"`
 	Count  uint64 `json:"count,omitempty"` // of a bundle: how many stand like this one, which is the first
+	Ahead  bool   `json:"ahead,omitempty"` // of a proof: it is about what was recorded after it
 	lightchain.NoteView
 }
 
 // notesJSON returns what people said in a file that verified.
 func (o *outcome) notesJSON() (all []noteJSON) {
 	if o.proof != nil && o.proof.Note != nil {
-		all = append(all, noteJSON{o.proof.Number, 0, o.proof.Note.View()})
+		all = append(all, noteJSON{o.proof.Number, 0, noteAhead(o.proof), o.proof.Note.View()})
 	}
 	if o.bundle != nil {
 		for i := range o.bundle.Notes {
 			n := &o.bundle.Notes[i]
-			all = append(all, noteJSON{n.First, n.Count, n.NoteReport.View()})
+			all = append(all, noteJSON{n.First, n.Count, false, n.NoteReport.View()})
 		}
 	}
 	return all

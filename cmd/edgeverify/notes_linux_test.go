@@ -132,6 +132,30 @@ func TestANotesWordsPassForNoneOfTheReport(t *testing.T) {
 	}
 }
 
+// A note about what was recorded after it is one that no agent took in.
+func TestANoteAboutWhatCameAfterItIsTold(t *testing.T) {
+	span := func(n uint64) []lightchain.Span { return []lightchain.Span{{0, 0}, {3, n}} }
+	report := func(entries, heights []lightchain.Span) *lightchain.Report {
+		return &lightchain.Report{Number: 9, Header: lightchain.Header{Height: 5}, Note: &lightchain.NoteReport{Note: &lightchain.Note{Entries: entries, Heights: heights}}}
+	}
+	for about, c := range map[string]struct {
+		report *lightchain.Report
+		told   bool
+	}{
+		"no note":           {new(lightchain.Report), false},
+		"one that is bad":   {&lightchain.Report{Note: &lightchain.NoteReport{Standing: lightchain.NoteBad}}, false},
+		"of nothing":        {report(nil, nil), false},
+		"of what was there": {report(span(8), span(4)), false},
+		"of itself":         {report(span(9), nil), true},
+		"of its own block":  {report(nil, span(5)), true},
+		"of later entries":  {report(span(100), span(4)), true},
+	} {
+		if told := len(noteCautions(c.report)) > 0; told != c.told {
+			t.Errorf("%s: told: %t", about, told)
+		}
+	}
+}
+
 // However many notes of a bundle are bad, all are counted.
 func TestAllBadNotesAreCounted(t *testing.T) {
 	bad := func(first, count uint64) lightchain.BundleNotes {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -157,7 +158,7 @@ func proved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
 		fmt.Fprintf(b, "  - Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore), unless(r.NotBeforeBy))
 	}
 	silent(b, r.Silences)
-	beware(b, append(cautions(trust, r.ReceiptedBy), append(clockNotes(r), reversalNotes(r.Reversals)...)...))
+	beware(b, append(cautions(trust, r.ReceiptedBy), slices.Concat(noteCautions(r), clockNotes(r), reversalNotes(r.Reversals))...))
 }
 
 // recorder names who can have made the entry: where a trusted aggregator countersigned it, that aggregator has followed
