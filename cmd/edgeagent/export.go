@@ -79,6 +79,9 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		defer progress.Done()
 		count, unsealed := 0, 0
 		var lost losses
+		if b := chain.SetBack(); b != nil && b.Count > 0 && (*to == 0 || *to > b.First) {
+			lost.above = b
+		}
 		oldest, _, err := chain.Oldest()
 		if err != nil {
 			oldest = 0 // none is held
@@ -122,9 +125,10 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 
 // losses counts what is missing among what is exported, and was not deleted by retention.
 type losses struct {
-	places  int    // rows that say so
-	entries uint64 // as far as they are known
-	first   string // the first row's words
+	places  int            // rows that say so
+	entries uint64         // as far as they are known
+	first   string         // the first row's words
+	above   *store.SetBack // what no row can stand for, since the database ends below it; nil: nothing
 }
 
 func (l *losses) add(e *api.Entry) {
@@ -136,13 +140,19 @@ func (l *losses) add(e *api.Entry) {
 
 // err fails the command, when all that is there was written.
 func (l *losses) err() error {
+	const written = "what is there is written, but "
+	var below, above error
 	switch l.places {
 	case 0:
-		return nil
 	case 1:
-		return command.Failf(command.ExitVerification, "what is there is written, but not all that was recorded is there: %s (edgeagent log --source agent:damage)", l.first)
+		below = command.Failf(command.ExitVerification, written+"not all that was recorded is there: %s (edgeagent log --source agent:damage)", l.first)
+	default:
+		below = command.Failf(command.ExitVerification, written+"at least %d entries that were recorded are not there, in %d places: a row stands for each (edgeagent log --source agent:damage)", l.entries, l.places)
 	}
-	return command.Failf(command.ExitVerification, "what is there is written, but at least %d entries that were recorded are not there, in %d places: a row stands for each (edgeagent log --source agent:damage)", l.entries, l.places)
+	if l.above != nil {
+		above = command.Failf(command.ExitVerification, written+"not all that was sealed is there: %s", l.above)
+	}
+	return errors.Join(below, above)
 }
 
 // exportBundle writes the bundle of the blocks that text names, as in 100-200.

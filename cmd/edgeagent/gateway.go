@@ -29,6 +29,9 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 		return client, func() {}, nil
 	}
 	reader := rest.Reader
+	if b := reader.SetBack(); b != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: %s\n", b)
+	}
 	server := &api.Server{
 		Chain: reader, Status: func() api.Status { return agent.FolderStatus(config, reader) },
 		Retention: func(_ context.Context, l api.Limits) (api.Retention, error) {

@@ -26,8 +26,13 @@ func TestAGatewayOutlivesItsDatabase(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(g.data(), "chain", "data-1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, code := g.output("edgeagent", "verify", "--config", g.config); code == 0 {
-		t.Error("verify of a chain without a database is content")
+	if _, stderr, code := g.output("edgeagent", "verify", "--config", g.config); code != 3 || !strings.Contains(stderr, fmt.Sprintf("header %d has left", before.Height)) {
+		t.Errorf("verify of a chain without a database exits with %d: %s", code, stderr)
+	}
+	for _, args := range [][]string{{"export"}, {"log"}, {"blocks"}, {"prove", "1"}} {
+		if _, stderr, code := g.output("edgeagent", append(args, "--config", g.config)...); code != 6 || strings.Contains(stderr, "no chain") {
+			t.Errorf("edgeagent %s of a chain without a database exits with %d: %s", args[0], code, stderr)
+		}
 	}
 
 	g.start()
@@ -75,5 +80,38 @@ func TestAGatewayOutlivesItsDatabase(t *testing.T) {
 	}
 	if _, stderr, code := g.output("edgeagent", "export", "--bundle", "3-14", "--file", filepath.Join(t.TempDir(), "b"), "--config", g.config); code == 0 || !strings.Contains(stderr, "header 3: not held here") {
 		t.Errorf("a bundle across the gap exits with %d: %s", code, stderr)
+	}
+}
+
+// The log goes, and with it the newest headers: whoever reads what is left says so before the agent starts again.
+func TestReadersTellThatTheDatabaseEndsBelowTheHeadMark(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "[block]\nmax_entries = 50\n")
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(200))
+	p.allow(200)
+	g.acknowledged(p, 200)
+	g.stop()
+	height := g.status().Height
+	logs, err := filepath.Glob(filepath.Join(g.data(), "chain", "data-1", "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	for _, log := range logs {
+		if err := os.Remove(log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := fmt.Sprintf("header %d has left", height)
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"verify"}, 3}, {[]string{"export"}, 3}, {[]string{"export", "--format", "jsonl", "--from", "1"}, 3},
+		{[]string{"log", "-n", "0"}, 0}, {[]string{"blocks"}, 0},
+	} {
+		if _, stderr, code := g.output("edgeagent", append(c.args, "--config", g.config)...); code != c.code || !strings.Contains(stderr, told) {
+			t.Errorf("edgeagent %v exits with %d: %s", c.args, code, stderr)
+		}
 	}
 }

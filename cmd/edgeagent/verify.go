@@ -30,6 +30,9 @@ it reads a checkpoint, so that recording goes on and the program under examinati
 				return err
 			}
 			chain, done, err := openChain(c)
+			if errors.Is(err, store.ErrDamaged) { // and so what it holds is out of reach
+				return command.Fail(command.ExitVerification, err)
+			}
 			if err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ func copyAtRest(dir, to string, o Options) (err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return err
 	}
-	if _, _, err := current(dir, o); err != nil {
+	if _, err := readable(dir, o); err != nil {
 		return err
 	}
 	lock, err := lockFolder(dir, o, true)

@@ -48,10 +48,17 @@ func current(dir string, o Options) (path string, n int, err error) {
 	if err != nil {
 		return "", 0, err
 	}
+	holds := false // whether the n-th holds anything
 	for _, name := range names {
 		digits, ok := strings.CutPrefix(name, dataPrefix)
-		if m, err := strconv.Atoi(digits); ok && err == nil && m > n && isDatabase(o.FS, o.FS.PathJoin(dir, name)) {
-			n = m
+		m, err := strconv.Atoi(digits)
+		if !ok || err != nil || m <= 0 || name != dataName(m) {
+			continue
+		}
+		path := o.FS.PathJoin(dir, name)
+		// One of which nothing is left but names does not hide another that can be read.
+		if held := holdsAnything(o.FS, path); held && (!holds || m > n) || !holds && m > n && isDatabase(o.FS, path) {
+			n, holds = m, held
 		}
 	}
 	if n == 0 {
@@ -69,6 +76,18 @@ func isDatabase(fs vfs.FS, path string) bool {
 	}
 	return slices.ContainsFunc(names, func(name string) bool {
 		return salvage.IsTable(name) || strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.") || strings.HasPrefix(name, "OPTIONS-")
+	})
+}
+
+// holdsAnything tells whether any table or log in the folder has a byte: a database has one from its first batch on.
+func holdsAnything(fs vfs.FS, path string) bool {
+	names, err := fs.List(path)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		info, err := fs.Stat(fs.PathJoin(path, name))
+		return (salvage.IsTable(name) || salvage.IsLog(name)) && err == nil && !info.IsDir() && info.Size() > 0
 	})
 }
 
@@ -166,6 +185,9 @@ func syncFolder(dir string, o Options) error {
 
 // asideFolder makes a new folder for what is put aside.
 func asideFolder(dir string, o Options) (string, error) {
+	if err := clearOfStray(o.FS.PathJoin(dir, asideName), o); err != nil {
+		return "", err
+	}
 	for n := 1; ; n++ {
 		to := o.FS.PathJoin(dir, asideName, strconv.Itoa(n))
 		_, err := o.FS.Stat(to)
@@ -174,6 +196,24 @@ func asideFolder(dir string, o Options) (string, error) {
 			return to, o.FS.MkdirAll(to, 0o700)
 		case err != nil:
 			return "", err
+		}
+	}
+}
+
+// clearOfStray gives another name to what has a folder's name and is none.
+func clearOfStray(path string, o Options) error {
+	if info, err := o.FS.Stat(path); err != nil || info.IsDir() {
+		return nil
+	}
+	for n := 1; ; n++ {
+		to := path + "-" + strconv.Itoa(n)
+		_, err := o.FS.Stat(to)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			o.Logger.Warn("a file has the name of the folder for what is put aside, and was given another one", "file", path, "renamed_to", to)
+			return o.FS.Rename(path, to)
+		case err != nil:
+			return err
 		}
 	}
 }

@@ -33,6 +33,12 @@ type SetBack struct {
 	Restaged uint64 // entries that could still be read there, and were staged again under new numbers
 }
 
+// String is what a reader says who does not repair it.
+func (b *SetBack) String() string {
+	return fmt.Sprintf("the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. Start the agent: it goes on above them, and records what is lost",
+		b.Height, b.Mark, b.Headers, b.Count, b.First)
+}
+
 var errMarkOfOther = errors.New("it is that of another chain")
 
 // compareMark holds the tip that was found in the database, surely the newest there or not, against the mark. It returns

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"edgechain/lightchain"
 
@@ -123,6 +124,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := s.countOpening(); err != nil {
 		return nil, err
 	}
+	if err := s.renewManifest(); err != nil {
+		return nil, err
+	}
 	// Nothing has left yet of this run, and no header before it without its mark: from here on there is one.
 	if err := s.startMark(); err != nil {
 		return nil, err
@@ -239,12 +243,31 @@ func (s *Store) openDatabase() error {
 	} else if err != nil {
 		return err
 	}
-	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due)
-	if err != nil && s.guard.err() == nil {
+	if err = s.openForWriting(path); err != nil && s.guard.err() == nil {
 		return s.rebuild(err)
 	}
+	return err
+}
+
+// openForWriting opens the database in path, which is sound as far as it was looked at.
+func (s *Store) openForWriting(path string) (err error) {
+	names, err := s.options.FS.List(path)
+	if err != nil {
+		return err
+	}
+	s.logless = !slices.ContainsFunc(names, salvage.IsLog)
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due)
 	s.from = s.db
 	return err
+}
+
+// renewManifest lets Pebble write its record of files, which it does not when it opens a database without a log. Without
+// a record of this run a checkpoint would have an empty one, and no reader could open it.
+func (s *Store) renewManifest() error {
+	if !s.logless {
+		return nil
+	}
+	return s.db.Flush() // there is something to flush: this opening was counted
 }
 
 // rebuild puts a new database in the place of a damaged one that is not open, and opens it. Where the system refused
@@ -272,9 +295,7 @@ func (s *Store) rebuild(failed error) error {
 		return err
 	}
 	s.path = path
-	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due)
-	s.from = s.db
-	return err
+	return s.openForWriting(path)
 }
 
 // rebuildIfTailDamaged looks for damage where the chain grows. Pebble would stumble over it for ever, so the database
@@ -419,11 +440,40 @@ func OpenReader(dir string, o Options) (*Reader, error) {
 	return r, nil
 }
 
+// readable returns the path of the database that counts. A folder that has lost it, and holds the head mark of its chain,
+// is damaged, and not without a chain.
+func readable(dir string, o Options) (path string, err error) {
+	path, _, err = current(dir, o)
+	if !errors.Is(err, ErrNoChain) || !markLeft(dir, o) {
+		return path, err
+	}
+	err = errors.New("the database is gone")
+	found := readSlots(dir, o)
+	if m := found.newest(); m != nil {
+		err = fmt.Errorf("%w, and header %d has left: %d headers and %d entries are not here", err, m.head.Height, m.head.Height+1, m.head.First+m.head.Count)
+	}
+	return "", &damagedDatabase{err}
+}
+
+// damagedDatabase is why a database that was to be read does not open as it is. It is an [ErrDamaged], and nothing else:
+// a file of it that is not there is no command's that was not found.
+type damagedDatabase struct{ err error }
+
+func (d *damagedDatabase) Error() string {
+	said := "%v (opened for recording, it is rebuilt from what can be read)"
+	if !errors.Is(d.err, ErrDamaged) {
+		said = ErrDamaged.Error() + ": " + said
+	}
+	return fmt.Sprintf(said, d.err)
+}
+
+func (d *damagedDatabase) Is(target error) bool { return target == ErrDamaged }
+
 func openReader(dir string, o Options) (_ *Reader, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
-	path, _, err := current(dir, o)
+	path, err := readable(dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -440,7 +490,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	found := readSlots(dir, o)
 	if r.db, err = openPebbleReadOnly(path, o, readDurable(dir, o, &found)); err != nil {
 		if isDamage(err) {
-			err = fmt.Errorf("%w (opened for recording, it is rebuilt from what can be read)", err)
+			err = &damagedDatabase{err}
 		}
 		return nil, err
 	}

@@ -148,6 +148,7 @@ type Store struct {
 	open    openBlock
 	unsure  bool // headers may be missing above tip, or, in a restored store, may have been sealed there since; until ConfirmHead
 
+	logless  bool              // no log was in the database's folder when it was opened
 	withheld *salvage.Withheld // what opening the database has removed, and is there still
 	strange  map[string]bool   // tables that the database does not name and that cannot be read; by name
 	mark     headMark          // what the slots say

@@ -110,8 +110,7 @@ func (r *Reader) VerifyRange(ctx context.Context, from, to uint64, progress func
 // behind a gap, or the note that some may be missing.
 func (r *Reader) beyond(tip uint64) error {
 	if b := r.SetBack(); b != nil {
-		return fmt.Errorf("the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. Start the agent: it goes on above them, and records what is lost",
-			b.Height, b.Mark, b.Headers, b.Count, b.First)
+		return errors.New(b.String())
 	}
 	// All that is staged stands right above the tip, and is no header.
 	highest := tip
