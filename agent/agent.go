@@ -111,7 +111,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	var served sync.WaitGroup
 	a.opening.now = api.Opening{Since: a.started, Step: "starting"}
 	a.front.show(api.OpeningHandler(a.openingStatus, a.metrics.registry))
-	served.Go(func() { localhttp.Serve(apiCtx, &a.front, a.log, a.config.API.Hosts, listeners...) })
+	access := localhttp.Access{Hosts: a.config.API.Hosts, GroupWrites: a.config.API.GroupWrites, Adds: []string{api.NotePath}}
+	served.Go(func() { localhttp.Serve(apiCtx, &a.front, a.log, access, listeners...) })
 	defer func() { // before the store is closed, which answers are read from
 		stopAPI()
 		served.Wait()

@@ -105,6 +105,8 @@ type APIConfig struct {
 	Socket string   `toml:"socket"` // never empty once loaded
 	Listen string   `toml:"listen"` // on loopback, or ""
 	Hosts  []string `toml:"hosts"`  // names under which it is asked for on TCP, beside loopback's
+	// Whoever may open the socket may change things, not only its owner and root.
+	GroupWrites bool `toml:"group_writes"`
 }
 
 // LogConfig says what is logged and how.

@@ -34,7 +34,8 @@ import (
 //	POST /v1/checkpoint                                        [Checkpoint]
 //	GET  /healthz  /readyz  /metrics
 //
-// On TCP, where anybody on the machine can connect, only GET is answered.
+// On TCP, where anybody on the machine can connect, only GET is answered, and on the socket to others than its owner and root,
+// unless api.group_writes is set.
 
 // Server answers. What is nil belongs to a running aggregator and is answered with 503, or left out.
 type Server struct {
@@ -49,7 +50,7 @@ type Server struct {
 	Ready    func() error // nil while all brokers are connected and receipts can be issued
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
-	Hosts    []string // names under which it may be asked over TCP, beside the loopback interface's
+	Access   localhttp.Access
 }
 
 // Identity is whose receipts these are.
@@ -154,7 +155,7 @@ func (a *Aggregator) Server() *Server {
 
 // NewServer returns the interface of a store that no aggregator runs on.
 func NewServer(c *Config, o Options) *Server {
-	s := &Server{Store: o.Store, Data: c.Aggregator.Data, Now: o.Now, Log: o.Log, Hosts: c.API.Hosts}
+	s := &Server{Store: o.Store, Data: c.Aggregator.Data, Now: o.Now, Log: o.Log, Access: localhttp.Access{Hosts: c.API.Hosts, GroupWrites: c.API.GroupWrites}}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -269,7 +270,7 @@ func (s *Server) Handler() http.Handler {
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads
 // the store any more. Over TCP it is for reading alone: see package localhttp.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
-	localhttp.Serve(ctx, s.Handler(), s.Log, s.Hosts, listeners...)
+	localhttp.Serve(ctx, s.Handler(), s.Log, s.Access, listeners...)
 }
 
 // ErrRunning means that another process has what this one needs for itself.

@@ -1,11 +1,13 @@
 package localhttp
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 )
@@ -15,19 +17,35 @@ import (
 // needs no preflight), and can give its own name the address 127.0.0.1 (DNS rebinding) to read the answers. So over the
 // network nothing is changed, and nothing answered that a page of another host has asked for.
 
-// guarded lets a handler be reached over the network in a way that no stranger can abuse; over a Unix socket it is as it
-// is. hosts are names under which the interface may be asked for, beside this machine's own.
-func guarded(handler http.Handler, hosts []string) http.Handler {
+// Access says who may do what over the listeners of [Serve].
+type Access struct {
+	Hosts       []string // names under which the interface may be asked for over TCP, beside loopback's
+	GroupWrites bool     // whoever may open the Unix socket may change things, not only its owner and root
+	Adds        []string // paths that add, and change nothing: open to whoever may open the socket
+}
+
+// guarded lets a handler be reached in a way that no stranger can abuse. Over a Unix socket whoever the file system lets in
+// may read; over the network, whoever is no foreign web page.
+func guarded(handler http.Handler, access Access) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+			if !reads && !slices.Contains(access.Adds, r.URL.Path) && !access.writes(PeerOf(r.Context())) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusForbidden)
+				_ = json.NewEncoder(w).Encode(struct { // as both interfaces tell of errors
+					Error string `json:"error"`
+				}{fmt.Sprintf("only root and the program's own user may do that, and this is %s: use sudo, or set api.group_writes = true", PeerOf(r.Context()))})
+				return
+			}
 			handler.ServeHTTP(w, r)
 			return
 		}
 		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case !reads:
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "over TCP this interface is for reading; changes go through its Unix socket", http.StatusMethodNotAllowed)
-		case !known(r.Host, hosts):
+		case !known(r.Host, access.Hosts):
 			http.Error(w, fmt.Sprintf("this interface is not called %q: ask for it by a loopback address, or add the name to api.hosts", r.Host), http.StatusMisdirectedRequest)
 		case foreign(r):
 			http.Error(w, "a web page of another origin may not ask here", http.StatusForbidden)
@@ -35,6 +53,12 @@ func guarded(handler http.Handler, hosts []string) http.Handler {
 			handler.ServeHTTP(w, r)
 		}
 	})
+}
+
+// writes reports whether somebody at the socket may change things. Where the system does not say who that is, the file
+// system has decided.
+func (a *Access) writes(who *Peer) bool {
+	return a.GroupWrites || who == nil || who.UID == 0 || int(who.UID) == os.Geteuid()
 }
 
 // known reports whether a Host header names this machine's loopback interface, or one of the names given.

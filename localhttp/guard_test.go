@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,7 +30,7 @@ func serve(t *testing.T, hosts ...string) (tcp string, socket http.RoundTripper)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "answered "+r.Method) })
 	go func() {
 		defer close(served)
-		Serve(ctx, handler, slog.New(slog.DiscardHandler), hosts, unix, l)
+		Serve(ctx, handler, slog.New(slog.DiscardHandler), Access{Hosts: hosts}, unix, l)
 	}()
 	t.Cleanup(func() { stop(); <-served })
 	if socket, err = Dial(t.Context(), path); err != nil {
@@ -93,6 +95,45 @@ func TestOverTCPNothingIsChangedAndNoForeignPageReads(t *testing.T) {
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		if code, body := ask(t, socket, method, "anything", "anything", "https://whatever.example"); code != 200 || body != "answered "+method {
 			t.Errorf("%s over the socket: %d %q", method, code, body)
+		}
+	}
+}
+
+// Whoever the file system lets in at the socket may read and add; what changes something wants its owner or root.
+func TestOverTheSocketTheGroupReadsAndTheOwnerChanges(t *testing.T) {
+	self := uint32(os.Geteuid())
+	other := self + 4711
+	for _, c := range []struct {
+		about        string
+		who          any // what the kernel says; nil: nothing
+		groupWrites  bool
+		method, path string
+		code         int
+	}{
+		{"a member of the group reads", other, false, "GET", "/v1/status", 200},
+		{"and asks for less", other, false, "HEAD", "/v1/status", 200},
+		{"and adds", other, false, "POST", "/v1/note", 200},
+		{"and changes", other, false, "POST", "/v1/rotate", 403},
+		{"by another spelling", other, false, "POST", "/v1/note/../rotate", 403},
+		{"by another spelling of what adds", other, false, "POST", "/v1//note", 403},
+		{"by another method", other, false, "DELETE", "/v1/tokens/1", 403},
+		{"by one that nobody knows", other, false, "ROTATE", "/v1/status", 403},
+		{"the configuration lets the group change", other, true, "POST", "/v1/rotate", 200},
+		{"the owner", self, false, "POST", "/v1/rotate", 200},
+		{"root", uint32(0), false, "POST", "/v1/rotate", 200},
+		{"a system that does not say who it is", nil, false, "POST", "/v1/rotate", 200},
+	} {
+		answered := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})
+		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.UnixAddr{Net: "unix", Name: "s"})
+		ctx = context.WithValue(ctx, peerKey{}, c.who)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(ctx, c.method, c.path, nil)
+		guarded(answered, Access{GroupWrites: c.groupWrites, Adds: []string{"/v1/note"}}).ServeHTTP(w, r)
+		if w.Code != c.code {
+			t.Errorf("%s: %d, want %d", c.about, w.Code, c.code)
+		}
+		if w.Code == 403 && !strings.HasPrefix(w.Body.String(), `{"error":"only root and the program's own user may do that, and this is `) {
+			t.Errorf("%s: %q", c.about, w.Body)
 		}
 	}
 }

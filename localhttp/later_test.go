@@ -27,7 +27,7 @@ func TestAPortThatIsTakenIsListenedOnLater(t *testing.T) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		Serve(ctx, http.NotFoundHandler(), slog.New(slog.DiscardHandler), nil, l)
+		Serve(ctx, http.NotFoundHandler(), slog.New(slog.DiscardHandler), Access{}, l)
 	}()
 	taken.Close()
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -56,7 +56,7 @@ func TestWhoeverWaitsForAPortCanStop(t *testing.T) {
 	l := ListenLater(taken.Addr().String(), slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	Serve(ctx, http.NotFoundHandler(), slog.New(slog.DiscardHandler), nil, l)
+	Serve(ctx, http.NotFoundHandler(), slog.New(slog.DiscardHandler), Access{}, l)
 	if _, err := l.Accept(); err == nil {
 		t.Error("it listens when it is closed")
 	}

@@ -30,7 +30,7 @@ func TestWhoAsksOverTheSocketIsKnown(t *testing.T) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		Serve(ctx, handler, slog.New(slog.DiscardHandler), nil, unix, tcp)
+		Serve(ctx, handler, slog.New(slog.DiscardHandler), Access{}, unix, tcp)
 	}()
 	t.Cleanup(func() { stop(); <-served })
 	socket, err := Dial(t.Context(), path)

@@ -16,10 +16,10 @@ const writePatience = time.Minute
 
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when no handler
 // runs any more, so that what they read may be closed. An answer ends, too, once nobody reads on for a minute. Over TCP
-// nothing but GET is answered, and only where the request names this machine's loopback interface or one of hosts, and no
-// web page of another origin has sent it.
-func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, hosts []string, listeners ...net.Listener) {
-	handler = guarded(handler, hosts)
+// nothing but GET is answered, and only where the request names this machine's loopback interface or one of access.Hosts, and
+// no web page of another origin has sent it; over a Unix socket nothing but GET to others than its owner and root.
+func Serve(ctx context.Context, handler http.Handler, log *slog.Logger, access Access, listeners ...net.Listener) {
+	handler = guarded(handler, access)
 	var (
 		answering sync.WaitGroup
 		mu        sync.Mutex

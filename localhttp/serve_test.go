@@ -26,7 +26,7 @@ func TestServeReturnsWhenNoHandlerRunsAnyMore(t *testing.T) {
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			Serve(ctx, handler, slog.New(slog.DiscardHandler), []string{"here"}, l)
+			Serve(ctx, handler, slog.New(slog.DiscardHandler), Access{Hosts: []string{"here"}}, l)
 		}()
 		asked := make(chan struct{})
 		go func() {
@@ -74,7 +74,7 @@ func TestAnAnswerEndsWhenNobodyReadsItAnyMore(t *testing.T) {
 			served := make(chan struct{})
 			go func() {
 				defer close(served)
-				Serve(ctx, handler, slog.New(slog.DiscardHandler), []string{"here"}, l)
+				Serve(ctx, handler, slog.New(slog.DiscardHandler), Access{Hosts: []string{"here"}}, l)
 			}()
 			carrier := &http.Transport{DialContext: l.dial}
 			request, _ := http.NewRequest(http.MethodGet, "http://here/", nil)

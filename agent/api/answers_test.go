@@ -92,7 +92,7 @@ func TestAnAnswerThatTheEndCutsOffSaysSo(t *testing.T) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		localhttp.Serve(ctx, s.Handler(), slog.New(slog.DiscardHandler), nil, l)
+		localhttp.Serve(ctx, s.Handler(), slog.New(slog.DiscardHandler), localhttp.Access{}, l)
 	}()
 	client, err := Dial(t.Context(), socket)
 	if err != nil {

@@ -228,7 +228,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/rotate", s.rotate)
-	mux.HandleFunc("POST /v1/note", s.note)
+	mux.HandleFunc("POST "+NotePath, s.note)
 	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, ErrNotRunning.Error()))
 	mux.HandleFunc("GET /readyz", localhttp.Check(s.Ready, ErrNotRunning.Error()))
 	if s.Metrics != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"maps"
 	"net/http"
@@ -72,7 +73,7 @@ func (c *Client) send(ctx context.Context, method, path string, values url.Value
 
 // AnswerError is an answer that is not 200.
 type AnswerError struct {
-	Code    int // of HTTP: 400 a wrong question, 404 not found, 409 not sealed yet, 410 gone
+	Code    int // of HTTP: 400 a wrong question, 403 who asks may not, 404 not found, 409 not sealed yet, 410 gone
 	Message string
 	Gone    string // why, where the code is 410: see [Failure]
 }
@@ -82,6 +83,8 @@ func (e *AnswerError) Error() string { return e.Message }
 // Is lets errors.Is find the store's errors on this side of the socket.
 func (e *AnswerError) Is(target error) bool {
 	switch target {
+	case fs.ErrPermission:
+		return e.Code == http.StatusForbidden
 	case store.ErrNotFound:
 		return e.Code == http.StatusNotFound
 	case store.ErrNotSealed:
@@ -123,7 +126,7 @@ func (c *Client) Note(ctx context.Context, n Noting) (Noted, error) {
 	if err != nil {
 		return Noted{}, err
 	}
-	return localhttp.Object[Noted](c.send(ctx, http.MethodPost, "/v1/note", nil, bytes.NewReader(b)))
+	return localhttp.Object[Noted](c.send(ctx, http.MethodPost, NotePath, nil, bytes.NewReader(b)))
 }
 
 // Proof asks for the encoded proof of an entry.

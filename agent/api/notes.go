@@ -24,6 +24,9 @@ type Noted struct {
 // ErrNote means that a note is not one that can be recorded.
 var ErrNote = errors.New("the note is not recorded")
 
+// NotePath is where notes are handed over. One is an entry of its own and changes no other, so whoever may open the socket may.
+const NotePath = "/v1/note"
+
 // maxNoteBody is more than a note with the largest attachment takes.
 const maxNoteBody = 24 << 20
 

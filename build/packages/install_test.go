@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -486,6 +487,24 @@ func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
 		}
 		if !strings.Contains(string(page), "78 `run` cannot start with its configuration") {
 			t.Error("docs/operation.md does not say what 78 is")
+		}
+	}
+}
+
+// What a program may take of the machine has an end, and what it holds in memory, its key, comes into no core file.
+func TestUnitsBoundMemoryAndLeaveNoCore(t *testing.T) {
+	for _, p := range programs() {
+		if !p.service {
+			continue
+		}
+		unit, err := os.ReadFile(filepath.Join("../systemd", p.name+".service"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{`\nMemoryMax=\d+%\n`, `\nLimitCORE=0\n`} {
+			if len(regexp.MustCompile(want).FindAll(unit, -1)) != 1 {
+				t.Errorf("%s has not %q once", p.name, want)
+			}
 		}
 	}
 }
