@@ -104,7 +104,7 @@ func Backup(ctx context.Context, c *Config, o BackupOptions) (added *backup.Adde
 	if err != nil {
 		return nil, facts, err
 	}
-	draft := backup.Draft{Made: time.Now(), About: facts, Sources: sources, Keep: o.Keep, Progress: o.Progress}
+	draft := backup.Draft{Made: time.Now(), About: facts, Sources: sources, Within: c.Gateway.Data, Keep: o.Keep, Progress: o.Progress}
 	draft.Commit = func() error {
 		if o.WithKey {
 			if err := c.hasKey(tip.Key); err != nil {

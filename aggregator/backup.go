@@ -107,7 +107,7 @@ func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) 
 	if err != nil {
 		return nil, err
 	}
-	return folder.Add(ctx, backup.Draft{Made: time.Now(), About: facts, Sources: sources, Keep: o.Keep, Progress: o.Progress})
+	return folder.Add(ctx, backup.Draft{Made: time.Now(), About: facts, Sources: sources, Within: c.Aggregator.Data, Keep: o.Keep, Progress: o.Progress})
 }
 
 // ErrExists means that there is a store already.

@@ -17,7 +17,9 @@ type Draft struct {
 	Made    time.Time
 	About   any // encoded as JSON
 	Sources []Source
-	Keep    int // generations to keep, the new one included; 0: all
+	// Within is a folder that others than who makes the backup may write to, or "": no link in it is followed.
+	Within string
+	Keep   int // generations to keep, the new one included; 0: all
 	// Commit is called when every file is copied and durable, before the generation counts; if it fails there is
 	// none. nil: nothing is to be done then.
 	Commit func() error
@@ -90,7 +92,12 @@ func (f *Folder) add(ctx context.Context, d *Draft) (*Added, error) {
 	total, done := int64(0), int64(0)
 	infos := make([]fs.FileInfo, len(d.Sources))
 	for i, s := range d.Sources {
-		if infos[i], err = os.Stat(s.File); err != nil {
+		f, err := s.open(d.Within)
+		if err != nil {
+			return nil, err
+		}
+		infos[i], err = f.Stat()
+		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 		total += infos[i].Size()
@@ -104,7 +111,7 @@ func (f *Folder) add(ctx context.Context, d *Draft) (*Added, error) {
 		if hash := known[unread(file)]; hash != "" && p.holds(hash, file.Size) {
 			file.SHA256 = hash
 		} else {
-			copied, err := p.put(s.File, &file)
+			copied, err := s.putInto(&p, d.Within, &file)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s.File, err)
 			}

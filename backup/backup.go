@@ -43,6 +43,7 @@ const (
 	markLine        = "edgechain backup 1"
 	poolName        = "pool"
 	generationsName = "generations"
+	maxMark         = 4096   // bytes
 	newPrefix       = "new-" // begins the names of files that are not whole yet
 )
 
@@ -54,7 +55,7 @@ type Folder struct {
 
 // Open opens the backup folder dir, or fails with [ErrNotBackup].
 func Open(dir string) (*Folder, error) {
-	text, err := os.ReadFile(filepath.Join(dir, markName))
+	text, err := readSmall(dir, markName, maxMark)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(dir); err != nil {
 			return nil, fmt.Errorf("backup folder %s: %w", dir, reason(err))

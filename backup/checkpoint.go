@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -82,7 +83,7 @@ func (c *Checkpoint) Remove() error {
 
 // hold locks a checkpoint's folder, or fails with an [fs.ErrNotExist] where somebody is removing it.
 func hold(folder string) (*os.File, error) {
-	f, err := os.Open(folder)
+	f, err := openFolder(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -158,9 +159,25 @@ func RemoveCheckpoints(data string, before time.Time, log *slog.Logger) {
 	}
 }
 
+// openFolder opens a folder, and nothing else that its name may have become: a pipe would have the caller wait.
+func openFolder(path string) (*os.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if opened, err := f.Stat(); err != nil || !info.IsDir() || !os.SameFile(info, opened) {
+		return nil, errors.Join(fmt.Errorf("%s: %w: it is no folder", path, ErrNoCheckpoint), err, f.Close())
+	}
+	return f, nil
+}
+
 // removeUnheld deletes a checkpoint's folder unless somebody reads it.
 func removeUnheld(folder string) error {
-	f, err := os.Open(folder)
+	f, err := openFolder(folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

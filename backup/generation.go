@@ -113,7 +113,7 @@ func (f *Folder) Generation(number int) (*Generation, error) {
 }
 
 func (f *Folder) read(number int) (*Generation, error) {
-	text, err := os.ReadFile(f.manifestPath(number, manifestSuffix))
+	text, err := readSmall(f.dir, filepath.Join(generationsName, filepath.Base(f.manifestPath(number, manifestSuffix))), maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("generation %d: %w: %w", number, ErrDamaged, err)
 	}
@@ -124,7 +124,7 @@ func (f *Folder) read(number int) (*Generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generation %d: %w: %s: %w", number, ErrDamaged, f.manifestPath(number, manifestSuffix), err)
 	}
-	_, err = os.Stat(f.manifestPath(number, takenSuffix))
+	_, err = os.Lstat(f.manifestPath(number, takenSuffix))
 	g.Taken = err == nil
 	return g, nil
 }

@@ -26,16 +26,29 @@ func give(folder string, foldersAlone bool, made ...string) error {
 	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
 		return nil
 	}
-	for _, root := range made {
-		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || foldersAlone && !entry.IsDir() {
-				return err
-			}
-			return os.Lchown(path, int(owner.Uid), int(owner.Gid))
-		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, path := range made {
+		if err := giveBelow(folder, path, foldersAlone, owner); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+// giveBelow gives a path and what is below it. The owner to be can rename in folder meanwhile: no link leads out of it.
+func giveBelow(folder, path string, foldersAlone bool, owner *syscall.Stat_t) error {
+	name, err := filepath.Rel(folder, path)
+	if err != nil || !filepath.IsLocal(name) { // the key, elsewhere: nothing but what is named
+		folder, name = filepath.Dir(path), filepath.Base(path)
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), filepath.ToSlash(name), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || foldersAlone && !entry.IsDir() {
+			return err
+		}
+		return root.Lchown(filepath.FromSlash(path), int(owner.Uid), int(owner.Gid))
+	})
 }

@@ -24,15 +24,32 @@ type pool struct {
 // path returns where the file with a hash is. Not all in one folder: FAT finds a name by looking at every one.
 func (p *pool) path(hash string) string { return filepath.Join(p.dir, hash[:2], hash) }
 
+// open opens the file with a hash, of a size that the generation tells.
+func (p *pool) open(file File) (*os.File, error) {
+	f, err := openRegular(filepath.Dir(p.dir), filepath.Join(poolName, file.SHA256[:2], file.SHA256))
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || info.Size() != file.Size {
+		return nil, errors.Join(fmt.Errorf("%s %w", f.Name(), errOther), err, f.Close())
+	}
+	return f, nil
+}
+
+var errOther = errors.New("is not what was written")
+
 func (p *pool) holds(hash string, size int64) bool {
-	info, err := os.Stat(p.path(hash))
-	return err == nil && info.Size() == size
+	info, err := os.Lstat(p.path(hash))
+	return err == nil && info.Mode().IsRegular() && info.Size() == size
 }
 
 // put takes a file in, unless it is there already, and sets its hash and size.
-func (p *pool) put(from string, file *File) (copied bool, err error) {
+func (p *pool) put(from *os.File, file *File) (copied bool, err error) {
 	// It is read before anything is written: what an interrupted backup has brought is not written again.
-	if file.SHA256, file.Size, err = hashFile(from); err != nil {
+	if file.SHA256, file.Size, err = hashOf(from); err != nil {
+		return false, err
+	}
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return false, err
 	}
 	to := p.path(file.SHA256)
@@ -44,16 +61,11 @@ func (p *pool) put(from string, file *File) (copied bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, explain(err)
 	}
-	source, err := os.Open(from)
-	if err != nil {
-		return false, err
-	}
-	defer source.Close()
 	n, err := createNew(dir)
 	if err != nil {
 		return false, explain(err)
 	}
-	_, err = io.Copy(n, source)
+	_, err = io.Copy(n, from)
 	if err == nil {
 		err = n.Sync()
 	}
@@ -99,9 +111,22 @@ func hashFile(name string) (hash string, size int64, err error) {
 		return "", 0, err
 	}
 	defer f.Close()
+	return hashOf(f)
+}
+
+func hashOf(f *os.File) (hash string, size int64, err error) {
 	h := sha256.New()
 	size, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+func (p *pool) hash(file File) (hash string, size int64, err error) {
+	f, err := p.open(file)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	return hashOf(f)
 }
 
 // Verified is what reading a whole backup folder has shown.
@@ -136,11 +161,11 @@ func (f *Folder) Verify(ctx context.Context, progress func(done, total int64)) (
 			return v, err
 		}
 		path := p.path(file.SHA256)
-		hash, size, err := hashFile(path)
+		hash, size, err := p.hash(file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			err = fmt.Errorf("%s is missing", path)
-		case err == nil && hash != file.SHA256:
+		case errors.Is(err, errOther), err == nil && hash != file.SHA256:
 			err = fmt.Errorf("%s is not what was written; without it the next backup copies it again, if the gateway still has it", path)
 		}
 		if err != nil {
@@ -212,7 +237,7 @@ func (f *Folder) CopyOut(file File, to string) error {
 		return fmt.Errorf("%s: %w", to, fs.ErrExist)
 	}
 	p := pool{dir: filepath.Join(f.dir, poolName)}
-	source, err := os.Open(p.path(file.SHA256))
+	source, err := p.open(file)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, file.Path, err)
 	}
@@ -224,7 +249,7 @@ func (f *Folder) CopyOut(file File, to string) error {
 	h := sha256.New()
 	_, err = io.Copy(n, io.TeeReader(source, h))
 	if err == nil && hex.EncodeToString(h.Sum(nil)) != file.SHA256 {
-		err = fmt.Errorf("%w: %s: %s is not what was written", ErrDamaged, file.Path, p.path(file.SHA256))
+		err = fmt.Errorf("%w: %s: %s %w", ErrDamaged, file.Path, p.path(file.SHA256), errOther)
 	}
 	if err == nil {
 		err = n.Sync()

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +20,7 @@ func (l *listener) newHTTP() *http.Server {
 	up := websocket.Upgrader{
 		HandshakeTimeout: connectTimeout,
 		Subprotocols:     []string{"mqtt"}, // [MQTT-6.0.0-4]
-		// CheckOrigin stays as it is: a page that another host served is refused. Else any page that is looked at on
-		// this machine could publish through an anonymous listener.
+		CheckOrigin:      l.own,
 	}
 	s := &http.Server{
 		ReadTimeout:    connectTimeout, // a body included, which is of no use here
@@ -38,6 +39,18 @@ func (l *listener) newHTTP() *http.Server {
 	}
 	s.SetKeepAlivesEnabled(false) // one request, which is for a WebSocket or is the last
 	return s
+}
+
+// own reports whether no page of another host asks. Else any page that is looked at on this machine could publish where no
+// password is wanted; there its host must be loopback's as well, since a page can give its own name that address. What is no
+// browser names no origin.
+func (l *listener) own(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	from, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(from.Host, r.Host) && (!l.Anonymous || isLoopback(strings.ToLower(from.Hostname())))
 }
 
 // visitors are the HTTP connections of a listener. Each takes a place among those that have not shown who they are, like one

@@ -4,6 +4,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,40 @@ func TestHTTPConnectionsKeepNobodyOut(t *testing.T) {
 	w.silent()
 	w.nc.Close()
 	await(t, func() bool { return b.Stats().Connected == 0 })
+}
+
+// A browser says whose page asks. Where no password is wanted not even one that has given its name a loopback address is let in.
+func TestNoForeignPageSpeaksMQTT(t *testing.T) {
+	for _, c := range []struct {
+		host, origin string
+		anonymous    bool
+		in           bool
+	}{
+		{"127.0.0.1:8083", "", true, true},
+		{"evil.example:8083", "", true, true}, // no browser
+		{"127.0.0.1:8083", "http://127.0.0.1:8083", true, true},
+		{"LocalHost:8083", "http://localhost:8083", true, true},
+		{"[::1]:8083", "http://[::1]:8083", true, true},
+		{"127.0.0.1:8083", "https://evil.example", true, false},
+		{"127.0.0.1:8083", "null", true, false},
+		{"127.0.0.1:8083", "http://127.0.0.1:80", true, false},
+		{"evil.example:8083", "http://evil.example:8083", true, false},
+		{"evil.example:8083", "http://evil.example:8083", false, true}, // it has no password
+		{"gateway.plant:8083", "https://evil.example", false, false},
+	} {
+		r := httptest.NewRequest("GET", "http://"+c.host+"/mqtt", nil)
+		if c.origin != "" {
+			r.Header.Set("Origin", c.origin)
+		}
+		if l := (&listener{Listener: Listener{Anonymous: c.anonymous}}); l.own(r) != c.in {
+			t.Errorf("%+v", c)
+		}
+	}
+	b := start(t, newDisk(1), func(c *Config) { c.Listeners[0].Kind = WS })
+	_, answer, err := (&websocket.Dialer{Subprotocols: []string{"mqtt"}}).Dial("ws://"+b.Addrs()[0].String()+"/mqtt", http.Header{"Origin": {"https://evil.example"}})
+	if err == nil || answer == nil || answer.StatusCode != http.StatusForbidden {
+		t.Errorf("a foreign page is let in: %v", err)
+	}
 }
 
 func TestTheHTTPServerWaitsForNothingForEver(t *testing.T) {
