@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -48,6 +49,21 @@ func TestTheSameAnswerComesOverASocketAndWithoutOne(t *testing.T) {
 	}
 	if over, without := answer(t, carrier), answer(t, InProcess(h)); over != without || over != "answer to /x" {
 		t.Errorf("%q and %q", over, without)
+	}
+}
+
+// Whoever else is on the machine is kept out by the file system.
+func TestTheSocketIsForItsOwnerAndGroup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, others := range map[string]os.FileMode{path: 0o660, filepath.Dir(path): 0o750} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm()&^others != 0 {
+			t.Errorf("%s: %v, want no more than %o (%v)", name, info.Mode(), others, err)
+		}
 	}
 }
 

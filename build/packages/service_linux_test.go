@@ -99,6 +99,10 @@ func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	m.do("useradd", "visitor")
 	m.expect("/run/edgeagent/edgeagent.sock", "edgeagent:edgeagent 660")
 	m.do("runuser", "-u", "engineer", "--", "edgeagent", "status")
+	m.do("edgeagent", "reload") // as root
+	if out, err := m.in("runuser", "-u", "engineer", "--", "edgeagent", "reload").CombinedOutput(); err == nil {
+		t.Errorf("the group changes what is in force\n%s", out)
+	}
 	if out, err := m.in("runuser", "-u", "visitor", "--", "edgeagent", "status").CombinedOutput(); err == nil {
 		t.Errorf("a visitor is told\n%s", out)
 	}
