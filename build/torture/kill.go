@@ -78,7 +78,7 @@ func (t *torture) newKiller(ctx context.Context, round int) (k *killer, err erro
 	if k.disk, err = t.folder("disk"); err != nil {
 		return nil, err
 	}
-	if syscall.Mount("tmpfs", k.disk, "tmpfs", 0, "size=24m") == nil {
+	if syscall.Mount("tmpfs", k.disk, "tmpfs", 0, "size="+t.disk) == nil {
 		k.g.data = filepath.Join(k.disk, "data")
 	} else {
 		k.disk = ""

@@ -54,6 +54,7 @@ type torture struct {
 	n        int           // trials of each class at most; 0: as many as there are, or as the time allows
 	duration time.Duration // of each class; 0: without end, where a class has one
 	workers  int
+	disk     string // size of the disk in memory, as mount takes it
 	seed     uint64
 	match    *regexp.Regexp // of trials
 	log      io.Writer
@@ -87,6 +88,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (failed bool, e
 	flags.IntVar(&t.every, "every", 64, "flip one byte in so `MANY`, and of a large file no more than 2000; 1: every byte of all files")
 	flags.IntVar(&t.n, "n", 0, "trials of each class at most")
 	flags.DurationVar(&t.duration, "for", 0, "how long each class takes at most")
+	flags.StringVar(&t.disk, "disk", "24m", "`size` of the disk in memory that retention keeps a chain on, in class kill")
 	flags.IntVar(&t.workers, "workers", runtime.NumCPU(), "trials at the same time, where they do not disturb each other")
 	flags.Uint64Var(&t.seed, "seed", uint64(time.Now().UnixNano()), "of all that is random")
 	flags.Usage = func() {
