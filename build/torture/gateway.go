@@ -40,7 +40,7 @@ const settings = `
 name = "press-hall"
 [store]
 allow_volatile = true
-reserve = "4MiB"
+reserve = "2MiB"
 reserve_percent = 0
 memtable = "256KiB"
 cache = "1MiB"
