@@ -258,10 +258,7 @@ func (c *committer) gather(limit int) []*sensors.Message {
 		if seen >= limit || bytes >= groupBytes {
 			break
 		}
-		wait := time.Until(newest.Add(c.commit.Idle))
-		if left := time.Until(deadline); left < wait {
-			wait = left
-		}
+		wait := min(time.Until(newest.Add(c.commit.Idle)), time.Until(deadline))
 		if wait <= 0 {
 			break
 		}

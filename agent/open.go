@@ -42,13 +42,6 @@ func (c *Config) checkRestoring() error {
 // asideDir returns the folder of a former chain, by its first 8 characters.
 func (c *Config) asideDir(chain string) string { return c.ChainDir() + "-" + chain }
 
-const (
-	openAgain     = 50 * time.Millisecond // until a chain is tried to be opened again that could not be, doubling
-	openSlowest   = time.Second           // to this
-	openPatience  = time.Second           // how long that passes for a command's moment, and is not said
-	tellOpenAgain = time.Minute           // how often it is said then
-)
-
 // begin begins a chain where there is none, if that is asked for and allowed.
 func (a *Agent) begin() error {
 	c := a.config
@@ -107,8 +100,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 // openWaiting opens the chain, and waits for what passes by itself: a disk without room, and a command that has the chain
 // open. Another agent on the same socket has ended this one already.
 func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store, error) {
-	tell := time.Now().Add(openPatience)
-	for pause := openAgain; ; pause = min(2*pause, openSlowest) {
+	for tell := range store.Attempts(ctx) {
 		st, err := store.Open(a.config.ChainDir(), o)
 		locked := errors.Is(err, store.ErrLocked)
 		if err == nil || !locked && !errors.Is(err, store.ErrNoSpace) {
@@ -122,20 +114,14 @@ func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store,
 			}
 		}
 		a.opening.at(why, 0, 0)
-		if time.Now().After(tell) {
-			tell = time.Now().Add(tellOpenAgain)
-			if locked {
-				a.log.Warn("another program has the chain open; nothing is recorded until it ends", "who", store.LockHolder(a.config.ChainDir()), "err", err)
-			} else {
-				a.log.Error("the disk has no room to open the chain; waiting for some", "err", err)
-			}
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, ctx.Err() // told to stop while waiting: nothing failed
+		switch {
+		case tell && locked:
+			a.log.Warn("another program has the chain open; nothing is recorded until it ends", "who", store.LockHolder(a.config.ChainDir()), "err", err)
+		case tell:
+			a.log.Error("the disk has no room to open the chain; waiting for some", "err", err)
 		}
 	}
+	return nil, ctx.Err() // told to stop while waiting: nothing failed
 }
 
 // mayBegin refuses to begin a second history where a first one is only out of sight.

@@ -466,8 +466,10 @@ func TestUnitsAreConfined(t *testing.T) {
 	}
 }
 
-// What no restart mends is not tried again, all else for ever; a program that panics ends with 2, and is started again.
-func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
+// units returns the text of the unit of each program that is a service.
+func units(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
 	for _, p := range programs() {
 		if !p.service {
 			continue
@@ -476,9 +478,17 @@ func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		all[p.name] = string(unit)
+	}
+	return all
+}
+
+// What no restart mends is not tried again, all else for ever; a program that panics ends with 2, and is started again.
+func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
+	for name, unit := range units(t) {
 		for _, want := range []string{"\nRestart=always\n", "\nRestartPreventExitStatus=78\n", "\nStartLimitIntervalSec=0\n"} {
-			if strings.Count(string(unit), want) != 1 {
-				t.Errorf("%s has not %q once", p.name, strings.TrimSpace(want))
+			if strings.Count(unit, want) != 1 {
+				t.Errorf("%s has not %q once", name, strings.TrimSpace(want))
 			}
 		}
 		page, err := os.ReadFile("../../docs/operation.md")
@@ -493,17 +503,10 @@ func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
 
 // What a program may take of the machine has an end, and what it holds in memory, its key, comes into no core file.
 func TestUnitsBoundMemoryAndLeaveNoCore(t *testing.T) {
-	for _, p := range programs() {
-		if !p.service {
-			continue
-		}
-		unit, err := os.ReadFile(filepath.Join("../systemd", p.name+".service"))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name, unit := range units(t) {
 		for _, want := range []string{`\nMemoryMax=\d+%\n`, `\nLimitCORE=0\n`} {
-			if len(regexp.MustCompile(want).FindAll(unit, -1)) != 1 {
-				t.Errorf("%s has not %q once", p.name, want)
+			if len(regexp.MustCompile(want).FindAllString(unit, -1)) != 1 {
+				t.Errorf("%s has not %q once", name, want)
 			}
 		}
 	}

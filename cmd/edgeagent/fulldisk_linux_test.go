@@ -114,8 +114,9 @@ func TestFullDiskStopsAcknowledgementsAndLosesNone(t *testing.T) {
 	g.verify()
 }
 
-func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
-	t.Parallel()
+// outOfRoom returns a gateway that has acknowledged half of 100 messages, and waits for room on its disk with the others.
+func outOfRoom(t testing.TB) (*smallDisk, *gateway, *publisher) {
+	t.Helper()
 	disk := newSmallDisk(t)
 	g := prepareGateway(t, disk.dir, "")
 	g.must("init")
@@ -126,6 +127,12 @@ func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
 	disk.leave(12 * mib)
 	p.allow(100)
 	g.await("out of room", func() bool { return g.status().Live.Waiting })
+	return disk, g, p
+}
+
+func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
+	t.Parallel()
+	_, g, p := outOfRoom(t)
 	g.process.Signal(syscall.SIGTERM)
 	if code := g.ended(); code != 0 && code != 6 {
 		t.Errorf("it ends with %d, want 0 or 6", code)
@@ -138,16 +145,7 @@ func TestGatewayOnFullDiskStopsWhenAsked(t *testing.T) {
 // Whoever notes something on a full disk is told so, and does not wait for room.
 func TestANoteOnAFullDiskIsRefused(t *testing.T) {
 	t.Parallel()
-	disk := newSmallDisk(t)
-	g := prepareGateway(t, disk.dir, "")
-	g.must("init")
-	g.start("--set", "store.reserve=16MiB")
-	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(100))
-	p.allow(50)
-	g.acknowledged(p, 50)
-	disk.leave(12 * mib)
-	p.allow(100)
-	g.await("out of room", func() bool { return g.status().Live.Waiting })
+	disk, g, p := outOfRoom(t)
 	g.fails(1, "the note is not recorded: recording has stopped: no room on the disk", "note", "the disk is full")
 	disk.leave(40 * mib)
 	g.acknowledged(p, 100)

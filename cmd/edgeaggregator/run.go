@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,17 +33,9 @@ func openKeeper(config *aggregator.Config, log *slog.Logger) (aggregator.Keeper,
 	return keeper, keeper.Close
 }
 
-const (
-	storeAgain     = 50 * time.Millisecond // until a store is opened again that another program had, doubling
-	storeSlowest   = time.Second           // to this
-	storePatience  = time.Second           // how long that passes for a command's moment, and is not said
-	tellStoreAgain = time.Minute           // how often it is said then
-)
-
 // awaitStore opens the store, and waits for a command that has it open. An aggregator that has it does not go away.
 func awaitStore(ctx context.Context, config *aggregator.Config, log *slog.Logger) (aggregator.Store, error) {
-	tell := time.Now().Add(storePatience)
-	for pause := storeAgain; ; pause = min(2*pause, storeSlowest) {
+	for tell := range store.Attempts(ctx) {
 		s, err := openStore(ctx, config, true, log)
 		if !errors.Is(err, aggregator.ErrRunning) {
 			return s, err
@@ -52,16 +43,11 @@ func awaitStore(ctx context.Context, config *aggregator.Config, log *slog.Logger
 		if _, silent := client.Dial(ctx, config.API.Socket); silent == nil {
 			return nil, err
 		}
-		if time.Now().After(tell) {
-			tell = time.Now().Add(tellStoreAgain)
+		if tell {
 			log.Warn("another program has the store open; nothing is countersigned until it ends", "who", store.LockHolder(config.StoreDir()), "err", err)
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
 	}
+	return nil, ctx.Err()
 }
 
 func newRun() *cobra.Command {

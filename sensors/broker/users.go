@@ -202,12 +202,17 @@ const (
 	denied
 )
 
+// named returns a user, nil if there is none; "" names the anonymous.
+func (u *Users) named(name string) *user {
+	if name == "" {
+		return u.anonymous
+	}
+	return u.byName[name]
+}
+
 // judge finds what the rules say: a user's own first, and of these what denies.
 func (u *Users) judge(name, clientID, topic string, what Access) ruling {
-	who := u.byName[name]
-	if name == "" {
-		who = u.anonymous
-	}
+	who := u.named(name)
 	if who == nil {
 		return silent // removed since it came in
 	}
@@ -246,10 +251,7 @@ func (u *Users) denies(name, clientID, topic string, what Access) bool {
 
 // publishes tells whether somebody may publish anything at all.
 func (u *Users) publishes(name string) bool {
-	who := u.byName[name]
-	if name == "" {
-		who = u.anonymous
-	}
+	who := u.named(name)
 	publishes := func(r rule) bool { return !r.deny && r.access&Publish != 0 }
 	return who != nil && (slices.ContainsFunc(who.rules, publishes) || slices.ContainsFunc(u.patterns, publishes))
 }
