@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -93,7 +94,16 @@ func (r *relay) tip(height uint64) *lightchain.Tip {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	tips := map[uint64]*lightchain.Tip{} // pages may overlap
+	var passed []string
 	for _, p := range r.pages {
+		switch {
+		case p.Run != nil:
+			passed = append(passed, fmt.Sprintf("%d to %d", p.Run.First, p.Run.Last()))
+		case p.Consistency != nil:
+			passed = append(passed, fmt.Sprintf("from %d on to %d", p.Consistency.From, p.Consistency.Head.Header.Height))
+		default:
+			passed = append(passed, fmt.Sprintf("none, genesis %t", p.Genesis != nil))
+		}
 		if p.Genesis != nil {
 			begun, err := lightchain.Begin(p.Genesis)
 			if err != nil {
@@ -126,7 +136,7 @@ func (r *relay) tip(height uint64) *lightchain.Tip {
 		tips[tip.Height] = tip
 	}
 	if tips[height] == nil {
-		r.t.Fatalf("no page that passed ends at height %d", height)
+		r.t.Fatalf("no page that passed ends at height %d; their headers: %v", height, passed)
 	}
 	return tips[height]
 }
