@@ -1,4 +1,4 @@
-module edgechain
+module edgechain.example
 
 go 1.26.0
 

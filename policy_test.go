@@ -25,7 +25,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 var update = flag.Bool("update", false, "write what was found into arm/testdata")
@@ -41,7 +41,7 @@ type rule struct {
 }
 
 // outside matches what is neither the standard library's nor, given the first half, ours.
-const outside = `^edgechain/|^[^/]+\.`
+const outside = `^edgechain\.example/|^[^/]+\.`
 
 const (
 	cbor = `^github\.com/fxamacker/cbor/v2$|^github\.com/x448/float16$` // the second is the first's
@@ -49,37 +49,37 @@ const (
 )
 
 var rules = []rule{
-	{in: `^edgechain/lightchain$`, forbids: outside, allows: cbor + `|` + cose,
+	{in: `^edgechain\.example/lightchain$`, forbids: outside, allows: cbor + `|` + cose,
 		why: "whoever checks a proof reads and trusts all that lightchain imports: it stays the standard library, CBOR and COSE"},
-	{in: `^edgechain/lightchain$`, forbids: `^(os|net|log|syscall|io/fs|io/ioutil|sync|context|time)(/|$)`,
+	{in: `^edgechain\.example/lightchain$`, forbids: `^(os|net|log|syscall|io/fs|io/ioutil|sync|context|time)(/|$)`,
 		why: "lightchain is pure, no I/O, clock, goroutine or logger, so that it gives everyone the same answer, in a browser too"},
-	{in: `^edgechain/mqttwire$`, forbids: outside + `|^(os|net|log|syscall|sync|context|time)(/|$)`,
+	{in: `^edgechain\.example/mqttwire$`, forbids: outside + `|^(os|net|log|syscall|sync|context|time)(/|$)`,
 		why: "mqttwire is pure, bytes in and bytes out, so that all that a stranger sends can be fuzzed without a socket"},
-	{in: `^edgechain/sensors$`, forbids: `^(os|net|syscall)(/|$)`, allows: `^net/(url|netip)$`,
+	{in: `^edgechain\.example/sensors$`, forbids: `^(os|net|syscall)(/|$)`, allows: `^net/(url|netip)$`,
 		why: "a dialect is a function from bytes to readings, tested without a socket or a file; sources live below sensors/"},
-	{in: `^edgechain/sensors/`, forbids: `^edgechain/sensors/`, allows: `^edgechain/sensors/broker/subscriberstore$`,
+	{in: `^edgechain\.example/sensors/`, forbids: `^edgechain\.example/sensors/`, allows: `^edgechain\.example/sensors/broker/subscriberstore$`,
 		why: "a source that knows another one cannot be left out or replaced"},
-	{in: `^edgechain/`, except: `^edgechain/(mqttconn|sync/mqttlink|sensors/mqttsource|agent/demo)$`, forbids: `^github\.com/eclipse/paho`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/(mqttconn|sync/mqttlink|sensors/mqttsource|agent/demo)$`, forbids: `^github\.com/eclipse/paho`,
 		why: "paho's habits (tokens that complete without delivery, handlers that block the keep-alive) stay behind one connection, its two users and a demo"},
-	{in: `^edgechain/`, except: `^edgechain/(lightchain/store(/salvage)?|(aggregator|sensors/broker)/(.+/)?\w*store)$`, forbids: `^github\.com/cockroachdb/pebble`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/(lightchain/store(/salvage)?|(aggregator|sensors/broker)/(.+/)?\w*store)$`, forbids: `^github\.com/cockroachdb/pebble`,
 		why: "only a store decides what is durable; others must not know that there is a Pebble"},
-	{in: `^edgechain/`, except: `^edgechain/build/bench$`, forbids: `^github\.com/mochi-mqtt/`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/build/bench$`, forbids: `^github\.com/mochi-mqtt/`,
 		why: "what strangers send is read by our own code; another broker is a baseline of the benchmarks, in a module of theirs"},
-	{in: `^edgechain/`, except: `^edgechain/aggregator(/|$)`, forbids: `^github\.com/jackc/|^html/template$`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/aggregator(/|$)`, forbids: `^github\.com/jackc/|^html/template$`,
 		why: "PostgreSQL and pages for people are the aggregator's; on a board each costs flash and memory"},
-	{in: `^edgechain/`, except: `^edgechain/(cmd|build)/`, forbids: `^github\.com/spf13/`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/(cmd|build)/`, forbids: `^github\.com/spf13/`,
 		why: "a package that reads a command line cannot be used by another program"},
-	{in: `^edgechain/`, except: `^edgechain/build(/|$)`, forbids: `^edgechain/build(/|$)`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/build(/|$)`, forbids: `^edgechain\.example/build(/|$)`,
 		why: "what tests and releases need must not be in a program that is shipped"},
-	{in: `^edgechain/(cmd/edge)?agent(/|$)`, forbids: `^edgechain/aggregator(/|$)`, links: true,
+	{in: `^edgechain\.example/(cmd/edge)?agent(/|$)`, forbids: `^edgechain\.example/aggregator(/|$)`, links: true,
 		why: "agent and aggregator meet over the wire alone: a gateway in a factory is updated years after the nodes"},
-	{in: `^edgechain/(cmd/edge)?aggregator(/|$)`, forbids: `^edgechain/agent(/|$)`, links: true,
+	{in: `^edgechain\.example/(cmd/edge)?aggregator(/|$)`, forbids: `^edgechain\.example/agent(/|$)`, links: true,
 		why: "agent and aggregator meet over the wire alone: a node speaks with gateways of every age"},
-	{in: `^edgechain/cmd/edgeagent$`, forbids: `^github\.com/jackc/|^html/template$`, links: true,
+	{in: `^edgechain\.example/cmd/edgeagent$`, forbids: `^github\.com/jackc/|^html/template$`, links: true,
 		why: "the agent's binary is measured in megabytes of a board: nothing that the aggregator alone needs"},
-	{in: `^edgechain/cmd/edgeverify$`, forbids: outside, allows: `^edgechain/(lightchain|sensors|mqttwire)$|` + cbor + `|` + cose, links: true,
+	{in: `^edgechain\.example/cmd/edgeverify$`, forbids: outside, allows: `^edgechain\.example/(lightchain|sensors|mqttwire)$|` + cbor + `|` + cose, links: true,
 		why: "an auditor must be able to read the whole verifier; the decoders, and the names of topics that they read, are in it to read payloads again; both are pure"},
-	{in: `^edgechain/cmd/edgeverify$`, forbids: `^(net|html/template|text/template|os/exec|plugin)(/|$)`, links: true,
+	{in: `^edgechain\.example/cmd/edgeverify$`, forbids: `^(net|html/template|text/template|os/exec|plugin)(/|$)`, links: true,
 		why: "an auditor must see from the binary that it can ask nobody"},
 }
 
@@ -163,7 +163,7 @@ func matches(expression, s string) bool {
 
 // folder returns the entry of floors that an import path of ours belongs to.
 func folder(importPath string) (string, bool) {
-	at, ours := strings.CutPrefix(importPath, "edgechain/")
+	at, ours := strings.CutPrefix(importPath, "edgechain.example/")
 	for ; ours && at != "."; at = path.Dir(at) {
 		if _, ok := floors[at]; ok {
 			return at, true
@@ -177,31 +177,31 @@ func TestPolicyRulesBite(t *testing.T) {
 	bitten := make(map[string]bool)
 	for _, c := range []struct{ pkg, imports string }{
 		{"lightchain", "golang.org/x/crypto/ssh"},
-		{"lightchain", "edgechain/sensors"},
+		{"lightchain", "edgechain.example/sensors"},
 		{"lightchain", "log/slog"},
 		{"lightchain", "time"},
 		{"mqttwire", "net"},
 		{"sensors", "net"},
-		{"sensors/broker", "edgechain/sensors/mqttsource"},
+		{"sensors/broker", "edgechain.example/sensors/mqttsource"},
 		{"agent", "github.com/eclipse/paho.mqtt.golang"},
 		{"agent", "github.com/cockroachdb/pebble/v2/vfs"},
 		{"aggregator", "github.com/cockroachdb/pebble/v2"},
 		{"agent", "github.com/mochi-mqtt/server/v2/packets"},
 		{"sync", "github.com/jackc/pgx/v5"},
 		{"agent", "github.com/spf13/cobra"},
-		{"agent", "edgechain/build/testenv"},
-		{"cmd/edgeagent", "edgechain/aggregator/registry"},
-		{"aggregator", "edgechain/agent"},
+		{"agent", "edgechain.example/build/testenv"},
+		{"cmd/edgeagent", "edgechain.example/aggregator/registry"},
+		{"aggregator", "edgechain.example/agent"},
 		{"cmd/edgeagent", "html/template"},
 		{"cmd/edgeverify", "github.com/spf13/pflag"},
-		{"cmd/edgeverify", "edgechain/lightchain/store"},
-		{"cmd/edgeverify", "edgechain/sensors/broker"},
+		{"cmd/edgeverify", "edgechain.example/lightchain/store"},
+		{"cmd/edgeverify", "edgechain.example/sensors/broker"},
 		{"cmd/edgeverify", "net/http"},
-		{"lightchain/store", "edgechain/sync"},
-		{"arm", "edgechain/sensors"},
+		{"lightchain/store", "edgechain.example/sync"},
+		{"arm", "edgechain.example/sensors"},
 		{"common", ""},
 	} {
-		found := check([]listed{{ImportPath: "edgechain/" + c.pkg, GoFiles: []string{"x.go"},
+		found := check([]listed{{ImportPath: "edgechain.example/" + c.pkg, GoFiles: []string{"x.go"},
 			Imports: []string{c.imports}, Deps: []string{c.imports}}})
 		if len(found) == 0 {
 			t.Errorf("no rule keeps %s from importing %q", c.pkg, c.imports)
@@ -221,12 +221,12 @@ func TestPolicyRulesBite(t *testing.T) {
 		{"lightchain/store", "github.com/cockroachdb/pebble/v2"},
 		{"aggregator/store", "github.com/cockroachdb/pebble/v2"},
 		{"aggregator/pebblestore", "github.com/cockroachdb/pebble/v2"},
-		{"sync/mqttlink", "edgechain/sync"},
-		{"agent/demo", "edgechain/agent"},
-		{"cmd/edgeverify", "edgechain/lightchain"},
-		{"cmd/edgeverify", "edgechain/sensors"},
+		{"sync/mqttlink", "edgechain.example/sync"},
+		{"agent/demo", "edgechain.example/agent"},
+		{"cmd/edgeverify", "edgechain.example/lightchain"},
+		{"cmd/edgeverify", "edgechain.example/sensors"},
 	} {
-		found := check([]listed{{ImportPath: "edgechain/" + c.pkg, Imports: []string{c.imports}, Deps: []string{c.imports}}})
+		found := check([]listed{{ImportPath: "edgechain.example/" + c.pkg, Imports: []string{c.imports}, Deps: []string{c.imports}}})
 		if len(found) > 0 {
 			t.Errorf("allowed, and refused: %v", found)
 		}

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent"
-	"edgechain/aggregator"
-	"edgechain/tomlconf"
+	"edgechain.example/agent"
+	"edgechain.example/aggregator"
+	"edgechain.example/tomlconf"
 )
 
 const securityPage = "docs/explain/security.md"

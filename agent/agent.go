@@ -18,12 +18,12 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/agent/sealgate"
-	"edgechain/arm"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/arm"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // Options is what the command that runs an agent decides beside its configuration.

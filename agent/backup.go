@@ -10,13 +10,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/arm"
-	"edgechain/backup"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
-	"edgechain/mqttconn"
+	"edgechain.example/agent/api"
+	"edgechain.example/arm"
+	"edgechain.example/backup"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/mqttconn"
 )
 
 // Paths within a generation of a gateway's backup.

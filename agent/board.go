@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 // How often the board is looked at. The kernel asks the firmware about the supply and about heat every two seconds, and a

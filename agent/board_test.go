@@ -13,8 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"edgechain/arm"
-	"edgechain/build/testenv"
+	"edgechain.example/arm"
+	"edgechain.example/build/testenv"
 )
 
 func TestMetricsTellWhatTheBoardDoesAndNothingElse(t *testing.T) {

@@ -3,9 +3,9 @@ package agent
 import (
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 // How long the buffer lasts is told from how the chain has grown, which stands in the chain: so it is known right

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestGrowthIsMeasuredOverTheLastDayAcrossRestarts(t *testing.T) {

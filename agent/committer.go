@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
 )
 
 // committer owns the tail of the chain: its goroutine alone stages entries and seals blocks. Messages become

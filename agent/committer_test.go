@@ -14,10 +14,10 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
 )
 
 // bench is a committer over a real store in memory.

@@ -8,13 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/agent/homeassistant"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/mqttconn"
-	"edgechain/sensors"
-	"edgechain/sensors/broker"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/homeassistant"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/mqttconn"
+	"edgechain.example/sensors"
+	"edgechain.example/sensors/broker"
+	"edgechain.example/tomlconf"
 )
 
 // DefaultConfigPath is read where no other file is named. It may be absent; a file that is named may not.

@@ -9,16 +9,16 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/agent/homeassistant"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
-	"edgechain/mqttconn"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
-	"edgechain/sensors/broker"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/homeassistant"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
+	"edgechain.example/mqttconn"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
+	"edgechain.example/sensors/broker"
+	"edgechain.example/tomlconf"
 )
 
 // Bounds of a configuration that are somebody else's.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/sensors"
-	"edgechain/tomlconf"
+	"edgechain.example/sensors"
+	"edgechain.example/tomlconf"
 )
 
 // loadText reads a configuration file with the given text, found as x.toml in the working directory.

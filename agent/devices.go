@@ -16,8 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"edgechain/agent/api"
-	"edgechain/sensors"
+	"edgechain.example/agent/api"
+	"edgechain.example/sensors"
 )
 
 // A device is late when it has been silent for longer than its own rhythm explains. Its rhythm is the longest silence that

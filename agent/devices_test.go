@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // watched is a table of devices by a clock of the test's own.

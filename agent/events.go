@@ -7,11 +7,11 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/arm"
-	"edgechain/lightchain"
-	"edgechain/localhttp"
-	"edgechain/sensors"
-	headersync "edgechain/sync"
+	"edgechain.example/arm"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
+	"edgechain.example/sensors"
+	headersync "edgechain.example/sync"
 )
 
 // The payloads of the agent's own entries, JSON objects all.

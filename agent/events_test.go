@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
 )
 
 func TestWhatASourceLosesWhileItStopsIsRecorded(t *testing.T) {

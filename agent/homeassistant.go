@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/agent/homeassistant"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	"edgechain/sync/mqttlink"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/homeassistant"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	"edgechain.example/sync/mqttlink"
 )
 
 func (a *Agent) homeAssistantTopics(c *Config) homeassistant.Topics {

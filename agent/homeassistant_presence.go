@@ -13,10 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/agent/homeassistant"
-	"edgechain/arm"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/homeassistant"
+	"edgechain.example/arm"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
 )
 
 // presence is how the gateway shows itself to Home Assistant: one goroutine owns it, and is handed each new

@@ -11,10 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
 )
 
 // Which key signs. The chain says which key is in force; up to four files may hold it: the gateway's key and the next

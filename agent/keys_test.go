@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
 )
 
 // runAgent records on the chain that c names until stop is called.

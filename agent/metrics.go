@@ -7,10 +7,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"edgechain/agent/api"
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // metrics is what the agent counts. Labels are bounded by the configuration: sources by their names, reasons by the

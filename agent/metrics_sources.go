@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 // sourceCollector shows how the sources stand that run when it is asked.

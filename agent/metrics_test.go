@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
 )
 
 // shown returns the values of a gathered metric by the values of its labels, in the order of their names.

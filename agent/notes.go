@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
-	"edgechain/localhttp"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
 )
 
 // noteEvent is what a person says.

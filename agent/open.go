@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"edgechain/arm"
-	"edgechain/backup"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
+	"edgechain.example/arm"
+	"edgechain.example/backup"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
 )
 
 // ErrNeedsInit means that there is no chain and nobody said that one may be begun.

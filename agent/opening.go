@@ -6,8 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"edgechain/agent/api"
-	"edgechain/arm"
+	"edgechain.example/agent/api"
+	"edgechain.example/arm"
 )
 
 // Opening a chain may take long: after a power cut, where the database is rebuilt, or while somebody else holds the lock.

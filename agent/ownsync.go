@@ -6,9 +6,9 @@ import (
 	"strings"
 	"sync"
 
-	"edgechain/mqttwire"
-	headersync "edgechain/sync"
-	"edgechain/tomlconf"
+	"edgechain.example/mqttwire"
+	headersync "edgechain.example/sync"
+	"edgechain.example/tomlconf"
 )
 
 // A gateway's traffic with its aggregators may come back to it: through the embedded broker, or where a filter of an

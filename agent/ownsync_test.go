@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
 )
 
 // plantAt is an [[mqtt]] that takes in what the filters cover at a broker.

@@ -10,13 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/arm"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
-	"edgechain/sensors"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/api"
+	"edgechain.example/arm"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
+	"edgechain.example/sensors"
+	"edgechain.example/tomlconf"
 )
 
 // pruneEvent is what the chain says about payloads that were deleted. The newest one says it of all: it is never

@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
-	headersync "edgechain/sync"
-	"edgechain/tomlconf"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
+	headersync "edgechain.example/sync"
+	"edgechain.example/tomlconf"
 )
 
 // keeper is an agent of which only what retention needs is at work.

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // errStopping is what a source hears that still has a message when the agent stops taking any.

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 func message(payload string) *sensors.Message {

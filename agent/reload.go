@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"edgechain/agent/api"
-	"edgechain/localhttp"
-	"edgechain/sensors"
-	"edgechain/sensors/broker"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/api"
+	"edgechain.example/localhttp"
+	"edgechain.example/sensors"
+	"edgechain.example/sensors/broker"
+	"edgechain.example/tomlconf"
 )
 
 // reloadOnHangup reads the configuration again whenever the operator asks for it by signal.

@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/mqttconn"
-	"edgechain/sensors"
-	headersync "edgechain/sync"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/mqttconn"
+	"edgechain.example/sensors"
+	headersync "edgechain.example/sync"
+	"edgechain.example/tomlconf"
 )
 
 // startAgent begins a chain and records until the test ends. The agent reloads whatever *next points to.

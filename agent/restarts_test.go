@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
 )
 
 // A program that ends right after each start, in order as it is, adds no block for each: what its starts say is durable, and is

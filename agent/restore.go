@@ -10,13 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/arm"
-	"edgechain/backup"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
+	"edgechain.example/agent/api"
+	"edgechain.example/arm"
+	"edgechain.example/backup"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // RestoreOptions says what is to be brought back.

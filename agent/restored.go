@@ -5,11 +5,11 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
+	headersync "edgechain.example/sync"
 )
 
 // A chain that came back from a backup lacks whatever was sealed after that was made. Nothing is sealed on it before

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain/store"
 )
 
 // Retention deletes the payloads of the oldest blocks. Which, is decided here, and nothing is done: what is held is

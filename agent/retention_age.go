@@ -3,7 +3,7 @@ package agent
 import (
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // How old a block is for certain. A clock that is wrong must delete nothing, so each clock counts for as much as it can

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/tomlconf"
+	"edgechain.example/tomlconf"
 )
 
 // RetentionConfig says which payloads the gateway need not keep. Headers stay for ever.

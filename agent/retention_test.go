@@ -11,10 +11,10 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/tomlconf"
 )
 
 func TestWhatGoesIsBeyondALimitAndReceipted(t *testing.T) {

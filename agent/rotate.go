@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"log/slog"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // keyEvent is what the chain says about a change of key, beside the header that makes it.

@@ -10,9 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 // The store is read through slowly and again and again, since a card loses what nobody reads, and a loss that is known

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
-	"edgechain/tomlconf"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/tomlconf"
 )
 
 func TestARoundTakesMostOfItsTimeWithinBounds(t *testing.T) {

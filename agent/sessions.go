@@ -12,8 +12,8 @@ import (
 	"slices"
 	"sync"
 
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
 )
 
 // sessions remembers over restarts which brokers keep a session for this gateway, and with which filters, in a small file

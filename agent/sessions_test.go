@@ -7,9 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
 )
 
 func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/backup"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/backup"
+	"edgechain.example/lightchain/store"
 )
 
 // Snapshot is the chain as it stood at one moment, for whoever must neither stop recording nor keep it from beginning: a

@@ -10,15 +10,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/agent/homeassistant"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
-	"edgechain/sensors/broker"
-	"edgechain/sensors/hwmon"
-	"edgechain/sensors/mqttsource"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/homeassistant"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
+	"edgechain.example/sensors/broker"
+	"edgechain.example/sensors/hwmon"
+	"edgechain.example/sensors/mqttsource"
 )
 
 // source is one source of messages, whichever kind.

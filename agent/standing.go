@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"slices"
 
-	"edgechain/agent/sealgate"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/sealgate"
+	headersync "edgechain.example/sync"
 )
 
 // Nothing is sealed before the upstreams have found out how the chain's head stands to what aggregators know, or once one

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 // ChainStatus is what a chain says of itself, whether or not an agent runs.

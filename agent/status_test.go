@@ -3,7 +3,7 @@ package agent
 import (
 	"testing"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 // Height, head and numbers of an answer are of one moment, however many blocks are sealed while it is made: an auditor who

@@ -5,10 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain/store"
-	"edgechain/sensors/broker"
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors/broker"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // subscribersDir is where the embedded broker keeps what its subscribers are to find again: beside the chain, and no part of

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/sensors/broker"
+	"edgechain.example/agent/api"
+	"edgechain.example/sensors/broker"
 )
 
 // A source keeps itself connected, and fails only where it cannot listen or where the sink refuses messages for good. The

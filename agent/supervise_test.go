@@ -12,10 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
-	"edgechain/sensors"
-	"edgechain/sensors/broker"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
+	"edgechain.example/sensors"
+	"edgechain.example/sensors/broker"
 )
 
 // unlucky is a source that cannot listen so many times, and then does.

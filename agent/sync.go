@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	headersync "edgechain.example/sync"
 )
 
 // What package headersync asks of the gateway: to read the chain, to keep receipts, to put back what was lost.

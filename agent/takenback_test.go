@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
 )
 
 // A run that ended between taking headers back and saying so is finished by the next one.

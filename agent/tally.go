@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain/store"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain/store"
+	headersync "edgechain.example/sync"
 )
 
 // tally counts what the chain records of itself, since its beginning, for the gateway's reports.

@@ -9,12 +9,12 @@ import (
 	"slices"
 	"sync"
 
-	"edgechain/agent/api"
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
-	"edgechain/sync/mqttlink"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
+	"edgechain.example/sync/mqttlink"
 )
 
 // upstream is one broker that leads to aggregators, and the gateway's side of the protocol over it.

@@ -21,10 +21,10 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"edgechain/arm"
-	"edgechain/lightchain"
-	"edgechain/localhttp"
-	headersync "edgechain/sync"
+	"edgechain.example/arm"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
+	headersync "edgechain.example/sync"
 )
 
 // Options is what the command that runs an aggregator decides beside its configuration.

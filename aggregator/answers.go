@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // wrongQuestion is an error of who asks.

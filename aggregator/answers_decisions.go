@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"path"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // maxRequest bounds the body of a request in bytes.

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"strings"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 func (s *Server) headers(w http.ResponseWriter, r *http.Request) {

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"edgechain/backup"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
+	"edgechain.example/backup"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
 )
 
 // Checkpointer is a store in a folder of its own, which can be copied while it is written to. A database has its own

@@ -9,10 +9,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
-	"edgechain/sync/mqttlink"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
+	"edgechain.example/sync/mqttlink"
 )
 
 // brokerLink is one broker and the protocol's machine behind it.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // emptyStore holds nothing, and counts who looks.

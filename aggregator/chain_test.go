@@ -6,8 +6,8 @@ import (
 	"crypto/sha256"
 	"testing"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // testSigner returns the key that a name stands for, always the same.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain/keyfile"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
-	"edgechain/tomlconf"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
+	"edgechain.example/tomlconf"
 )
 
 // DefaultConfigPath is read where no other file is named. It may be absent; a file that is named may not.

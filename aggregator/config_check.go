@@ -4,10 +4,10 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/localhttp"
-	headersync "edgechain/sync"
-	"edgechain/tomlconf"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
+	headersync "edgechain.example/sync"
+	"edgechain.example/tomlconf"
 )
 
 // maxSocketPath is in bytes; Linux has room for 108 with the zero behind (unix(7)).

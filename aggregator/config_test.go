@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/tomlconf"
+	"edgechain.example/tomlconf"
 )
 
 // loadText reads a configuration file with the given text, found as x.toml in the working directory.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	headersync "edgechain/sync"
+	headersync "edgechain.example/sync"
 )
 
 // Served is a store on a server of its own, which may be set up so that it loses what it has committed, and may be

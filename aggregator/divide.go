@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
-	"edgechain/sync/mqttlink"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
+	"edgechain.example/sync/mqttlink"
 )
 
 // Replicas that share a store divide among them what comes from a broker.

@@ -4,8 +4,8 @@ import (
 	"log/slog"
 	"time"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // What the tests look at besides.

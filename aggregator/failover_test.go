@@ -11,12 +11,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/aggregator/pgstore"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 )
 
 // awaitStandby waits until a standby has all that its primary has.

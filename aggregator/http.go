@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"edgechain/lightchain"
-	"edgechain/localhttp"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
 )
 
 // The local HTTP interface: what an aggregator answers on its socket, to its own commands and to monitoring. The same

@@ -12,11 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // newServer returns the interface of a store with one gateway, of 20 blocks and one receipt, that runs nowhere.

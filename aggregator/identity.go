@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // ErrIdentity means that a store belongs to an aggregator of another name or key.

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"testing"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
 )
 
 func storeHasOneIdentity(t *testing.T, s opened) {

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
 )
 
 // keyFilesInterval is how often the files of the key are looked at.

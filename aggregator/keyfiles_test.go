@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain/keyfile"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain/keyfile"
 )
 
 // A file of the key that is lost while the aggregator runs is put back, from the other or from memory; what somebody may have

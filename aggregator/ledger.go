@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"time"
 
-	"edgechain/arm"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/arm"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // ledger is the store as package headersync sees it. What a page means is decided there ([headersync.Judge]); here it

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // take judges a page as the protocol's machine does.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // deaf is a connection on which nothing is heard.

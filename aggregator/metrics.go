@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	headersync "edgechain/sync"
+	headersync "edgechain.example/sync"
 )
 
 // metrics is what an aggregator counts. Labels are bounded: standings, findings and verdicts are closed sets, brokers

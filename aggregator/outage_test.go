@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/aggregator/pgstore"
-	"edgechain/build/testenv"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/build/testenv"
 )
 
 // A firewall stands between a store and its database, and drops every packet when it is told to: connections stay open, new

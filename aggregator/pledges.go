@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // pledges are the newest heads that are known in this process to be countersigned, with the states that they stood in. A

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // A gateway says on its status topic how it is; see [headersync.Report]. Its connection's last will, "offline", is

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // reporter is a gateway that is approved and known by its genesis, and speaks on its status topic.

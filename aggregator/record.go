@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // Record is what an aggregator knows of one chain, but for its headers: the stores write it whole, in one piece. All

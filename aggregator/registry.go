@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/localhttp"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
+	headersync "edgechain.example/sync"
 )
 
 // Trust says what becomes of a gateway that nobody has decided about.

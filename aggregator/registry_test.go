@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // testClock is a clock that the test moves.

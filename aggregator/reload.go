@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"edgechain/arm"
-	"edgechain/tomlconf"
+	"edgechain.example/arm"
+	"edgechain.example/tomlconf"
 )
 
 // reload brings a changed configuration into force: brokers, and what it says of trust, pulls and silence. A wrong one

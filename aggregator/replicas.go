@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 const (

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 func testChains(n int) (chains []lightchain.ChainID) {

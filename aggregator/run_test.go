@@ -15,15 +15,15 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/aggregator/pgstore"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
-	"edgechain/sync/mqttlink"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
+	"edgechain.example/sync/mqttlink"
 )
 
 // gateway is a gateway's side of the protocol over a real connection, on a chain that lives in memory.

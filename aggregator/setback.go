@@ -3,8 +3,8 @@ package aggregator
 import (
 	"fmt"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // Mended is a store that keeps what was promised in a second place, and says what it found damaged when it was opened.

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // promised is a store in a folder that does not run, with what was countersigned in it.

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // Chains keeps the records of chains.

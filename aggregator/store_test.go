@@ -13,12 +13,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/aggregator/pgstore"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // opened is a store under test. again opens it once more: after a restart, or, where that is allowed, beside the first

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // Token lets one gateway in. It is a secret until it is used, and nothing afterwards.

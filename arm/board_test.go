@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 func recorded(t *testing.T, board string) Board {

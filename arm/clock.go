@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // MaxClockError is the largest error bound with which a clock still counts as synchronised.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestClockIsSynchronisedOnlyWithinTheBound(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/backup"
+	"edgechain.example/backup"
 )
 
 func TestCheckpointsLeftBehindGoAndFailedOnesLeaveNothing(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A chain of one block, and the proof of its one entry, as a gateway without an aggregator makes it.

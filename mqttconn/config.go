@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/tomlconf"
+	"edgechain.example/tomlconf"
 )
 
 // Config is what an operator says of a broker: the keys that every table of a configuration has which names one.

@@ -13,8 +13,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/build/testenv"
-	"edgechain/tomlconf"
+	"edgechain.example/build/testenv"
+	"edgechain.example/tomlconf"
 )
 
 // await waits for what other goroutines and processes will bring about.

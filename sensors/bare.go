@@ -5,7 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // decodeValue reads the value dialect: the payload is one bare number, boolean or text, named after the topic's last

@@ -9,7 +9,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // DecoderVersion counts changes in what the decoders of this package make of a payload. It belongs into what the

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // everyDecoder returns decoders that between them use all that a configuration can say.

@@ -6,7 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // DefaultPayloadMax is the size in bytes up to which payloads are kept, where nothing else is configured.

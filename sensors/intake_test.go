@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestIntakeSealsWhatItDoesNotUnderstandAndCountsWhy(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // copyAbove is the payload size, in bytes, from which names and texts are copied out of it: a short name must not

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestJSONNumbersKeepTheirKind(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Limits on what a payload may hold before it counts as not understood.

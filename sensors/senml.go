@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // newestSenML is the version of RFC 8428.

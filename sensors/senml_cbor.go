@@ -9,7 +9,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // cborModes returns how the CBOR of a SenML record is read: any well-formed encoding, since a device's CBOR need not

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // decodeSenMLJSON reads application/senml+json (RFC 8428, section 5).

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Message is one message as it arrived, with what a decoder understood of it. A source fills it and gives it to a

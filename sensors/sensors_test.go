@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // received is when all messages of the tests arrive.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // stamp is when the device says it measured.

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestTimesAreReadInEachFormat(t *testing.T) {

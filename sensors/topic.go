@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
 )
 
 // TopicRule takes device, name and unit from the levels of a topic, with the words of Telegraf's topic_parsing. All

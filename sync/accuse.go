@@ -1,7 +1,7 @@
 package headersync
 
 import (
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // accuse returns the evidence that the chain was forked, if a and b are two signed histories of it, and nil if they

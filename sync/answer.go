@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // receivePull answers an aggregator. What costs nothing is looked at first, a signature only then.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // pair is one gateway and one aggregator on a quiet link, past their first receipt.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // offline is a gateway that was offline for n blocks, each minute one.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Chain is a gateway's own chain, as far as it is durable. Its methods are called from one goroutine.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"sync"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // testSigner returns the key that a name stands for, always the same.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/fxamacker/cbor/v2"
 )

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // fuzzCodec claims, of a decoder: it never panics, and what it accepts encodes back to the same bytes.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // CollectorConfig is what a [Collector] needs. Its functions are called from several goroutines.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // After a start, and before it seals anything new, a gateway asks which of its heads the aggregators know. A power

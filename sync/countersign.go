@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // countersign issues the receipt on the newest head, which is durable, and reports whether there is one now, with the state

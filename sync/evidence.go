@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A chain that was forked has two heads that grow apart. Where every header of one history is held, a head of the other

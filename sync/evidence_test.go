@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // apart returns two gateways of one chain, which part after header 5: one grows to header 30, which the aggregator

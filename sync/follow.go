@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 const (

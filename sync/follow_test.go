@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // listens has every message that comes to an end shown to a function first, which says whether it is let through.

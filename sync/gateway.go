@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // ConfirmHead says whether sealing waits for an aggregator's word on the newest head.

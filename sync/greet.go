@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // greeter bounds what answering hellos costs, so that nobody on the broker uses up what is the gateway's own.

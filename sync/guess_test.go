@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // An aggregator that hears a gateway's head before anything vouches for it follows a change of key that comes soon after.

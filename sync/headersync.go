@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Message is one message as it arrived.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Verdict is what a page or a head turned out to be.

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // withoutHeaders is a gateway whose chain lost all headers but genesis and its newest, and knows the history's leaves

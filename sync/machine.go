@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // How a chain is followed is a machine without a clock, a store or a connection: [step] takes what is remembered, what is

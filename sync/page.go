@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Pulled is a gateway's answer to a pull. It is not signed: what it carries stands or falls by itself.

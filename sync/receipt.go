@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // receiveReceipt takes an aggregator's receipt on one of this chain's headers.

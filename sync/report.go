@@ -7,7 +7,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Report is what a gateway says of itself on its status topic, so that whoever countersigns it knows what it lost.

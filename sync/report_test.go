@@ -6,7 +6,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func testReport(c *memChain) *Report {

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Requests are signed, name the chain and who asks, and cannot be replayed with effect.

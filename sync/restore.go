@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // restoring is the work of putting back lost headers.

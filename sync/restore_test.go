@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // grow has a gateway's chain grow by n headers at once, each with a change of key if keys says so, and the aggregator

@@ -1,6 +1,6 @@
 package headersync
 
-import "edgechain/lightchain"
+import "edgechain.example/lightchain"
 
 // Standing is how a gateway's head stands to what an aggregator knows.
 type Standing string

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // State is what an aggregator keeps of one chain, beside the headers themselves.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Terms is what of a gateway's configuration may change while it runs.

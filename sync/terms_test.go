@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestAnAggregatorIsAddedWhileTheGatewayTalksToAnother(t *testing.T) {

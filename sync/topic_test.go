@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A topic names its chain twice, by the first character and whole; one where these differ is nobody's.

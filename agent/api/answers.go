@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain/store"
 )
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) }

@@ -16,9 +16,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // newChain returns a chain of one sealed block with so many entries.

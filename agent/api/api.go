@@ -24,10 +24,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // Status is how a gateway stands. Fields that only a running agent knows are absent otherwise.

@@ -6,8 +6,8 @@ import (
 	"math"
 	"net/http"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 // Block is one header with what it says.

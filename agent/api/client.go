@@ -15,8 +15,8 @@ import (
 	"strconv"
 	"syscall"
 
-	"edgechain/lightchain/store"
-	"edgechain/localhttp"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // Client asks a gateway.

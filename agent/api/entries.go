@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 // Entry is one entry, or one of its readings alone where the question was for readings.

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"edgechain/localhttp"
+	"edgechain.example/localhttp"
 )
 
 // ErrOpening means that the agent runs, and has not opened its chain yet: nothing is recorded, and nothing can be asked

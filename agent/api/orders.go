@@ -5,7 +5,7 @@ import (
 	"io"
 	"net/http"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // What only a running agent does.

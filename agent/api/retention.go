@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"edgechain/localhttp"
+	"edgechain.example/localhttp"
 )
 
 // Limits are what a configuration says of the payloads that need not be kept.

@@ -4,10 +4,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"edgechain/agent"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	"edgechain/sensors"
+	"edgechain.example/agent"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	"edgechain.example/sensors"
 )
 
 // Gateway returns the configuration of the gateway that the devices publish to: its embedded broker at listen, the

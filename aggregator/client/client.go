@@ -14,8 +14,8 @@ import (
 	"net/url"
 	"strconv"
 
-	"edgechain/aggregator"
-	"edgechain/localhttp"
+	"edgechain.example/aggregator"
+	"edgechain.example/localhttp"
 )
 
 // Client asks an aggregator. A chain is named by its 52 characters or, of one that is known there, by 8 or more of the

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
 )
 
 // compare brings the database to what the journal says was promised, and the journal to what the database says. It fails

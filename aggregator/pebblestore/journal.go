@@ -14,9 +14,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // The journal is a file beside the database that says what the aggregator has promised: of each chain the record and the state

@@ -12,8 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
 )
 
 func testRecord(chain byte, decided int64) *aggregator.Record {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // journalSize returns how long the file is.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"edgechain/aggregator"
+	"edgechain.example/aggregator"
 )
 
 // Keeper is a journal of what is countersigned for an aggregator whose store is on a server: so what it knows outlives it.

@@ -12,8 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // Beside the folder of the database lie, by the ends of their names:

@@ -15,8 +15,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
 )
 
 // Options says how to open a store. The zero value works.

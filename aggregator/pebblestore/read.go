@@ -11,9 +11,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 var errDamaged = errors.New("the store holds what it never wrote")

@@ -12,8 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/pebblestore"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/pebblestore"
 )
 
 // Whoever reads the log of an aggregator that does not start must see which file the disk has damaged.

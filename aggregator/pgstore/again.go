@@ -15,7 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"edgechain/aggregator"
+	"edgechain.example/aggregator"
 )
 
 const (

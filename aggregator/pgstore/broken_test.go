@@ -17,9 +17,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/aggregator"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 )
 
 // forever is for a test in which each call gets through in the end, on whatever machine.

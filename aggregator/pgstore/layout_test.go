@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // Tables of another layout are refused with one sentence that says what to do, and stay as they are.

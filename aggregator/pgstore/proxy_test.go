@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // proxy stands between a store and PostgreSQL, knows where one message ends and the next begins, and breaks a

@@ -6,8 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
 )
 
 // Record implements [aggregator.Chains].

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/aggregator"
+	"edgechain.example/aggregator"
 )
 
 // errStandby means that the server cannot be written to, and what it shows may be old.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/aggregator"
-	"edgechain/build/testenv"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv"
 )
 
 // logged keeps what a store logs.

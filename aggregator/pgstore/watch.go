@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"edgechain/aggregator"
+	"edgechain.example/aggregator"
 )
 
 // lookEvery is after how long a connection asks its server again: settings change under open connections.

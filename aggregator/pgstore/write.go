@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A version is that of one row: how often the row was changed, in the upper half, and a random number, so that each

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"edgechain/localhttp"
+	"edgechain.example/localhttp"
 )
 
 // aggregation is an aggregation node as it is shipped, with a store in a folder.

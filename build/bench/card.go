@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // cardCell is one way to run a gateway, and the plain file that takes the same readings in the same groups.

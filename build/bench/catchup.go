@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
 )
 
 type blocksTask struct {

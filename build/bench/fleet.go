@@ -10,10 +10,10 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // fleet measures the aggregator as it is shipped, with very many gateways: what it holds in memory of each. They are in

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 // patience is for a machine with more to do.
@@ -97,7 +97,7 @@ func (p *program) pid() string { return strconv.Itoa(p.cmd.Process.Pid) }
 
 // root returns the folder of the module that is measured.
 func root(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "edgechain").Output()
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "edgechain.example").Output()
 	return strings.TrimSpace(string(out)), err
 }
 

@@ -1,9 +1,9 @@
-module edgechain/build/bench
+module edgechain.example/build/bench
 
 go 1.26.0
 
 require (
-	edgechain v0.0.0
+	edgechain.example v0.0.0
 	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/mochi-mqtt/server/v2 v2.7.9
 	github.com/transparency-dev/tessera v1.0.4
@@ -67,4 +67,4 @@ require (
 	k8s.io/klog/v2 v2.130.1 // indirect
 )
 
-replace edgechain => ../..
+replace edgechain.example => ../..

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // headerChain is a gateway's chain without its entries: what a gateway that seals every minute would send, with timers

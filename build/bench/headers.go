@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // headersPerRun is how many headers a page holds, more or less.

@@ -9,8 +9,8 @@ import (
 	"runtime"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 type historyTask struct {

@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/aggregator/pgstore"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 type nodeTask struct {

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // fileAppender is the least that evidence could cost: the same entries with the same salts, hashed into the same

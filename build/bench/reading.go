@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 type readingTask struct {

@@ -12,7 +12,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain/store"
 )
 
 // receiptEvery is the time between two messages of a gateway: with one it announces its head at least a second after the

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 // size builds the programs as they are shipped.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 // appender is a way to make groups of entries durable.

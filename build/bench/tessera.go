@@ -11,7 +11,7 @@ import (
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // tesseraAppender is Tessera's POSIX appender with batches as large as our groups, which it takes and flushes as soon

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
 )
 
 // message is what a device publishes.

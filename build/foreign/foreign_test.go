@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 )
 
 const vectorFolder = "../../lightchain/testdata/vectors"

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A maker makes mutants of the vectors: files and trust files with a few things changed. Chance changes hardly ever pass the

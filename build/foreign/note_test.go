@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Notes are mutated as text, since JSON and SSH signatures are what readers of them take for different things.

@@ -1,9 +1,9 @@
-module edgechain/build/nats
+module edgechain.example/build/nats
 
 go 1.26.0
 
 require (
-	edgechain v0.0.0
+	edgechain.example v0.0.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 )
 
@@ -27,4 +27,4 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 )
 
-replace edgechain => ../..
+replace edgechain.example => ../..

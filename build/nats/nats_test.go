@@ -10,9 +10,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
-	"edgechain/sync/mqttlink"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
+	"edgechain.example/sync/mqttlink"
 )
 
 // patience is for a machine with more to do than the test; what is awaited is noticed at once.

@@ -1,4 +1,4 @@
-module edgechain/build/packages
+module edgechain.example/build/packages
 
 go 1.26.0
 

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // A course is what a gateway's series do over time, in promtool's notation, by the name that they have in a scrape. What a

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // A question is one expression that a rule or a panel asks, and the labels that its texts name.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // A monitor is a Prometheus that scrapes a plant and knows the rules.

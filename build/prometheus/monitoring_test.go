@@ -17,7 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 var metric = regexp.MustCompile(`\bedge(?:agent|aggregator)_[a-z0-9_]+`)

@@ -17,15 +17,15 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent"
-	"edgechain/aggregator"
-	"edgechain/aggregator/pgstore"
-	"edgechain/arm"
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
-	"edgechain/tomlconf"
+	"edgechain.example/agent"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/arm"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
+	"edgechain.example/tomlconf"
 )
 
 // A plant is two gateways at work that have every kind of source, and the aggregator that countersigns their heads, all

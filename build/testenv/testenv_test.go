@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 func TestMosquittoKeepsPersistentSessionThroughKillAndRestart(t *testing.T) {

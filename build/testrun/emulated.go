@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 // emulated makes the steps of a board: the packages that decide what a byte means. What a board can show and this

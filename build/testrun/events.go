@@ -162,29 +162,48 @@ func reason(output []event, test string) string {
 	return strings.Join(said, " ")
 }
 
-// saidAt is a line that a test printed itself, or a helper in its name.
+// saidAt is a line that a test printed itself, or a helper in its name; what goes on below it stands deeper.
 var saidAt = regexp.MustCompile(`^\s+\w+_test\.go:\d+: `)
 
-// complaint is what a test that failed said, shortened: what it ended with comes last, unless its clean-up talks.
+// complaint is what a test that failed said, shortened: what it ended with comes last, unless its clean-up talks, and the
+// first and the last lines of a long one say most.
 func complaint(output []event, test string) string {
-	const most, longest = 4, 240
-	var said []string
+	const most, deeper = 4, 6
+	var said [][]string // each with its lines
 	for _, e := range output {
-		if e.Test == test && saidAt.MatchString(e.Output) {
-			line := strings.TrimSpace(e.Output)
-			if len(line) > longest {
-				line = strings.ToValidUTF8(line[:longest], "") + "…"
-			}
-			said = append(said, line)
+		switch {
+		case e.Test != test:
+		case saidAt.MatchString(e.Output):
+			said = append(said, []string{shortened(e.Output)})
+		case len(said) > 0 && strings.HasPrefix(e.Output, "        "):
+			said[len(said)-1] = append(said[len(said)-1], "    "+shortened(e.Output))
 		}
 	}
-	if len(said) > most {
-		said = append(said[:1], said[len(said)-most+1:]...)
+	said = ends(said, 1, most-1)
+	var s strings.Builder
+	for _, lines := range said {
+		for _, line := range append(lines[:1:1], ends(lines[1:], deeper/2, deeper/2)...) {
+			s.WriteString("\n\t" + line)
+		}
 	}
-	if len(said) == 0 {
-		return ""
+	return s.String()
+}
+
+// ends leaves the first and the last of a list.
+func ends[T any](list []T, first, last int) []T {
+	if len(list) <= first+last {
+		return list
 	}
-	return "\n\t" + strings.Join(said, "\n\t")
+	return append(list[:first:first], list[len(list)-last:]...)
+}
+
+func shortened(line string) string {
+	const longest = 240
+	line = strings.TrimSpace(line)
+	if len(line) > longest {
+		line = strings.ToValidUTF8(line[:longest], "") + "…"
+	}
+	return line
 }
 
 // sourceLine is that of a stack which names a line of a test.

@@ -22,7 +22,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 // A part is some commands that run one after the other.
@@ -191,8 +191,8 @@ func parts() ([]part, error) {
 	var units, systems []string
 	for pkg := range strings.FieldsSeq(listed) {
 		switch {
-		case pkg == "edgechain": // the policy
-		case strings.HasPrefix(pkg, "edgechain/cmd/"):
+		case pkg == "edgechain.example": // the policy
+		case strings.HasPrefix(pkg, "edgechain.example/cmd/"):
 			systems = append(systems, pkg)
 		default:
 			units = append(units, pkg)
@@ -217,7 +217,7 @@ func parts() ([]part, error) {
 		part{"system", waiting, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
 		part{"packages", waiting, separate(pure, "build/packages")},
 		part{"modules", waiting, slices.Concat(separate(pure, "build/nats"), separate(pure, "build/bench"), separate(pure, "build/torture"))},
-		part{"policy", computing, []step{test(pure, "-count=1", "edgechain")}},
+		part{"policy", computing, []step{test(pure, "-count=1", "edgechain.example")}},
 	), nil
 }
 

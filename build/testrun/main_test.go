@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 // module writes a module in which every way to end occurs, and makes it the current folder.
@@ -263,5 +263,18 @@ func TestWhatIsLeftOutOnBoardsExists(t *testing.T) {
 	}
 	if damaging != 1 {
 		t.Errorf("%d boards damage files, want one", damaging)
+	}
+}
+
+// What a test says over many lines keeps its beginning and its end.
+func TestComplaintKeepsBothEndsOfWhatIsLong(t *testing.T) {
+	said := []event{{Test: "T", Output: "=== RUN   T\n"}, {Test: "T", Output: "    a_test.go:7: the report:\n"}}
+	for i := range 9 {
+		said = append(said, event{Test: "T", Output: fmt.Sprintf("        line %d\n", i)})
+	}
+	said = append(said, event{Test: "Other", Output: "        not ours\n"}, event{Test: "T", Output: "    a_test.go:8: and then\n"})
+	want := "\n\ta_test.go:7: the report:\n\t    line 0\n\t    line 1\n\t    line 2\n\t    line 6\n\t    line 7\n\t    line 8\n\ta_test.go:8: and then"
+	if got := complaint(said, "T"); got != want {
+		t.Errorf("the complaint is %q, want %q", got, want)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 const (

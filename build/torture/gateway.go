@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
 )
 
 // A gateway is an edgeagent of a trial's own: a data folder and a configuration beside it, neither of which names a path, so

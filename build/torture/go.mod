@@ -1,9 +1,9 @@
-module edgechain/build/torture
+module edgechain.example/build/torture
 
 go 1.26.0
 
 require (
-	edgechain v0.0.0
+	edgechain.example v0.0.0
 	golang.org/x/sys v0.49.0
 )
 
@@ -41,4 +41,4 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace edgechain => ../..
+replace edgechain.example => ../..

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"sync"
 
-	"edgechain/agent/api"
-	"edgechain/lightchain"
+	"edgechain.example/agent/api"
+	"edgechain.example/lightchain"
 )
 
 // A ledger is what the world outside a gateway knows of its chain: what was acknowledged, and what left it. It only grows,

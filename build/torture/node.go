@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A nodeSpecimen is an aggregator that was prepared and does not run, with a gateway and a broker that go on: each trial puts

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"edgechain/arm"
+	"edgechain.example/arm"
 )
 
 // patience is how long anything is awaited that is sure to come on a machine with more to do. What comes is noticed at once.
@@ -43,7 +43,7 @@ func (t *torture) prepare(ctx context.Context, programs, target string) (err err
 }
 
 func build(ctx context.Context, to string, env []string) error {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "edgechain").Output()
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "edgechain.example").Output()
 	if err != nil {
 		return fmt.Errorf("where the module is: %w", err)
 	}

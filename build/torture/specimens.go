@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 type entry = api.Entry

@@ -57,9 +57,9 @@ func tortured(t *testing.T, args ...string) {
 	failed, err := run(t.Context(), append([]string{"-short"}, args...), &out, &log)
 	switch {
 	case err != nil:
-		t.Fatalf("%v\n%s", err, &log)
+		t.Fatalf("%v\n%s\n%s", err, &out, &log)
 	case failed:
-		t.Fatalf("%s\n%s", &log, &out)
+		t.Fatalf("%s\n%s", &out, &log)
 	case bytes.Contains(out.Bytes(), []byte("is not installed")) && os.Getenv("CI") != "":
 		t.Fatalf("%s", &out) // there all that install.sh installs must be
 	case bytes.Contains(out.Bytes(), []byte("LEFT OUT:")):

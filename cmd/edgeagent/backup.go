@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/backup"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/store"
-	"edgechain/tomlconf"
+	"edgechain.example/agent"
+	"edgechain.example/backup"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/tomlconf"
 )
 
 func newBackup() *cobra.Command {

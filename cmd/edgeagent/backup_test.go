@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/agent/sealgate"
-	"edgechain/build/testenv/program"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/build/testenv/program"
 )
 
 // soon seals what arrives, a test being impatient.

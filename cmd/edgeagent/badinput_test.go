@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv/program"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv/program"
 )
 
 func TestBadInputIsSealedCountedAndPassedBy(t *testing.T) {

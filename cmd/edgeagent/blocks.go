@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
+	"edgechain.example/cmd/internal/command"
 )
 
 func newBlocks() *cobra.Command {

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/arm"
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/arm"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // One data folder goes through all boards: each finds what the others wrote, goes on with it, and checks it whole; and

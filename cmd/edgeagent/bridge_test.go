@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // A bridge of three lines, as Mosquitto's own page shows it, delivers: it first tries a version of the protocol that is

@@ -6,10 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/cmd/internal/command"
-	"edgechain/sensors"
-	"edgechain/tomlconf"
+	"edgechain.example/agent"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/sensors"
+	"edgechain.example/tomlconf"
 )
 
 func newConfig() *cobra.Command { return command.NewConfig("gateway", agent.Sample) }

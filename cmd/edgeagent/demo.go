@@ -18,12 +18,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/agent/api"
-	"edgechain/agent/demo"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/demo"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 func newDemo() *cobra.Command {

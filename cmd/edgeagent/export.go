@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/store"
 )
 
 func newExport() *cobra.Command {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv/program"
 )
 
 // fullDevice is an output that takes nothing.

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/store"
 )
 
 // connect returns a client of the chain: through the running agent if there is one, else of a snapshot. close must be

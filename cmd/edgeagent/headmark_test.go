@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 // A gateway's whole database goes. It starts by itself and seals above what had left; the chain says what is lost, and so

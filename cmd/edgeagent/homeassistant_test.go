@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // lastKept is retained by a broker of which the test asks what else is: it comes last.

@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
+	"edgechain.example/agent"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 )
 
 func newInit() *cobra.Command {

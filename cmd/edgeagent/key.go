@@ -6,11 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
+	"edgechain.example/agent"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
 )
 
 func newKey() *cobra.Command {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
 )
 
 const kills = 10

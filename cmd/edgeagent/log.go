@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
 )
 
 // selection is which entries a command is about.

@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/agent/api"
-	"edgechain/backup"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
-	"edgechain/tomlconf"
+	"edgechain.example/agent"
+	"edgechain.example/agent/api"
+	"edgechain.example/backup"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/tomlconf"
 )
 
 // version, and built as in RFC 3339, are set when a release is built.

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv/program"
 )
 
 // The tests of this package look at the programs from outside, as they are shipped: built once, started, killed, and

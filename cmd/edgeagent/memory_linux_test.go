@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
 )
 
 const (

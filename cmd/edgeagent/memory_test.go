@@ -3,8 +3,8 @@ package main
 import (
 	"testing"
 
-	"edgechain/agent"
-	"edgechain/tomlconf"
+	"edgechain.example/agent"
+	"edgechain.example/tomlconf"
 )
 
 // What is kept on purpose must not have the garbage collector work harder.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 func TestMetricsAreWhatPromtoolAccepts(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
 )
 
 // Beside a source that floods, one that flaps, one that hangs, reloads, a reader that never reads and a disk that fills and

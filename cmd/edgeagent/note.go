@@ -21,9 +21,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 )
 
 // noteFlags is what a person says beside the text, and how it is signed.

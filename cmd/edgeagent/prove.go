@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 func newProve() *cobra.Command {

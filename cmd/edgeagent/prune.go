@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
-	"edgechain/tomlconf"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/tomlconf"
 )
 
 func newPrune() *cobra.Command {

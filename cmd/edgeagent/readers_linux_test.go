@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv/program"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv/program"
 )
 
 // A slowReader is a command that has written more than anybody has read of it.

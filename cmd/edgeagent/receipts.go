@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
+	"edgechain.example/cmd/internal/command"
 )
 
 func newReceipts() *cobra.Command {

@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/agent/api"
-	"edgechain/cmd/internal/command"
+	"edgechain.example/agent"
+	"edgechain.example/agent/api"
+	"edgechain.example/cmd/internal/command"
 )
 
 func newReload() *cobra.Command {

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // machineTemperature is the temperature of an industrial machine, every five minutes for two and a half months.

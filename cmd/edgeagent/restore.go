@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/cmd/internal/command"
+	"edgechain.example/agent"
+	"edgechain.example/cmd/internal/command"
 )
 
 func newRestore() *cobra.Command {

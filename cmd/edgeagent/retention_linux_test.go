@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 // A gateway without aggregators, told to delete what nobody has countersigned, never stops recording: it keeps the

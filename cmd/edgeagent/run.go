@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/store"
 )
 
 func newRun() *cobra.Command {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // Each script begins in a folder with edgeagent.toml, of a gateway whose data are below it and whose broker is at

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
+	"edgechain.example/agent/api"
 )
 
 // Old data that has rotted is found by reading it, while new data is recorded: its numbers are an entry, once, and

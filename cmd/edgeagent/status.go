@@ -8,11 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/agent/api"
-	"edgechain/agent/sealgate"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/store"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/store"
+	headersync "edgechain.example/sync"
 )
 
 func newStatus() *cobra.Command {

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/agent/sealgate"
-	"edgechain/lightchain/store"
+	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
+	"edgechain.example/lightchain/store"
 )
 
 // All that can be wrong at once stands above all else, and fits on a terminal.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
 )
 
 func TestSIGTERMSealsAllThatWasAcknowledged(t *testing.T) {

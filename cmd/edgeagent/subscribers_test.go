@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // subscriber is mosquitto_sub with a session that is kept.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
+	"edgechain.example/cmd/internal/command"
 )
 
 var errTimeout = errors.New("it was not done in time (--timeout)")

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 )
 
 func newTrust() *cobra.Command {

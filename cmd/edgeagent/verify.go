@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/store"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/store"
 )
 
 func newVerify() *cobra.Command {

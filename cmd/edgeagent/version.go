@@ -3,9 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 func newVersion() *cobra.Command {

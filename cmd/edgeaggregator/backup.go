@@ -9,11 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/backup"
-	"edgechain/cmd/internal/command"
-	"edgechain/tomlconf"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/backup"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/tomlconf"
 )
 
 func newBackup() *cobra.Command {

@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/cmd/internal/command"
-	"edgechain/tomlconf"
+	"edgechain.example/aggregator"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/tomlconf"
 )
 
 func newConfig() *cobra.Command { return command.NewConfig("node", aggregator.Sample) }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv/program"
 )
 
 // No command ends well whose answer did not arrive.

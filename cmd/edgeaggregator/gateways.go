@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/cmd/internal/command"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/cmd/internal/command"
 )
 
 func newGateways() *cobra.Command {

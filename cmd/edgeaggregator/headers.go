@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator/client"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 )
 
 func newHeaders() *cobra.Command {

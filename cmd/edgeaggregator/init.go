@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/keyfile"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/keyfile"
 )
 
 func newInit() *cobra.Command {

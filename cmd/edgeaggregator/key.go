@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
+	"edgechain.example/aggregator"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 )
 
 func newKey() *cobra.Command {

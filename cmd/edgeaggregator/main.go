@@ -11,12 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/backup"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/keyfile"
-	"edgechain/tomlconf"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/backup"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/tomlconf"
 )
 
 // version is set when a release is built.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv/program"
 )
 
 // builds are the programs that the tests of whole systems start.

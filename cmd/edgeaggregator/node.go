@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/aggregator/pgstore"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
 )
 
 // loadKey reads the aggregator's key.

@@ -11,12 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/aggregator/pebblestore"
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain/keyfile"
-	"edgechain/lightchain/store"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/keyfile"
+	"edgechain.example/lightchain/store"
 )
 
 // openKeeper opens what keeps what is countersigned where the store is a database, nil where it is not, or cannot be.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
-	"edgechain/cmd/internal/command"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
+	"edgechain.example/cmd/internal/command"
 )
 
 // A command that has the store open is waited for, and named; an aggregator that has it is not.

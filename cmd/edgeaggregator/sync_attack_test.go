@@ -9,10 +9,10 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/agent/api"
-	"edgechain/aggregator"
-	"edgechain/build/testenv/program"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv/program"
+	headersync "edgechain.example/sync"
 )
 
 // A broker is only asked to let gateways and aggregators pass. Here stands what others on it cannot do.

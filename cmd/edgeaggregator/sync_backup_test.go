@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/aggregator"
-	"edgechain/build/testenv/program"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv/program"
+	headersync "edgechain.example/sync"
 )
 
 // held is why the gateway seals nothing, "" where it does.

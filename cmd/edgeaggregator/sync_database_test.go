@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // On a database that a crash sets back the program does not run, and says what to set; it does where that is allowed, and

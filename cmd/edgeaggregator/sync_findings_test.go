@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/aggregator"
-	"edgechain/build/testenv/program"
-	"edgechain/localhttp"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv/program"
+	"edgechain.example/localhttp"
 )
 
 // listed is what `gateways list` says of one gateway.

@@ -9,7 +9,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	headersync "edgechain/sync"
+	headersync "edgechain.example/sync"
 )
 
 // hellos records what a gateway asks on a broker, and what is answered.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // outdated runs a gateway that was set back: its data folder is an image made before more of its blocks were

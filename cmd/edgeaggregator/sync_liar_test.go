@@ -15,10 +15,10 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/fxamacker/cbor/v2"
 
-	"edgechain/agent/api"
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
 )
 
 // Here stands what an aggregator cannot do to those who trust it, or not without being found out.

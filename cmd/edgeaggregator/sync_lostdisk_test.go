@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/aggregator"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	headersync "edgechain.example/sync"
 )
 
 // loseDatabase runs a gateway whose aggregator is out of reach while it seals so many blocks, and that then loses its

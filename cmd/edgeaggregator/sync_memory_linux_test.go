@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"edgechain/build/testenv/program"
+	"edgechain.example/build/testenv/program"
 )
 
 func TestHugeMessagesTakeNobodysMemory(t *testing.T) {

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"edgechain/aggregator"
+	"edgechain.example/aggregator"
 )
 
 func TestGatewayCatchesUpAfterItsBrokerWasAway(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/aggregator"
-	"edgechain/build/testenv/program"
-	headersync "edgechain/sync"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv/program"
+	headersync "edgechain.example/sync"
 )
 
 const everyone = "[trust]\ngateways = \"all\"\n"

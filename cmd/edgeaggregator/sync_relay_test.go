@@ -13,11 +13,11 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/agent/api"
-	"edgechain/aggregator"
-	"edgechain/lightchain"
-	"edgechain/lightchain/keyfile"
-	headersync "edgechain/sync"
+	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/keyfile"
+	headersync "edgechain.example/sync"
 )
 
 // Here stands between a gateway and an aggregator somebody who may change whatever passes, and who holds in some of the

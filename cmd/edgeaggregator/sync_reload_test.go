@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // reconfigure replaces a text in a configuration file.

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
+	"edgechain.example/agent/api"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
 )
 
 // configure adds lines to the gateway's configuration.

@@ -16,14 +16,14 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/agent"
-	"edgechain/agent/api"
-	"edgechain/aggregator"
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
-	"edgechain/lightchain"
-	"edgechain/lightchain/store"
-	"edgechain/mqttconn"
+	"edgechain.example/agent"
+	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/mqttconn"
 )
 
 // fleetSize is how many gateways share one broker and one aggregator.

@@ -15,12 +15,12 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/agent/api"
-	"edgechain/aggregator"
-	"edgechain/aggregator/client"
-	"edgechain/build/testenv"
-	"edgechain/build/testenv/program"
-	"edgechain/lightchain"
+	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/client"
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
+	"edgechain.example/lightchain"
 )
 
 // The tests in sync_*_test.go run gateways, aggregators and a broker as they are shipped, and look at them from

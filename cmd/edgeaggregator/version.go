@@ -3,8 +3,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"edgechain/cmd/internal/command"
-	"edgechain/lightchain"
+	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 )
 
 func newVersion() *cobra.Command {

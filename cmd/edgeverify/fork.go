@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // checkFork verifies evidence that a gateway's keys signed two histories.

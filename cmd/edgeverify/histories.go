@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Each file is checked by itself; what no single file can show is that two of them belong to two histories of one chain.

@@ -16,7 +16,7 @@ import (
 	"os"
 	"runtime/debug"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 const usage = `Usage: edgeverify --trust FILE [--output text|json] FILE...

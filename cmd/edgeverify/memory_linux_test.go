@@ -16,8 +16,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 )
 
 // proofOf begins a chain and seals one block of one entry; it returns the proof.

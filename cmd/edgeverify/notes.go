@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // What a person signed is his own word, which no gateway can invent. It is told apart from the gateway's, and one that is

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 )
 
 // signedBy has the real ssh-keygen sign a statement with a new key; it returns the signature as a note holds it, and the

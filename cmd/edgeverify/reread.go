@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // reread is what came of reading an entry's payload again, by the decoder that the entry names and without the gateway's

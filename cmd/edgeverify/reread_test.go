@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // What a configuration can leave out of a payload is no difference; a value that is not in it is.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A key stands in two files, byte for byte the same: the one that the configuration names, and a copy beside it. They

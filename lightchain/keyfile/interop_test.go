@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // run runs a program that the test cannot do without, and returns what it printed.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Kept is a key file as it stood, encrypted or not, in memory: whoever runs with a key for years can put its files back. Its

@@ -19,7 +19,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Errors on which a caller branches. Each comes wrapped in a text that names the file and what to do.

@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 var message = []byte("what a header says")

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // FormatPublicKey returns the one-line form of k, as OpenSSH writes it into *.pub files and without a line break:

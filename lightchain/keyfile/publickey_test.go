@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func publicOf(t *testing.T, b byte) lightchain.PublicKey {

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // What is staged and not sealed stands in no head mark. A note beside the database says up to which number entries were

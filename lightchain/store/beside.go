@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Bundle writes all entries of the blocks from height from to height to, both included, as one bundle: their headers,

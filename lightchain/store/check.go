@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // What is stored of one height, and whether it is what was sealed: the one check behind verifying and scrubbing.

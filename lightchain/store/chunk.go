@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/klauspost/compress/zstd"
 )

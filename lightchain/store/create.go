@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Genesis is what the operator decides about a new chain.

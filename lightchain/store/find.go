@@ -7,7 +7,7 @@ import (
 	"iter"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Query says which readings to find. Its zero value finds every entry.

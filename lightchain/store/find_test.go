@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )

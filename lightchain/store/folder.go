@@ -13,7 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // A store's folder holds:

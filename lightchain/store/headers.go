@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"iter"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A stored header is a byte that says whether a signature follows, the id of its key, the signature, and the header.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 )

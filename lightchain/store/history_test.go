@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )

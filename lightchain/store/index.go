@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 )

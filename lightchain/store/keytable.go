@@ -8,7 +8,7 @@ import (
 	"math"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 )

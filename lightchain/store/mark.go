@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // A database that rots, or that is put back as it was, ends below headers that have left. What it takes to go on above

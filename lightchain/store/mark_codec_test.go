@@ -7,7 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // newerMark returns a mark as a newer program would write it.

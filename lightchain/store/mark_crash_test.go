@@ -11,12 +11,12 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // life is a run of a store with all that moves its mark, and what has left of it: each header that a call returned, and

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // The signed headers that set the key, genesis first, stand in a file beside the database, too: without them no entry

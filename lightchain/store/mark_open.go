@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2"
 )

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )

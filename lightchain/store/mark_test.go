@@ -8,12 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // marked is a chain with a mark: blocks of three entries, the key changed after each of the heights given, and two

@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // Open opens the chain in dir for recording. Whatever state a crash or a bad card left it in, it opens if the chain's

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // maxLaterHeaders is how many receipted headers above the block's own a proof may hold.

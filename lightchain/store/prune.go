@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Retention deletes the entries of old blocks and keeps their headers, so that the chain stays whole and whoever kept

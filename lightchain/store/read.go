@@ -7,7 +7,7 @@ import (
 	"iter"
 	"sync/atomic"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"

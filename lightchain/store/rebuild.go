@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // A card that lied about what it had written leaves a database with empty or missing files, which Pebble does not

@@ -13,11 +13,11 @@ import (
 	"syscall"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // refusingFS refuses calls as a system does that has no more of something, from the n-th one on.

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 )

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // Receipts were checked under their aggregator's key before they were stored. One that does not check any more would take

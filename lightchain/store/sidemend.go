@@ -9,8 +9,8 @@ import (
 	"os"
 	"slices"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"edgechain/lightchain"
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store/salvage"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )

@@ -1,6 +1,6 @@
 package store
 
-import "edgechain/lightchain"
+import "edgechain.example/lightchain"
 
 // Stats is the store's state for people and metrics.
 type Stats struct {

@@ -18,12 +18,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain/store/salvage"
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // Options says how to open a store. The zero value opens one from disk; only to begin a chain, Signer must be set.

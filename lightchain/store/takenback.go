@@ -6,7 +6,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // TakenBack is what Adopt and AdoptHead have taken in since it was last said in an entry. It is noted in the batch that

@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"sync"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2"
 )

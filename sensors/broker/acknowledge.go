@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 const acksPerWrite = 1024 // four or five bytes each

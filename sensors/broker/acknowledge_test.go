@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {

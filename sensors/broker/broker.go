@@ -46,8 +46,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // Kind is how a listener speaks.

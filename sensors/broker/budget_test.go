@@ -1,7 +1,7 @@
 package broker
 
 import (
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 	"fmt"
 	"log/slog"
 	"strings"

@@ -25,8 +25,8 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 	pahopackets "github.com/eclipse/paho.mqtt.golang/packets"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 )
 
 func pahoClient(t testing.TB, url string, change func(*paho.ClientOptions)) paho.Client {

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // conn is one client's connection.

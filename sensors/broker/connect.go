@@ -12,8 +12,8 @@ import (
 	"time"
 	"unicode"
 
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 var errNoConnect = errors.New("the first packet is not a CONNECT")

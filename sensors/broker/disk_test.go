@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // disk is a sink in memory that commits when it is told to, or at once; that can be full, and can fail.

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // What may wait to be passed on. Beyond it messages are not passed on, and counted; the chain has them.

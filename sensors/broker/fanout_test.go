@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestSubscribersGetWhatIsCommitted(t *testing.T) {

@@ -14,10 +14,10 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // A SUBSCRIBE of MQTT 5 without its options byte ended the program once.

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // A broker that takes another one's place in the same program, since it listens elsewhere or has other bounds, goes on with what

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // A broker that takes another's place goes on with what subscribers were to find, wherever the two keep it.

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // Subscribers is where a broker keeps what subscribers are to find again after a restart, and where it finds what it did not

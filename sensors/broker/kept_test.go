@@ -14,8 +14,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/mqttwire"
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // board is a broker, a chain and a disk, and what is left of them when the program or the power ends.

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // loadPatience is how long opening what is kept for subscribers may take: then clients are let in without it. Nothing of a

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // heap is how many bytes of memory are in use.

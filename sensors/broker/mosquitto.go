@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // What Mosquitto has is read as it is: its password_file and its acl_file, with the meaning that they have there. Two things

@@ -14,7 +14,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // mosquittoFiles writes a password_file with Mosquitto's own program, each user's password being the name twice, and an acl_file.

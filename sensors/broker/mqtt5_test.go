@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"edgechain/build/testenv"
-	"edgechain/mqttwire"
+	"edgechain.example/build/testenv"
+	"edgechain.example/mqttwire"
 )
 
 // message reads a PUBLISH.

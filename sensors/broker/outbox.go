@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // outbox is what a client is to get: what waits, and what is on its way and not acknowledged. It is part of the session,

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // publish takes a PUBLISH. It runs on the client's reader: as long as it has not returned, nothing more is read from

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // smallPacket is how many bytes a packet has of which no account is kept while it is read.

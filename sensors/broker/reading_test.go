@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // bubble is a broker for a test of time, whose clients come by pipe.

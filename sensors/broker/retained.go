@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // retained is the newest retained message of each topic.

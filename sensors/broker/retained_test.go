@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/mqttwire"
+	"edgechain.example/build/testenv"
+	"edgechain.example/mqttwire"
 )
 
 // retainedFor returns the retained messages that a filter covers, as a subscriber gets them.

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // session is what the broker remembers of a client for as long as MQTT's session lasts, over any number of connections.

@@ -3,7 +3,7 @@ package broker
 import (
 	"sync/atomic"
 
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // Stats counts what the broker has seen since it was made, and what is there now.

@@ -1,6 +1,6 @@
 package broker
 
-import "edgechain/mqttwire"
+import "edgechain.example/mqttwire"
 
 // subscribe takes a SUBSCRIBE: it is answered, and then the retained messages come that the filters cover.
 func (b *Broker) subscribe(c *conn, p *mqttwire.Subscribe) error {

@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // What was found is taken over as far as the bounds go that hold now, which may be smaller than those it was kept under. What

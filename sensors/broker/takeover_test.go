@@ -10,8 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
 )
 
 // away makes a session that waits for what comes to its topics.

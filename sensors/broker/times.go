@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/mqttwire"
-	"edgechain/sensors/broker/subscriberstore"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors/broker/subscriberstore"
 )
 
 // In memory times are those of a clock that nobody sets. What is written outlives that clock, so it is in the wall clock's, and

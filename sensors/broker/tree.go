@@ -6,7 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // tree is who subscribed to what, level by level.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // costly are filters that someone would choose who wants to make the tree large, or each message slow.

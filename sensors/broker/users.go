@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // Access is what a rule allows.

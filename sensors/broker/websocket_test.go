@@ -12,7 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 func webSocket(t *testing.T, b *Broker, l login) *wire {

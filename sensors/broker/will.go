@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
 )
 
 // will is what a client asked to have published when it goes without taking its leave. Like any message it becomes an

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/mqttwire"
+	"edgechain.example/build/testenv"
+	"edgechain.example/mqttwire"
 )
 
 // Packet types, as they stand in the high half of a first byte.

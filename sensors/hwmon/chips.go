@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // quantity is one kind of file of a chip, as the kernel's Documentation/hwmon/sysfs-interface has it.

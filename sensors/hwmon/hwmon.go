@@ -17,8 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // DefaultInterval is the time between two polls where none is configured.

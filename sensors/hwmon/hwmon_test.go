@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // kept is a sink that keeps what it is given, and can be closed.

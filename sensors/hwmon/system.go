@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // system lists the two files of /proc that are polled, as proc(5) has them.

@@ -3,8 +3,8 @@ package mqttsource
 import (
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttwire"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttwire"
 )
 
 // ticket is one acknowledgement owed, in its place among the others of its connection.

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
-	"edgechain/mqttconn"
-	"edgechain/tomlconf"
+	"edgechain.example/build/testenv"
+	"edgechain.example/mqttconn"
+	"edgechain.example/tomlconf"
 )
 
 // authority issues certificates into a folder.

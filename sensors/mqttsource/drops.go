@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"edgechain/mqttconn"
+	"edgechain.example/mqttconn"
 )
 
 // Where Mosquitto says which version it is and how many messages it dropped since it started, for any of its clients,

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 // held is what a program notes of a session.

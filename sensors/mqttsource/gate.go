@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain/mqttwire"
+	"edgechain.example/mqttwire"
 )
 
 // overhead is what a message counts for in the queue beside its bytes on the wire.

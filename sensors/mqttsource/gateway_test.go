@@ -6,7 +6,7 @@ import (
 	"os"
 	"sync"
 
-	"edgechain/sensors"
+	"edgechain.example/sensors"
 )
 
 // gateway is what a test kills: a source whose disk is a file, one line for each entry, acknowledged once written.

@@ -14,10 +14,10 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/build/testenv"
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	"edgechain/sensors"
+	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	"edgechain.example/sensors"
 )
 
 const patience = testenv.Patience

@@ -11,8 +11,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // maxReplays bounds the table of retained messages seen: about a megabyte.

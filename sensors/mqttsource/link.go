@@ -13,7 +13,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/mqttconn"
+	"edgechain.example/mqttconn"
 )
 
 // link is one connection, and what passes over it.

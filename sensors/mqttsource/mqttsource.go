@@ -55,10 +55,10 @@ import (
 	"sync"
 	"time"
 
-	"edgechain/lightchain"
-	"edgechain/mqttconn"
-	"edgechain/mqttwire"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/mqttconn"
+	"edgechain.example/mqttwire"
+	"edgechain.example/sensors"
 )
 
 // Defaults of [Config].

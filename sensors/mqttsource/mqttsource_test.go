@@ -15,8 +15,8 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
-	"edgechain/lightchain"
-	"edgechain/sensors"
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 func TestAMessageIsAcknowledgedOnlyWhenItIsDurable(t *testing.T) {

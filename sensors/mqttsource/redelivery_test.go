@@ -10,7 +10,7 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
-	"edgechain/lightchain"
+	"edgechain.example/lightchain"
 )
 
 func TestWhatComesAgainBeforeItWasAcknowledgedIsRecognised(t *testing.T) {

@@ -30,9 +30,9 @@ import (
 	"strings"
 	"sync"
 
-	"edgechain/mqttconn"
-	"edgechain/mqttwire"
-	headersync "edgechain/sync"
+	"edgechain.example/mqttconn"
+	"edgechain.example/mqttwire"
+	headersync "edgechain.example/sync"
 )
 
 // DefaultQueue is how many bytes wait to be sent at most, unless configured.

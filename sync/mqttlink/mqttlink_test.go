@@ -16,9 +16,9 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
-	"edgechain/build/testenv"
-	"edgechain/mqttconn"
-	headersync "edgechain/sync"
+	"edgechain.example/build/testenv"
+	"edgechain.example/mqttconn"
+	headersync "edgechain.example/sync"
 )
 
 // inbox collects what is delivered.

@@ -11,7 +11,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain/mqttconn"
+	"edgechain.example/mqttconn"
 )
 
 // session is one connection, and what passes over it.

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 
-	headersync "edgechain/sync"
+	headersync "edgechain.example/sync"
 )
 
 // Shared returns the filter of a subscription that the broker divides among the members of a group: each message goes

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net"
 
-	"edgechain/mqttwire"
-	headersync "edgechain/sync"
+	"edgechain.example/mqttwire"
+	headersync "edgechain.example/sync"
 )
 
 // shortener stands between paho and the network. paho allocates what the header of a packet announces, up to 256 MB, so

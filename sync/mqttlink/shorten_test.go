@@ -11,7 +11,7 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
-	headersync "edgechain/sync"
+	headersync "edgechain.example/sync"
 )
 
 // wire is a connection on which certain bytes come.

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // Patience is for a machine with more to do than the test, or an emulated one. What is awaited is noticed at once.

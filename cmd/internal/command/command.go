@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/tomlconf"
+	"edgechain.example/tomlconf"
 )
 
 // Exit codes: stable, and the same for all programs of Edgechain.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain/tomlconf"
+	"edgechain.example/tomlconf"
 )
 
 // ConfigFlags returns what a command's flags say of the configuration: the file that --config names, and texts by the key

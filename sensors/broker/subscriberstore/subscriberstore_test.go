@@ -18,7 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"golang.org/x/sys/unix"
 
-	"edgechain/build/testenv"
+	"edgechain.example/build/testenv"
 )
 
 // content is what a database holds.
