@@ -15,6 +15,7 @@ import (
 type counts struct {
 	passed, failed, skipped int
 	broken                  []string // lines for each test, package or check that failed
+	computed                time.Duration
 }
 
 func (c *counts) add(d counts) {
@@ -22,6 +23,7 @@ func (c *counts) add(d counts) {
 	c.failed += d.failed
 	c.skipped += d.skipped
 	c.broken = append(c.broken, d.broken...)
+	c.computed += d.computed
 }
 
 func (c *counts) fail(line string) {

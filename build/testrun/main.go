@@ -85,7 +85,7 @@ func run(ctx context.Context, out io.Writer, names []string) (total counts, err 
 	}
 	begin := time.Now()
 	total, err = runParts(ctx, out, all)
-	fmt.Fprintf(out, "-- in all: %v\n", time.Since(begin).Round(time.Second))
+	fmt.Fprintf(out, "-- in all: %v, %v of a processor\n", time.Since(begin).Round(time.Second), total.computed.Round(time.Second))
 	for _, line := range total.broken {
 		fmt.Fprintln(out, line)
 	}
@@ -139,7 +139,7 @@ func (r *result) run(ctx context.Context, p part) {
 		r.counts.add(c)
 		r.err = errors.Join(r.err, err)
 	}
-	fmt.Fprintf(&r.output, "-- %s: %v\n", p.name, time.Since(begin).Round(time.Second))
+	fmt.Fprintf(&r.output, "-- %s: %v, %v of a processor\n", p.name, time.Since(begin).Round(time.Second), r.counts.computed.Round(time.Second))
 }
 
 // A page is what a part prints: kept as long as another part is told, then passed on at once.
@@ -281,6 +281,7 @@ func (s step) run(ctx context.Context, out io.Writer) (c counts, err error) {
 	if !s.events {
 		cmd.Stdout = &said
 		failed := cmd.Run()
+		c.computed = computed(cmd)
 		if s.args[0] == "gofmt" && said.Len() > 0 {
 			failed = errors.New("not as gofmt writes it") // which it does not hold for a failure
 		}
@@ -308,11 +309,20 @@ func (s step) run(ctx context.Context, out io.Writer) (c counts, err error) {
 		err = fmt.Errorf("%s: %w", s, err)
 	}
 	failed := cmd.Wait()
+	c.computed = computed(cmd)
 	_, _ = said.WriteTo(out)
 	if failed != nil && (c.failed == 0 || ctx.Err() != nil) { // before the first event: arguments, the list of packages
 		c.fail(s.failure(ctx, failed))
 	}
 	return c, err
+}
+
+// computed is how long a command that has ended, and the programs that it waited for, kept processors busy.
+func computed(cmd *exec.Cmd) time.Duration {
+	if cmd.ProcessState == nil {
+		return 0
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
 func (s step) String() string { return strings.Join(s.args, " ") }
