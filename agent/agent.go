@@ -65,6 +65,7 @@ type Agent struct {
 	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
 	board     boardWatch
 	devices   *devices
+	unread    unread
 	met       chan struct{} // and when it has met damage that none has looked at
 
 	gate      sealgate.Gate
@@ -92,6 +93,7 @@ func New(c *Config, o Options) *Agent {
 		damaged:   make(chan struct{}, 1),
 		board:     boardWatch{board: o.Board},
 		met:       make(chan struct{}, 1),
+		unread:    unread{log: o.Log},
 		presence:  presence{wanted: make(chan *Config, 1)}}
 }
 

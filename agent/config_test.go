@@ -206,7 +206,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{strings.Replace(mqttTable, "a/#", "a+/b", 1), `x.toml:5:11: mqtt.subscribe.topics = "a+/b": expected + and # alone between slashes, such as "factory/+/state" or "factory/#"`},
 		{strings.Replace(mqttTable, "a/#", "$$share/x", 1), `x.toml:5:11: mqtt.subscribe.topics = "$share/x": expected $share/<group>/<filter>`},
 		{mqttTable + "qos = 3", `x.toml:6:1: mqtt.subscribe.qos = 3: expected 0 to 2`},
-		{mqttTable + "dialect = \"senml\"", `x.toml:6:1: mqtt.subscribe.dialect = "senml": "senml" is none; expected auto, senml+json, senml+cbor, json, value or raw`},
+		{mqttTable + "dialect = \"senml\"", `x.toml:6:1: mqtt.subscribe.dialect = "senml": "senml" is none; expected auto, senml+json, senml+cbor, json, ndjson, cbor, influx, csv, pairs, value or raw`},
 		{mqttTable + "timestamp_format = \"unix\"", `x.toml:4:8: mqtt.subscribe.timestamp_path: missing, where timestamp_format or timestamp_timezone says how to read that field`},
 		{mqttTable + "timestamp_path = \"t\"\ntimestamp_timezone = \"Nowhere\"", `x.toml:7:1: mqtt.subscribe.timestamp_timezone = "Nowhere": "Nowhere" is not known here; expected a name such as "Europe/Berlin", "UTC", "Local", or an offset such as "+02:00"`},
 		{mqttTable + "[[mqtt.subscribe.topic_parsing]]\ntopic = \"a/+\"\ntags = \"_/device\"\n[[mqtt.subscribe.topic_parsing]]\ntopic = \"a/+/+\"\ntags = \"_/device\"",

@@ -112,7 +112,11 @@ func (a *Agent) intake(key string, c sensors.Config, payload PayloadConfig) (*se
 	}
 	return &sensors.Intake{
 		Decoder: d, PayloadMax: int(payload.Max),
-		Refused: func(r sensors.Reason) { a.metrics.notUnderstood.WithLabelValues(string(r)).Inc() },
+		Refused: func(source string, err error) {
+			a.metrics.notUnderstood.WithLabelValues(string(sensors.ReasonOf(err))).Inc()
+			a.unread.refused(source, err)
+		},
+		Doubted: a.unread.doubted,
 	}, nil
 }
 

@@ -380,12 +380,12 @@ func writeReadingVectors(t *testing.T, write func(string, vector)) {
 		payload string
 		reading Reading
 	}{
-		"reading-same":    {"readings that are what the payload says", `{"temperature":20.5}`, Reading{Device: "line1", Name: "temperature", Value: Float(20.5)}},
+		"reading-same":    {"readings that are what the payload says", `{"temperature":20.5}`, Reading{Device: "factory/line1/press-07", Name: "temperature", Value: Float(20.5)}},
 		"reading-values":  {"readings with the payload's values, under a name and a unit of the gateway's configuration", `{"temperature":20.5}`, Reading{Device: "press-07", Name: "t", Unit: "Cel", Value: Float(20.5)}},
 		"reading-differs": {"a payload of 95.0, and a reading of 20.5", `{"temperature":95.0}`, Reading{Device: "press-07", Name: "temperature", Unit: "Cel", Value: Float(20.5)}},
 	} {
 		c := newTestChain(t)
-		c.sealEntries([]*Entry{{Source: "mqtt:plant:factory/line1/press-07", Payload: []byte(e.payload), Decoder: "json/1", Readings: []Reading{e.reading}}}, nil)
+		c.sealEntries([]*Entry{{Source: "mqtt:plant:factory/line1/press-07", Payload: []byte(e.payload), Decoder: "json/2", Readings: []Reading{e.reading}}}, nil)
 		b, err := c.prove(1, 0).Append(nil)
 		if err != nil {
 			t.Fatal(err)

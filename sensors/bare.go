@@ -11,10 +11,11 @@ import (
 // decodeValue reads the value dialect: the payload is one bare number, boolean or text, named after the topic's last
 // level unless a topic rule names it.
 func (d *Decoder) decodeValue(in *arrival) ([]lightchain.Reading, error) {
-	if !utf8.Valid(in.payload) {
+	text, err := textOf(in.payload)
+	if err != nil {
 		return nil, refuse(NotText, "not UTF-8")
 	}
-	v, err := bareValue(string(in.payload))
+	v, err := bareValue(text)
 	if err != nil {
 		return nil, err
 	}
@@ -37,8 +38,8 @@ func (d *Decoder) decodeRaw(in *arrival) ([]lightchain.Reading, error) {
 
 // bare makes the one reading of a payload that brings neither names nor a time.
 func (d *Decoder) bare(in *arrival, v lightchain.Value) lightchain.Reading {
-	r := lightchain.Reading{Device: in.place.device, Name: in.place.name, Value: v}
-	r.Unit = d.unitOf(&r, in.place.unit)
+	r := lightchain.Reading{Device: in.place.owner, Name: in.place.name, Value: v}
+	d.measure(&r, in.place.unit)
 	return r
 }
 
@@ -54,16 +55,17 @@ func bareValue(s string) (v lightchain.Value, err error) {
 	case "false", "False", "FALSE":
 		return lightchain.Bool(false), nil
 	}
-	num := scanner{s: strings.TrimPrefix(s, "+")}
+	num := scanner{s: strings.TrimPrefix(s, "+"), lenient: true}
 	if c := num.peek(); isDigit(c) || c == '-' && len(num.s) == len(s) {
 		switch v, _, err := num.number(); {
-		case err == nil && num.i == len(num.s):
+		case err != nil || num.i < len(num.s):
+		case num.spoilt:
+			return v, refuse(Overflow, "the number %.40q is beyond a 64-bit float", s)
+		default:
 			return v, nil
-		case num.i == len(num.s) && ReasonOf(err) == Overflow:
-			return v, err
 		}
 	}
-	// SPEC: NaN […] make the message not understood
+	// SPEC: makes the message not understood […] a bare value that is NaN
 	switch strings.ToLower(strings.TrimLeft(s, "+-")) {
 	case "nan", "inf", "infinity":
 		return v, refuse(NotFinite, "the value is %q", s)

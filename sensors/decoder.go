@@ -1,8 +1,8 @@
 package sensors
 
 import (
-	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -16,7 +16,7 @@ import (
 // configuration's hash covers, so that an entry's readings can be derived again from its payload.
 //
 // SPEC: Decoders have versions, and an entry names the one that read it
-const DecoderVersion = 1
+const DecoderVersion = 2
 
 // maxReadingsSize bounds the bytes that the readings of one message take in its entry: a long name around a thousand
 // numbers must not grow into an entry above [lightchain.MaxEntry].
@@ -24,19 +24,35 @@ const maxReadingsSize = 4 << 20
 
 // Decoder turns payloads into readings, as its [Config] says. It is safe for concurrent use.
 type Decoder struct {
-	dialect dialect
-	rules   []topicRule
-	device  string
-	unit    string
-	units   map[string]string
+	dialect    dialect
+	deviceFrom deviceFrom
+	rules      []topicRule
+	device     string
+	unit       string
+	units      map[string]string
+	anyUnits   []anyUnit // of names with a "*"
+	numbers    [][]string
 
-	// Of the json dialect: fields by the name that they would have as a reading, and where messages lie in it.
-	timePath, devicePath, unitPath string
-	messages                       []string
-	clock                          clock
+	// Fields by the name that they would have as a reading, and where messages lie. named says that any of them is set.
+	named                                      bool
+	timePath, unitPath, valuePath, qualityPath string
+	devicePath, namePath                       []string
+	qualityGood                                []string
+	fields, ignore                             [][]string
+	messages                                   []string
+	messagesOnly                               bool
+	clock                                      clock
+
+	columns   []string
+	separator string
 
 	cbor  cbor.DecMode
 	walks sync.Pool // of *walk: room for the readings, keys and paths of one payload
+}
+
+type anyUnit struct {
+	name []string
+	unit string
 }
 
 // arrival is one message on its way through a decoder.
@@ -45,7 +61,8 @@ type arrival struct {
 	place    place
 	received int64 // nanoseconds since the Unix epoch
 
-	by dialect // whose decoder was the last to try
+	by    dialect // whose decoder was the last to try
+	doubt string  // what could not be read of a payload that was read
 }
 
 // Nanoseconds returns a time as an entry holds it: nanoseconds since the Unix epoch. One that 64 bits do not hold, as a
@@ -60,22 +77,20 @@ func Nanoseconds(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// decoderNames are those of the built-in decoders in an entry, each with the version of them all.
-var decoderNames = func() (names [raw + 1]string) {
-	for d, name := range [...]string{senmlJSON: "senml-json", senmlCBOR: "senml-cbor", jsonText: "json", value: "value", raw: "raw"} {
-		names[d] = fmt.Sprintf("%s/%d", name, DecoderVersion)
-	}
-	return names
-}()
+// Result is what a decoder understood of a payload.
+type Result struct {
+	Readings []lightchain.Reading
+	Decoder  string // that read it, as an entry names it: of "auto" the one that was chosen
+	Doubt    string // what the payload should have said, and did not; "" if nothing
+}
 
-// Read is [Decoder.Decode] that also names the decoder that read the payload, as an entry does: of "auto" the one that it
-// chose. Where none did it is "".
-func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Time) (readings []lightchain.Reading, decoder string, err error) {
-	readings, by, err := d.read(topic, clientID, payload, received)
+// Read is [Decoder.Decode] that tells more.
+func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Time) (Result, error) {
+	readings, in, err := d.read(topic, clientID, payload, received)
 	if err != nil {
-		return nil, "", err
+		return Result{}, err
 	}
-	return readings, decoderNames[by], nil
+	return Result{readings, decoderNames[in.by], in.doubt}, nil
 }
 
 // Again reads a payload once more by the decoder that an entry names, without the configuration that it had there. It is
@@ -86,7 +101,7 @@ func Again(decoder, topic, clientID string, payload []byte, received time.Time) 
 		return nil, false, err
 	}
 	for by, name := range decoderNames {
-		if name == decoder && name != "" {
+		if name == decoder && name != "" && dialect(by) != csvLines { // without the configuration its values have no names
 			d.dialect = dialect(by)
 			readings, err = d.Decode(topic, clientID, payload, received)
 			return readings, true, err
@@ -106,23 +121,23 @@ func (d *Decoder) Decode(topic, clientID string, payload []byte, received time.T
 	return readings, err
 }
 
-func (d *Decoder) read(topic, clientID string, payload []byte, received time.Time) ([]lightchain.Reading, dialect, error) {
+func (d *Decoder) read(topic, clientID string, payload []byte, received time.Time) ([]lightchain.Reading, arrival, error) {
 	if !utf8.ValidString(topic) || !utf8.ValidString(clientID) {
-		return nil, d.dialect, refuse(BadUTF8, "the topic or the client id is not UTF-8")
+		return nil, arrival{}, refuse(BadUTF8, "the topic or the client id is not UTF-8")
 	}
 	in := arrival{payload: payload, place: d.locate(topic, clientID), received: Nanoseconds(received)}
 	out, err := d.decode(&in)
 	if err != nil {
-		return nil, in.by, err
+		return nil, in, err
 	}
 	for _, r := range in.place.fields {
 		r.Device = in.place.device
 		out = append(out, r)
 	}
 	if size := readingsSize(out); size > maxReadingsSize {
-		return nil, in.by, refuse(TooLarge, "%d readings of %d bytes, above the limit of %d", len(out), size, maxReadingsSize)
+		return nil, in, refuse(TooLarge, "%d readings of %d bytes, above the limit of %d", len(out), size, maxReadingsSize)
 	}
-	return out, in.by, nil
+	return out, in, nil
 }
 
 func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
@@ -134,6 +149,16 @@ func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
 		return d.decodeSenMLCBOR(in)
 	case jsonText:
 		return d.decodeJSON(in)
+	case jsonLines:
+		return d.decodeLines(in)
+	case cborMap:
+		return d.decodeCBOR(in)
+	case influx:
+		return d.decodeInflux(in)
+	case csvLines:
+		return d.decodeCSV(in)
+	case pairs:
+		return d.decodePairs(in)
 	case value:
 		return d.decodeValue(in)
 	case raw:
@@ -142,46 +167,62 @@ func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
 	return d.decodeAuto(in)
 }
 
-// decodeAuto takes the first of senml, json, value and raw that decodes the whole payload.
+// decodeAuto takes the first of senml, json, influx, value and raw that decodes the whole payload; influx only with times in it.
 //
-// A payload that begins as a JSON object or array is JSON or nobody's: if raw took what is cut short or repeats a
-// key, nothing would ever be told as not understood. So are a bare number that overflows and a bare NaN. An empty
+// A payload that begins as a JSON object or array, or ends as one, is JSON or nobody's: if raw took what is cut short, nothing
+// would ever be told as not understood. So are a bare number that overflows, a bare NaN, and bytes that are no text. An empty
 // payload, with which MQTT erases a retained message, is understood and has no readings.
 func (d *Decoder) decodeAuto(in *arrival) ([]lightchain.Reading, error) {
-	first := firstByte(in.payload)
-	if first == '[' {
-		in.by = senmlJSON
-		out, err := d.decodeSenMLJSON(in)
-		if r := ReasonOf(err); err == nil || r == UnknownLabel || r == NewVersion {
-			return out, err // what SenML forbids to use is not used as something else
-		}
+	if len(in.payload) == 0 {
+		in.by = raw
+		return nil, nil
 	}
-	if 0x80 <= first && first <= 0x9f { // a CBOR array; no UTF-8 begins so
+	if first := in.payload[0]; 0x80 <= first && first <= 0x9f { // a CBOR array; no UTF-8 begins so
 		in.by = senmlCBOR
 		if out, err := d.decodeSenMLCBOR(in); err == nil {
 			return out, nil
 		}
-		in.by = raw
-		return d.decodeRaw(in)
+	}
+	text, err := textOf(in.payload)
+	if err != nil {
+		return nil, refuse(ReasonOf(err), "the bytes are no text in UTF-8, and no SenML in CBOR; a dialect that reads them must be named, raw keeps them as they are")
+	}
+	first := firstByte(text)
+	if first == '[' {
+		in.by = senmlJSON
+		out, err := d.decodeSenMLJSON(in)
+		if r := ReasonOf(err); err == nil || r == UnknownLabel || r == NewVersion || r == DuplicateKey {
+			return out, err // what SenML forbids to use is not used as something else
+		}
 	}
 	in.by = jsonText
 	out, err := d.decodeJSON(in)
 	if err == nil || first == '{' || first == '[' || first == '"' && ReasonOf(err) != Syntax {
 		return out, err
 	}
+	if out, err := d.decodeInfluxWithTimes(in); err == nil {
+		in.by = influx
+		return out, nil
+	}
 	in.by = value
 	out, err = d.decodeValue(in)
-	if r := ReasonOf(err); err == nil || r == Overflow || r == NotFinite {
+	if r := ReasonOf(err); err == nil && !behindGarbage(text) || r == Overflow || r == NotFinite {
 		return out, err
 	}
-	in.by = raw
-	return d.decodeRaw(in)
+	if err == nil {
+		return nil, refuse(Syntax, "a JSON text stands behind %.40q", text)
+	}
+	if text != "" && strings.Trim(text, " \t\r\n") == "" {
+		in.by = raw
+		return d.decodeRaw(in)
+	}
+	return nil, err
 }
 
 // firstByte returns the first byte that is not white space, or 0.
-func firstByte(b []byte) byte {
-	for _, c := range b {
-		switch c {
+func firstByte(s string) byte {
+	for i := range len(s) {
+		switch c := s[i]; c {
 		case ' ', '\t', '\r', '\n':
 		default:
 			return c
@@ -192,8 +233,21 @@ func firstByte(b []byte) byte {
 
 // unitOf returns the unit of a reading: the one configured for its name, else, for a number, the message's.
 func (d *Decoder) unitOf(r *lightchain.Reading, messageUnit string) string {
-	if u, ok := d.units[r.Name]; ok {
+	name := r.Name
+	if r.Derived { // of an array's samples: in its unit, but for how many there are
+		at := strings.LastIndexByte(name, '/')
+		if name[at+1:] == "count" {
+			return ""
+		}
+		name = name[:at]
+	}
+	if u, ok := d.units[name]; ok {
 		return u
+	}
+	for _, p := range d.anyUnits {
+		if matchesField(p.name, name) {
+			return p.unit
+		}
 	}
 	switch r.Value.Kind() {
 	case lightchain.KindInt, lightchain.KindFloat:

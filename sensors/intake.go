@@ -28,9 +28,11 @@ type Intake struct {
 	// [DefaultPayloadMax], and more than [MostPayloadMax] means that.
 	PayloadMax int
 
-	// Refused is called for each message that the decoder did not understand; it counts. It may be nil, and must be
-	// safe for concurrent use.
-	Refused func(Reason)
+	// Refused is called for each message that the decoder did not understand, with a [*NotUnderstoodError]; Doubted for one
+	// whose readings lack something that the payload should say, with what that is. Both count and tell. They may be nil, and
+	// must be safe for concurrent use.
+	Refused func(source string, err error)
+	Doubted func(source, what string)
 }
 
 // Message makes the message that arrived with a payload, which belongs to the message from now on. source is the
@@ -49,31 +51,33 @@ func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags
 	if !utf8.ValidString(source) {
 		m.Source = strings.ToValidUTF8(source, "\uFFFD") // an entry's text is UTF-8, and nothing is dropped for being ugly
 	}
-	var readings []lightchain.Reading
-	var decoder string
+	var read Result
 	var err error
 	if flags&lightchain.PayloadHashed != 0 {
 		// The source has kept a hash alone. Read as a payload it would give values that nobody measured.
 		err = refuse(TooLarge, "of the payload its hash alone was kept")
 	} else {
-		readings, decoder, err = in.Decoder.Read(topic, clientID, payload, received)
+		read, err = in.Decoder.Read(topic, clientID, payload, received)
 	}
 	if len(payload) > limit && flags&lightchain.PayloadHashed == 0 {
 		sum := sha256.Sum256(payload)
 		m.Payload = sum[:]
 		m.Flags |= lightchain.PayloadHashed
-		if size := textSize(readings); size > limit {
+		if size := textSize(read.Readings); size > limit {
 			err = refuse(TooLarge, "%d bytes of text in readings of a payload too large to keep", size)
 		}
 	}
 	if err != nil {
 		m.Flags |= lightchain.NotUnderstood
 		if in.Refused != nil {
-			in.Refused(ReasonOf(err))
+			in.Refused(m.Source, err)
 		}
 		return m
 	}
-	m.Readings, m.Decoder = readings, decoder
+	if read.Doubt != "" && in.Doubted != nil {
+		in.Doubted(m.Source, read.Doubt)
+	}
+	m.Readings, m.Decoder = read.Readings, read.Decoder
 	return m
 }
 

@@ -10,7 +10,12 @@ import (
 
 func TestIntakeSealsWhatItDoesNotUnderstandAndCountsWhy(t *testing.T) {
 	counted := map[Reason]int{}
-	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(r Reason) { counted[r]++ }}
+	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(source string, err error) {
+		if source != "mqtt:plant:a/b" {
+			t.Errorf("told of %s", source)
+		}
+		counted[ReasonOf(err)]++
+	}}
 	m := in.Message("mqtt:plant:a/b", "a/b", "", lightchain.QoS0, []byte(`{"a":`), received)
 	if m.Flags != lightchain.QoS0|lightchain.NotUnderstood || len(m.Readings) != 0 || string(m.Payload) != `{"a":` || !m.Received.Equal(received) {
 		t.Errorf("%+v", m)
@@ -26,7 +31,7 @@ func TestIntakeSealsWhatItDoesNotUnderstandAndCountsWhy(t *testing.T) {
 
 func TestIntakeKeepsTheHashOfATooLargePayload(t *testing.T) {
 	var reasons []Reason
-	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(r Reason) { reasons = append(reasons, r) }}
+	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(_ string, err error) { reasons = append(reasons, ReasonOf(err)) }}
 
 	numbers := []byte(`{"a":1,"b":2` + strings.Repeat(" ", 10<<20) + `}`)
 	m := in.Message("s", "t", "", 0, numbers, received)
@@ -39,7 +44,7 @@ func TestIntakeKeepsTheHashOfATooLargePayload(t *testing.T) {
 	if m.Flags != lightchain.PayloadHashed|lightchain.NotUnderstood || len(m.Payload) != 32 || len(m.Readings) != 0 {
 		t.Errorf("an image: flags %b, payload of %d bytes, %d readings", m.Flags, len(m.Payload), len(m.Readings))
 	}
-	if len(reasons) != 1 || reasons[0] != TooLarge {
+	if len(reasons) != 1 || reasons[0] != BadUTF8 {
 		t.Errorf("counted %v", reasons)
 	}
 
@@ -81,11 +86,24 @@ func TestAHashIsNotReadAsAPayload(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused := Reason("")
-		in := &Intake{Decoder: d, Refused: func(r Reason) { refused = r }}
+		in := &Intake{Decoder: d, Refused: func(_ string, err error) { refused = ReasonOf(err) }}
 		hash := []byte("12345678901234567890123456789012")
 		m := in.Message("mqtt:x:t", "t", "", lightchain.PayloadHashed, hash, received)
 		if len(m.Readings) != 0 || m.Flags != lightchain.PayloadHashed|lightchain.NotUnderstood || string(m.Payload) != string(hash) || refused != TooLarge {
 			t.Errorf("%+v: %+v, refused as %q", c, m, refused)
 		}
+	}
+}
+
+func TestIntakeTellsOfATimeThatCannotBeRead(t *testing.T) {
+	var told []string
+	in := Intake{Decoder: mustNew(t, Config{TimestampPath: "ts"}), Doubted: func(source, what string) { told = append(told, source+": "+what) }}
+	for _, payload := range []string{`{"ts":"soon","a":1}`, `{"ts":1715000000,"a":1}`, `{"ts":null,"a":1}`, `{"a":1}`} {
+		if m := in.Message("mqtt:plant:a/b", "a/b", "", 0, []byte(payload), received); len(m.Readings) != 1 {
+			t.Errorf("%s: %d readings", payload, len(m.Readings))
+		}
+	}
+	if want := `mqtt:plant:a/b: the time "soon" at ts is not one that can be kept, or not in the configured format`; len(told) != 1 || told[0] != want {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

@@ -17,8 +17,8 @@ const (
 	maxValues = 1024 // values; of SenML, readings
 )
 
-// scanner reads one JSON text in a single pass, exactly as RFC 8259 has it: no comments, no trailing commas, no byte
-// order mark. It is our own because encoding/json shows neither repeated keys nor whether a number had a fraction.
+// scanner reads one JSON text in a single pass, as RFC 8259 has it: no comments, no trailing commas, no byte order mark.
+// It is our own because encoding/json shows neither repeated keys nor whether a number had a fraction.
 //
 // Strings without escapes are parts of s, and are not copied.
 type scanner struct {
@@ -26,13 +26,17 @@ type scanner struct {
 	i     int    // the next byte
 	depth int    // objects and arrays open
 
+	// A lenient scanner takes what many devices write, and says that the value is not to be had: NaN and infinities, a number
+	// beyond a float. It leaves repeated keys to whoever closes an object.
+	lenient bool
+	spoilt  bool // the value read last was such a one; set, and reset by nobody but its reader
+
 	// keys holds the member names of all open objects, innermost last. An object's own begin where keys ended when
 	// it was opened.
 	keys []string
 }
 
-// fewKeys is how many members of an object are compared with one another as they come. The rest waits for the end
-// of the object, is sorted, and compared then.
+// fewKeys is how many members of an object are compared with one another. More are sorted first.
 const fewKeys = 24
 
 func (s *scanner) syntax(expected string) error {
@@ -83,12 +87,17 @@ func (s *scanner) open() error {
 }
 
 // member steps to the n-th member of an open object, counted from 0, and stands before its value; ok is false when
-// the object has ended instead. mark is len(s.keys) as it was when the object was opened.
+// the object has ended instead. mark is len(s.keys) as it was when the object was opened. Whoever reads leniently calls
+// [scanner.repeated] then, before anything else.
 func (s *scanner) member(mark, n int) (key string, ok bool, err error) {
 	s.space()
 	switch c := s.peek(); {
 	case c == '}':
 		s.i++
+		s.depth--
+		if s.lenient {
+			return "", false, nil
+		}
 		return "", false, s.closeObject(mark)
 	case n > 0 && c == ',':
 		s.i++
@@ -96,16 +105,11 @@ func (s *scanner) member(mark, n int) (key string, ok bool, err error) {
 	case n > 0:
 		return "", false, s.syntax(`"," or "}"`)
 	}
-	at := s.i
 	if s.peek() != '"' {
 		return "", false, s.syntax("a member's name")
 	}
 	if key, err = s.text(); err != nil {
 		return "", false, err
-	}
-	own := s.keys[mark:]
-	if len(own) < fewKeys && slices.Contains(own, key) {
-		return "", false, duplicate(at, key)
 	}
 	s.keys = append(s.keys, key)
 	s.space()
@@ -118,23 +122,56 @@ func (s *scanner) member(mark, n int) (key string, ok bool, err error) {
 }
 
 func (s *scanner) closeObject(mark int) error {
-	own := s.keys[mark:]
-	if len(own) > fewKeys {
-		slices.Sort(own)
-		for i, key := range own[1:] {
-			if key == own[i] {
-				return duplicate(s.i, key)
-			}
-		}
+	if key, repeats := s.firstRepeated(mark); repeats {
+		return duplicate(s.i, key)
 	}
-	clear(own) // the room is used again, and must not keep a payload in memory
-	s.keys = s.keys[:mark]
-	s.depth--
+	s.forget(mark)
 	return nil
 }
 
+// firstRepeated looks for a key that the object just read, whose keys begin at mark, has more than once.
+func (s *scanner) firstRepeated(mark int) (string, bool) {
+	own := s.keys[mark:]
+	if len(own) <= fewKeys {
+		for i, key := range own {
+			if slices.Contains(own[:i], key) {
+				return key, true
+			}
+		}
+		return "", false
+	}
+	slices.Sort(own)
+	for i, key := range own[1:] {
+		if key == own[i] {
+			return key, true
+		}
+	}
+	return "", false
+}
+
+// repeated returns the keys that the object just read, whose keys begin at mark, has more than once.
+func (s *scanner) repeated(mark int) (keys []string) {
+	if _, any := s.firstRepeated(mark); any {
+		own := s.keys[mark:]
+		slices.Sort(own)
+		for i, key := range own[1:] {
+			if key == own[i] && (len(keys) == 0 || keys[len(keys)-1] != key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	s.forget(mark)
+	return keys
+}
+
+// forget makes room for the keys of other objects. It is used again, and must not keep a payload in memory.
+func (s *scanner) forget(mark int) {
+	clear(s.keys[mark:])
+	s.keys = s.keys[:mark]
+}
+
 func duplicate(at int, key string) error {
-	// SPEC: a repeated key […] make the message not understood
+	// SPEC: A repeated key […] makes the message not understood; so does each of these in SenML
 	return refuse(DuplicateKey, "byte %d: %.40q is repeated in one object", at, key)
 }
 
@@ -161,7 +198,7 @@ func (s *scanner) scalar() (v lightchain.Value, literal string, err error) {
 	case c == '"':
 		text, err := s.text()
 		return lightchain.Text(text), "", err
-	case c == '-' || '0' <= c && c <= '9':
+	case isDigit(c), c == '-' && (s.i+1 == len(s.s) || s.s[s.i+1]|0x20 != 'i' && s.s[s.i+1]|0x20 != 'n'):
 		return s.number()
 	case c == 't' && strings.HasPrefix(s.s[s.i:], "true"):
 		s.i += len("true")
@@ -173,12 +210,29 @@ func (s *scanner) scalar() (v lightchain.Value, literal string, err error) {
 		s.i += len("null")
 		return lightchain.Value{}, "", nil
 	}
+	if s.lenient && s.notFinite() {
+		s.spoilt = true
+		return lightchain.Value{}, "", nil
+	}
 	return v, "", s.syntax("a value")
+}
+
+// notFinite steps over NaN or an infinity, as languages print them.
+func (s *scanner) notFinite() bool {
+	rest := strings.TrimPrefix(s.s[s.i:], "-")
+	for _, word := range [...]string{"infinity", "inf", "nan"} {
+		if len(rest) >= len(word) && strings.EqualFold(rest[:len(word)], word) {
+			s.i = len(s.s) - len(rest) + len(word)
+			return true
+		}
+	}
+	return false
 }
 
 // number reads a number and its kind.
 //
-// SPEC: a JSON number without fraction or exponent that fits an int is one (−0 is 0), any other a float (−0.0 stays)
+// SPEC: a JSON number without fraction or exponent that fits an int is one (−0 is 0), one that fits 64 bits without a sign
+// is the text of its digits, any other a float (−0.0 stays)
 func (s *scanner) number() (v lightchain.Value, literal string, err error) {
 	start := s.i
 	negative := s.peek() == '-'
@@ -222,10 +276,16 @@ func (s *scanner) number() (v lightchain.Value, literal string, err error) {
 		return lightchain.Int(int64(n)), literal, nil
 	case whole && negative && n <= 1<<63:
 		return lightchain.Int(-int64(n)), literal, nil
+	case whole && !negative && s.lenient:
+		return lightchain.Text(literal), literal, nil
 	}
 	f, err := strconv.ParseFloat(literal, 64)
+	if err != nil && s.lenient {
+		s.spoilt = true
+		return lightchain.Value{}, literal, nil
+	}
 	if err != nil {
-		// SPEC: what overflows to infinity […] make the message not understood
+		// SPEC: a number beyond a 64-bit float […] so does each of these in SenML
 		return v, "", refuse(Overflow, "byte %d: the number %.40q is beyond a 64-bit float", start, literal)
 	}
 	return lightchain.Float(f), literal, nil
@@ -356,6 +416,9 @@ func (s *scanner) skip() error {
 		mark := len(s.keys)
 		for n := 0; ; n++ {
 			_, ok, err := s.member(mark, n)
+			if !ok && err == nil && s.lenient {
+				s.forget(mark)
+			}
 			if err != nil || !ok {
 				return err
 			}

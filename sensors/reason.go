@@ -24,14 +24,14 @@ const (
 	BadName      Reason = "name"            // a SenML name with characters that RFC 8428 forbids
 	UnknownLabel Reason = "unknown_label"   // a SenML label that ends in "_" must be understood, and is not
 	NewVersion   Reason = "version"         // SenML of a version above 10
-	BadTime      Reason = "time"            // the configured time field is not in the configured format
-	WrongType    Reason = "wrong_type"      // the configured device or unit field is not text
+	WrongColumns Reason = "columns"         // a line of CSV has more or fewer values than columns are named
+	WrongType    Reason = "wrong_type"      // a field that names something is not text, or a CBOR value is of no kind that a reading has
 )
 
 // Reasons returns all reasons, so that a metric can show each from the start.
 func Reasons() []Reason {
 	return []Reason{Empty, Syntax, BadUTF8, DuplicateKey, TooDeep, TooMany, TooLarge, Overflow, NotFinite, NotText,
-		NotSenML, BadName, UnknownLabel, NewVersion, BadTime, WrongType}
+		NotSenML, BadName, UnknownLabel, NewVersion, WrongColumns, WrongType}
 }
 
 // NotUnderstoodError says why a payload was not understood.

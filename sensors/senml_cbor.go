@@ -190,7 +190,7 @@ func formatFloat(f float64) string { return strconv.FormatFloat(f, 'e', -1, 64) 
 // finite returns f as a value.
 func finite(f float64) (lightchain.Value, error) {
 	switch {
-	// SPEC: NaN […] make the message not understood
+	// SPEC: NaN and infinities […] so does each of these in SenML
 	case math.IsNaN(f):
 		return lightchain.Value{}, refuse(NotFinite, "a value is NaN")
 	case math.IsInf(f, 0):

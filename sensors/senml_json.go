@@ -3,20 +3,20 @@ package sensors
 import (
 	"encoding/base64"
 	"strings"
-	"unicode/utf8"
 
 	"edgechain.example/lightchain"
 )
 
 // decodeSenMLJSON reads application/senml+json (RFC 8428, section 5).
 func (d *Decoder) decodeSenMLJSON(in *arrival) ([]lightchain.Reading, error) {
-	if len(in.payload) == 0 {
+	text, err := textOf(in.payload)
+	if err != nil {
+		return nil, err
+	}
+	if text == "" {
 		return nil, refuse(Empty, "no payload")
 	}
-	if !utf8.Valid(in.payload) {
-		return nil, refuse(BadUTF8, "the payload is not UTF-8")
-	}
-	s := scanner{s: string(in.payload)}
+	s := scanner{s: text}
 	p := pack{arrival: *in, d: d}
 	s.space()
 	if s.peek() != '[' {

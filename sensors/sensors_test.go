@@ -1,6 +1,7 @@
 package sensors
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -21,26 +22,30 @@ func mustNew(t testing.TB, cfg Config) *Decoder {
 	return d
 }
 
-// decodeLines decodes, and shows each reading as one line: "device|name|unit|kind value|time|quality". An error is
-// one line, "error: reason".
+// decodeLines decodes, and shows each reading as one line. An error is one line, "error: reason".
 func decodeLines(d *Decoder, topic, clientID, payload string) string {
 	readings, err := d.Decode(topic, clientID, []byte(payload), received)
 	if err != nil {
 		return "error: " + string(ReasonOf(err))
 	}
-	kinds := [...]string{"null", "bool", "int", "float", "text", "bytes"}
 	var lines []string
-	for _, r := range readings {
-		at := ""
-		if r.Timed {
-			at = time.Unix(0, r.Time).UTC().Format(time.RFC3339Nano)
-		}
-		quality := strings.Trim(strings.Join([]string{
-			bit(r, lightchain.Historical, "historical"), bit(r, lightchain.Bad, "bad"), bit(r, lightchain.Zoneless, "zoneless"),
-		}, " "), " ")
-		lines = append(lines, fmt.Sprintf("%s|%s|%s|%s %s|%s|%s", r.Device, r.Name, r.Unit, kinds[r.Value.Kind()], r.Value, at, quality))
+	for i := range readings {
+		lines = append(lines, lineOf(&readings[i]))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// lineOf shows a reading as "device|name|unit|kind value|time|quality".
+func lineOf(r *lightchain.Reading) string {
+	kinds := [...]string{"null", "bool", "int", "float", "text", "bytes"}
+	at := ""
+	if r.Timed {
+		at = time.Unix(0, r.Time).UTC().Format(time.RFC3339Nano)
+	}
+	quality := strings.Trim(strings.Join([]string{
+		bit(*r, lightchain.Historical, "historical"), bit(*r, lightchain.Bad, "bad"), bit(*r, lightchain.Zoneless, "zoneless"),
+	}, " "), " ")
+	return fmt.Sprintf("%s|%s|%s|%s %s|%s|%s", r.Device, r.Name, r.Unit, kinds[r.Value.Kind()], r.Value, at, quality)
 }
 
 func bit(r lightchain.Reading, q lightchain.Quality, name string) string {
@@ -55,6 +60,7 @@ type table []struct{ claim, payload, want string }
 
 func (cases table) run(t *testing.T, cfg Config) {
 	t.Helper()
+	cfg.DeviceFrom = cmp.Or(cfg.DeviceFrom, "level")
 	d := mustNew(t, cfg)
 	for _, c := range cases {
 		if got := decodeLines(d, "plant/press/temp", "", c.payload); got != c.want {
@@ -66,18 +72,20 @@ func (cases table) run(t *testing.T, cfg Config) {
 // An entry names the decoder that read it: of auto the one that it chose.
 func TestADecoderIsNamedWithItsVersion(t *testing.T) {
 	for _, c := range []struct{ dialect, payload, want string }{
-		{"", `{"a":1}`, "json/1"}, {"json", `{"a":1}`, "json/1"},
-		{"", `[{"n":"t","v":1}]`, "senml-json/1"}, {"senml+json", `[{"n":"t","v":1}]`, "senml-json/1"},
-		{"", "\x81\xa2\x00\x61t\x02\x01", "senml-cbor/1"}, {"senml+cbor", "\x81\xa2\x00\x61t\x02\x01", "senml-cbor/1"},
-		{"", "20.5", "json/1"}, {"", "open", "value/1"}, {"value", "20.5", "value/1"},
-		{"", "\xff\xfe", "raw/1"}, {"", "\x80\xff", "raw/1"}, {"raw", "20.5", "raw/1"},
+		{"", `{"a":1}`, "json/2"}, {"json", `{"a":1}`, "json/2"},
+		{"", `[{"n":"t","v":1}]`, "senml-json/2"}, {"senml+json", `[{"n":"t","v":1}]`, "senml-json/2"},
+		{"", "\x81\xa2\x00\x61t\x02\x01", "senml-cbor/2"}, {"senml+cbor", "\x81\xa2\x00\x61t\x02\x01", "senml-cbor/2"},
+		{"", "20.5", "json/2"}, {"", "open", "value/2"}, {"value", "20.5", "value/2"},
+		{"", "\xff\xfd", ""}, {"raw", "\x80\xff", "raw/2"}, {"raw", "20.5", "raw/2"},
+		{"ndjson", `{"a":1}`, "ndjson/2"}, {"cbor", "\xa1\x61a\x01", "cbor/2"}, {"influx", "m a=1", "influx/2"}, {"", "m a=1 1714979289000000000", "influx/2"},
+		{"csv", "a,b\n1,2", "csv/2"}, {"pairs", "a=1", "pairs/2"},
 		{"", `{"a":`, ""}, {"json", "open", ""},
 	} {
-		readings, got, err := mustNew(t, Config{Dialect: c.dialect}).Read("plant/press/temp", "", []byte(c.payload), received)
-		if got != c.want || (err == nil) != (c.want != "") || err != nil && readings != nil {
-			t.Errorf("%q of %q: %q, want %q (%v)", c.dialect, c.payload, got, c.want, err)
+		got, err := mustNew(t, Config{Dialect: c.dialect}).Read("plant/press/temp", "", []byte(c.payload), received)
+		if got.Decoder != c.want || (err == nil) != (c.want != "") || err != nil && got.Readings != nil {
+			t.Errorf("%q of %q: %q, want %q (%v)", c.dialect, c.payload, got.Decoder, c.want, err)
 		}
-		if err := lightchain.CheckDecoder(got); err != nil {
+		if err := lightchain.CheckDecoder(got.Decoder); err != nil {
 			t.Error(err)
 		}
 	}

@@ -15,26 +15,53 @@ type stamp struct {
 	ns      int64
 	timed   bool
 	quality lightchain.Quality
+
+	// A local time that comes twice, in the hour when summer time ends, is later or ns. Only the arrival tells which.
+	twice bool
+	later int64
 }
 
-// beyondBelief is a time that no int64 holds: there is no number to keep, and that is said.
+// beyondBelief is a time that cannot be kept as a number: one that no int64 holds, or that could not be read.
 var beyondBelief = stamp{quality: lightchain.Bad}
+
+// year2000 is the beginning of that year: a clock that shows an earlier time was never set.
+var year2000 = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 
 // on puts the stamp on a reading that arrived at received, in nanoseconds since the Unix epoch.
 //
-// SPEC: 1 bad, stale, or a time beyond belief … (outside 64 bits, or more than a day after `received`)
+// SPEC: 1 bad, stale, or a time beyond belief … (not to be read, outside 64 bits, before the year 2000, or more than a day after `received`)
 func (t stamp) on(r *lightchain.Reading, received int64) {
+	if t.twice {
+		t.decide(received)
+	}
 	r.Time, r.Timed = t.ns, t.timed
 	r.Quality |= t.quality
-	if t.timed && t.ns > received && uint64(t.ns)-uint64(received) > uint64(24*time.Hour) {
+	if t.timed && (t.ns < year2000 || after(t.ns, received, 24*time.Hour)) {
 		r.Quality |= lightchain.Bad
 	}
 }
 
+// decide takes one of the two times that a local time may be. The later one has not come yet, or has just come; else
+// nothing tells, and that is said.
+func (t *stamp) decide(received int64) {
+	const late = 10 * time.Minute // of clocks and messages
+	switch {
+	case after(t.later, received, late):
+	case !after(received, t.later, late):
+		t.ns = t.later
+	default:
+		t.quality |= lightchain.Bad
+	}
+}
+
+// after reports whether a is later than b by more than d.
+func after(a, b int64, d time.Duration) bool { return a > b && uint64(a)-uint64(b) > uint64(d) }
+
 // clock reads the configured timestamp field.
 type clock struct {
 	unix   int            // a count since the epoch in units of 10^-unix seconds; -1: not a count
-	text   bool           // RFC 3339
+	text   bool           // a date and time, in one of the forms that say themselves which they are
+	guess  bool           // a number is a count, and its size tells of what
 	layout string         // else a layout of package time
 	zoned  bool           // the layout has a zone
 	place  *time.Location // of times without a zone
@@ -46,7 +73,9 @@ const timeForms = `rfc3339, unix, unix_ms, unix_us, unix_ns, rfc3339_or_unix_ms,
 func newClock(format, zone string) (clock, error) {
 	c := clock{unix: -1, place: time.UTC}
 	switch format {
-	case "", "rfc3339":
+	case "":
+		c.text, c.guess = true, true
+	case "rfc3339":
 		c.text = true
 	case "unix":
 		c.unix = 0
@@ -109,51 +138,72 @@ func location(zone string) (*time.Location, error) {
 	return place, nil
 }
 
-// read takes the timestamp field's value; literal is a number's text. A null says nothing.
-func (c *clock) read(v lightchain.Value, literal string) (stamp, error) {
+// read takes the timestamp field's value; literal is a number's text. A null says nothing; what cannot be read costs the
+// time alone.
+func (c *clock) read(v lightchain.Value, literal string) stamp {
 	switch v.Kind() {
 	case lightchain.KindNull:
-		return stamp{}, nil
+		return stamp{}
 	case lightchain.KindInt, lightchain.KindFloat:
-		if c.unix >= 0 {
-			return unixStamp(literal, 9-c.unix), nil
-		}
+		return c.readCount(literal)
 	case lightchain.KindText:
-		literal, _ = v.Text()
-		if t, ok := c.readText(literal); ok {
-			return t, nil
-		}
+		text, _ := v.Text()
+		return c.readText(strings.Trim(text, " "))
 	}
-	return stamp{}, refuse(BadTime, "the time %.40q is not in the configured format", v.String())
+	return beyondBelief
 }
 
-func (c *clock) readText(s string) (stamp, bool) {
+func (c *clock) readCount(literal string) stamp {
 	switch {
-	case c.text:
-		if t, ok := parseRFC3339(s, c.place); ok {
-			return t, true
-		}
+	case c.unix >= 0:
+		return unixStamp(literal, 9-c.unix)
+	case c.guess:
+		return countOfUnknownUnit(literal)
+	}
+	return beyondBelief
+}
+
+func (c *clock) readText(s string) stamp {
+	switch {
 	case c.layout != "":
-		t, err := time.ParseInLocation(c.layout, s, c.place)
-		if err != nil {
-			return stamp{}, false
+		return c.readLayout(s)
+	case isNumber(s):
+		return c.readCount(s)
+	case c.text:
+		if t, ok := parseTime(s, c.place); ok {
+			return t
 		}
-		st := stampOf(t.Unix(), int64(t.Nanosecond()))
-		if !c.zoned {
-			st.quality |= lightchain.Zoneless
-		}
-		return st, true
 	}
-	if c.unix < 0 || !isNumber(s) {
-		return stamp{}, false
+	return beyondBelief
+}
+
+func (c *clock) readLayout(s string) stamp {
+	t, err := time.Parse(c.layout, s)
+	switch {
+	case err != nil:
+		return beyondBelief
+	case c.zoned:
+		return stampOf(t.Unix(), int64(t.Nanosecond()))
 	}
-	return unixStamp(s, 9-c.unix), true
+	return local(t.Unix(), int64(t.Nanosecond()), c.place)
 }
 
 func isNumber(s string) bool {
 	sc := scanner{s: s}
 	_, _, err := sc.number()
 	return err == nil && sc.i == len(s)
+}
+
+// countOfUnknownUnit reads a count of seconds, milliseconds, microseconds or nanoseconds since the epoch: of these at most
+// one lies between the years 2000 and 2100.
+func countOfUnknownUnit(literal string) stamp {
+	const year2100 = 4_102_444_800 * int64(time.Second)
+	for _, scale := range [...]int{9, 6, 3, 0} {
+		if ns, ok := scaledInt(literal, scale); ok && year2000 <= ns && ns < year2100 {
+			return stamp{ns: ns, timed: true}
+		}
+	}
+	return beyondBelief
 }
 
 // stampOf joins seconds since the epoch and the nanoseconds, 0 to 999,999,999, after them.
@@ -179,6 +229,36 @@ func unixStamp(literal string, scale int) stamp {
 		return beyondBelief
 	}
 	return stamp{ns: ns, timed: true}
+}
+
+// local is the time at which the clocks of a place show what would be the second wall of UTC. Such a time is marked, and so
+// is one that comes twice, or never.
+func local(wall, ns int64, place *time.Location) stamp {
+	const day = 24 * 60 * 60
+	first := wall - offsetAt(wall-day, place)
+	second := wall - offsetAt(wall+day, place)
+	isFirst := first+offsetAt(first, place) == wall
+	isSecond := second+offsetAt(second, place) == wall
+	t := stampOf(first, ns)
+	switch {
+	case !isFirst && isSecond:
+		t = stampOf(second, ns)
+	case !isFirst:
+		t.quality |= lightchain.Bad
+	case isSecond && first != second:
+		other := stampOf(second, ns)
+		if other.timed && t.timed && other.ns > t.ns {
+			t.twice, t.later = true, other.ns
+		}
+	}
+	t.quality |= lightchain.Zoneless
+	return t
+}
+
+// offsetAt is how many seconds a place's clocks are ahead of UTC.
+func offsetAt(seconds int64, place *time.Location) int64 {
+	_, offset := time.Unix(seconds, 0).In(place).Zone()
+	return int64(offset)
 }
 
 // scaledInt returns the decimal number times 10^scale, exactly but for what stands behind the point, which is cut
@@ -221,78 +301,4 @@ func scaledInt(literal string, scale int) (n int64, ok bool) {
 		return int64(u), true
 	}
 	return 0, false
-}
-
-// parseRFC3339 reads a date and time as RFC 3339, section 5.6, has it, and takes one without a zone, as Tasmota and
-// many scripts write it, to be of place. Digits behind the ninth of a fraction are cut off; a leap second becomes
-// the first of the next minute.
-func parseRFC3339(s string, place *time.Location) (stamp, bool) {
-	// 2013-12-02T21:15:00
-	if len(s) < 19 || s[4] != '-' || s[7] != '-' || s[13] != ':' || s[16] != ':' || s[10]|0x20 != 't' && s[10] != ' ' {
-		return stamp{}, false
-	}
-	year, month, day := number(s[0:4]), number(s[5:7]), number(s[8:10])
-	hour, minute, second := number(s[11:13]), number(s[14:16]), number(s[17:19])
-	if year < 0 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
-		hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 {
-		return stamp{}, false
-	}
-	i, ns := 19, 0
-	if i < len(s) && s[i] == '.' {
-		i++
-		first := i
-		for unit := int(1e8); i < len(s) && isDigit(s[i]); i++ {
-			ns += int(s[i]-'0') * unit
-			unit /= 10
-		}
-		if i == first {
-			return stamp{}, false
-		}
-	}
-	switch zone := s[i:]; {
-	case zone == "":
-		t := time.Date(year, time.Month(month), day, hour, minute, second, 0, place)
-		st := stampOf(t.Unix(), int64(ns))
-		st.quality |= lightchain.Zoneless
-		return st, true
-	case zone == "Z" || zone == "z":
-		t := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
-		return stampOf(t.Unix(), int64(ns)), true
-	case len(zone) == 6 && (zone[0] == '+' || zone[0] == '-') && zone[3] == ':':
-		h, m := number(zone[1:3]), number(zone[4:6])
-		if h < 0 || h > 23 || m < 0 || m > 59 {
-			return stamp{}, false
-		}
-		offset := int64(h*3600 + m*60)
-		if zone[0] == '-' {
-			offset = -offset
-		}
-		t := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
-		return stampOf(t.Unix()-offset, int64(ns)), true
-	}
-	return stamp{}, false
-}
-
-// number reads a few digits, and returns -1 if they are something else.
-func number(s string) (n int) {
-	for i := range len(s) {
-		if !isDigit(s[i]) {
-			return -1
-		}
-		n = n*10 + int(s[i]-'0')
-	}
-	return n
-}
-
-func daysIn(year, month int) int {
-	switch month {
-	case 4, 6, 9, 11:
-		return 30
-	case 2:
-		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
-			return 29
-		}
-		return 28
-	}
-	return 31
 }

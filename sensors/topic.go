@@ -15,7 +15,7 @@ import (
 type TopicRule struct {
 	// Topic is the filter: "+" is any one level, "#" (once, anywhere) any number of them, none included. An empty
 	// filter matches every topic.
-	Topic string `toml:"topic"`
+	Topic string `toml:"topic" json:"topic"`
 
 	// Measurement, Tags and Fields name the levels, one word for each level of Topic; "_" skips a level, "#" (once)
 	// any number of them.
@@ -25,14 +25,15 @@ type TopicRule struct {
 	// place in a reading; other tags remain in the entry's source alone. A word of Fields makes the level a reading
 	// of that name, except those three words again. A word that stands twice joins its levels: a device's by "/", a
 	// name's by ".".
-	Measurement string `toml:"measurement"`
-	Tags        string `toml:"tags"`
-	Fields      string `toml:"fields"`
+	Measurement string `toml:"measurement" json:"measurement"`
+	Tags        string `toml:"tags" json:"tags"`
+	Fields      string `toml:"fields" json:"fields"`
 }
 
 // place is what the topic and the connection say about a message.
 type place struct {
 	device string
+	owner  string // of a bare value: its device
 	name   string // of a bare value
 	prefix string // of other names: what a rule made of the topic, or ""
 	unit   string
@@ -127,26 +128,50 @@ func each(words, levels []string, f func(word, level string)) {
 	}
 }
 
+// deviceFrom is what names a device that nothing else names.
+type deviceFrom uint8
+
+const (
+	fromTopic deviceFrom = iota
+	fromLevel
+	fromClient
+)
+
+func parseDeviceFrom(s string) (deviceFrom, error) {
+	switch s {
+	case "", "topic":
+		return fromTopic, nil
+	case "level":
+		return fromLevel, nil
+	case "client":
+		return fromClient, nil
+	}
+	return 0, fmt.Errorf("device_from: %q is none; expected topic, level or client", s)
+}
+
 // locate says what topic and client id make of device, name and unit.
 //
-// The device is the client id at the embedded broker, else the topic's last level but one, or its only one; the name
-// of a bare value is the last level. Rules override both.
+// The name of a bare value is the topic's last level, and its device what stands before that; the device of a message that
+// names its values is the whole topic. Whatever a machine calls its topics, no two of them become one so.
 func (d *Decoder) locate(topic, clientID string) (p place) {
 	t := strings.Trim(topic, "/")
 	cut := strings.LastIndexByte(t, '/')
-	p.name, p.device = t[cut+1:], t
+	p.name, p.device, p.owner = t[cut+1:], t, t
 	if cut >= 0 {
-		before := strings.TrimRight(t[:cut], "/")
-		p.device = before[strings.LastIndexByte(before, '/')+1:]
+		p.owner = strings.TrimRight(t[:cut], "/")
 	}
-	if clientID != "" {
-		p.device = clientID
+	switch {
+	case d.deviceFrom == fromClient && clientID != "":
+		p.device, p.owner = clientID, clientID
+	case d.deviceFrom != fromTopic:
+		p.owner = p.owner[strings.LastIndexByte(p.owner, '/')+1:]
+		p.device = p.owner
 	}
 	if len(d.rules) > 0 {
 		d.applyRules(&p, topic)
 	}
 	if d.device != "" {
-		p.device = d.device
+		p.device, p.owner = d.device, d.device
 	}
 	if d.unit != "" {
 		p.unit = d.unit
@@ -183,7 +208,7 @@ func (d *Decoder) applyRules(p *place, topic string) {
 			}
 		})
 		if device != "" {
-			p.device = device
+			p.device, p.owner = device, device
 		}
 		if name != "" {
 			p.name, p.prefix = name, name

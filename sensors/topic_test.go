@@ -5,21 +5,31 @@ import (
 	"testing"
 )
 
-func TestDeviceIsTheClientElseTheLastLevelButOneElseTheLast(t *testing.T) {
-	d := mustNew(t, Config{Dialect: "value"})
-	for _, c := range []struct{ topic, clientID, want string }{
-		{"plant/press/temp", "", "press|temp"},
-		{"plant/press/temp", "plc-1", "plc-1|temp"},
-		{"temp", "", "temp|temp"},
-		{"/temp", "", "temp|temp"},
-		{"press/temp/", "", "press|temp"},
-		{"plant//temp", "", "plant|temp"},
-		{"", "", "|"},
+// No two topics make one device: what tells them apart is in its name.
+func TestADeviceIsItsTopicUnlessSomethingNamesIt(t *testing.T) {
+	for _, c := range []struct{ from, topic, clientID, bare, several string }{
+		{"", "plant/press/temp", "", "plant/press|temp", "plant/press/temp|x"},
+		{"", "plant/press/temp", "plc-1", "plant/press|temp", "plant/press/temp|x"},
+		{"topic", "temp", "", "temp|temp", "temp|x"},
+		{"", "/temp", "", "temp|temp", "temp|x"},
+		{"", "press/temp/", "", "press|temp", "press/temp|x"},
+		{"", "plant//temp", "", "plant|temp", "plant//temp|x"},
+		{"", "", "", "|", "|x"},
+		{"level", "plant/press/temp", "plc-1", "press|temp", "press|x"},
+		{"level", "temp", "", "temp|temp", "temp|x"},
+		{"level", "plant//temp", "", "plant|temp", "plant|x"},
+		{"client", "plant/press/temp", "plc-1", "plc-1|temp", "plc-1|x"},
+		{"client", "plant/press/temp", "", "press|temp", "press|x"},
 	} {
-		if got := decodeLines(d, c.topic, c.clientID, "1"); got != c.want+"||int 1||" {
-			t.Errorf("topic %q, client %q: %s, want %s", c.topic, c.clientID, got, c.want)
+		d := mustNew(t, Config{DeviceFrom: c.from})
+		if got := decodeLines(d, c.topic, c.clientID, "1"); got != c.bare+"||int 1||" {
+			t.Errorf("%q, topic %q, client %q: %s, want %s", c.from, c.topic, c.clientID, got, c.bare)
+		}
+		if got := decodeLines(d, c.topic, c.clientID, `{"x":1}`); got != c.several+"||int 1||" {
+			t.Errorf("%q, topic %q, client %q: %s, want %s", c.from, c.topic, c.clientID, got, c.several)
 		}
 	}
+	d := mustNew(t, Config{})
 	if got := decodeLines(mustNew(t, Config{Device: "fixed"}), "a/b", "client", "1"); got != "fixed|b||int 1||" {
 		t.Errorf("configured device: %s", got)
 	}
@@ -57,7 +67,7 @@ func TestTopicParsingNamesLevels(t *testing.T) {
 		{"every topic", []TopicRule{{Tags: "device/#"}}, "p7/x/temp", "1", "p7|temp||int 1||"},
 		{"a later rule overrides", []TopicRule{{Tags: "device/#"}, {Topic: "+/x/+", Tags: "_/device/_"}}, "p7/x/temp", "1", "x|temp||int 1||"},
 	} {
-		d := mustNew(t, Config{TopicParsing: c.rules})
+		d := mustNew(t, Config{TopicParsing: c.rules, DeviceFrom: "level"})
 		if got := decodeLines(d, c.topic, "", c.payload); got != c.want {
 			t.Errorf("%s\n got %s\nwant %s", c.claim, got, c.want)
 		}
@@ -151,7 +161,7 @@ func TestConfigurationErrorsNameTheKeyAndTheFormExpected(t *testing.T) {
 	}{
 		{Config{Dialect: "xml"}, []string{`dialect: "xml"`, "senml+json", "auto"}},
 		{Config{Preset: "hue"}, []string{`preset: "hue"`, "zigbee2mqtt"}},
-		{Config{Dialect: "value", TimestampPath: "t"}, []string{"timestamp_path:", "value", "json or auto"}},
+		{Config{Dialect: "value", TimestampPath: "t"}, []string{"timestamp_path: has no use with the dialect value"}},
 		{Config{Dialect: "senml+json", MessagesPath: "t"}, []string{"messages_path:"}},
 		{Config{TimestampFormat: "unix"}, []string{"timestamp_path: missing"}},
 		{Config{TimestampPath: "t", TimestampFormat: "unixms"}, []string{`timestamp_format: "unixms"`, "unix_ms", "Go layout"}},
@@ -159,6 +169,15 @@ func TestConfigurationErrorsNameTheKeyAndTheFormExpected(t *testing.T) {
 		{Config{TimestampPath: "t", TimestampFormat: "2006-01-02 15:04:05 MST"}, []string{"timestamp_format:", "abbreviation"}},
 		{Config{TimestampPath: "t", TimestampFormat: "unix", TimestampTimezone: "UTC"}, []string{"timestamp_timezone:", "unix"}},
 		{Config{TimestampPath: "t", TimestampTimezone: "Berlin"}, []string{`timestamp_timezone: "Berlin"`, "Europe/Berlin", "+02:00"}},
+		{Config{DeviceFrom: "payload"}, []string{`device_from: "payload"`, "topic, level or client"}},
+		{Config{Columns: []string{"a"}}, []string{"columns: has no use with the dialect auto"}},
+		{Config{Dialect: "csv", Separator: "\n"}, []string{"separator:", "one character"}},
+		{Config{Dialect: "csv", MessagesPath: "a"}, []string{"messages_path: has no use"}},
+		{Config{MessagesOnly: true}, []string{"messages_only:", "messages_path"}},
+		{Config{QualityGood: []string{"ok"}}, []string{"quality_path: missing"}},
+		{Config{DevicePath: "a,b,c,d,e"}, []string{"device_path: 5 fields"}},
+		{Config{Fields: []string{""}}, []string{"fields: expected names"}},
+		{Config{Ignore: []string{"/a"}}, []string{"ignore:", "JSON Pointer"}},
 		{Config{MessagesPath: strings.Repeat("a.", 40)}, []string{"messages_path:", "32"}},
 	} {
 		_, err := New(c.cfg)

@@ -101,7 +101,22 @@ type Live struct {
 	Devices   int               `json:"devices"`                // that are watched
 	Late      []LateDevice      `json:"late_devices,omitempty"` // those that have been silent for too long
 	Upstreams []Upstream        `json:"upstreams,omitempty"`
-	Deaf      string            `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+
+	// Messages since the start that were not understood, or lacked something: the newest of each source and reason, the latest
+	// first; and how many more there were of sources and reasons beyond what the agent remembers.
+	Unread          []Unread `json:"unread,omitempty"`
+	UnreadElsewhere uint64   `json:"unread_elsewhere,omitempty"`
+
+	Deaf string `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+}
+
+// Unread is a source whose messages were not understood, for one kind of reason.
+type Unread struct {
+	Source   string    `json:"source"` // as in an entry, with the topic
+	Reason   string    `json:"reason"` // one word; "doubt": it was understood, but for what Detail says
+	Detail   string    `json:"detail"` // what the decoder said of the newest
+	Messages uint64    `json:"messages"`
+	Last     time.Time `json:"last"`
 }
 
 // LateDevice is a device that has been silent for longer than its own rhythm explains.

@@ -40,13 +40,14 @@ dialect = "value"
 		{"arrays that never end", "json/press", strings.Repeat("[", 100_000), []string{notUnderstood}, "depth", 0},
 		{"text that is not UTF-8", "json/press", "{\"state\":\"\xc3\x28\"}", []string{notUnderstood}, "utf8", 0},
 		{"NaN", "value/press", "NaN", []string{notUnderstood}, "not_finite", 0},
-		{"NaN in JSON", "json/press", `{"temperature":NaN}`, []string{notUnderstood}, "syntax", 0},
-		{"a number beyond all bounds", "json/press", `{"temperature":1e999}`, []string{notUnderstood}, "overflow", 0},
-		{"a name that stands twice", "json/press", `{"a":1,"a":2}`, []string{notUnderstood}, "duplicate_key", 0},
+		{"NaN in JSON", "json/press", `{"temperature":NaN}`, nil, "", 1},
+		{"a number beyond all bounds", "json/press", `{"temperature":1e999}`, nil, "", 1},
+		{"a name that stands twice", "json/press", `{"a":1,"a":2}`, nil, "", 1},
 		{"nothing", "json/press", "", []string{notUnderstood}, "empty", 0},
 		{"10 MB of text", "json/press", large, []string{notUnderstood, hashed}, "too_large", 0},
 		{"10 MB of which one value is", "json/press", flat, []string{hashed}, "", 1},
-		{"zero bytes", "auto/press", "\x00\x00\x00", nil, "", 1}, // auto ends with raw
+		{"zero bytes", "auto/press", "\x00\x00\x00", []string{notUnderstood}, "empty", 0},
+		{"bytes", "auto/press", "\x01\x80", []string{notUnderstood}, "utf8", 0}, // auto guesses nothing
 	}
 	good := func(i int) string { return fmt.Sprintf(`{"temperature":%d}`, i) }
 	reasons := map[string]float64{}

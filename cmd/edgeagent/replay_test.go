@@ -74,6 +74,7 @@ func machineMessages(t testing.TB) (payloads []string, lowest int) {
 // readsMachine makes readings of the machine's payloads; the table's name goes in front.
 const readsMachine = `
 topics = ["factory/#"]
+device_from = "level"
 dialect = "json"
 timestamp_path = "time"
 timestamp_format = "rfc3339"

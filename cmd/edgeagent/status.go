@@ -99,6 +99,17 @@ func writeStatus(w io.Writer, s *api.Status) {
 		}
 	}
 	line("devices", "%d are watched, %d of them are late", l.Devices, len(l.Late))
+	for i, u := range l.Unread {
+		if i == mostUnread {
+			line("", "%d more topics and reasons: --output json names them", len(l.Unread)-i)
+			break
+		}
+		how := "not understood"
+		if u.Reason == "doubt" {
+			how = "marked bad"
+		}
+		line("unread", "%s: %d messages %s, the last at %s: %s", command.Printable(u.Source), u.Messages, how, u.Last.UTC().Format(time.RFC3339), command.Printable(u.Detail))
+	}
 	for _, source := range l.Sources {
 		line("source", "%s: %d messages, %s", source.Name, source.Received, command.Printable(source.Text()))
 		if b := source.Broker; b != nil {
@@ -108,8 +119,8 @@ func writeStatus(w io.Writer, s *api.Status) {
 	}
 }
 
-// mostLate is how many devices that are late are named.
-const mostLate = 10
+// mostLate is how many devices that are late are named, mostUnread of how many topics what was not understood is.
+const mostLate, mostUnread = 10, 5
 
 // afterText says how the run before ended.
 func afterText(after string) string {

@@ -65,11 +65,11 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	small, chain := proofOf(t, lightchain.Entry{Payload: []byte(`{"temperature":20.5}`), Decoder: "json/1", Readings: []lightchain.Reading{{Value: lightchain.Float(20.5)}}})
+	small, chain := proofOf(t, lightchain.Entry{Payload: []byte(`{"temperature":20.5}`), Decoder: "json/2", Readings: []lightchain.Reading{{Value: lightchain.Float(20.5)}}})
 	large, largeChain := proofOf(t, lightchain.Entry{Payload: bytes.Repeat([]byte("0123456789abcdef"), (lightchain.MaxEntry-64)/16)})
 	// To be read again: as JSON of one string, all of it escaped.
 	escaped := slices.Concat([]byte(`{"a":"`), bytes.Repeat([]byte(`\u0061`), (lightchain.MaxEntry-128)/6), []byte(`"}`))
-	again, _ := proofOf(t, lightchain.Entry{Payload: escaped, Decoder: "json/1", Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}})
+	again, _ := proofOf(t, lightchain.Entry{Payload: escaped, Decoder: "json/2", Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}})
 
 	// The most that an attachment can have, and JSON of nothing but members' parts.
 	content := make([]byte, (lightchain.MaxEntry-1024)/4*3)

@@ -42,14 +42,22 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 }
 
 // among reports whether the values of some readings stand among those of others, in the same order. A configuration takes
-// members of a payload for its time, or leaves them out.
+// members of a payload for its time, leaves them out, or says that a text is a number.
 func among(some, all []lightchain.Reading) bool {
 	for i := range all {
-		if len(some) > 0 && some[0].Value == all[i].Value {
+		if len(some) > 0 && sameValue(some[0].Value, all[i].Value) {
 			some = some[1:]
 		}
 	}
 	return len(some) == 0
+}
+
+func sameValue(recorded, here lightchain.Value) bool {
+	if text, ok := here.Text(); ok && here.Kind() == lightchain.KindText && recorded.Kind() != lightchain.KindText {
+		number, _, isNumber := sensors.NumberIn(text)
+		return isNumber && recorded == number
+	}
+	return recorded == here
 }
 
 func equalReadings(a, b lightchain.Reading) bool {

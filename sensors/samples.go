@@ -1,0 +1,105 @@
+package sensors
+
+import (
+	"math"
+
+	"edgechain.example/lightchain"
+)
+
+// samples reads the array whose bracket is next once more, when it would bring the message above its limit: one of numbers
+// becomes five readings that are computed, any other one without a value. The numbers themselves are in the payload.
+func (w *walk) samples() error {
+	at, depth, keys := w.i, w.depth, len(w.keys)
+	var sum samples
+	numbers, err := w.sum(&sum)
+	if err != nil {
+		return err
+	}
+	if !numbers {
+		w.i, w.depth = at, depth
+		w.forget(keys)
+		if err := w.skip(); err != nil {
+			return err
+		}
+		return w.sample("", lightchain.Reading{Quality: lightchain.Bad})
+	}
+	if err := w.sample("/count", lightchain.Reading{Value: lightchain.Int(sum.count), Derived: true}); err != nil {
+		return err
+	}
+	for _, s := range [...]struct {
+		name  string
+		value lightchain.Value
+	}{{"/min", sum.min}, {"/max", sum.max}, {"/mean", lightchain.Float(sum.sum / float64(sum.count))}, {"/rms", lightchain.Float(math.Sqrt(sum.squares / float64(sum.count)))}} {
+		r := lightchain.Reading{Value: s.value, Derived: true}
+		if f, ok := s.value.Float(); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
+			r = lightchain.Reading{Quality: lightchain.Bad} // the sum is beyond a float, no number is
+		}
+		if err := w.sample(s.name, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sample makes a reading that is named as the array is, with something behind.
+func (w *walk) sample(behind string, r lightchain.Reading) error {
+	if err := w.count(); err != nil {
+		return err
+	}
+	mark := len(w.path)
+	if mark == 0 {
+		w.path = append(w.path, w.in.place.name...)
+	}
+	w.path = append(w.path, behind...)
+	err := w.take("", "", r, false)
+	w.path = w.path[:mark]
+	return err
+}
+
+// samples is what is computed of an array of numbers: mean and root mean square in 64-bit floats, in the order in which the
+// numbers stand.
+type samples struct {
+	count        int64
+	min, max     lightchain.Value
+	sum, squares float64
+}
+
+func (s *samples) add(v lightchain.Value) {
+	f, _ := v.Float()
+	least, _ := s.min.Float()
+	most, _ := s.max.Float()
+	if s.count == 0 || f < least {
+		s.min = v
+	}
+	if s.count == 0 || f > most {
+		s.max = v
+	}
+	s.count++
+	s.sum += f
+	s.squares += float64(f * f) // rounded on every processor: some would multiply and add in one step
+}
+
+// sum reads an array, and reports whether it holds numbers alone.
+func (w *walk) sum(sum *samples) (bool, error) {
+	if err := w.open(); err != nil {
+		return false, err
+	}
+	for n := 0; ; n++ {
+		ok, err := w.element(n)
+		if err != nil || !ok {
+			return true, err
+		}
+		if c := w.peek(); c != '-' && !isDigit(c) {
+			return false, nil
+		}
+		w.spoilt = false
+		v, _, err := w.scalar()
+		if err != nil {
+			return false, err
+		}
+		if k := v.Kind(); w.spoilt || k != lightchain.KindInt && k != lightchain.KindFloat {
+			return false, nil
+		}
+		sum.add(v)
+	}
+}
