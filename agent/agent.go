@@ -73,6 +73,8 @@ type Agent struct {
 	strangers strangers
 	sessions  *sessions
 
+	former string // what is left of a chain before, where this start began another; "" if nothing is
+
 	keysTold bool // that the key is not changed by itself any more; the committer's goroutine's
 
 	sourcesCtx context.Context // of the sources, also those that a reload starts
@@ -230,9 +232,6 @@ func (a *Agent) prepare() error {
 		return err
 	}
 	a.upstreams = plan.wanted
-	if a.store.Info().Recovered.Unsure && len(a.upstreams) > 0 {
-		a.gate.Add(sealgate.Reason{Kind: sealgate.SetBack, Why: "headers may be missing at the chain's end: aggregators are asked for them"})
-	}
 	if a.store.Info().Restored == nil && len(a.upstreams) == 0 && a.store.Signer() != nil {
 		// Nobody could say more about the newest header than the disk does.
 		if err := a.store.ConfirmHead(); err != nil {

@@ -265,7 +265,7 @@ func placeKey(folder *backup.Folder, g *backup.Generation, path, to string) erro
 }
 
 // GiveWord notes the operator's word that nothing was ever sealed on the restored chain in the data folder after its
-// backup was made. The agent must not run.
+// backup was made, or on one that is in doubt above what it holds. The agent must not run.
 func GiveWord(c *Config) (store.Restored, error) {
 	reader, err := store.OpenReader(c.ChainDir(), store.Options{})
 	if err != nil {
@@ -277,7 +277,7 @@ func GiveWord(c *Config) (store.Restored, error) {
 		return store.Restored{}, err
 	}
 	if mark == nil {
-		return store.Restored{}, fmt.Errorf("the chain in %s does not wait for that: it was not restored, or its head is confirmed", c.Gateway.Data)
+		return store.Restored{}, fmt.Errorf("the chain in %s does not wait for that: it was neither restored nor found to be in doubt, or its head is confirmed", c.Gateway.Data)
 	}
 	mark.Newest, mark.By = true, (*store.By)(localhttp.Self())
 	return *mark, errors.Join(store.MarkRestored(c.ChainDir(), store.Options{}, *mark), backup.GiveToOwner(c.Gateway.Data, c.ChainDir()))

@@ -34,8 +34,17 @@ type restoredEvent struct {
 	SoFar headersync.Tally `json:"so_far"` // headers taken back since the chain began; this start has taken back none yet
 }
 
+// awaitsWord reports whether nothing is sealed before somebody who knows the chain has told its newest head: it is a
+// restored one, or it has lost what says where it ended.
+func (a *Agent) awaitsWord() bool {
+	return a.gate.Has(sealgate.Restored) || a.gate.Has(sealgate.SetBack)
+}
+
 // restoredReason is why nothing is sealed on a restored chain of which nobody has said yet that its head is the newest.
 func (a *Agent) restoredReason(canAsk bool) sealgate.Reason {
+	if doubt := a.store.Info().Restored.Doubt; doubt != "" {
+		return doubtReason(doubt, canAsk)
+	}
 	r := sealgate.Reason{Kind: sealgate.Restored, Why: "the chain was restored from a backup of " + a.store.Info().Restored.Made.UTC().Format(time.RFC3339) + ", and what was sealed after it is not here"}
 	if canAsk {
 		r.Why += ": waiting for an aggregator that knows this chain to tell its newest head"
@@ -44,6 +53,20 @@ func (a *Agent) restoredReason(canAsk bool) sealgate.Reason {
 	}
 	r.Why += ", and no aggregator is configured that could tell"
 	r.Do = "if nothing was sealed after the backup, " + giveWord + "; else begin a new chain that names this one: edgeagent init --continue"
+	return r
+}
+
+// doubtReason is restoredReason for a chain that has lost what says where it ended.
+func doubtReason(doubt string, canAsk bool) sealgate.Reason {
+	r := sealgate.Reason{Kind: sealgate.SetBack, Why: "blocks may have been sealed that are not here: " + doubt}
+	const do = "begin a new chain that names this one, edgeagent init --continue; or, if you know that nothing more was sealed, " + giveWord
+	if canAsk {
+		r.Why += ". Waiting for an aggregator that knows this chain to tell its newest head"
+		r.Do = "if none can be reached, " + do
+		return r
+	}
+	r.Why += ". No aggregator is configured that could tell"
+	r.Do = do
 	return r
 }
 
@@ -56,8 +79,10 @@ func (a *Agent) recordRestored() {
 	if r == nil {
 		return
 	}
-	a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved, AskedBy: (*localhttp.Peer)(r.By)})
-	if a.gate.Has(sealgate.Restored) {
+	if r.Doubt == "" { // else agent:damage says it
+		a.record(a.sourcesCtx, "restore", restoredEvent{Backup: r.Made, Height: r.Height, NextEntry: r.Entries, Newest: r.Newest, Moved: r.Moved, AskedBy: (*localhttp.Peer)(r.By)})
+	}
+	if a.awaitsWord() {
 		a.log.Warn("nothing is sealed: " + a.restoredReason(len(a.currentUpstreams()) > 0).String())
 	} else if len(a.currentUpstreams()) == 0 {
 		a.considerSealing()

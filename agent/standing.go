@@ -28,7 +28,7 @@ type restoreEvent struct {
 // settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
 // of them the chain must not go on.
 func (a *Agent) settled(u *upstream, s headersync.Settlement) {
-	if a.gate.Has(sealgate.Restored) {
+	if a.awaitsWord() {
 		s.Standing = a.withoutStrangers(s)
 	}
 	log := a.log.With("upstream", u.Name, "standing", string(s.Standing), "aggregators", s.By)
@@ -106,7 +106,7 @@ func (a *Agent) considerOnTail() error {
 	if !may {
 		return nil
 	}
-	if a.gate.Has(sealgate.Restored) && !confirmed { // nobody who knows the chain has answered
+	if a.awaitsWord() && !confirmed { // nobody who knows the chain has answered
 		r := a.restoredReason(len(a.upstreams) > 0)
 		a.gate.Add(r)
 		a.log.Error("nothing is sealed: " + r.String())
@@ -156,7 +156,7 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 		}
 	case n.Standing == headersync.Agreed:
 		a.onTail(log, func() error { return a.store.SetSealedUnconfirmed(false) })
-		waiting := a.gate.Has(sealgate.Restored)
+		waiting := a.awaitsWord()
 		a.mu.Lock()
 		may := u.standing.MaySeal()
 		if may && !waiting {

@@ -41,7 +41,9 @@ func FolderStatus(c *Config, r *store.Reader) api.Status {
 	s := ChainStatus(r)
 	if moved, err := store.ReadMoved(c.ChainDir(), store.Options{}); err == nil && moved != nil {
 		s.Mark = fmt.Sprintf("the chain was moved to another board, on %s to %s: it can be read here, not recorded", moved.At.UTC().Format(time.RFC3339), moved.To)
-	} else if back, err := store.ReadRestored(c.ChainDir(), store.Options{}); err == nil && back != nil && !back.Newest {
+	} else if back, err := store.ReadRestored(c.ChainDir(), store.Options{}); err == nil && back != nil && !back.Newest && back.Doubt != "" {
+		s.Mark = doubtReason(back.Doubt, len(c.Upstream) > 0).String()
+	} else if err == nil && back != nil && !back.Newest {
 		s.Mark = fmt.Sprintf("the chain was restored from a backup of %s: the agent seals nothing until an aggregator has told its newest head", back.Made.UTC().Format(time.RFC3339))
 	}
 	return s

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"edgechain.example/agent/api"
-	"edgechain.example/agent/sealgate"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
@@ -119,7 +118,7 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
 	}
 	switch _, released := a.gate.Released(); {
-	case a.gate.Has(sealgate.Restored), a.keys.setBack.Load():
+	case a.awaitsWord(), a.keys.setBack.Load():
 		config.Confirm = headersync.ConfirmAlways
 	case released:
 		// The chain goes on already. What an aggregator knows beyond this head is another history by now: it is said,

@@ -25,7 +25,7 @@ type Kind string
 const (
 	Elsewhere Kind = "head_elsewhere"   // an aggregator knows another end of the chain, or more of it
 	Restored  Kind = "restored"         // the chain came back from a backup, and nobody has told its newest head
-	SetBack   Kind = "head_set_back"    // headers that were sealed are not here
+	SetBack   Kind = "head_set_back"    // headers that were sealed may not be here
 	Key       Kind = "key_not_usable"   // none that is at hand is in force
 	NoSpace   Kind = "no_space"         // the disk has no room for a header
 	Unsettled Kind = "head_not_settled" // aggregators have not been asked yet, or not answered

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/agent/sealgate"
 )
 
 // A gateway's whole database goes. It starts by itself and seals above what had left; the chain says what is lost, and so
@@ -114,4 +115,51 @@ func TestReadersTellThatTheDatabaseEndsBelowTheHeadMark(t *testing.T) {
 			t.Errorf("edgeagent %v exits with %d: %s", c.args, code, stderr)
 		}
 	}
+}
+
+// All that says where the chain ended goes at once, and nobody can be asked. The gateway records, seals nothing, says why and
+// what to do, and goes on by the operator's word alone.
+func TestAGatewayThatDoesNotKnowItsHeadRecordsAndSealsNothing(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "[block]\nmax_entries = 50\n")
+	g.start()
+	p := publishInBackground(t, fmt.Sprintf("127.0.0.1:%d", g.port), spectra(200))
+	p.allow(150)
+	g.acknowledged(p, 150)
+	g.kill()
+	before := g.status()
+	logs, err := filepath.Glob(filepath.Join(g.data(), "chain", "data-1", "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	for _, name := range append(logs, filepath.Join(g.data(), "chain", "head-a"), filepath.Join(g.data(), "chain", "head-b")) {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		g.start()
+		p.allow(175)
+		g.acknowledged(p, 175)
+		s := g.status()
+		if held := s.Live.HeldBy; len(held) == 0 || held[0].Kind != sealgate.SetBack || !strings.Contains(held[0].Do, "init --continue") || !strings.Contains(held[0].Do, "restore --newest") {
+			t.Errorf("%+v", s.Live)
+		}
+		if s.Height >= before.Height {
+			t.Errorf("header %d is sealed again, of %d that have left", s.Height, before.Height)
+		}
+		g.stop()
+		if says := g.must("status"); !strings.Contains(says, "init --continue") {
+			t.Errorf("status of a folder in doubt: %s", says)
+		}
+		if _, stderr, code := g.output("edgeagent", "verify", "--config", g.config); code != 3 {
+			t.Errorf("verify of a folder in doubt exits with %d: %s", code, stderr)
+		}
+	}
+	g.must("restore", "--newest")
+	g.start()
+	p.allow(200)
+	g.acknowledged(p, 200)
+	g.await("sealing", func() bool { return g.status().Live.Held == "" })
+	g.stop()
 }

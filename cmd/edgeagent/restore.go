@@ -24,7 +24,7 @@ A backup is an old image: what the gateway sealed after it was made is not in it
 second history of the chain, which aggregators keep as evidence against it. So an agent on a restored chain records and
 acknowledges, but seals nothing until an aggregator that knows the chain has told its newest head; what headers are
 missing it takes back. Where no aggregator can tell, give your word that nothing was sealed after the backup: with
---newest, now or later. If that is not so, or nobody knows: edgeagent init --continue begins a new chain that names this
+--newest, now or later. The same holds of a chain that lost its head mark. If that is not so, or nobody knows: edgeagent init --continue begins a new chain that names this
 one.
 
 What edgeagent backup --move handed over is the newest by itself, once.
@@ -39,7 +39,7 @@ back as it is: the agent records around the damage, and tells what is lost.`,
 	flags := c.Flags()
 	number := flags.Int("generation", 0, "bring back this `NUMBER`, as backup --list shows it; 0 is the newest")
 	damaged := flags.Bool("damaged", false, "bring back a chain of which some blocks do not verify, too")
-	newest := flags.Bool("newest", false, "you know that nothing was sealed on this chain after the backup was made")
+	newest := flags.Bool("newest", false, "you know that nothing was sealed on this chain after the backup was made, or above what it holds")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		out, err := command.NewOutput(c)
 		if err != nil {

@@ -84,6 +84,7 @@ func begin(path string, o Options, genesis *lightchain.SignedHeader, again bool)
 	chain := genesis.ChainID()
 	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(o.migrations)))
 	set(batch, metaKey(metaChain), chain[:])
+	set(batch, metaKey(metaMarked), nil)
 	if boot := genesis.Header.Clock.Boot; boot > 0 && !again { // the first start in it counts no other
 		set(batch, metaKey(metaBoots), append(binary.AppendUvarint(nil, boot), o.BootID...))
 	}

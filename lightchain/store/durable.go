@@ -19,7 +19,7 @@ func readDurable(dir string, o Options, found *slotsRead) durable {
 	if m == nil {
 		return durable{}
 	}
-	return durable{marked: true, height: m.head.Height, next: readNote(dir, o, m.chain())}
+	return durable{marked: true, height: m.head.Height, next: readNote(dir, o, m.chain()).next}
 }
 
 // record reports whether a record of the log is known to have been synced. It is a [salvage.Durable].

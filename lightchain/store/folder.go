@@ -24,7 +24,7 @@ import (
 //	aside/     what is of no use to the store any more, but may be to somebody who investigates
 //	head-a, head-b    the head mark: see mark.go
 //	keys              the headers that set the key: see mark_keys.go
-//	acknowledged      the number of the next entry: see acknowledged.go
+//	acknowledged      the number of the next entry and the newest height: see acknowledged.go
 //	RESTORED, MOVED   see moved.go
 //
 // A database gets its name when it is complete and durable, in one rename: a power cut while a chain is begun leaves

@@ -15,9 +15,10 @@ import (
 // What a start makes of the head mark:
 //
 //	both slots gone, none ever written   the store was made before marks were: it gets one
-//	both slots unreadable, or gone       told, recorded; the database counts, as before marks were
-//	one slot unreadable                  the other one counts; where the database ends below that one, a header more may
-//	                                     have left, and the aggregators are asked
+//	both slots unreadable, or gone       told, recorded; the database counts, and where nothing else shows that it ends
+//	                                     where the chain did, nothing is sealed: see doubt.go
+//	one slot unreadable                  the other one counts; where the database ends below that one, or at it and nothing
+//	                                     else shows that it ended there, a header more may have left, and likewise
 //	database at the mark, or above it    ordinary: the database counts, and the mark is renewed
 //	database below the mark              it was set back: the chain goes on above the mark
 //	mark of another chain                told, recorded, put aside; the database counts
@@ -49,8 +50,7 @@ func (s *Store) compareMark(sure bool) (above *headMark, err error) {
 	log, lost := s.options.Logger, &s.info.Recovered.Mark
 	m, bad := s.found.newest(), s.found.bad()
 	if m == nil {
-		_, err := s.get(metaKey(metaMarked))
-		if s.found.absent() && errors.Is(err, ErrNotFound) {
+		if s.found.absent() && !s.everMarked(s.dir, s.options) {
 			return nil, nil
 		}
 		*lost = bad.Error()
@@ -78,7 +78,7 @@ func (s *Store) compareMark(sure bool) (above *headMark, err error) {
 	}
 	if s.tip.Height < m.head.Height {
 		// Of two slots one is always that of the newest header. Where it is the one that cannot be read, there was one more.
-		s.unsure = bad != nil
+		s.unsure = bad != nil || s.doubted()
 		return m, nil
 	}
 	_, clean := s.get(metaKey(metaClean))
@@ -87,7 +87,7 @@ func (s *Store) compareMark(sure bool) (above *headMark, err error) {
 		log.Info("one slot of the head mark was torn", "err", bad)
 	case bad != nil:
 		log.Warn("one slot of the head mark cannot be read, and is written anew from the other: nothing is lost", "err", bad)
-	case s.tip.Height <= m.head.Height+1 && same:
+	case s.tip.Height <= m.head.Height+1 && same && !s.doubted():
 		s.unsure = false // what is missing above has never left
 	}
 	if s.tip.Height > m.head.Height+1 {
@@ -413,6 +413,9 @@ func (s *Store) tellKeysLost() {
 // beginMark writes the mark of a chain that begins, and the file of its keys.
 func beginMark(dir string, o Options, genesis *lightchain.SignedHeader) error {
 	m := headMark{signer: *genesis.Header.NextKey, head: genesis.Header, signature: &genesis.HeaderSignature, genesis: genesis, window: []lightchain.Hash{genesis.Hash()}}
+	if err := putWhole(dir, o, noteName, appendNote(nil, genesis.ChainID(), noteVersion, acknowledged{})); err != nil {
+		return err
+	}
 	return putMarks(dir, o, &m, []*lightchain.SignedHeader{genesis})
 }
 

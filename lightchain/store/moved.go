@@ -22,14 +22,15 @@ const (
 
 // Restored says of a store that it was brought back from a backup. Until [Store.ConfirmHead] such a store does not
 // seal: whatever was sealed after the backup was made is not in it, and sealing on top of what is would fork the
-// chain.
+// chain. The same holds of a store that lost what says where its chain ended: see doubt.go.
 type Restored struct {
-	Made    time.Time `json:"made"`    // the backup, by its maker's clock
-	At      time.Time `json:"at"`      // restored
-	Height  uint64    `json:"height"`  // of the newest header in it
-	Entries uint64    `json:"entries"` // that it numbers
+	Made    time.Time `json:"made"`            // the backup, by its maker's clock
+	Doubt   string    `json:"doubt,omitempty"` // no backup: why headers may have left that are not here
+	At      time.Time `json:"at"`              // restored, or found to be in doubt
+	Height  uint64    `json:"height"`          // of the newest header in it
+	Entries uint64    `json:"entries"`         // that it numbers
 	// Newest says that no header was ever sealed above it: the backup handed the chain over, or somebody who must
-	// know has said so.
+	// know has said so. A doubt that comes later ends that.
 	Newest bool `json:"newest"`
 	Moved  bool `json:"moved"` // the backup handed the chain over, its key with it
 	// Strangers are aggregators that knew nothing of the chain when they were asked about it: what they know by now

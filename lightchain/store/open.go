@@ -71,6 +71,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 	s.durable = readDurable(dir, o, &s.found)
 	s.marked = s.found.newest()
 	s.beside = readBeside(dir, o, s.marked)
+	if path, _, err := current(dir, o); err == nil && s.found.bad() != nil {
+		s.sound = soundLogs(path, o, s.durable)
+	}
 	if err := s.found.foreign(); err != nil {
 		return nil, err
 	}
@@ -407,6 +410,16 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	before, doubted := s.info.Recovered, s.doubted()
+	why := s.doubt(s.dir, s.options, &s.found, s.sound, s.noted, recovered.end)
+	if s.unsure = s.unsure || why != ""; s.unsure && !doubted {
+		if why == "" {
+			why = "headers cannot be read at the end of the database, and no head mark says that none has left above it"
+		}
+		if err := s.noteDoubt(why); err != nil {
+			return fmt.Errorf("noting that headers may be missing: %w", err)
+		}
+	}
 	strays := uint64(0)
 	for _, below := range s.straysBelow() {
 		n, err := s.countStrays(below.from, below.to+1)
@@ -415,12 +428,11 @@ func (s *Store) recover() error {
 		}
 		strays += n
 	}
-	before := s.info.Recovered
 	s.acknowledgedLost(&recovered)
 	recovered.LogBytes, recovered.LogFile, recovered.Rebuilt = before.LogBytes, before.LogFile, before.Rebuilt
 	recovered.Mark, recovered.SetBack = before.Mark, before.SetBack
 	recovered.Restaged += strays
-	recovered.Unsure = s.unsure
+	recovered.Unsure = s.unsure && !doubted // else it was told of
 	s.show(tip.Next + s.open.count)
 	s.info.Recovered = recovered
 	err = s.stageAgain()
@@ -522,6 +534,13 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 	recovered, err := r.recoverOpen(&open)
 	if err != nil {
 		return nil, err
+	}
+	if restored, err := ReadRestored(dir, o); err == nil && restored != nil && restored.Doubt != "" && !restored.Newest {
+		r.endUnsure = true
+	}
+	if found.bad() != nil {
+		sound := soundLogs(path, o, readDurable(dir, o, &found))
+		r.endUnsure = r.endUnsure || r.doubt(dir, o, &found, sound, readNote(dir, o, tip.Chain), recovered.end) != ""
 	}
 	r.gaps = recovered.Gaps
 	r.now.Store(&view{tip: tip, next: tip.Next + open.count})

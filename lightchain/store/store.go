@@ -154,10 +154,11 @@ type Store struct {
 	mark     headMark          // what the slots say
 	kept     keptKeys          // what the file of headers that set the key says
 	slots    slots
-	found    slotsRead   // what they said when the store was opened
-	durable  durable     // what that says of the log
-	rebuilt  []heightRun // headers that a rebuild of this start has found
-	noted    uint64      // the number that the note said then, 0: none, or it was told of
+	found    slotsRead    // what they said when the store was opened
+	durable  durable      // what that says of the log
+	rebuilt  []heightRun  // headers that a rebuild of this start has found
+	noted    acknowledged // what the note said then; nothing: there was none, or it was told of
+	sound    bool         // all that is in the logs could be read then, looked at only where a slot of the head mark is lost
 	group    chunkBuilder
 	buffer   []byte // scratch: an encoded entry
 	stored   []byte // scratch: a chunk as it is stored
@@ -245,14 +246,16 @@ func (s *Store) show(next uint64) {
 	defer s.seeing.Unlock()
 	old := s.now.Load()
 	s.now.Store(&view{tip: old.tip, next: max(old.next, next)})
-	s.acknowledge(max(old.next, next))
+	s.acknowledge(max(old.next, next), old.tip.Height)
 }
 
 // showTip lets readers see a sealed block.
 func (s *Store) showTip(tip *lightchain.Tip) {
 	s.seeing.Lock()
 	defer s.seeing.Unlock()
-	s.now.Store(&view{tip: tip, next: max(s.now.Load().next, tip.Next)})
+	next := max(s.now.Load().next, tip.Next)
+	s.now.Store(&view{tip: tip, next: next})
+	s.acknowledge(next, tip.Height)
 }
 
 // showMoved lets readers see another end of the chain, whose entries have other numbers.
@@ -260,12 +263,13 @@ func (s *Store) showMoved(tip *lightchain.Tip, next uint64) {
 	s.seeing.Lock()
 	defer s.seeing.Unlock()
 	s.now.Store(&view{tip: tip, next: next})
-	s.acknowledge(next)
+	s.acknowledge(next, tip.Height)
 }
 
-// acknowledge notes the number of the next entry, where that may be acknowledged. It is called with seeing held.
-func (s *Store) acknowledge(next uint64) {
-	if err := s.note.put(next); err != nil {
+// acknowledge notes the number of the next entry, where that may be acknowledged, and the newest header, where that may
+// leave. It is called with seeing held.
+func (s *Store) acknowledge(next, height uint64) {
+	if err := s.note.put(next, height); err != nil {
 		s.options.Logger.Warn("the number of the newest acknowledged entry is noted no more: after damage to the log a start may not know how many are gone", "err", err)
 	}
 }
