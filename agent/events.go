@@ -114,6 +114,9 @@ func (a *Agent) recordStart(ctx context.Context) {
 		}
 		a.record(ctx, "damage", damageEvent{LogBytes: r.LogBytes, File: r.LogFile, Rebuilt: r.Rebuilt, Unsure: r.Unsure, Uncounted: r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure, Why: why})
 	}
+	if a.former != "" {
+		a.record(ctx, "damage", damageEvent{Uncounted: true, Why: a.former})
+	}
 	a.warnOfKeys()
 	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String()})
 	a.log.Info("recording", "chain", a.store.Chain(), "height", a.store.Tip().Height, "next", a.store.Next(), "clean", info.Clean)

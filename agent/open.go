@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"edgechain.example/arm"
@@ -52,9 +53,15 @@ func (a *Agent) begin() error {
 		if err := a.mayBegin(); err != nil {
 			return err
 		}
+		former := c.former(a.options.ChainFile)
 		genesis, err := Init(c, a.log)
 		if err != nil {
 			return err
+		}
+		if former != "" {
+			a.former = "a chain began in a folder that had held another: " + former
+			a.log.Warn("a new chain began, and an agent has run on another one here before, which is gone. If that is only out of sight, stop the agent, move the new one's folder away and bring it back; if it is in a backup, likewise, and edgeagent restore",
+				"chain", genesis.ChainID(), "folder", c.ChainDir(), "left", former)
 		}
 		if file := a.options.ChainFile; file != "" {
 			if err := os.WriteFile(file, []byte(genesis.ChainID().String()+"\n"), 0o644); err != nil {
@@ -66,6 +73,27 @@ func (a *Agent) begin() error {
 		return fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
 	return nil
+}
+
+// former says what shows that an agent has run on a chain in the data folder before, where none is any more; "" if nothing
+// does. A key shows nothing: it may have been put there for the first start, or made by one that was cut off.
+func (c *Config) former(chainFile string) string {
+	var left []string
+	for _, name := range [...]string{sessionsFile, devicesFile, announcedFile, subscribersFolder} {
+		if _, err := os.Lstat(filepath.Join(c.Gateway.Data, name)); err == nil {
+			left = append(left, name)
+		}
+	}
+	aside, _ := filepath.Glob(c.asideDir("*")) // whoever continues a chain and is cut off begins one that names none
+	for _, name := range aside {
+		left = append(left, filepath.Base(name))
+	}
+	if b, err := os.ReadFile(chainFile); err == nil {
+		if chain, err := lightchain.ParseChainID(strings.TrimSpace(string(b))); err == nil {
+			left = append(left, fmt.Sprintf("%s, which names %s", chainFile, chain))
+		}
+	}
+	return strings.Join(left, ", ")
 }
 
 // openStore opens the chain.

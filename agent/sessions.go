@@ -16,6 +16,8 @@ import (
 	"edgechain.example/mqttconn"
 )
 
+const sessionsFile = "sessions.json"
+
 // sessions remembers over restarts which brokers keep a session for this gateway, and with which filters, in a small file
 // of the data folder. A backup does not take it along: on another board, or after a long while, a broker that knows no
 // session has lost nothing that was promised.
@@ -35,7 +37,7 @@ type heldSession struct {
 
 // openSessions reads what was noted. Where that cannot be read nothing was.
 func openSessions(data string, log *slog.Logger) *sessions {
-	s := &sessions{path: filepath.Join(data, "sessions.json"), log: log, known: map[string]heldSession{}}
+	s := &sessions{path: filepath.Join(data, sessionsFile), log: log, known: map[string]heldSession{}}
 	text, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s

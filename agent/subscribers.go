@@ -11,9 +11,11 @@ import (
 	"edgechain.example/sensors/broker/subscriberstore"
 )
 
+const subscribersFolder = "subscribers"
+
 // subscribersDir is where the embedded broker keeps what its subscribers are to find again: beside the chain, and no part of
 // it. A backup does not take it along: it is of this board's clients, which elsewhere ask anew.
-func (a *Agent) subscribersDir() string { return filepath.Join(a.data, "subscribers") }
+func (a *Agent) subscribersDir() string { return filepath.Join(a.data, subscribersFolder) }
 
 // KeptMemory is what keeping subscribers' state on disk takes of memory, in bytes.
 func (b *BrokerConfig) KeptMemory() int64 {

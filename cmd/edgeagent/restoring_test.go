@@ -38,3 +38,38 @@ func TestNoChainIsBegunWhereARestoreWasCutOff(t *testing.T) {
 	board.start("--init")
 	board.stop()
 }
+
+// A chain's folder goes, and the service begins another: for an image that is what --init is for, here somebody must know.
+func TestAChainThatBeginsWhereOneWasSaysSo(t *testing.T) {
+	t.Parallel()
+	g := prepareGateway(t, t.TempDir(), "")
+	g.start("--init")
+	g.stop()
+	if said, err := os.ReadFile(g.log()); err != nil || strings.Contains(string(said), "level=WARN msg=\"a new chain began") {
+		t.Fatalf("at the first start: %v\n%s", err, said)
+	}
+	for _, e := range g.events("damage") {
+		t.Errorf("at the first start: %v", e)
+	}
+	first := g.verify()
+	if err := os.RemoveAll(filepath.Join(g.data(), "chain")); err != nil {
+		t.Fatal(err)
+	}
+	g.start("--init")
+	g.stop()
+	if g.verify() == first {
+		t.Fatal("it is the same chain")
+	}
+	said, err := os.ReadFile(g.log())
+	if err != nil || !strings.Contains(string(said), "a new chain began") || !strings.Contains(string(said), "edgechain-"+first) && !strings.Contains(string(said), first) {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if told := g.events("damage"); len(told) != 1 || !strings.Contains(told[0]["why"].(string), "had held another") {
+		t.Errorf("the chain tells %v", told)
+	}
+	g.start("--init")
+	g.stop()
+	if told := g.events("damage"); len(told) != 1 {
+		t.Errorf("told again: %v", told)
+	}
+}
