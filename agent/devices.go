@@ -62,7 +62,7 @@ type device struct {
 // openDevices reads what was written down. Where that cannot be read each device is learned anew.
 func openDevices(data string, now func() time.Time, log *slog.Logger) *devices {
 	d := &devices{path: filepath.Join(data, devicesFile), now: now, log: log, known: map[string]*device{}}
-	text, err := os.ReadFile(d.path)
+	text, err := readSmall(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d
 	}
@@ -89,6 +89,9 @@ func (d *devices) write() {
 	d.mu.Lock()
 	text, err := json.Marshal(d.known)
 	d.mu.Unlock()
+	if err == nil {
+		err = clearFor(d.path, d.log)
+	}
 	if err == nil {
 		err = os.WriteFile(d.path+".new", append(text, '\n'), 0o640)
 	}

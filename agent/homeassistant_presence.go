@@ -153,7 +153,7 @@ func (a *Agent) show(ctx context.Context, c *Config) {
 	if wanted == nil {
 		return
 	}
-	if err := wanted.write(file); err != nil {
+	if err := errors.Join(clearFor(file, log), wanted.write(file)); err != nil {
 		log.Error("this gateway is not shown to Home Assistant, since it could not be withdrawn again", "err", err)
 		return
 	}
@@ -238,7 +238,7 @@ func (a *Agent) withdraw(ctx context.Context, c *Config, from announced, elsewhe
 
 // readAnnounced returns nil where there is no such file.
 func readAnnounced(file string) (*announced, error) {
-	b, err := os.ReadFile(file)
+	b, err := readSmall(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -257,7 +257,7 @@ func (n announced) write(file string) error {
 	if err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(file); err == nil && string(old) == string(b) {
+	if old, err := readSmall(file); err == nil && string(old) == string(b) {
 		return nil
 	}
 	// Torn by a power cut it is read as none, and written again at the next start.

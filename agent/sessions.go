@@ -38,7 +38,7 @@ type heldSession struct {
 // openSessions reads what was noted. Where that cannot be read nothing was.
 func openSessions(data string, log *slog.Logger) *sessions {
 	s := &sessions{path: filepath.Join(data, sessionsFile), log: log, known: map[string]heldSession{}}
-	text, err := os.ReadFile(s.path)
+	text, err := readSmall(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s
 	}
@@ -104,6 +104,9 @@ func (s *sessions) set(name string, held heldSession) {
 func (s *sessions) write() error {
 	text, err := json.Marshal(s.known)
 	if err != nil {
+		return err
+	}
+	if err := clearFor(s.path, s.log); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(s.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -55,8 +55,8 @@ func Load(path string, passphrase Passphrase) (lightchain.Signer, error) {
 // What was in the place of the file made anew is destroyed as [Replace] does it. A power cut leaves that or the new one.
 func Mend(path string, passphrase Passphrase) (mended string, err error) {
 	good, bad := path, CopyPath(path)
-	first, firstErr := readPrivate(good, maxKeyFile)
-	second, secondErr := readPrivate(bad, maxKeyFile)
+	first, firstErr := readKey(good)
+	second, secondErr := readKey(bad)
 	if firstErr == nil && secondErr == nil && bytes.Equal(first, second) {
 		_, err := ReadPublicKey(path) // both may be zeros
 		return "", err

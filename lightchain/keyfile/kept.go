@@ -25,7 +25,7 @@ func Keep(path string, public lightchain.PublicKey) (Kept, error) {
 	for _, file := range Files(path) {
 		holds, err := ReadPublicKey(file)
 		if err == nil && holds == public {
-			data, err := readPrivate(file, maxKeyFile)
+			data, err := readKey(file)
 			return Kept{public, data}, err
 		}
 		failed = errors.Join(failed, err)
@@ -69,7 +69,7 @@ func (k *Kept) PutBack(path string) (made []string, err error) {
 
 // isNoKey reports whether a file can be read, and nothing in it is a private key of any kind.
 func isNoKey(path string) bool {
-	data, err := readPrivate(path, maxKeyFile)
+	data, err := readKey(path)
 	if err != nil {
 		return false
 	}

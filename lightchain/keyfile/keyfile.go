@@ -131,7 +131,7 @@ func writeTemporary(path string, data []byte) (name string, err error) {
 // [ErrPassphraseWrong] or [ErrNotEncrypted] if key and passphrase do not fit, with [fs.ErrNotExist], and for anything
 // but one well-formed Ed25519 key.
 func LoadFile(path string, passphrase Passphrase) (lightchain.Signer, error) {
-	data, err := readPrivate(path, maxKeyFile)
+	data, err := readKey(path)
 	if err != nil {
 		return nil, fmt.Errorf("key file %w", err)
 	}
@@ -144,6 +144,27 @@ func LoadFile(path string, passphrase Passphrase) (lightchain.Signer, error) {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
 	return signer, nil
+}
+
+// readKey is readPrivate for a key, which stands in a file: to open a pipe would wait for somebody who writes into it.
+func readKey(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil {
+		if err := checkFile(path, info); err != nil {
+			return nil, err
+		}
+	}
+	return readPrivate(path, maxKeyFile)
+}
+
+// checkFile fails where something else stands in the place of a key file.
+func checkFile(path string, info os.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return isFolder(path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no file: move it elsewhere, the key's file belongs there", path)
+	}
+	return nil
 }
 
 // readPrivate reads a file that nobody but its owner may read. Its errors begin with the path.

@@ -70,7 +70,7 @@ func ParsePublicKey(line string) (k lightchain.PublicKey, comment string, err er
 // ReadPublicKey returns the public half of the private key in the file at path. In an OpenSSH file it stands in the
 // clear, so no passphrase is needed. It fails like [LoadFile] for everything else.
 func ReadPublicKey(path string) (k lightchain.PublicKey, err error) {
-	data, err := readPrivate(path, maxKeyFile)
+	data, err := readKey(path)
 	if err != nil {
 		return k, fmt.Errorf("key file %w", err)
 	}

@@ -48,8 +48,10 @@ func Replace(next, path string, passphrase Passphrase) error {
 // asks first, since a key that was handed over and is still there cannot be taken back.
 func CheckReplace(path string) error {
 	for _, file := range Files(path) {
-		if info, err := os.Stat(file); err == nil && info.IsDir() {
-			return fmt.Errorf("key file %s could not be replaced: %w", file, isFolder(file))
+		if info, err := os.Stat(file); err == nil {
+			if err := checkFile(file, info); err != nil {
+				return fmt.Errorf("key file %s could not be replaced: %w", file, err)
+			}
 		}
 		f, err := os.OpenFile(file, os.O_WRONLY, 0)
 		if errors.Is(err, os.ErrNotExist) {
@@ -77,11 +79,13 @@ func replace(next, path string) error {
 	if err != nil {
 		return err
 	}
-	if info.IsDir() {
-		return isFolder(next)
+	if err := checkFile(next, info); err != nil {
+		return err
 	}
-	if there, err := os.Stat(path); err == nil && there.IsDir() {
-		return isFolder(path)
+	if there, err := os.Stat(path); err == nil {
+		if err := checkFile(path, there); err != nil {
+			return err
+		}
 	}
 	if err := checkPrivate(next, info); err != nil {
 		return err
@@ -114,6 +118,11 @@ func Destroy(path string) error {
 }
 
 func destroy(path string) error {
+	if info, err := os.Stat(path); err == nil {
+		if err := checkFile(path, info); err != nil {
+			return fmt.Errorf("destroying key file %s: %w", path, err)
+		}
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -137,6 +146,11 @@ func destroy(path string) error {
 // IsDestroyed reports whether no key is at path any more: the file is gone, or overwritten by a [Destroy] that was cut off
 // before it removed it.
 func IsDestroyed(path string) (bool, error) {
+	if info, err := os.Stat(path); err == nil {
+		if err := checkFile(path, info); err != nil {
+			return false, err
+		}
+	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return true, nil

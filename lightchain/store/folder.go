@@ -205,6 +205,11 @@ func clearOfStray(path string, o Options) error {
 	if info, err := o.FS.Stat(path); err != nil || info.IsDir() {
 		return nil
 	}
+	return rename(path, o)
+}
+
+// rename gives what stands in the way another name beside its own.
+func rename(path string, o Options) error {
 	for n := 1; ; n++ {
 		to := path + "-" + strconv.Itoa(n)
 		_, err := o.FS.Stat(to)

@@ -9,6 +9,8 @@ import (
 	"edgechain.example/lightchain"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // The mark is written into two slots in turn, in place: files of a fixed size, whose every byte was written once, so
@@ -34,7 +36,7 @@ func readSlots(dir string, o Options) (r slotsRead) {
 }
 
 func readSlot(fs vfs.FS, path string) (*headMark, error) {
-	f, err := fs.Open(path)
+	f, err := salvage.OpenFile(fs, path)
 	if err != nil {
 		return nil, err
 	}

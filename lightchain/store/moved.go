@@ -4,12 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain.example/lightchain/store/salvage"
 )
 
 // Two files beside the database say what its own records cannot know: that this copy of the chain is a restored one,
@@ -73,7 +74,7 @@ func putMark(dir string, o Options, name string, mark any) error {
 	}
 	text, err := json.Marshal(mark)
 	if err == nil {
-		err = writeMark(dir, o, name, append(text, '\n'))
+		err = putWhole(dir, o, name, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("marking the chain in %s as %s: %w", dir, strings.ToLower(name), err)
@@ -107,16 +108,17 @@ func readMark[T any](dir string, o Options, name string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := o.FS.Open(o.FS.PathJoin(dir, name))
-	if errors.Is(err, os.ErrNotExist) {
+	path := o.FS.PathJoin(dir, name)
+	text := []byte(nil)
+	switch info, err := o.FS.Stat(path); {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
-	}
-	text, err := io.ReadAll(f)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
+	case !info.IsDir() && info.Mode().IsRegular():
+		if text, err = salvage.ReadFile(o.FS, path); err != nil {
+			return nil, err
+		}
 	}
 	mark := new(T)
 	if json.Unmarshal(text, mark) != nil {
@@ -130,6 +132,9 @@ func CheckMoved(dir string, o Options) error {
 	m, err := ReadMoved(dir, o)
 	if err != nil || m == nil {
 		return err
+	}
+	if m.At.IsZero() {
+		return fmt.Errorf("%w, by %s in its folder, which cannot be read: it can be read here, not recorded. If it never was moved, remove that file", ErrMoved, movedName)
 	}
 	return fmt.Errorf("%w, on %s to %s: it can be read here, not recorded", ErrMoved, m.At.UTC().Format(time.RFC3339), m.To)
 }

@@ -30,6 +30,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	regainAccess(dir, o)
+	if err := clearIrregular(dir, o); err != nil {
+		return nil, err
+	}
 	if _, _, err := current(dir, o); err != nil && !(errors.Is(err, ErrNoChain) && markLeft(dir, o)) {
 		return nil, err
 	}
@@ -455,6 +458,9 @@ func OpenReader(dir string, o Options) (*Reader, error) {
 // readable returns the path of the database that counts. A folder that has lost it, and holds the head mark of its chain,
 // is damaged, and not without a chain.
 func readable(dir string, o Options) (path string, err error) {
+	if err := checkRegular(dir, o); err != nil {
+		return "", err
+	}
 	path, _, err = current(dir, o)
 	if !errors.Is(err, ErrNoChain) || !markLeft(dir, o) {
 		return path, err

@@ -6,6 +6,7 @@ package salvage
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -50,9 +51,21 @@ func FileNumber(name string) uint64 {
 // IsLog tells a write-ahead log by its name.
 func IsLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
+// OpenFile opens a regular file for reading. Anything else is an error at once: opening a pipe would wait.
+func OpenFile(fs vfs.FS, name string) (vfs.File, error) {
+	info, err := fs.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file: %v", name, info.Mode().Type())
+	}
+	return fs.Open(name)
+}
+
 // ReadFile reads a whole file.
 func ReadFile(fs vfs.FS, name string) ([]byte, error) {
-	f, err := fs.Open(name)
+	f, err := OpenFile(fs, name)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +81,7 @@ func ReadSectors(fs vfs.FS, name string) ([]byte, error) {
 	if !errors.Is(err, syscall.EIO) {
 		return b, err
 	}
-	f, err := fs.Open(name)
+	f, err := OpenFile(fs, name)
 	if err != nil {
 		return nil, err
 	}
