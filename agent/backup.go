@@ -12,6 +12,7 @@ import (
 
 	"edgechain.example/agent/api"
 	"edgechain.example/arm"
+	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -69,6 +70,9 @@ func Backup(ctx context.Context, c *Config, o BackupOptions) (added *backup.Adde
 		return nil, facts, fmt.Errorf("%s: nothing is mounted at %s, where a disk should be: mount it", dir, missing)
 	}
 	if o.Move {
+		if err := asowner.Become(c.Gateway.Data); err != nil {
+			return nil, facts, err
+		}
 		if err := c.mayMove(ctx); err != nil {
 			return nil, facts, err
 		}
@@ -195,7 +199,11 @@ func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.S
 		}
 	}
 	add := func(path, file string) error {
-		info, err := os.Stat(file)
+		var info fs.FileInfo
+		err := asowner.Outside(c.Gateway.Data, file, func() (err error) {
+			info, err = os.Stat(file)
+			return err
+		})
 		switch {
 		case errors.Is(err, fs.ErrNotExist), err == nil && !info.Mode().IsRegular():
 			return nil

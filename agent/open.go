@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"edgechain.example/arm"
+	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -236,15 +237,27 @@ func newestHead(dir string) (head store.Head, err error) {
 	return head, errors.Join(err, markErr)
 }
 
+// makeKey reads the key, or its copy, and makes it if there is none: one that is there is never made again. Outside the data
+// folder root makes it and gives it away, where root has begun this and acts as the folder's owner.
+func (c *Config) makeKey() (signer lightchain.Signer, err error) {
+	err = asowner.Outside(c.Gateway.Data, c.Key.File, func() error {
+		if signer, err = keyfile.Load(c.Key.File, c.Key.Passphrase); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if signer, err = keyfile.Create(c.Key.File, keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()}); err != nil {
+			return err
+		}
+		return backup.GiveToOwner(c.Gateway.Data, keyfile.Files(c.Key.File)...)
+	})
+	return signer, err
+}
+
 // begin makes the key if there is none, and the chain.
 func begin(c *Config, continues *lightchain.Hash, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if err := os.MkdirAll(c.Gateway.Data, 0o750); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	signer, err := keyfile.Load(c.Key.File, c.Key.Passphrase) // or its copy: a key that is there is never made again
-	if errors.Is(err, fs.ErrNotExist) {
-		signer, err = keyfile.Create(c.Key.File, keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.name()})
-	}
+	signer, err := c.makeKey()
 	if err != nil {
 		return nil, fmt.Errorf("the gateway's key: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"edgechain.example/agent/api"
 	"edgechain.example/arm"
+	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -66,6 +67,9 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 		o.Warn = func(error) {}
 	}
 	data := c.Gateway.Data
+	if err := asowner.Become(data); err != nil {
+		return nil, err
+	}
 	if err := c.mayRestore(ctx); err != nil {
 		return nil, err
 	}
@@ -117,7 +121,7 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 		return nil, err
 	}
 	for path, to := range map[string]string{backupKey: c.Key.File, backupNext: c.nextKeyFile()} {
-		if err := placeKey(folder, g, path, to); err != nil {
+		if err := asowner.Outside(data, to, func() error { return placeKey(folder, g, path, to) }); err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +145,8 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 		return nil, err
 	}
 	if o.ChainFile != "" {
-		if err := os.WriteFile(o.ChainFile, []byte(facts.Chain.String()+"\n"), 0o644); err != nil {
+		err := asowner.Outside(data, o.ChainFile, func() error { return os.WriteFile(o.ChainFile, []byte(facts.Chain.String()+"\n"), 0o644) })
+		if err != nil {
 			o.Warn(fmt.Errorf("the chain's name was not written beside the configuration: %w", err))
 		}
 	}
@@ -267,6 +272,9 @@ func placeKey(folder *backup.Folder, g *backup.Generation, path, to string) erro
 // GiveWord notes the operator's word that nothing was ever sealed on the restored chain in the data folder after its
 // backup was made, or on one that is in doubt above what it holds. The agent must not run.
 func GiveWord(c *Config) (store.Restored, error) {
+	if err := asowner.Become(c.Gateway.Data); err != nil {
+		return store.Restored{}, err
+	}
 	reader, err := store.OpenReader(c.ChainDir(), store.Options{})
 	if err != nil {
 		return store.Restored{}, err

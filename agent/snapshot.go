@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/lightchain/store"
 )
@@ -28,7 +29,8 @@ const (
 )
 
 // Reach finds who can answer about the configured chain: the agent, or, where none runs, a snapshot. The other is nil. An
-// agent that is opening the chain, and somebody who holds the lock, are waited for a moment.
+// agent that is opening the chain, and somebody who holds the lock, are waited for a moment. Root asks the agent as root; where
+// none runs it becomes the owner of the data folder, and so it does in all that reads or writes there itself.
 func Reach(ctx context.Context, c *Config) (agent *api.Client, rest *Snapshot, err error) {
 	for begun := time.Now(); ; {
 		agent, err = api.Dial(ctx, c.API.Socket)
@@ -37,6 +39,9 @@ func Reach(ctx context.Context, c *Config) (agent *api.Client, rest *Snapshot, e
 			err = stillOpening(ctx, agent)
 		case errors.Is(err, api.ErrNotRunning):
 			agent = nil
+			if err = asowner.Become(c.Gateway.Data); err != nil {
+				return nil, nil, err
+			}
 			rest, err = snapshotAtRest(c)
 		}
 		if err == nil {
@@ -71,6 +76,9 @@ func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
 		dir, err := client.Checkpoint(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
+		}
+		if err := asowner.Become(c.Gateway.Data); err != nil {
+			return nil, err
 		}
 		held, err := backup.HoldCheckpoint(c.Gateway.Data, dir)
 		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil { // it was started anew between answering and this
@@ -114,7 +122,12 @@ func readInPlace(c *Config, o store.Options) (*Snapshot, error) {
 }
 
 // seize opens the configured chain itself, and keeps any agent from recording on it until Close.
-func seize(c *Config) (*Snapshot, error) { return readInPlace(c, store.Options{MustLock: true}) }
+func seize(c *Config) (*Snapshot, error) {
+	if err := asowner.Become(c.Gateway.Data); err != nil {
+		return nil, err
+	}
+	return readInPlace(c, store.Options{MustLock: true})
+}
 
 // Close ends reading, and removes the checkpoint.
 func (s *Snapshot) Close() error {

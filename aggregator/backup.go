@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -160,7 +161,7 @@ func Restore(ctx context.Context, c *Config, dir string, generation int, progres
 	}
 	r.Files = files
 	if key, ok := g.File(backupKey); ok {
-		if err := folder.Place(key, c.Key.File); err != nil {
+		if err := asowner.Outside(data, c.Key.File, func() error { return folder.Place(key, c.Key.File) }); err != nil {
 			return nil, err
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"edgechain.example/asowner"
 )
 
 // Draft is what a new generation is made of.
@@ -21,7 +23,7 @@ type Draft struct {
 	Within string
 	Keep   int // generations to keep, the new one included; 0: all
 	// Commit is called when every file is copied and durable, before the generation counts; if it fails there is
-	// none. nil: nothing is to be done then.
+	// none. It has the rights of the folder's owner. nil: nothing is to be done then.
 	Commit func() error
 	// Progress is told now and then how much of all is done; nil: nobody is.
 	Progress func(done, total int64)
@@ -53,13 +55,21 @@ type Added struct {
 // Add makes a generation. It copies what the folder does not hold, reads back what it wrote, and drops the oldest
 // generations beyond those to be kept. When it returns without error all of that is durable; else the generations
 // before are as they were, unless dropping them failed.
-func (f *Folder) Add(ctx context.Context, d Draft) (*Added, error) {
+func (f *Folder) Add(ctx context.Context, d Draft) (added *Added, err error) {
+	err = asowner.AsCaller(func() error {
+		added, err = f.addAndDrop(ctx, &d)
+		return err
+	})
+	return added, err
+}
+
+func (f *Folder) addAndDrop(ctx context.Context, d *Draft) (*Added, error) {
 	unlock, err := f.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	added, err := f.add(ctx, &d)
+	added, err := f.add(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("backup into %s: %w", f.dir, err)
 	}
@@ -140,7 +150,7 @@ func (f *Folder) add(ctx context.Context, d *Draft) (*Added, error) {
 	}
 	// All files are there. Cut off here, there is no new generation, and the next one finds them.
 	if d.Commit != nil {
-		if err := d.Commit(); err != nil {
+		if err := asowner.AsOwner(d.Commit); err != nil {
 			return nil, err
 		}
 	}

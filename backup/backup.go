@@ -14,6 +14,9 @@
 // Files come to their names when they are whole and durable, and a generation comes last: an interruption at any
 // point leaves the generations before it as they were. Nothing but plain files with short names is used, so any file
 // system will do, FAT too.
+//
+// Where a command has given up root (package asowner), a backup folder is opened, read and written to as who started it, since
+// that person has named it, and the program's own folder as its owner.
 package backup
 
 import (
@@ -25,6 +28,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"edgechain.example/asowner"
 )
 
 // Errors on which a caller branches.
@@ -54,7 +59,15 @@ type Folder struct {
 }
 
 // Open opens the backup folder dir, or fails with [ErrNotBackup].
-func Open(dir string) (*Folder, error) {
+func Open(dir string) (f *Folder, err error) {
+	err = asowner.AsCaller(func() error {
+		f, err = open(dir)
+		return err
+	})
+	return f, err
+}
+
+func open(dir string) (*Folder, error) {
 	text, err := readSmall(dir, markName, maxMark)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(dir); err != nil {
@@ -78,7 +91,15 @@ func Open(dir string) (*Folder, error) {
 
 // Begin opens dir as the backup folder of subject, one line of text. A folder that is empty, or not there while the
 // one above it is, becomes one; any other fails with [ErrNotBackup], and one of something else with [ErrOther].
-func Begin(dir, subject string) (*Folder, error) {
+func Begin(dir, subject string) (f *Folder, err error) {
+	err = asowner.AsCaller(func() error {
+		f, err = begun(dir, subject)
+		return err
+	})
+	return f, err
+}
+
+func begun(dir, subject string) (*Folder, error) {
 	f, err := Open(dir)
 	switch {
 	case err == nil && f.subject != subject:

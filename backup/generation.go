@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"edgechain.example/asowner"
 )
 
 // Generation is one backup: which files it consists of, and what its maker says of it. Generations are ordered by
@@ -82,6 +84,14 @@ func (f *Folder) numbers() (numbers []int, err error) {
 // Generations returns all generations, the oldest first. Those that cannot be read are left out, and the error, which
 // is an [ErrDamaged], names them.
 func (f *Folder) Generations() (all []*Generation, err error) {
+	err = asowner.AsCaller(func() error {
+		all, err = f.generations()
+		return err
+	})
+	return all, err
+}
+
+func (f *Folder) generations() (all []*Generation, err error) {
 	numbers, err := f.numbers()
 	if err != nil {
 		return nil, err
@@ -98,7 +108,15 @@ func (f *Folder) Generations() (all []*Generation, err error) {
 }
 
 // Generation returns one generation by its number, or the newest one where that is 0.
-func (f *Folder) Generation(number int) (*Generation, error) {
+func (f *Folder) Generation(number int) (g *Generation, err error) {
+	err = asowner.AsCaller(func() error {
+		g, err = f.generation(number)
+		return err
+	})
+	return g, err
+}
+
+func (f *Folder) generation(number int) (*Generation, error) {
 	numbers, err := f.numbers()
 	if err != nil {
 		return nil, err
@@ -169,6 +187,10 @@ func decodeGeneration(text []byte) (*Generation, error) {
 // Take notes durably that what the generation hands over, which only one may have, was taken over. It succeeds once;
 // then it fails with [ErrTaken], for whoever asks.
 func (f *Folder) Take(g *Generation) error {
+	return asowner.AsCaller(func() error { return f.take(g) })
+}
+
+func (f *Folder) take(g *Generation) error {
 	mark, err := os.OpenFile(f.manifestPath(g.Number, takenSuffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("generation %d: %w", g.Number, ErrTaken)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"edgechain.example/asowner"
 )
 
 // GiveToOwner gives what root has restored below a data folder, or for it, to the folder's owner, as whom the service
@@ -23,11 +25,11 @@ func give(folder string, foldersAlone bool, made ...string) error {
 		return err
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
+	if os.Getuid() != 0 || !ok || owner.Uid == 0 {
 		return nil
 	}
 	for _, path := range made {
-		if err := giveBelow(folder, path, foldersAlone, owner); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := asowner.Outside(folder, path, func() error { return giveBelow(folder, path, foldersAlone, owner) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"edgechain.example/asowner"
 )
 
 // pool holds files by their SHA-256.
@@ -139,6 +141,14 @@ type Verified struct {
 // Verify reads every file of every generation and compares its hash. It goes on after what is damaged; the error, an
 // [ErrDamaged], names all of it.
 func (f *Folder) Verify(ctx context.Context, progress func(done, total int64)) (v Verified, err error) {
+	err = asowner.AsCaller(func() error {
+		v, err = f.verify(ctx, progress)
+		return err
+	})
+	return v, err
+}
+
+func (f *Folder) verify(ctx context.Context, progress func(done, total int64)) (v Verified, err error) {
 	all, damaged := f.Generations()
 	if damaged != nil && !errors.Is(damaged, ErrDamaged) {
 		return v, damaged
@@ -231,13 +241,17 @@ func (f *Folder) Place(file File, to string) error {
 }
 
 // CopyOut copies one file to a path where there is none, readable by its owner alone. The name is there when the file
-// is whole; the caller makes it durable.
+// is whole; the caller makes it durable. It reads with the rights of who started the process, and writes with those in force.
 func (f *Folder) CopyOut(file File, to string) error {
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", to, fs.ErrExist)
 	}
 	p := pool{dir: filepath.Join(f.dir, poolName)}
-	source, err := p.open(file)
+	var source *os.File
+	err := asowner.AsCaller(func() (err error) {
+		source, err = p.open(file)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, file.Path, err)
 	}

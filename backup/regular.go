@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"edgechain.example/asowner"
 )
 
 // A backup folder lies on a stick that anybody may have had, a data folder belongs to the service's user, and whoever makes or
@@ -60,7 +62,12 @@ func (s *Source) open(within string) (*os.File, error) {
 			return nil, err
 		}
 		if name, err := filepath.Rel(folder, file); err == nil && filepath.IsLocal(name) {
-			return openRegular(folder, name)
+			var f *os.File
+			err := asowner.AsOwner(func() (err error) {
+				f, err = openRegular(folder, name)
+				return err
+			})
+			return f, err
 		}
 	}
 	f, err := os.OpenFile(s.File, os.O_RDONLY|syscall.O_NONBLOCK, 0)

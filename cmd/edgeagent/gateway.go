@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -75,9 +74,9 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	if file == "" || file == "-" {
 		return nopCloser{c.OutOrStdout()}, nil
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := command.CreateFile(file)
 	if err != nil {
-		return nil, command.Fail(command.ExitUsage, err)
+		return nil, err
 	}
 	return f, nil
 }

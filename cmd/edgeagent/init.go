@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/agent"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 )
@@ -24,6 +25,9 @@ which history is meant. Write them down where the gateway cannot change them, fo
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		config, err := warnedConfig(c, agent.BeginningKeys())
 		if err != nil {
+			return err
+		}
+		if err := asowner.Become(config.Gateway.Data); err != nil {
 			return err
 		}
 		out, err := command.NewOutput(c)

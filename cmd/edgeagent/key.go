@@ -8,6 +8,7 @@ import (
 
 	"edgechain.example/agent"
 	"edgechain.example/agent/api"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -34,7 +35,14 @@ func newKey() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			signer, err := keyfile.Load(config.Key.File, config.Key.Passphrase)
+			if err := asowner.Become(config.Gateway.Data); err != nil {
+				return err
+			}
+			var signer lightchain.Signer
+			err = asowner.Outside(config.Gateway.Data, config.Key.File, func() (err error) {
+				signer, err = keyfile.Load(config.Key.File, config.Key.Passphrase)
+				return err
+			})
 			if err != nil {
 				return err
 			}

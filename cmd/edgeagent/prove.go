@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
@@ -72,7 +73,7 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			_, err := c.OutOrStdout().Write(written)
 			return err
 		}
-		if err := os.WriteFile(path, written, 0o644); err != nil {
+		if err := asowner.AsCaller(func() error { return os.WriteFile(path, written, 0o644) }); err != nil {
 			return err
 		}
 		return out.Print(map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written)}, func(w io.Writer) {

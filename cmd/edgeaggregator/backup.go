@@ -11,6 +11,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/client"
+	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/tomlconf"
@@ -68,6 +69,9 @@ func makeBackup(c *cobra.Command, out *command.Output, o aggregator.BackupOption
 	defer done()
 	dir, err := asked.Checkpoint(c.Context())
 	if err != nil {
+		return err
+	}
+	if err := asowner.Become(config.Aggregator.Data); err != nil {
 		return err
 	}
 	checkpoint, err := backup.HoldCheckpoint(config.Aggregator.Data, dir)
@@ -154,6 +158,9 @@ gateways, which hold the receipts. Gateways approved, rejected or forgotten sinc
 		}
 		if _, err := client.Dial(c.Context(), config.API.Socket); err == nil {
 			return fmt.Errorf("%w on %s: stop it first", aggregator.ErrRunning, config.Aggregator.Data)
+		}
+		if err := asowner.Become(config.Aggregator.Data); err != nil {
+			return err
 		}
 		progress := command.NewProgress(os.Stderr)
 		r, err := aggregator.Restore(c.Context(), config, args[0], *number, func(done, total int64) {

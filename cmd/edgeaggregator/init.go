@@ -8,7 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"edgechain.example/asowner"
+	"edgechain.example/backup"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 )
 
@@ -29,15 +32,25 @@ need to know. All replicas of one aggregator use one key: copy it to them.`,
 			if err != nil {
 				return err
 			}
-			for _, dir := range []string{config.Aggregator.Data, filepath.Dir(config.Key.File)} {
-				if err := os.MkdirAll(dir, 0o750); err != nil {
+			data := config.Aggregator.Data
+			if err := asowner.Become(data); err != nil {
+				return err
+			}
+			for _, dir := range []string{data, filepath.Dir(config.Key.File)} {
+				if err := asowner.Outside(data, dir, func() error { return os.MkdirAll(dir, 0o750) }); err != nil {
 					return command.Failf(command.ExitStorage, "making the data folder: %w", err)
 				}
 			}
-			signer, err := keyfile.Load(config.Key.File, config.Key.Passphrase)
-			if errors.Is(err, fs.ErrNotExist) {
-				signer, err = keyfile.Create(config.Key.File, keyfile.Options{Passphrase: config.Key.Passphrase, Comment: config.Aggregator.Name})
-			}
+			var signer lightchain.Signer
+			err = asowner.Outside(data, config.Key.File, func() (err error) {
+				if signer, err = keyfile.Load(config.Key.File, config.Key.Passphrase); !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				if signer, err = keyfile.Create(config.Key.File, keyfile.Options{Passphrase: config.Key.Passphrase, Comment: config.Aggregator.Name}); err != nil {
+					return err
+				}
+				return backup.GiveToOwner(data, keyfile.Files(config.Key.File)...)
+			})
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/aggregator"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 )
@@ -72,6 +73,9 @@ func configuredKey(c *cobra.Command) (config *aggregator.Config, signer lightcha
 		return nil, nil, nil, err
 	}
 	if out, err = command.NewOutput(c); err != nil {
+		return nil, nil, nil, err
+	}
+	if err = asowner.Become(config.Aggregator.Data); err != nil {
 		return nil, nil, nil, err
 	}
 	signer, err = loadKey(config)

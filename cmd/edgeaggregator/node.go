@@ -17,6 +17,7 @@ import (
 	"edgechain.example/aggregator/client"
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -24,7 +25,11 @@ import (
 
 // loadKey reads the aggregator's key.
 func loadKey(config *aggregator.Config) (lightchain.Signer, error) {
-	signer, err := keyfile.Load(config.Key.File, config.Key.Passphrase)
+	var signer lightchain.Signer
+	err := asowner.Outside(config.Aggregator.Data, config.Key.File, func() (err error) {
+		signer, err = keyfile.Load(config.Key.File, config.Key.Passphrase)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, command.Failf(command.ExitUsage, "%w: make one with `edgeaggregator init`", err)
 	}
@@ -68,7 +73,8 @@ func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *
 	return s, nil
 }
 
-// connect returns a client: of the running aggregator if there is one, else of the store itself. done must be called.
+// connect returns a client: of the running aggregator if there is one, else of the store itself. done must be called. Root asks
+// the aggregator as root, and opens the store as the data folder's owner.
 func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
 	config, err := quietConfig(c)
 	if err != nil {
@@ -80,6 +86,9 @@ func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
 	}
 	if !errors.Is(err, client.ErrNotRunning) {
 		return nil, nil, command.Fail(command.ExitUnreachable, err)
+	}
+	if err := asowner.Become(config.Aggregator.Data); err != nil {
+		return nil, nil, err
 	}
 	store, err := openStore(c.Context(), config, false, commandLog(c, config))
 	if err != nil {
@@ -122,9 +131,9 @@ func writeResult(c *cobra.Command, file string, b []byte) error {
 		_, err := c.OutOrStdout().Write(b)
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := command.CreateFile(file)
 	if err != nil {
-		return command.Fail(command.ExitUsage, err)
+		return err
 	}
 	_, err = f.Write(b)
 	return errors.Join(err, f.Close())

@@ -79,6 +79,9 @@ func (b *Builds) of(platform string) (*build, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := os.Chmod(folder, 0o755); err != nil { // a test may run a program as another user
+			return nil, err
+		}
 		b.folder, b.begun = folder, map[string]*build{}
 	}
 	p := b.begun[platform]

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"edgechain.example/asowner"
 )
 
 // JSON says whether the output is for programs.
@@ -27,6 +29,16 @@ func (o *Output) Print(v any, text func(w io.Writer)) error {
 	}
 	text(o.w)
 	return nil
+}
+
+// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named it.
+// One that exists is not overwritten.
+func CreateFile(file string) (f *os.File, err error) {
+	err = asowner.AsCaller(func() error {
+		f, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		return err
+	})
+	return f, Fail(ExitUsage, err)
 }
 
 // Table aligns rows for people. It writes when it is flushed, and after every few rows, so that a long answer is
