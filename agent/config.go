@@ -138,8 +138,10 @@ type BrokerConfig struct {
 	AllowAnonymous   bool           `toml:"allow_anonymous"` // no listener leaves loopback then
 	MaxClients       int            `toml:"max_clients"`
 	MaxPacket        tomlconf.Size  `toml:"max_packet"`
-	MaxInflight      int            `toml:"max_inflight"` // messages of one client
-	MaxReading       tomlconf.Size  `toml:"max_reading"`  // of packets above 16 KiB being read, from all clients
+	MaxInflight      int            `toml:"max_inflight"`  // messages of one client
+	MaxKeepalive     time.Duration  `toml:"max_keepalive"` // that clients of MQTT 5 are told; 0: any
+	MaxIdle          time.Duration  `toml:"max_idle"`      // for clients without a keep-alive; 0: for ever
+	MaxReading       tomlconf.Size  `toml:"max_reading"`   // of packets above 16 KiB being read, from all clients
 	MaxRetained      tomlconf.Size  `toml:"max_retained"`
 	MaxQueue         tomlconf.Size  `toml:"max_queue"`         // that waits for one session
 	MaxQueued        tomlconf.Size  `toml:"max_queued"`        // that waits for all

@@ -212,6 +212,12 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	tomlconf.Between(d, &b.MaxClients, 1, 100000)
 	tomlconf.Between(d, &b.MaxPacket, tomlconf.KiB, 16*tomlconf.MiB)
 	tomlconf.Between(d, &b.MaxInflight, 1, 65535)
+	if b.MaxKeepalive != 0 {
+		tomlconf.Between(d, &b.MaxKeepalive, time.Second, 65535*time.Second)
+	}
+	if b.MaxIdle != 0 {
+		tomlconf.Between(d, &b.MaxIdle, time.Second, 366*24*time.Hour)
+	}
 	for _, size := range []*tomlconf.Size{&b.MaxReading, &b.MaxRetained, &b.MaxQueue, &b.MaxQueued} {
 		tomlconf.Between(d, size, 64*tomlconf.KiB, tomlconf.GiB)
 	}

@@ -128,7 +128,8 @@ type brokerSettings struct {
 }
 
 func (c *BrokerConfig) limits() broker.Limits {
-	return broker.Limits{MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight}
+	return broker.Limits{MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight,
+		MaxKeepAlive: c.MaxKeepalive, MaxIdle: c.MaxIdle}
 }
 
 // decodeRule is how messages on some topics of the embedded broker are read.
@@ -210,6 +211,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		same := next
 		same.Decode, same.payload, same.prefixes = c.Decode, c.payload, c.prefixes
 		same.MaxClients, same.MaxPacket, same.MaxInflight = c.MaxClients, c.MaxPacket, c.MaxInflight
+		same.MaxKeepalive, same.MaxIdle = c.MaxKeepalive, c.MaxIdle
 		if !reflect.DeepEqual(same, c) {
 			return nil, nil // where it listens, or who is let in there: that takes a new broker
 		}

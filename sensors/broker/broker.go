@@ -88,6 +88,13 @@ type Limits struct {
 	MaxClients  int // connected at one time
 	MaxPacket   int // bytes of one MQTT packet; the default is also the most
 	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535
+
+	// MaxKeepAlive is the longest keep-alive, in seconds at most 65,535. A client of MQTT 5 that asks for more, or for none, is
+	// told so; one before has no ear for that, and keeps what it asked for. 0: none.
+	MaxKeepAlive time.Duration
+	// MaxIdle is for how long a client that asks for no keep-alive may send nothing before its connection is closed. 0: for
+	// ever. One of MQTT 5 is told a keep-alive instead.
+	MaxIdle time.Duration
 }
 
 // Config is what a [Broker] needs. Listeners and Decode must be given; for all else the zero value works.
@@ -287,6 +294,10 @@ func (l *Limits) check() error {
 		return fmt.Errorf("packets of %d bytes: expected 1 to %d", l.MaxPacket, maxPacket)
 	case l.MaxClients < 0:
 		return fmt.Errorf("%d clients: expected 1 or more", l.MaxClients)
+	case l.MaxKeepAlive != 0 && (l.MaxKeepAlive < time.Second || l.MaxKeepAlive > 65_535*time.Second):
+		return fmt.Errorf("a keep-alive of %v: expected 1 to 65535 seconds, or 0 for any", l.MaxKeepAlive)
+	case l.MaxIdle != 0 && l.MaxIdle < time.Second:
+		return fmt.Errorf("connections that are idle for %v: expected a second or more, or 0 for any time", l.MaxIdle)
 	case l.MaxInFlight < 0 || l.MaxInFlight > 65_535:
 		return fmt.Errorf("%d messages in flight: expected 1 to 65535", l.MaxInFlight)
 	}

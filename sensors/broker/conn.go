@@ -21,16 +21,18 @@ type conn struct {
 	limits    Limits // as they were when it came; never changed
 
 	// Written by the reader before the CONNACK; never changed then.
-	version      mqttwire.Version
-	v5           bool
-	user         string // "" is anonymous
-	clientID     string
-	named        string // the client id, unless the broker had to make one up: then it names no device
-	source       string // what an entry's source begins with: "broker:press/press-07:"
-	keepAliveFor time.Duration
-	window       int // how many QoS 1 and 2 messages the client takes before it has acknowledged one
-	largest      int // bytes of a packet that it takes; 0 is any number
-	sess         *session
+	version       mqttwire.Version
+	v5            bool
+	user          string // "" is anonymous
+	clientID      string
+	named         string // the client id, unless the broker had to make one up: then it names no device
+	source        string // what an entry's source begins with: "broker:press/press-07:"
+	keepAliveFor  time.Duration
+	patience      time.Duration // how long it may send nothing; 0: for ever
+	keepAliveTold bool          // it is not the one that the client asked for
+	window        int           // how many QoS 1 and 2 messages the client takes before it has acknowledged one
+	largest       int           // bytes of a packet that it takes; 0 is any number
+	sess          *session
 	// Set once the above is: others may then read it.
 	established atomic.Bool
 

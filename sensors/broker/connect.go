@@ -298,7 +298,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	if !c.v5 && !p.CleanStart {
 		asked = sessionExpiry
 	}
-	c.keepAliveFor = time.Duration(p.KeepAlive) * time.Second
+	c.agreeKeepAlive(time.Duration(p.KeepAlive) * time.Second)
 	c.window = min(int(p.Properties.Number(mqttwire.ReceiveMaximum, 65_535)), maxOutbound)
 	c.mostGiven = min(int(p.Properties.Number(mqttwire.TopicAliasMaximum, 0)), topicAliasMax)
 
@@ -363,6 +363,25 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	return err
 }
 
+// agreeKeepAlive settles how long the client may be silent, by what it asks for; 0 is no keep-alive.
+func (c *conn) agreeKeepAlive(asked time.Duration) {
+	c.keepAliveFor = asked
+	if c.v5 { // 3.2.2.3.14: told another one, it uses that
+		most := c.limits.MaxKeepAlive
+		if idle := min(c.limits.MaxIdle, 65_535*time.Second); asked == 0 && idle > 0 && (most == 0 || idle < most) {
+			most = idle
+		}
+		if most > 0 && (asked == 0 || asked > most) {
+			c.keepAliveFor = most.Truncate(time.Second)
+			c.keepAliveTold = true
+		}
+	}
+	c.patience = c.keepAliveFor * 3 / 2 // [MQTT-3.1.2-22]
+	if c.keepAliveFor == 0 {
+		c.patience = c.limits.MaxIdle
+	}
+}
+
 // place tells whether there is room for the client, and no other user's session in its way. The caller holds mu.
 func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
 	switch {
@@ -386,6 +405,9 @@ func (b *Broker) connack(c *conn, resumed bool, asked uint32) []byte {
 		p.Properties = p.Properties.AddNumber(mqttwire.ReceiveMaximum, uint32(c.limits.MaxInFlight)).
 			AddNumber(mqttwire.TopicAliasMaximum, topicAliasMax).
 			AddNumber(mqttwire.MaximumPacketSize, uint32(c.limits.MaxPacket))
+		if c.keepAliveTold {
+			p.Properties = p.Properties.AddNumber(mqttwire.ServerKeepAlive, uint32(c.keepAliveFor/time.Second))
+		}
 		if asked > sessionExpiry {
 			p.Properties = p.Properties.AddNumber(mqttwire.SessionExpiry, sessionExpiry)
 		}

@@ -25,8 +25,8 @@ const (
 // expect sets the deadline for the whole of the next packet: one and a half keep-alives from now, when the one before has
 // been dealt with [MQTT-3.1.2-22]. A large packet has deadlines of its own.
 func (c *conn) expect() error {
-	patience := c.keepAliveFor * 3 / 2
-	if patience == 0 { // 3.1.2.10: 0 turns it off
+	patience := c.patience
+	if patience == 0 { // 3.1.2.10: a keep-alive of 0 turns it off
 		if c.readUntil.IsZero() {
 			return nil
 		}

@@ -41,6 +41,7 @@ type wire struct {
 
 	present bool // the CONNACK said that there is a session
 	code    byte // its return or reason code
+	connack []byte
 	qos     byte // of the PUBLISH read last
 	flags   byte // of the packet read last
 }
@@ -119,7 +120,7 @@ func connect(t testing.TB, nc net.Conn, l login) *wire {
 	if kind != typeConnack {
 		t.Fatalf("got packet %d in answer to a CONNECT", kind)
 	}
-	w.present, w.code = answer[0] == 1, answer[1]
+	w.present, w.code, w.connack = answer[0] == 1, answer[1], answer
 	return w
 }
 
