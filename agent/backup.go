@@ -237,7 +237,7 @@ func (c *Config) backupSources(dir string, o *BackupOptions) (sources []backup.S
 
 // namedFiles returns the files without which the configuration is not whole; secret ones where they are wanted.
 func (c *Config) namedFiles(secrets bool) (files []string) {
-	files = []string{c.Broker.TLSCert, c.Broker.Users, c.Broker.PasswordFile, c.Broker.ACLFile}
+	files = []string{c.Broker.TLSCert, c.Broker.TLSClientCA, c.Broker.Users, c.Broker.PasswordFile, c.Broker.ACLFile}
 	hidden := []string{c.Broker.TLSKey}
 	connections := []*mqttconn.Config{}
 	for i := range c.MQTT {

@@ -132,6 +132,9 @@ type BrokerConfig struct {
 	WSSListen        string         `toml:"wss_listen"`
 	TLSCert          string         `toml:"tls_cert"`
 	TLSKey           string         `toml:"tls_key"`
+	TLSClientCA      string         `toml:"tls_client_ca"`   // whose certificates clients may show
+	TLSClientCert    string         `toml:"tls_client_cert"` // "optional" or "required", beside it
+	TLSClientUser    string         `toml:"tls_client_user"` // "cn" or "san": the name in it that is the client's user
 	Users            string         `toml:"users"`
 	PasswordFile     string         `toml:"password_file"`   // instead of Users: Mosquitto's
 	ACLFile          string         `toml:"acl_file"`        // likewise
@@ -151,6 +154,17 @@ type BrokerConfig struct {
 	Subscribers      string         `toml:"subscribers"`       // "disk" or "memory": what outlives a restart of what they are to get
 	SubscribersSync  time.Duration  `toml:"subscribers_sync"`  // between two writes of it
 	Decode           []DecodeConfig `toml:"decode"`            // the first whose topics match
+}
+
+// Whether clients must show a certificate.
+const (
+	certOptional = "optional"
+	certRequired = "required"
+)
+
+// tlsFiles names the files of listeners with TLS.
+func (c *BrokerConfig) tlsFiles() broker.TLSFiles {
+	return broker.TLSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA, ClientRequired: c.TLSClientCert == certRequired}
 }
 
 // Where the embedded broker keeps what subscribers are to find again.
@@ -245,6 +259,7 @@ func defaultBroker() BrokerConfig {
 		Listen: broker.DefaultTCP, MaxClients: l.MaxClients, MaxPacket: tomlconf.Size(l.MaxPacket), MaxInflight: l.MaxInFlight,
 		MaxReading: tomlconf.Size(b.Reading), MaxRetained: tomlconf.Size(b.Retained), MaxQueue: tomlconf.Size(b.Queue), MaxQueued: tomlconf.Size(b.Queued),
 		MaxSessions: b.Sessions, MaxSubscriptions: b.Subscriptions, MaxPerAddress: b.PerAddress,
+		TLSClientCert: certOptional, TLSClientUser: broker.UserFromCN,
 		Subscribers: onDisk, SubscribersSync: 2 * time.Second,
 	}
 }
@@ -289,7 +304,7 @@ func ReadingKeys() []string {
 
 // BackupKeys are what is needed to make a backup: the names of the files that belong to the configuration besides.
 func BackupKeys() []string {
-	keys := append(ReadingKeys(), "broker.users", "broker.password_file", "broker.acl_file", "broker.tls_cert", "broker.tls_key")
+	keys := append(ReadingKeys(), "broker.users", "broker.password_file", "broker.acl_file", "broker.tls_cert", "broker.tls_key", "broker.tls_client_ca")
 	for _, table := range [...]string{"mqtt.", "upstream."} {
 		keys = append(keys, table+"tls_ca", table+"tls_cert", table+"tls_key", table+"password_file")
 	}

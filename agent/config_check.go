@@ -185,7 +185,7 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 		}
 	}
 	mqttconn.CheckKeyPair(d, &b.TLSCert, &b.TLSKey)
-	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.Users, &b.PasswordFile, &b.ACLFile} {
+	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.TLSClientCA, &b.Users, &b.PasswordFile, &b.ACLFile} {
 		tomlconf.File(d, file)
 	}
 	if b.Enabled && b.Users != "" {
@@ -200,9 +200,23 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 		checkContent(d, &b.PasswordFile, broker.CheckMosquitto(b.PasswordFile, b.ACLFile))
 	}
 	if b.Enabled && b.TLSCert != "" && b.TLSKey != "" {
-		_, err := broker.Certificate(b.TLSCert, b.TLSKey, nil)
+		_, err := broker.Certificate(broker.TLSFiles{Cert: b.TLSCert, Key: b.TLSKey}, nil)
 		checkContent(d, &b.TLSCert, err)
+		if err == nil && b.TLSClientCA != "" {
+			_, err := broker.Certificate(b.tlsFiles(), nil)
+			checkContent(d, &b.TLSClientCA, err)
+		}
 	}
+	if b.TLSClientCA != "" {
+		switch {
+		case b.TLSListen == "" && b.WSSListen == "":
+			d.Refuse(&b.TLSClientCA, "expected broker.tls_listen or wss_listen beside it: elsewhere no client shows a certificate")
+		case b.Users == "" && b.PasswordFile == "":
+			d.Refuse(&b.TLSClientCA, "expected broker.users beside it, or password_file: there it stands what the users of certificates may do")
+		}
+	}
+	tomlconf.OneOf(d, &b.TLSClientCert, certOptional, certRequired)
+	tomlconf.OneOf(d, &b.TLSClientUser, broker.UserFromCN, broker.UserFromSAN)
 	if b.Enabled && listeners == 0 {
 		d.Refuse(&b.Enabled, "expected an address in broker.listen, tls_listen, ws_listen or wss_listen")
 	}

@@ -194,12 +194,15 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 	}
 	if c.TLSCert != "" {
-		certificate, err := broker.Certificate(c.TLSCert, c.TLSKey, a.log)
+		certificate, err := broker.Certificate(c.tlsFiles(), a.log)
 		if err != nil {
 			return nil, fmt.Errorf("broker.tls_cert: %w", err)
 		}
 		certificate.MinVersion = tls.VersionTLS12
 		config.TLS = certificate
+		if c.TLSClientCA != "" {
+			config.CertificateUser = c.TLSClientUser
+		}
 	}
 	config.Subscribers = a.subscribers(&c.BrokerConfig)
 	b, err := broker.New(config)

@@ -106,6 +106,10 @@ type Config struct {
 	ACL       string      // beside Passwords: path of an acl_file of Mosquitto's; "" lets every user do everything
 	Decode    Decode
 
+	// CertificateUser says which name in the certificate that a client shows is its user, [UserFromCN] or [UserFromSAN],
+	// whatever user its CONNECT names: no password is wanted then. "": certificates name nobody.
+	CertificateUser string
+
 	// PassOn says of a topic that its messages are passed on to subscribers and never recorded: the gateway's own
 	// traffic with its aggregators, where that goes through this broker. nil: everything is recorded.
 	PassOn func(topic string) bool
@@ -317,6 +321,8 @@ func (cfg *Config) check() error {
 		return errors.New("no listener")
 	case cfg.Decode == nil:
 		return errors.New("no decoder")
+	case cfg.CertificateUser != "" && cfg.Users == "" && cfg.Passwords == "":
+		return errors.New("users from certificates: there is no file that says what they may do")
 	}
 	if err := cfg.Limits.check(); err != nil {
 		return err

@@ -2,21 +2,136 @@ package broker
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Certificate returns a server's TLS configuration with the certificate and key in two PEM files. They are read again
-// when one of them has changed, at the next connection; while that fails, the old certificate stays in use.
-func Certificate(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
-	p := &certificate{files: [2]string{certFile, keyFile}, log: log}
+// TLSFiles are PEM files for listeners with TLS.
+type TLSFiles struct {
+	Cert, Key string
+
+	// ClientCA holds the authorities whose certificates clients may show, or must where ClientRequired is set; "": none is
+	// asked for.
+	ClientCA       string
+	ClientRequired bool
+}
+
+// Certificate returns a server's TLS configuration. Its files are read again when one of them has changed, at the next
+// connection; while that fails, what was read before stays in use.
+func Certificate(files TLSFiles, log *slog.Logger) (*tls.Config, error) {
+	p := &certificate{files: [2]string{files.Cert, files.Key}, log: log}
 	if _, err := p.get(nil); err != nil {
-		return nil, fmt.Errorf("loading the certificate %s with the key %s: %w", certFile, keyFile, err)
+		return nil, fmt.Errorf("loading the certificate %s with the key %s: %w", files.Cert, files.Key, err)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.get}, nil
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.get}
+	if files.ClientCA == "" {
+		return c, nil
+	}
+	a := &authorities{file: files.ClientCA, log: log}
+	if _, err := a.get(); err != nil {
+		return nil, fmt.Errorf("loading the authorities of clients' certificates: %w", err)
+	}
+	c.ClientAuth = tls.VerifyClientCertIfGiven
+	if files.ClientRequired {
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	c.SessionTicketsDisabled = true // a ticket would let in whom a changed file does not
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pool, err := a.get()
+		if err != nil {
+			return nil, err
+		}
+		own := c.Clone()
+		own.GetConfigForClient, own.ClientCAs = nil, pool
+		return own, nil
+	}
+	return c, nil
+}
+
+// authorities are those of a file, read again when it has changed.
+type authorities struct {
+	file string
+	log  *slog.Logger
+
+	mu          sync.Mutex
+	seen, tried fileState
+	current     *x509.CertPool
+}
+
+func (a *authorities) get() (*x509.CertPool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	info, err := os.Stat(a.file)
+	var now fileState
+	if err == nil {
+		if now = (fileState{info.ModTime(), info.Size()}); a.current != nil && (now == a.seen || now == a.tried) {
+			return a.current, nil
+		}
+		a.tried = now
+		var text []byte
+		if text, err = os.ReadFile(a.file); err == nil {
+			pool := x509.NewCertPool()
+			if pool.AppendCertsFromPEM(text) {
+				a.current, a.seen = pool, now
+				return pool, nil
+			}
+			err = fmt.Errorf("%s holds no certificate in PEM", a.file)
+		}
+	}
+	if a.current == nil {
+		return nil, err
+	}
+	if a.log != nil {
+		a.log.Warn("keeping the old authorities of clients' certificates", "file", a.file, "error", err)
+	}
+	return a.current, nil
+}
+
+// Which name in a client's certificate is its user.
+const (
+	UserFromCN  = "cn"  // the subject's common name
+	UserFromSAN = "san" // the subject alternative name, of which there must be one: a DNS name or an e-mail address
+)
+
+// tlsOf returns the TLS below a connection, nil if there is none.
+func tlsOf(nc net.Conn) *tls.Conn {
+	if ws, ok := nc.(*wsConn); ok {
+		nc = ws.Conn
+	}
+	t, _ := nc.(*tls.Conn)
+	return t
+}
+
+// certified returns the user whom the client's certificate names, "" where none is shown or names are not taken from them. why
+// says what is wrong with a certificate that names nobody.
+func (b *Broker) certified(c *conn) (user, why string) {
+	t := tlsOf(c.Conn)
+	if t == nil || b.cfg.CertificateUser == "" {
+		return "", ""
+	}
+	shown := t.ConnectionState().VerifiedChains
+	if len(shown) == 0 {
+		return "", ""
+	}
+	leaf := shown[0][0]
+	user = leaf.Subject.CommonName
+	if b.cfg.CertificateUser == UserFromSAN {
+		names := slices.Concat(leaf.DNSNames, leaf.EmailAddresses)
+		if len(names) != 1 {
+			return "", fmt.Sprintf("its certificate has %d DNS names and e-mail addresses, where one is its user", len(names))
+		}
+		user = names[0]
+	}
+	if err := checkUserName(user); err != nil {
+		return "", "its certificate: " + err.Error()
+	}
+	return user, ""
 }
 
 type certificate struct {

@@ -85,7 +85,7 @@ func TestEveryKindOfListenerTakesARealClient(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	pool := selfSigned(t, cert, key, 1)
-	conf, err := Certificate(cert, key, slog.New(slog.DiscardHandler))
+	conf, err := Certificate(TLSFiles{Cert: cert, Key: key}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestCertificateIsReadAgainWhenItHasChanged(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	selfSigned(t, cert, key, 1)
-	conf, err := Certificate(cert, key, nil)
+	conf, err := Certificate(TLSFiles{Cert: cert, Key: key}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestCertificateIsReadAgainWhenItHasChanged(t *testing.T) {
 	if got := serial(); got != 3 {
 		t.Errorf("certificate %d is in use, want 3", got)
 	}
-	if _, err := Certificate(cert, filepath.Join(dir, "none"), nil); err == nil {
+	if _, err := Certificate(TLSFiles{Cert: cert, Key: filepath.Join(dir, "none")}, nil); err == nil {
 		t.Error("a key that is missing was accepted at the start")
 	}
 }

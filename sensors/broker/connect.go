@@ -2,13 +2,16 @@ package broker
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -21,8 +24,12 @@ var errNoConnect = errors.New("the first packet is not a CONNECT")
 // connect takes the first packet, lets the client in or refuses it, and answers. Nothing is allocated for a stranger but what
 // it has sent.
 func (b *Broker) connect(c *conn, in *bufio.Reader) error {
-	h, err := mqttwire.ReadHeader(in, maxConnect)
+	var h mqttwire.Header
 	var p mqttwire.Connect
+	err := c.handshake()
+	if err == nil {
+		h, err = mqttwire.ReadHeader(in, maxConnect)
+	}
 	if err == nil && h.Type != mqttwire.CONNECT { // [MQTT-3.1.0-1]
 		err = errNoConnect
 	}
@@ -66,6 +73,26 @@ func (b *Broker) connect(c *conn, in *bufio.Reader) error {
 	return b.establish(c, &p)
 }
 
+// handshakeError is why a client that speaks TLS was not let in.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS: " + e.err.Error() }
+
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// handshake makes that of TLS, where it is not made yet. Its error is a [*handshakeError], unless the client has gone.
+func (c *conn) handshake() error {
+	t := tlsOf(c.Conn)
+	if t == nil {
+		return nil
+	}
+	err := t.HandshakeContext(context.Background()) // within connectTimeout
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || timedOut(err) {
+		return err
+	}
+	return &handshakeError{err}
+}
+
 // grow reads n bytes, and makes room for them as they come.
 func grow(in *bufio.Reader, n int) (b []byte, err error) {
 	for len(b) < n {
@@ -83,6 +110,7 @@ func grow(in *bufio.Reader, n int) (b []byte, err error) {
 func (b *Broker) turnAway(c *conn, v mqttwire.Version, err error) {
 	var version *mqttwire.VersionError
 	var wrong *mqttwire.Error
+	var handshake *handshakeError
 	reason := err.Error()
 	switch {
 	case errors.As(err, &version):
@@ -96,6 +124,8 @@ func (b *Broker) turnAway(c *conn, v mqttwire.Version, err error) {
 		c.refuse(wrong.Code, wrong.Why)
 	case timedOut(err):
 		reason = "no CONNECT within " + connectTimeout.String()
+	case errors.As(err, &handshake):
+		reason = handshake.Error()
 	case !errors.Is(err, errNoConnect):
 		return // it has gone
 	}
@@ -146,6 +176,15 @@ func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsContro
 
 func (b *Broker) authenticate(c *conn, p *mqttwire.Connect) (code mqttwire.Reason, why string) {
 	users := b.users.Load()
+	switch name, why := b.certified(c); {
+	case why != "":
+		return mqttwire.NotAuthorized, why
+	case name != "" && users.byName[name] == nil:
+		return mqttwire.NotAuthorized, fmt.Sprintf("its certificate names %s, who is no user here", name)
+	case name != "":
+		c.user = name
+		return mqttwire.Success, ""
+	}
 	switch {
 	case users == nil:
 		c.user = "" // a name that nothing proves must not stand in an entry

@@ -95,7 +95,7 @@ func (u *Users) parsePassword(line string) error {
 // An aclParser reads an acl_file.
 type aclParser struct {
 	users   *Users
-	current *user // whom `topic` lines are about; of a user without a password it is nobody in particular
+	current *user // whom `topic` lines are about; of one whose name cannot be a user's here it is nobody in particular
 }
 
 func (p *aclParser) parse(line string) error {
@@ -106,8 +106,11 @@ func (p *aclParser) parse(line string) error {
 		if rest == "" {
 			return errors.New("expected `user NAME`")
 		}
-		if p.current = p.users.byName[rest]; p.current == nil { // cannot come in: its rules are for nobody
+		if p.current = p.users.byName[rest]; p.current == nil {
 			p.current = new(user)
+			if checkUserName(rest) == nil { // else its rules are for nobody
+				p.users.byName[rest] = p.current // who may come in by a certificate
+			}
 		}
 		return nil
 	case "topic":

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"edgechain.example/mqttwire"
 )
@@ -35,7 +36,7 @@ type Users struct {
 }
 
 type user struct {
-	password password // of the anonymous it is nil
+	password password // nil: none is right, as for the anonymous and who comes in by a certificate alone
 	rules    []rule
 
 	// The password that was right last time, digested under Users.key, so that not each connection costs a slow check. One
@@ -72,13 +73,16 @@ func readUsers(path string) (*Users, error) {
 //	  allow subscribe factory/%u/commands
 //	user node-red $2y$10$…
 //	  allow readwrite factory/#
+//	user press-08 certificate
+//	  allow publish   factory/%u/#
 //	anonymous
 //	  allow publish   local/+/state
 //
 // A user is followed by a bcrypt hash of the password (`htpasswd -nB -C 10 NAME`), of cost 10 at most, and by what that
 // user may do: `publish`, `subscribe`, or `readwrite` for both, and a topic filter. What no line allows is refused. `deny` in
 // place of `allow` takes away what other lines allow: a topic that it covers is neither published to nor heard of by a
-// filter that covers more. `%u` and
+// filter that covers more. `certificate` in place of a hash is for who comes in by a client certificate alone; one with a hash
+// may do either. `%u` and
 // `%c` stand for a whole level that is the user's name or the client id. `anonymous` is for clients that name no user,
 // where a listener lets them in.
 func ParseUsers(r io.Reader, name string) (*Users, error) {
@@ -120,14 +124,21 @@ func (u *Users) parseLine(line string, current *user) (*user, error) {
 	return nil, fmt.Errorf("unknown word %q: expected `user NAME BCRYPT-HASH`, `anonymous`, `allow publish|subscribe|readwrite FILTER`, or `deny` likewise", word)
 }
 
+// byCertificate stands in place of a hash.
+const byCertificate = "certificate"
+
 func (u *Users) parseUser(s string) (*user, error) {
 	f := strings.Fields(s)
 	if len(f) != 2 {
-		return nil, fmt.Errorf("expected `user NAME BCRYPT-HASH`, the name without blanks")
+		return nil, fmt.Errorf("expected `user NAME BCRYPT-HASH`, or `user NAME certificate`, the name without blanks")
 	}
 	name := f[0]
 	if err := u.checkName(name); err != nil {
 		return nil, err
+	}
+	if f[1] == byCertificate {
+		u.byName[name] = new(user)
+		return u.byName[name], nil
 	}
 	hash, err := parseBcrypt(name, f[1])
 	if err != nil {
@@ -139,11 +150,18 @@ func (u *Users) parseUser(s string) (*user, error) {
 
 // checkName refuses a name that no user may have. It stands in entries, up to the first slash; `-` there is nobody.
 func (u *Users) checkName(name string) error {
-	switch {
-	case name == "" || name == "-" || strings.Contains(name, "/") || !printable(name):
-		return fmt.Errorf("user name %q: expected neither `-`, nor a slash or a control character in it", name)
-	case u.byName[name] != nil:
+	if err := checkUserName(name); err != nil {
+		return err
+	}
+	if u.byName[name] != nil {
 		return fmt.Errorf("user %s stands here twice", name)
+	}
+	return nil
+}
+
+func checkUserName(name string) error {
+	if name == "" || name == "-" || strings.Contains(name, "/") || !printable(name) || !utf8.ValidString(name) {
+		return fmt.Errorf("user name %q: expected neither `-`, nor a slash or a control character in it", name)
 	}
 	return nil
 }
@@ -152,7 +170,9 @@ func (u *Users) checkName(name string) error {
 func (u *Users) makeNobody() (err error) {
 	var all []password
 	for _, known := range u.byName {
-		all = append(all, known.password)
+		if known.password != nil {
+			all = append(all, known.password)
+		}
 	}
 	u.nobody, err = asCostly(all)
 	return err
@@ -164,7 +184,7 @@ func (u *Users) authenticate(name string, given []byte) bool {
 		return true
 	}
 	who := u.byName[name]
-	if who == nil {
+	if who == nil || who.password == nil {
 		u.nobody.matches(given)
 		return false
 	}
@@ -182,8 +202,12 @@ func (u *Users) remembers(name string, given []byte) bool {
 	if who == nil {
 		return false
 	}
-	right, digest := who.right.Load(), u.digest(who, given)
-	return right != nil && hmac.Equal(right[:], digest[:])
+	right := who.right.Load()
+	if right == nil {
+		return false
+	}
+	digest := u.digest(who, given)
+	return hmac.Equal(right[:], digest[:])
 }
 
 func (u *Users) digest(who *user, given []byte) [sha256.Size]byte {

@@ -4,7 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,7 +26,7 @@ func (l *listener) newHTTP() *http.Server {
 		ReadTimeout:    connectTimeout, // a body included, which is of no use here
 		WriteTimeout:   connectTimeout,
 		MaxHeaderBytes: 16 << 10,
-		ErrorLog:       slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),    // failed handshakes
+		ErrorLog:       log.New(httpErrors{l.b}, "", 0),
 		TLSNextProto:   map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/2 has no upgrade
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, err := up.Upgrade(w, r, nil)
@@ -39,6 +39,23 @@ func (l *listener) newHTTP() *http.Server {
 	}
 	s.SetKeepAlivesEnabled(false) // one request, which is for a WebSocket or is the last
 	return s
+}
+
+// httpErrors tells what a server of net/http says: of a TLS handshake that failed, as of one where no HTTP is spoken.
+type httpErrors struct{ b *Broker }
+
+func (e httpErrors) Write(text []byte) (int, error) {
+	said := strings.TrimSpace(string(text))
+	rest, handshake := strings.CutPrefix(said, "http: TLS handshake error from ")
+	remote, why, ok := strings.Cut(rest, ": ")
+	switch {
+	case !handshake || !ok:
+		e.b.log.Debug(said)
+	case why != "EOF": // it has gone
+		e.b.stats.unauthenticated.Add(1)
+		e.b.told.Warn("MQTT client refused", "TLS: "+why, "remote", remote)
+	}
+	return len(text), nil
 }
 
 // own reports whether no page of another host asks. Else any page that is looked at on this machine could publish where no
