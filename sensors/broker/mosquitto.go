@@ -1,14 +1,9 @@
 package broker
 
 import (
-	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-	"unicode/utf8"
 
 	"edgechain.example/mqttwire"
 )
@@ -42,37 +37,6 @@ func readMosquitto(passwords, acl string) (*Users, error) {
 		return nil, err
 	}
 	return u, u.makeNobody()
-}
-
-// readLines gives each line that is no comment and not blank, without blanks around it. Errors name file and line.
-func readLines(path string, parse func(line string) error) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("reading the users: %w", err)
-	}
-	defer f.Close()
-	return scanLines(f, path, parse)
-}
-
-func scanLines(r io.Reader, name string, parse func(line string) error) error {
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		err := error(nil)
-		if !utf8.ValidString(line) {
-			err = errors.New("not UTF-8")
-		}
-		if err = cmp.Or(err, parse(line)); err != nil {
-			return fmt.Errorf("%s:%d: %w", name, n, err)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("reading %s: %w", name, err)
-	}
-	return nil
 }
 
 // parsePassword reads a line of a password_file: NAME:HASH.
