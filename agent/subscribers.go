@@ -30,7 +30,9 @@ func (a *Agent) subscribers(c *BrokerConfig) *broker.Subscribers {
 	if c.Subscribers != onDisk {
 		return nil
 	}
+	boot, _ := a.clock.BootID() // its absence was logged when the chain was opened
 	return &broker.Subscribers{
+		Boot:  boot,
 		Store: subscriberstore.Options{Dir: a.subscribersDir(), Every: c.SubscribersSync, Room: a.mayFill},
 		Chain: a.store.Chain().String(), Next: a.store.Next, Recorded: fromBroker(&a.store.Reader),
 	}

@@ -472,6 +472,12 @@ func (b *Broker) settle() {
 			return
 		}
 	}
+	if b.kept != nil {
+		select {
+		case <-b.kept.ids.Written(): // some PUBRECs wait for that
+		case <-over.C:
+		}
+	}
 }
 
 // disconnectAll closes all connections, after the acknowledgements that may go out. No DISCONNECT says why, as none of

@@ -186,6 +186,9 @@ func (c *conn) acknowledged(t mqttwire.Type, p mqttwire.Ack) error {
 		if !ok {
 			return &mqttwire.Error{Code: mqttwire.ProtocolError, Why: "a PUBREL before its PUBREC"}
 		}
+		if err := c.b.kept.letGo(c, p.ID); err != nil {
+			return err
+		}
 		answer := mqttwire.Ack{ID: p.ID, Code: code}
 		return c.send(answer.Append(c.version, mqttwire.PUBCOMP, nil))
 	}

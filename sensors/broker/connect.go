@@ -385,6 +385,11 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	c.established.Store(true)
 	b.mu.Unlock()
 
+	if !resumed {
+		if err := b.kept.afresh(c); err != nil {
+			return err
+		}
+	}
 	if before != nil {
 		go before.disconnect(mqttwire.SessionTakenOver, "") // [MQTT-3.1.4-3]; its write may take its time
 	}

@@ -28,6 +28,7 @@ type Subscribers struct {
 	Chain    string                                        // which one the entries are of
 	Next     func() uint64                                 // the number of the entry after the newest durable one
 	Recorded func(from uint64) iter.Seq2[*Recorded, error] // the broker's own entries from a number on; an error stands for some that are missing
+	Boot     string                                        // names the machine's boot; "": it is not known
 }
 
 // Recorded is an entry that the broker made.
@@ -62,6 +63,7 @@ type kept struct {
 	b     *Broker
 	where *Subscribers
 	store *subscriberstore.Store
+	ids   *subscriberstore.Journal // of QoS 2 messages that are on disk, and not released
 
 	mu       sync.Mutex
 	sessions uint64             // number of the newest
@@ -324,6 +326,7 @@ func (k *kept) session(s *session) {
 func (k *kept) endSession(s *session) {
 	if n := s.number(); k != nil && n > 0 {
 		k.store.Delete(numbered(keySession, n))
+		k.letAllGo(s, n)
 	}
 }
 
@@ -469,6 +472,7 @@ func (k *kept) close() {
 		return
 	}
 	k.store.Touch()
+	k.ids.Close()
 	if err := k.store.Close(); err != nil {
 		k.b.log.Warn("what was kept for subscribers may lack the newest", "err", err)
 	}

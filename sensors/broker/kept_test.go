@@ -25,6 +25,7 @@ type board struct {
 	fs    *vfs.MemFS
 	every time.Duration
 	now   func() time.Time // nil is the machine's clock
+	boot  string
 	limit Bounds
 
 	memory bool    // nothing is on disk
@@ -62,6 +63,7 @@ func newBoard(t *testing.T) *board {
 func (p *board) where(fs vfs.FS) *Subscribers {
 	return &Subscribers{
 		Store: subscriberstore.Options{Dir: "subscribers", FS: fs, Every: p.every},
+		Boot:  p.boot,
 		Chain: "chain",
 		Next:  func() uint64 { return uint64(len(p.d.payloads())) },
 		Recorded: func(from uint64) iter.Seq2[*Recorded, error] {

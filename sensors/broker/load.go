@@ -227,6 +227,7 @@ func (b *Broker) load() {
 	k.store = it.store
 	k.sessions, k.messages = l.newest, l.last
 	k.clock.stepped(l.now, l.wall)
+	k.takeIDs(l)
 	b.mu.Lock()
 	b.kept = k
 	b.mu.Unlock()

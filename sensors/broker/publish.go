@@ -158,6 +158,9 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 	}
 	b.stats.received[pk.QoS].Add(1)
 	ex := &exchange{b: b, s: c.sess, id: pk.ID, qos: pk.QoS, digest: b.digest(topic, pk)}
+	if pk.QoS == 2 && b.kept != nil {
+		ex.sum = sum(topic, pk)
+	}
 	var flags lightchain.Flags
 	if pk.Dup {
 		flags = lightchain.Redelivered

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -11,7 +12,8 @@ import (
 )
 
 // session is what the broker remembers of a client for as long as MQTT's session lasts, over any number of connections.
-// What it is to get is written down as well; what it owes and is owed as a publisher is in memory.
+// What it is to get is written down as well, and which ids of QoS 2 it holds; else what it owes and is owed as a publisher is in
+// memory.
 //
 // # When a message is a repetition
 //
@@ -23,7 +25,7 @@ import (
 //     id and the same content, and no PUBACK for it was handed to the socket. It is not taken again; the
 //     acknowledgement it is owed goes out, once the message is durable, on the new connection.
 //   - QoS 2: the client has not released the id (PUBREL) since a message with the same content, for as long as the session
-//     lasts.
+//     lasts. Which ids these are is noted, so that a restart of the program changes nothing: see unreleased.go.
 //
 // And since clients forget their session without telling, with QoS 1 the connection on which the message came must be the
 // one before, or on each connection between the client must have shown that it remembers, by another certain
@@ -31,7 +33,7 @@ import (
 // repeats. Nothing new may have come there either: what is unacknowledged comes first [MQTT-4.6.0-1], so
 // what did not come by then may have been given up.
 //
-// Everything else is kept, with the flag Redelivered: after a restart of the broker, when the PUBACK may have been
+// Everything else is kept, with the flag Redelivered: with QoS 1 after a restart of the broker, when the PUBACK may have been
 // lost on its way, when the client was never seen to send a message without DUP. A message without DUP is never a
 // repetition [MQTT-3.3.1-1], whatever its id: clients that use one id for ever, or begin again at 1 with a session
 // that they have forgotten, lose nothing.
@@ -76,16 +78,18 @@ type exchange struct {
 	b      *Broker
 	s      *session
 	digest uint64 // of topic, payload and retain
+	sum    []byte // likewise, and the same in each run; of QoS 2, where ids are noted
 	id     uint16
 	qos    byte
 
 	// Guarded by s.mu.
-	state  state
-	conn   *conn           // whose queue it is in, or nil
-	number int             // of the last connection on which it was published
-	silent bool            // the same connection repeated it, and the repetition's acknowledgement counts for both
-	told   bool            // a PUBREC for it was handed to a socket
-	code   mqttwire.Reason // of a refusal
+	state    state
+	conn     *conn           // whose queue it is in, or nil
+	number   int             // of the last connection on which it was published
+	silent   bool            // the same connection repeated it, and the repetition's acknowledgement counts for both
+	restored bool            // a former run took it
+	told     bool            // a PUBREC for it was handed to a socket
+	code     mqttwire.Reason // of a refusal
 
 	pass *forward // what to hand to subscribers; the committer takes it
 }
@@ -183,7 +187,7 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 		s.marks, s.fresh = true, true
 		s.orphans = slices.DeleteFunc(s.orphans, func(o *exchange) bool { return o.id == ex.id })
 	} else if ex.qos == 2 {
-		if p := s.received[ex.id]; p != nil && p.digest == ex.digest && p.state != failed {
+		if p := s.received[ex.id]; p != nil && p.holds(ex) && p.state != failed {
 			p.number, s.remembers = s.count, true
 			if p.conn == nil {
 				s.owe(c, p)
@@ -220,6 +224,14 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 	}
 	s.owe(c, ex)
 	return take
+}
+
+// holds tells whether a message of QoS 2 is the one that p stands for, which may be of a former run.
+func (p *exchange) holds(ex *exchange) bool {
+	if p.restored {
+		return bytes.Equal(p.sum, ex.sum)
+	}
+	return p.digest == ex.digest
 }
 
 func (ex *exchange) same(p *exchange) bool {
@@ -294,14 +306,19 @@ func (ex *exchange) done(err error, m *sensors.Message) {
 			// The client keeps what is not acknowledged, and will repeat it. Closing TLS may write: not here.
 			c.writer.Go(func() { c.Close() })
 		}
-	} else {
-		ex.state = durable
-		if c != nil {
-			c.kick()
-		}
+	} else if m == nil || !b.kept.hold(ex) { // what is passed on alone is in no entry
+		ex.settle()
 	}
 	s.mu.Unlock()
 	b.finish(err, pass, m)
+}
+
+// settle says that a message is on disk, and so is what there is to note of it. The caller holds s.mu.
+func (ex *exchange) settle() {
+	ex.state = durable
+	if ex.conn != nil {
+		ex.conn.kick()
+	}
 }
 
 // finish counts a message that has left the sink, and passes on one that is durable; m is nil for one that was not there.
