@@ -56,6 +56,7 @@ type Agent struct {
 	committer *committer
 	losses    losses
 	tally     tally
+	filtered  filterCounts
 	opening   opening
 	front     front            // what answers on the listeners
 	tcp       *localhttp.Later // of the API; nil where it listens on its socket alone
@@ -239,6 +240,8 @@ func (a *Agent) prepare() error {
 		}
 		a.gate.Release(a.store.Tip().Height)
 	}
+	a.filtered.know(c)
+	a.committer.filtered = &a.filtered
 	a.devices = openDevices(a.data, time.Now, a.log)
 	a.committer.onDurable = a.devices.heard
 	a.committer.onFull = func() { signal(a.retention.again) }

@@ -43,6 +43,7 @@ type committer struct {
 	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
 	// onDurable is told of each group that is on disk, before its sources are; nil: nobody.
 	onDurable func([]*sensors.Message)
+	filtered  *filterCounts // of which each block tells; nil: nothing is counted
 
 	// Owned by the committer's goroutine.
 	commit    CommitConfig
@@ -92,6 +93,7 @@ func (c *committer) run() error {
 		c.acknowledge()
 	}()
 	err := c.loop()
+	c.filtered = nil // nobody takes an entry about it any more
 	close(c.staged)
 	<-done
 	if err == nil {
@@ -130,7 +132,9 @@ func (c *committer) inherit() {
 const mostStarts = 256
 
 // tellsOfStart reports whether entries of a source say no more than that the program was started.
-func tellsOfStart(source string) bool { return source == "agent:boot" || source == "agent:config" }
+func tellsOfStart(source string) bool {
+	return source == "agent:boot" || source == "agent:config" || source == sourceFiltered // which a stop makes
+}
 
 // worthSealing reports whether a stop seals the open block. One that tells of starts alone waits where a block was sealed
 // within the last interval, durable as it is: a program that is started again every few seconds would make thousands of
@@ -171,7 +175,7 @@ func (c *committer) loop() error {
 				return err
 			}
 			if c.queue.drained() {
-				return nil
+				return c.recordFiltered()
 			}
 		case job := <-c.jobs:
 			job()
@@ -188,6 +192,40 @@ func (c *committer) loop() error {
 	}
 }
 
+// sourceFiltered is that of entries about what was not recorded.
+const sourceFiltered = "agent:filtered"
+
+// recordFiltered stages an entry about what was not recorded since the one before, if something was and there is room: else the
+// next block has it. It belongs to the block that is open, and is durable with its header at the latest. A block may exceed
+// block.max_entries by it. If the program is killed before, the count is lost; what it counts nobody wanted.
+func (c *committer) recordFiltered() error {
+	if c.filtered == nil || c.store.Room() <= 0 {
+		return nil
+	}
+	payload, told := c.filtered.untold()
+	if payload == nil {
+		return nil
+	}
+	m := &sensors.Message{Source: sourceFiltered, Received: c.now(), Flags: lightchain.ByAgent, Payload: payload}
+	staged, err := c.store.Stage([]lightchain.Entry{{Received: sensors.Nanoseconds(m.Received), Source: m.Source, Flags: m.Flags, Payload: m.Payload}})
+	if errors.Is(err, store.ErrNoSpace) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("staging an entry about what is not recorded: %w", err)
+	}
+	told()
+	if c.begun.IsZero() {
+		c.begun = c.now()
+	}
+	select {
+	case c.staged <- group{messages: []*sensors.Message{m}, began: c.now(), write: staged}:
+		return nil
+	case err := <-c.failed:
+		return err
+	}
+}
+
 // open returns how many entries the open block holds.
 func (c *committer) open() uint64 {
 	count, _ := c.store.Open()
@@ -200,7 +238,11 @@ func (c *committer) room() int {
 	if c.gate.Closed() { // whatever the format allows: nothing can be sealed to make room
 		return c.store.Room()
 	}
-	return min(c.store.Room(), c.block.MaxEntries-int(c.open()))
+	room := c.store.Room()
+	if c.filtered != nil && c.filtered.waits() {
+		room-- // for what is told of them when the block is sealed
+	}
+	return min(room, c.block.MaxEntries-int(c.open()))
 }
 
 // do runs job on the committer's goroutine, where the tail stands still.
@@ -454,6 +496,9 @@ func refusal(err error) (r sealgate.Reason, refused bool) {
 
 // sealWith seals with a header that hands over to the next signer; nil: the key stays.
 func (c *committer) sealWith(next lightchain.Signer) (*lightchain.SignedHeader, error) {
+	if err := c.recordFiltered(); err != nil {
+		return nil, err
+	}
 	header, err := c.store.Seal(store.SealParams{
 		Sealed: sensors.Nanoseconds(c.now()), Clock: c.clock(), NextSigner: next, Cadence: uint64(c.block.Cadence / time.Second),
 	})

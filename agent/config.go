@@ -153,7 +153,9 @@ type BrokerConfig struct {
 	MaxPerAddress    int            `toml:"max_per_address"`   // clients connected from one address; 0: any number
 	Subscribers      string         `toml:"subscribers"`       // "disk" or "memory": what outlives a restart of what they are to get
 	SubscribersSync  time.Duration  `toml:"subscribers_sync"`  // between two writes of it
-	Decode           []DecodeConfig `toml:"decode"`            // the first whose topics match
+	MaxRate          int            `toml:"max_rate"`          // messages a second of one client; 0: any number
+	Filter           []FilterConfig `toml:"filter"`            // the first whose topics match
+	Decode           []DecodeConfig `toml:"decode"`            // likewise
 }
 
 // Whether clients must show a certificate.
@@ -179,9 +181,21 @@ type DecodeConfig struct {
 	sensors.Config
 }
 
+// FilterConfig says what is recorded of messages on some topics.
+type FilterConfig struct {
+	Topics     []string      `toml:"topics"`
+	Record     string        `toml:"record"`      // all, hash or nothing
+	PayloadMax tomlconf.Size `toml:"payload_max"` // 0: payload.max
+}
+
+// SetDefaults implements the contract of [tomlconf.Read].
+func (c *FilterConfig) SetDefaults() { c.Record = recordAll }
+
 // MQTTConfig is a broker whose messages are recorded.
 type MQTTConfig struct {
 	mqttconn.Config
+	MaxRate   int               `toml:"max_rate"` // messages a second; 0: any number
+	Filter    []FilterConfig    `toml:"filter"`   // the first whose topics match
 	Subscribe []SubscribeConfig `toml:"subscribe"`
 }
 

@@ -24,6 +24,8 @@ import (
 // Bounds of a configuration that are somebody else's.
 const (
 	maxSocketPath   = 107               // bytes; Linux has room for 108 with the zero behind (unix(7))
+	minPayload      = 64                // bytes
+	maxRate         = 1000000           // messages a second
 	maxPayload      = 15 * tomlconf.MiB // an entry is at most 16 MiB, readings and all
 	maxPrefixLevels = 3                 // of topics, sync-protocol.md
 )
@@ -33,12 +35,16 @@ func (c *Config) check(d *tomlconf.Document) {
 	c.checkChain(d)
 	c.checkLocal(d)
 	c.Broker.check(d)
+	checkFilters(d, c.Broker.Filter, c.Payload.Max)
 	names := map[string]bool{}
 	for i := range c.MQTT {
 		m := &c.MQTT[i]
 		m.Config.Check(d, m, names)
 		m.checkSubscriptions(d)
+		tomlconf.Between(d, &m.MaxRate, 0, maxRate)
+		checkFilters(d, m.Filter, c.Payload.Max)
 	}
+	c.checkFilterNumber(d)
 	c.checkSync(d)
 	c.checkSyncFilters(d)
 	c.checkClientIDs(d)
@@ -121,7 +127,7 @@ func (c *Config) checkChain(d *tomlconf.Document) {
 	if least, b := c.Block.Heartbeat+c.Block.Interval, &c.Block.Cadence; *b != 0 && (*b < least || *b > 31*24*time.Hour || *b%time.Second != 0) {
 		d.Refuse(b, "expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, %v, to 31 days", least)
 	}
-	tomlconf.Between(d, &c.Payload.Max, 64, maxPayload)
+	tomlconf.Between(d, &c.Payload.Max, minPayload, maxPayload)
 	tomlconf.Between(d, &c.Ingest.MaxBytes, max(tomlconf.MiB, c.Payload.Max), tomlconf.GiB)
 }
 
@@ -238,6 +244,7 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 	tomlconf.Between(d, &b.MaxSessions, 0, 1000000)
 	tomlconf.Between(d, &b.MaxSubscriptions, 1, 1000000)
 	tomlconf.Between(d, &b.MaxPerAddress, 0, 100000)
+	tomlconf.Between(d, &b.MaxRate, 0, maxRate)
 	tomlconf.OneOf(d, &b.Subscribers, onDisk, inMemory)
 	tomlconf.Between(d, &b.SubscribersSync, 100*time.Millisecond, time.Hour)
 	for i := range b.Decode {

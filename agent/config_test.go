@@ -67,6 +67,9 @@ func TestTheSampleShowsEveryKeyWithItsDefault(t *testing.T) {
 	defaults.Broker.Decode = []DecodeConfig{{Config: sensors.Config{TopicParsing: make([]sensors.TopicRule, 1)}}}
 	defaults.MQTT = []MQTTConfig{{Subscribe: []SubscribeConfig{{Config: sensors.Config{TopicParsing: make([]sensors.TopicRule, 1)}}}}}
 	defaults.MQTT[0].SetDefaults()
+	defaults.Broker.Filter, defaults.MQTT[0].Filter = make([]FilterConfig, 1), make([]FilterConfig, 1)
+	defaults.Broker.Filter[0].SetDefaults()
+	defaults.MQTT[0].Filter[0].SetDefaults()
 	defaults.MQTT[0].Subscribe[0].SetDefaults()
 	defaults.Upstream = []UpstreamConfig{{Aggregator: make([]AggregatorConfig, 1)}}
 	defaults.Upstream[0].SetDefaults()
@@ -201,7 +204,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{strings.Replace(mqttTable, "[[mqtt.", "username = \"u\"\npassword = \"p\"\npassword_file = \"f\"\n[[mqtt.", 1), `x.toml:6:1: mqtt.password_file = "f": expected one of password and password_file`},
 		{strings.Replace(mqttTable, "[[mqtt.", "tls_ca = \"ca.pem\"\n[[mqtt.", 1), `x.toml:4:1: mqtt.tls_ca = "ca.pem": it is of no use, for no server is ssl:// or wss://`},
 		{strings.Replace(mqttTable, "[[mqtt.", "keep_alive = \"24h\"\n[[mqtt.", 1), `x.toml:4:1: mqtt.keep_alive = "24h": expected 1s to 18h12m15s`},
-		{strings.Replace(mqttTable, "[[mqtt.", "insecure_skip_verify = true\n[[mqtt.", 1), `x.toml:4:1: unknown key mqtt.insecure_skip_verify; expected name, servers, username, password, password_file, client_id, keep_alive, connect_timeout, tls_ca, tls_cert, tls_key, tls_server_name or subscribe`},
+		{strings.Replace(mqttTable, "[[mqtt.", "insecure_skip_verify = true\n[[mqtt.", 1), `x.toml:4:1: unknown key mqtt.insecure_skip_verify; expected name, servers, username, password, password_file, client_id, keep_alive, connect_timeout, tls_ca, tls_cert, tls_key, tls_server_name, max_rate, filter or subscribe`},
 		{strings.Replace(mqttTable, "a/#", "a/#/b", 1), `x.toml:5:11: mqtt.subscribe.topics = "a/#/b": expected # as the last level only: it stands for all that follow`},
 		{strings.Replace(mqttTable, "a/#", "a+/b", 1), `x.toml:5:11: mqtt.subscribe.topics = "a+/b": expected + and # alone between slashes, such as "factory/+/state" or "factory/#"`},
 		{strings.Replace(mqttTable, "a/#", "$$share/x", 1), `x.toml:5:11: mqtt.subscribe.topics = "$share/x": expected $share/<group>/<filter>`},

@@ -16,6 +16,8 @@ type sourceCollector struct {
 	up       *prometheus.Desc
 	clients  *prometheus.Desc
 	standing *prometheus.Desc
+	ignored  *prometheus.Desc // by filter
+	hashed   *prometheus.Desc // likewise
 	broker   []brokerMetric
 }
 
@@ -61,13 +63,17 @@ func newSourceCollector(running func() []*source) *sourceCollector {
 		broker:   brokerMetrics(),
 		up:       desc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0."),
 		clients:  desc("edgeagent_source_clients", "Clients that are connected to the embedded broker."),
+		ignored:  desc("edgeagent_filter_ignored_total", "Messages that a filter of the configuration keeps out of the chain, acknowledged and not recorded.", "filter"),
+		hashed:   desc("edgeagent_filter_hashed_total", "Payloads of which, by a filter of the configuration, the hash alone is recorded.", "filter"),
 		standing: desc("edgeagent_source_state", "1 for the state that the source is in, 0 for the others.", "state"),
 		counts: map[*prometheus.Desc]func(*api.Source) uint64{
-			desc("edgeagent_source_received_total", "Messages that a source received, repetitions included."):                                                                                    func(s *api.Source) uint64 { return s.Received },
-			desc("edgeagent_source_ignored_total", "Messages of these that are the gateways' own and came back: traffic with aggregators, what Home Assistant is shown. They are not recorded."): func(s *api.Source) uint64 { return s.Ignored },
-			desc("edgeagent_source_recognised_total", "Messages of these that were certain repetitions: acknowledged and not recorded again."):                                                   func(s *api.Source) uint64 { return s.Recognised },
-			desc("edgeagent_source_refused_total", "Publications, subscriptions and wills to which a client of the embedded broker had no right, and clients that it did not let in."):           func(s *api.Source) uint64 { return s.Refused },
-			desc("edgeagent_source_undelivered_total", "Messages that a subscriber of the embedded broker did not get. They are recorded."):                                                      func(s *api.Source) uint64 { return s.Undelivered },
+			desc("edgeagent_source_received_total", "Messages that a source received, repetitions included."):                                                                                         func(s *api.Source) uint64 { return s.Received },
+			desc("edgeagent_source_ignored_total", "Messages of these that are the gateways' own and came back: traffic with aggregators, what Home Assistant is shown. They are not recorded."):      func(s *api.Source) uint64 { return s.Ignored },
+			desc("edgeagent_source_recognised_total", "Messages of these that were certain repetitions: acknowledged and not recorded again."):                                                        func(s *api.Source) uint64 { return s.Recognised },
+			desc("edgeagent_source_refused_total", "Publications, subscriptions and wills to which a client of the embedded broker had no right, and clients that it did not let in."):                func(s *api.Source) uint64 { return s.Refused },
+			desc("edgeagent_source_slowed_total", "Messages that were taken later than they came, because of the rate that the configuration allows the source, or a client of the embedded broker."): func(s *api.Source) uint64 { return s.Slowed },
+			desc("edgeagent_source_exceeded_total", "Messages that came with QoS 0 beyond that rate, and are lost."):                                                                                  func(s *api.Source) uint64 { return s.Exceeded },
+			desc("edgeagent_source_undelivered_total", "Messages that a subscriber of the embedded broker did not get. They are recorded."):                                                           func(s *api.Source) uint64 { return s.Undelivered },
 		},
 	}
 }
@@ -77,6 +83,8 @@ func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.up
 	out <- c.clients
 	out <- c.standing
+	out <- c.ignored
+	out <- c.hashed
 	for d := range c.counts {
 		out <- d
 	}
@@ -93,6 +101,14 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(c.clients, prometheus.GaugeValue, float64(stats.Clients), s.name)
 		for _, state := range api.SourceStates() {
 			out <- prometheus.MustNewConstMetric(c.standing, prometheus.GaugeValue, truth(stats.State == state), s.name, string(state))
+		}
+		seen := map[string]bool{} // a filter that stands twice has one count
+		for _, f := range stats.Filters {
+			if !seen[f.Topics] {
+				seen[f.Topics] = true
+				out <- prometheus.MustNewConstMetric(c.ignored, prometheus.CounterValue, float64(f.Ignored), s.name, f.Topics)
+				out <- prometheus.MustNewConstMetric(c.hashed, prometheus.CounterValue, float64(f.Hashed), s.name, f.Topics)
+			}
 		}
 		for d, count := range c.counts {
 			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(count(&stats)), s.name)

@@ -49,7 +49,7 @@ func TestSeriesAreThereBeforeAnythingHappens(t *testing.T) {
 	}
 	for _, source := range []string{"broker", "mqtt:plant"} {
 		for _, name := range []string{"entries_total", "payload_bytes_total", "lost_messages_total", "losses_total", "source_last_message_timestamp_seconds",
-			"source_received_total", "source_recognised_total", "source_refused_total", "source_undelivered_total", "source_ignored_total"} {
+			"source_received_total", "source_recognised_total", "source_refused_total", "source_undelivered_total", "source_ignored_total", "source_slowed_total", "source_exceeded_total"} {
 			if value, there := shown(t, a.metrics, "edgeagent_"+name)[source]; !there || value != 0 {
 				t.Errorf("edgeagent_%s of %s is %v, there: %v", name, source, value, there)
 			}

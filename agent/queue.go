@@ -308,7 +308,10 @@ func (q *queue) release(messages []*sensors.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range messages {
-		t := q.taken[m]
+		t, ok := q.taken[m]
+		if !ok {
+			continue // the committer's own
+		}
 		delete(q.taken, m)
 		q.inFlight -= t.bytes
 		q.qos0 -= t.qos0

@@ -129,7 +129,7 @@ type brokerSettings struct {
 
 func (c *BrokerConfig) limits() broker.Limits {
 	return broker.Limits{MaxClients: c.MaxClients, MaxPacket: int(c.MaxPacket), MaxInFlight: c.MaxInflight,
-		MaxKeepAlive: c.MaxKeepalive, MaxIdle: c.MaxIdle}
+		MaxKeepAlive: c.MaxKeepalive, MaxIdle: c.MaxIdle, Rate: c.MaxRate}
 }
 
 // decodeRule is how messages on some topics of the embedded broker are read.
@@ -166,6 +166,12 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	rules.Store(&first)
 	var prefixes atomic.Pointer[[]string] // likewise
 	prefixes.Store(&c.prefixes)
+	firstFilters, err := a.filters("broker", c.Filter)
+	if err != nil {
+		return nil, err
+	}
+	var filters atomic.Pointer[topicFilters] // likewise
+	filters.Store(&firstFilters)
 	decode := func(topic, clientID, _ string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message {
 		if string(payload) == homeassistant.Online && topic == a.presence.topics.Load().birth {
 			a.presence.announce()
@@ -175,11 +181,19 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		if rule < 0 {
 			rule = len(rules) - 1 // "#" covers no topic that begins with $
 		}
-		return rules[rule].intake.Message("", topic, clientID, flags, payload, received)
+		return filters.Load().message(topic, func(keep sensors.Keeping) *sensors.Message {
+			return rules[rule].intake.MessageKeeping(keep, "", topic, clientID, flags, payload, received)
+		})
 	}
 	config := broker.Config{
-		PassOn: func(topic string) bool { return upstreamTopic(*prefixes.Load(), topic) },
-		Users:  c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
+		PassOn: func(topic string) (bool, func()) {
+			if upstreamTopic(*prefixes.Load(), topic) {
+				return true, nil
+			}
+			return filters.Load().unwanted(topic)
+		},
+		Lost:  func(n int, why string) { a.losses.add("broker", n, why) },
+		Users: c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
 		Bounds: broker.Bounds{
 			Reading: int(c.MaxReading), Retained: int(c.MaxRetained), Queue: int(c.MaxQueue), Queued: int(c.MaxQueued),
 			Sessions: c.MaxSessions, Subscriptions: c.MaxSubscriptions, PerAddress: c.MaxPerAddress,
@@ -215,6 +229,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		same.Decode, same.payload, same.prefixes = c.Decode, c.payload, c.prefixes
 		same.MaxClients, same.MaxPacket, same.MaxInflight = c.MaxClients, c.MaxPacket, c.MaxInflight
 		same.MaxKeepalive, same.MaxIdle = c.MaxKeepalive, c.MaxIdle
+		same.Filter, same.MaxRate = c.Filter, c.MaxRate
 		if !reflect.DeepEqual(same, c) {
 			return nil, nil // where it listens, or who is let in there: that takes a new broker
 		}
@@ -222,8 +237,13 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		if err != nil {
 			return nil, err
 		}
+		changedFilters, err := a.filters("broker", next.Filter)
+		if err != nil {
+			return nil, err
+		}
 		return func() {
 			rules.Store(&changedRules)
+			filters.Store(&changedFilters)
 			prefixes.Store(&next.prefixes)
 			if err := b.SetLimits(next.limits()); err != nil {
 				a.log.Error("the embedded broker keeps its limits", "err", err)
@@ -247,7 +267,8 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		}
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
 			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
-			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Broker: brokerStatus(&s)}
+			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Broker: brokerStatus(&s),
+			Slowed: s.Slowed, Exceeded: s.Exceeded, Filters: filters.Load().status()}
 	}}, nil
 }
 
@@ -260,11 +281,25 @@ type mqttSettings struct {
 func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	name := "mqtt:" + c.Name
 	syncs := a.ignoresSync(a.log.With("source", name))
+	first, err := a.filters(name, c.Filter)
+	if err != nil {
+		return nil, err
+	}
+	var filters atomic.Pointer[topicFilters] // swapped whole by a reload
+	filters.Store(&first)
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Gateway: a.store.Chain().String()[:12], MaxPayload: sensors.MostPayloadMax,
 		Lost:    func(n int, why string) { a.losses.add(name, n, why) },
 		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) || syncs(topic) },
+		Unwanted: func(topic string) bool {
+			unwanted, count := filters.Load().unwanted(topic)
+			if unwanted {
+				count()
+			}
+			return unwanted
+		},
+		Rate: c.MaxRate,
 	}
 	session := sessionOf(a.store.Chain(), &c.Config)
 	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }
@@ -278,7 +313,9 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		for _, filter := range s.Topics {
 			config.Subscriptions = append(config.Subscriptions, mqttsource.Subscription{Filter: filter, QoS: byte(s.QoS),
 				Decode: func(topic string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message {
-					return in.Message("", topic, "", flags, payload, received)
+					return filters.Load().message(topic, func(keep sensors.Keeping) *sensors.Message {
+						return in.MessageKeeping(keep, "", topic, "", flags, payload, received)
+					})
 				}})
 		}
 	}
@@ -286,9 +323,27 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqtt %q: %w", c.Name, err)
 	}
-	return &source{run: s.Run, ready: s.Ready(), stats: func() api.Source {
+	adopt := func(changed any) (func(), error) {
+		next := changed.(mqttSettings)
+		same := next
+		same.Filter, same.MaxRate = c.Filter, c.MaxRate
+		if !reflect.DeepEqual(same, c) {
+			return nil, nil // another connection
+		}
+		changedFilters, err := a.filters(name, next.Filter)
+		if err != nil {
+			return nil, err
+		}
+		return func() {
+			filters.Store(&changedFilters)
+			s.SetRate(next.MaxRate)
+			c = next
+		}, nil
+	}
+	return &source{run: s.Run, ready: s.Ready(), adopt: adopt, stats: func() api.Source {
 		stats := s.Stats()
-		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored), Recognised: uint64(stats.Recognised + stats.Replays)}
+		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored), Recognised: uint64(stats.Recognised + stats.Replays),
+			Slowed: uint64(stats.Slowed), Exceeded: uint64(stats.Exceeded), Filters: filters.Load().status()}
 		switch {
 		case stats.Subscribed:
 		case stats.LastError != "":

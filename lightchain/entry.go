@@ -43,7 +43,7 @@ const (
 	Redelivered                     // MQTT DUP
 	QoS0                            // arrived with QoS 0: nothing was promised
 	NotUnderstood                   // no decoder read it; there are no readings
-	PayloadHashed                   // the payload is the SHA-256 of one too large to keep
+	PayloadHashed                   // the payload is the SHA-256 of one that was not kept
 	ByAgent                         // made by the agent itself, about the chain itself
 	allFlags      = ByAgent<<1 - 1
 )

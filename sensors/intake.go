@@ -42,14 +42,36 @@ type Intake struct {
 // arrived, whoever keeps the bytes. But they must not smuggle the payload in: texts and bytes that together outgrow
 // PayloadMax, as the whole payload in the raw dialect does, count as not understood, with the reason [TooLarge].
 func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags, payload []byte, received time.Time) *Message {
+	return in.MessageKeeping(Keeping{}, source, topic, clientID, flags, payload, received)
+}
+
+// Keeping is how much of a payload is kept where that is another question than for the rest of its source. The zero value keeps
+// what [Intake] does.
+type Keeping struct {
+	Max  int  // bytes above which the hash is kept, if that is less than PayloadMax; 0: PayloadMax
+	Hash bool // of each payload its hash alone is kept
+}
+
+// MessageKeeping is [Intake.Message] where some payloads are kept otherwise. Of one whose hash alone is to be kept nothing is read:
+// readings would be what was not to be kept, and nobody could derive them again.
+func (in *Intake) MessageKeeping(keep Keeping, source, topic, clientID string, flags lightchain.Flags, payload []byte, received time.Time) *Message {
 	limit := in.PayloadMax
 	if limit <= 0 {
 		limit = DefaultPayloadMax
 	}
 	limit = min(limit, MostPayloadMax)
+	if keep.Max > 0 {
+		limit = min(limit, keep.Max)
+	}
 	m := &Message{Source: source, Received: received, Flags: flags, Payload: payload}
 	if !utf8.ValidString(source) {
 		m.Source = strings.ToValidUTF8(source, "\uFFFD") // an entry's text is UTF-8, and nothing is dropped for being ugly
+	}
+	if keep.Hash {
+		if flags&lightchain.PayloadHashed == 0 {
+			m.hashPayload()
+		}
+		return m
 	}
 	var read Result
 	var err error
@@ -60,9 +82,7 @@ func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags
 		read, err = in.Decoder.Read(topic, clientID, payload, received)
 	}
 	if len(payload) > limit && flags&lightchain.PayloadHashed == 0 {
-		sum := sha256.Sum256(payload)
-		m.Payload = sum[:]
-		m.Flags |= lightchain.PayloadHashed
+		m.hashPayload()
 		if size := textSize(read.Readings); size > limit {
 			err = refuse(TooLarge, "%d bytes of text in readings of a payload too large to keep", size)
 		}
@@ -79,6 +99,16 @@ func (in *Intake) Message(source, topic, clientID string, flags lightchain.Flags
 	}
 	m.Readings, m.Decoder = read.Readings, read.Decoder
 	return m
+}
+
+// Hashed reports whether the message has its payload's hash alone.
+func (m *Message) Hashed() bool { return m.Flags&lightchain.PayloadHashed != 0 }
+
+// hashPayload puts the payload's hash in its place.
+func (m *Message) hashPayload() {
+	sum := sha256.Sum256(m.Payload)
+	m.Payload = sum[:]
+	m.Flags |= lightchain.PayloadHashed
 }
 
 // textSize is how many bytes the texts and byte strings among the values have.

@@ -107,3 +107,37 @@ func TestIntakeTellsOfATimeThatCannotBeRead(t *testing.T) {
 		t.Errorf("told %q, want %q", told, want)
 	}
 }
+
+// Of a payload that is kept by its hash alone nothing is said that it alone could say.
+func TestWhatIsKeptByItsHashHasNoReadings(t *testing.T) {
+	counted := 0
+	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(string, error) { counted++ }}
+	payload := []byte(`{"name":"Ada","heart":71}`)
+	sum := sha256.Sum256(payload)
+	m := in.MessageKeeping(Keeping{Hash: true}, "s", "t", "", lightchain.QoS0, payload, received)
+	if m.Flags != lightchain.QoS0|lightchain.PayloadHashed || string(m.Payload) != string(sum[:]) || len(m.Readings) != 0 || m.Decoder != "" || counted != 0 {
+		t.Errorf("%+v, counted %d", m, counted)
+	}
+	// What its source has hashed is not hashed again.
+	m = in.MessageKeeping(Keeping{Hash: true}, "s", "t", "", lightchain.PayloadHashed, sum[:], received)
+	if m.Flags != lightchain.PayloadHashed || string(m.Payload) != string(sum[:]) {
+		t.Errorf("hashed by its source: %+v", m)
+	}
+}
+
+func TestASmallerLimitKeepsReadingsAndHash(t *testing.T) {
+	in := Intake{Decoder: mustNew(t, Config{}), PayloadMax: 100}
+	payload := []byte(`{"a":1,"b":2}`)
+	for _, x := range []struct {
+		most   int
+		hashed bool
+	}{{0, false}, {len(payload), false}, {len(payload) - 1, true}, {1000, false}} {
+		m := in.MessageKeeping(Keeping{Max: x.most}, "s", "t", "", 0, payload, received)
+		if m.Hashed() != x.hashed || len(m.Readings) != 2 {
+			t.Errorf("%d bytes: %+v", x.most, m)
+		}
+	}
+	if long := []byte(`{"a":1` + strings.Repeat(" ", 100) + `}`); !in.MessageKeeping(Keeping{Max: 1000}, "s", "t", "", 0, long, received).Hashed() {
+		t.Error("a larger limit of a filter let more than PayloadMax through")
+	}
+}

@@ -182,6 +182,18 @@ type Source struct {
 	Refused     uint64  `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
 	Undelivered uint64  `json:"undelivered,omitempty"` // messages that a subscriber of the embedded broker did not get
 	Broker      *Broker `json:"broker,omitempty"`      // of the embedded broker alone
+
+	Slowed   uint64   `json:"slowed,omitempty"`   // messages taken later than they came, because of max_rate
+	Exceeded uint64   `json:"exceeded,omitempty"` // messages that came with QoS 0 beyond it, and are lost
+	Filters  []Filter `json:"filters,omitempty"`  // in the order in which they count
+}
+
+// Filter is what one topic filter of the configuration kept out of the chain since the start.
+type Filter struct {
+	Topics  string `json:"topics"`
+	Record  string `json:"record"`            // all, hash or nothing
+	Ignored uint64 `json:"ignored,omitempty"` // messages that were not recorded
+	Hashed  uint64 `json:"hashed,omitempty"`  // payloads of which the hash alone was
 }
 
 // Broker is what the clients of the embedded broker cost, now and since it was started.

@@ -24,8 +24,8 @@ source that cannot listen is named too, and tried again: then reload ends with 7
 
 --dry-run changes nothing, and says what a reload would do: which sources it starts, stops and starts anew, how many sessions of
 the embedded broker's clients end, which filters are given up at brokers. The embedded broker takes over what is decoded how,
-max_clients, max_packet and max_inflight, and is started anew for all else: its clients connect again, and what subscribers are to
-find goes on, but for sessions that end with their connection.`,
+max_clients, max_packet, max_inflight, and is started anew for all else: its clients connect again, and what subscribers are to
+find goes on, but for sessions that end with their connection. Filters and max_rate change under all connections.`,
 		Args: command.Args(cobra.NoArgs),
 	}
 	dry := c.Flags().Bool("dry-run", false, "only say what a reload would do")

@@ -116,7 +116,24 @@ func writeStatus(w io.Writer, s *api.Status) {
 			line("", "%d clients, %d sessions, %d subscriptions; %d retained messages of %s; %s wait for subscribers; %d clients refused, %d cut off",
 				source.Clients, b.Sessions, b.Subscriptions, b.Retained, size(uint64(b.RetainedBytes)), size(uint64(b.QueuedBytes)), b.Strangers, b.Cut)
 		}
+		if source.Slowed > 0 || source.Exceeded > 0 {
+			line("", "max_rate: %d messages came late, %d with QoS 0 are lost", source.Slowed, source.Exceeded)
+		}
+		for _, f := range source.Filters {
+			line("", "filter %s: %s", command.Printable(f.Topics), filterText(&f))
+		}
 	}
+}
+
+// filterText says what a filter kept out of the chain.
+func filterText(f *api.Filter) string {
+	switch f.Record {
+	case "nothing":
+		return fmt.Sprintf("%d messages were not recorded", f.Ignored)
+	case "hash":
+		return fmt.Sprintf("of %d payloads the hash was recorded", f.Hashed)
+	}
+	return fmt.Sprintf("all is recorded, of %d large payloads the hash", f.Hashed)
 }
 
 // mostLate is how many devices that are late are named, mostUnread of how many topics what was not understood is.

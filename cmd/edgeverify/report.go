@@ -108,7 +108,7 @@ func flagNotes(f lightchain.Flags) (notes []string) {
 		{lightchain.Redelivered, "sent again by the device or broker: it may stand in the chain twice"},
 		{lightchain.QoS0, "arrived with QoS 0: no delivery was promised"},
 		{lightchain.NotUnderstood, "the gateway could not read this payload; the bytes stand as they came"},
-		{lightchain.PayloadHashed, "the payload was too large to keep; what stands here is its SHA-256"},
+		{lightchain.PayloadHashed, "the payload itself was not kept; what stands here is its SHA-256"},
 		{lightchain.ByAgent, "written by the gateway itself, about its own chain"},
 	} {
 		if f&n.flag != 0 {

@@ -88,6 +88,9 @@ type Limits struct {
 	MaxClients  int // connected at one time
 	MaxPacket   int // bytes of one MQTT packet; the default is also the most
 	MaxInFlight int // QoS 1 and 2 messages of one client not yet acknowledged, at most 65,535
+	// Rate is how many messages a second are recorded of one client, on average; 0 is any number. Its socket is not read while it
+	// is beyond that, and what of that comes with QoS 0 is lost. It holds for clients that are connected, too.
+	Rate int
 
 	// MaxKeepAlive is the longest keep-alive, in seconds at most 65,535. A client of MQTT 5 that asks for more, or for none, is
 	// told so; one before has no ear for that, and keeps what it asked for. 0: none.
@@ -111,8 +114,13 @@ type Config struct {
 	CertificateUser string
 
 	// PassOn says of a topic that its messages are passed on to subscribers and never recorded: the gateway's own
-	// traffic with its aggregators, where that goes through this broker. nil: everything is recorded.
-	PassOn func(topic string) bool
+	// traffic with its aggregators, where that goes through this broker, and what nobody wants recorded. What counts each that
+	// is taken may be nil. nil: everything is recorded.
+	PassOn func(topic string) (pass bool, count func())
+
+	// Lost is told of messages that came with QoS 0 beyond the rate that a client has: how many, and why. It must not block.
+	// It may be nil.
+	Lost func(n int, why string)
 
 	// Subscribers is where the broker keeps what subscribers are to find again after a restart; nil: in memory alone.
 	Subscribers *Subscribers
@@ -220,6 +228,8 @@ type Broker struct {
 	outBytes atomic.Int64 // that wait for subscribers
 	told     told
 	losses   losses
+	exceeded exceeded
+	rate     atomic.Int64 // [Limits.Rate]
 	stats    counters
 	started  time.Time
 }
@@ -254,6 +264,7 @@ func New(cfg Config) (*Broker, error) {
 		started:  time.Now(),
 		limits:   cfg.Limits,
 	}
+	b.rate.Store(int64(cfg.Rate))
 	if err := b.Reload(); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
@@ -302,6 +313,8 @@ func (l *Limits) check() error {
 		return fmt.Errorf("a keep-alive of %v: expected 1 to 65535 seconds, or 0 for any", l.MaxKeepAlive)
 	case l.MaxIdle != 0 && l.MaxIdle < time.Second:
 		return fmt.Errorf("connections that are idle for %v: expected a second or more, or 0 for any time", l.MaxIdle)
+	case l.Rate < 0:
+		return fmt.Errorf("%d messages a second: expected 0 or more", l.Rate)
 	case l.MaxInFlight < 0 || l.MaxInFlight > 65_535:
 		return fmt.Errorf("%d messages in flight: expected 1 to 65535", l.MaxInFlight)
 	}
@@ -399,7 +412,7 @@ func (b *Broker) ReadUsers() (apply func(), err error) {
 }
 
 // SetLimits changes what clients may cost, with zeros as in [Config]. No connection and no session ends by it: whoever is
-// connected keeps the limits that it was told, and where more are connected than may be the next ones are refused.
+// connected keeps the limits that it was told, all but the rate, and where more are connected than may be the next ones are refused.
 func (b *Broker) SetLimits(l Limits) error {
 	l.setDefaults()
 	if err := l.check(); err != nil {
@@ -408,6 +421,7 @@ func (b *Broker) SetLimits(l Limits) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limits = l
+	b.rate.Store(int64(l.Rate))
 	return nil
 }
 
@@ -456,6 +470,7 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	b.readers.Wait()
 	background.Wait()
 	b.losses.tell(b.log, time.Now(), true)
+	b.tellExceeded(time.Now(), true)
 	b.kept.close()
 	return nil
 }

@@ -552,6 +552,7 @@ func (b *Broker) housekeeping(done <-chan struct{}) {
 			b.keepHouse(now)
 			b.kept.tick()
 			b.losses.tell(b.log, now, false)
+			b.tellExceeded(now, false)
 			if now.Sub(sys) >= sysInterval {
 				sys = now
 				b.publishSys()

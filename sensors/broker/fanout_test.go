@@ -271,7 +271,7 @@ func TestFanoutIsBounded(t *testing.T) {
 
 func TestWhatIsOnlyPassedOnReachesSubscribersAndIsNeverRecorded(t *testing.T) {
 	d := autoDisk(t, 0)
-	b := start(t, d, func(c *Config) { c.PassOn = func(topic string) bool { return topic == "sync/x" } })
+	b := start(t, d, func(c *Config) { c.PassOn = func(topic string) (bool, func()) { return topic == "sync/x", nil } })
 	reader := dial(t, b, login{id: "reader", clean: true})
 	reader.subscribe(1, "#", 1)
 	reader.wants("SUBACK 1 1")

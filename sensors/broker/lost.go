@@ -62,7 +62,10 @@ func (b *Broker) lose(why loss, client string, m *forward) {
 func (l *losses) add(why loss, client, topic string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	of := &l.of[why]
+	l.of[why].add(client, topic)
+}
+
+func (of *lost) add(client, topic string) {
 	of.messages++
 	of.topic = topic
 	if _, known := of.by[client]; known || len(of.by) < lossClients {
@@ -86,12 +89,48 @@ func (l *losses) tell(log *slog.Logger, now time.Time, all bool) {
 		if !due {
 			continue
 		}
-		var most string
-		for client, n := range of.by {
-			if n > of.by[most] {
-				most = client
-			}
+		log.Warn("MQTT messages not passed on", "reason", lossReasons[why], "messages", of.messages, "client", of.most(), "clients", len(of.by), "topic", of.topic)
+	}
+}
+
+// most is the client that lost most.
+func (of *lost) most() (client string) {
+	for c, n := range of.by {
+		if n > of.by[client] {
+			client = c
 		}
-		log.Warn("MQTT messages not passed on", "reason", lossReasons[why], "messages", of.messages, "client", most, "clients", len(of.by), "topic", of.topic)
+	}
+	return client
+}
+
+// exceeded gathers messages that came with QoS 0 beyond their client's rate, and are lost to the chain as well.
+type exceeded struct {
+	mu   sync.Mutex
+	of   lost
+	told time.Time
+}
+
+func (e *exceeded) add(client, topic string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.of.add(client, topic)
+}
+
+// tellExceeded tells of them, once a minute, since each telling becomes an entry; with last, of all.
+func (b *Broker) tellExceeded(now time.Time, last bool) {
+	e := &b.exceeded
+	e.mu.Lock()
+	of := e.of
+	due := of.messages > 0 && (last || e.told.IsZero() || now.Sub(e.told) >= toldEvery)
+	if due {
+		e.of, e.told = lost{}, now
+	}
+	e.mu.Unlock()
+	if !due {
+		return
+	}
+	b.log.Warn("MQTT messages lost: they came with QoS 0 beyond the rate that a client is allowed", "messages", of.messages, "client", of.most(), "clients", len(of.by), "topic", of.topic)
+	if b.cfg.Lost != nil {
+		b.cfg.Lost(of.messages, "they came with QoS 0 beyond the rate that the configuration allows a client")
 	}
 }

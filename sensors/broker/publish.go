@@ -130,16 +130,31 @@ func (b *Broker) refuse(c *conn, pk *mqttwire.Publish, topic string, code mqttwi
 	return nil
 }
 
-// passesOn tells of a topic whether its messages are passed on and never recorded.
-func (b *Broker) passesOn(topic string) bool { return b.cfg.PassOn != nil && b.cfg.PassOn(topic) }
+// passesOn tells of a topic whether its messages are passed on and never recorded, and what counts each that is taken.
+func (b *Broker) passesOn(topic string) (pass bool, count func()) {
+	if b.cfg.PassOn == nil {
+		return false, nil
+	}
+	pass, count = b.cfg.PassOn(topic)
+	if count == nil {
+		count = func() {}
+	}
+	return pass, count
+}
 
 // takeUnpromised takes a message of QoS 0.
 func (b *Broker) takeUnpromised(c *conn, pk *mqttwire.Publish, topic string) error {
 	b.stats.received[0].Add(1)
 	pass := b.passable(c, pk, topic)
-	if b.passesOn(topic) {
+	if unrecorded, count := b.passesOn(topic); unrecorded {
+		count()
 		b.owed.Add(1)
 		b.finish(nil, pass, nil)
+		return nil
+	}
+	if c.sess.pace.Take(time.Now(), int(b.rate.Load())) > 0 {
+		b.stats.exceeded.Add(1)
+		b.exceeded.add(c.clientID, topic)
 		return nil
 	}
 	m := b.message(c, topic, pk.Payload, lightchain.QoS0)
@@ -156,6 +171,12 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 	if err := c.awaitRoom(); err != nil {
 		return err
 	}
+	unrecorded, count := b.passesOn(topic)
+	if !unrecorded {
+		if err := c.awaitPace(); err != nil {
+			return err
+		}
+	}
 	b.stats.received[pk.QoS].Add(1)
 	ex := &exchange{b: b, s: c.sess, id: pk.ID, qos: pk.QoS, digest: b.digest(topic, pk)}
 	if pk.QoS == 2 && b.kept != nil {
@@ -168,7 +189,7 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 	// Decoded before the session knows of it, so that a decoder that panics leaves nothing behind that would be taken for a
 	// message on its way.
 	var m *sensors.Message
-	if !b.passesOn(topic) {
+	if !unrecorded {
 		m = b.message(c, topic, pk.Payload, flags)
 		m.Done = func(err error) { ex.done(err, m) }
 	}
@@ -189,6 +210,7 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 		b.stats.redelivered.Add(1)
 	}
 	if m == nil {
+		count()
 		b.owed.Add(1)
 		ex.done(nil, nil)
 		return nil
@@ -248,6 +270,29 @@ func (c *conn) awaitRoom() error {
 		case <-c.room:
 		case <-c.gone:
 			return errGone
+		}
+	}
+	return nil
+}
+
+// awaitPace waits until the client's rate lets one more message pass: its socket is not read meanwhile.
+func (c *conn) awaitPace() error {
+	b := c.b
+	wait := c.sess.pace.Take(time.Now(), int(b.rate.Load()))
+	if wait == 0 {
+		return nil
+	}
+	b.stats.slowed.Add(1)
+	b.stats.waiting.Add(1)
+	defer b.stats.waiting.Add(-1)
+	defer c.keepAlive()()
+	for ; wait > 0; wait = c.sess.pace.Take(time.Now(), int(b.rate.Load())) {
+		select {
+		case <-time.After(min(wait, time.Second)): // the rate may be another by then
+		case <-c.gone:
+			return errGone
+		case <-b.stopping:
+			return c.wait()
 		}
 	}
 	return nil

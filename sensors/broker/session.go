@@ -54,6 +54,7 @@ type session struct {
 
 	target target // owned by the fan-out
 
+	pace   sensors.Pace  // of what it publishes; whoever has filled taking owns it
 	taking chan struct{} // full while a message goes to the sink: keeps the order when a connection replaces another; made by the first attach
 
 	mu        sync.Mutex

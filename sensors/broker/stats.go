@@ -24,6 +24,8 @@ type Stats struct {
 	Delivered       uint64    // messages sent to subscribers, repetitions not counted
 	Undelivered     uint64    // messages that a subscriber did not get
 	Unretained      uint64    // retained messages not kept, because there are too many topics
+	Slowed          uint64    // messages taken later than they came, because of their client's rate
+	Exceeded        uint64    // messages that came with QoS 0 beyond it, and are lost
 	Cut             uint64    // connections that the broker ended: protocol, time-out, limit
 	Panics          uint64    // connections that a packet ended by a panic
 
@@ -44,7 +46,7 @@ type counters struct {
 	committed, failed, acknowledged                   atomic.Uint64
 	recognised, redelivered, wills                    atomic.Uint64
 	refused, unauthenticated, undelivered, unretained atomic.Uint64
-	panics, delivered, cut                            atomic.Uint64
+	panics, delivered, cut, slowed, exceeded          atomic.Uint64
 	waiting                                           atomic.Int64
 }
 
@@ -61,6 +63,7 @@ func (b *Broker) Stats() Stats {
 		Recognised: s.recognised.Load(), Redelivered: s.redelivered.Load(), Wills: s.wills.Load(),
 		Refused: s.refused.Load(), Unauthenticated: s.unauthenticated.Load(),
 		Undelivered: s.undelivered.Load(), Unretained: s.unretained.Load(), Panics: s.panics.Load(), Delivered: s.delivered.Load(), Cut: s.cut.Load(),
+		Slowed: s.slowed.Load(), Exceeded: s.exceeded.Load(),
 	}
 	out.Sessions, out.Subscriptions, out.WillBytes = sessions, int(b.tree.count.Load()), wills
 	reading, _ := b.reading.held()

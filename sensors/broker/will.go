@@ -122,7 +122,8 @@ func (b *Broker) publishWill(w *will) {
 	}
 	b.stats.wills.Add(1)
 	pass := b.passable(c, &w.pk, topic)
-	if b.passesOn(topic) {
+	if unrecorded, count := b.passesOn(topic); unrecorded {
+		count()
 		b.owed.Add(1)
 		b.finish(nil, pass, nil)
 		return

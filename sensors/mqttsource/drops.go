@@ -16,17 +16,39 @@ const (
 	topicDropped = "$SYS/broker/publish/messages/dropped"
 )
 
-// dropsInterval is the least time between two reports of dropped messages, each of which may become an entry.
-const dropsInterval = time.Minute
+// reportInterval is the least time between two reports of messages lost for one reason, each of which may become an entry.
+const reportInterval = time.Minute
+
+// report gathers messages that are lost. All of it is under Source.mu.
+type report struct {
+	pending int64     // lost and not yet reported
+	told    time.Time // when the last report was made, for spacing them
+}
+
+// rest is how long a report that is pending has to wait; 0: it has not, or there is none.
+func (r *report) rest() time.Duration {
+	if r.pending == 0 || r.told.IsZero() {
+		return 0
+	}
+	return max(0, reportInterval-time.Since(r.told))
+}
+
+// take returns how many are to be reported now, of those that are pending.
+func (r *report) take(last bool) (n int64) {
+	if r.pending == 0 || !last && r.rest() > 0 {
+		return 0
+	}
+	n, r.pending, r.told = r.pending, 0, time.Now()
+	return n
+}
 
 // drops follows the broker's counter of dropped messages. All of it is under Source.mu.
 type drops struct {
-	known   bool // last is the counter's value
-	last    int64
-	pending int64     // dropped and not yet reported
-	told    time.Time // when the last report was made, for spacing them
-	asking  bool      // the subscription is sent and not yet answered
-	never   bool      // it once cost us the connection
+	known bool // last is the counter's value
+	last  int64
+	report
+	asking  bool // the subscription is sent and not yet answered
+	never   bool // it once cost us the connection
 	version string
 }
 
@@ -93,8 +115,7 @@ func (s *Source) dropped(n int64) {
 	w.known, w.last = true, n
 }
 
-// tellLate reports what was dropped within a minute of a report when the minute is over, whether or not the counter rises
-// again, until ctx ends.
+// tellLate reports what was lost within a minute of a report when the minute is over, whether or not more is, until ctx ends.
 func (s *Source) tellLate(ctx context.Context) {
 	for {
 		select {
@@ -103,11 +124,15 @@ func (s *Source) tellLate(ctx context.Context) {
 			return
 		}
 		s.mu.Lock()
-		rest := dropsInterval - time.Since(s.drops.told)
+		rest := s.drops.rest()
+		if other := s.exceeded.rest(); rest == 0 || other > 0 && other < rest {
+			rest = other
+		}
 		s.mu.Unlock()
 		select {
 		case <-time.After(rest):
 			s.tellDrops(false)
+			s.tellExceeded(false)
 		case <-ctx.Done():
 			return // the last report has it
 		}
@@ -116,19 +141,24 @@ func (s *Source) tellLate(ctx context.Context) {
 
 // tellDrops reports what the broker dropped, unless it did so a moment ago: then tellLate does it, or the last report.
 func (s *Source) tellDrops(last bool) {
-	s.mu.Lock()
-	w := &s.drops
-	n, server := w.pending, s.broker.Status().Server
-	early := !last && !w.told.IsZero() && time.Since(w.told) < dropsInterval
-	if n == 0 || early {
-		s.mu.Unlock()
-		if n > 0 {
-			notify(s.late)
-		}
-		return
-	}
-	w.pending, w.told = 0, time.Now()
-	s.mu.Unlock()
-	s.lose(int(min(n, math.MaxInt32)), server+" reports that it dropped this many messages for its clients, of which "+
+	s.tell(&s.drops.report, last, s.broker.Status().Server+" reports that it dropped this many messages for its clients, of which "+
 		"this is one; raise max_queued_messages and max_inflight_messages there")
+}
+
+// tellExceeded does the same for what came with QoS 0 beyond the rate.
+func (s *Source) tellExceeded(last bool) {
+	s.tell(&s.exceeded, last, "they came with QoS 0 beyond the rate that the configuration allows this source")
+}
+
+func (s *Source) tell(r *report, last bool, why string) {
+	s.mu.Lock()
+	n := r.take(last)
+	waits := r.pending > 0
+	s.mu.Unlock()
+	if n > 0 {
+		s.lose(int(min(n, math.MaxInt32)), why)
+	}
+	if waits {
+		notify(s.late)
+	}
 }

@@ -31,7 +31,7 @@ func TestDropsWithinAMinuteOfAReportAreToldWhenItIsOver(t *testing.T) {
 		s.watched(topicDropped, []byte("111"))
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if !slices.Equal(lost, []int{7, 4}) || at[0] != 0 || at[1] != dropsInterval {
+		if !slices.Equal(lost, []int{7, 4}) || at[0] != 0 || at[1] != reportInterval {
 			t.Errorf("reported were %v after %v", lost, at)
 		}
 		s.watched(topicDropped, []byte("120")) // an hour later: at once

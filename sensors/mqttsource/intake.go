@@ -203,8 +203,11 @@ func (s *Source) pump(ctx context.Context, sink sensors.Sink) error {
 		case <-s.wake:
 		}
 		for d := s.head(); d != nil; d = s.head() {
-			if s.ignores(d) {
+			if s.ignores(d) || !s.awaitPace(ctx, d) {
 				continue
+			}
+			if ctx.Err() != nil {
+				return nil
 			}
 			// Counted before: the sink may settle the message before Put has returned.
 			s.opened(1)
@@ -232,15 +235,61 @@ func (s *Source) head() *delivery {
 
 // ignores deals with the first message of the queue if it is to go no further: as if it were durable already.
 func (s *Source) ignores(d *delivery) bool {
-	if s.cfg.Ignored == nil || !s.cfg.Ignored(d.topic) {
+	var count *int64
+	switch {
+	case s.cfg.Ignored != nil && s.cfg.Ignored(d.topic):
+		count = &s.stats.Ignored
+	case s.cfg.Unwanted != nil && s.cfg.Unwanted(d.topic):
+		count = &s.stats.Unwanted
+	default:
 		return false
 	}
 	s.mu.Lock()
-	s.stats.Ignored++
+	*count++
 	s.durable(d)
 	s.mu.Unlock()
 	s.taken()
 	return true
+}
+
+// paceLook is how often the rate is looked at again by whoever waits for it.
+const paceLook = time.Second
+
+// awaitPace waits until the rate lets the first message of the queue pass, or ctx ends. One with QoS 0 that it does not let pass
+// now is lost, for its sender keeps it no more than its broker does: then false is returned, and it is gone from the queue.
+func (s *Source) awaitPace(ctx context.Context, d *delivery) bool {
+	for slowed := false; ; {
+		wait := s.pace.Take(time.Now(), int(s.rate.Load()))
+		switch {
+		case wait == 0:
+			return true
+		case d.qos == 0:
+			s.exceed(d)
+			return false
+		}
+		if !slowed {
+			slowed = true
+			s.mu.Lock()
+			s.stats.Slowed++
+			s.mu.Unlock()
+		}
+		select {
+		case <-time.After(min(wait, paceLook)):
+		case <-ctx.Done():
+			return true // whoever asked sees that
+		}
+	}
+}
+
+// exceed gives up the first message of the queue.
+func (s *Source) exceed(d *delivery) {
+	s.mu.Lock()
+	s.stats.Exceeded++
+	s.exceeded.pending++
+	s.disown(d)
+	s.mu.Unlock()
+	s.taken()
+	s.tellExceeded(false)
 }
 
 // taken removes the first message of the queue: the sink has it.

@@ -53,6 +53,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain.example/lightchain"
@@ -98,6 +99,14 @@ type Config struct {
 	// Ignored says of a topic that its messages are acknowledged and go no further: the program's own, which come back
 	// where a filter covers them. nil: none are.
 	Ignored func(topic string) bool
+
+	// Unwanted says of a topic that its messages are acknowledged and go no further, since nobody wants them recorded. It is
+	// asked once for each message, which it may count. nil: all are wanted.
+	Unwanted func(topic string) bool
+
+	// Rate is how many messages a second go to the sink, on average; 0 is any number. What is beyond it comes later, and what
+	// of that came with QoS 0 never. It can change: see [Source.SetRate].
+	Rate int
 
 	// Lost is told of messages that are missing, for the chain to say so: how many at most, 0 where nobody can tell,
 	// and why. It must not block. It may be nil.
@@ -145,6 +154,9 @@ type Stats struct {
 	Hashed      int64 // payloads above MaxPayload
 	Unmatched   int64 // matched no subscription of the configuration
 	Ignored     int64 // the program's own, come back
+	Unwanted    int64 // not wanted by the configuration
+	Slowed      int64 // went to the sink later than they came, because of the rate
+	Exceeded    int64 // came with QoS 0 beyond the rate, and are lost
 	Lost        int64 // given up here: with QoS 0, not yet handed over when the program ended
 	Dropped     int64 // what the broker's counter rose by; for any of its clients
 
@@ -178,11 +190,14 @@ type Source struct {
 	unacked  map[uint16]*delivery          // under mu: by packet id, those whose acknowledgement never went to a socket
 	replays  map[lightchain.Hash]*delivery // under mu: retained messages seen; nil once durable
 	drops    drops                         // under mu
+	exceeded report                        // under mu: of messages beyond the rate
+	rate     atomic.Int64                  // [Config.Rate]
+	pace     sensors.Pace                  // the pump's
 	kept     bool                          // under mu: the broker kept a session, in this run or the one before
 	noting   sync.Once                     // for Session
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
-	late     chan struct{}                 // for tellLate, capacity 1: drops wait to be reported
+	late     chan struct{}                 // for tellLate, capacity 1: losses wait to be reported
 }
 
 // New checks the configuration. It opens no connection.
@@ -200,6 +215,7 @@ func New(cfg Config) (*Source, error) {
 		late:    make(chan struct{}, 1),
 		kept:    cfg.HadSession,
 	}
+	s.rate.Store(int64(cfg.Rate))
 	s.room = sync.NewCond(&s.mu)
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("source %s: %w", cfg.Name, err)
@@ -254,6 +270,9 @@ func (s *Source) Name() string { return s.cfg.Name }
 // whether they stand now.
 func (s *Source) Ready() <-chan struct{} { return s.ready }
 
+// SetRate changes [Config.Rate], which holds from the next message on.
+func (s *Source) SetRate(rate int) { s.rate.Store(int64(rate)) }
+
 // Stats returns a consistent snapshot.
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
@@ -290,6 +309,7 @@ func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
 	<-late
 	s.flush(sink)
 	s.tellDrops(true)
+	s.tellExceeded(true)
 	return refused
 }
 
