@@ -218,7 +218,7 @@ func (a *Agent) prepare() error {
 	a.knowPresence(c)
 	var err error
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	if r := a.store.Info().Restored; r != nil {
 		a.strangers.names = r.Strangers
@@ -230,7 +230,7 @@ func (a *Agent) prepare() error {
 	a.tally.recall(&a.store.Reader)
 	plan, err := a.planUpstreams(c)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	a.upstreams = plan.wanted
 	if a.store.Info().Restored == nil && len(a.upstreams) == 0 && a.store.Signer() != nil {

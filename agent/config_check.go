@@ -34,6 +34,8 @@ const (
 func (c *Config) check(d *tomlconf.Document) {
 	c.checkChain(d)
 	c.checkLocal(d)
+	tomlconf.Regular(d, &c.Key.File, c.Key.File) // where there is none, one is made
+	tomlconf.Named(d, &c.Key.Passphrase, c.Key.Passphrase.File())
 	c.Broker.check(d)
 	checkFilters(d, c.Broker.Filter, c.Payload.Max)
 	names := map[string]bool{}

@@ -181,7 +181,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[log]\nlevel = \"verbose\"", `x.toml:2:1: log.level = "verbose": expected "debug", "info", "warn" or "error"`},
 		{"[hwmon]\nroot = \"sys\"", `x.toml:2:1: hwmon.root = "sys": expected a full path, such as "/"`},
 		{"[broker]\nacl_file = \"/etc/mosquitto/acl\"", `x.toml:2:1: broker.acl_file = "/etc/mosquitto/acl": expected broker.password_file beside it`},
-		{"[broker]\nusers = \"/dev/null\"\npassword_file = \"/dev/null\"", `x.toml:3:1: broker.password_file = "/dev/null": expected this or broker.users, not both`},
+		{"[broker]\nusers = \"/none\"\npassword_file = \"/none\"", `x.toml:3:1: broker.password_file = "/none": expected this or broker.users, not both`},
 		{"[broker]\nenabled = true", `x.toml:2:1: broker.enabled = true: nobody could connect: expected a file in broker.users or password_file, or broker.allow_anonymous = true`},
 		{"[broker]\nenabled = true\nlisten = \"\"\nusers = \"u\"", `x.toml:2:1: broker.enabled = true: expected an address in broker.listen, tls_listen, ws_listen or wss_listen`},
 		{"[broker]\nallow_anonymous = true\nlisten = \":1883\"", `x.toml:3:1: broker.listen = ":1883": expected this machine's own address, such as "127.0.0.1:1883", since broker.allow_anonymous lets anybody in: anybody on the network could write into the chain`},

@@ -25,6 +25,10 @@ var ErrNeedsInit = errors.New("there is no chain yet")
 // ErrOtherChain means that the data folder holds another chain than the configuration names.
 var ErrOtherChain = errors.New("the data folder holds another chain than the configuration names")
 
+// ErrUnusable means that something that the configuration names is missing, or is not what it has to be: a file of users, a
+// certificate.
+var ErrUnusable = errors.New("with this configuration the agent cannot start")
+
 // ChainDir returns the folder that holds the chain's store.
 func (c *Config) ChainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
 

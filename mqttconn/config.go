@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -130,7 +129,7 @@ func CheckKeyPair(d *tomlconf.Document, cert, key *string) {
 func (c *Config) Credentials() (user, password string, err error) {
 	password = string(c.Password)
 	if c.PasswordFile != "" {
-		text, err := os.ReadFile(c.PasswordFile)
+		text, err := tomlconf.ReadFile(c.PasswordFile, maxText+2)
 		if err != nil {
 			return "", "", fmt.Errorf("reading the password of %s: %w", c.Name, err)
 		}

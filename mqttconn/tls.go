@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"edgechain.example/tomlconf"
 )
 
 // tls reads the files that say whom to trust and as whom to appear. That is done for every connection, so that a renewed
@@ -22,7 +23,7 @@ func (c *Config) tls() (*tls.Config, error) {
 	}
 	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLSServerName}
 	if c.TLSCA != "" {
-		pem, err := os.ReadFile(c.TLSCA)
+		pem, err := tomlconf.ReadFile(c.TLSCA, maxAuthorities)
 		if err != nil {
 			return nil, fmt.Errorf("reading the authorities: %w", err)
 		}
@@ -32,7 +33,7 @@ func (c *Config) tls() (*tls.Config, error) {
 		}
 	}
 	if c.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		cert, err := KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {
 			return nil, fmt.Errorf("reading the client's certificate: %w", err)
 		}
@@ -41,6 +42,25 @@ func (c *Config) tls() (*tls.Config, error) {
 		out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	return out, nil
+}
+
+// Bounds of PEM files, in bytes; a system's bundle of all authorities has a quarter of a megabyte.
+const (
+	maxAuthorities = 8 << 20
+	maxKeyPair     = 1 << 20
+)
+
+// KeyPair reads a certificate and its key from two PEM files.
+func KeyPair(certFile, keyFile string) (none tls.Certificate, err error) {
+	cert, err := tomlconf.ReadFile(certFile, maxKeyPair)
+	if err != nil {
+		return none, err
+	}
+	key, err := tomlconf.ReadFile(keyFile, maxKeyPair)
+	if err != nil {
+		return none, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 // open makes the network connection. ctx cuts all of it short but the WebSocket handshake, which has the timeout.

@@ -27,7 +27,11 @@ func Files(path, usual string) ([]string, error) {
 	}
 	for _, entry := range entries {
 		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			files = append(files, filepath.Join(folder, name))
+			file := filepath.Join(folder, name)
+			if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+				return nil, fmt.Errorf("reading the configuration: %w", &fs.PathError{Op: "open", Path: file, Err: ErrNotRegular})
+			}
+			files = append(files, file)
 		}
 	}
 	return files, nil

@@ -20,10 +20,8 @@ package tomlconf
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"reflect"
@@ -138,7 +136,7 @@ func Read(target any, source Source) (*Document, error) {
 	}
 	root := newTable(Position{})
 	for _, name := range source.Files {
-		text, err := readFile(name)
+		text, err := readConfiguration(name)
 		if err != nil {
 			return nil, err
 		}
@@ -157,8 +155,9 @@ func Read(target any, source Source) (*Document, error) {
 	return d, nil
 }
 
-// readFile reads a file of at most maxFile bytes.
-func readFile(name string) ([]byte, error) {
+// readConfiguration reads a file of at most maxFile bytes. Unlike one that a configuration names, it may be a pipe: whoever names it
+// on the command line waits for it.
+func readConfiguration(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -239,14 +238,6 @@ func (d *Document) Warn(field any, format string, args ...any) {
 func Between[T cmp.Ordered](d *Document, field *T, low, high T) {
 	if *field < low || *field > high {
 		d.Refuse(field, "expected %s to %s", plain(reflect.ValueOf(low)), plain(reflect.ValueOf(high)))
-	}
-}
-
-// File warns of a field that names a file which is not there. It is no mistake of the configuration, which may have been
-// written elsewhere; but nobody should learn of it from a program that does not start.
-func File(d *Document, field *string) {
-	if _, err := os.Stat(*field); *field != "" && errors.Is(err, fs.ErrNotExist) {
-		d.Warn(field, "there is no such file on this machine")
 	}
 }
 

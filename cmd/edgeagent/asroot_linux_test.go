@@ -92,7 +92,9 @@ func TestWhatRootDoesInTheDataFolderItsOwnerHasDone(t *testing.T) {
 	}
 	must("init")
 	g.serve()
-	g.await("sealing", func() bool { return strings.Contains(g.must("blocks", "--set", "api.socket="+filepath.Join(g.data(), "s")), "\n1 ") })
+	g.await("sealing", func() bool {
+		return strings.Contains(g.must("blocks", "--set", "api.socket="+filepath.Join(g.data(), "s")), "\n1 ")
+	})
 	for _, running := range []bool{true, false} {
 		if !running {
 			g.process.Stop()

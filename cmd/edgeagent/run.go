@@ -46,7 +46,7 @@ the configuration again. Where its configuration keeps it from starting it ends 
 			Load:   func() (*agent.Config, error) { return loadConfig(c) },
 			Hangup: hangup, Reloaded: inForce,
 		}).Run(c.Context())
-		return command.Starting(err, agent.ErrOtherChain, store.ErrMoved)
+		return command.Starting(err, agent.ErrOtherChain, agent.ErrUnusable, store.ErrMoved)
 	}
 	return c
 }

@@ -6,10 +6,16 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"edgechain.example/agent"
 	"edgechain.example/agent/api"
+	"edgechain.example/aggregator"
 	"edgechain.example/build/testenv"
 )
 
@@ -185,6 +191,92 @@ func TestAConfigurationThatCannotStartHasItsOwnExitCode(t *testing.T) {
 	} {
 		if _, stderr, code := g.output("edgeagent", append(c.args, "--config", g.config)...); code != c.code {
 			t.Errorf("%v ends with %d, want %d\n%s", c.args, code, c.code, stderr)
+		}
+	}
+}
+
+// So do files that the configuration names, missing or wrong.
+func TestAFileWithWhichTheBrokerCannotStartHasThatExitCode(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "")
+	none, wrong := filepath.Join(g.dir, "none"), filepath.Join(g.dir, "wrong")
+	right := filepath.Join(g.dir, "right")
+	for file, text := range map[string]string{wrong: "no such word\n", right: ""} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, keys := range [][]string{
+		{"broker.users=" + none}, {"broker.users=" + wrong}, {"broker.password_file=" + none}, {"broker.password_file=" + wrong},
+		{"broker.password_file=" + right, "broker.acl_file=" + none}, {"broker.password_file=" + right, "broker.acl_file=" + wrong},
+		{"broker.tls_listen=127.0.0.1:0", "broker.tls_cert=" + none, "broker.tls_key=" + none},
+	} {
+		args := []string{"run", "--config", g.config}
+		for _, key := range keys {
+			args = append(args, "--set", key)
+		}
+		if _, stderr, code := g.output("edgeagent", args...); code != 78 || !strings.Contains(stderr, g.dir) {
+			t.Errorf("%v ends with %d, want 78\n%s", keys, code, stderr)
+		}
+	}
+}
+
+// A pipe or a device in the place of a file that a configuration names is refused at its line, and nobody waits for it.
+func TestNoFileOfAConfigurationIsAPipe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	aFile := regexp.MustCompile(`^#((?:\w+_)?(?:file|cert|key|ca|users|passphrase)) = `)
+	table := regexp.MustCompile(`^#?\[+([\w.]+)\]+$`)
+	load := map[string]func(path string) error{
+		"edgeagent":      func(path string) error { _, _, err := agent.LoadConfig(path, nil, nil); return err },
+		"edgeaggregator": func(path string) error { _, _, err := aggregator.LoadConfig(path, nil, nil); return err },
+	}
+	for program, sample := range map[string]string{"edgeagent": agent.Sample, "edgeaggregator": aggregator.Sample} {
+		var keys []string
+		in := ""
+		for line := range strings.Lines(sample) {
+			line = strings.TrimSpace(line)
+			if m := table.FindStringSubmatch(line); m != nil {
+				in = m[1]
+			}
+			if m := aFile.FindStringSubmatch(line); m != nil && in != "upstream.aggregator" {
+				keys = append(keys, in+"."+m[1])
+			}
+		}
+		if least := map[string]int{"edgeagent": 15, "edgeaggregator": 6}[program]; len(keys) < least {
+			t.Fatalf("%s has only %d keys of files: %q", program, len(keys), keys)
+		}
+		for _, key := range keys {
+			for _, path := range []string{pipe, "/dev/zero", dir} {
+				in, name, _ := strings.Cut(key, ".")
+				header := "[" + in + "]"
+				if in == "mqtt" || in == "upstream" || in == "broker" && program == "edgeaggregator" {
+					header = "[[" + in + "]]"
+				}
+				value := path
+				if name == "passphrase" {
+					value = "file:" + path
+				}
+				config := filepath.Join(t.TempDir(), "c.toml")
+				if err := os.WriteFile(config, fmt.Appendf(nil, "%s\n%s = %q\n", header, name, value), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				want := fmt.Sprintf("%s:2:1: %s = %q: expected a regular file, and this is ", config, key, value)
+				loaded := make(chan error, 1)
+				go func() { loaded <- load[program](config) }()
+				select {
+				case err := <-loaded:
+					if err == nil || !strings.Contains(err.Error(), want) {
+						t.Errorf("%s does not say\n%s\nbut\n%v", program, want, err)
+					}
+				case <-time.After(patience):
+					t.Fatalf("%s waits for %s", program, key)
+				}
+			}
 		}
 	}
 }

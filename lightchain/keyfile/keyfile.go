@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"edgechain.example/lightchain"
 )
@@ -146,15 +147,8 @@ func LoadFile(path string, passphrase Passphrase) (lightchain.Signer, error) {
 	return signer, nil
 }
 
-// readKey is readPrivate for a key, which stands in a file: to open a pipe would wait for somebody who writes into it.
-func readKey(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err == nil {
-		if err := checkFile(path, info); err != nil {
-			return nil, err
-		}
-	}
-	return readPrivate(path, maxKeyFile)
-}
+// readKey is readPrivate for a key.
+func readKey(path string) ([]byte, error) { return readPrivate(path, maxKeyFile) }
 
 // checkFile fails where something else stands in the place of a key file.
 func checkFile(path string, info os.FileInfo) error {
@@ -162,14 +156,17 @@ func checkFile(path string, info os.FileInfo) error {
 	case info.IsDir():
 		return isFolder(path)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no file: move it elsewhere, the key's file belongs there", path)
+		return fmt.Errorf("%s: %w: move it elsewhere, the key's file belongs there", path, errNotRegular)
 	}
 	return nil
 }
 
-// readPrivate reads a file that nobody but its owner may read. Its errors begin with the path.
+// errNotRegular says that a name leads to a pipe, or a device: the first would be waited for, the second has no end.
+var errNotRegular = errors.New("it is no regular file")
+
+// readPrivate reads a regular file that nobody but its owner may read. Its errors begin with the path.
 func readPrivate(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
@@ -179,13 +176,11 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
-	if info.IsDir() {
-		return nil, isFolder(path)
+	if err := checkFile(path, info); err != nil {
+		return nil, err
 	}
-	if info.Mode().IsRegular() {
-		if err := checkPrivate(path, info); err != nil {
-			return nil, err
-		}
+	if err := checkPrivate(path, info); err != nil {
+		return nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {

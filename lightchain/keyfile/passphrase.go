@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // maxPassphrase bounds a passphrase in bytes; a longer one is a wrong file.
@@ -73,6 +75,14 @@ func (p Passphrase) String() string {
 // IsSet reports whether p names a place.
 func (p Passphrase) IsSet() bool { return p.kind != "" }
 
+// File returns the path of the file that holds the passphrase, "" if it is not in a file that has one.
+func (p Passphrase) File() string {
+	if p.kind == "file" {
+		return p.name
+	}
+	return ""
+}
+
 // WithEnv returns p with its environment, for env: and for $CREDENTIALS_DIRECTORY, read by lookup in place of
 // [os.LookupEnv].
 func (p Passphrase) WithEnv(lookup func(string) (string, bool)) Passphrase {
@@ -131,7 +141,7 @@ func (p Passphrase) read() ([]byte, error) {
 // readCredential reads a file that systemd guards. Its mode is not looked at: where systemd grants the service its
 // credential by an access list, the list's mask shows up as a right of the group, which it is not.
 func readCredential(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
+	b, err := readAny(path, maxPassphrase)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: credential %s: %w", ErrPassphraseMissing, path, reason(err))
 	}
@@ -142,4 +152,19 @@ func readCredential(path string) ([]byte, error) {
 		return nil, fmt.Errorf("credential %s is larger than %d bytes", path, maxPassphrase)
 	}
 	return b, nil
+}
+
+// readAny reads a regular file, whoever may read it, and no more than one byte beyond the limit.
+func readAny(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+	}
+	return io.ReadAll(io.LimitReader(f, limit+1))
 }

@@ -146,12 +146,7 @@ func destroy(path string) error {
 // IsDestroyed reports whether no key is at path any more: the file is gone, or overwritten by a [Destroy] that was cut off
 // before it removed it.
 func IsDestroyed(path string) (bool, error) {
-	if info, err := os.Stat(path); err == nil {
-		if err := checkFile(path, info); err != nil {
-			return false, err
-		}
-	}
-	b, err := os.ReadFile(path)
+	b, err := readAny(path, maxKeyFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return true, nil
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"edgechain.example/mqttconn"
 )
 
 // TLSFiles are PEM files for listeners with TLS.
@@ -159,7 +161,7 @@ func (p *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if err == nil {
 		p.tried = now
 		var read tls.Certificate
-		if read, err = tls.LoadX509KeyPair(p.files[0], p.files[1]); err == nil {
+		if read, err = mqttconn.KeyPair(p.files[0], p.files[1]); err == nil {
 			p.current, p.seen = &read, now
 		}
 	}

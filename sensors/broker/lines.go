@@ -2,25 +2,26 @@ package broker
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"unicode/utf8"
+
+	"edgechain.example/tomlconf"
 )
 
 // Files of users are read line by line, ours and Mosquitto's.
 
 // readLines gives each line that is no comment and not blank, without blanks around it. Errors name file and line.
 func readLines(path string, parse func(line string) error) error {
-	f, err := os.Open(path)
+	text, err := tomlconf.ReadFile(path, maxUsers)
 	if err != nil {
 		return fmt.Errorf("reading the users: %w", err)
 	}
-	defer f.Close()
-	return scanLines(f, path, parse)
+	return scanLines(bytes.NewReader(text), path, parse)
 }
 
 // scanLines is readLines for what is open already; name stands for it in errors.

@@ -1,19 +1,20 @@
 package broker
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"edgechain.example/mqttwire"
+	"edgechain.example/tomlconf"
 )
 
 // Access is what a rule allows.
@@ -56,13 +57,15 @@ func CheckUsers(path string) error {
 	return err
 }
 
+// maxUsers bounds a file of users, or of what they may do, in bytes: some hundred thousand lines.
+const maxUsers = 16 << 20
+
 func readUsers(path string) (*Users, error) {
-	f, err := os.Open(path)
+	text, err := tomlconf.ReadFile(path, maxUsers)
 	if err != nil {
 		return nil, fmt.Errorf("reading the users file: %w", err)
 	}
-	defer f.Close()
-	return ParseUsers(f, path)
+	return ParseUsers(bytes.NewReader(text), path)
 }
 
 // ParseUsers reads a users file; name stands for it in errors, which name the line. Lines are UTF-8; `#` begins a
