@@ -73,6 +73,7 @@ type Agent struct {
 	keys      keys
 	strangers strangers
 	sessions  *sessions
+	endings   endings
 
 	former string // what is left of a chain before, where this start began another; "" if nothing is
 
@@ -216,6 +217,7 @@ func (a *Agent) prepare() error {
 	}
 	a.sessions = openSessions(a.data, a.log)
 	a.knowPresence(c)
+	a.tellAbandoned(c)
 	var err error
 	if a.sources, _, err = a.wantedSources(c, nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnusable, err)

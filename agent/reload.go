@@ -89,6 +89,9 @@ func (a *Agent) tellPlan(p *reloadPlan) (r api.Reloaded) {
 			}
 		}
 	}
+	for _, m := range a.endable(p.old, p.next) {
+		r.Forgotten = append(r.Forgotten, "mqtt:"+m.Name)
+	}
 	for _, u := range p.upstreams.leaving {
 		r.Disconnects = append(r.Disconnects, u.Name)
 	}
@@ -173,6 +176,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	a.knowPresence(next)
 	// A successor may need its predecessor's port, or its session at a broker.
 	stopSources(leaving)
+	a.goOnWith(next)
 	if from, to := brokerOf(leaving), brokerOf(wanted); from != nil && to != nil {
 		to.Inherit(from)
 	}
@@ -193,6 +197,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 			a.startSource(ctx, s)
 		}
 	}
+	a.endSessions(ctx, old, next)
 	reloaded.Failing = notListening(ctx, wanted)
 	if err := a.switchUpstreams(ctx, plan); err != nil {
 		return api.Reloaded{}, err

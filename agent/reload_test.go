@@ -333,7 +333,7 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 		{"another filter", func(c *Config) { c.MQTT = []MQTTConfig{plantAt(b, "line/+/state", "more/#")} },
 			api.Reloaded{Changed: []string{"mqtt"}, Restarts: []string{"mqtt:plant"}, GivenUp: []api.GivenUp{{Source: "mqtt:plant", Filter: "plant/#"}}}},
 		{"a source more", func(c *Config) { c.Hwmon.Enabled = true }, api.Reloaded{Changed: []string{"hwmon.enabled"}, Starts: []string{"hwmon"}}},
-		{"a source less", func(c *Config) { c.MQTT = nil }, api.Reloaded{Changed: []string{"mqtt"}, Stops: []string{"mqtt:plant"}}},
+		{"a source less", func(c *Config) { c.MQTT = nil }, api.Reloaded{Changed: []string{"mqtt"}, Stops: []string{"mqtt:plant"}, Forgotten: []string{"mqtt:plant"}}},
 		{"another upstream", func(c *Config) { c.Upstream = nil }, api.Reloaded{Changed: []string{"upstream"}, Disconnects: []string{"north"}}},
 		{"a broker that listens elsewhere", func(c *Config) { c.Broker.WSListen = "127.0.0.1:0" },
 			api.Reloaded{Changed: []string{"broker.ws_listen"}, Restarts: []string{"broker"}, Sessions: 1}},

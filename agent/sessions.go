@@ -33,6 +33,10 @@ type sessions struct {
 type heldSession struct {
 	Kept    bool     `json:"kept"`              // it has granted every filter once
 	Filters []string `json:"filters,omitempty"` // that it may hold, in the order of the alphabet
+
+	// Where it is, for whoever has to end it when the configuration names it no more.
+	ClientID string            `json:"client_id,omitempty"`
+	Servers  []mqttconn.Server `json:"servers,omitempty"` // without user and password
 }
 
 // openSessions reads what was noted. Where that cannot be read nothing was.
@@ -73,6 +77,42 @@ func (s *sessions) note(name string) {
 		held.Kept = true
 		s.set(name, held)
 	}
+}
+
+// at notes where a session is.
+func (s *sessions) at(name, clientID string, servers []mqttconn.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, known := s.known[name]
+	if known && (held.ClientID != clientID || !slices.Equal(held.Servers, servers)) {
+		held.ClientID, held.Servers = clientID, servers
+		s.set(name, held)
+	}
+}
+
+// forget forgets a session that has ended.
+func (s *sessions) forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.known[name]; known {
+		delete(s.known, name)
+		if err := s.write(); err != nil {
+			s.log.Warn("it could not be noted that a broker keeps a session no more", "session", name, "err", err)
+		}
+	}
+}
+
+// others returns the sessions that are held beside those given.
+func (s *sessions) others(wanted map[string]bool) map[string]heldSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	others := map[string]heldSession{}
+	for name, held := range s.known {
+		if !wanted[name] && (held.Kept || len(held.Filters) > 0) {
+			others[name] = held
+		}
+	}
+	return others
 }
 
 // filters returns those that a session may hold.

@@ -289,7 +289,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	filters.Store(&first)
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
-		Gateway: a.store.Chain().String()[:12], MaxPayload: sensors.MostPayloadMax,
+		Gateway: a.gatewayID(), MaxPayload: sensors.MostPayloadMax,
 		Lost:    func(n int, why string) { a.losses.add(name, n, why) },
 		Ignored: func(topic string) bool { return a.presence.topics.Load().owns(topic) || syncs(topic) },
 		Unwanted: func(topic string) bool {
@@ -304,7 +304,11 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	session := sessionOf(a.store.Chain(), &c.Config)
 	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }
 	config.Held = func() []string { return a.sessions.filters(session) }
-	config.Hold = func(filters []string) { a.sessions.hold(session, filters) }
+	clientID := mqttsource.ClientID(&c.Config, a.gatewayID())
+	config.Hold = func(filters []string) {
+		a.sessions.hold(session, filters)
+		a.sessions.at(session, clientID, c.Servers)
+	}
 	for i, s := range c.Subscribe {
 		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
 		if err != nil {

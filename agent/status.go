@@ -78,6 +78,7 @@ func (a *Agent) Status() api.Status {
 			s.Live.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)
 		}
 	}
+	s.Live.Abandoned = a.abandoned(a.inForce())
 	for _, source := range a.running() {
 		s.Live.Sources = append(s.Live.Sources, source.status())
 	}

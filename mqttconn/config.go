@@ -172,6 +172,17 @@ func (c *Config) SharesSession(other *Config) bool {
 	})
 }
 
+// SharesServer tells whether two connections certainly lead to one machine.
+func (c *Config) SharesServer(servers []Server) bool {
+	return slices.ContainsFunc(c.Servers, func(s Server) bool {
+		a, err := s.parse()
+		return err == nil && slices.ContainsFunc(servers, func(s Server) bool {
+			b, err := s.parse()
+			return err == nil && strings.EqualFold(a.Hostname(), b.Hostname())
+		})
+	})
+}
+
 // parse returns the address with one of the four schemes, and with its port.
 func (s Server) parse() (*url.URL, error) {
 	u, err := url.Parse(string(s))

@@ -18,7 +18,9 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,6 +109,8 @@ type Live struct {
 	Unread          []Unread `json:"unread,omitempty"`
 	UnreadElsewhere uint64   `json:"unread_elsewhere,omitempty"`
 
+	Abandoned []Abandoned `json:"abandoned_sessions,omitempty"`
+
 	Deaf string `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
 }
 
@@ -186,6 +190,25 @@ type Source struct {
 	Slowed   uint64   `json:"slowed,omitempty"`   // messages taken later than they came, because of max_rate
 	Exceeded uint64   `json:"exceeded,omitempty"` // messages that came with QoS 0 beyond it, and are lost
 	Filters  []Filter `json:"filters,omitempty"`  // in the order in which they count
+}
+
+// Abandoned is a session that a broker keeps, and queues for, though no source uses it any more.
+type Abandoned struct {
+	Source   string   `json:"source"`              // whose it was
+	ClientID string   `json:"client_id,omitempty"` // "" where an older version has noted it
+	Servers  []string `json:"servers,omitempty"`
+}
+
+// String says it in a sentence.
+func (a *Abandoned) String() string {
+	whose := fmt.Sprintf("of a source %s", a.Source)
+	if a.ClientID != "" {
+		whose = fmt.Sprintf("for client id %s, once source %s", a.ClientID, a.Source)
+	}
+	if len(a.Servers) > 0 {
+		whose = fmt.Sprintf("%s at %s", whose, strings.Join(a.Servers, " "))
+	}
+	return "a broker keeps a session " + whose + ", and queues for it: end it there, or reload with that [[mqtt]] and then without"
 }
 
 // Filter is what one topic filter of the configuration kept out of the chain since the start.

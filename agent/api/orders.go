@@ -19,6 +19,7 @@ type Reloaded struct {
 	Restarts    []string       `json:"restarts,omitempty"`    // sources that are stopped and started anew; all others go on
 	Sessions    int            `json:"sessions,omitempty"`    // of clients of the embedded broker, that end with it
 	GivenUp     []GivenUp      `json:"given_up,omitempty"`    // filters that brokers hold and that are not wanted any more
+	Forgotten   []string       `json:"forgotten,omitempty"`   // sources whose sessions at brokers end, with what is queued there
 	Disconnects []string       `json:"disconnects,omitempty"` // upstreams that end, or begin anew
 	Failing     []NotListening `json:"failing,omitempty"`     // sources that are tried again; nobody knows beforehand
 }

@@ -91,6 +91,7 @@ func writePlan(w io.Writer, r *api.Reloaded) {
 		filters = append(filters, g.Filter+" at "+g.Source)
 	}
 	line("gives up", filters)
+	line("forgotten", r.Forgotten)
 	line("disconnects", r.Disconnects)
 	if len(r.Changed)+len(r.Waiting)+len(r.GivenUp) == 0 {
 		fmt.Fprintln(w, "Nothing would change.")

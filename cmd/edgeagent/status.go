@@ -171,6 +171,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 			line("WARNING", "sessions and retained messages of the embedded broker: %s", command.Printable(source.Broker.Unkept))
 		}
 	}
+	for _, a := range l.Abandoned {
+		line("WARNING", "%s", command.Printable(a.String()))
+	}
 	if l.Deaf != "" {
 		line("WARNING", "nobody is answered over TCP: %s", command.Printable(l.Deaf))
 	}

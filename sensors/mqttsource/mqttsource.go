@@ -223,11 +223,17 @@ func New(cfg Config) (*Source, error) {
 	return s, nil
 }
 
+// ClientID returns the client id under which a source appears, made from the gateway where none is configured.
+func ClientID(c *mqttconn.Config, gateway string) string {
+	if c.ClientID == "" && gateway != "" {
+		return "edgechain-" + gateway + "-" + c.Name
+	}
+	return c.ClientID
+}
+
 func (s *Source) check() error {
 	c := &s.cfg
-	if c.ClientID == "" && c.Gateway != "" {
-		c.ClientID = "edgechain-" + c.Gateway + "-" + c.Name
-	}
+	c.ClientID = ClientID(&c.Config, c.Gateway)
 	if len(c.Subscriptions) == 0 {
 		return errors.New("subscriptions: there is none, nothing would arrive")
 	}
