@@ -152,7 +152,8 @@ func (a *Agent) planReload(next *Config) (p *reloadPlan, err error) {
 // Reload brings a configuration, which has been checked, into force without dropping a session or a message: sources
 // and upstreams that did not change go on, those that changed stop, with what they took acknowledged, before their
 // successors start. If anything of it cannot be done, all stays as it was. The keys that are returned as waiting have
-// changed and wait for the next start; their old values stay in force, and stand in the hash that is recorded. A source
+// changed and wait for the next start; their old values stay in force, and stand in the hash that is recorded. The embedded broker
+// listens at new addresses before it gives up the old ones, and cannot be moved to one that it cannot have. Another source
 // that cannot listen keeps nothing from coming into force: it is returned, and tried again.
 func (a *Agent) Reload(next *Config) (reloaded api.Reloaded, err error) { return a.bring(next, nil) }
 
@@ -170,14 +171,23 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	}
 	reloaded = a.tellPlan(p)
 	next, wanted, leaving, plan, old := p.next, p.wanted, p.leaving, p.upstreams, p.old
+	from, to := brokerOf(leaving), brokerOf(wanted)
+	if from != nil && to != nil {
+		if err := to.Bind(ctx, from); err != nil {
+			return api.Reloaded{}, fmt.Errorf("%w: clients go on where it listens now, and the old configuration stays in force", err)
+		}
+	}
 	for _, f := range p.adopt {
 		f()
 	}
 	a.knowPresence(next)
-	// A successor may need its predecessor's port, or its session at a broker.
+	// A successor may need its predecessor's port, which Bind has not got then, or its session at a broker.
 	stopSources(leaving)
+	if from != nil {
+		from.Unbind() // if it could never listen where it was to
+	}
 	a.goOnWith(next)
-	if from, to := brokerOf(leaving), brokerOf(wanted); from != nil && to != nil {
+	if from != nil && to != nil {
 		to.Inherit(from)
 	}
 	a.queue.setLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
@@ -188,6 +198,9 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 		a.config, a.sources = next, wanted
 	})
 	if err != nil {
+		if to != nil {
+			to.Unbind()
+		}
 		return api.Reloaded{}, err
 	}
 	a.metrics.know(wanted)

@@ -109,6 +109,56 @@ func TestTheAgentRecordsAndReloadsWhileABrokerCannotListen(t *testing.T) {
 	await(t, "the broker to listen", func() bool { return a.ready() == nil })
 }
 
+// A broker that listens and is to be moved goes on while its new address cannot be had, as if nothing had been asked; where it can
+// be, nobody who connects meanwhile is refused. What stays the same is taken over.
+func TestTheBrokerListensAnewBeforeItGivesUpTheOld(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	c := quickConfig(t)
+	c.Broker = openBroker()
+	c.Broker.Listen = fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t))
+	a := startAgent(t, c)
+	await(t, "the source", func() bool { return a.ready() == nil })
+	running := a.running()[0]
+	client := connect(t, c.Broker.Listen, "press-07")
+	next := *c
+	next.Block.MaxEntries, next.Broker.WSListen = 7, taken.Addr().String()
+	reloaded, err := a.Reload(&next)
+	if err == nil || !strings.Contains(err.Error(), "listening on "+next.Broker.WSListen) || !strings.Contains(err.Error(), "the old configuration stays in force") {
+		t.Errorf("%+v, %v", reloaded, err)
+	}
+	if a.running()[0] != running || a.inForce() != c || a.ready() != nil {
+		t.Error("something changed")
+	}
+	client.publish(t, "plant/x", "1")
+	taken.Close()
+	if reloaded, err := a.Reload(&next); err != nil || len(reloaded.Failing) > 0 {
+		t.Fatalf("%+v, %v", reloaded, err)
+	}
+	connect(t, c.Broker.Listen, "press-08").publish(t, "plant/x", "2")
+	conn, err := net.Dial("tcp", next.Broker.WSListen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	// It is given up when the next one is there.
+	last := next
+	last.Broker.Listen, last.Broker.WSListen = fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t)), ""
+	if _, err := a.Reload(&last); err != nil {
+		t.Fatal(err)
+	}
+	connect(t, last.Broker.Listen, "press-09").publish(t, "plant/x", "3")
+	for _, old := range []string{c.Broker.Listen, next.Broker.WSListen} {
+		if conn, err := net.Dial("tcp", old); err == nil {
+			conn.Close()
+			t.Errorf("%s is still listened on", old)
+		}
+	}
+}
+
 // A broker that is down, at the start or after a reload, keeps nobody waiting.
 func TestReadyIsSignalledThoughABrokerIsDown(t *testing.T) {
 	c := quickConfig(t)

@@ -216,8 +216,9 @@ type Broker struct {
 	willBytes   int                 // of both
 	checking    map[string]int      // by address: clients that wait for their password to be checked
 
-	before *Broker // that b takes the place of; nil once Run has begun, or if there is none
-	unkept error   // why nothing is kept for subscribers though it should be
+	bound  map[int]net.Listener // by number in Config.Listeners; the goroutine's that makes b run
+	before *Broker              // that b takes the place of; nil once Run has begun, or if there is none
+	unkept error                // why nothing is kept for subscribers though it should be
 
 	kept     *kept         // nil: nothing is; written by Run before anything else starts
 	willDue  chan struct{} // has room for one; told when dueWills has become longer
@@ -254,6 +255,7 @@ func New(cfg Config) (*Broker, error) {
 		checking: make(map[string]int),
 
 		addresses: make(map[string]int),
+		bound:     make(map[int]net.Listener),
 
 		willDue:  make(chan struct{}, 1),
 		retained: retained{byTopic: make(map[string]*forward), most: cfg.Bounds.Retained},

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -31,27 +34,91 @@ func (e *ListenError) Error() string { return "listening on " + e.Address + ": "
 // Unwrap returns why.
 func (e *ListenError) Unwrap() error { return e.Err }
 
-// listen opens all listeners or none.
-func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
-	var open []*listener
-	for _, l := range b.cfg.Listeners {
-		var lc net.ListenConfig
-		ln, err := lc.Listen(ctx, "tcp", l.Address)
+// Bind listens already where that is possible beside another broker, which listens and whose place b is to take; what connects
+// there waits until b runs. It is called before Run, and opens all of these listeners or none. If it fails the other one had
+// better go on.
+func (b *Broker) Bind(ctx context.Context, beside *Broker) error {
+	if !beside.ran() {
+		return nil
+	}
+	for i, l := range b.cfg.Listeners {
+		if slices.ContainsFunc(beside.addrs, func(a net.Addr) bool { return collides(l.Address, a.String()) }) {
+			continue
+		}
+		ln, err := open(ctx, l.Address)
 		if err != nil {
-			for _, o := range open {
+			b.Unbind()
+			return fmt.Errorf("embedded broker: %w", err)
+		}
+		b.bound[i] = ln
+	}
+	return nil
+}
+
+// Unbind closes what Bind opened, where Run is not called.
+func (b *Broker) Unbind() {
+	for i, ln := range b.bound {
+		_ = ln.Close()
+		delete(b.bound, i)
+	}
+}
+
+// collides tells of an address whether it may be in the way of one that is listened on.
+func collides(address, taken string) bool {
+	host, port, err := net.SplitHostPort(address)
+	other, at, otherErr := net.SplitHostPort(taken)
+	if err != nil || otherErr != nil {
+		return true
+	}
+	if port != at {
+		return port != "0" && strings.Trim(port, "0123456789") != "" // a port's name may stand for any
+	}
+	ip, err := netip.ParseAddr(host)
+	otherIP, otherErr := netip.ParseAddr(other)
+	return err != nil || otherErr != nil || ip.IsUnspecified() || otherIP.IsUnspecified() || ip.Unmap() == otherIP.Unmap()
+}
+
+func open(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, &ListenError{address, explain(err, address)}
+	}
+	return ln, nil
+}
+
+// listen opens all listeners, or none but those that Bind has opened.
+func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
+	open, err := b.openAll(ctx)
+	if err != nil {
+		for i, o := range open {
+			if _, bound := b.bound[i]; !bound {
 				o.close()
 			}
-			b.addrs = nil
-			return nil, &ListenError{l.Address, explain(err, l.Address)}
+		}
+		b.addrs = nil
+		return nil, err
+	}
+	clear(b.bound)
+	return open, nil
+}
+
+func (b *Broker) openAll(ctx context.Context) (all []*listener, err error) {
+	for i, l := range b.cfg.Listeners {
+		ln := b.bound[i]
+		if ln == nil {
+			if ln, err = open(ctx, l.Address); err != nil {
+				return all, err
+			}
 		}
 		o := &listener{Listener: l, b: b, ln: ln}
 		if l.Kind == WS || l.Kind == WSS {
 			o.http = o.newHTTP()
 		}
-		open = append(open, o)
+		all = append(all, o)
 		b.addrs = append(b.addrs, ln.Addr())
 	}
-	return open, nil
+	return all, nil
 }
 
 // explain names the process that has the port, where that can be found out.
