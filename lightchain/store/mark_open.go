@@ -190,7 +190,7 @@ func (s *Store) goOnAbove(m *headMark) error {
 	back := SetBack{Height: old.Height, Mark: head.Height, First: old.Next, Restaged: strays}
 	s.tip, s.open = tip, newOpenBlock()
 	s.now.Store(&view{tip: tip.Clone(), next: tip.Next})
-	above, err := s.recoverOpen(&s.open)
+	above, err := s.recoverOpen(&s.open, s.telling("looking for the chain's end", tip))
 	if err != nil {
 		return err
 	}

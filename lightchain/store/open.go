@@ -100,6 +100,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 			s.db.Close()
 		}
 	}()
+	if s.stop != nil {
+		return nil, s.stop
+	}
 	err = s.migrate()
 	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNoChain) && s.found.newest() != nil {
 		if err = s.rebuildOpened(err); err == nil {
@@ -235,6 +238,12 @@ func (s *Store) openDatabase() error {
 	if err := s.onlyFiles(path); err != nil {
 		return err
 	}
+	reading := newReadingLog(path, &s.options)
+	s.options.reading = reading
+	defer func() {
+		reading.over.Store(true)
+		s.options.reading, s.stop = nil, reading.stop
+	}()
 	repaired, err := repairLogs(s.dir, path, s.options, s.durable)
 	if err != nil {
 		return err
@@ -245,11 +254,13 @@ func (s *Store) openDatabase() error {
 	}
 	s.fs, s.path = s.options.FS, path
 	if err := s.checkState(path); errors.Is(err, ErrDamaged) {
+		s.options.reading = nil // another database's logs
 		return s.rebuild(err)
 	} else if err != nil {
 		return err
 	}
 	if err = s.openForWriting(path); err != nil && s.guard.err() == nil {
+		s.options.reading = nil
 		return s.rebuild(err)
 	}
 	return err
@@ -365,7 +376,7 @@ func (s *Store) tailDamage() error {
 	}
 	s.now.Store(&view{tip: tip, next: tip.Next})
 	open := newOpenBlock()
-	recovered, err := s.recoverOpen(&open)
+	recovered, err := s.recoverOpen(&open, s.telling("checking the chain's end", tip))
 	if err != nil {
 		return err
 	}
@@ -409,7 +420,7 @@ func (s *Store) recover() error {
 	for _, signer := range s.options.signers() {
 		s.AddSigner(signer)
 	}
-	recovered, err := s.recoverOpen(&s.open)
+	recovered, err := s.recoverOpen(&s.open, s.telling("looking for the chain's end", tip))
 	if err != nil {
 		return err
 	}
@@ -537,7 +548,7 @@ func openReader(dir string, o Options) (_ *Reader, err error) {
 		r.endUnsure = false // nothing above it has ever left
 	}
 	open := newOpenBlock()
-	recovered, err := r.recoverOpen(&open)
+	recovered, err := r.recoverOpen(&open, nil)
 	if err != nil {
 		return nil, err
 	}

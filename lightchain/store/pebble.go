@@ -37,13 +37,13 @@ func createPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durable, due *dueScrub) (*pebble.DB, error) {
 	// Those that are damaged were repaired before. Of a torn one Pebble gets to see the whole records alone: the rest it
 	// would search for a bit that turned, as it does with tables, which after a power cut takes a small board a minute.
-	torn, err := salvage.UnreadableLogs(dir, o.FS, d.record)
+	torn, err := salvage.UnreadableLogs(dir, o.logFS(), d.record)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
 	options := tuned(o, g)
 	logSize := int64(o.MemTableSize / 10 * 11) // as Pebble reserves
-	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, due: due, logSize: logSize}
+	options.FS = &storeFS{FS: o.FS, guard: g, shown: torn, hold: hold, due: due, logSize: logSize, reading: o.reading}
 	options.ErrorIfNotExists = true // else a file's loss would make it an empty one, and whatever it had go
 	merges := newCompactions()
 	options.Experimental.CompactionScheduler = merges
@@ -136,6 +136,7 @@ type storeFS struct {
 	shown    map[string]salvage.Log // logs to show as what can be read of them, by name
 	hold     *salvage.Withheld      // nil: what is removed goes
 	due      *dueScrub              // told of tables that cannot be read; nil: nobody is
+	reading  *readingLog            // told of what is read of logs while it opens; nil: nobody is
 	logSize  int64                  // bytes that a new log has from the beginning: see salvage.CreateLog; 0: none
 }
 
@@ -144,6 +145,9 @@ func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 		return vfs.NewMemFile(log.Encode()), nil
 	}
 	f, err := fs.FS.Open(name, opts...)
+	if err == nil {
+		f = fs.reading.counted(name, f)
+	}
 	if err == nil && salvage.IsTable(name) {
 		f, err = salvage.Checked(f, fs.met(name))
 	}

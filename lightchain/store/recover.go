@@ -138,7 +138,7 @@ func (r *Reader) highestInTables() (highest uint64, err error) {
 
 // recoverOpen derives the open block from what is staged above the tip. What a gap cut off can be read, but not keep its
 // number: it is counted, for [Store.stageAgain].
-func (r *Reader) recoverOpen(open *openBlock) (recovered Recovered, err error) {
+func (r *Reader) recoverOpen(open *openBlock, tell func(done uint64) error) (recovered Recovered, err error) {
 	tip := r.view().tip
 	scan, err := r.scanBlock(tip.Height+1, tip.Next, untilEnd)
 	if err != nil {
@@ -146,7 +146,12 @@ func (r *Reader) recoverOpen(open *openBlock) (recovered Recovered, err error) {
 	}
 	defer scan.close()
 	recovered.end = tip.Next
-	for scan.next() {
+	for n := uint64(0); scan.next(); n++ {
+		if tell != nil && n%tellEvery == 0 {
+			if err := tell(n); err != nil {
+				return recovered, err
+			}
+		}
 		if scan.err != nil {
 			var lost *DamageError
 			if !errors.As(scan.err, &lost) {

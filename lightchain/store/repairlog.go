@@ -16,7 +16,7 @@ import (
 
 // repairLogs rewrites the logs of the database in path that are damaged.
 func repairLogs(dir, path string, o Options, d durable) (recovered Recovered, err error) {
-	unreadable, err := salvage.UnreadableLogs(path, o.FS, d.record)
+	unreadable, err := salvage.UnreadableLogs(path, o.logFS(), d.record)
 	if err != nil {
 		return recovered, fmt.Errorf("reading the log: %w", err)
 	}

@@ -73,6 +73,7 @@ type Options struct {
 	Met func()
 
 	migrations []migration // for tests; nil: those of this program
+	reading    *readingLog // while an opening reads the log; else nil
 }
 
 // signers returns all that were given.
@@ -157,6 +158,7 @@ type Store struct {
 	found    slotsRead    // what they said when the store was opened
 	durable  durable      // what that says of the log
 	rebuilt  []heightRun  // headers that a rebuild of this start has found
+	stop     error        // what the opening was told while it read the log
 	noted    acknowledged // what the note said then; nothing: there was none, or it was told of
 	sound    bool         // all that is in the logs could be read then, looked at only where a slot of the head mark is lost
 	group    chunkBuilder
