@@ -203,23 +203,28 @@ func truth(b bool) float64 {
 func (m *metrics) committed(group []*sensors.Message, took time.Duration) {
 	m.commit.Observe(took.Seconds())
 	m.group.Observe(float64(len(group)))
-	var source string // messages of one source come in runs
-	var entries, bytes prometheus.Counter
-	for _, message := range group {
-		if name := sourceName(message.Source); name != source || entries == nil {
-			source, entries, bytes = name, m.entries.WithLabelValues(name), m.payloadBytes.WithLabelValues(name)
-			m.lastMessage.WithLabelValues(name).Set(float64(message.Received.UnixMilli()) / 1e3)
+	readings, qos0, redelivered := 0, 0, 0
+	for from := 0; from < len(group); { // messages of one source come in runs
+		name, to, bytes := sourceName(group[from].Source), from, 0
+		for ; to < len(group) && sourceName(group[to].Source) == name; to++ {
+			message := group[to]
+			bytes += len(message.Payload)
+			readings += len(message.Readings)
+			if message.Flags&lightchain.QoS0 != 0 {
+				qos0++
+			}
+			if message.Flags&lightchain.Redelivered != 0 {
+				redelivered++
+			}
 		}
-		entries.Inc()
-		bytes.Add(float64(len(message.Payload)))
-		m.readings.Add(float64(len(message.Readings)))
-		if message.Flags&lightchain.QoS0 != 0 {
-			m.qos0.Inc()
-		}
-		if message.Flags&lightchain.Redelivered != 0 {
-			m.redelivered.Inc()
-		}
+		m.entries.WithLabelValues(name).Add(float64(to - from))
+		m.payloadBytes.WithLabelValues(name).Add(float64(bytes))
+		m.lastMessage.WithLabelValues(name).Set(float64(group[to-1].Received.UnixMilli()) / 1e3)
+		from = to
 	}
+	m.readings.Add(float64(readings))
+	m.qos0.Add(float64(qos0))
+	m.redelivered.Add(float64(redelivered))
 }
 
 // sourceName returns the part of an entry's source that the configuration bounds: "mqtt:plant" of
@@ -230,5 +235,5 @@ func sourceName(source string) string {
 		return kind
 	}
 	name, _, _ := strings.Cut(rest, ":")
-	return kind + ":" + name
+	return source[:len(kind)+1+len(name)]
 }

@@ -53,13 +53,18 @@ func (s *Source) durable(d *delivery) {
 	if d.replay != (lightchain.Hash{}) {
 		s.replays[d.replay] = nil
 	}
-	for _, each := range append(d.followers, d) {
-		each.durable = true
-		if each.ticket != nil {
-			each.ticket.settle(ready)
-		}
+	for _, each := range d.followers {
+		each.isDurable()
 	}
 	d.followers = nil
+	d.isDurable()
+}
+
+func (d *delivery) isDurable() {
+	d.durable = true
+	if d.ticket != nil {
+		d.ticket.settle(ready)
+	}
 }
 
 // disown makes sure that messages equal to d, which will not become durable, are taken for new ones, and that neither
@@ -117,13 +122,12 @@ func (l *link) collect(due []byte) (_ []byte, ended bool) {
 	s := l.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !l.closed && len(l.order) > 0 && len(due) < 16<<10 {
-		t := l.order[0]
+	for !l.closed && l.order.len() > 0 && len(due) < 16<<10 {
+		t := l.order.first()
 		if t.state == waiting {
 			break
 		}
-		l.order[0] = nil
-		l.order = l.order[1:]
+		l.order.pop()
 		if t.state == refused {
 			continue
 		}

@@ -19,10 +19,10 @@ import (
 // overhead is what a message counts for in the queue beside its bytes on the wire.
 const overhead = 256
 
-// gate is the connection as paho sees it. It looks at each packet's header, and holds a PUBLISH back until there is
-// room for it: then TCP's own flow control reaches the broker. While it does, it answers paho's pings, whose true
-// answers stand unread behind the PUBLISH. paho reads a byte, then a length, then a body; the gate turns that into
-// few system calls.
+// gate is the connection as paho sees it. It takes each PUBLISH out of what the broker sends and gives it to the link itself, when
+// there is room for it: until then TCP's own flow control reaches the broker. All other packets are paho's. While the gate waits for
+// room, or for the rest of a large PUBLISH, it answers paho's pings, whose true answers stand unread behind it. paho reads a
+// byte, then a length, then a body; the gate turns that into few system calls.
 type gate struct {
 	net.Conn
 	link *link
@@ -33,6 +33,9 @@ type gate struct {
 	made []byte // to be handed out before anything else: a parsed header, or a made-up packet
 	left int    // bytes of the current packet's rest, handed out straight from in
 	held *publish
+	one  publish // what held points to
+
+	receive func(*publish) // given each PUBLISH that was let in, whole; it must not block
 
 	writing sync.Mutex // over Write: paho writes from two goroutines and the link from a third
 	timeout time.Duration
@@ -42,15 +45,39 @@ type gate struct {
 	dropped atomic.Pointer[error] // why the link closed the connection
 }
 
-// publish is a PUBLISH packet whose header has been read and which paho has not seen yet.
+// publish is a PUBLISH packet whose header has been read.
 type publish struct {
 	first    byte
 	length   int // what remains of the packet to be read, at first all that follows its length field
 	size     int // what to count
 	admitted bool
-	variable []byte    // of a large one: topic and packet id, as on the wire
-	sum      hash.Hash // of one too large to hold: what was read of its payload
+	body     []byte    // topic, packet id and payload, as on the wire, or the payload's hash; nil until it is read
+	read     int       // bytes of body that were read
+	payload  int       // where in body that begins, once it is whole
+	sum      hash.Hash // of a payload too large to hold: what was read of it
 	hashing  bool
+}
+
+func (p *publish) qos() byte { return p.first >> 1 & 3 }
+
+// parse finds the parts of the packet in its body. A topic that MQTT forbids passes, as it does with paho: the connection would
+// end over it, and over the same message again on the next one.
+func (p *publish) parse() (topic []byte, id uint16, err error) {
+	if len(p.body) < 2 {
+		return nil, 0, errMalformed
+	}
+	at := 2 + int(binary.BigEndian.Uint16(p.body))
+	p.payload = at
+	if p.qos() > 0 {
+		p.payload += 2
+	}
+	if p.payload > len(p.body) {
+		return nil, 0, errMalformed
+	}
+	if p.qos() > 0 {
+		id = binary.BigEndian.Uint16(p.body[at:])
+	}
+	return p.body[2:at], id, nil
 }
 
 // maxControl bounds every packet but PUBLISH: paho allocates what a header announces.
@@ -61,6 +88,7 @@ var errMalformed = errors.New("the broker sends a malformed packet")
 func newGate(conn net.Conn, l *link, timeout time.Duration) *gate {
 	g := &gate{Conn: conn, link: l, timeout: timeout, ended: make(chan struct{})}
 	g.in = bufio.NewReaderSize(untilParting{g}, 16<<10)
+	g.receive = l.receive
 	return g
 }
 
@@ -96,16 +124,16 @@ func (g *gate) Read(p []byte) (int, error) {
 	}
 }
 
-// next brings the following packet into made and left: the broker's next, or an answer to a ping.
+// next brings the following packet into made and left, the broker's next or an answer to a ping, or takes a PUBLISH in.
 func (g *gate) next() error {
 	if g.held != nil {
 		return g.pass()
 	}
 	header, err := mqttwire.ReadHeader(g.in, mqttwire.MaxLength)
-	if wrong := new(mqttwire.Error); errors.As(err, &wrong) {
-		return fmt.Errorf("%w: %w", errMalformed, err)
-	}
 	if err != nil {
+		if wrong := new(mqttwire.Error); errors.As(err, &wrong) {
+			return fmt.Errorf("%w: %w", errMalformed, err)
+		}
 		return err
 	}
 	length := header.Length
@@ -114,7 +142,8 @@ func (g *gate) next() error {
 		if header.Flags&6 == 6 {
 			return errMalformed // MQTT-3.3.1-4: there is no QoS 3
 		}
-		g.held = &publish{first: header.First(), length: length}
+		g.one = publish{first: header.First(), length: length}
+		g.held = &g.one
 		return g.pass()
 	case mqttwire.PINGRESP:
 		g.link.ponged()
@@ -139,11 +168,11 @@ func (g *gate) next() error {
 	return nil
 }
 
-// pass hands the held PUBLISH on when there is room, or, until then, an answer to paho's ping.
+// pass takes the held PUBLISH in when there is room, or, until then, makes an answer to paho's ping.
 func (g *gate) pass() error {
 	h := g.held
 	if !h.admitted {
-		if h.variable == nil && h.length > g.link.source.cfg.MaxPayload {
+		if h.body == nil && h.length > g.link.source.cfg.MaxPayload {
 			if err := g.readVariable(h); err != nil {
 				return err
 			}
@@ -152,7 +181,7 @@ func (g *gate) pass() error {
 		if h.hashing {
 			h.size = sha256.Size + overhead
 		}
-		h.size += len(h.variable)
+		h.size += len(h.body)
 		switch v, err := g.link.admit(h); {
 		case err != nil:
 			return err
@@ -166,13 +195,22 @@ func (g *gate) pass() error {
 		}
 		h.admitted = true
 	}
+	var whole bool
+	var err error
 	if h.hashing {
-		return g.hashOn(h)
+		whole, err = g.hashOn(h)
+	} else {
+		whole, err = g.readOn(h)
+	}
+	if err != nil || !whole {
+		return err
 	}
 	g.held = nil
-	g.made = mqttwire.AppendHeader(g.buf[:0], h.first, len(h.variable)+h.length)
-	g.made = append(g.made, h.variable...)
-	g.left = h.length
+	if _, _, err := h.parse(); err != nil {
+		g.link.giveUp(h)
+		return err
+	}
+	g.receive(h)
 	return nil
 }
 
@@ -183,42 +221,70 @@ func (g *gate) readVariable(h *publish) error {
 		return unexpected(err)
 	}
 	n := 2 + int(binary.BigEndian.Uint16(b))
-	if h.first&6 != 0 {
+	if h.qos() > 0 {
 		n += 2 // the packet id
 	}
 	if n > h.length {
 		return errMalformed
 	}
-	h.variable = make([]byte, n)
-	if _, err := io.ReadFull(g.in, h.variable); err != nil {
+	h.body = make([]byte, n)
+	if _, err := io.ReadFull(g.in, h.body); err != nil {
 		return unexpected(err)
 	}
 	h.length -= n
+	h.read = n
 	if h.length > g.link.source.cfg.MaxPayload {
 		h.hashing, h.sum = true, sha256.New()
 	}
 	return nil
 }
 
-// hashOn reads more of a payload that is too large to hold. It may take longer than a keep-alive on a slow line, so
-// that pings are answered here too: the bytes that arrive show that the broker lives.
-func (g *gate) hashOn(h *publish) error {
+// stretch is how much of a PUBLISH is read before a ping is looked for: on a slow line the whole of a large one may take longer
+// than a keep-alive. The bytes that arrive show that the broker lives.
+const stretch = 64 << 10
+
+// covered reports whether paho's ping waited for an answer, which then is made.
+func (g *gate) covered() bool {
+	if !g.link.cover() {
+		return false
+	}
+	g.made = append(g.buf[:0], byte(mqttwire.PINGRESP)<<4, 0)
+	return true
+}
+
+// readOn reads more of a PUBLISH, and reports whether that was all.
+func (g *gate) readOn(h *publish) (whole bool, err error) {
+	if len(h.body) < h.read+h.length {
+		h.body = append(make([]byte, 0, h.read+h.length), h.body...)[:h.read+h.length]
+	}
 	for h.length > 0 {
-		if g.link.cover() {
-			g.made = append(g.buf[:0], byte(mqttwire.PINGRESP)<<4, 0)
-			return nil
+		if h.read > 0 && g.covered() {
+			return false, nil
+		}
+		n, err := io.ReadFull(g.in, h.body[h.read:h.read+min(h.length, stretch)])
+		h.read += n
+		h.length -= n
+		if err != nil {
+			return false, unexpected(err)
+		}
+	}
+	return true, nil
+}
+
+// hashOn reads more of a payload that is too large to hold, and reports whether that was all.
+func (g *gate) hashOn(h *publish) (whole bool, err error) {
+	for h.length > 0 {
+		if g.covered() {
+			return false, nil
 		}
 		n, err := io.CopyN(h.sum, g.in, int64(min(h.length, max(1, g.in.Buffered()))))
 		h.length -= int(n)
 		if err != nil {
-			return unexpected(err)
+			return false, unexpected(err)
 		}
 	}
-	g.held = nil
-	g.made = mqttwire.AppendHeader(nil, h.first, len(h.variable)+sha256.Size)
-	g.made = h.sum.Sum(append(g.made, h.variable...))
-	g.left = 0
-	return nil
+	h.body = h.sum.Sum(h.body)
+	return true, nil
 }
 
 // Write sends p. It fails if the broker takes nothing for as long as the timeout.

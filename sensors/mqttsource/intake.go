@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
-
 	"edgechain.example/lightchain"
 	"edgechain.example/sensors"
 )
@@ -21,12 +19,14 @@ const maxReplays = 16384
 // delivery is one message on its way to the disk. What is not marked otherwise never changes.
 type delivery struct {
 	topic    string
+	source   string // as an entry's, with that topic at its end
 	qos      byte
 	id       uint16 // 0 with QoS 0
 	flags    lightchain.Flags
 	received time.Time
 	sub      int // index of the subscription, or −1
 	size     int // reserved for it
+	beside   int // bytes that the payload keeps in memory beside itself
 
 	// The pump's, once queued, until the sink has taken it.
 	payload []byte
@@ -36,6 +36,7 @@ type delivery struct {
 	content   []byte          // the payload, to compare with; nil once a hash stands for it
 	sum       lightchain.Hash // of the content, when that is nil
 	durable   bool
+	own       ticket          // what ticket points to first
 	ticket    *ticket         // its place in the order of the connection on which it came last; nil with QoS 0
 	followers []*delivery     // retained replays equal to it that came before it was durable
 	replay    lightchain.Hash // its key in Source.replays, if it is there
@@ -60,21 +61,26 @@ func (d *delivery) forgetContent() {
 	}
 }
 
-// receive takes a message from paho. It never blocks: paho's reading, pings included, stands still meanwhile.
-func (l *link) receive(m mqtt.Message) {
+// receive takes a PUBLISH from the gate. It never blocks: paho's reading, pings included, stands still meanwhile.
+func (l *link) receive(p *publish) {
 	s := l.source
-	d := &delivery{
-		topic: m.Topic(), qos: m.Qos(), id: m.MessageID(), payload: m.Payload(), received: s.cfg.Now(),
-		sub: s.subscription(m.Topic()),
+	topic, id, _ := p.parse() // which the gate has done before
+	d := &delivery{qos: p.qos(), id: id, payload: p.body[p.payload:len(p.body):len(p.body)], received: s.cfg.Now(), beside: p.payload}
+	d.topic, d.source = s.named(topic)
+	d.sub = s.subscription(d.topic)
+	d.size = p.size
+	if p.hashing {
+		d.flags |= lightchain.PayloadHashed
 	}
+	retained, again := p.first&1 != 0, p.first&8 != 0
 	var replay lightchain.Hash
-	if m.Retained() {
+	if retained {
 		d.flags |= lightchain.Retained
 		replay = replayKey(d.topic, d.payload)
 	}
 	if d.qos == 0 {
 		d.flags |= lightchain.QoS0
-	} else if m.Duplicate() {
+	} else if again {
 		d.flags |= lightchain.Redelivered
 	}
 	// Not an entry, unless the configuration asks for it.
@@ -82,17 +88,35 @@ func (l *link) receive(m mqtt.Message) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := l.frames[0]
-	l.frames = l.frames[1:]
-	if d.size = f.size; f.hashed {
-		d.flags |= lightchain.PayloadHashed
-	}
+	l.taking = 0 // the queue's now
 	if about || !s.isNew(l, d, replay) {
 		s.release(d.size)
 		return
 	}
-	s.queue = append(s.queue, d)
+	s.queue.push(d)
 	notify(s.wake)
+}
+
+// Bounds of the table of topics: what devices make up anew with each message is not worth a place.
+const (
+	maxTopics     = 1024
+	maxTopicBytes = 256
+)
+
+// named returns a topic, and the source of entries with it, from the table of those that came before. It is the reader's alone,
+// of which there is one at a time.
+func (s *Source) named(topic []byte) (name, source string) {
+	source, known := s.topics[string(topic)]
+	if !known {
+		source = "mqtt:" + s.cfg.Name + ":" + string(topic)
+		if len(topic) <= maxTopicBytes {
+			if len(s.topics) >= maxTopics {
+				clear(s.topics)
+			}
+			s.topics[source[len(source)-len(topic):]] = source
+		}
+	}
+	return source[len(source)-len(topic):], source
 }
 
 // isNew reports whether d is to become an entry, and enters it where its acknowledgement, and its coming again, will
@@ -109,8 +133,9 @@ func (s *Source) isNew(l *link, d *delivery, replay lightchain.Hash) bool {
 			s.stats.Recognised++
 			return false
 		}
-		d.ticket = &ticket{link: l, of: d, id: d.id, qos: d.qos}
-		l.order = append(l.order, d.ticket)
+		d.own = ticket{link: l, of: d, id: d.id, qos: d.qos}
+		d.ticket = &d.own
+		l.order.push(d.ticket)
 		if d.sub < 0 || !s.filters[d.sub].Shared {
 			d.content = d.payload
 			s.unacked[d.id] = d
@@ -147,7 +172,7 @@ func (s *Source) redelivered(l *link, d *delivery) bool {
 		return true
 	}
 	first.ticket = &ticket{link: l, of: first, id: d.id, qos: d.qos}
-	l.order = append(l.order, first.ticket)
+	l.order.push(first.ticket)
 	if first.durable {
 		first.ticket.settle(ready)
 	}
@@ -227,10 +252,10 @@ func (s *Source) pump(ctx context.Context, sink sensors.Sink) error {
 func (s *Source) head() *delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
+	if s.queue.len() == 0 {
 		return nil
 	}
-	return s.queue[0]
+	return s.queue.first()
 }
 
 // ignores deals with the first message of the queue if it is to go no further: as if it were durable already.
@@ -296,9 +321,8 @@ func (s *Source) exceed(d *delivery) {
 func (s *Source) taken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.queue[0]
-	s.queue[0] = nil
-	s.queue = s.queue[1:]
+	d := s.queue.first()
+	s.queue.pop()
 	d.payload, d.made = nil, nil
 	s.release(d.size)
 }
@@ -322,7 +346,8 @@ func (s *Source) message(d *delivery) *sensors.Message {
 		m = &sensors.Message{Flags: lightchain.NotUnderstood, Payload: d.payload}
 	}
 	// Brokers must refuse topics that are not UTF-8, and an entry cannot hold one.
-	m.Source = "mqtt:" + s.cfg.Name + ":" + strings.ToValidUTF8(d.topic, "\uFFFD")
+	m.Source = strings.ToValidUTF8(d.source, "\uFFFD")
+	m.Beside += d.beside
 	m.Received = d.received
 	m.Flags |= d.flags
 	m.Done = func(err error) { s.settled(d, err) }

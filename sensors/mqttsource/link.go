@@ -26,21 +26,15 @@ type link struct {
 	acking chan struct{}        // closed when that goroutine has ended
 
 	// Under source.mu.
-	closed bool      // nothing is read or acknowledged here any more
-	frames []frame   // the PUBLISH packets that passed the gate and did not reach the handler
-	order  []*ticket // acknowledgements owed to the broker, in the order its messages came
-	last   bool      // no more will become due: the acknowledging goroutine ends when it has written what is
-	asked  int       // filters in the SUBSCRIBE that is under way
-	pinged bool      // a ping of paho's has no answer yet
-	paused bool      // the gate holds a PUBLISH back
-	ending bool      // the gate discards every PUBLISH: those with QoS 1 and 2 come again
-	slow   bool      // and a ping had to be covered meanwhile
-}
-
-// frame is what the gate tells the handler of a PUBLISH: paho passes them on in order, one handler call for each.
-type frame struct {
-	size   int
-	hashed bool
+	closed bool          // nothing is read or acknowledged here any more
+	order  fifo[*ticket] // acknowledgements owed to the broker, in the order its messages came
+	last   bool          // no more will become due: the acknowledging goroutine ends when it has written what is
+	taking int           // reserved for the PUBLISH that the gate reads
+	asked  int           // filters in the SUBSCRIBE that is under way
+	pinged bool          // a ping of paho's has no answer yet
+	paused bool          // the gate holds a PUBLISH back
+	ending bool          // the gate discards every PUBLISH: those with QoS 1 and 2 come again
+	slow   bool          // and a ping had to be covered meanwhile
 }
 
 var errClosed = errors.New("the connection is closed")
@@ -59,7 +53,7 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 			l.gate = newGate(conn, l, s.cfg.ConnectTimeout)
 			return l.gate
 		},
-		Receive: l.receive,
+		Receive: func(mqtt.Message) {}, // the gate keeps them all
 		Lost:    func(err error) { l.lost <- err },
 	})
 	if err != nil {
@@ -236,10 +230,8 @@ func (l *link) end() {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, f := range l.frames {
-		s.reserved -= f.size
-	}
-	l.frames = nil
+	s.reserved -= l.taking
+	l.taking = 0
 	for _, d := range s.unacked {
 		d.forgetContent()
 	}

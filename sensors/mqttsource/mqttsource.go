@@ -183,7 +183,8 @@ type Source struct {
 	mu       sync.Mutex
 	room     *sync.Cond                    // on mu: room in the queue, a ping to cover, or the end
 	stats    Stats                         // under mu; InFlight, QueuedBytes and Status are filled in by Stats
-	queue    []*delivery                   // under mu: for the pump, in order of arrival
+	topics   map[string]string             // sources by topic; see named
+	queue    fifo[*delivery]               // under mu: for the pump, in order of arrival
 	reserved int                           // under mu: bytes of PUBLISH packets let through the gate and not yet taken by the sink
 	open     int                           // under mu: messages that the sink took and did not settle
 	stopping bool                          // under mu: no PUBLISH passes the gate any more
@@ -208,6 +209,7 @@ func New(cfg Config) (*Source, error) {
 	s := &Source{
 		cfg:     cfg,
 		ready:   make(chan struct{}),
+		topics:  make(map[string]string),
 		unacked: make(map[uint16]*delivery),
 		replays: make(map[lightchain.Hash]*delivery),
 		wake:    make(chan struct{}, 1),

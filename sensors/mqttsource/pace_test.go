@@ -50,12 +50,12 @@ func (p *paced) arrive(qos byte, topic string, payloads ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, payload := range payloads {
-		d := &delivery{topic: topic, qos: qos, payload: []byte(payload), received: time.Now(), sub: p.subscription(topic), size: 100}
+		d := &delivery{topic: topic, source: "mqtt:plant:" + topic, qos: qos, payload: []byte(payload), received: time.Now(), sub: p.subscription(topic), size: 100}
 		if qos == 0 {
 			d.flags |= lightchain.QoS0
 		}
 		p.reserved += d.size
-		p.queue = append(p.queue, d)
+		p.queue.push(d)
 	}
 	notify(p.wake)
 }

@@ -25,7 +25,7 @@ func (l *link) admit(h *publish) (verdict, error) {
 			return discard, nil
 		case !s.stopping && (s.reserved == 0 || s.reserved+h.size <= s.cfg.QueueBytes):
 			s.reserved += h.size
-			l.frames = append(l.frames, frame{size: h.size, hashed: h.hashing})
+			l.taking = h.size
 			l.paused, l.slow = false, false
 			return letPass, nil
 		case l.pinged:
@@ -44,6 +44,14 @@ func (l *link) admit(h *publish) (verdict, error) {
 		}
 		s.room.Wait()
 	}
+}
+
+// giveUp gives back what was reserved for a PUBLISH that is none.
+func (l *link) giveUp(h *publish) {
+	l.source.mu.Lock()
+	defer l.source.mu.Unlock()
+	l.taking = 0
+	l.source.release(h.size)
 }
 
 // cover reports whether a ping of paho's waits for an answer, and takes it for answered.

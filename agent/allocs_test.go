@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
+	"edgechain.example/sensors"
+)
+
+// mostCommitAllocs is how many allocations a message costs at most between its source and its acknowledgement, where many share a
+// write: queue, committer, store and metrics. With those of its source, see mqttsource, that is at most 7 in all.
+const mostCommitAllocs = 0.5
+
+func TestCommittingAMessageCostsFewAllocations(t *testing.T) {
+	fs := vfs.NewMem()
+	o := testOptions(t, fs)
+	o.MaxBlockEntries = lightchain.MaxBlock
+	if _, err := store.Create("chain", o, store.Genesis{}); err != nil {
+		t.Fatal(err)
+	}
+	const n, groups = 1000, 20
+	b := newBench(t, func(c *committer) {
+		c.queue = newQueue(64<<20, n)
+		c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: n, Idle: time.Hour} // a group is closed by its number alone
+		c.block.MaxEntries = lightchain.MaxBlock
+	})
+	if err := b.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open("chain", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.store, b.committer.store = st, st
+	b.start()
+	done := make(chan error, n)
+	notify := func(err error) { done <- err }
+	group := func() {
+		messages := make([]sensors.Message, n)
+		readings := make([]lightchain.Reading, n)
+		for i := range messages {
+			readings[i] = lightchain.Reading{Device: "press-07", Name: "temperature", Unit: "Cel", Value: lightchain.Float(float64(i))}
+			messages[i] = sensors.Message{Source: "mqtt:plant:press/07", Received: time.Unix(1_700_000_000, int64(i)), Payload: []byte(`{"temperature":73.967}`),
+				Decoder: "json/1", Readings: readings[i : i+1 : i+1], Done: notify}
+			if err := b.queue.Put(t.Context(), &messages[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range n {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	group()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range groups {
+		group()
+	}
+	runtime.ReadMemStats(&after)
+	each := float64(after.Mallocs-before.Mallocs)/(n*groups) - 1 // the payload is the test's
+	t.Logf("%.2f allocations a message", each)
+	if each > mostCommitAllocs {
+		t.Errorf("%.2f allocations a message, at most %v are allowed", each, mostCommitAllocs)
+	}
+	b.stop(t)
+}
