@@ -18,6 +18,7 @@ type noteEvent struct {
 	When      string            `json:"when"`
 	Entries   []lightchain.Span `json:"entries,omitempty"`
 	Heights   []lightchain.Span `json:"heights,omitempty"`
+	Head      *lightchain.Head  `json:"head,omitempty"`
 	Reason    string            `json:"reason,omitempty"`
 	Meaning   string            `json:"meaning,omitempty"`
 	Text      string            `json:"text,omitempty"`
@@ -57,7 +58,10 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 	if top := a.store.Tip().Height; len(note.Heights) > 0 && note.Heights[len(note.Heights)-1][1] > top {
 		return refuse("it is about block %d, and the newest one is %d", note.Heights[len(note.Heights)-1][1], top)
 	}
-	event := noteEvent{Who: note.Who, When: note.When, Entries: note.Entries, Heights: note.Heights, Reason: note.Reason, Meaning: note.Meaning,
+	if err := a.checkHead(note); err != nil {
+		return refuse("%w", err)
+	}
+	event := noteEvent{Who: note.Who, When: note.When, Entries: note.Entries, Heights: note.Heights, Head: note.Head, Reason: note.Reason, Meaning: note.Meaning,
 		Text: note.Text, Signature: n.Signature, AskedBy: localhttp.PeerOf(ctx)}
 	source, payload := lightchain.SourceNote, any(event)
 	if f := note.File; f != nil {
@@ -97,6 +101,36 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 	}
 	a.log.Info("a person's words were recorded", "source", source, "entry", m.Entry, "who", note.Who, "by", event.AskedBy)
 	return api.Noted{Number: m.Entry, Source: source}, nil
+}
+
+// checkHead refuses a note that names another header than this chain has, or one below what the note is about: every verifier
+// that has the header in sight would say so.
+func (a *Agent) checkHead(n *lightchain.Note) error {
+	if n.Head == nil {
+		return nil
+	}
+	if top := a.store.Tip().Height; n.Head.Height > top {
+		return fmt.Errorf("it names header %d, and the newest one is %d", n.Head.Height, top)
+	}
+	hash, err := a.store.Node(0, n.Head.Height)
+	if err != nil {
+		return fmt.Errorf("it names header %d, with which it cannot be compared: %w", n.Head.Height, err)
+	}
+	if hash != n.Head.Hash {
+		return fmt.Errorf("it names header %d with the hash %s, and this chain's has the hash %s: what its author saw was another history", n.Head.Height, n.Head.Hash, hash)
+	}
+	if len(n.Entries) == 0 {
+		return nil
+	}
+	last := n.Entries[len(n.Entries)-1][1]
+	height, sealed, err := a.store.BlockOf(last)
+	if err != nil {
+		return fmt.Errorf("it is about entry %d, of which the block is not known: %w", last, err)
+	}
+	if !sealed || height > n.Head.Height {
+		return fmt.Errorf("it is about entry %d, which stands above header %d, the one that it names", last, n.Head.Height)
+	}
+	return nil
 }
 
 // noted waits until a note is on disk, or it is known that this may take long.

@@ -135,12 +135,16 @@ type BundleReport struct {
 }
 
 // BundleNotes are the notes of a bundle that stand alike, signed by the same key; those under keys that are unknown and too
-// many are counted together, without a key. One that stands bad fails no check, and must be told; each is by itself then,
-// as long as they are not too many.
+// many are counted together, without a key. One that is contradicted fails no check, and must be told; each is by itself
+// then, as long as they are not too many.
 type BundleNotes struct {
 	NoteReport          // of the first of them
 	First, Count uint64 // the first one's number, and how many there are
+	Repeats      uint64 // of these, signed notes that stood in the bundle before
 }
+
+// MaxHeadsBack is how many blocks of a bundle are kept in mind to compare the headers that notes name with.
+const MaxHeadsBack = 65536
 
 // maxBundleNotes is from how many kinds of notes on a bundle's report takes no further unknown key, and none that is bad by
 // itself. People whom the trust file names are each listed.
@@ -154,17 +158,20 @@ type BundleVerifier struct {
 	notes  map[noteKind]int // of report.Notes, where those of a kind are counted
 
 	begun, ended bool
-	first        seen            // header of the first block
-	header       Header          // of the block that is being read
-	hash         Hash            // of that header
-	block        CompactRange    // over its entries so far
-	inside       map[uint64]Hash // the run's headers that set the key, by height
-	proof        Proof           // what the end says, in the shape of a proof
+	first        seen              // header of the first block
+	recent       []placed          // the newest blocks that are complete, each at its height, less the first one's, modulo MaxHeadsBack
+	begins       map[uint64]placed // what the start tells, by height
+	signed       map[Hash]bool     // what stood in notes with a good signature, that included
+	header       Header            // of the block that is being read
+	hash         Hash              // of that header
+	block        CompactRange      // over its entries so far
+	inside       map[uint64]Hash   // the run's headers that set the key, by height
+	proof        Proof             // what the end says, in the shape of a proof
 }
 
 // NewBundleVerifier returns a verifier for somebody who trusts t.
 func NewBundleVerifier(t *Trust) *BundleVerifier {
-	return &BundleVerifier{trust: t, notes: map[noteKind]int{}, inside: map[uint64]Hash{}}
+	return &BundleVerifier{trust: t, notes: map[noteKind]int{}, begins: map[uint64]placed{}, signed: map[Hash]bool{}, inside: map[uint64]Hash{}}
 }
 
 // Add takes the content of the next item; see [BundleItem].
@@ -207,6 +214,14 @@ func (v *BundleVerifier) start(item []byte) error {
 		}
 	}
 	v.keys = keys
+	for _, h := range keys {
+		s, height := h.seen(), h.Header.Height
+		for _, height := range []uint64{height, height - 1} { // below genesis there is no height, and none that is asked for
+			if there, tells := s.at(height); tells {
+				v.begins[height] = there
+			}
+		}
+	}
 	return nil
 }
 
@@ -236,6 +251,7 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 		if err := v.closeBlock(); err != nil {
 			return err
 		}
+		v.keepInMind()
 		if h.Height != v.header.Height+1 || h.Previous != v.hash || h.First != v.header.First+v.header.Count {
 			return v.fail(CheckBlock, fmt.Errorf("header %d does not continue header %d", h.Height, v.header.Height))
 		}
@@ -272,40 +288,80 @@ func (v *BundleVerifier) addEntry(item []byte) error {
 		return v.fail(CheckEntry, fmt.Errorf("block %d has %d entries, and here is one more", v.header.Height, v.header.Count))
 	}
 	if IsNote(entry.Source) {
-		v.addNote(JudgeNote(&entry, v.keys[0].ChainID(), v.trust))
+		n := JudgeNote(&entry, v.keys[0].ChainID(), v.trust)
+		n.bind(v.header.Height, v.at)
+		v.addNote(n)
 	}
 	v.block.Append(LeafHash(b), nil)
 	return nil
 }
 
+// keepInMind notes the header of the block that was read.
+func (v *BundleVerifier) keepInMind() {
+	at := placed{v.hash, v.header.First + v.header.Count}
+	if len(v.recent) < MaxHeadsBack {
+		v.recent = append(v.recent, at)
+		return
+	}
+	v.recent[(v.header.Height-v.report.From)%MaxHeadsBack] = at
+}
+
+// at returns what is known of a height below the block that is read: from the blocks before it, the first one's link, and the
+// start.
+func (v *BundleVerifier) at(height uint64) (placed, bool) {
+	if from := v.report.From; height >= from && height < v.header.Height && v.header.Height-height <= MaxHeadsBack {
+		return v.recent[(height-from)%MaxHeadsBack], true
+	}
+	if found, ok := v.first.at(height); ok {
+		return found, true
+	}
+	found, ok := v.begins[height]
+	return found, ok
+}
+
+// repeats returns 1 for a signed note that stood in the bundle before, else 0.
+//
+// SPEC: the same statement and the same signature
+func (v *BundleVerifier) repeats(n *NoteReport) uint64 {
+	if n.Standing != NoteSigned {
+		return 0
+	}
+	again := v.signed[n.said]
+	v.signed[n.said] = true
+	return uint64(count(again))
+}
+
 // addNote counts a note with those like it.
 func (v *BundleVerifier) addNote(n *NoteReport) {
 	full := len(v.report.Notes) >= maxBundleNotes
-	like := noteKind{n.Standing, n.Key}
-	if n.Standing == NoteBad {
-		like.key = PublicKey{}
+	like := noteKind{n.Standing, n.Key, n.Binding}
+	if n.Contradicted() {
+		like = noteKind{standing: NoteBad}
 	}
 	i, known := v.notes[like]
 	switch {
-	case n.Standing == NoteBad && !full:
+	case n.Contradicted() && !full:
 		known = false
 	case n.Standing == NoteStranger && !known && full:
 		n.Key, like.key = PublicKey{}, PublicKey{}
 		i, known = v.notes[like]
 	}
+	repeats := v.repeats(n)
 	if known {
 		v.report.Notes[i].Count++
+		v.report.Notes[i].Repeats += repeats
 		return
 	}
 	v.notes[like] = len(v.report.Notes)
 	n.Note = nil // a bundle may hold millions
-	v.report.Notes = append(v.report.Notes, BundleNotes{*n, v.header.First + v.block.Size(), 1})
+	v.report.Notes = append(v.report.Notes, BundleNotes{*n, v.header.First + v.block.Size(), 1, repeats})
 }
 
 // noteKind is by what a bundle's notes are counted together.
 type noteKind struct {
 	standing NoteStanding
 	key      PublicKey
+	binding  NoteBinding
 }
 
 // closeBlock checks that the block's entries are those that its header commits to, all of them.

@@ -18,6 +18,7 @@ type Note struct {
 	When    string // "2026-11-28T20:41:48Z", by the clock of where it was written
 	Entries []Span // numbers of the entries that it is about
 	Heights []Span // heights of the blocks that it is about
+	Head    *Head  // the newest header that its author had; nil: it names numbers alone
 	Reason  string
 	Meaning string // of the signature: "approved", "reviewed"
 	Text    string // may have lines
@@ -26,6 +27,24 @@ type Note struct {
 
 // Span is a stretch of numbers, both included.
 type Span [2]uint64
+
+// Head names a header, and with it all that was recorded up to it: a note that has one is about what its author saw, not
+// about whatever may come to stand under the same numbers. In JSON it is [height, "hash"].
+type Head struct {
+	Height uint64
+	Hash   Hash
+}
+
+// MarshalJSON returns the head as a note holds it.
+func (h Head) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `[%d,"%s"]`, h.Height, h.Hash), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON returned.
+func (h *Head) UnmarshalJSON(b []byte) (err error) {
+	*h, err = parseHead(b)
+	return err
+}
 
 // File describes an attachment. Its bytes need not be there.
 type File struct {
@@ -89,7 +108,23 @@ func (n *Note) Check() error {
 	if err := checkSpans("entries", n.Entries); err != nil {
 		return err
 	}
-	return checkSpans("heights", n.Heights)
+	if err := checkSpans("heights", n.Heights); err != nil {
+		return err
+	}
+	return n.checkHead()
+}
+
+// SPEC: `head` is not below the last of `heights`
+func (n *Note) checkHead() error {
+	switch {
+	case n.Head == nil:
+		return nil
+	case n.Head.Height > maxNoteNum:
+		return errors.New("head: its height is above 2^53-1")
+	case len(n.Heights) > 0 && n.Head.Height < n.Heights[len(n.Heights)-1][1]:
+		return fmt.Errorf("head: header %d is below block %d, which the note is about", n.Head.Height, n.Heights[len(n.Heights)-1][1])
+	}
+	return nil
 }
 
 func checkSpans(name string, all []Span) error {
@@ -145,6 +180,9 @@ func (n *Note) Statement(chain ChainID) []byte {
 	line("who", n.Who)
 	line("entries", formatSpans(n.Entries))
 	line("heights", formatSpans(n.Heights))
+	if n.Head != nil {
+		line("head", fmt.Sprintf("%d %s", n.Head.Height, n.Head.Hash))
+	}
 	if f := n.File; f != nil {
 		line("name", f.Name)
 		line("media_type", f.MediaType)
@@ -199,6 +237,13 @@ func ParseStatement(b []byte) (n *Note, chain ChainID, err error) {
 	if n.Entries, err = ParseSpans(next("entries")); err == nil {
 		n.Heights, err = ParseSpans(next("heights"))
 	}
+	if head := next("head"); head != "" && err == nil {
+		height, hash, _ := strings.Cut(head, " ")
+		n.Head = new(Head)
+		if n.Head.Height, err = strconv.ParseUint(height, 10, 53); err == nil {
+			n.Head.Hash, err = ParseHash(hash)
+		}
+	}
 	if f := n.File; f != nil && err == nil {
 		f.Name, f.MediaType = next("name"), next("media_type")
 		if f.Size, err = strconv.ParseUint(next("size"), 10, 53); err == nil {
@@ -249,6 +294,18 @@ const (
 	NoteBad      NoteStanding = "bad"         // the signature is wrong, or the entry is no note although its source says so
 )
 
+// NoteBinding is whether the header that a note names is the one that its chain has.
+type NoteBinding string
+
+// How the header that a note names, and the headers in sight, stand to each other.
+const (
+	BindingNone   NoteBinding = ""       // it names none, or stands bad
+	BindingSame   NoteBinding = "same"   // its chain has this header, so the note is about what stands there
+	BindingShort  NoteBinding = "short"  // its chain has this header, but the note is about entries above it, too
+	BindingUnseen NoteBinding = "unseen" // no header in sight tells
+	BindingOther  NoteBinding = "other"  // its chain has another header there: the note contradicts the file, or the file the note
+)
+
 // NoteReport is a note in an entry, and who signed it.
 type NoteReport struct {
 	Note     *Note // nil if the entry cannot be read as one
@@ -256,7 +313,63 @@ type NoteReport struct {
 	Signer   string    // the person's name in the trust file
 	Key      PublicKey // that signed it; zero where none is known
 	Bytes    bool      // the bytes of an attachment are there
-	Err      error     // why it stands bad
+	Err      error     // why it stands bad, or contradicts the file that it is in
+	Binding  NoteBinding
+
+	said Hash // of the statement and the signature, where that is good
+}
+
+// Contradicted reports whether a note is not what it says to be: it stands bad, or its chain has another header than the one
+// that it names. Neither fails a check, and each must be told before all else.
+func (r *NoteReport) Contradicted() bool { return r.Standing == NoteBad || r.Binding == BindingOther }
+
+// placed is what is known of a height: the hash of the header there, and the number behind its last entry.
+type placed struct {
+	hash Hash
+	next uint64
+}
+
+// at returns what a header in sight tells of a height, its own or the one right below it.
+//
+// SPEC: A header in sight tells two hashes: its own, and in key 4 that of the header right below it
+func (s seen) at(height uint64) (placed, bool) {
+	switch h := s.header; {
+	case h.Height == height:
+		return placed{s.hash, h.First + h.Count}, true
+	case h.Height > 0 && h.Height-1 == height:
+		return placed{h.Previous, h.First}, true
+	}
+	return placed{}, false
+}
+
+// HashAt returns the hash of the header at a height, as far as this one tells it: its own, or that of the one right below.
+func (s *SignedHeader) HashAt(height uint64) (Hash, bool) {
+	there, tells := s.seen().at(height)
+	return there.hash, tells
+}
+
+// bind compares the header that a note names with what is known of its height. own is the height of the note's own block.
+func (r *NoteReport) bind(own uint64, known func(height uint64) (placed, bool)) {
+	if r.Note == nil || r.Note.Head == nil {
+		return
+	}
+	head, all := r.Note.Head, r.Note.Entries
+	there, inSight := placed{}, false
+	if head.Height < own {
+		there, inSight = known(head.Height)
+	}
+	switch {
+	case head.Height >= own: // SPEC: whose hash no author can have had
+		r.Binding, r.Err = BindingOther, fmt.Errorf("it names header %d, and stands in block %d itself: nobody can have had that header before", head.Height, own)
+	case !inSight:
+		r.Binding = BindingUnseen
+	case there.hash != head.Hash:
+		r.Binding, r.Err = BindingOther, fmt.Errorf("it names header %d with the hash %s, and the header there has the hash %s: what it is about was another history", head.Height, head.Hash, there.hash)
+	case len(all) > 0 && all[len(all)-1][1] >= there.next:
+		r.Binding = BindingShort
+	default:
+		r.Binding = BindingSame
+	}
 }
 
 // NoteView is a person's entry as programs tell it in JSON.
@@ -269,6 +382,8 @@ type NoteView struct {
 	When     string       `json:"when,omitempty"`
 	Entries  []Span       `json:"entries,omitempty"`
 	Heights  []Span       `json:"heights,omitempty"`
+	Head     *Head        `json:"head,omitempty"`    // that it names
+	Binding  NoteBinding  `json:"binding,omitempty"` // of a file that was verified: whether its chain has that header
 	Reason   string       `json:"reason,omitempty"`
 	Meaning  string       `json:"meaning,omitempty"`
 	Text     string       `json:"text,omitempty"`
@@ -286,7 +401,7 @@ type FileView struct {
 
 // View returns the report as it is told in JSON.
 func (r *NoteReport) View() NoteView {
-	v := NoteView{Standing: r.Standing, Signer: r.Signer}
+	v := NoteView{Standing: r.Standing, Signer: r.Signer, Binding: r.Binding}
 	if r.Key != (PublicKey{}) {
 		v.Key = FormatPublicKey(r.Key)
 	}
@@ -294,7 +409,7 @@ func (r *NoteReport) View() NoteView {
 		v.Error = r.Err.Error()
 	}
 	if n := r.Note; n != nil {
-		v.Who, v.When, v.Entries, v.Heights, v.Reason, v.Meaning, v.Text = n.Who, n.When, n.Entries, n.Heights, n.Reason, n.Meaning, n.Text
+		v.Who, v.When, v.Entries, v.Heights, v.Head, v.Reason, v.Meaning, v.Text = n.Who, n.When, n.Entries, n.Heights, n.Head, n.Reason, n.Meaning, n.Text
 		if f := n.File; f != nil {
 			v.Attached = &FileView{f.Name, f.MediaType, f.Size, f.SHA256, r.Bytes}
 		}
@@ -324,11 +439,12 @@ func JudgeNote(e *Entry, chain ChainID, t *Trust) *NoteReport {
 		return r
 	}
 	r.Key = s.Key
-	if !s.Verify(n.Statement(chain)) {
+	statement := n.Statement(chain)
+	if !s.Verify(statement) {
 		r.Standing, r.Err = NoteBad, errors.New("the signature is not one over what stands here, in this chain")
 		return r
 	}
-	r.Standing = NoteStranger
+	r.Standing, r.said = NoteStranger, Hash(sha256.Sum256(append(statement, signature...)))
 	if i := slices.IndexFunc(t.Persons, func(p Person) bool { return p.Key == s.Key }); i >= 0 {
 		r.Standing, r.Signer = NoteSigned, t.Persons[i].Name
 	}

@@ -49,7 +49,7 @@ func readNote(e *Entry) (n *ReadableNote, signature string, err error) {
 	n = new(ReadableNote)
 	m := memberReader{all: all}
 	n.Who, n.When = m.text("who", true), m.text("when", true)
-	n.Entries, n.Heights = m.spans("entries"), m.spans("heights")
+	n.Entries, n.Heights, n.Head = m.spans("entries"), m.spans("heights"), m.head("head")
 	n.Reason, n.Meaning, n.Text = m.text("reason", false), m.text("meaning", false), m.text("text", false)
 	signature = m.text("signature", false)
 	if e.Source == SourceAttach {
@@ -378,6 +378,41 @@ func (m *memberReader) spans(name string) (all []Span) {
 		all = append(all, s)
 	}
 	return all
+}
+
+func (m *memberReader) head(name string) *Head {
+	raw, there := m.all[name]
+	if !there {
+		return nil
+	}
+	h, err := parseHead(raw)
+	if err != nil {
+		m.fail(name, "%v", err)
+		return nil
+	}
+	return &h
+}
+
+// parseHead reads [height, "hash"].
+func parseHead(raw []byte) (h Head, err error) {
+	var parts [2][]byte
+	n, s := 0, jsonScanner{b: raw}
+	s.items('[', ']', 1, func() {
+		begin := s.at
+		if s.value(1); n < len(parts) {
+			parts[n] = raw[begin:s.at]
+		}
+		n++
+	})
+	var text string
+	if s.err != nil || s.at != len(raw) || n != len(parts) || len(parts[1]) > maxNoteWords || json.Unmarshal(parts[1], &text) != nil || text == "" {
+		return h, errors.New("[height, hash] is expected")
+	}
+	if h.Height, err = strconv.ParseUint(string(parts[0]), 10, 53); err != nil {
+		return h, errors.New("a height in plain digits is expected")
+	}
+	h.Hash, err = ParseHash(text)
+	return h, err
 }
 
 // data compares an attachment's bytes with their hash, a piece at a time.

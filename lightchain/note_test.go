@@ -44,6 +44,9 @@ func notePayload(t *testing.T, n *Note, signature string, change func(map[string
 	if n.Heights != nil {
 		all["heights"] = n.Heights
 	}
+	if n.Head != nil {
+		all["head"] = n.Head
+	}
 	if f := n.File; f != nil {
 		all["name"], all["media_type"], all["size"], all["sha256"] = f.Name, f.MediaType, f.Size, f.SHA256
 	}
@@ -61,7 +64,10 @@ func TestAStatementReadsBack(t *testing.T) {
 	chain := ChainID{1, 2, 3}
 	attached := testNote
 	attached.File = &File{Name: "certificate 7.pdf", MediaType: "application/pdf", Size: 12, SHA256: Hash{9}}
-	for _, n := range []Note{testNote, attached, {Who: "x", When: testNote.When}, {Who: "x", When: testNote.When, Text: "who y\n"}, {Who: "x", When: testNote.When, Reason: "text"}} {
+	headed, newest := testNote, testNote
+	headed.Head = &Head{2, Hash{7}}
+	newest.Head = &Head{maxNoteNum, Hash{8}}
+	for _, n := range []Note{testNote, attached, headed, newest, {Who: "x", When: testNote.When}, {Who: "x", When: testNote.When, Text: "who y\n"}, {Who: "x", When: testNote.When, Reason: "text"}} {
 		b := n.Statement(chain)
 		back, of, err := ParseStatement(b)
 		if err != nil || of != chain || !bytes.Equal(back.Statement(chain), b) || back.Text != n.Text || (back.File == nil) != (n.File == nil) {
@@ -70,19 +76,23 @@ func TestAStatementReadsBack(t *testing.T) {
 	}
 	good := string(testNote.Statement(chain))
 	for about, bad := range map[string]string{
-		"nothing":                 "",
-		"another version":         strings.Replace(good, "note 1", "note 2", 1),
-		"lines in another order":  strings.Replace(good, "reason the sensor was replaced\nmeaning approved\n", "meaning approved\nreason the sensor was replaced\n", 1),
-		"a line that is unknown":  strings.Replace(good, "reason ", "colour red\nreason ", 1),
-		"a zero before a number":  strings.Replace(good, "3-5", "03-5", 1),
-		"two spaces":              strings.Replace(good, "3-5 7-7", "3-5  7-7", 1),
-		"stretches that overlap":  strings.Replace(good, "7-7", "5-7", 1),
-		"a stretch that is none":  strings.Replace(good, "7-7", "7-6", 1),
-		"no end of the last line": strings.TrimSuffix(good, ".\n\n") + ".",
-		"no author":               strings.Replace(good, "who Anna Berger\n", "", 1),
-		"another form of time":    strings.Replace(good, "20:41:48Z", "20:41:48+00:00", 1),
-		"CR LF":                   strings.ReplaceAll(good, "\n", "\r\n"),
-		"no chain":                strings.Replace(good, "chain "+chain.String()+"\n", "", 1),
+		"nothing":                  "",
+		"another version":          strings.Replace(good, "note 1", "note 2", 1),
+		"lines in another order":   strings.Replace(good, "reason the sensor was replaced\nmeaning approved\n", "meaning approved\nreason the sensor was replaced\n", 1),
+		"a line that is unknown":   strings.Replace(good, "reason ", "colour red\nreason ", 1),
+		"a zero before a number":   strings.Replace(good, "3-5", "03-5", 1),
+		"two spaces":               strings.Replace(good, "3-5 7-7", "3-5  7-7", 1),
+		"stretches that overlap":   strings.Replace(good, "7-7", "5-7", 1),
+		"a stretch that is none":   strings.Replace(good, "7-7", "7-6", 1),
+		"no end of the last line":  strings.TrimSuffix(good, ".\n\n") + ".",
+		"no author":                strings.Replace(good, "who Anna Berger\n", "", 1),
+		"another form of time":     strings.Replace(good, "20:41:48Z", "20:41:48+00:00", 1),
+		"CR LF":                    strings.ReplaceAll(good, "\n", "\r\n"),
+		"a head below its blocks":  strings.Replace(good, "heights 0-2\n", "heights 0-2\nhead 1 "+Hash{}.String()+"\n", 1),
+		"a head without a hash":    strings.Replace(good, "heights 0-2\n", "heights 0-2\nhead 2\n", 1),
+		"a zero before its height": strings.Replace(good, "heights 0-2\n", "heights 0-2\nhead 02 "+Hash{}.String()+"\n", 1),
+		"more behind its hash":     strings.Replace(good, "heights 0-2\n", "heights 0-2\nhead 2 "+Hash{}.String()+" \n", 1),
+		"no chain":                 strings.Replace(good, "chain "+chain.String()+"\n", "", 1),
 	} {
 		if _, _, err := ParseStatement([]byte(bad)); err == nil {
 			t.Errorf("%s: it is read", about)
@@ -103,8 +113,9 @@ func TestHowANoteStands(t *testing.T) {
 	attached := testNote
 	attached.File = &File{Name: "c.pdf", MediaType: "application/pdf", Size: uint64(len(bytesOf)), SHA256: sha256Of(bytesOf)}
 	over := func(n Note) string { return sign(n.Statement(chain)) }
-	other := *attached.File
+	other, otherNote := *attached.File, attached
 	other.Name = "d.pdf"
+	otherNote.File = &other
 	// As whoever decodes it a piece at a time may take it for: 767 bytes with their padding, and three more behind it.
 	padded, beforePadding := base64.StdEncoding.EncodeToString(make([]byte, 767))+"AAAA", make([]byte, 770)
 	paddedNote := testNote
@@ -149,7 +160,7 @@ func TestHowANoteStands(t *testing.T) {
 		"padding between":                 {&paddedNote, over(paddedNote), set("data", padded), NoteBad},
 		"a line's end in base64":          {&attached, over(attached), set("data", base64.StdEncoding.EncodeToString(bytesOf)+"\n"), NoteBad},
 		"base64 that is escaped":          {&attached, over(attached), set("data", json.RawMessage(`"\u004a`+base64.StdEncoding.EncodeToString(bytesOf)[1:]+`"`)), NoteBad},
-		"a file of another name":          {&attached, over(Note{attached.Who, attached.When, attached.Entries, attached.Heights, attached.Reason, attached.Meaning, attached.Text, &other}), nil, NoteBad},
+		"a file of another name":          {&attached, over(otherNote), nil, NoteBad},
 		"a file without a name":           {&attached, "", without("name"), NoteBad},
 		"a size that is none":             {&attached, "", set("size", -1), NoteBad},
 		"a hash in capitals":              {&attached, "", set("sha256", strings.ToUpper(attached.File.SHA256.String())), NoteBad},

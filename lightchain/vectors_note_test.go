@@ -119,6 +119,7 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 		return b.String()
 	}
 
+	headHash := "a" + strings.Repeat("0b", 31) + "1"
 	good("signed", "signed by a person that the trust file names", SourceNote, vectorNote, signAs("anna", own, nil), NoteSigned)
 	good("signed-sha256", "signed over SHA-256", SourceNote, vectorNote, signAs("anna", own, func(p *sshParts) { p.hash = "sha256" }), NoteSigned)
 	good("unknown-key", "signed under a key that the trust file does not name", SourceNote, vectorNote, signAs("bert", own, nil), NoteStranger)
@@ -137,6 +138,8 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 		"characters":    {"characters that are none of control: U+2028, U+202E, U+00AD, U+10FFFF", SourceNote, least + ",\"reason\":\"\u2028\u202e\u00ad\U0010ffff\""},
 		"text-lines":    {"a text that looks like lines of a statement, and ends in LF", SourceNote, least + `,"text":"meaning approved\nsha256 0\n\n"`},
 		"longest":       {"the longest texts, in two bytes a character", SourceNote, `"who":"` + strings.Repeat("é", 512) + `","when":"2026-11-28T20:41:48Z","text":"` + strings.Repeat("é", 32768) + `"`},
+		"head":          {"a head at the last of its blocks", SourceNote, least + `,"heights":[[0,2]],"head":[2,"` + headHash + `"]`},
+		"head-greatest": {"a head at 2^53-1, with spaces, an escape in its hash, and no blocks", SourceNote, least + ",\"head\" : [ 9007199254740991 ,\t\"" + `\u0061` + headHash[1:] + "\" ]"},
 		"spans-64":      {"64 stretches", SourceNote, least + `,"entries":` + spans(64)},
 		"greatest":      {"the greatest number", SourceNote, least + `,"heights":[[0,9007199254740991]]`},
 		"beyond":        {"digits where a time has digits, though there is no such time", SourceNote, `"who":"x","when":"9999-99-99T99:99:99Z"`},
@@ -197,6 +200,16 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 		"list-backwards":    {"a stretch that falls", "{" + least + `,"entries":[[5,3]]}`},
 		"list-overlap":      {"stretches that have a number in common", "{" + least + `,"entries":[[3,5],[5,7]]}`},
 		"list-order":        {"stretches in another order", "{" + least + `,"entries":[[7,7],[3,5]]}`},
+		"head-other":        {"a head that is no array", "{" + least + `,"head":"2"}`},
+		"head-one":          {"a head without its hash", "{" + least + `,"head":[2]}`},
+		"head-three":        {"three elements in a head", "{" + least + `,"head":[2,"` + headHash + `",0]}`},
+		"head-text":         {"a head's height as text", "{" + least + `,"head":["2","` + headHash + `"]}`},
+		"head-exponent":     {"a head's height with an exponent", "{" + least + `,"head":[2e0,"` + headHash + `"]}`},
+		"head-greatest":     {"a head at 2^53", "{" + least + `,"head":[9007199254740992,"` + headHash + `"]}`},
+		"head-capitals":     {"a head's hash in capitals", "{" + least + `,"head":[2,"` + strings.ToUpper(headHash) + `"]}`},
+		"head-short":        {"a head's hash of 62 digits", "{" + least + `,"head":[2,"` + headHash[2:] + `"]}`},
+		"head-number":       {"a number as a head's hash", "{" + least + `,"head":[2,0]}`},
+		"head-below":        {"a head below a block that the note is about", "{" + least + `,"heights":[[0,2]],"head":[1,"` + headHash + `"]}`},
 		"list-65":           {"65 stretches", "{" + least + `,"entries":` + spans(65) + "}"},
 	} {
 		bad(name, c.about, SourceNote, c.payload)
@@ -237,6 +250,7 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 	other.Text = "Two lines, but others."
 	signed("statement", "a signature over another statement", signAs("anna", other.Statement(chain), nil))
 	signed("chain", "a signature over the same words of another chain", signAs("anna", bytes.Replace(own, []byte(chain.String()), []byte(ChainID{8}.String()), 1), nil))
+	signed("head", "a signature over a statement with a head", signAs("anna", statementOf(SourceNote, vectorNote+`,"head":[2,"`+headHash+`"]`), nil))
 	signed("crlf", "a signature over the statement with its lines ended by CR LF", signAs("anna", bytes.ReplaceAll(own, []byte("\n"), []byte("\r\n")), nil))
 	signed("unended", "a signature over the statement without its last LF", signAs("anna", own[:len(own)-1], nil))
 	signed("attachment", "a signature over an attachment's statement", signAs("anna", statementOf(SourceAttach, attached), nil))
@@ -314,7 +328,92 @@ func writeNotedVectors(t *testing.T, write func(string, vector)) {
 			Standing: about.standing, Signer: about.signer})
 	}
 	write("bundle-good-notes", vector{About: "two notes each that are signed, under an unknown key, unsigned, and bad, which fails no check", Kind: "bundle",
-		Bytes: bytes.Join(c.bundle(1, 1), nil), Trust: trust, Expect: "ok", Number: &zero, Next: &next, Height: &height})
+		Bytes: bytes.Join(c.bundle(1, 1), nil), Trust: trust, Expect: "ok", Number: &zero, Next: &next, Height: &height,
+		Notes: []notesVector{{0, 2, 1, NoteSigned, "anna", ""}, {1, 2, 0, NoteStranger, "", ""}, {2, 2, 0, NoteUnsigned, "", ""}, {3, 1, 0, NoteBad, "", ""}, {7, 1, 0, NoteBad, "", ""}}})
+	writeBoundVectors(t, write)
+}
+
+// writeBoundVectors writes notes that name a header, in proofs and bundles: what they name is compared with what is in sight.
+func writeBoundVectors(t *testing.T, write func(string, vector)) {
+	c := newTestChain(t)
+	for height := 1; height <= 6; height++ {
+		if height == 3 {
+			c.rotate(2, "gateway 1")
+		} else {
+			c.seal(2, nil)
+		}
+	}
+	chain := c.headers[0].ChainID()
+	// The note's own block is 8, of eight notes and more; the beacon of that block is on header 5.
+	var all []*Entry
+	var about []struct {
+		name, about string
+		binding     NoteBinding
+	}
+	add := func(name, says, entries, heights string, head Head, binding NoteBinding) {
+		members := `"who":"Anna Berger","when":"2026-11-28T20:41:48Z","meaning":"approved"` + entries + heights
+		members += fmt.Sprintf(`,"head":[%d,"%s"]`, head.Height, head.Hash)
+		n, _, err := ReadNote(&Entry{Source: SourceNote, Payload: []byte("{" + members + "}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := testEntry(14 + uint64(len(all)))
+		e.Source, e.Flags, e.Decoder, e.Readings = SourceNote, ByAgent, "", nil
+		e.Payload = []byte("{" + members + `,"signature":"` + signAs("anna", n.Statement(chain), nil) + `"}`)
+		all = append(all, e)
+		about = append(about, struct {
+			name, about string
+			binding     NoteBinding
+		}{name, says, binding})
+	}
+	c.seal(2, nil) // 7, so that numbers 0 to 13 are sealed
+	at := func(height uint64) Head { return Head{height, c.headers[height].Hash()} }
+	other := func(height uint64) Head { return Head{height, Hash{1}} }
+	add("link", "a head that the block's own header names in key 4", `,"entries":[[13,13]]`, "", at(7), BindingSame)
+	add("link-other", "a head with another hash than the one that the block's own header names in key 4", "", "", other(7), BindingOther)
+	add("link-short", "a note about an entry in its own block, above its head", `,"entries":[[0,0],[14,14]]`, "", at(7), BindingShort)
+	add("keys", "a head that is among the headers that set the key", `,"entries":[[5,5]]`, "", at(3), BindingSame)
+	add("keys-other", "a head with another hash than the header that sets the key has", "", `,"heights":[[3,3]]`, other(3), BindingOther)
+	add("keys-short", "a note about an entry above its head, which sets the key", `,"entries":[[0,6]]`, "", at(3), BindingShort)
+	add("keys-link", "a head right below a header that sets the key", `,"entries":[[3,3]]`, "", at(2), BindingSame)
+	add("beacon", "a head that is in field 7", "", `,"heights":[[0,5]]`, at(5), BindingSame)
+	add("beacon-link", "a head right below a header of field 7", "", "", at(4), BindingSame)
+	add("genesis", "a head that is genesis", "", `,"heights":[[0,0]]`, at(0), BindingSame)
+	add("unseen", "a head at a height of which nothing is in sight", "", `,"heights":[[1,1]]`, at(1), BindingUnseen)
+	add("unseen-other", "another hash at a height of which nothing is in sight", "", "", other(1), BindingUnseen)
+	add("own", "a head at the height of the note's own block", "", "", other(8), BindingOther)
+	add("above", "a head above the note's own block", "", "", other(20), BindingOther)
+	hash, beacon := c.beacon(5, map[string]uint64{"north": testTime + 400})
+	c.beacons[8] = beacon
+	c.sealEntries(all, func(h *Header) { h.Beacon = hash })
+	listed := c.trust(0)
+	listed.Persons = []Person{{"anna", testSigner("anna").Public()}}
+	trust, height := string(listed.Format()), uint64(8)
+	for i, a := range about {
+		b, err := c.prove(8, uint64(i)).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := 14 + uint64(i)
+		write("proof-good-note-head-"+a.name, vector{About: a.about, Kind: "proof", Bytes: b, Trust: trust, Expect: "ok", Number: &number, Height: &height,
+			Standing: NoteSigned, Signer: "anna", Binding: a.binding})
+	}
+	first, next := c.headers[6].Header.First, c.headers[8].Header.First+c.headers[8].Header.Count
+	v := vector{About: "notes that name a header: of the run, of the start, right below one of these, of none, and another one", Kind: "bundle",
+		Bytes: bytes.Join(c.bundle(6, 8), nil), Trust: trust, Expect: "ok", Number: &first, Next: &next, Height: &height}
+	report, err := verifyBundle(v.Bytes, listed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Notes = notesOf(report)
+	for i, want := range []notesVector{
+		{14, 5, 0, NoteSigned, "anna", BindingSame}, {15, 1, 0, NoteSigned, "anna", BindingOther}, {16, 2, 0, NoteSigned, "anna", BindingShort},
+	} {
+		if i >= len(v.Notes) || v.Notes[i] != want {
+			t.Errorf("notes of the bundle: %+v", v.Notes)
+		}
+	}
+	write("bundle-good-note-heads", v)
 }
 
 func sha256Sum(b []byte) []byte {

@@ -39,9 +39,11 @@ type vector struct {
 	Silences []silenceVector `json:"silences,omitempty"`
 	Falling  []string        `json:"falling,omitempty"`
 
-	Standing  NoteStanding `json:"standing,omitempty"`
-	Signer    string       `json:"signer,omitempty"`
-	Statement string       `json:"statement,omitempty"`
+	Standing  NoteStanding  `json:"standing,omitempty"`
+	Signer    string        `json:"signer,omitempty"`
+	Statement string        `json:"statement,omitempty"`
+	Binding   NoteBinding   `json:"binding,omitempty"`
+	Notes     []notesVector `json:"notes,omitempty"`
 
 	Leaves []string `json:"leaves,omitempty"` // hexadecimal
 	Root   string   `json:"root,omitempty"`
@@ -50,6 +52,25 @@ type vector struct {
 	Before string   `json:"before,omitempty"`
 	After  string   `json:"after,omitempty"`
 	Hashes []Hash   `json:"hashes,omitempty"`
+}
+
+// notesVector is [BundleNotes].
+type notesVector struct {
+	Number   uint64       `json:"number"`
+	Count    uint64       `json:"count"`
+	Repeats  uint64       `json:"repeats"`
+	Standing NoteStanding `json:"standing"`
+	Signer   string       `json:"signer,omitempty"`
+	Binding  NoteBinding  `json:"binding,omitempty"`
+}
+
+// notesOf are the notes of a bundle as a vector has them.
+func notesOf(r *BundleReport) (all []notesVector) {
+	for i := range r.Notes {
+		n := &r.Notes[i]
+		all = append(all, notesVector{n.First, n.Count, n.Repeats, n.Standing, n.Signer, n.Binding})
+	}
+	return all
 }
 
 // silenceVector is a [Silence] in whole seconds.
@@ -191,7 +212,7 @@ func (v *vector) runProof(t *testing.T) {
 		!equal(report.NotBefore, v.NotBefore) || !equal(report.NotAfter, v.NotAfter) {
 		t.Errorf("entry %d at height %d by %v, not before %v, not after %v", report.Number, report.Header.Height, names, report.NotBefore, report.NotAfter)
 	}
-	if n := report.Note; v.Standing != "" && (n == nil || n.Standing != v.Standing || n.Signer != v.Signer) {
+	if n := report.Note; v.Standing != "" && (n == nil || n.Standing != v.Standing || n.Signer != v.Signer || n.Binding != v.Binding) {
 		t.Errorf("its note stands %+v", n)
 	}
 	got := *v
@@ -213,6 +234,9 @@ func (v *vector) runBundle(t *testing.T) {
 	equal := func(a, b *uint64) bool { return a == b || a != nil && b != nil && *a == *b }
 	if report.First != *v.Number || report.Next != *v.Next || report.To != *v.Height || !equal(report.NotAfter, v.NotAfter) || len(report.ReceiptedBy) != len(v.ReceiptedBy) {
 		t.Errorf("%+v", report)
+	}
+	if got := notesOf(report); !slices.Equal(got, v.Notes) {
+		t.Errorf("notes %+v", got)
 	}
 }
 

@@ -100,8 +100,19 @@ func (p *Proof) Verify(t *Trust) (*Report, error) {
 	}
 	if IsNote(report.Entry.Source) {
 		report.Note = JudgeNote(&report.Entry, report.Chain, t)
+		report.Note.bind(p.Header.Header.Height, p.at)
 	}
 	return report, nil
+}
+
+// at returns what the headers in sight tell of a height.
+func (p *Proof) at(height uint64) (placed, bool) {
+	for _, h := range append(p.signed(), p.Keys...) {
+		if found, ok := h.seen().at(height); ok {
+			return found, true
+		}
+	}
+	return placed{}, false
 }
 
 func (p *Proof) verifyDecoding(_ *Trust, r *Report) (err error) {

@@ -7,13 +7,14 @@ import { bounds, contradicting, silences } from './bounds.mjs';
 import { decodeEntry } from './entry.mjs';
 import { decodeHeader, decodeSigned, sameHeader } from './header.mjs';
 import { Tree, leafHash } from './merkle.mjs';
-import { isNote, standingOf } from './note.mjs';
+import { isNote, standingOf, told } from './note.mjs';
 import { decodeOutside } from './outside.mjs';
 import { checkLater, decodeLater, decodeSetters } from './proof.mjs';
 import { trustedReceipts } from './receipt.mjs';
 import { checkChain, checkKeys, checkLaterPaths, checkRelations, checkSignature } from './sight.mjs';
 
 const MAX_ITEM = 16 * 2 ** 20 + 16;
+const HEADS_BACK = 65536n;
 const KINDS = { start: 0n, block: 1n, entry: 2n, end: 3n };
 
 export async function verifyBundle(file, trust) {
@@ -37,6 +38,8 @@ export class BundleCheck {
   #last = null;     // the block that is being read
   #tree = null;     // its entries so far
   #inRun = new Map(); // headers of the run at heights of the start
+  #recent = new Map(); // the newest blocks that are complete, by height: { hash, next }
+  #signed = new Set(); // statements and signatures of notes signed by persons
   #setting = [];    // headers of the run with key 12
   #end = null;
 
@@ -80,6 +83,7 @@ export class BundleCheck {
     need(header.genesis || equal(header.chain, this.#chain), 'chain', 'a block of another chain');
     if (this.#last !== null) {
       await this.#complete();
+      this.#keepInMind(this.#last);
       need(header.height === this.#last.height + 1n, 'block', 'heights of blocks leap');
       need(!header.genesis && equal(header.before, this.#last.hash), 'block', 'a block names another one before it');
       need(header.first === this.#last.next, 'block', 'a block does not begin where the one before ends');
@@ -97,15 +101,34 @@ export class BundleCheck {
     form(value.length === 2 && isBytes(value[1]), 'an item of an entry is a kind and the entry');
     const entry = decodeEntry(value[1]);
     need(this.#tree.size < this.#last.count, 'entry', 'more entries than key 8 says');
-    if (isNote(entry)) this.#count(await standingOf(entry, this.#chain, this.#trust));
+    if (isNote(entry)) this.#count(await standingOf(entry, this.#chain, this.#trust, this.#last, height => this.#known(height)));
     await this.#tree.add(await leafHash(value[1]));
   }
 
-  // Each that is bad is told by itself.
-  #count({ standing, signer, key }) {
-    const like = this.#notes.find(n => n.standing === standing && n.key === key);
-    if (like !== undefined && standing !== 'bad') like.count++;
-    else this.#notes.push({ number: this.#last.first + BigInt(this.#tree.size), count: 1, standing, signer, key });
+  // What is told of a height below the block that is read.
+  #known(height) {
+    const headers = [this.#first, ...this.#setters.map(s => s.header)];
+    return this.#recent.get(height) ?? headers.map(h => told(h, height)).find(t => t !== undefined);
+  }
+
+  #keepInMind({ height, hash, next }) {
+    this.#recent.set(height, { hash, next });
+    this.#recent.delete(height - HEADS_BACK);
+  }
+
+  // Each that is bad or contradicted is told by itself.
+  #count({ standing, signer, key, binding, statement, signature }) {
+    const alone = standing === 'bad' || binding === 'other';
+    let like = this.#notes.find(n => n.standing === standing && n.key === key && n.binding === binding);
+    if (like === undefined || alone) {
+      like = { number: this.#last.first + BigInt(this.#tree.size), count: 0, repeats: 0, standing, signer, key, binding };
+      this.#notes.push(like);
+    }
+    like.count++;
+    if (standing !== 'signed') return;
+    const said = `${statement}\0${signature}`;
+    if (this.#signed.has(said)) like.repeats++;
+    this.#signed.add(said);
   }
 
   async #complete() {

@@ -131,11 +131,13 @@ type note struct {
 	Standing  string `json:"standing"`
 	Signer    string `json:"signer"`
 	Statement string `json:"statement"`
+	Binding   string `json:"binding"`
+	Repeats   string `json:"repeats"`
 }
 
 // noteOf tells a note with its statement, which a bundle's report does not have.
 func noteOf(r *lightchain.NoteReport, chain lightchain.ChainID) note {
-	n := note{Standing: string(r.Standing), Signer: r.Signer}
+	n := note{Standing: string(r.Standing), Signer: r.Signer, Binding: string(r.Binding)}
 	if r.Standing != lightchain.NoteBad {
 		n.Statement = string(r.Note.Statement(chain))
 	}
@@ -218,7 +220,7 @@ func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, re
 			After: bound(r.NotAfter), Outside: text(len(r.Outside))}
 		a.shows(r.ReceiptedBy, r.Silences, r.Reversals)
 		for _, n := range r.Notes {
-			a.Notes = append(a.Notes, note{Number: text(n.First), Count: text(n.Count), Standing: string(n.Standing), Signer: n.Signer})
+			a.Notes = append(a.Notes, note{Number: text(n.First), Count: text(n.Count), Standing: string(n.Standing), Signer: n.Signer, Binding: string(n.Binding), Repeats: text(n.Repeats)})
 		}
 		return a, v.Sides(), r.Receipts
 	}

@@ -35,7 +35,7 @@ const tell = shown => ({
   outside: shown.outside, notes: (shown.notes ?? (shown.note ? [shown.note] : [])).map(tellNote), sides: shown.sides, entry: shown.entry && tellEntry(shown.entry),
 });
 
-const tellNote = ({ number, count, standing, signer, statement }) => ({ number, count, standing, signer, statement });
+const tellNote = ({ number, count, repeats, standing, signer, statement, binding }) => ({ number, count, repeats, standing, signer, statement, binding });
 
 const tellEntry = e => [toHex(e.salt), e.received, e.source, e.flags, toHex(e.payload), e.decoder, e.readings.map(r =>
   [r.device, r.name, r.unit, ...tellValue(r.value), r.time, r.quality, r.derived, r.meaning === undefined ? '' : toHex(r.meaning)])];

@@ -19,11 +19,12 @@ const sound = (condition, why) => need(condition, 'note', why);
 export async function judgeNote(entry, chain, trust) {
   const note = await readNote(entry);
   const statement = statementOf(note, chain);
-  if (note.signature === undefined) return { standing: 'unsigned', statement };
+  const { entries, head } = note;
+  if (note.signature === undefined) return { standing: 'unsigned', statement, entries, head };
   const key = await signedBy(note.signature, utf8(statement));
   const person = trust.persons.find(p => equal(p.key, key));
   const standing = person ? 'signed' : 'unknown key';
-  return { standing, signer: person?.name, key: toHex(key), statement };
+  return { standing, signer: person?.name, key: toHex(key), statement, entries, head, signature: note.signature };
 }
 
 // The members of an entry's payload that are known, each checked by itself.
@@ -40,9 +41,13 @@ export async function readNote(entry) {
   const note = {
     attached: entry.source === 'agent:attach',
     when: m.needed('when'), who: m.needed('who'), entries: m.stretches('entries'), heights: m.stretches('heights'),
+    head: m.head('head'),
     reason: m.line('reason'), meaning: m.line('meaning'), text: m.lines('text'), signature: m.signature('signature'),
   };
   sound(/^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$/.test(note.when), 'when is a time like 2026-11-28T20:41:48Z');
+  if (note.head !== undefined && note.heights !== undefined) {
+    sound(note.head.height >= lastOf(note.heights), 'head is not below the last of heights');
+  }
   if (note.attached) {
     note.name = m.needed('name');
     note.mediaType = m.needed('media_type');
@@ -154,7 +159,24 @@ class Members {
     });
     return all.map(pair => pair.join('-')).join(' ');
   }
+
+  // A height and a hash.
+  head(name) {
+    const raw = this.raw(name);
+    if (raw === undefined) return undefined;
+    const list = JSON.parse(raw);
+    sound(Array.isArray(list) && list.length === 2, 'head is an array of two');
+    const at = spaces(raw, 1);
+    const digits = raw.slice(at, part(raw, at).end);
+    sound(/^[0-9]+$/.test(digits), 'the height of head in plain digits');
+    sound(Number(digits) <= MAX_NUMBER, 'the height of head above 2^53-1');
+    sound(typeof list[1] === 'string' && /^[0-9a-f]{64}$/.test(list[1]), 'the hash of head is 64 hexadecimal digits');
+    return { height: BigInt(digits), hash: list[1] };
+  }
 }
+
+// Of stretches as a statement has them, the last number.
+const lastOf = stretches => BigInt(stretches.slice(stretches.lastIndexOf('-') + 1));
 
 const isBroken = text => /[\ufffd\p{Cs}]/u.test(text);
 
@@ -169,7 +191,7 @@ function part(text, begin) {
   for (let at = begin; at < text.length; at++) {
     switch (text[at]) {
       case '"':
-        for (at++; text[at] !== '"'; at++) if (text[at] === '\\') at++;
+        for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === '\\') at++;
         break;
       case '{': case '[':
         depth = Math.max(depth, ++open);
@@ -192,6 +214,7 @@ export function statementOf(note, chain) {
   const lines = [
     [note.attached ? 'edgechain attachment' : 'edgechain note', '1'],
     ['chain', toBase32(chain)], ['when', note.when], ['who', note.who], ['entries', note.entries], ['heights', note.heights],
+    ['head', note.head && `${note.head.height} ${note.head.hash}`],
     ['name', note.name], ['media_type', note.mediaType], ['size', note.size], ['sha256', note.sha256],
     ['reason', note.reason], ['meaning', note.meaning],
   ];
@@ -242,12 +265,30 @@ function strings(bytes, count) {
 
 const string = bytes => concat(new Uint8Array(new Uint32Array([bytes.length]).buffer).reverse(), bytes);
 
-// A note's standing where a bad one fails nothing.
-export async function standingOf(entry, chain, trust) {
+// A note's standing where a bad one fails nothing. `own` is the header of its own block, `known` tells of a height which hash is
+// there, and the number behind the last entry: { hash, next } or undefined.
+export async function standingOf(entry, chain, trust, own, known) {
   try {
-    return await judgeNote(entry, chain, trust);
+    const note = await judgeNote(entry, chain, trust);
+    return { ...note, binding: own && bindingOf(note, own, known) };
   } catch (e) {
     if (e.check !== 'note') throw e;
     return { standing: 'bad' };
   }
+}
+
+function bindingOf({ head, entries }, own, known) {
+  if (head === undefined) return undefined;
+  if (head.height >= own.height) return 'other';
+  const there = known(head.height);
+  if (there === undefined) return 'unseen';
+  if (toHex(there.hash) !== head.hash) return 'other';
+  return entries !== undefined && lastOf(entries) >= there.next ? 'short' : 'same';
+}
+
+// What a header in sight tells of a height.
+export function told(header, height) {
+  if (header.height === height) return { hash: header.hash, next: header.next };
+  if (header.height === height + 1n) return { hash: header.before, next: header.first };
+  return undefined;
 }

@@ -87,7 +87,7 @@ func newNoteMaker(t *testing.T, seed uint64) *noteMaker {
 var tokens = []string{
 	`"`, `\`, `{`, `}`, `[`, `]`, `,`, `:`, ` `, "\t", "\n", "\r", "\x00", "\x7f", "\u0085", "\u00a0", "\u2028", "\ufeff", "\ufffd", "\xff", "\xed\xa0\x80",
 	`\ud800`, `\udc00`, `\ud83d\ude00`, `\u0000`, `\u000a`, `\n`, `\/`, `\"`, `\x`, `\u12`, `0`, `-`, `.0`, `e0`, `01`, `null`, `true`, `9007199254740992`,
-	`,"who":"y"`, `,"\u0077ho":"y"`, `,"WHO":"y"`, `,"__proto__":{"who":1}`, `,"text":"a"`, `,"entries":[[1,2]]`, `,"data":""`, `,"size":0`, `[0,0],`, `=`, `+`, `A`,
+	`,"who":"y"`, `,"\u0077ho":"y"`, `,"WHO":"y"`, `,"__proto__":{"who":1}`, `,"text":"a"`, `,"entries":[[1,2]]`, `,"head":[2,"`, `"]`, `,"data":""`, `,"size":0`, `[0,0],`, `=`, `+`, `A`,
 }
 
 func (m *noteMaker) mutant() question {

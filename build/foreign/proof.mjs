@@ -7,7 +7,7 @@ import { bounds, clockOutside, contradicting, silences } from './bounds.mjs';
 import { decodeEntry } from './entry.mjs';
 import { decodeSigned } from './header.mjs';
 import { decodePath, leads, leafHash, sha256 } from './merkle.mjs';
-import { isNote, standingOf } from './note.mjs';
+import { isNote, standingOf, told } from './note.mjs';
 import { decodeOutside } from './outside.mjs';
 import { decodePem, isText } from './pem.mjs';
 import { trustedReceipts } from './receipt.mjs';
@@ -111,9 +111,10 @@ export async function verifyProof(file, trust) {
   if (beacon.length > 0) await checkBeacon(beacon, header);
 
   const receipts = [...upper, ...lower];
-  const note = isNote(proof.entry) ? await standingOf(proof.entry, header.chain, trust) : undefined;
+  const known = height => [...others, ...setters.map(s => s.header)].map(h => told(h, height)).find(t => t !== undefined);
+  const note = isNote(proof.entry) ? await standingOf(proof.entry, header.chain, trust, header, known) : undefined;
   return {
-    note, standing: note?.standing, signer: note?.signer,
+    note, standing: note?.standing, signer: note?.signer, binding: note?.binding,
     entry: proof.entry, number: header.first + path.index, chain: header.chain, gateway: setters[0].header.name, height: header.height, ...bracket,
     contradicting: contradicting(receipts), silences: silences(others, receipts), outside: proof.outside.length,
     clockOutside: clockOutside(header.time, bracket), noQuorum: trust.quorum === 0n,

@@ -48,7 +48,7 @@ export async function disagreement(vector) {
 const plain = value => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? Number(v) : v));
 
 // What a case leaves out where there is none of it.
-const ABSENT = { not_before: undefined, not_after: undefined, receipted_by: [], silences: [], falling: [], standing: undefined, signer: undefined };
+const ABSENT = { not_before: undefined, not_after: undefined, receipted_by: [], silences: [], falling: [], standing: undefined, signer: undefined, binding: undefined, notes: [] };
 
 const shows = ({ notBefore, notAfter, receiptedBy, silences, contradicting, ...rest }) =>
   ({ ...rest, not_before: notBefore, not_after: notAfter, receipted_by: receiptedBy, silences, falling: contradicting });
@@ -88,7 +88,8 @@ const kinds = {
     return shows(shown);
   },
   async bundle({ trust }, bytes) {
-    return shows(await verifyBundle(bytes, await parseTrust(utf8(trust))));
+    const shown = shows(await verifyBundle(bytes, await parseTrust(utf8(trust))));
+    return { ...shown, notes: shown.notes.map(({ number, count, repeats, standing, signer, binding }) => ({ number, count, repeats, standing, signer, binding })) };
   },
   async fork({ trust }, bytes) {
     const shown = await verifyFork(bytes, await parseTrust(utf8(trust)));

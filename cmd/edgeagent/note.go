@@ -50,6 +50,9 @@ func (f *noteFlags) add(c *cobra.Command) {
 }
 
 const howSigned = `
+It names the newest header of the chain by its hash, so that nothing else can come to stand under the numbers that it names;
+for an entry whose block is not sealed yet there is none, and the command says so.
+
 Signed with your own OpenSSH key (Ed25519), it is your word, which the gateway cannot invent: who verifies has a line
 "person NAME ssh-ed25519 …" in the trust file. With the key at hand, --key FILE has ssh-keygen sign it. Where the key is on
 another machine:
@@ -280,7 +283,28 @@ func (f *noteFlags) statement(c *cobra.Command, note *lightchain.Note) (_ []byte
 	if err != nil {
 		return nil, err
 	}
+	f.nameHead(c, note, status)
 	return note.Statement(status.Chain), nil
+}
+
+// nameHead has a note name the newest header, which binds what stands under the numbers that it is about. For an entry of the
+// open block there is none yet.
+func (f *noteFlags) nameHead(c *cobra.Command, note *lightchain.Note, status api.Status) {
+	last := func(all []lightchain.Span) (n uint64, named bool) {
+		if len(all) == 0 {
+			return 0, false
+		}
+		return all[len(all)-1][1], true
+	}
+	entry, named := last(note.Entries)
+	block, _ := last(note.Heights)
+	switch sealed := status.Entries - status.Open; {
+	case block > status.Height || named && entry >= status.Entries: // the agent refuses it, and says why
+	case named && entry >= sealed:
+		fmt.Fprintf(c.ErrOrStderr(), "entry %d is not sealed yet, so the note names its number and not what it holds: to have that bound, say it again once its block is sealed\n", entry)
+	default:
+		note.Head = &lightchain.Head{Height: status.Height, Hash: status.Head}
+	}
 }
 
 // readSigned reads what was signed, and the signature beside it.
@@ -350,6 +374,9 @@ func noteText(n *lightchain.NoteView) string {
 		if part.text != "" {
 			b.WriteString(", " + part.word + ": " + beginning(part.text))
 		}
+	}
+	if n.Head != nil {
+		fmt.Fprintf(&b, ", of the history up to header %d (%.8s…)", n.Head.Height, n.Head.Hash.String())
 	}
 	if n.Key != "" {
 		b.WriteString(", under " + n.Key)

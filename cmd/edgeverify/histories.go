@@ -24,6 +24,7 @@ type histories struct {
 	chains   map[lightchain.ChainID]*inSight
 	receipts map[lightchain.ChainID]map[lightchain.ReceiptedBy]string
 	accused  map[[2]string]bool // pairs of files
+	noted    []noted
 }
 
 // inSight is what the files before say of one chain at different heights, no more of it than finds a contradiction.
@@ -77,6 +78,9 @@ func (h *histories) add(o *outcome) (found []contradiction, err error) {
 		return nil, nil
 	}
 	chain := o.sides[0].Head.ChainID()
+	if p := o.proof; p != nil && p.Note != nil && p.Note.Binding == lightchain.BindingUnseen {
+		h.noted = append(h.noted, noted{o.file, chain, p.Number, *p.Note.Note.Head})
+	}
 	for _, r := range o.receipts {
 		if h.receipts[chain] == nil {
 			h.receipts[chain] = map[lightchain.ReceiptedBy]string{}
@@ -206,6 +210,53 @@ func (h *histories) reversals() (found []reversal) {
 	return found
 }
 
+// noted is a note whose header is not in the sight of its own proof.
+type noted struct {
+	file  string
+	chain lightchain.ChainID
+	entry uint64
+	head  lightchain.Head
+}
+
+// otherHistory is a note in one file that was about another history than another file shows.
+type otherHistory struct {
+	noted
+	other string // the file
+	hash  lightchain.Hash
+}
+
+// otherHistories compares notes with the headers of other files than their own.
+func (h *histories) otherHistories() (found []otherHistory) {
+	for _, n := range h.noted {
+		shown := h.chains[n.chain].heads
+		for _, l := range h.chains[n.chain].lists {
+			for _, k := range l.of {
+				shown = append(shown[:len(shown):len(shown)], head{k, l.said})
+			}
+		}
+		for _, s := range shown {
+			if hash, tells := s.HashAt(n.head.Height); tells && hash != n.head.Hash {
+				found = append(found, otherHistory{n, s.file, hash})
+				break
+			}
+		}
+	}
+	return found
+}
+
+func (n *otherHistory) text() string {
+	return fmt.Sprintf("the note in entry %d names header %d with the hash %s, and there the other file has the hash %s: what it is about was another history", n.entry, n.head.Height, n.head.Hash, n.hash)
+}
+
+func (n *otherHistory) writeText(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s and %s: A NOTE OF ANOTHER HISTORY\n  %s.\n\n", printable(n.file), printable(n.other), n.text())
+	return err
+}
+
+func (n *otherHistory) writeJSON(w io.Writer) error {
+	return json.NewEncoder(w).Encode(togetherJSON{Files: [2]string{n.file, n.other}, Chain: n.chain.String(), Note: n.text()})
+}
+
 // writeEvidence writes evidence to a file that must not be there yet: what accuses somebody is not overwritten.
 func writeEvidence(file string, f *lightchain.Fork) error {
 	b, err := f.Append(nil)
@@ -245,6 +296,7 @@ type togetherJSON struct {
 	Gateway  string               `json:"gateway,omitempty"`
 	Fork     *forkJSON            `json:"fork,omitempty"`
 	Reversal *lightchain.Reversal `json:"reversal,omitempty"`
+	Note     string               `json:"note,omitempty"` // a note in one file that was about another history than the other shows
 }
 
 func (c *contradiction) writeJSON(w io.Writer) error {

@@ -130,6 +130,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			code = max(code, exitVerification)
 		}
 	}
+	for _, n := range compared.otherHistories() {
+		if err := write(&n); err != nil {
+			return fail(exitFailed, "writing the report: %v", err)
+		}
+		code = max(code, exitVerification)
+	}
 	for _, r := range compared.reversals() {
 		if err := write(&r); err != nil {
 			return fail(exitFailed, "writing the report: %v", err)

@@ -10,16 +10,16 @@ import (
 // What a person signed is his own word, which no gateway can invent. It is told apart from the gateway's, and one that is
 // not what it says to be is told first: the rest of the file verifies, and is worth less than it seems.
 
-// badNotes says which notes of a file that verified are not what they say to be; "" if none is.
+// badNotes says which notes of a file that verified are not what they say to be, or were about another history; "" if none is.
 func (o *outcome) badNotes() string {
 	var all []string
 	together := uint64(0) // bad notes that are not in the list by themselves
-	if o.proof != nil && o.proof.Note != nil && o.proof.Note.Standing == lightchain.NoteBad {
+	if o.proof != nil && o.proof.Note != nil && o.proof.Note.Contradicted() {
 		all = append(all, fmt.Sprintf("entry %d: %v", o.proof.Number, o.proof.Note.Err))
 	}
 	if o.bundle != nil {
 		for _, n := range o.bundle.Notes {
-			if n.Standing == lightchain.NoteBad {
+			if n.Contradicted() {
 				all = append(all, fmt.Sprintf("entry %d: %v", n.First, n.Err))
 				together += n.Count - 1
 			}
@@ -37,7 +37,7 @@ func (o *outcome) badNotes() string {
 // headline is the first line of what is told of a file that verified.
 func (o *outcome) headline(b *strings.Builder) {
 	if bad := o.badNotes(); bad != "" {
-		fmt.Fprintf(b, "%s: NOT VERIFIED\n  What a person is said to have signed here, he did not sign so: %s. All else verifies: the gateway's key signed that this was recorded.\n\n", printable(o.file), printable(bad))
+		fmt.Fprintf(b, "%s: NOT VERIFIED\n  What a person said does not hold here: %s. All else verifies: the gateway's key signed that this was recorded.\n\n", printable(o.file), printable(bad))
 		return
 	}
 	fmt.Fprintf(b, "%s: VERIFIED\n\n", printable(o.file))
@@ -69,6 +69,31 @@ func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
 		}
 	}
 	fmt.Fprintf(b, "  signature %s\n", printable(signatureText(r)))
+	if text := bindingText(r); text != "" {
+		fmt.Fprintf(b, "  bound     %s\n", printable(text))
+	}
+}
+
+// bindingText says whether what a note is about is bound by more than its numbers.
+func bindingText(r *lightchain.NoteReport) string {
+	if r.Note == nil {
+		return ""
+	}
+	head := r.Note.Head
+	switch r.Binding {
+	case lightchain.BindingSame:
+		return fmt.Sprintf("to header %d by its hash: it is about what this history has up to there", head.Height)
+	case lightchain.BindingShort:
+		return fmt.Sprintf("to header %d by its hash; what it says of later entries names their numbers alone", head.Height)
+	case lightchain.BindingUnseen:
+		return fmt.Sprintf("to header %d with the hash %s: it could not be compared, for no header here tells the hash at that height. A bundle or another proof may", head.Height, head.Hash)
+	case lightchain.BindingOther:
+		return fmt.Sprintf("CONTRADICTED: %v", r.Err)
+	}
+	if r.Standing == lightchain.NoteBad {
+		return ""
+	}
+	return "to numbers alone: it names no header"
 }
 
 // quoted is for text from elsewhere that shares its line with words of this report: it must not pass for one of them.
@@ -134,36 +159,57 @@ func noteNotProved(b *strings.Builder, r *lightchain.NoteReport) {
 		return
 	}
 	b.WriteString("  - When it was signed: that is its author's own word; and the gateway can record the same signed note again.\n")
-	if len(r.Note.Entries)+len(r.Note.Heights) > 0 {
+	switch {
+	case len(r.Note.Entries)+len(r.Note.Heights) == 0:
+	case r.Note.Head == nil:
 		b.WriteString("  - That its author had the same entries before him: what is signed names them by their numbers, not by their contents.\n")
+	case r.Binding == lightchain.BindingUnseen:
+		b.WriteString("  - That its author had the same entries before him: what is signed names a header that this file does not show.\n")
+	case r.Binding == lightchain.BindingShort:
+		b.WriteString("  - That its author had the same entries before him, of those above the header that he named.\n")
 	}
 }
 
-// bundleNoteLines says how many notes a bundle has, and of whom.
+// bundleNoteLines says how many notes a bundle has, of whom, and how they are bound.
 func bundleNoteLines(b *strings.Builder, all []lightchain.BundleNotes) {
 	for i := range all {
 		n := &all[i]
-		fmt.Fprintf(b, "  notes     %d, the first is entry %d; signature %s\n", n.Count, n.First, printable(signatureText(&n.NoteReport)))
+		fmt.Fprintf(b, "  notes     %d, the first is entry %d; signature %s", n.Count, n.First, printable(signatureText(&n.NoteReport)))
+		if text := bundleBinding[n.Binding]; text != "" {
+			b.WriteString("; " + text)
+		}
+		if n.Repeats > 0 {
+			fmt.Fprintf(b, "; %d of them the gateway recorded again, the same note with the same signature: they say the same once", n.Repeats)
+		}
+		b.WriteByte('\n')
 	}
+}
+
+var bundleBinding = map[lightchain.NoteBinding]string{
+	lightchain.BindingSame:   "bound to a header that this history has",
+	lightchain.BindingShort:  "bound to a header that this history has, and about later entries by their numbers alone",
+	lightchain.BindingUnseen: "bound to a header that is not in this file, so that it could not be compared",
+	lightchain.BindingOther:  "CONTRADICTED",
 }
 
 // noteJSON is a person's entry.
 type noteJSON struct {
-	Number uint64 `json:"number"`
-	Count  uint64 `json:"count,omitempty"` // of a bundle: how many stand like this one, which is the first
-	Ahead  bool   `json:"ahead,omitempty"` // of a proof: it is about what was recorded after it
+	Number  uint64 `json:"number"`
+	Count   uint64 `json:"count,omitempty"`   // of a bundle: how many stand like this one, which is the first
+	Repeats uint64 `json:"repeats,omitempty"` // of these, signed notes that stood in the bundle before
+	Ahead   bool   `json:"ahead,omitempty"`   // of a proof: it is about what was recorded after it
 	lightchain.NoteView
 }
 
 // notesJSON returns what people said in a file that verified.
 func (o *outcome) notesJSON() (all []noteJSON) {
 	if o.proof != nil && o.proof.Note != nil {
-		all = append(all, noteJSON{o.proof.Number, 0, noteAhead(o.proof), o.proof.Note.View()})
+		all = append(all, noteJSON{o.proof.Number, 0, 0, noteAhead(o.proof), o.proof.Note.View()})
 	}
 	if o.bundle != nil {
 		for i := range o.bundle.Notes {
 			n := &o.bundle.Notes[i]
-			all = append(all, noteJSON{n.First, n.Count, false, n.NoteReport.View()})
+			all = append(all, noteJSON{n.First, n.Count, n.Repeats, false, n.NoteReport.View()})
 		}
 	}
 	return all

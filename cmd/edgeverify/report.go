@@ -392,7 +392,7 @@ type readingJSON struct {
 func (o *outcome) writeJSON(w io.Writer) error {
 	out := reportJSON{File: o.file, Verified: o.err == nil && o.badNotes() == "", Notes: o.notesJSON()}
 	if !out.Verified {
-		out.Error = "what a person is said to have signed: " + o.badNotes()
+		out.Error = "what a person said does not hold: " + o.badNotes()
 	}
 	if o.err != nil {
 		out.Error = o.err.Error()
