@@ -85,8 +85,8 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 		return refuse("%w", err)
 	}
 	// As every verifier will: what would stand bad there is refused here.
-	if r := lightchain.JudgeNote(&lightchain.Entry{Source: source, Payload: b}, chain, new(lightchain.Trust)); r.Standing == lightchain.NoteBad {
-		return refuse("%w", r.Err)
+	if err := lightchain.CheckNote(&lightchain.Entry{Source: source, Payload: b}, chain); err != nil {
+		return refuse("%w", err)
 	}
 	if err := a.stopped(); err != nil {
 		return api.Noted{}, fmt.Errorf("the note is not recorded: %w", err)

@@ -143,8 +143,15 @@ type BundleNotes struct {
 	Repeats      uint64 // of these, signed notes that stood in the bundle before
 }
 
-// MaxHeadsBack is how many blocks of a bundle are kept in mind to compare the headers that notes name with.
-const MaxHeadsBack = 65536
+// maxHeadsBack is how many blocks of a bundle are kept in mind to compare the headers that notes name with.
+const maxHeadsBack = 65536
+
+// A bundle of nothing but signed notes would take a hundred times as long as its hash. So of the signatures under keys of
+// persons so many are checked, and one more for each so many bytes of items; those that stood in it before are not counted.
+const (
+	noteChecks        = 512
+	bytesForNoteCheck = 64 << 10
+)
 
 // maxBundleNotes is from how many kinds of notes on a bundle's report takes no further unknown key, and none that is bad by
 // itself. People whom the trust file names are each listed.
@@ -159,9 +166,11 @@ type BundleVerifier struct {
 
 	begun, ended bool
 	first        seen              // header of the first block
-	recent       []placed          // the newest blocks that are complete, each at its height, less the first one's, modulo MaxHeadsBack
+	recent       []placed          // the newest blocks that are complete, each at its height, less the first one's, modulo maxHeadsBack
 	begins       map[uint64]placed // what the start tells, by height
 	signed       map[Hash]bool     // what stood in notes with a good signature, that included
+	checked      uint64            // signatures of notes
+	size         uint64            // of the items so far
 	header       Header            // of the block that is being read
 	hash         Hash              // of that header
 	block        CompactRange      // over its entries so far
@@ -176,6 +185,7 @@ func NewBundleVerifier(t *Trust) *BundleVerifier {
 
 // Add takes the content of the next item; see [BundleItem].
 func (v *BundleVerifier) Add(item []byte) error {
+	v.size += uint64(len(item))
 	if len(item) < 2 || item[0]&0xe0 != majorArray {
 		return v.fail(CheckDecoding, errors.New("an item that is no array"))
 	}
@@ -288,7 +298,7 @@ func (v *BundleVerifier) addEntry(item []byte) error {
 		return v.fail(CheckEntry, fmt.Errorf("block %d has %d entries, and here is one more", v.header.Height, v.header.Count))
 	}
 	if IsNote(entry.Source) {
-		n := JudgeNote(&entry, v.keys[0].ChainID(), v.trust)
+		n := judgeNote(&entry, v.keys[0].ChainID(), v.trust, v.checkNote)
 		n.bind(v.header.Height, v.at)
 		v.addNote(n)
 	}
@@ -299,24 +309,38 @@ func (v *BundleVerifier) addEntry(item []byte) error {
 // keepInMind notes the header of the block that was read.
 func (v *BundleVerifier) keepInMind() {
 	at := placed{v.hash, v.header.First + v.header.Count}
-	if len(v.recent) < MaxHeadsBack {
+	if len(v.recent) < maxHeadsBack {
 		v.recent = append(v.recent, at)
 		return
 	}
-	v.recent[(v.header.Height-v.report.From)%MaxHeadsBack] = at
+	v.recent[(v.header.Height-v.report.From)%maxHeadsBack] = at
 }
 
 // at returns what is known of a height below the block that is read: from the blocks before it, the first one's link, and the
 // start.
 func (v *BundleVerifier) at(height uint64) (placed, bool) {
-	if from := v.report.From; height >= from && height < v.header.Height && v.header.Height-height <= MaxHeadsBack {
-		return v.recent[(height-from)%MaxHeadsBack], true
+	if from := v.report.From; height >= from && height < v.header.Height && v.header.Height-height <= maxHeadsBack {
+		return v.recent[(height-from)%maxHeadsBack], true
 	}
 	if found, ok := v.first.at(height); ok {
 		return found, true
 	}
 	found, ok := v.begins[height]
 	return found, ok
+}
+
+// checkNote checks a signature unless it is known to be good, or too many were checked.
+//
+// SPEC: at most 512 signatures of notes are checked, and one more for each 65,536 bytes
+func (v *BundleVerifier) checkNote(said Hash, verify func() bool) (good, checked bool) {
+	if v.signed[said] {
+		return true, true
+	}
+	if v.checked >= noteChecks+v.size/bytesForNoteCheck {
+		return false, false
+	}
+	v.checked++
+	return verify(), true
 }
 
 // repeats returns 1 for a signed note that stood in the bundle before, else 0.

@@ -2,7 +2,10 @@ package lightchain
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -167,4 +170,73 @@ func FuzzBundle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = verifyBundle(b, trust) // it must not panic; what it accepts was compared with its own encoding
 	})
+}
+
+// manyEntries is a bundle of one block of entries made by make until it has so many bytes.
+func manyEntries(t testing.TB, size int, entry func(i int) *Entry) (b []byte, trust *Trust) {
+	c := newTestChain(t)
+	var all []*Entry
+	for n := 0; n < size; {
+		e := entry(len(all))
+		all = append(all, e)
+		encoded, err := e.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(encoded) + 9
+	}
+	c.sealEntries(all, nil)
+	return bytes.Join(c.bundle(1, 1), nil), c.trust(0)
+}
+
+// Whatever a bundle of 32 MiB holds, it is verified in little more than it takes to hash it: the figures to compare are those
+// of its hash.
+func BenchmarkVerifyBundle(b *testing.B) {
+	noted := func(i int, signature string) *Entry {
+		e := &Entry{Source: SourceNote, Flags: ByAgent, Payload: fmt.Appendf(nil, `{"who":"x","when":"2026-11-28T20:41:48Z","text":"%d"`, i)}
+		if signature != "" {
+			e.Payload = append(e.Payload, `,"signature":"`+signature+`"`...)
+		}
+		e.Payload = append(e.Payload, '}')
+		return e
+	}
+	i := 0
+	forged := func(name string) string {
+		i++
+		return signAs(name, nil, func(p *sshParts) {
+			var sig [64]byte
+			binary.BigEndian.PutUint64(sig[:], uint64(i))
+			copy(sig[32:], "\x01")
+			p.sig = string(sig[:])
+		})
+	}
+	head := fmt.Sprintf(`,"head":[0,"%s"]`, Hash{})
+	for name, entry := range map[string]func(int) *Entry{
+		"readings": func(i int) *Entry { return testEntry(uint64(i)) },
+		"unsigned": func(i int) *Entry { return noted(i, "") },
+		"stranger": func(i int) *Entry { return noted(i, forged("bert")) },
+		"forged":   func(i int) *Entry { return noted(i, forged("anna")) },
+		"heads": func(i int) *Entry {
+			e := noted(i, forged("bert"))
+			e.Payload = append(e.Payload[:len(e.Payload)-1], head+"}"...)
+			return e
+		},
+	} {
+		file, trust := manyEntries(b, 32<<20, entry)
+		trust.Persons = []Person{{"anna", testSigner("anna").Public()}}
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(file)))
+			for b.Loop() {
+				if _, err := verifyBundle(file, trust); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(name+"/hash", func(b *testing.B) {
+			b.SetBytes(int64(len(file)))
+			for b.Loop() {
+				sha256.Sum256(file)
+			}
+		})
+	}
 }

@@ -288,10 +288,11 @@ type NoteStanding string
 
 // How a note may stand.
 const (
-	NoteUnsigned NoteStanding = "unsigned"    // the gateway's word alone
-	NoteSigned   NoteStanding = "signed"      // by a person that the trust file names
-	NoteStranger NoteStanding = "unknown key" // the signature is right, and under a key that the trust file does not name
-	NoteBad      NoteStanding = "bad"         // the signature is wrong, or the entry is no note although its source says so
+	NoteUnsigned  NoteStanding = "unsigned"    // the gateway's word alone
+	NoteSigned    NoteStanding = "signed"      // by a person that the trust file names
+	NoteStranger  NoteStanding = "unknown key" // under a key that the trust file does not name: it would show nobody, and is not checked
+	NoteUnchecked NoteStanding = "unchecked"   // under the key of a person, in a bundle of more signatures than are checked
+	NoteBad       NoteStanding = "bad"         // the signature is wrong, or the entry is no note although its source says so
 )
 
 // NoteBinding is whether the header that a note names is the one that its chain has.
@@ -316,7 +317,7 @@ type NoteReport struct {
 	Err      error     // why it stands bad, or contradicts the file that it is in
 	Binding  NoteBinding
 
-	said Hash // of the statement and the signature, where that is good
+	said Hash // of the statement and the signature, where that is under a person's key
 }
 
 // Contradicted reports whether a note is not what it says to be: it stands bad, or its chain has another header than the one
@@ -420,11 +421,30 @@ func (r *NoteReport) View() NoteView {
 // IsNote reports whether an entry from this source is one of a person.
 func IsNote(source string) bool { return source == SourceNote || source == SourceAttach }
 
-// JudgeNote reads a person's entry of a chain, and says who signed it.
+// CheckNote refuses a person's entry of a chain that no verifier would take, whoever signed it.
+func CheckNote(e *Entry, chain ChainID) error {
+	_, signature, err := ReadNote(e)
+	if err != nil || signature == "" {
+		return err
+	}
+	s, err := ParseSSHSignature(signature)
+	if err != nil {
+		return err
+	}
+	return JudgeNote(e, chain, &Trust{Persons: []Person{{Key: s.Key}}}).Err
+}
+
+// JudgeNote reads a person's entry of a chain, and says who signed it. A signature under a key that t does not name is not
+// checked.
 //
 // SPEC: Nothing that has a name among the checks fails for a note … a program says so first, and exits as if the file did
 // not verify
 func JudgeNote(e *Entry, chain ChainID, t *Trust) *NoteReport {
+	return judgeNote(e, chain, t, func(_ Hash, verify func() bool) (good, checked bool) { return verify(), true })
+}
+
+// judgeNote asks check whether a signature is good, of which it gives the hash over statement and signature.
+func judgeNote(e *Entry, chain ChainID, t *Trust, check func(said Hash, verify func() bool) (good, checked bool)) *NoteReport {
 	n, signature, err := ReadNote(e)
 	if err != nil {
 		return &NoteReport{Standing: NoteBad, Err: err}
@@ -439,14 +459,20 @@ func JudgeNote(e *Entry, chain ChainID, t *Trust) *NoteReport {
 		return r
 	}
 	r.Key = s.Key
-	statement := n.Statement(chain)
-	if !s.Verify(statement) {
-		r.Standing, r.Err = NoteBad, errors.New("the signature is not one over what stands here, in this chain")
+	i := slices.IndexFunc(t.Persons, func(p Person) bool { return p.Key == s.Key })
+	if i < 0 {
+		r.Standing = NoteStranger
 		return r
 	}
-	r.Standing, r.said = NoteStranger, Hash(sha256.Sum256(append(statement, signature...)))
-	if i := slices.IndexFunc(t.Persons, func(p Person) bool { return p.Key == s.Key }); i >= 0 {
+	statement := n.Statement(chain)
+	r.said = Hash(sha256.Sum256(slices.Concat(statement, []byte(signature))))
+	switch good, checked := check(r.said, func() bool { return s.Verify(statement) }); {
+	case !checked:
+		r.Standing = NoteUnchecked
+	case good:
 		r.Standing, r.Signer = NoteSigned, t.Persons[i].Name
+	default:
+		r.Standing, r.Err = NoteBad, errors.New("the signature is not one over what stands here, in this chain")
 	}
 	return r
 }

@@ -123,6 +123,7 @@ func writeNoteVectors(t *testing.T, write func(string, vector)) {
 	good("signed", "signed by a person that the trust file names", SourceNote, vectorNote, signAs("anna", own, nil), NoteSigned)
 	good("signed-sha256", "signed over SHA-256", SourceNote, vectorNote, signAs("anna", own, func(p *sshParts) { p.hash = "sha256" }), NoteSigned)
 	good("unknown-key", "signed under a key that the trust file does not name", SourceNote, vectorNote, signAs("bert", own, nil), NoteStranger)
+	good("unknown-key-spoilt", "a signature over another statement under a key that the trust file does not name: it is not checked", SourceNote, vectorNote, signAs("bert", []byte("x"), nil), NoteStranger)
 	good("unsigned", "without a signature", SourceNote, vectorNote, "", NoteUnsigned)
 	good("least", "no more than there must be", SourceNote, least, signAs("anna", statementOf(SourceNote, least), nil), NoteSigned)
 	for name, c := range map[string]struct{ about, source, members string }{
@@ -331,6 +332,34 @@ func writeNotedVectors(t *testing.T, write func(string, vector)) {
 		Bytes: bytes.Join(c.bundle(1, 1), nil), Trust: trust, Expect: "ok", Number: &zero, Next: &next, Height: &height,
 		Notes: []notesVector{{0, 2, 1, NoteSigned, "anna", ""}, {1, 2, 0, NoteStranger, "", ""}, {2, 2, 0, NoteUnsigned, "", ""}, {3, 1, 0, NoteBad, "", ""}, {7, 1, 0, NoteBad, "", ""}}})
 	writeBoundVectors(t, write)
+	writeManyNotesVector(t, write)
+}
+
+// writeManyNotesVector writes a bundle of more signed notes than are checked, of which the first comes again at last, and a
+// stranger's between, which do not count.
+func writeManyNotesVector(t *testing.T, write func(string, vector)) {
+	c := newTestChain(t)
+	var all []*Entry
+	add := func(signer, text string) {
+		n := Note{Who: "x", When: "2026-11-28T20:41:48Z", Text: text}
+		e := testEntry(uint64(len(all)))
+		e.Source, e.Flags, e.Decoder, e.Readings = SourceNote, ByAgent, "", nil
+		e.Payload = fmt.Appendf(nil, `{"who":"x","when":"%s","text":"%s","signature":"%s"}`, n.When, text, signAs(signer, n.Statement(c.headers[0].ChainID()), nil))
+		all = append(all, e)
+	}
+	const most = noteChecks + 2 // the bundle has more than 2 * 65,536 bytes before the last ones
+	for i := range most + 3 {
+		add("anna", fmt.Sprint(i))
+	}
+	add("bert", "y")
+	add("anna", "0")
+	c.sealEntries(all, nil)
+	listed := c.trust(0)
+	listed.Persons = []Person{{"anna", testSigner("anna").Public()}}
+	height, zero, next := uint64(1), uint64(0), uint64(len(all))
+	write("bundle-good-notes-unchecked", vector{About: "518 signed notes in a bundle of some 180,000 bytes, of which 514 are checked, and one of a stranger: the last one is the first again, and needs no check", Kind: "bundle",
+		Bytes: bytes.Join(c.bundle(1, 1), nil), Trust: string(listed.Format()), Expect: "ok", Number: &zero, Next: &next, Height: &height,
+		Notes: []notesVector{{0, most + 1, 1, NoteSigned, "anna", ""}, {most, 3, 0, NoteUnchecked, "", ""}, {most + 3, 1, 0, NoteStranger, "", ""}}})
 }
 
 // writeBoundVectors writes notes that name a header, in proofs and bundles: what they name is compared with what is in sight.

@@ -40,6 +40,12 @@ export class BundleCheck {
   #inRun = new Map(); // headers of the run at heights of the start
   #recent = new Map(); // the newest blocks that are complete, by height: { hash, next }
   #signed = new Set(); // statements and signatures of notes signed by persons
+  #checked = 0;     // signatures of notes
+  #size = 0;        // of the items so far
+  #checks = {
+    known: said => this.#signed.has(said),
+    mayCheck: () => this.#checked < 512 + Math.floor(this.#size / 65536) && ++this.#checked > 0,
+  };
   #setting = [];    // headers of the run with key 12
   #end = null;
 
@@ -49,6 +55,7 @@ export class BundleCheck {
 
   // First round: one item.
   async item(bytes) {
+    this.#size += bytes.length;
     form(this.#end === null, 'an item behind the end');
     const value = decode(bytes);
     form(isArray(value, 1), 'an item is an array');
@@ -101,7 +108,7 @@ export class BundleCheck {
     form(value.length === 2 && isBytes(value[1]), 'an item of an entry is a kind and the entry');
     const entry = decodeEntry(value[1]);
     need(this.#tree.size < this.#last.count, 'entry', 'more entries than key 8 says');
-    if (isNote(entry)) this.#count(await standingOf(entry, this.#chain, this.#trust, this.#last, height => this.#known(height)));
+    if (isNote(entry)) this.#count(await standingOf(entry, this.#chain, this.#trust, this.#last, height => this.#known(height), this.#checks));
     await this.#tree.add(await leafHash(value[1]));
   }
 
@@ -117,7 +124,7 @@ export class BundleCheck {
   }
 
   // Each that is bad or contradicted is told by itself.
-  #count({ standing, signer, key, binding, statement, signature }) {
+  #count({ standing, signer, key, binding, said }) {
     const alone = standing === 'bad' || binding === 'other';
     let like = this.#notes.find(n => n.standing === standing && n.key === key && n.binding === binding);
     if (like === undefined || alone) {
@@ -126,7 +133,6 @@ export class BundleCheck {
     }
     like.count++;
     if (standing !== 'signed') return;
-    const said = `${statement}\0${signature}`;
     if (this.#signed.has(said)) like.repeats++;
     this.#signed.add(said);
   }

@@ -15,16 +15,26 @@ export const isNote = entry => SOURCES.includes(entry.source);
 
 const sound = (condition, why) => need(condition, 'note', why);
 
-// How a person's entry of a chain stands, { standing, signer, key, statement }, or Failed, its check 'note': it is bad.
-export async function judgeNote(entry, chain, trust) {
+// Where each signature is checked.
+const EACH = { known: () => false, mayCheck: () => true };
+
+// How a person's entry of a chain stands, { standing, signer, key, statement }, or Failed, its check 'note': it is bad. `checks`
+// says of a statement and its signature whether they are known to be good, and whether one more may be checked.
+export async function judgeNote(entry, chain, trust, checks = EACH) {
   const note = await readNote(entry);
   const statement = statementOf(note, chain);
   const { entries, head } = note;
   if (note.signature === undefined) return { standing: 'unsigned', statement, entries, head };
-  const key = await signedBy(note.signature, utf8(statement));
-  const person = trust.persons.find(p => equal(p.key, key));
-  const standing = person ? 'signed' : 'unknown key';
-  return { standing, signer: person?.name, key: toHex(key), statement, entries, head, signature: note.signature };
+  const signature = readSignature(note.signature);
+  const person = trust.persons.find(p => equal(p.key, signature.key));
+  const found = { key: toHex(signature.key), statement, entries, head };
+  if (person === undefined) return { standing: 'unknown key', ...found };
+  const said = `${statement}\0${note.signature}`;
+  if (!checks.known(said)) {
+    if (!checks.mayCheck()) return { standing: 'unchecked', ...found };
+    sound(await isOver(signature, utf8(statement)), 'the signature of a note');
+  }
+  return { standing: 'signed', signer: person.name, said, ...found };
 }
 
 // The members of an entry's payload that are known, each checked by itself.
@@ -222,8 +232,8 @@ export function statementOf(note, chain) {
   return note.text === undefined ? said : `${said}text\n${note.text}\n`;
 }
 
-// The key under which a statement is signed.
-async function signedBy(base64, statement) {
+// A signature by its parts.
+function readSignature(base64) {
   const blob = fromBase64(base64);
   sound(blob !== null, 'a signature is base64');
   sound(ascii(blob.subarray(0, 6)) === 'SSHSIG', 'a signature begins with SSHSIG');
@@ -241,10 +251,12 @@ async function signedBy(base64, statement) {
   sound(name !== undefined, 'a signature over another hash');
   sound(isCanonical(publicKey), "a person's key that is not canonical");
   sound(!isSmall(publicKey), "a person's key of small order");
+  return { key: publicKey, namespace, reserved, hash, name, signature };
+}
+
+async function isOver({ key, namespace, reserved, hash, name, signature }, statement) {
   const sum = await digest(name, statement);
-  const message = concat(utf8('SSHSIG'), ...[namespace, reserved, hash, sum].map(string));
-  sound(await verify(publicKey, message, signature), 'the signature of a note');
-  return publicKey;
+  return verify(key, concat(utf8('SSHSIG'), ...[namespace, reserved, hash, sum].map(string)), signature);
 }
 
 const ascii = bytes => String.fromCharCode(...bytes.subarray(0, 64));
@@ -267,9 +279,9 @@ const string = bytes => concat(new Uint8Array(new Uint32Array([bytes.length]).bu
 
 // A note's standing where a bad one fails nothing. `own` is the header of its own block, `known` tells of a height which hash is
 // there, and the number behind the last entry: { hash, next } or undefined.
-export async function standingOf(entry, chain, trust, own, known) {
+export async function standingOf(entry, chain, trust, own, known, checks) {
   try {
-    const note = await judgeNote(entry, chain, trust);
+    const note = await judgeNote(entry, chain, trust, checks);
     return { ...note, binding: own && bindingOf(note, own, known) };
   } catch (e) {
     if (e.check !== 'note') throw e;

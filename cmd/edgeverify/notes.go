@@ -23,6 +23,9 @@ func (o *outcome) badNotes() string {
 				all = append(all, fmt.Sprintf("entry %d: %v", n.First, n.Err))
 				together += n.Count - 1
 			}
+			if n.Standing == lightchain.NoteUnchecked {
+				all = append(all, fmt.Sprintf("from entry %d on %d signed notes are not checked, since a bundle of this size has too many signatures: take several smaller bundles, or prove these notes one by one", n.First, n.Count))
+			}
 		}
 	}
 	if more := len(all) - mostShown; more > 0 {
@@ -127,7 +130,9 @@ func signatureText(r *lightchain.NoteReport) string {
 		if r.Key == (lightchain.PublicKey{}) {
 			return "of more keys that your trust file does not name, too many to be listed"
 		}
-		return "of a key that your trust file does not name, so that it shows nobody: " + lightchain.FormatPublicKey(r.Key)
+		return "not checked, of a key that your trust file does not name, so that it would show nobody: " + lightchain.FormatPublicKey(r.Key)
+	case lightchain.NoteUnchecked:
+		return fmt.Sprintf("NOT CHECKED, under %s: too many stand before it", lightchain.FormatPublicKey(r.Key))
 	case lightchain.NoteBad:
 		return fmt.Sprintf("BAD: %v", r.Err)
 	}
