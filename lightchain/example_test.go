@@ -9,9 +9,32 @@ import (
 	"edgechain.example/lightchain"
 )
 
+func exampleSigner() (lightchain.Signer, error) {
+	return lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+}
+
+// The same block as a bundle.
+func exampleBundle() (bundle []byte, trust *lightchain.Trust, err error) {
+	proof, trust, err := exampleProof()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := lightchain.DecodeProof(proof)
+	if err != nil {
+		return nil, nil, err
+	}
+	if bundle, err = lightchain.AppendBundleStart(nil, p.Keys); err != nil {
+		return nil, nil, err
+	}
+	bundle = lightchain.AppendBundleBlock(bundle, p.Header.Bytes())
+	bundle = lightchain.AppendBundleEntry(bundle, p.Entry)
+	bundle, err = lightchain.AppendBundleEnd(bundle, p.Header, nil)
+	return bundle, trust, err
+}
+
 // A chain of one block, and the proof of its one entry, as a gateway without an aggregator makes it.
 func exampleProof() (proof []byte, trust *lightchain.Trust, err error) {
-	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	signer, err := exampleSigner()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,6 +92,93 @@ func ExampleCheckError() {
 		fmt.Println(failed.Check)
 	}
 	// Output: entry
+}
+
+// Whoever cares for one check alone asks for it by name.
+func ExampleCheck() {
+	proof, _, err := exampleProof()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = lightchain.Verify(proof, new(lightchain.Trust))
+	fmt.Println(errors.Is(err, lightchain.CheckChain), errors.Is(err, lightchain.CheckEntry))
+	// Output: true false
+}
+
+// A bundle is read item by item, here from memory.
+func ExampleBundleVerifier() {
+	bundle, trust, err := exampleBundle()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	v := lightchain.NewBundleVerifier(trust)
+	for len(bundle) > 0 {
+		start, end, err := lightchain.BundleItem(bundle)
+		if err == nil && end > len(bundle) {
+			err = errors.New("cut short")
+		}
+		if err == nil {
+			err = v.Add(bundle[start:end])
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		bundle = bundle[end:]
+	}
+	report, err := v.Report()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("entries %d to %d, none missing\n", report.First, report.Next-1)
+	// Output: entries 0 to 0, none missing
+}
+
+// Two proofs that verify, each by itself, show together that the chain's key signed two histories.
+func ExampleContradiction() {
+	one, trust, err := exampleProof()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	a, err := lightchain.DecodeProof(one)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Whoever has the key signs another header at the height of the block.
+	signer, err := exampleSigner()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b := *a
+	other := a.Header.Header
+	other.Sealed++
+	if b.Header, err = other.Sign(signer); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fork := lightchain.Contradiction(a.Sides(), b.Sides(), trust)
+	if fork == nil {
+		fmt.Println("they can be of one history")
+		return
+	}
+	evidence, err := fork.Append(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	report, err := lightchain.VerifyFork(evidence, trust)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("two headers at height", report.Height)
+	// Output: two headers at height 1
 }
 
 // A trust file says whom a verifier believes.

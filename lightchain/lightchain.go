@@ -1,7 +1,23 @@
 // Package lightchain says what an entry, a block, a header, a receipt and a proof are, byte for byte, and checks
 // them. It is the evidence itself and nothing else: it performs no I/O, reads no clock, starts no goroutine, logs
-// nothing, and imports the standard library and CBOR only, so that an auditor's program, a browser and a gateway
+// nothing, and imports the standard library, CBOR and COSE only, so that an auditor's program, a browser and a gateway
 // share one verifier.
+//
+// A gateway puts each message that it hears into an entry, closes runs of entries into blocks, and signs each block's
+// header, which names the one before: a chain. Aggregators countersign headers and say when; these are receipts. From that
+// come three kinds of files, which are checked against a [Trust], the list of chains and aggregators that the verifier believes:
+//
+//   - a proof shows one entry, and between which times its block was closed: [Verify], or [DecodeProof] and [Proof.Verify];
+//   - a bundle shows all entries between two numbers, none missing: [BundleVerifier], item by item, however long it is;
+//   - evidence of a fork shows two signed histories of one chain: [VerifyFork]; [Contradiction] makes it from two files.
+//
+// [IsBundle] and [IsFork] tell them apart. What fails is a [CheckError], which names the first check that failed. What
+// holds is a report; what it does not say does not follow: that a value is true, or that a device sent it. A person's note that
+// does not hold fails no check, and has to be told: see [NoteReport.Contradicted] and [NoteUnchecked].
+//
+// Times are integers here; package lightchain/lighttime gives them as time.Time. What makes chains (headers, tips, runs,
+// consistency proofs) is in this package, too, since a gateway and its verifier must mean the same bytes; an auditor needs none
+// of it.
 //
 // The bytes are fixed by docs/format.md, those of runs and consistency proofs by docs/sync-protocol.md; sentences quoted
 // from these stand above the checks that enforce them as "SPEC:". Whatever a decoder here accepts, the matching Append

@@ -9,8 +9,14 @@ import (
 	"strings"
 )
 
-// Check names one of the steps of verifying a proof.
+// Check names one of the steps of verifying a proof, a bundle or evidence of a fork. It is an error by itself, so that
+//
+//	errors.Is(err, lightchain.CheckEntry)
+//
+// says whether that one was the first to fail.
 type Check string
+
+func (c Check) Error() string { return string(c) }
 
 // The checks, in the order in which they are made; the first that fails is named.
 const (
@@ -24,7 +30,8 @@ const (
 	CheckBeacon    Check = "beacon"
 )
 
-// CheckError says which check failed first, and why.
+// CheckError says which check failed first, and why. All that [Verify], [VerifyFork] and a [BundleVerifier] refuse is one; it
+// matches its [Check], and what is wrong in particular, such as [ErrWeakKey].
 type CheckError struct {
 	Check Check
 	Err   error
@@ -33,6 +40,12 @@ type CheckError struct {
 func (e *CheckError) Error() string { return fmt.Sprintf("%s: %v", e.Check, e.Err) }
 
 func (e *CheckError) Unwrap() error { return e.Err }
+
+// Is reports whether target is the check that failed.
+func (e *CheckError) Is(target error) bool {
+	c, ok := target.(Check)
+	return ok && c == e.Check
+}
 
 // Report is what a proof that verifies has shown.
 type Report struct {

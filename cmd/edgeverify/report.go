@@ -7,11 +7,11 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 )
 
 // writeText tells a person what a file has shown and, as plainly, what it has not.
@@ -430,15 +430,15 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	return json.NewEncoder(w).Encode(out)
 }
 
-func instant(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000Z") }
+func instant(ns int64) string { return lighttime.Instant(ns).Format("2006-01-02T15:04:05.000Z") }
 
 // second formats whole seconds since the Unix epoch; a time that no calendar holds stays a number.
 func second(s uint64) string {
-	const year10000 = 253402300800
-	if s >= year10000 {
+	at, known := lighttime.Second(s)
+	if !known {
 		return fmt.Sprintf("second %d since 1970", s)
 	}
-	return time.Unix(int64(s), 0).UTC().Format("2006-01-02T15:04:05Z")
+	return at.Format("2006-01-02T15:04:05Z")
 }
 
 // payload shows text as it is and anything else in hexadecimal, at most the beginning of it.
