@@ -3,6 +3,8 @@ package foreign
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
+	"os"
 	"testing"
 
 	"edgechain.example/lightchain"
@@ -237,5 +239,68 @@ func TestBothVerifiersKeepTheLimits(t *testing.T) {
 	})
 	if asked != len(files) {
 		t.Errorf("%d of %d files were judged", asked, len(files))
+	}
+}
+
+// A note's header is compared with the 65,536 blocks before its own.
+func TestBothVerifiersKeepAsManyBlocksInMind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a bundle of 65,540 blocks")
+	}
+	const back, last = 65536, 65540
+	c := newKeyChain(t)
+	start, err := lightchain.AppendBundleStart(nil, c.headers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, hashes := start, []lightchain.Hash{c.headers[0].Hash()}
+	var entries [][]byte
+	for height := uint64(1); height <= last; height++ {
+		root, count := lightchain.EmptyRoot(), uint64(0)
+		if height == last {
+			for _, named := range []uint64{last - back, last - back - 1} {
+				e := lightchain.Entry{Source: lightchain.SourceNote, Payload: fmt.Appendf(nil, `{"who":"x","when":"2026-11-28T20:41:48Z","head":[%d,"%s"]}`, named, hashes[named])}
+				encoded, err := e.Append(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				entries = append(entries, encoded)
+			}
+			root, count = lightchain.NodeHash(lightchain.LeafHash(entries[0]), lightchain.LeafHash(entries[1])), 2
+		}
+		h := c.tip.Header(root, count, 1, lightchain.Clock{Boot: 1})
+		encoded, err := h.Append(nil)
+		if err == nil {
+			err = c.tip.Extend(h, lightchain.LeafHash(encoded), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, lightchain.LeafHash(encoded))
+		b = lightchain.AppendBundleBlock(b, encoded)
+		if height < last {
+			continue
+		}
+		for _, e := range entries {
+			b = lightchain.AppendBundleEntry(b, e)
+		}
+		signed, err := h.Sign(c.signer(0))
+		if err == nil {
+			b, err = lightchain.AppendBundleEnd(b, signed, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := question{Trust: []byte("chain " + c.tip.Chain.String() + "\n"), File: b, about: "65,540 blocks"}
+	got := ask(q)
+	if len(got.Notes) != 2 || got.Notes[0].Binding != string(lightchain.BindingSame) || got.Notes[1].Binding != string(lightchain.BindingUnseen) {
+		t.Errorf("%s: %+v", got.Fail, got.Notes)
+	}
+	if os.Getenv("SOAK") == "" {
+		return // the other verifier takes a minute for it
+	}
+	if asked, _ := compare(t, func(yield func(question) bool) { yield(q) }); asked != 1 {
+		t.Error("it was not judged")
 	}
 }
