@@ -95,6 +95,7 @@ func New(c *Config, o Options) (*Aggregator, error) {
 	a.registry = NewRegistry(o.Store, c.rules(), o.Now, o.Log)
 	a.registry.decided = a.decided
 	a.census = newCensus(o.Store, a.registry, o.Now)
+	a.census.mine = a.mine
 	a.ledger = newLedger(o.Store, o.Now, a.found)
 	if a.served, _ = o.Store.(Served); a.served != nil {
 		a.ledger.pledges.keeper, a.ledger.pledges.log = o.Keeper, o.Log
@@ -108,8 +109,12 @@ func New(c *Config, o Options) (*Aggregator, error) {
 		if _, err := rand.Read(random[:]); err != nil {
 			return nil, err
 		}
-		a.replicas = newReplicas(o.Store, c.Aggregator.Replica, random, o.Log)
-		a.replicas.changed = a.replicasChanged
+		beats, ok := o.Store.(Beats)
+		if !ok {
+			return nil, errors.New("store.url is set, and the store is none that processes share")
+		}
+		a.replicas = newReplicas(beats, c.Aggregator.Replica, random, o.Log)
+		a.replicas.connected, a.replicas.changed, a.replicas.decided = a.connected, a.divided, a.elsewhere
 	}
 	a.presence = newPresence(a.registry, a.mine, a.found, o.Log)
 	for i := range c.Broker {
@@ -168,7 +173,8 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		running.Go(func() { files.run(ctx) })
 	}
 	if a.replicas != nil {
-		running.Go(func() { a.replicas.Run(ctx) })
+		a.replicas.begin(ctx)
+		running.Go(func() { a.replicas.run(ctx) })
 	}
 	if a.served != nil {
 		running.Go(func() { a.watchServer(ctx, a.served) })
@@ -207,6 +213,9 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	for _, l := range a.links {
 		l.stop()
 	}
+	if a.replicas != nil {
+		a.replicas.leave()
+	}
 	stopAPI()
 	served.Wait()
 	return err
@@ -237,9 +246,27 @@ func (a *Aggregator) clock() (seconds uint64, synchronised bool) {
 	return uint64(max(now, 0)), now > 0 && a.options.Clock() == lightchain.ClockSynchronised
 }
 
-// mine reports whether a chain falls to this replica.
+// mine reports whether this replica owns a chain.
 func (a *Aggregator) mine(chain lightchain.ChainID) bool {
 	return a.replicas == nil || a.replicas.Mine(chain)
+}
+
+// shift returns by how much the clock that the replicas share is ahead of this machine's.
+func (a *Aggregator) shift() time.Duration {
+	if a.replicas == nil {
+		return 0
+	}
+	return a.replicas.shift()
+}
+
+// connected returns how many brokers are connected.
+func (a *Aggregator) connected() (links int) {
+	for _, l := range a.currentLinks() {
+		if l.link.Status().Connected {
+			links++
+		}
+	}
+	return links
 }
 
 // stranger is told of a gateway that is not followed.
@@ -309,15 +336,21 @@ func (a *Aggregator) found(r *Record, kind Kind) {
 }
 
 // decided is told of a chain whose standing changed here.
-func (a *Aggregator) decided(chain lightchain.ChainID, standing Standing) {
+func (a *Aggregator) decided(chain lightchain.ChainID) {
 	for _, l := range a.currentLinks() {
-		l.decided(chain, standing)
+		l.decided(chain)
 	}
 }
 
-// replicasChanged has this replica look at the chains that fall to it now.
-func (a *Aggregator) replicasChanged() {
+// elsewhere is told of a decision that may have been made at another replica.
+func (a *Aggregator) elsewhere(chain lightchain.ChainID) {
+	a.registry.forget(chain)
+	a.decided(chain)
+}
+
+// divided is told among which replicas the chains are divided from now on.
+func (a *Aggregator) divided(owners []string) {
 	for _, l := range a.currentLinks() {
-		l.lookAgain()
+		l.divided(owners)
 	}
 }

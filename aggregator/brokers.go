@@ -21,38 +21,33 @@ type brokerLink struct {
 	config     *BrokerConfig
 	link       *mqttlink.Link
 	log        *slog.Logger
-	connected  chan struct{} // capacity 1
-	again      chan struct{} // capacity 1: connected, for the machine, which may have had something under way
-	look       chan struct{} // capacity 1: other chains fall to this replica
+	again      chan struct{} // capacity 1: connected, and the machine may have had something under way
+	look       chan struct{} // capacity 1: this replica owns other chains than before
 	decisions  chan struct{} // capacity 1: somebody decided about chains
 	metrics    *prometheus.Registry
 	cancel     context.CancelFunc // set while it runs
 	done       chan struct{}      // closed when it has stopped
 
 	collector atomic.Pointer[headersync.Collector] // nil until it runs
-	shared    atomic.Bool                          // the broker divides heads among the replicas
 
 	mu     sync.Mutex
-	undone map[lightchain.ChainID]Standing  // guarded by mu: decisions that the machine was not told of yet
-	asked  map[lightchain.ChainID]time.Time // guarded by mu: of which chains this replica asked for a page, and when; nil where that does not matter
-	passed passedHeads                      // guarded by mu
+	undone map[lightchain.ChainID]struct{} // guarded by mu: decisions that the machine was not told of yet
+	passed passed                          // guarded by mu
+	turns  [][]string                      // guarded by mu: among whom the chains were divided, at the last look and since
 }
 
 func (a *Aggregator) newBrokerLink(c *BrokerConfig) (*brokerLink, error) {
 	b := &brokerLink{
 		aggregator: a, config: c, log: a.log.With("broker", c.Name),
-		connected: make(chan struct{}, 1), again: make(chan struct{}, 1), look: make(chan struct{}, 1), decisions: make(chan struct{}, 1),
-		undone: make(map[lightchain.ChainID]Standing), metrics: prometheus.NewRegistry(),
+		again: make(chan struct{}, 1), look: make(chan struct{}, 1), decisions: make(chan struct{}, 1),
+		undone: make(map[lightchain.ChainID]struct{}), turns: [][]string{nil}, metrics: prometheus.NewRegistry(),
 	}
 	b.registerGauges()
-	if a.replicas != nil {
-		b.asked = make(map[lightchain.ChainID]time.Time)
-	}
 	cfg := mqttlink.Config{
 		Config: c.Config, Options: mqttconn.Options{Log: a.log}, Queue: 64 << 20,
-		// Where there are replicas, a dead one's session must not go on taking its share of the heads.
+		// Where there are replicas, the broker would keep everything for one that is gone, and what it kept, another has had.
 		CleanSession: a.replicas != nil,
-		Connected:    func() { signal(b.connected); signal(b.again) },
+		Connected:    func() { signal(b.again) },
 	}
 	cfg.ClientID = a.config.clientID(c)
 	var err error
@@ -76,22 +71,17 @@ func (b *brokerLink) run(ctx context.Context) error {
 	defer cancel()
 	a := b.aggregator
 	// A session that the broker kept delivers as soon as there is a connection, and what nobody has subscribed to here
-	// by then is lost. Where there is none to keep, the connection comes first, since it is tried what the broker can.
+	// by then is lost.
 	connect := func() { linking.Go(func() { _ = b.link.Run(ctx) }) } // it ends without an error
-	if a.replicas != nil {
-		connect()
-		connect = func() {}
-		b.shared.Store(b.mayShare(ctx))
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
+	b.begin()
 	collector, err := headersync.NewCollector(headersync.CollectorConfig{
-		Prefix: b.config.Prefix, Conn: divided{b, sync.OnceFunc(connect)}, Store: a.ledger, Name: a.config.Aggregator.Name, Signer: a.options.Signer,
+		Prefix: b.config.Prefix, Conn: owned{b, sync.OnceFunc(connect)}, Store: a.ledger, Name: a.config.Aggregator.Name, Signer: a.options.Signer,
 		Policy:   func(chain lightchain.ChainID) (headersync.Policy, bool) { return a.registry.Policy(ctx, chain) },
 		Clock:    a.clock,
 		Stranger: func(s headersync.Stranger) { a.stranger(ctx, s) },
 		Notify:   func(f headersync.Finding) { a.notify(ctx, f) },
+		Owns:     a.mine,
+		Shift:    a.shift,
 		Log:      b.log, Workers: a.config.Pull.Workers,
 	})
 	if err != nil {
@@ -106,37 +96,7 @@ func (b *brokerLink) run(ctx context.Context) error {
 	return collector.Run(ctx)
 }
 
-// probeFor bounds how long a broker may take to give back a message of a shared subscription.
-const probeFor = 5 * time.Second
-
-// mayShare finds out whether the broker divides a subscription among those who share it: some accept it, and then
-// deliver nothing.
-func (b *brokerLink) mayShare(ctx context.Context) bool {
-	if b.aggregator.replicas == nil || b.config.Shared == "never" {
-		return false
-	}
-	if b.config.Shared == "always" {
-		return true
-	}
-	select {
-	case <-b.connected:
-	case <-ctx.Done():
-		return false
-	}
-	probing, cancel := context.WithTimeout(ctx, probeFor)
-	defer cancel()
-	works, err := b.link.ProbeShared(probing, b.group(), b.config.Prefix+"/probe/"+b.aggregator.config.Aggregator.Name)
-	if err != nil && ctx.Err() == nil {
-		b.log.Info("the broker's shared subscriptions could not be tried", "err", err)
-	}
-	b.log.Info("gateways are divided among replicas", "by", map[bool]string{true: "the broker", false: "the chains' names"}[works])
-	return works
-}
-
-// group names the shared subscription; two aggregators at one broker each get all heads.
-func (b *brokerLink) group() string { return "edgechain-" + b.aggregator.config.Aggregator.Name }
-
-// watch looks at chains anew when others fall to this replica, and at what was under way when a connection is made again.
+// watch looks at chains when this replica owns others than before, and at what was under way when a connection is made again.
 func (b *brokerLink) watch(ctx context.Context, collector *headersync.Collector) {
 	for {
 		select {
@@ -147,31 +107,18 @@ func (b *brokerLink) watch(ctx context.Context, collector *headersync.Collector)
 			continue
 		case <-b.look:
 		}
-		for _, head := range b.takeOver() {
-			collector.Deliver(head)
-		}
-		err := EachRecord(ctx, b.aggregator.options.Store, func(r *Record) error {
-			if r.Standing == Approved && b.aggregator.mine(r.Chain) {
-				collector.Follow(ctx, time.Now(), r.Chain)
-			}
-			return nil
-		})
-		if err != nil && ctx.Err() == nil {
-			b.log.Error("looking at the chains that fall to this replica now", "err", err)
-		}
+		b.handOver(ctx, collector)
 	}
 }
 
-func (b *brokerLink) lookAgain() { signal(b.look) }
-
 // decided has the machine look at a chain whose standing changed. It is called by the machine itself too, when a
 // gateway comes in with a token, and so must not wait for it.
-func (b *brokerLink) decided(chain lightchain.ChainID, standing Standing) {
+func (b *brokerLink) decided(chain lightchain.ChainID) {
 	if b.collector.Load() == nil || !b.aggregator.mine(chain) {
 		return
 	}
 	b.mu.Lock()
-	b.undone[chain] = standing
+	b.undone[chain] = struct{}{}
 	b.mu.Unlock()
 	signal(b.decisions)
 }
@@ -186,10 +133,10 @@ func (b *brokerLink) heed(ctx context.Context, collector *headersync.Collector) 
 		}
 		b.mu.Lock()
 		decisions := b.undone
-		b.undone = make(map[lightchain.ChainID]Standing)
+		b.undone = make(map[lightchain.ChainID]struct{})
 		b.mu.Unlock()
-		for chain, standing := range decisions {
-			if standing == Approved || standing == Waiting {
+		for chain := range decisions {
+			if _, followed := b.aggregator.registry.Policy(ctx, chain); followed {
 				collector.Follow(ctx, time.Now(), chain)
 			} else {
 				collector.Forget(chain)
@@ -213,7 +160,9 @@ func (a *Aggregator) registerGauges() {
 			func() float64 { return float64(mended.Opened().SetBack) })
 	}
 	if a.replicas != nil {
-		m.gauge("edgeaggregator_replicas", "Replicas alive, this one included.", nil, func() float64 { return float64(len(a.replicas.Alive())) })
+		m.gauge("edgeaggregator_replicas", "Replicas that live, as this one knows, itself included.", nil, func() float64 { return float64(len(a.replicas.Living())) })
+		m.gauge("edgeaggregator_replica_idle", "1 while this replica follows no gateways, as /readyz explains, else 0.", nil, func() float64 { return truth(a.replicas.idle() != nil) })
+		m.gauge("edgeaggregator_replica_info", "1, with the name of this replica.", prometheus.Labels{"replica": a.replicas.Self()}, func() float64 { return 1 })
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"edgechain.example/lightchain"
 )
 
 // census counts the gateways by standing and finding. That takes a look at every record, as findings come and go with the
@@ -13,6 +15,7 @@ type census struct {
 	store    Store
 	registry *Registry
 	now      func() time.Time
+	mine     func(lightchain.ChainID) bool // which gateways this replica follows; nil: all
 
 	counting chan struct{} // capacity 1: held by whoever counts, or looks whether to
 
@@ -33,6 +36,7 @@ type count struct {
 	ailing    map[Kind]int    // of those that are approved
 	lost      map[Kind]uint64 // by those
 	unheard   int             // of those, silent or offline or both
+	owned     int             // of those, followed by this replica
 }
 
 const (
@@ -102,6 +106,9 @@ func (c *census) take(ctx context.Context) error {
 	err := EachRecord(ctx, c.store, func(r *Record) error {
 		n.standings[r.Standing]++
 		if r.Standing == Approved {
+			if c.mine == nil || c.mine(r.Chain) {
+				n.owned++
+			}
 			unheard := false
 			for _, ailment := range r.Ailments(n.at, silence) {
 				n.ailing[ailment.Kind]++
@@ -156,6 +163,7 @@ func (a *Aggregator) countOnce(ctx context.Context) error {
 	for _, kind := range lossKinds {
 		a.metrics.lost.WithLabelValues(string(kind)).Set(float64(n.lost[kind]))
 	}
+	a.metrics.owned.Set(float64(n.owned))
 	a.metrics.unheard.Set(float64(n.unheard))
 	a.metrics.scanned.Set(float64(n.at.Unix()))
 	return nil

@@ -105,14 +105,12 @@ type LogConfig struct {
 type BrokerConfig struct {
 	mqttconn.Config        // ClientID "" is one derived from the aggregator's name, the replica's and the broker's
 	Prefix          string `toml:"prefix"`
-	Shared          string `toml:"shared"` // auto, always or never
 }
 
 // SetDefaults implements the contract of [tomlconf.Read].
 func (c *BrokerConfig) SetDefaults() {
 	c.Config.SetDefaults()
 	c.Prefix = headersync.DefaultPrefix
-	c.Shared = "auto"
 }
 
 // DefaultConfig returns the configuration of an aggregation node about which nothing was set.

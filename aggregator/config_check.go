@@ -86,5 +86,4 @@ func (c *BrokerConfig) check(d *tomlconf.Document, names map[string]bool) {
 	if headersync.CheckPrefix(c.Prefix) != nil {
 		d.Refuse(&c.Prefix, `expected 1 to 3 levels without + # $, such as "edgechain/v1"`)
 	}
-	tomlconf.OneOf(d, &c.Shared, "auto", "always", "never")
 }

@@ -89,7 +89,7 @@ func TestFilesEnvironmentAndFlagsGoOverEachOther(t *testing.T) {
 		t.Errorf("got\n%s", tomlconf.Format(c))
 	}
 	b := &c.Broker[0]
-	if b.Prefix != "edgechain/v1" || b.KeepAlive != 30*time.Second || b.Shared != "auto" || c.clientID(b) != "edgechain-a-single-office" {
+	if b.Prefix != "edgechain/v1" || b.KeepAlive != 30*time.Second || c.clientID(b) != "edgechain-a-single-office" {
 		t.Errorf("the broker: %+v, %s", b, c.clientID(b))
 	}
 }
@@ -116,7 +116,7 @@ func TestWrongConfigurationsAreRefusedAtTheirLines(t *testing.T) {
 		{"[[broker]]\nname = \"a\"\nservers = [\"tcp://x\"]\npassword = \"secret\"", "expected username beside it"},
 		{"[[broker]]\nname = \"a\"\nservers = [\"tcp://x\"]\ntls_ca = \"x\"", "it is of no use"},
 		{"[[broker]]\nname = \"a\"\nservers = [\"ssl://x\"]\ntls_cert = \"x\"", "expected tls_key beside it"},
-		{"[[broker]]\nname = \"a\"\nservers = [\"tcp://x\"]\nshared = \"yes\"", `expected "auto", "always" or "never"`},
+		{"[[broker]]\nname = \"a\"\nservers = [\"tcp://x\"]\nshared = \"auto\"", `unknown key broker.shared`},
 		{"[pul]\nmode = \"x\"", "unknown key pul"},
 	} {
 		_, _, err := loadText(t, c.text, nil, map[string]string{})

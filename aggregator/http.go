@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,8 +80,10 @@ type Live struct {
 	Started  time.Time `json:"started"`
 	Clock    string    `json:"clock"` // "synchronised", "unsynchronised" or "unknown", or [ClockAssumed]
 	Replica  string    `json:"replica,omitempty"`
-	Replicas []string  `json:"replicas,omitempty"`
-	Withheld int       `json:"withheld"` // heads that are not countersigned for want of a clock that is right, or a database
+	Replicas []string  `json:"replicas,omitempty"` // that live
+	Owned    *int      `json:"owned,omitempty"`    // approved gateways that this replica follows, when they were counted last
+	Idle     string    `json:"idle,omitempty"`     // why it follows none
+	Withheld int       `json:"withheld"`           // heads that are not countersigned for want of a clock that is right, or a database
 	Database *Database `json:"database,omitempty"`
 	Brokers  []Broker  `json:"brokers"`
 	Deaf     string    `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
@@ -95,7 +98,6 @@ type Broker struct {
 	Connected bool   `json:"connected"`
 	Server    string `json:"server,omitempty"`
 	Error     string `json:"error,omitempty"`
-	Divided   string `json:"divided,omitempty"` // among replicas: by "broker" or by "chain"
 	Received  int64  `json:"received"`
 	Sent      int64  `json:"sent"`
 }
@@ -180,7 +182,13 @@ func (a *Aggregator) live() *Live {
 		l.Clock = ClockAssumed
 	}
 	if a.replicas != nil {
-		l.Replica, l.Replicas = a.replicas.self, a.replicas.Alive()
+		l.Replica, l.Replicas = a.replicas.Self(), a.replicas.Living()
+		if n := a.census.known(); n != nil {
+			l.Owned = &n.owned
+		}
+		if err := a.replicas.idle(); err != nil {
+			l.Idle = err.Error()
+		}
 	}
 	l.Withheld = a.withheld()
 	if a.tcp != nil {
@@ -194,11 +202,7 @@ func (a *Aggregator) live() *Live {
 	}
 	for _, b := range a.currentLinks() {
 		st := b.link.Status()
-		broker := Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent}
-		if a.replicas != nil {
-			broker.Divided = map[bool]string{true: "broker", false: "chain"}[b.shared.Load()]
-		}
-		l.Brokers = append(l.Brokers, broker)
+		l.Brokers = append(l.Brokers, Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent})
 	}
 	return l
 }
@@ -229,6 +233,11 @@ func (a *Aggregator) ready() error {
 	if err := a.ledger.progress.stuck(); err != nil {
 		return err
 	}
+	if a.replicas != nil {
+		if err := a.replicas.idle(); err != nil {
+			return err
+		}
+	}
 	for _, b := range a.currentLinks() {
 		if st := b.link.Status(); !st.Connected {
 			return fmt.Errorf("broker %s is not connected: %s", b.config.Name, st.LastError)
@@ -252,7 +261,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/gateways/{chain}/forks/{id}", s.evidence)
 	mux.HandleFunc("GET /v1/tokens", s.tokens)
 	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, notThere))
-	mux.HandleFunc("GET /readyz", localhttp.Check(s.Ready, notThere))
+	mux.HandleFunc("GET /readyz", s.readyz)
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
@@ -265,6 +274,21 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/tokens", s.newToken)
 	mux.HandleFunc("DELETE /v1/tokens/{id}", s.removeToken)
 	return mux
+}
+
+// readyz says whether gateways are followed and countersigned, and what part of that is this replica's.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	localhttp.Check(s.Ready, notThere)(w, r)
+	if s.Live == nil {
+		return
+	}
+	if l := s.Live(); l.Replica != "" {
+		owned := "not counted yet"
+		if l.Owned != nil {
+			owned = fmt.Sprint(*l.Owned)
+		}
+		fmt.Fprintf(w, "replica: %s\nliving: %s\ngateways owned: %s\n", l.Replica, strings.Join(l.Replicas, " "), owned)
+	}
 }
 
 // Serve answers on the listeners until ctx ends; then it closes them, ends long answers, and returns when nobody reads

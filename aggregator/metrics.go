@@ -20,6 +20,7 @@ type metrics struct {
 	findings  *prometheus.GaugeVec
 	lost      *prometheus.GaugeVec
 	unheard   prometheus.Gauge
+	owned     prometheus.Gauge
 	scanned   prometheus.Gauge
 }
 
@@ -42,16 +43,18 @@ func newMetrics(version string) *metrics {
 			Name: "edgeaggregator_lost", Help: "Messages and entries, at most, that approved gateways say they lost and nobody has acknowledged, by finding."}, []string{"finding"}),
 		unheard: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "edgeaggregator_gateways_unheard", Help: "Approved gateways that are silent, offline or both."}),
+		owned: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "edgeaggregator_gateways_owned", Help: "Approved gateways that this process follows; others fall to other replicas."}),
 		scanned: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "edgeaggregator_scan_timestamp_seconds", Help: "When the gateways were last counted."}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "edgeaggregator_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.lost, m.unheard, m.scanned, info,
+	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.lost, m.unheard, m.owned, m.scanned, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// What is born with the first event is a series in which no rate sees that event.
-	for _, verdict := range []headersync.Verdict{headersync.Extended, headersync.Known, headersync.Lagging, headersync.Split, headersync.Lacking, headersync.Invalid} {
+	for _, verdict := range []headersync.Verdict{headersync.Extended, headersync.Known, headersync.Lagging, headersync.Split, headersync.Overtaken, headersync.Lacking, headersync.Invalid} {
 		m.verdicts.WithLabelValues(string(verdict))
 	}
 	for _, about := range []string{"stranger", "finding"} {

@@ -174,8 +174,9 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 		t.Fatal("a call does not end")
 	}
 	g.seal(3)
-	eventually(t, "messages to be looked at", func() bool {
-		return strings.Contains(n.log.String(), "whether a gateway is approved could not be read")
+	eventually(t, "the replica to own nothing any more", func() bool {
+		_, text := get("/metrics")
+		return strings.Contains(text, "edgeaggregator_replica_idle 1")
 	})
 	wall.set(func() { wall.dropping = false })
 	g.awaitReceipt(n.self)
@@ -187,5 +188,41 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 	}
 	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Standing != aggregator.Approved {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A beat to a database that vanished ends in time, and the next one finds another connection.
+func TestABeatEndsWhereTheDatabaseIsSilent(t *testing.T) {
+	wall, dsn := startFirewall(t, testenv.Postgres(t))
+	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	b := &aggregator.Beat{Replica: "one", Run: "1", Lease: time.Hour}
+	if _, err := s.Beat(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	wall.set(func() { wall.dropping = true })
+	for range 2 { // over the connection that stands, and over one that cannot be made
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := s.Beat(ctx, b)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("it was answered")
+			}
+		case <-time.After(testenv.Patience): // TCP would try for 15 minutes
+			t.Fatal("it does not end")
+		}
+		cancel()
+	}
+	wall.set(func() { wall.dropping = false })
+	if _, err := s.Beat(t.Context(), b); err != nil {
+		t.Errorf("when it answers again: %v", err)
 	}
 }

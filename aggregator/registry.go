@@ -39,7 +39,7 @@ type Registry struct {
 	now   func() time.Time
 	log   *slog.Logger
 	// decided is told of a chain whose standing changed here; nil: nobody.
-	decided func(chain lightchain.ChainID, standing Standing)
+	decided func(chain lightchain.ChainID)
 
 	mu      sync.Mutex
 	rules   Rules                         // guarded by mu
@@ -231,7 +231,7 @@ func (g *Registry) inbox(ctx context.Context, s headersync.Stranger) error {
 		g.forget(s.Chain)
 		g.log.Info("an unknown gateway waits for approval", "chain", s.Chain)
 		if g.decided != nil {
-			g.decided(s.Chain, Waiting)
+			g.decided(s.Chain)
 		}
 	}
 	return err
@@ -266,12 +266,12 @@ func (g *Registry) decide(ctx context.Context, chain lightchain.ChainID, standin
 			change(r)
 		}
 		if standing != Forgotten {
-			return nil, nil
+			return &Change{Decided: changed}, nil
 		}
 		// What stays: the newest head with all that it takes to check what continues it, and the evidence. So a chain
 		// that comes back is never countersigned shorter than it was.
 		forgetDetails(r)
-		return &Change{Forget: true}, nil
+		return &Change{Forget: true, Decided: changed}, nil
 	})
 	if err != nil {
 		return err
@@ -280,7 +280,7 @@ func (g *Registry) decide(ctx context.Context, chain lightchain.ChainID, standin
 	if changed {
 		g.log.Info("a gateway's standing changed", "chain", chain, "standing", standing, "by", by)
 		if g.decided != nil {
-			g.decided(chain, standing)
+			g.decided(chain)
 		}
 	}
 	return nil

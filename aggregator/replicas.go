@@ -2,199 +2,206 @@ package aggregator
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain.example/lightchain"
 )
 
-const (
-	replicaKind = "replica"
-	beatEvery   = time.Second
-	deadAfter   = 5 * time.Second
-	removeAfter = 10 * time.Minute
-)
-
-// replicas knows which replicas share a store and are alive, and divides chains among them. Each writes a beat that
-// counts; whoever sees a count move knows that its writer lives. Only the time between two looks matters, by the
-// looker's own clock: the replicas' wall clocks are never compared.
+// replicas keeps this replica among those that share a store, and knows what it owns: see tenure.
 type replicas struct {
-	store Documents
-	self  string
-	run   string // random: this process, so that two under one name notice each other
-	log   *slog.Logger
-	// changed is called when others came or went; nil: nobody.
-	changed func()
+	beats     Beats
+	log       *slog.Logger
+	connected func() (links int)       // brokers
+	changed   func(owners []string)    // among whom the chains are divided from now on, nil where this replica owns nothing
+	decided   func(lightchain.ChainID) // somebody decided about a chain, perhaps at another replica
 
-	mu    sync.Mutex
-	seen  map[string]*beat // guarded by mu
-	alive []string         // guarded by mu: sorted, self included; replaced, never changed
+	// Of the goroutine of Run, and of who calls begin before.
+	tenure *tenure
+	owners []string // as was told last
+	heard  map[Decided]struct{}
+	failed time.Time // when it was told that beats fail
+
+	view  atomic.Pointer[view]
+	told  atomic.Pointer[[]string] // what owners is
+	ahead atomic.Int64             // by how much the database's clock is ahead: a time.Duration
+
+	mu   sync.Mutex
+	last error // guarded by mu: why the last beat was not answered; nil: it was
 }
 
-// beat is what was seen of another replica.
-type beat struct {
-	mark beatMark
-	at   time.Time // when the mark last moved
+func newReplicas(beats Beats, self string, random [8]byte, log *slog.Logger) *replicas {
+	r := &replicas{beats: beats, log: log, tenure: newTenure(leaseTerms, self, hex.EncodeToString(random[:])), heard: map[Decided]struct{}{}}
+	r.told.Store(new([]string))
+	r.publish(time.Now())
+	return r
 }
 
-// beatMark is what a replica writes.
-type beatMark struct {
-	Run   string `json:"run"`
-	Count uint64 `json:"count"`
+// begin tries to join, so that one that is alone owns everything before it hears anything.
+func (r *replicas) begin(ctx context.Context) {
+	r.beat(ctx)
+	if r.mayTakeAll() {
+		r.beat(ctx)
+	}
 }
 
-func newReplicas(store Documents, self string, random [8]byte, log *slog.Logger) *replicas {
-	return &replicas{store: store, self: self, run: hex.EncodeToString(random[:]), log: log,
-		seen: map[string]*beat{}, alive: []string{self}}
+// mayTakeAll reports whether a second beat, at once, makes this replica the owner of everything.
+func (r *replicas) mayTakeAll() bool {
+	t := r.tenure
+	return t.since != 0 && len(t.view.members) == 0 && t.view.from.After(time.Now())
 }
 
-// Run beats until ctx ends, and then takes its beat away, so that the others need not wait.
-func (r *replicas) Run(ctx context.Context) {
-	ticker := time.NewTicker(beatEvery)
-	defer ticker.Stop()
-	for count := uint64(1); ; count++ {
-		if err := r.Beat(ctx, count, time.Now()); err != nil && ctx.Err() == nil {
-			r.log.Warn("telling the other replicas that this one is alive", "err", err)
+// run beats until ctx ends.
+func (r *replicas) run(ctx context.Context) {
+	for due := time.Now().Add(leaseTerms.every); ; {
+		now := time.Now()
+		next := due
+		if from := r.tenure.view.from; from.After(now) && from.Before(next) {
+			next = from
 		}
 		select {
-		case <-ticker.C:
 		case <-ctx.Done():
-			leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			if err := r.remove(leaving, r.self, func(mark beatMark) bool { return mark.Run == r.run }); err != nil {
-				r.log.Debug("taking this replica's beat away", "err", err)
-			}
 			return
+		case <-time.After(next.Sub(now)):
 		}
+		if now = time.Now(); !now.Before(due) {
+			due = now.Add(leaseTerms.every)
+			if r.beat(ctx); r.mayTakeAll() {
+				r.beat(ctx)
+			}
+		}
+		r.tell(time.Now())
 	}
 }
 
-// Beat writes this replica's, reads the others', and decides who is alive.
-func (r *replicas) Beat(ctx context.Context, count uint64, now time.Time) error {
-	text, err := json.Marshal(beatMark{r.run, count})
-	if err != nil {
-		return err
+// leave says that this replica owns nothing any more. Nothing of what it owned is under way.
+func (r *replicas) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := r.beats.Leave(ctx, &Beat{Replica: r.tenure.self, Run: r.tenure.run}); err != nil {
+		r.log.Debug("taking this replica's beat away", "err", err)
 	}
-	err = r.store.UpdateDocument(ctx, replicaKind, r.self, func(old []byte) ([]byte, error) {
-		var mark beatMark
-		if json.Unmarshal(old, &mark) == nil && mark.Run != r.run && count > 1 {
-			return nil, fmt.Errorf("another process runs as replica %q: each needs a name of its own (aggregator.replica)", r.self)
-		}
-		return text, nil
-	})
-	if err != nil {
-		return err
+}
+
+// beat says that this replica lives, and takes in who else does.
+func (r *replicas) beat(ctx context.Context) {
+	sent := time.Now()
+	r.tell(sent) // what has come about by the time alone
+	b := r.tenure.next(sent, r.connected())
+	r.publish(sent)
+	calling, cancel := context.WithTimeout(ctx, r.tenure.call)
+	defer cancel()
+	answer, err := r.beats.Beat(calling, b)
+	heard := time.Now()
+	if err == nil && heard.Sub(sent) > r.tenure.call {
+		err = errors.New("the answer came too late")
 	}
-	documents, err := r.store.Documents(ctx, replicaKind)
-	if err != nil {
-		return err
-	}
-	if r.observe(documents, now) && r.changed != nil {
-		r.changed()
+	if ctx.Err() != nil {
+		return
 	}
 	r.mu.Lock()
-	gone := map[string]beatMark{}
-	for name, b := range r.seen {
-		if now.Sub(b.at) > removeAfter {
-			gone[name] = b.mark
-		}
-	}
+	r.last = err
 	r.mu.Unlock()
-	for name, last := range gone {
-		if err := r.remove(ctx, name, func(mark beatMark) bool { return mark == last }); err != nil {
-			return err
+	if err != nil {
+		if time.Since(r.failed) > time.Minute {
+			r.failed = time.Now()
+			r.log.Warn("telling the other replicas that this one is alive", "err", err)
+		}
+		r.tell(heard)
+		return
+	}
+	r.failed = time.Time{}
+	why := r.tenure.view.why
+	r.tenure.learn(sent, heard, b, answer)
+	if v := &r.tenure.view; v.why != "" && v.why != why {
+		r.log.Warn("this replica owns no gateways for now", "why", v.why)
+	}
+	r.ahead.Store(int64(r.tenure.shared))
+	r.publish(heard)
+	r.hear(answer.Decided)
+}
+
+// publish puts the view into force, and tells where the chains are divided among others than before.
+func (r *replicas) publish(now time.Time) {
+	v := r.tenure.view
+	r.view.Store(&v)
+	r.tell(now)
+}
+
+func (r *replicas) tell(now time.Time) {
+	owners := r.view.Load().owners(now)
+	if slices.Equal(owners, r.owners) && (owners == nil) == (r.owners == nil) {
+		return
+	}
+	r.log.Info("gateways are divided among replicas", "now", owners, "before", r.owners)
+	r.owners = owners
+	r.told.Store(&owners)
+	if r.changed != nil {
+		r.changed(owners)
+	}
+}
+
+// hear tells of decisions, each once.
+func (r *replicas) hear(all []Decided) {
+	now := make(map[Decided]struct{}, len(all))
+	for _, d := range all {
+		now[d] = struct{}{}
+		if _, before := r.heard[d]; !before && r.decided != nil {
+			r.decided(d.Chain)
 		}
 	}
-	return nil
+	r.heard = now
 }
 
-// remove takes a beat away, unless it is not the one meant any more: somebody else began under that name.
-func (r *replicas) remove(ctx context.Context, name string, meant func(beatMark) bool) error {
-	return r.store.UpdateDocument(ctx, replicaKind, name, func(old []byte) ([]byte, error) {
-		var mark beatMark
-		if json.Unmarshal(old, &mark) == nil && !meant(mark) {
-			return nil, ErrUnchanged
-		}
-		return nil, nil
-	})
+// Owners returns among whom the chains are divided, nil where this replica owns nothing.
+func (r *replicas) Owners() []string { return r.view.Load().owners(time.Now()) }
+
+// Living returns the replicas that live, those that have just joined included.
+func (r *replicas) Living() []string {
+	v := r.view.Load()
+	names := make([]string, 0, 1+len(v.members))
+	if time.Now().Before(v.until) {
+		names = append(names, v.self)
+	}
+	for _, m := range v.members {
+		names = append(names, m.name)
+	}
+	slices.Sort(names)
+	return names
 }
 
-// observe takes in what all replicas wrote, and reports whether others are alive than before.
-func (r *replicas) observe(documents map[string][]byte, now time.Time) bool {
+// Mine reports whether this replica owns a chain.
+func (r *replicas) Mine(chain lightchain.ChainID) bool { return r.view.Load().owns(time.Now(), chain) }
+
+// Self returns this replica's name.
+func (r *replicas) Self() string { return r.view.Load().self }
+
+// shift returns by how much the clock that all replicas share is ahead of this one's.
+func (r *replicas) shift() time.Duration { return time.Duration(r.ahead.Load()) }
+
+// idle returns why this replica owns nothing, nil if it may.
+func (r *replicas) idle() error {
+	v, now := r.view.Load(), time.Now()
+	if v.holds(now) {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name := range r.seen {
-		if _, there := documents[name]; !there {
-			delete(r.seen, name)
-		}
+	switch {
+	case r.last != nil:
+		return &idleError{"its beat is not answered: " + r.last.Error()}
+	case v.why != "":
+		return &idleError{v.why}
 	}
-	alive := []string{r.self}
-	for name, text := range documents {
-		var mark beatMark
-		if name == r.self || json.Unmarshal(text, &mark) != nil {
-			continue
-		}
-		b := r.seen[name]
-		if b == nil || b.mark != mark {
-			b = &beat{mark, now}
-			r.seen[name] = b
-		}
-		if now.Sub(b.at) < deadAfter {
-			alive = append(alive, name)
-		}
-	}
-	slices.Sort(alive)
-	if slices.Equal(alive, r.alive) {
-		return false
-	}
-	r.log.Info("replicas alive", "now", alive, "before", r.alive)
-	r.alive = alive
-	return true
+	return &idleError{"its lease is over"}
 }
 
-// Alive returns the replicas that are alive, this one included.
-func (r *replicas) Alive() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.alive
-}
+// idleError says why a replica owns nothing.
+type idleError struct{ why string }
 
-// Mine reports whether a chain falls to this replica: to the one whose hash with the chain is the highest, so that
-// only the chains of one that comes or goes change hands.
-func (r *replicas) Mine(chain lightchain.ChainID) bool {
-	alive := r.Alive()
-	if len(alive) == 1 {
-		return true
-	}
-	return highest(alive, chain) == r.self
-}
-
-func highest(names []string, chain lightchain.ChainID) (name string) {
-	var most uint64
-	for _, n := range names {
-		sum := sha256.Sum256(append(chain[:len(chain):len(chain)], n...))
-		if weight := binary.BigEndian.Uint64(sum[:]); name == "" || weight > most {
-			name, most = n, weight
-		}
-	}
-	return name
-}
-
-// Seen returns when each other replica was last heard of.
-func (r *replicas) Seen() map[string]time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	seen := make(map[string]time.Time, len(r.seen))
-	for name, b := range maps.All(r.seen) {
-		seen[name] = b.at
-	}
-	return seen
-}
+func (e *idleError) Error() string { return "this replica owns no gateways: " + e.why }

@@ -1,10 +1,10 @@
 package aggregator_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -22,11 +22,11 @@ func testChains(n int) (chains []lightchain.ChainID) {
 	return chains
 }
 
-func TestEachChainFallsToOneReplicaAndOnlyThoseOfOneThatGoesMove(t *testing.T) {
+func TestEachChainFallsToOneReplicaAndOnlyThoseOfOneThatComesOrGoesMove(t *testing.T) {
 	all, fewer := []string{"one", "three", "two"}, []string{"one", "two"}
 	shares := map[string]int{}
 	for _, c := range testChains(3000) {
-		before, after := aggregator.Highest(all, c), aggregator.Highest(fewer, c)
+		before, after := aggregator.Owner(all, c), aggregator.Owner(fewer, c)
 		shares[before]++
 		if before != "three" && after != before {
 			t.Fatalf("chain %s moves from %s to %s although only three went", c, before, after)
@@ -39,86 +39,329 @@ func TestEachChainFallsToOneReplicaAndOnlyThoseOfOneThatGoesMove(t *testing.T) {
 	}
 }
 
-func replicasNotice(t *testing.T, s opened) {
-	one, two := aggregator.NewReplicas(s, "one", 1), aggregator.NewReplicas(s, "two", 2)
-	now := time.Now()
-	beat := func(r aggregator.Replicas, count uint64, at time.Duration) {
-		t.Helper()
-		if err := r.Beat(t.Context(), count, now.Add(at)); err != nil {
-			t.Fatal(err)
+// leases is a database as the beats see it, and replicas with clocks of their own, in virtual time.
+type leases struct {
+	t        *testing.T
+	now      time.Duration // that has passed
+	clock    time.Duration // of the database, beside that
+	rows     map[string]aggregator.Beating
+	replicas []*leaser
+	seed     uint64
+}
+
+// leaser is a process that beats.
+type leaser struct {
+	name   string
+	tenure aggregator.Tenure
+	skew   time.Duration // of its clock
+	links  int
+	dead   bool
+	due    time.Duration // of the next beat
+	call   *leaseCall
+}
+
+// leaseCall is a beat under way.
+type leaseCall struct {
+	beat                      *aggregator.Beat
+	sent, read, commit, heard time.Duration // when it happens; heard after the call's time is never
+	answer                    *aggregator.Beaten
+}
+
+func newLeases(t *testing.T) *leases {
+	return &leases{t: t, rows: map[string]aggregator.Beating{}}
+}
+
+func (w *leases) at(skew time.Duration) time.Time {
+	return time.Unix(chainTime, 0).Add(w.now + skew)
+}
+
+func (w *leases) start(name string, skew time.Duration) *leaser {
+	r := &leaser{name: name, tenure: aggregator.NewTenure(name, fmt.Sprint(name, " since ", w.now)), skew: skew, links: 1, due: w.now}
+	w.replicas = append(w.replicas, r)
+	return r
+}
+
+// put does what the statement does, with the database's time when it began.
+func (w *leases) put(b *aggregator.Beat, micros int64) {
+	row, there := w.rows[b.Replica]
+	old := micros-row.At > b.Lease.Microseconds()
+	if there && row.Run != b.Run && !old && (row.Run != b.Over || row.Number != b.OverNumber) || there && row.Run == b.Run && row.Number >= b.Number {
+		return
+	}
+	switch {
+	case !there || row.Run != b.Run || old:
+		row.Since = micros
+	case b.Join:
+		row.Since = micros - b.Ago.Microseconds()
+	}
+	row.Replica, row.Run, row.Number, row.Links, row.Aside, row.At = b.Replica, b.Run, b.Number, b.Links, b.Aside, micros
+	w.rows[b.Replica] = row
+}
+
+func (w *leases) micros() int64 { return w.at(w.clock).UnixMicro() }
+
+func (w *leases) get() *aggregator.Beaten {
+	a := &aggregator.Beaten{Clock: w.micros()}
+	for _, r := range w.rows {
+		r.Joined, r.Age = time.Duration(a.Clock-r.Since)*time.Microsecond, time.Duration(a.Clock-r.At)*time.Microsecond
+		a.Beats = append(a.Beats, r)
+	}
+	return a
+}
+
+// pass has time pass in steps; delay says how long the parts of a beat take.
+func (w *leases) pass(d time.Duration, delay func() (read, commit, heard time.Duration)) {
+	const step = 50 * time.Millisecond
+	for until := w.now + d; w.now < until; w.now += step {
+		for _, r := range w.replicas {
+			if c := r.call; c != nil {
+				if c.answer == nil && w.now >= c.commit {
+					w.put(c.beat, w.at(w.clock).Add(c.read-w.now).UnixMicro())
+					c.answer = w.get()
+				}
+				late := c.heard > c.sent+aggregator.LeaseCall
+				switch {
+				case c.answer == nil && !(late && w.now >= c.sent+aggregator.LeaseCall):
+				case late && w.now >= c.sent+aggregator.LeaseCall: // given up; what was sent may be done later even so
+					if c.answer == nil && !r.dead {
+						orphan := *c
+						w.replicas = append(w.replicas, &leaser{dead: true, call: &orphan})
+					}
+					r.call, r.due = nil, max(w.now, c.sent+aggregator.LeaseEvery)
+				case w.now >= c.heard:
+					if r.call, r.due = nil, c.sent+aggregator.LeaseEvery; !r.dead {
+						r.tenure.Learn(w.at(r.skew).Add(c.sent-w.now), w.at(r.skew), c.beat, c.answer)
+					}
+				}
+			}
+			if r.call == nil && !r.dead && w.now >= r.due {
+				read, commit, heard := delay()
+				for _, o := range w.replicas { // whoever changes the row first has it locked
+					if o.call != nil && o.call.answer == nil && o.call.beat.Replica == r.name && o.call.commit > w.now+commit && o.call.commit < o.call.sent+time.Hour {
+						late := o.call.commit - w.now - commit
+						commit, heard = commit+late, heard+late
+					}
+				}
+				r.call = &leaseCall{beat: r.tenure.Next(w.at(r.skew), r.links), sent: w.now, read: w.now + read, commit: w.now + commit, heard: w.now + heard}
+			}
 		}
-	}
-	alive := func(r aggregator.Replicas, want ...string) {
-		t.Helper()
-		if got := r.Alive(); !slices.Equal(got, want) {
-			t.Errorf("alive are %v, want %v", got, want)
+		if w.now%(4*step) == 0 {
+			w.check()
 		}
-	}
-	alive(one, "one")
-	beat(one, 1, 0)
-	beat(two, 1, 30*time.Hour) // its clock is elsewhere
-	alive(two, "one", "two")
-	beat(one, 2, time.Second)
-	alive(one, "one", "two")
-	for i := range 6 {
-		beat(one, uint64(3+i), time.Duration(2+i)*time.Second)
-	}
-	alive(one, "one") // the other's count stood still
-	beat(two, 2, 30*time.Hour+time.Second)
-	beat(one, 9, 8*time.Second)
-	alive(one, "one", "two")
-	chains := testChains(100)
-	for _, c := range chains {
-		if one.Mine(c) == two.Mine(c) {
-			t.Errorf("chain %s falls to both or to none", c)
-		}
-	}
-	again := aggregator.NewReplicas(s, "one", 9)
-	beat(again, 1, 8*time.Second)
-	if err := one.Beat(t.Context(), 10, now.Add(9*time.Second)); err == nil || !strings.Contains(err.Error(), "another process runs as replica") {
-		t.Errorf("two of one name: %v", err)
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	one.Run(ended)
-	if documents, err := s.Documents(t.Context(), "replica"); err != nil || documents["one"] == nil {
-		t.Errorf("who leaves takes the beat of who came after it: %v, %v", documents, err)
-	}
-	again.Run(ended)
-	if documents, err := s.Documents(t.Context(), "replica"); err != nil || documents["one"] != nil {
-		t.Errorf("who leaves stays alive: %v, %v", documents, err)
 	}
 }
 
-func TestHeadsThatWerePassedOnAreKeptForAMomentAndWithinBounds(t *testing.T) {
-	var p aggregator.PassedHeads
+// check claims that no chain has two owners.
+func (w *leases) check() {
+	w.t.Helper()
+	for _, c := range leasedChains {
+		var owners []string
+		for _, r := range w.replicas {
+			if !r.dead && r.tenure.Owns(w.at(r.skew), c) {
+				owners = append(owners, r.name)
+			}
+		}
+		if len(owners) > 1 {
+			for _, r := range w.replicas {
+				w.t.Logf("%s dead %t skew %s links %d: %s call %+v", r.name, r.dead, r.skew, r.links, r.tenure, r.call)
+			}
+			w.t.Logf("now %d rows %+v", w.micros(), w.rows)
+			w.t.Fatalf("seed %d: after %s chain %s is owned by %v", w.seed, w.now, c, owners)
+		}
+	}
+}
+
+// owned returns how many of the chains somebody owns.
+func (w *leases) owned(by ...*leaser) (n int) {
+	for _, c := range leasedChains {
+		if slices.ContainsFunc(by, func(r *leaser) bool { return !r.dead && r.tenure.Owns(w.at(r.skew), c) }) {
+			n++
+		}
+	}
+	return n
+}
+
+var leasedChains = testChains(12)
+
+func quickly() (read, commit, heard time.Duration) {
+	return 0, 50 * time.Millisecond, 100 * time.Millisecond
+}
+
+func TestLeases(t *testing.T) {
+	all := len(leasedChains)
+	join := aggregator.Lease + aggregator.LeaseCall + aggregator.LeaseEvery
+	w := newLeases(t)
+	one := w.start("one", 0)
+	w.pass(3*time.Second, quickly)
+	if n := w.owned(one); n != all {
+		t.Fatalf("one that is alone owns %d of %d", n, all)
+	}
+	two := w.start("two", 40*time.Second) // its clock is elsewhere
+	w.pass(aggregator.Lease, quickly)
+	if n := w.owned(two); n != 0 {
+		t.Errorf("who has just joined owns %d", n)
+	}
+	w.pass(join-aggregator.Lease, quickly)
+	mine, other := w.owned(one), w.owned(two)
+	if mine+other != all || mine == 0 || other == 0 {
+		t.Errorf("two own %d and %d of %d", mine, other, all)
+	}
+	two.dead = true
+	w.pass(aggregator.Lease-2*time.Second, quickly)
+	if n := w.owned(one); n != mine {
+		t.Errorf("of one that may live others own %d, before %d", n, mine)
+	}
+	w.pass(2*aggregator.LeaseEvery+2*time.Second, quickly)
+	if n := w.owned(one); n != all {
+		t.Errorf("a dead one's chains are not taken over: %d of %d", n, all)
+	}
+	again := w.start("two", -time.Hour)
+	w.pass(join, quickly)
+	if n := w.owned(again); n != other {
+		t.Errorf("who comes again owns %d, before %d", n, other)
+	}
+	rival := w.start("two", 0)
+	w.pass(2*join, quickly)
+	if n := w.owned(rival); n != 0 || !strings.Contains(rival.tenure.Why(), "another process runs") || w.owned(again) != other {
+		t.Errorf("a second process of a name owns %d, the first %d: %s", n, w.owned(again), rival.tenure.Why())
+	}
+	again.dead = true
+	w.pass(aggregator.Lease+join+2*aggregator.LeaseEvery, quickly)
+	if n := w.owned(rival); n != other {
+		t.Errorf("it owns %d when the first is dead, not %d", n, other)
+	}
+	// The database's clock is set back, and one dies.
+	w.clock = -24 * time.Hour
+	w.pass(5*time.Second, quickly)
+	rival.dead = true
+	w.pass(2*aggregator.Lease, quickly)
+	if n := w.owned(one); n != all {
+		t.Errorf("after the database's clock was set back one that died keeps %d of %d", all-n, all)
+	}
+	third := w.start("three", 0)
+	w.pass(join, quickly)
+	if w.owned(third) == 0 || w.owned(one)+w.owned(third) != all {
+		t.Errorf("three and one own %d and %d of %d", w.owned(third), w.owned(one), all)
+	}
+	// One that lost its broker leaves its chains to one that has it, and takes them again.
+	third.links = 0
+	w.pass(12*time.Second+2*aggregator.LeaseEvery, quickly)
+	if n := w.owned(one); n != all || !strings.Contains(third.tenure.Why(), "connected to more brokers") {
+		t.Errorf("one without a broker keeps %d of %d: %s", all-n, all, third.tenure.Why())
+	}
+	one.links = 0 // now nobody is better
+	w.pass(join+2*aggregator.LeaseEvery, quickly)
+	if w.owned(third) == 0 || w.owned(one)+w.owned(third) != all {
+		t.Errorf("without brokers they own %d and %d of %d", w.owned(third), w.owned(one), all)
+	}
+	// The database is away for a while.
+	w.pass(time.Minute, func() (read, commit, heard time.Duration) { return 0, time.Hour, time.Hour })
+	if n := w.owned(w.replicas...); n != 0 {
+		t.Errorf("without a database %d are owned", n)
+	}
+	w.pass(2*join+time.Minute, quickly)
+	if n := w.owned(w.replicas...); n != all {
+		t.Errorf("when it is back %d of %d are owned", n, all)
+	}
+}
+
+// Whatever beats and processes do, nothing has two owners; and when they are calm again everything has one.
+func TestNoChainHasTwoOwnersWhateverHappens(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		w := newLeases(t)
+		w.seed = seed
+		w.clock = time.Duration(rng.Int64N(int64(time.Hour))) - 30*time.Minute
+		bad := 0.0
+		part := func(most time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(most))) }
+		delay := func() (read, commit, heard time.Duration) {
+			if rng.Float64() < bad {
+				read = part(8 * time.Second)
+				commit = read + part(8*time.Second)
+				return read, commit, commit + part(4*time.Second)
+			}
+			return quickly()
+		}
+		for range 40 {
+			name := string(rune('a' + rng.IntN(3)))
+			switch rng.IntN(8) {
+			case 0, 1:
+				w.start(name, part(time.Hour)-30*time.Minute)
+			case 2:
+				for _, r := range w.replicas {
+					r.dead = r.dead || r.name == name
+				}
+			case 3: // leaves in good order
+				for _, r := range w.replicas {
+					if r.name == name && !r.dead {
+						r.dead = true
+						if row := w.rows[name]; strings.HasPrefix(row.Run, name) {
+							delete(w.rows, name)
+						}
+						r.call = nil
+					}
+				}
+			case 4:
+				bad = rng.Float64()
+			case 5:
+				bad = 0
+			case 6:
+				for _, r := range w.replicas {
+					if r.name == name {
+						r.links = rng.IntN(3)
+					}
+				}
+			}
+			w.pass(part(20*time.Second), delay)
+		}
+		bad = 0
+		for _, r := range w.replicas {
+			r.links = 1
+		}
+		w.start("z", 0)
+		w.pass(3*time.Minute, delay)
+		if n := w.owned(w.replicas...); n != len(leasedChains) {
+			t.Errorf("seed %d: in the end %d of %d chains have an owner", seed, n, len(leasedChains))
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+}
+
+func TestWhatOthersOwnIsKeptForAMomentAndWithinBounds(t *testing.T) {
+	var p aggregator.Passed
 	now := time.Now()
 	mine := func(lightchain.ChainID) bool { return true }
 	chain := func(n int) (c lightchain.ChainID) {
 		binary.BigEndian.PutUint64(c[:], uint64(n))
 		return c
 	}
-	p.Keep(now, chain(1), headersync.Message{Payload: []byte("old")})
-	p.Keep(now, chain(2), headersync.Message{Payload: []byte("other")})
-	p.Keep(now.Add(11*time.Second), chain(1), headersync.Message{Payload: []byte("new")})
-	if heads := p.Take(now.Add(12*time.Second), func(c lightchain.ChainID) bool { return c == chain(1) }); len(heads) != 1 || string(heads[0].Payload) != "new" {
-		t.Errorf("taken over: %v", heads)
+	keep := func(at time.Duration, n int, word, payload string) {
+		p.Keep(now.Add(at), chain(n), headersync.Message{Topic: fmt.Sprint(n, "/", word), Payload: []byte(payload)})
 	}
-	if heads := p.Take(now.Add(13*time.Second), mine); len(heads) != 1 || string(heads[0].Payload) != "other" {
-		t.Errorf("taken over after that: %v", heads)
+	keep(0, 1, "head", "old")
+	keep(0, 2, "head", "other")
+	keep(31*time.Second, 1, "head", "new")
+	keep(31*time.Second, 1, "hello", "hello")
+	if all := p.Take(now.Add(32*time.Second), func(c lightchain.ChainID) bool { return c == chain(1) }); len(all) != 2 || string(all[0].Payload)+string(all[1].Payload) == "old" {
+		t.Errorf("taken over: %v", all)
 	}
-	p.Keep(now.Add(13*time.Second), chain(3), headersync.Message{Payload: make([]byte, 100<<10)})
-	if heads := p.Take(now.Add(13*time.Second), mine); len(heads) != 0 {
+	if all := p.Take(now.Add(33*time.Second), mine); len(all) != 1 || string(all[0].Payload) != "other" {
+		t.Errorf("taken over after that: %v", all)
+	}
+	keep(33*time.Second, 3, "head", strings.Repeat("x", 100<<10))
+	if all := p.Take(now.Add(33*time.Second), mine); len(all) != 0 {
 		t.Error("a message too long for a head is kept")
 	}
 	for i := range 1 << 17 {
-		p.Keep(now.Add(13*time.Second), chain(i), headersync.Message{Payload: []byte("a stranger's")})
+		keep(33*time.Second, i, "head", "a stranger's")
 	}
-	if heads := p.Take(now.Add(14*time.Second), mine); len(heads) == 0 || len(heads) > 1<<15 {
-		t.Errorf("%d heads are kept", len(heads))
+	if all := p.Take(now.Add(34*time.Second), mine); len(all) == 0 || len(all) > 1<<15 {
+		t.Errorf("%d heads are kept", len(all))
 	}
-	p.Keep(now.Add(14*time.Second), chain(1), headersync.Message{Payload: []byte("old")})
-	if heads := p.Take(now.Add(40*time.Second), mine); len(heads) != 0 {
-		t.Errorf("taken over long after: %v", heads)
+	keep(34*time.Second, 1, "head", "old")
+	if all := p.Take(now.Add(100*time.Second), mine); len(all) != 0 {
+		t.Errorf("taken over long after: %v", all)
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/client"
 	"edgechain.example/aggregator/pebblestore"
-	"edgechain.example/aggregator/pgstore"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
@@ -232,21 +231,6 @@ func startNode(t testing.TB, broker string, store aggregator.Store, change func(
 	return &node{a, c, store, lightchain.Aggregator{Name: c.Aggregator.Name, Key: signer.Public()}, log, stop}
 }
 
-// kill has the node vanish as a process that is killed: its beat stands still in the database, its connection breaks.
-func (n *node) kill(t testing.TB) {
-	t.Helper()
-	last, err := n.store.Documents(context.Background(), "replica")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.stop()
-	name := n.config.Aggregator.Replica
-	err = n.store.UpdateDocument(context.Background(), "replica", name, func([]byte) ([]byte, error) { return last[name], nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func openPebble(t testing.TB) aggregator.Store {
 	t.Helper()
 	s, err := pebblestore.Open(t.TempDir(), pebblestore.Options{Cache: 8 << 20})
@@ -440,48 +424,6 @@ func TestWhatWasAcceptedSurvivesRestarts(t *testing.T) {
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-func TestReplicasShareADatabaseAndOutliveEachOther(t *testing.T) {
-	broker := testenv.Mosquitto(t, "")
-	dsn := testenv.Postgres(t)
-	for _, shared := range []string{"auto", "never"} {
-		t.Run("shared "+shared, func(t *testing.T) {
-			start := func(replica string) *node {
-				store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { store.Close() })
-				return startNode(t, broker.Addr, store, func(c *aggregator.Config, _ *aggregator.Options) {
-					c.Trust.Gateways, c.Aggregator.Replica = aggregator.TrustAll, replica
-					c.Store.URL, c.Broker[0].Shared = "postgres://", shared
-				})
-			}
-			nodes := []*node{start("one"), start("two"), start("three")}
-			var gateways []*gateway
-			for i := range 12 {
-				c := newChain(t, fmt.Sprintf("%s-%d", shared, i))
-				c.sealMany(20 + i)
-				gateways = append(gateways, newGateway(t, broker.Addr, c, "", nodes[0].self))
-			}
-			for _, g := range gateways {
-				g.awaitReceipt(nodes[0].self)
-			}
-			nodes[1].kill(t)
-			for range 3 {
-				for _, g := range gateways {
-					g.seal(1)
-				}
-				for _, g := range gateways {
-					g.awaitReceipt(nodes[0].self)
-				}
-			}
-			for _, g := range gateways {
-				assertOneReceiptEach(t, nodes[0], g)
-			}
-		})
 	}
 }
 

@@ -40,7 +40,7 @@ type History interface {
 	Forks(ctx context.Context, chain lightchain.ChainID) ([]Evidence, error)
 }
 
-// Documents keeps small texts by name: enrolment tokens, and which replicas are alive.
+// Documents keeps small texts by name: enrolment tokens, and whose the store is.
 type Documents interface {
 	// UpdateDocument is a read-modify-write as [Chains.Update] is. old is nil where there is no such document; change
 	// returns the new text, or nil to remove it.
@@ -73,6 +73,7 @@ type Change struct {
 	Again    bool // the receipt was issued before: it is put back
 	Evidence *Evidence
 	Forget   bool // removes the chain's segments and receipts first; evidence stays
+	Decided  bool // somebody decided about the chain: the replicas that share the store are told
 }
 
 // Segment is a piece of a chain: consecutive headers that were accepted together.

@@ -44,7 +44,6 @@ var onBothStores = []struct {
 	{"the ledger refuses what must never happen", ledgerRefuses},
 	{"replicas countersign a head once", headsAreCountersignedOnce},
 	{"of those who show one token one gets in", oneTokenLetsOneIn},
-	{"replicas notice who lives by their own clocks", replicasNotice},
 	{"a store has one name and one key until another is adopted", storeHasOneIdentity},
 }
 

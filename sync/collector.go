@@ -23,8 +23,14 @@ type CollectorConfig struct {
 	Signer lightchain.Signer
 
 	// Policy says how a gateway is followed; ok is false for one that is not: an unknown one, one that waits for
-	// approval, one that another replica follows. It is asked at each message.
+	// approval. It is asked at each message.
 	Policy func(chain lightchain.ChainID) (p Policy, ok bool)
+	// Owns says whether a chain is this collector's, where several share a store and each chain has one owner; nil: all are.
+	// What comes of others is dropped before anything else.
+	Owns func(chain lightchain.ChainID) bool
+	// Shift says by how much a clock that all who share the store can read is ahead of the time that messages are received
+	// at, so that the numbers of pulls grow from owner to owner; nil: by nothing.
+	Shift func() time.Duration
 	// Clock returns the time, whole seconds since the Unix epoch, rounded down, and whether the clock is synchronised:
 	// if not, nothing is countersigned.
 	Clock func() (seconds uint64, synchronised bool)
@@ -125,6 +131,12 @@ func NewCollector(c CollectorConfig) (*Collector, error) {
 	if c.Workers == 0 {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
+	if c.Owns == nil {
+		c.Owns = func(lightchain.ChainID) bool { return true }
+	}
+	if c.Shift == nil {
+		c.Shift = func() time.Duration { return 0 }
+	}
 	k := &Collector{c: c}
 	if _, err := io.ReadFull(c.Random, k.session[:]); err != nil {
 		return nil, fmt.Errorf("reading random bytes: %w", err)
@@ -162,8 +174,7 @@ func (k *Collector) Run(ctx context.Context) error {
 	return nil
 }
 
-// Deliver takes a message for [Collector.Run] and does not block: for a subscription that was made elsewhere, as a
-// shared one.
+// Deliver takes a message for [Collector.Run] and does not block: for one that came before its chain was this collector's.
 func (k *Collector) Deliver(m Message) {
 	chain, _, _, ok := splitTopic(k.c.Prefix, m.Topic)
 	if !ok {
@@ -198,8 +209,11 @@ func (k *Collector) Tick(ctx context.Context, now time.Time) time.Time {
 	return next
 }
 
-// Follow makes the collector look at a chain now: after its gateway was approved, or after another replica left it.
+// Follow makes the collector look at a chain now: after its gateway was approved, or when this became its owner.
 func (k *Collector) Follow(ctx context.Context, now time.Time, chain lightchain.ChainID) {
+	if !k.c.Owns(chain) {
+		return
+	}
 	s := k.shard(chain)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,10 +242,28 @@ func (k *Collector) Forget(chain lightchain.ChainID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.followers[chain]; f != nil {
-		s.due.remove(f)
-		k.release(f)
-		delete(s.followers, chain)
+		s.drop(f)
 	}
+}
+
+// Retain drops what is remembered of all chains but those that keep says yes to: others have another owner now, or had
+// one since, and what is stored of them is not what this collector left.
+func (k *Collector) Retain(keep func(chain lightchain.ChainID) bool) {
+	for _, s := range k.shards {
+		s.mu.Lock()
+		for chain, f := range s.followers {
+			if !keep(chain) {
+				s.drop(f)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *shard) drop(f *follower) {
+	s.due.remove(f)
+	s.c.release(f)
+	delete(s.followers, f.chain)
 }
 
 func (s *shard) follower(chain lightchain.ChainID) *follower {
@@ -267,7 +299,7 @@ func (s *shard) receive(ctx context.Context, now time.Time, m Message) {
 		defer m.Done()
 	}
 	chain, word, name, ok := splitTopic(s.c.c.Prefix, m.Topic)
-	if !ok {
+	if !ok || !s.c.c.Owns(chain) {
 		return
 	}
 	s.mu.Lock()

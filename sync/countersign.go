@@ -16,6 +16,7 @@ import (
 // whose clock is not synchronised does not countersign, and none issues, for one chain, a time below its last.
 func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) (after *State, signed bool) {
 	var issued *State
+	var payload []byte
 	err := s.c.c.Store.Update(ctx, f.chain, func(state *State, _ func(Held) error) error {
 		issued, after = nil, state
 		if state.Head == nil || state.Fork != nil || state.Receipt != nil {
@@ -33,7 +34,11 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) (af
 			return err
 		}
 		state.Receipt, state.Last = &r, seconds
+		if payload, err = receipted(state); err != nil {
+			return err
+		}
 		f.keep(state)
+		state.Spent.add(now, s.receiptCost(f, payload))
 		copied := *state
 		issued = &copied
 		return nil
@@ -49,7 +54,7 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) (af
 	s.c.release(f)
 	if issued != nil {
 		f.repeat, f.repeats = time.Time{}, 0
-		s.repeatReceipt(now, f, issued)
+		s.publishReceipt(now, f, payload)
 		s.tell(f, Finding{Verdict: Extended, Height: issued.Head.Height(), Receipt: issued.Receipt})
 	}
 	return after, true
@@ -108,18 +113,34 @@ func (k *Collector) release(f *follower) {
 	}
 }
 
-// repeatReceipt publishes the receipt on the newest head: when it is new, and when the gateway seems not to have it.
-func (s *shard) repeatReceipt(now time.Time, f *follower, state *State) {
-	if state.Receipt == nil || state.Fork != nil || now.Before(f.repeat) {
+// repeatReceipt publishes the receipt on the newest head again, when the gateway seems not to have it.
+func (s *shard) repeatReceipt(ctx context.Context, f *follower, v view) {
+	if v.state.Receipt == nil || v.state.Fork != nil || v.now.Before(f.repeat) || f.purse.left(v.now, v.policy.BytesPerDay) < receipting {
 		return
 	}
+	payload, err := receipted(v.state)
+	if err == nil {
+		err = s.charge(ctx, v.now, f, v.policy, s.receiptCost(f, payload))
+	}
+	if err != nil {
+		s.c.c.Log.Error("repeating a receipt", "chain", f.chain, "err", err)
+		return
+	}
+	s.publishReceipt(v.now, f, payload)
+}
+
+// receipted returns the newest head with its receipt as it travels.
+func receipted(state *State) ([]byte, error) {
 	head := *state.Head.Head
 	head.Receipts = []lightchain.Receipt{*state.Receipt}
-	payload, err := head.Encode()
-	if err != nil {
-		s.c.c.Log.Error("encoding a receipt", "err", err)
-		return
-	}
+	return head.Encode()
+}
+
+func (s *shard) receiptCost(f *follower, payload []byte) uint64 {
+	return cost(topic(s.c.c.Prefix, f.chain, topicReceipt, s.c.c.Name), payload)
+}
+
+func (s *shard) publishReceipt(now time.Time, f *follower, payload []byte) {
 	if s.publish(now, f, topicReceipt, s.c.c.Name, payload, true) {
 		f.repeat = now.Add(min(repeatReceipt<<f.repeats, time.Hour))
 		f.repeats = min(f.repeats+1, 10)

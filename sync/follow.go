@@ -17,6 +17,9 @@ const (
 // see returns what is known of a chain now. Its state is nil where that cannot be read.
 func (s *shard) see(ctx context.Context, now time.Time, f *follower) view {
 	v := view{now: now, chain: f.chain}
+	if !s.c.c.Owns(f.chain) {
+		return v
+	}
 	if v.policy, v.followed = s.c.c.Policy(f.chain); !v.followed {
 		return v
 	}
@@ -57,7 +60,7 @@ func (s *shard) turn(ctx context.Context, f *follower, v view, e any) {
 	}
 	switch {
 	case a.pull != nil:
-		f.follow = f.after(v, s.pull(f, v, *a.pull))
+		f.follow = f.after(v, s.pull(ctx, f, v, *a.pull))
 	case a.repeat:
 		f.follow = f.after(v, s.pullAgain(f, v))
 	}
@@ -73,26 +76,33 @@ func (s *shard) turn(ctx context.Context, f *follower, v view, e any) {
 // later has a chain looked at again at a time, and at no other; zero: not at all.
 func (s *shard) later(f *follower, at time.Time) { s.due.put(f, at) }
 
-const asking = 600 // bytes: more than a pull takes
+const (
+	asking     = 600 // bytes: more than a pull takes
+	receipting = 900 // bytes: more than a head with its receipt takes
+)
 
 // pull asks, within the day's budget, and returns what came of it.
-func (s *shard) pull(f *follower, v view, pull Pull) any {
+func (s *shard) pull(ctx context.Context, f *follower, v view, pull Pull) any {
 	pull.Name = s.c.c.Name
-	// Numbers come from the clock so that they grow over restarts and from replica to replica without being stored;
+	// Numbers come from a clock so that they grow over restarts and from owner to owner without being stored;
 	// where they do not, the gateway's hello puts that right.
-	pull.Sequence = max(f.sequence+1, uint64(max(v.now.UnixMicro(), 0)))
+	pull.Sequence = max(f.sequence+1, s.number(v.now))
 	answer := cost(topic(s.c.c.Prefix, f.chain, topicPulled, s.c.c.Name), nil)
 	left := f.purse.left(v.now, v.policy.BytesPerDay)
-	if left < asking+answer+minPage {
+	if left < asking+answer+minPage+receipting {
 		return broke{}
 	}
-	pull.Most = min(pageFor(v.policy, &pull, f), left-asking-answer)
+	pull.Most = min(pageFor(v.policy, &pull, f), left-asking-answer-receipting)
 	payload, err := pull.Sign(s.c.c.Signer)
 	if err != nil {
 		s.c.c.Log.Error("signing a pull", "err", err)
 		return troubled{}
 	}
 	f.sequence = pull.Sequence
+	if err := s.charge(ctx, v.now, f, v.policy, asking+pull.Most+answer); err != nil {
+		s.c.c.Log.Warn("not asked for what is missing, since the cost could not be stored", "chain", f.chain, "err", err)
+		return troubled{}
+	}
 	if !s.publish(v.now, f, topicPull, "", payload, false) {
 		return unsent{}
 	}
@@ -101,6 +111,24 @@ func (s *shard) pull(f *follower, v view, pull Pull) any {
 		sequence: pull.Sequence, payload: payload, most: pull.Most, sent: v.now, until: v.now.Add(f.patience(f.chain, pull.Most, 1)), tries: 1,
 		suspect: v.state.Suspect != nil && pull.Below == v.state.Suspect.Leaf,
 	}}
+}
+
+// charge stores what something may cost before it is sent, where there is a budget: whoever owns the chain next, after a crash
+// too, knows of it.
+func (s *shard) charge(ctx context.Context, now time.Time, f *follower, policy Policy, bytes uint64) error {
+	if policy.BytesPerDay == 0 || policy.Introduce {
+		return nil
+	}
+	return s.c.c.Store.Update(ctx, f.chain, func(state *State, _ func(Held) error) error {
+		f.keep(state)
+		state.Spent.add(now, bytes)
+		return nil
+	})
+}
+
+// number is that of a pull by the clock.
+func (s *shard) number(now time.Time) uint64 {
+	return uint64(max(now.Add(s.c.c.Shift()).UnixMicro(), 1))
 }
 
 // pullAgain repeats the open question. A gateway answers each number once, so nothing more is counted for its page.
@@ -175,7 +203,7 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 	switch {
 	case head.Hash() == known.Head.Hash() && head.Signature == known.Head.Signature:
 		s.turn(ctx, f, v, looked{})
-		s.repeatReceipt(now, f, v.state)
+		s.repeatReceipt(ctx, f, v)
 		return nil
 	case head.Check(key) == nil:
 		if height > known.Height() {
@@ -207,7 +235,9 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 func (s *shard) announce(ctx context.Context, f *follower, v view, head *lightchain.SignedHeader) {
 	height := head.Header.Height
 	whole := v.policy.Mode != EveryHeader || v.state.Every != nil && v.state.Every.Height() == v.state.Head.Height()
-	if height != v.state.Head.Height()+1 || !whole || v.policy.Introduce {
+	// Where the day's bytes are used up, a head waits for another day as a page would.
+	broke := f.purse.left(v.now, v.policy.BytesPerDay) < receipting
+	if height != v.state.Head.Height()+1 || !whole || v.policy.Introduce || broke {
 		s.turn(ctx, f, v, announced{height, true})
 		return
 	}
@@ -270,9 +300,12 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 	}
 	bytes := cost(m.Topic, m.Payload)
 	awaited, first := f.purse.awaits(number, uint64(len(m.Payload)))
-	// One that comes after another answer may be that of a second gateway with the same chain: evidence counts whenever it
-	// comes. The answer to a pull of another replica's is as good, too: what a page brings, it proves. But anybody may
-	// send these, so there are few.
+	// Only what was asked for here, lately, is looked at: an answer to whoever owned the chain before would move the state
+	// under the answer to ours. One that comes after another answer may be that of a second gateway with the same chain:
+	// evidence counts whenever it comes. But anybody may send these, so there are few.
+	if !f.purse.knows(number) {
+		return errUnasked
+	}
 	late := number <= f.answered
 	if late {
 		f.purse.arrived(now, number, bytes, false)
@@ -333,7 +366,7 @@ func (s *shard) receivePage(ctx context.Context, now time.Time, f *follower, pol
 	}
 	if state.Head != nil {
 		if verdict != Extended && page.Receipted != nil && *page.Receipted < state.Head.Height() {
-			s.repeatReceipt(now, f, state)
+			s.repeatReceipt(ctx, f, v)
 		}
 		cutOff := verdict == Lacking && page.Head > state.Head.Height()
 		s.tell(f, Finding{Verdict: verdict, Height: state.Head.Height(), Fork: state.Fork, CutOff: cutOff})

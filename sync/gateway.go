@@ -358,6 +358,7 @@ var (
 	errForged   = errors.New("its signature does not check")
 	errBusy     = errors.New("more than are answered in this time")
 	errOld      = errors.New("old, or a copy")
+	errUnasked  = errors.New("a page that was not asked for here")
 )
 
 // checked checks a signed message of p's, at a bounded rate.

@@ -110,7 +110,7 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 
 // welcome tells a gateway what is known of its chain; busy, for how many seconds its request to restore is not answered.
 func (s *shard) welcome(now time.Time, f *follower, state *State, h *Hello, proved bool, busy uint64) error {
-	f.sequence = max(f.sequence, uint64(max(now.UnixMicro(), 1))-1)
+	f.sequence = max(f.sequence, s.number(now)-1)
 	floor := f.sequence
 	if f.open != nil {
 		floor = f.open.sequence - 1 // it is repeated: whether it was answered, the gateway knows

@@ -13,12 +13,13 @@ type Verdict string
 
 // The verdicts.
 const (
-	Extended Verdict = "extended" // it continues what is known, which moved
-	Known    Verdict = "known"    // it says nothing new
-	Lagging  Verdict = "behind"   // it shows a head below the one known: the gateway's own as of now, if it is an answer
-	Split    Verdict = "fork"     // it is another signed history: the evidence is in the state
-	Lacking  Verdict = "unavailable"
-	Invalid  Verdict = "invalid" // it cannot be: the error says why
+	Extended  Verdict = "extended"  // it continues what is known, which moved
+	Known     Verdict = "known"     // it says nothing new
+	Lagging   Verdict = "behind"    // it shows a head below the one known: the gateway's own as of now, if it is an answer
+	Split     Verdict = "fork"      // it is another signed history: the evidence is in the state
+	Overtaken Verdict = "overtaken" // it begins below what is known by now, and ends above: it was asked for before that
+	Lacking   Verdict = "unavailable"
+	Invalid   Verdict = "invalid" // it cannot be: the error says why
 )
 
 var errNotAsked = errors.New("a page that answers something else")
@@ -106,6 +107,8 @@ func (s *State) takeRun(r *lightchain.Run, every bool, own Own, put func(Held) e
 	switch {
 	case r.Last() <= from.Height():
 		return Known, nil // a copy of an earlier page
+	case r.First <= from.Height():
+		return Overtaken, nil
 	case r.First != from.Height()+1:
 		return Invalid, errNotAsked
 	case backlog && r.Last() > s.Head.Height():

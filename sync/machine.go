@@ -216,6 +216,7 @@ func (f follow) learn(v view, e answered) follow {
 	switch {
 	case e.verdict == Extended:
 		f.announced = max(f.announced, min(e.head, noCeiling))
+	case e.verdict == Overtaken: // what is missing is there, and is asked for from where the chain stands now
 	case !f.whole:
 		// What was announced is not there, or not for us: what will be announced next is believed again.
 		f.announced = 0
@@ -229,6 +230,8 @@ func (f follow) learn(v view, e answered) follow {
 	f.failures = min(f.failures+1, 20)
 	if proved {
 		f.failures, f.misses, f.guessed = 0, max(0, f.misses-1), false
+		f.rest = time.Time{}
+	} else if e.verdict == Overtaken && f.failures == 1 {
 		f.rest = time.Time{}
 	} else if !f.whole && !f.ask {
 		// What is still missing is not there, or somebody says so: no reason to ask at once again.

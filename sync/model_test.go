@@ -47,7 +47,6 @@ type end struct {
 	w       *world
 	name    string
 	filters []string
-	group   string // ends of one group share what comes: a shared subscription
 	cut     bool
 	receive func(Message)
 	sent    uint64 // bytes
@@ -119,19 +118,7 @@ func (w *world) send(m Message, retained bool) {
 }
 
 func (w *world) route(m Message) {
-	turn := w.rng.IntN(6)
 	for _, e := range w.ends {
-		if e.group != "" { // one of the group's ends that are there, by turns
-			var there []*end
-			for _, other := range w.ends {
-				if other.group == e.group && !other.cut {
-					there = append(there, other)
-				}
-			}
-			if len(there) > 0 && there[turn%len(there)] != e {
-				continue
-			}
-		}
 		if !slices.ContainsFunc(e.filters, func(f string) bool { return matches(f, m.Topic) }) {
 			continue
 		}
@@ -269,9 +256,36 @@ type collectorNode struct {
 	config CollectorConfig
 	policy Policy
 	k      *Collector
+	share  *share        // nil: it has the chain to itself
+	skew   time.Duration // of its clock
 
 	lacking bool // the gateway could not prove how it got from the head known to its own
 	behind  int  // how often the gateway was found below the head known
+}
+
+// share is who of those that share a store owns the chain.
+type share struct{ owner *collectorNode }
+
+// lacked reports whether the gateway could not prove its way to it, or to another one that shares its store.
+func (n *collectorNode) lacked() bool {
+	return slices.ContainsFunc(n.w.collectors, func(k *collectorNode) bool { return k.config.Name == n.config.Name && k.lacking })
+}
+
+func (n *collectorNode) owns() bool { return n.share == nil || n.share.owner == n }
+
+// handOver makes another one the chain's owner.
+func (w *world) handOver(chain lightchain.ChainID) {
+	for _, n := range w.collectors {
+		if n.share == nil || n.owns() {
+			continue
+		}
+		before := n.share.owner
+		w.log("%s takes over from %s", n.end.name, before.end.name)
+		n.share.owner = n
+		before.k.Retain(func(lightchain.ChainID) bool { return false })
+		n.k.Follow(context.Background(), w.now.Add(n.skew), chain)
+		return
+	}
 }
 
 func (n *collectorNode) start() {
@@ -291,11 +305,13 @@ func (n *collectorNode) start() {
 			}
 		}
 	}
+	c.Owns = func(lightchain.ChainID) bool { return n.owns() }
+	c.Shift = func() time.Duration { return -n.skew }
 	var err error
 	if n.k, err = NewCollector(c); err != nil {
 		n.w.t.Fatal(err)
 	}
-	n.end.receive = func(m Message) { n.k.Receive(context.Background(), n.w.now, m) }
+	n.end.receive = func(m Message) { n.k.Receive(context.Background(), n.w.now.Add(n.skew), m) }
 	n.end.filters = n.k.Filters()
 	if !n.end.cut {
 		n.w.connect(n.end)
@@ -318,7 +334,7 @@ func (w *world) run(d time.Duration) {
 			next = earliest(next, g.g.Tick(w.now))
 		}
 		for _, k := range w.collectors {
-			next = earliest(next, k.k.Tick(context.Background(), w.now))
+			next = earliest(next, k.k.Tick(context.Background(), w.now.Add(k.skew)).Add(-k.skew))
 		}
 		if len(w.fly) > 0 {
 			next = earliest(next, w.fly[0].at)
@@ -346,16 +362,17 @@ func (w *world) run(d time.Duration) {
 func (w *world) checkWaiting() {
 	w.t.Helper()
 	for _, k := range w.collectors {
-		if k.end.group != "" {
-			continue // another replica may have moved the state
+		if !k.owns() {
+			continue
 		}
 		for chain, f := range k.k.shards[0].followers {
 			s, err := k.k.c.Store.Load(context.Background(), chain)
 			if err != nil || s == nil {
 				continue
 			}
-			v := view{now: w.now, chain: chain, state: s, policy: k.policy, followed: true}
-			if _, missing := f.missing(v); missing && (f.index < 0 || f.at.Sub(w.now) > pullRest) {
+			now := w.now.Add(k.skew)
+			v := view{now: now, chain: chain, state: s, policy: k.policy, followed: true}
+			if _, missing := f.missing(v); missing && (f.index < 0 || f.at.Sub(now) > pullRest) {
 				w.t.Errorf("%s lacks headers at %s, and looks again at %s: %+v", k.end.name, w.now, f.at, f.follow)
 			}
 		}
@@ -389,11 +406,12 @@ func (w *world) addGateway(chain *memChain, trusted []lightchain.Aggregator) *ga
 	return n
 }
 
-// replicate starts a second aggregator of the same name on the same store.
+// replicate starts a second aggregator of the same name on the same store, with a clock of its own.
 func (w *world) replicate(n *collectorNode) {
+	n.share = &share{owner: n}
 	twin := *n
 	twin.end = &end{w: w, name: n.end.name + "'"}
-	n.end.group, twin.end.group = n.config.Name, n.config.Name
+	twin.skew = time.Duration(w.rng.Int64N(int64(20*time.Second))) - 10*time.Second
 	w.collectors, w.ends = append(w.collectors, &twin), append(w.ends, twin.end)
 	twin.start()
 }
@@ -454,14 +472,14 @@ func (w *world) check() {
 			if g.stopped || !g.maySeal() {
 				continue // what the aggregator could not see, the gateway did, and said so
 			}
-			if k.lacking && g.sparse {
+			if k.lacked() && g.sparse {
 				continue // the proof went with the card, and no sparse copy has it: both say so
 			}
 			w.t.Errorf("%s (mode %d) knows header %d, the head of %s is %d (fork made: %t)",
 				k.end.name, k.policy.Mode, s.Head.Height(), g.end.name, tip.Height, made)
 		}
 		k.checkMissed(s)
-		if slices.ContainsFunc(w.gateways, func(g *gatewayNode) bool { return !g.maySeal() || g.stopped || g.sparse && k.lacking }) {
+		if slices.ContainsFunc(w.gateways, func(g *gatewayNode) bool { return !g.maySeal() || g.stopped || g.sparse && k.lacked() }) {
 			continue // headers may have gone with the card
 		}
 		if k.policy.Mode == EveryHeader && (s.Every == nil || s.Every.Height() != s.Head.Height()) {
@@ -483,7 +501,7 @@ func (n *collectorNode) checkMissed(s *State) {
 		}
 	}
 	// Two gateways that both were there at the end have shown both their heads, to whoever could follow one of them.
-	stuck := n.lacking && slices.ContainsFunc(n.w.gateways, func(g *gatewayNode) bool { return g.sparse })
+	stuck := n.lacked() && slices.ContainsFunc(n.w.gateways, func(g *gatewayNode) bool { return g.sparse })
 	if len(n.w.gateways) == 2 && !stuck {
 		one, other := n.w.gateways[0].chain, n.w.gateways[1].chain
 		height := min(one.tip.Height, other.tip.Height)
@@ -614,6 +632,7 @@ func course(t *testing.T, seed uint64) {
 		case 11:
 			w.misbehave()
 		case 12:
+			w.handOver(g.chain.tip.Chain)
 			if w.rng.IntN(20) == 0 && len(w.gateways) < 2 {
 				w.log("two gateways run from one card of %d", g.chain.tip.Height)
 				w.addGateway(g.chain.image(), g.config.Aggregators).start(ConfirmIfReachable)

@@ -50,6 +50,11 @@ func (p *purse) reserve(now time.Time, sequence, bytes uint64) {
 	p.asked = append(kept, asked{sequence: sequence, reserved: bytes, most: bytes, day: p.spent.Day})
 }
 
+// knows reports whether a pull is one of the last.
+func (p *purse) knows(sequence uint64) bool {
+	return slices.ContainsFunc(p.asked, func(a asked) bool { return a.sequence == sequence })
+}
+
 // awaits reports whether a page of so many bytes may be the answer to a pull, and whether it is the first.
 func (p *purse) awaits(sequence, bytes uint64) (asked, first bool) {
 	for i := range p.asked {

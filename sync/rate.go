@@ -57,13 +57,20 @@ const perMessage = 100
 // cost returns the bytes that a message takes on the wire, all told, roughly.
 func cost(topic string, payload []byte) uint64 { return uint64(len(topic) + len(payload) + perMessage) }
 
-// add counts n bytes at now, and begins anew on another day. A clock that went back a day begins anew too: that costs
+// add counts n bytes at now, and begins anew on another day. A clock that went back by days begins anew too: that costs
 // at most a day's budget more.
 func (s *Spent) add(now time.Time, n uint64) {
-	if day := now.Unix() / 86400; day != s.Day {
-		*s = Spent{Day: day}
+	if !s.on(now) {
+		*s = Spent{Day: now.Unix() / 86400}
 	}
 	s.Bytes += n
+}
+
+// on reports whether what is counted is of the day that it is now. About midnight somebody whose clock is ahead may have begun
+// the next day already.
+func (s *Spent) on(now time.Time) bool {
+	day := now.Unix() / 86400
+	return day == s.Day || day == s.Day-1
 }
 
 // tomorrow returns when the next day begins, UTC.
@@ -74,7 +81,7 @@ func (s *Spent) left(now time.Time, budget uint64) uint64 {
 	if budget == 0 {
 		return 1 << 62
 	}
-	if now.Unix()/86400 != s.Day {
+	if !s.on(now) {
 		return budget
 	}
 	if s.Bytes >= budget {

@@ -16,7 +16,7 @@ func TestTablesOfAnotherLayoutAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for version, says := range map[int]string{
-		layout - 1: "its tables were made before the format was fixed, and the heads in them are none of this format: begin in another database, and let the gateways enrol again",
+		oldest - 1: "its tables were made before the format was fixed, and the heads in them are none of this format: begin in another database, and let the gateways enrol again",
 		layout + 1: fmt.Sprintf("its layout is version %d, this program knows %d", layout+1, layout),
 	} {
 		if _, err := s.pool.Exec(t.Context(), "UPDATE edgechain_layout SET version = $1", version); err != nil {

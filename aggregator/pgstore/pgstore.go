@@ -40,8 +40,11 @@ import (
 	headersync "edgechain.example/sync"
 )
 
-// layout is the version of the tables.
-const layout = 2
+// layout is the version of the tables. Those of oldest lack some alone.
+const (
+	layout = 3
+	oldest = 2
+)
 
 //go:embed schema.sql
 var schema string
@@ -67,9 +70,13 @@ type Store struct {
 	outage    outage
 	health    health
 	watch     watch
+	beats     beats
 }
 
-var _ aggregator.Served = (*Store)(nil)
+var (
+	_ aggregator.Served = (*Store)(nil)
+	_ aggregator.Beats  = (*Store)(nil)
+)
 
 // Open connects to the database at dsn ("postgres://user@host/database"), and makes or migrates its tables.
 func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
@@ -102,8 +109,10 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close ends all connections.
+// Close ends all connections. No beat is under way.
 func (s *Store) Close() error {
+	drop(s.beats.conn)
+	s.beats.conn = nil
 	s.pool.Close()
 	return nil
 }
@@ -125,7 +134,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	case found == layout:
 		return nil
-	case found != 0 && found < layout:
+	case found != 0 && found < oldest:
 		return errors.New("its tables were made before the format was fixed, and the heads in them are none of this format: begin in another database, and let the gateways enrol again")
 	case found > layout:
 		return fmt.Errorf("its layout is version %d, this program knows %d", found, layout)
@@ -196,6 +205,9 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 func queue(b *pgx.Batch, chain lightchain.ChainID, c *aggregator.Change) {
 	if c == nil {
 		return
+	}
+	if c.Decided {
+		b.Queue("INSERT INTO edgechain_decisions (chain, at) VALUES ($1, "+clock+") ON CONFLICT (chain) DO UPDATE SET at = excluded.at", chain[:])
 	}
 	if c.Forget {
 		b.Queue("DELETE FROM edgechain_segments WHERE chain = $1", chain[:])

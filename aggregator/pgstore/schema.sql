@@ -46,3 +46,18 @@ CREATE TABLE IF NOT EXISTS edgechain_documents (
     body    bytea NOT NULL,
     PRIMARY KEY (kind, name)
 )
+
+CREATE TABLE IF NOT EXISTS edgechain_replicas (
+    name   text PRIMARY KEY,
+    run    text NOT NULL,
+    number bigint NOT NULL,
+    links  bigint NOT NULL,
+    aside  boolean NOT NULL,
+    since  bigint NOT NULL,
+    at     bigint NOT NULL
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_decisions (
+    chain bytea PRIMARY KEY,
+    at    bigint NOT NULL
+)

@@ -216,7 +216,7 @@ func parts() ([]part, error) {
 	return append(all,
 		part{"system", waiting, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
 		part{"packages", waiting, separate(pure, "build/packages")},
-		part{"modules", waiting, slices.Concat(separate(pure, "build/nats"), separate(pure, "build/bench"), separate(pure, "build/torture"))},
+		part{"modules", waiting, slices.Concat(separate(pure, "build/bench"), separate(pure, "build/torture"))},
 		part{"policy", computing, []step{test(pure, "-count=1", "edgechain.example")}},
 	), nil
 }

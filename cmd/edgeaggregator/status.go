@@ -88,7 +88,17 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 		writeDatabase(w, s.Live.Database)
 	}
 	if s.Live.Replica != "" {
-		line(w, "replicas", strings.Join(s.Live.Replicas, ", ")+"; this is "+s.Live.Replica)
+		living := strings.Join(s.Live.Replicas, ", ")
+		if living == "" {
+			living = "none lives"
+		}
+		if s.Live.Owned != nil {
+			living += fmt.Sprintf("; this is %s, which follows %d of the approved gateways", s.Live.Replica, *s.Live.Owned)
+		} else {
+			living += "; this is " + s.Live.Replica
+		}
+		line(w, "replicas", living)
+		line(w, "", s.Live.Idle)
 	}
 	for _, b := range s.Live.Brokers {
 		state := "connected to " + b.Server

@@ -43,8 +43,7 @@ type Config struct {
 	mqttconn.Config
 	mqttconn.Options
 
-	// CleanSession has the broker forget the session with the connection: for one of several members of a shared
-	// subscription, whose part others must take when it dies. What comes while there is no connection is lost then.
+	// CleanSession has the broker forget the session with the connection. What comes while there is none is lost then.
 	CleanSession bool
 
 	// Will is what the broker publishes when the connection breaks, and the Link itself when it ends in good order.
@@ -79,7 +78,6 @@ type Link struct {
 
 	mu            sync.Mutex
 	subscriptions []subscription // guarded by mu; elements are never changed
-	unwanted      []string       // guarded by mu: filters that an earlier session may still hold
 	deaf          []string       // guarded by mu: filters that the broker refused
 	status        Status         // guarded by mu; what others know is filled in by Status
 	now           *session       // guarded by mu: the connection that stands, or nil
@@ -92,7 +90,7 @@ var _ headersync.Conn = (*Link)(nil)
 
 // subscription is one call of Subscribe.
 type subscription struct {
-	filters []string // as the broker is asked for them, $share/<group>/ included
+	filters []string
 	deliver func(headersync.Message)
 }
 
@@ -148,8 +146,7 @@ func (l *Link) Publish(topic string, payload []byte, retained bool) error {
 	return err
 }
 
-// Subscribe implements [headersync.Conn]. A filter of the form $share/<group>/<filter> shares what matches with the
-// others who ask for it under the same group.
+// Subscribe implements [headersync.Conn].
 func (l *Link) Subscribe(filters []string, deliver func(headersync.Message)) error {
 	for _, f := range filters {
 		if _, err := mqttwire.ParseFilter(f); err != nil {
@@ -159,7 +156,6 @@ func (l *Link) Subscribe(filters []string, deliver func(headersync.Message)) err
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.subscriptions = append(l.subscriptions, subscription{slices.Clone(filters), deliver})
-	l.unwanted = slices.DeleteFunc(l.unwanted, func(f string) bool { return slices.Contains(filters, f) })
 	l.changed()
 	return nil
 }
@@ -201,29 +197,6 @@ func (l *Link) asked(ctx context.Context) error {
 	}
 }
 
-// drop takes a filter back that was subscribed to by itself.
-func (l *Link) drop(filter string) {
-	l.mu.Lock()
-	l.subscriptions = slices.DeleteFunc(slices.Clone(l.subscriptions), func(s subscription) bool {
-		return len(s.filters) == 1 && s.filters[0] == filter
-	})
-	l.mu.Unlock()
-	l.Unsubscribe([]string{filter})
-}
-
-// Unsubscribe has the broker forget filters that an earlier session of the same client id may have asked for, unless
-// somebody subscribes to them here.
-func (l *Link) Unsubscribe(filters []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range filters {
-		if !slices.ContainsFunc(l.subscriptions, func(s subscription) bool { return slices.Contains(s.filters, f) }) {
-			l.unwanted = append(l.unwanted, f)
-		}
-	}
-	l.changed()
-}
-
 // Run connects, and keeps connecting, until ctx ends; then it publishes what the will says, disconnects, and returns
 // when nothing that it started is running. It is called once.
 func (l *Link) Run(ctx context.Context) error {
@@ -241,7 +214,7 @@ func (l *Link) deliver(topic string, payload []byte, done func()) {
 	l.mu.Unlock()
 	var to []func(headersync.Message)
 	for _, s := range all {
-		if slices.ContainsFunc(s.filters, func(f string) bool { return covers(f, topic) }) {
+		if slices.ContainsFunc(s.filters, func(f string) bool { return mqttwire.Match(f, topic) }) {
 			to = append(to, s.deliver)
 		}
 	}
@@ -270,10 +243,4 @@ func after(n int, done func()) func() {
 			done()
 		}
 	}
-}
-
-// covers reports whether a filter that was subscribed to covers a topic.
-func covers(filter, topic string) bool {
-	_, filter, _ = mqttwire.SplitShare(filter)
-	return mqttwire.Match(filter, topic)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -344,58 +342,6 @@ func (r *relay) breakAll() {
 	}
 }
 
-func TestSharedSubscriptionsAreTried(t *testing.T) {
-	b := testenv.Mosquitto(t, "")
-	l, _ := start(t, quick("c", "tcp://"+b.Addr), nil)
-	connected(t, l)
-	if works, err := l.ProbeShared(t.Context(), "g", "p/probe/a"); !works || err != nil {
-		t.Errorf("at Mosquitto: %t, %v", works, err)
-	}
-	var one, two inbox
-	subscribe(t, l, one.deliver, Shared("g", "p/+/head"))
-	other, _ := start(t, quick("d", "tcp://"+b.Addr), func(l *Link) { subscribe(t, l, two.deliver, Shared("g", "p/+/head")) })
-	connected(t, other)
-	if err := l.asked(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	const n = 20
-	for i := range n {
-		publish(t, l, "p/a/head", fmt.Sprint(i), false)
-	}
-	await(t, "all to come once", func() bool { return len(one.payloads())+len(two.payloads()) == n })
-	if len(one.payloads()) == 0 || len(two.payloads()) == 0 {
-		t.Errorf("%d and %d came to the two", len(one.payloads()), len(two.payloads()))
-	}
-
-	// A broker that grants the subscription and delivers nothing, as one whose rules forbid the topic does.
-	rules := filepath.Join(t.TempDir(), "acl")
-	if err := os.WriteFile(rules, []byte("topic readwrite other/#\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	deaf := testenv.Mosquitto(t, "acl_file "+rules+"\n")
-	l, _ = start(t, quick("c", "tcp://"+deaf.Addr), nil)
-	connected(t, l)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if works, err := l.ProbeShared(ctx, "g", "p/probe/a"); works || err != nil {
-			t.Errorf("at a broker that delivers nothing: %t, %v", works, err)
-		}
-	}()
-	await(t, "the probe to be sent", func() bool { return l.Status().Sent > 0 })
-	// What the probe brought back would come before this, on the same connection.
-	var echo inbox
-	subscribe(t, l, echo.deliver, "other/echo")
-	if err := l.asked(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	publish(t, l, "other/echo", "back", false)
-	echo.await(t, "back")
-	cancel()
-	<-done
-}
-
 // A link to which nothing would come says so.
 func TestALinkThatIsRefusedASubscriptionIsNotConnected(t *testing.T) {
 	l, _ := start(t, quick("c", "tcp://"+refusing(t)), func(l *Link) { subscribe(t, l, new(inbox).deliver, "p/+/head") })
@@ -459,6 +405,6 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 	}
 	l, _ := New(quick("c", "tcp://x"))
 	if err := l.Subscribe([]string{"$share/g"}, nil); err == nil {
-		t.Error("a shared subscription to nothing")
+		t.Error("a filter that is none")
 	}
 }

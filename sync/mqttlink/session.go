@@ -152,14 +152,8 @@ func (s *session) ask(ctx context.Context) (refused bool, err error) {
 	for _, sub := range l.subscriptions {
 		wanted = append(wanted, sub.filters...)
 	}
-	unwanted := slices.Clone(l.unwanted)
 	l.mu.Unlock()
 	slices.Sort(wanted)
-	if len(unwanted) > 0 {
-		if err := s.wait(ctx, s.conn.Unsubscribe(unwanted...)); err != nil {
-			return false, fmt.Errorf("unsubscribing: %w", err)
-		}
-	}
 	var deaf []string
 	for some := range slices.Chunk(slices.Compact(wanted), 8) {
 		filters := make(map[string]byte, len(some))
