@@ -11,8 +11,8 @@ import (
 
 // What the tests look at besides.
 
-// ErrBackward, ErrUnasked, ErrForked and ErrShorter are what the ledger refuses with.
-var ErrBackward, ErrUnasked, ErrForked, ErrShorter = errBackward, errUnasked, errForked, errShorter
+// What the ledger refuses with.
+var ErrBackward, ErrUnasked, ErrForked, ErrShorter, ErrOther = errBackward, errUnasked, errForked, errShorter, errOther
 
 // Passed are the heads and hellos of chains that others own.
 type Passed struct{ passed }

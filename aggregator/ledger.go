@@ -138,6 +138,7 @@ func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*h
 // Errors of an update that must never be made.
 var (
 	errShorter  = errors.New("the newest head would move down")
+	errOther    = errors.New("another header would take the newest head's place")
 	errUnasked  = errors.New("a receipt for a gateway that is not approved")
 	errForked   = errors.New("a receipt for a chain that was forked")
 	errBackward = errors.New("a receipt's time is below the last one's")
@@ -148,6 +149,9 @@ func (l *ledger) guard(r *Record, before *headersync.State, c *Change) error {
 	s := r.State
 	if before.Head != nil && (s.Head == nil || s.Head.Height() < before.Head.Height()) {
 		return errShorter
+	}
+	if before.Head != nil && s.Head.Height() == before.Head.Height() && s.Head.Head.Hash() != before.Head.Head.Hash() {
+		return errOther
 	}
 	if f := s.Fork; f != nil && before.Fork == nil {
 		body, err := f.Append(nil)

@@ -188,6 +188,16 @@ func ledgerRefuses(t *testing.T, s opened) {
 		s.Head = &headersync.Mark{Head: c.headers[0]}
 		return nil
 	}), aggregator.ErrShorter)
+	unchanged("another header of the same height", l.Update(t.Context(), c.id(), func(s *headersync.State, _ func(headersync.Held) error) error {
+		other := s.Head.Head.Header
+		other.Count++
+		signed, err := other.Sign(testSigner("somebody"))
+		if err != nil {
+			return err
+		}
+		s.Head = &headersync.Mark{Head: signed, Edge: s.Head.Edge}
+		return nil
+	}), aggregator.ErrOther)
 	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
 		r.Standing = aggregator.Waiting
 		return nil, nil

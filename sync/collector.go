@@ -74,6 +74,28 @@ type Collector struct {
 
 	withheld withheld
 	full     overflow
+	unread   unread
+}
+
+// unread tells that states cannot be read: each message of each chain finds that out.
+type unread struct {
+	mu    sync.Mutex
+	times int       // guarded by mu: since the last line
+	next  time.Time // guarded by mu: no line before
+}
+
+func (u *unread) tell(log *slog.Logger, chain lightchain.ChainID, err error) {
+	u.mu.Lock()
+	u.times++
+	times, now := u.times, time.Now()
+	tell := !now.Before(u.next)
+	if tell {
+		u.times, u.next = 0, now.Add(time.Minute)
+	}
+	u.mu.Unlock()
+	if tell {
+		log.Error("reading the state of a chain", "chain", chain, "times", times, "err", err)
+	}
 }
 
 // shard is a part of the chains, divided by their hash.
@@ -95,6 +117,7 @@ type follower struct {
 	answered uint64 // pulls up to this one are dealt with
 	asked    uint64 // the newest request to restore that was answered
 	withheld bool   // its head is not countersigned for want of a clock
+	unsure   bool   // whether its receipt was stored is not known
 	purse    purse
 	loaded   bool // what lasts was read from the store
 
@@ -313,7 +336,7 @@ func (s *shard) receive(ctx context.Context, now time.Time, m Message) {
 	}
 	f := s.follower(chain)
 	if err := s.load(ctx, f); err != nil {
-		s.c.c.Log.Error("reading the state of a chain", "chain", chain, "err", err)
+		s.c.unread.tell(s.c.c.Log, chain, err)
 		return
 	}
 	f.purse.spent.add(now, 0)

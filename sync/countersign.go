@@ -48,9 +48,11 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) (af
 		s.c.withhold(f, err)
 		return nil, false
 	case err != nil:
+		f.unsure = true
 		s.c.c.Log.Warn("not countersigned", "chain", f.chain, "err", err)
 		return nil, false
 	}
+	f.unsure = false
 	s.c.release(f)
 	if issued != nil {
 		f.repeat, f.repeats = time.Time{}, 0
@@ -110,6 +112,15 @@ func (k *Collector) release(f *follower) {
 	if w.now--; w.now == 0 {
 		k.c.Log.Info("heads are countersigned again", "waited", w.since)
 		w.since = 0
+	}
+}
+
+// ensure publishes a receipt of which it was not known whether it was stored, once it can be seen that it was.
+func (s *shard) ensure(ctx context.Context, f *follower, v view) {
+	if f.unsure && v.followed && v.state != nil && v.state.Receipt != nil {
+		f.unsure, f.repeat, f.repeats = false, time.Time{}, 0
+		s.c.release(f)
+		s.repeatReceipt(ctx, f, v)
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *shard) see(ctx context.Context, now time.Time, f *follower) view {
 	}
 	state, err := s.c.c.Store.Load(ctx, f.chain)
 	if err != nil {
-		s.c.c.Log.Error("reading the state of a chain", "chain", f.chain, "err", err)
+		s.c.unread.tell(s.c.c.Log, f.chain, err)
 		return v
 	}
 	f.recall(state)
@@ -48,6 +48,7 @@ func (s *shard) look(ctx context.Context, now time.Time, f *follower, e any) {
 // turn tells a chain's machine what happened, does what it asks for, tells it what came of that, and has the chain looked at
 // again when it says. Nothing else sets that time.
 func (s *shard) turn(ctx context.Context, f *follower, v view, e any) {
+	s.ensure(ctx, f, v)
 	var a actions
 	f.follow, a = step(f.follow, v, e)
 	if a.countersign {

@@ -2,6 +2,7 @@ package headersync
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -170,6 +171,57 @@ func TestAnAnswerToAFormerOwnerMovesNothing(t *testing.T) {
 	}
 	if len(p.sent[0]) > 0 {
 		t.Errorf("the former owner says %v", p.sent[0])
+	}
+}
+
+// unanswered is a store whose next update that stores a receipt is made, and not answered.
+type unanswered struct {
+	*memStore
+	lost int
+}
+
+func (u *unanswered) Update(ctx context.Context, chain lightchain.ChainID, f func(*State, func(Held) error) error) error {
+	signed := false
+	err := u.memStore.Update(ctx, chain, func(s *State, put func(Held) error) error {
+		before := s.Receipt
+		err := f(s, put)
+		signed = s.Receipt != nil && s.Receipt != before
+		return err
+	})
+	if err == nil && signed && u.lost == 0 {
+		u.lost++
+		return errors.New("the connection broke")
+	}
+	return err
+}
+
+// A receipt of which it is not known whether it was stored goes out once that can be seen, and the gateway need not ask for it.
+func TestAReceiptWhoseStoringWasNotAnsweredGoesOutLater(t *testing.T) {
+	p := newSuccession(t, 1)
+	store := &unanswered{memStore: p.store}
+	p.owners[0].c.Store = store
+	receipts := func() (n int) {
+		for _, m := range p.sent[0] {
+			if _, word, _, _ := splitTopic(DefaultPrefix, m.Topic); word == topicReceipt {
+				n++
+			}
+		}
+		return n
+	}
+	p.chain.seal(3, testTime*1e9, nil)
+	p.hear(p.head(p.chain.tip.Height))
+	for _, page := range p.pulled(0) {
+		p.hear(page)
+	}
+	if store.lost != 1 || receipts() != 0 {
+		t.Fatalf("%d answers were lost, %d receipts are out", store.lost, receipts())
+	}
+	for range 30 {
+		p.now = p.now.Add(time.Second)
+		p.owners[0].Tick(context.Background(), p.now)
+	}
+	if receipts() != 1 {
+		t.Errorf("half a minute later %d receipts are out", receipts())
 	}
 }
 
