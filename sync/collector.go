@@ -135,6 +135,12 @@ type follower struct {
 	noise   bucket // what was looked at and did not check
 	strange bucket // pages that were not asked for, and old heads that the known keys did not sign
 	old     bucket // old heads that they signed: copies, or of a second history
+	same    bucket // the newest head, again
+	knocks  bucket // hellos that no key of the chain signed
+
+	// What was known when the state was read last: enough to tell what needs a look at all.
+	top    uint64          // height of the newest head; 0: none is known, or the first
+	newest lightchain.Hash // of the newest head's announcement; zero: it was not announced
 }
 
 // NewCollector checks the configuration and returns a collector that does nothing yet.
@@ -297,6 +303,8 @@ func (s *shard) follower(chain lightchain.ChainID) *follower {
 			noise:   bucket{interval: 250 * time.Millisecond, burst: 40},
 			strange: bucket{interval: 5 * time.Second, burst: 10},
 			old:     bucket{interval: 10 * time.Second, burst: 8},
+			same:    bucket{interval: time.Second, burst: 10},
+			knocks:  bucket{interval: 250 * time.Millisecond, burst: 40},
 		}
 		s.followers[chain] = f
 	}

@@ -2,6 +2,7 @@ package headersync
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -30,6 +31,9 @@ func (s *shard) see(ctx context.Context, now time.Time, f *follower) view {
 	}
 	f.recall(state)
 	v.state = state
+	if state != nil && state.Head != nil && state.Head.Height() != f.top {
+		f.top, f.newest = state.Head.Height(), lightchain.Hash{}
+	}
 	if state == nil {
 		v.state = &State{Chain: f.chain}
 	}
@@ -180,7 +184,9 @@ func pageFor(policy Policy, pull *Pull, f *follower) uint64 {
 //
 // What is cheap comes first: a signature before the history that is held.
 func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m Message) error {
-	if !f.noise.ready(now) {
+	sum := lightchain.Hash(sha256.Sum256(m.Payload))
+	switch {
+	case !f.noise.ready(now), sum == f.newest && !f.same.ready(now):
 		return errBusy
 	}
 	head, err := lightchain.DecodeSignedHeader(m.Payload)
@@ -190,6 +196,9 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 	if err != nil {
 		f.noise.take(now)
 		return err
+	}
+	if head.Header.Height <= f.top && sum != f.newest && !f.old.ready(now) {
+		return errBusy // all that can be said of it was said of others
 	}
 	v := s.see(ctx, now, f)
 	if !v.followed || v.state == nil {
@@ -203,6 +212,8 @@ func (s *shard) receiveHead(ctx context.Context, now time.Time, f *follower, m M
 	key, _ := v.state.keyAfter(max(height, 1) - 1)
 	switch {
 	case head.Hash() == known.Head.Hash() && head.Signature == known.Head.Signature:
+		f.newest = sum
+		f.same.take(now)
 		s.turn(ctx, f, v, looked{})
 		s.repeatReceipt(ctx, f, v)
 		return nil

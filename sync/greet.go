@@ -61,6 +61,12 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	if h.Chain != f.chain {
 		return errStranger
 	}
+	if slices.Contains(f.greeter.answered, h.Nonce) {
+		return errOld
+	}
+	if !f.knocks.ready(now) {
+		return errBusy
+	}
 	state, err := s.c.c.Store.Load(ctx, f.chain)
 	if err != nil {
 		return err
@@ -78,6 +84,9 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	}
 	newest := ok && signed.check(current)
 	proved := newest || ok && current != key && signed.check(key)
+	if !proved {
+		f.knocks.take(now)
+	}
 	// A request of this session with a number above the last is no copy, so it is not counted among the hellos, which
 	// anybody can repeat.
 	if h.Restore != nil && h.Restore.Aggregator == s.c.c.Name && proved && state.Fork == nil &&

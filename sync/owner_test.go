@@ -11,7 +11,7 @@ import (
 
 // succession is a gateway and aggregators of one name on one store, of which one owns the chain; a test carries their messages.
 type succession struct {
-	t        *testing.T
+	t        testing.TB
 	now      time.Time
 	chain    *memChain
 	g        *Gateway
@@ -22,9 +22,10 @@ type succession struct {
 	owners   []*Collector
 	sent     [][]Message // by each
 	invalid  int
+	foreign  lightchain.ChainID // which none of them owns
 }
 
-func newSuccession(t *testing.T, n int) *succession {
+func newSuccession(t testing.TB, n int) *succession {
 	p := &succession{t: t, now: time.Unix(testTime, 0), chain: newMemChain(12), store: newMemStore(), policy: Policy{Mode: EveryHeader}, sent: make([][]Message, n)}
 	signer := testSigner("north")
 	var err error
@@ -39,7 +40,7 @@ func newSuccession(t *testing.T, n int) *succession {
 	for i := range n {
 		k, err := NewCollector(CollectorConfig{
 			Conn: &tap{to: &p.sent[i]}, Store: p.store, Name: "north", Signer: signer, Workers: 1,
-			Owns:   func(lightchain.ChainID) bool { return p.owner == i },
+			Owns:   func(c lightchain.ChainID) bool { return p.owner == i && c != p.foreign },
 			Policy: func(lightchain.ChainID) (Policy, bool) { return p.policy, true },
 			Clock:  func() (uint64, bool) { return uint64(p.now.Unix()), true },
 			Notify: func(f Finding) {
