@@ -74,7 +74,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	s.durable = readDurable(dir, o, &s.found)
 	s.marked = s.found.newest()
 	s.beside = readBeside(dir, o, s.marked)
-	if path, _, err := current(dir, o); err == nil && s.found.bad() != nil {
+	if path, _, err := current(dir, o); err == nil && s.found.bad() != nil { // a log with another name counts as lost here
 		s.sound = soundLogs(path, o, s.durable)
 	}
 	if err := s.found.foreign(); err != nil {
@@ -236,6 +236,9 @@ func (s *Store) openDatabase() error {
 		return fmt.Errorf("%w: Pebble's format %d, this program knows %d", ErrNewer, desc.FormatMajorVersion, formatMajorVersion)
 	}
 	if err := s.onlyFiles(path); err != nil {
+		return err
+	}
+	if err := s.nameLogs(path); err != nil {
 		return err
 	}
 	reading := newReadingLog(path, &s.options)

@@ -73,6 +73,14 @@ func (b Batch) Each(yield func(Pair) error) error {
 	}
 }
 
+// EachIn is [Batch.Each] for a record of a log; one that is no batch holds nothing.
+func EachIn(record []byte, yield func(Pair) error) error {
+	if _, ok := batchrepr.ReadHeader(record); !ok {
+		return nil
+	}
+	return Batch{repr: record}.Each(yield)
+}
+
 // Spans returns the ranges that the batch deletes.
 func (b Batch) Spans() (spans []Span) {
 	_ = b.Each(func(p Pair) error {
@@ -283,6 +291,15 @@ func (s *logScan) isNext(b []byte) bool {
 	_, ok := chunkAt(b)
 	return ok
 }
+
+// NumberIn returns the number of the log that begins with b, as its first chunk says it; false if none does.
+func NumberIn(b []byte) (number uint32, ok bool) {
+	c, ok := chunkAt(b[:min(len(b), logBlock)])
+	return c.number, ok && c.form > 0
+}
+
+// LogName is the name that Pebble gives a log.
+func LogName(number uint32) string { return fmt.Sprintf("%06d.log", number) }
 
 // chunk takes one piece of a record, whose chunk stands between two offsets.
 func (s *logScan) chunk(piece int, data []byte, at, end int) {

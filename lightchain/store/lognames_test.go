@@ -1,0 +1,69 @@
+package store
+
+import (
+	"slices"
+	"testing"
+
+	"edgechain.example/lightchain/store/salvage"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+func TestALogWithAnotherNameIsRead(t *testing.T) {
+	disk := vfs.NewMem()
+	o := testOptions(t, disk)
+	s := marked(t, o, 4)
+	tip, next := s.Tip(), s.Next()
+	closeStore(t, s)
+	names, err := disk.List("chain/data-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := names[slices.IndexFunc(names, salvage.IsLog)]
+	number := salvage.LogName(salvage.LogNumber(log))
+	for _, as := range []string{number + ".bak", number[:6], number + "~", "000777.log"} {
+		for _, lost := range []string{"", "MANIFEST"} {
+			for _, empty := range []bool{false, true} {
+				fs := cloneFolder(t, disk)
+				if err := fs.Rename("chain/data-1/"+log, "chain/data-1/"+as); err != nil {
+					t.Fatal(err)
+				}
+				if empty {
+					put(t, fs, "chain/data-1/"+log, make([]byte, 4096))
+				}
+				if lost != "" {
+					losePart(t, fs, lost)
+				}
+				o.FS = fs
+				s := openStore(t, o)
+				r := s.Info().Recovered
+				if s.Tip().Hash != tip.Hash || s.Next() != next || r.SetBack != nil || len(r.Gaps) > 0 || s.unsure {
+					t.Errorf("%s, without %q: %+v, next %d of %d", as, lost, r, s.Next(), next)
+				}
+				grow(t, s, 1)
+				closeStore(t, s)
+			}
+		}
+	}
+	// A copy beside it changes nothing; another chain's log is not read.
+	other := vfs.NewMem()
+	o.FS, o.Rand = other, &counter{1 << 40}
+	closeStore(t, marked(t, o, 9))
+	for _, from := range []vfs.FS{disk, other} {
+		fs := cloneFolder(t, disk)
+		b, err := salvage.ReadFile(from, "chain/data-1/"+log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, fs, "chain/data-1/"+log+".bak", b)
+		if from == other {
+			remove(t, fs, "chain/data-1/"+log)
+		}
+		o.FS = fs
+		s := openStore(t, o)
+		if r := s.Info().Recovered; s.Tip().Hash != tip.Hash || r.Lost() != (from == other) {
+			t.Errorf("%+v", r)
+		}
+		closeStore(t, s)
+	}
+}
