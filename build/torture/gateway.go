@@ -98,6 +98,7 @@ func (g *gateway) address() string { return fmt.Sprintf("127.0.0.1:%d", g.port) 
 // remove deletes all of it. A program that still runs is killed.
 func (g *gateway) remove() {
 	g.kill()
+	freedPort(g.port)
 	os.RemoveAll(g.dir)
 }
 

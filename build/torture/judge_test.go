@@ -150,3 +150,17 @@ func ok(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// A port that two trials share has one acknowledge what the other is asked for.
+func TestNoTwoTrialsGetOnePort(t *testing.T) {
+	seen := map[int]bool{}
+	for range 300 {
+		port, err := freePort()
+		ok(t, err)
+		defer freedPort(port)
+		if seen[port] {
+			t.Fatalf("port %d twice", port)
+		}
+		seen[port] = true
+	}
+}

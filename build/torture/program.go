@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -217,14 +218,34 @@ func await(ctx context.Context, what string, p *process, so func() bool) error {
 }
 
 // freePort returns a TCP port of 127.0.0.1, below those that Linux gives to clients: one of theirs could be taken while a
-// program that is tortured is down.
+// program that is tortured is down. For another trial's, of this harness or of one beside it, the same holds: what is
+// published would be acknowledged by another gateway, and be missing from this one. So the UDP port of the same number is held
+// as long as the harness runs.
 func freePort() (int, error) {
 	for range 1000 {
 		port := 10000 + rand.IntN(22000)
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, listener.Close()
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		held, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
 		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			held.Close()
+			continue
+		}
+		heldPorts.Store(port, held) // else the garbage collector would give it back
+		return port, listener.Close()
 	}
 	return 0, errors.New("no free port in 1000 attempts")
+}
+
+// heldPorts are the UDP sockets behind the ports given out, by port.
+var heldPorts sync.Map
+
+// freedPort gives a port back.
+func freedPort(port int) {
+	if held, ok := heldPorts.LoadAndDelete(port); ok {
+		held.(net.PacketConn).Close()
+	}
 }
