@@ -16,6 +16,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgechain.example/agent/api"
@@ -44,6 +45,8 @@ type Options struct {
 
 // Agent is one gateway at work.
 type Agent struct {
+	lent atomic.Int32 // checkpoints that members of the group read
+
 	options Options
 	log     *slog.Logger
 	clock   arm.Clock
@@ -117,7 +120,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	var served sync.WaitGroup
 	a.opening.now = api.Opening{Since: a.started, Step: "starting"}
 	a.front.show(api.OpeningHandler(a.openingStatus, a.metrics.registry))
-	access := localhttp.Access{Hosts: a.config.API.Hosts, GroupWrites: a.config.API.GroupWrites, Adds: []string{api.NotePath}}
+	access := localhttp.Access{Hosts: a.config.API.Hosts, GroupWrites: a.config.API.GroupWrites, Adds: []string{api.NotePath, api.ReadingPath}}
 	served.Go(func() { localhttp.Serve(apiCtx, &a.front, a.log, access, listeners...) })
 	defer func() { // before the store is closed, which answers are read from
 		stopAPI()
@@ -260,7 +263,7 @@ func (a *Agent) prepare() error {
 // handler is the interface of an agent that records.
 func (a *Agent) handler() http.Handler {
 	s := api.Server{
-		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint,
+		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint, Reading: a.lend,
 		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Note: a.Note, Metrics: a.metrics.registry,
 	}
 	return s.Handler()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -21,6 +22,7 @@ type Snapshot struct {
 	Dir        string // of the store
 	Reader     *store.Reader
 	checkpoint *backup.Checkpoint // nil: it is the chain itself
+	lent       io.Closer          // the agent removes the checkpoint once this is closed; nil: who reads removes it
 }
 
 const (
@@ -73,6 +75,9 @@ func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
 		if client == nil {
 			return s, err
 		}
+		if !asowner.Owns(c.Gateway.Data) {
+			return borrow(ctx, client, c)
+		}
 		dir, err := client.Checkpoint(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("asking the agent for a checkpoint: %w", err)
@@ -89,6 +94,23 @@ func OpenSnapshot(ctx context.Context, c *Config) (*Snapshot, error) {
 		}
 		return readCheckpoint(held)
 	}
+}
+
+// borrow opens a checkpoint of the running agent's for who may not remove one: a member of the data folder's group.
+func borrow(ctx context.Context, client *api.Client, c *Config) (*Snapshot, error) {
+	dir, lent, err := client.Reading(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent for a checkpoint to read: %w", err)
+	}
+	held, err := backup.HoldCheckpoint(c.Gateway.Data, dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the agent's answer: %w", err), lent.Close())
+	}
+	reader, err := store.OpenReader(held.Dir, store.Options{})
+	if err != nil {
+		return nil, errors.Join(err, held.Release(), lent.Close())
+	}
+	return &Snapshot{Dir: held.Dir, Reader: reader, checkpoint: held, lent: lent}, nil
 }
 
 // snapshotAtRest opens the chain of a gateway whose agent does not run.
@@ -135,10 +157,44 @@ func (s *Snapshot) Close() error {
 	if s.checkpoint == nil {
 		return err
 	}
+	if s.lent != nil {
+		return errors.Join(err, s.checkpoint.Release(), s.lent.Close())
+	}
 	if removeErr := s.checkpoint.Remove(); removeErr != nil {
 		err = errors.Join(err, fmt.Errorf("the checkpoint stays, until the agent's next start: %w", removeErr))
 	}
 	return err
+}
+
+// mostLent is how many checkpoints may be lent at one time: each keeps the space of what is deleted meanwhile.
+const mostLent = 4
+
+var errLent = fmt.Errorf("%d checkpoints are being read by members of the group, the most that may be: wait for one to end", mostLent)
+
+// lend makes a copy of the chain for a reader who may change nothing, opens it to the data folder's group, and removes it when
+// the reader has gone.
+func (a *Agent) lend(ctx context.Context, ready func(dir string) error) error {
+	if a.lent.Add(1) > mostLent {
+		a.lent.Add(-1)
+		return errLent
+	}
+	defer a.lent.Add(-1)
+	held, err := backup.TakeCheckpoint(a.data, "chain", time.Now(), a.log, func(dir string) (err error) {
+		if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
+			return doErr
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err = held.OpenToGroup(); err == nil {
+		err = ready(held.Dir)
+	}
+	if err == nil {
+		<-ctx.Done()
+	}
+	return errors.Join(err, held.Remove())
 }
 
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.

@@ -12,8 +12,15 @@
 package asowner
 
 import (
+	"os"
 	"path/filepath"
 )
+
+// Owns reports whether this process may change what is in a folder, as its owner or as root.
+func Owns(folder string) bool {
+	uid, ok := ownerOf(folder)
+	return !ok || os.Geteuid() == 0 || os.Geteuid() == uid
+}
 
 // Outside runs f, which works with the file at path, as who started the process where that is not below folder: there the
 // operator has named it. Below folder f runs as the folder's owner.

@@ -43,6 +43,19 @@ func Become(folder string) error {
 	return nil
 }
 
+// ownerOf returns the owner of a folder, where that is known.
+func ownerOf(folder string) (uid int, ok bool) {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return 0, false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(owner.Uid), true
+}
+
 // take changes the effective user and groups of all threads, the groups first, while root may. The real ones stay.
 func take(uid, gid int) error {
 	if err := syscall.Setgroups(groupsOf(uid, gid)); err != nil {

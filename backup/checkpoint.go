@@ -76,6 +76,35 @@ func HoldCheckpoint(data, dir string) (*Checkpoint, error) {
 	return &Checkpoint{Dir: dir, data: data, held: held}, nil
 }
 
+// OpenToGroup lets the group of its files read them. A table is one file with the store's, whose folder stays closed.
+func (c *Checkpoint) OpenToGroup() error {
+	root, err := os.OpenRoot(c.data)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	name := filepath.Base(filepath.Dir(c.Dir))
+	return fs.WalkDir(root.FS(), name, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		mode := info.Mode().Perm() | 0o040
+		if entry.IsDir() {
+			mode |= 0o010
+		} else if !info.Mode().IsRegular() {
+			return nil
+		}
+		return root.Chmod(filepath.FromSlash(path), mode)
+	})
+}
+
+// Release ends reading, and leaves the checkpoint to who made it.
+func (c *Checkpoint) Release() error { return c.held.Close() }
+
 // Remove ends reading, and removes the checkpoint.
 func (c *Checkpoint) Remove() error {
 	return errors.Join(RemoveCheckpoint(c.data, c.Dir), c.held.Close())

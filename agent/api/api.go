@@ -10,6 +10,7 @@
 //	GET  /v1/retention?max_age=&max_size=&quorum=&min_age=&room_per_day=&delete_unreceipted_evidence=    what limits would delete
 //	POST /v1/prune?…                                                                          delete it; the same limits
 //	POST /v1/checkpoint
+//	POST /v1/reading                                                                          a checkpoint for as long as the answer is read
 //	POST /v1/reload?dry_run=
 //	POST /v1/rotate
 //	POST /v1/note        [Noting]                                                             what a person says, or attaches
@@ -258,6 +259,7 @@ type Server struct {
 	Alive      func() error // nil while commits make progress
 	Ready      func() error // nil while the chain is open and all sources stand
 	Checkpoint func(context.Context) (dir string, err error)
+	Reading    func(ctx context.Context, ready func(dir string) error) error // see [Client.Reading]
 	Reload     func(ctx context.Context, dryRun bool) (Reloaded, error)
 	Rotate     func(context.Context) (lightchain.PublicKey, uint64, error)
 	Retention  func(context.Context, Limits) (Retention, error)
@@ -276,6 +278,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/retention", s.retention)
 	mux.HandleFunc("POST /v1/prune", s.prune)
 	mux.HandleFunc("POST /v1/checkpoint", s.checkpoint)
+	mux.HandleFunc("POST "+ReadingPath, s.reading)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/rotate", s.rotate)
 	mux.HandleFunc("POST "+NotePath, s.note)

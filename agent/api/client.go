@@ -109,6 +109,20 @@ func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
 	return answer.Dir, err
 }
 
+// Reading asks for a copy of the chain that the agent removes as soon as done is called, or the program ends: for whoever may
+// read and change nothing. Its folder and files are open to the data folder's group.
+func (c *Client) Reading(ctx context.Context) (dir string, done io.Closer, err error) {
+	body, err := c.get(ctx, http.MethodPost, ReadingPath, nil)
+	if err != nil {
+		return "", nil, err
+	}
+	var at Checkpoint
+	if err := json.NewDecoder(body).Decode(&at); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("the answer of the agent: %w", err), body.Close())
+	}
+	return at.Dir, body, nil
+}
+
 // Reload asks the agent to read its configuration again, or to say what that would do; the error says why the old one
 // stays.
 func (c *Client) Reload(ctx context.Context, dryRun bool) (Reloaded, error) {

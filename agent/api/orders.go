@@ -65,6 +65,26 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 	answer(w, Checkpoint{dir})
 }
 
+// ReadingPath is where a checkpoint is to be had for a while by whoever may read.
+const ReadingPath = "/v1/reading"
+
+// reading answers with a checkpoint, and does not end its answer before the reader has gone.
+func (s *Server) reading(w http.ResponseWriter, r *http.Request) {
+	if s.Reading == nil {
+		notRunning(w)
+		return
+	}
+	said := false
+	err := s.Reading(r.Context(), func(dir string) error {
+		said = true
+		answer(w, Checkpoint{dir})
+		return http.NewResponseController(w).Flush()
+	})
+	if err != nil && !said {
+		fail(w, err)
+	}
+}
+
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if s.Reload == nil {
 		notRunning(w)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"edgechain.example/agent/api"
 	"edgechain.example/build/testenv/program"
 )
 
@@ -181,5 +182,71 @@ func TestRootFollowsNoLinkOfTheServices(t *testing.T) {
 		if b, err := os.ReadFile(file); err != nil || string(b) == "of root" {
 			t.Errorf("root's file is in the backup: %s, %v", file, err)
 		}
+	}
+}
+
+// A member of the data folder's group reads the chain while the agent runs, and leaves nothing.
+func TestTheGroupReadsACheckpointThatTheAgentRemoves(t *testing.T) {
+	t.Parallel()
+	g, _ := newServiceGateway(t, soon)
+	g.must("init")
+	g.serve()
+	socket := "api.socket=" + filepath.Join(g.data(), "s")
+	out, err := os.MkdirTemp("", "edge")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(out) })
+	if err := os.Chmod(out, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	as := func(gid uint32, args ...string) (stdout, stderr string, code int) {
+		c := g.command("edgeagent", append(args, "--config", g.config, "--set", socket)...)
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65433, Gid: 65433, Groups: []uint32{gid}}}
+		c.Dir = out
+		return program.Output(t, c)
+	}
+	none := func() bool {
+		left, err := filepath.Glob(filepath.Join(g.data(), "checkpoint-*"))
+		return err == nil && len(left) == 0
+	}
+	for _, args := range [][]string{
+		{"status"}, {"log"}, {"verify"}, {"export", "-o", filepath.Join(out, "e.csv"), "--proofs", filepath.Join(out, "proofs")}, {"backup", filepath.Join(out, "usb")},
+	} {
+		if stdout, stderr, code := as(serviceUser, args...); code != 0 {
+			t.Errorf("%v ends with %d\n%s%s", args, code, stdout, stderr)
+		}
+		g.await("removing the checkpoint", none)
+	}
+	for _, args := range [][]string{{"reload"}, {"key", "rotate"}, {"prune"}} {
+		if stdout, stderr, code := as(serviceUser, args...); code == 0 || !strings.Contains(stderr, "use sudo") {
+			t.Errorf("%v ends with %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	// Whoever is killed while reading leaves nothing either.
+	client, err := api.Dial(t.Context(), filepath.Join(g.data(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, lent, err := client.Reading(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "MANIFEST")); none() {
+		t.Errorf("there is no checkpoint while one is lent: %v", err)
+	}
+	lent.Close()
+	g.await("removing the checkpoint", none)
+
+	if err := os.Chmod(g.config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Without the agent, and for who is no member, the command says how.
+	if _, stderr, code := as(65434, "verify"); code != 5 || !strings.Contains(stderr, "use sudo") && !strings.Contains(stderr, ": sudo ") {
+		t.Errorf("who is no member: %d\n%s", code, stderr)
+	}
+	g.process.Stop()
+	if _, stderr, code := as(serviceUser, "verify"); code != 5 || !strings.Contains(stderr, "this does it: sudo ") {
+		t.Errorf("without the agent: %d\n%s", code, stderr)
 	}
 }

@@ -87,7 +87,7 @@ func makeBackup(c *cobra.Command, out *command.Output, o agent.BackupOptions) er
 	added, facts, err := agent.Backup(c.Context(), config, o)
 	progress.Done()
 	if err != nil {
-		return err
+		return asRoot(err)
 	}
 	g := added.Generation
 	return out.Print(struct {

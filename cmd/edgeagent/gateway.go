@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +26,7 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	}
 	client, rest, err := agent.Reach(c.Context(), config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, asRoot(err)
 	}
 	if client != nil {
 		return client, func() {}, nil
@@ -48,9 +52,17 @@ func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error)
 	}
 	snapshot, err := agent.OpenSnapshot(c.Context(), config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, asRoot(err)
 	}
 	return snapshot.Reader, func() { closeSnapshot(c, snapshot) }, nil
+}
+
+// asRoot says how what this user may not read can be read. Root acts as the owner of the data folder then.
+func asRoot(err error) error {
+	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() <= 0 {
+		return err
+	}
+	return fmt.Errorf("%w; while the agent runs, the group of the data folder can, else this does it: sudo %s", err, strings.Join(os.Args, " "))
 }
 
 func closeSnapshot(c *cobra.Command, s *agent.Snapshot) {

@@ -84,7 +84,7 @@ func TestANewSessionHoldsNoIDOfTheOneBefore(t *testing.T) {
 	w.publish(1, 2, "x", "1")
 	w.wants("PUBREC 1")
 	w.drop(p.b, "w")
-	w = dial(t, p.b, login{id: "w", clean: true})
+	dial(t, p.b, login{id: "w", clean: true})
 	p.crash(100) // the database has the session of before
 	w = dial(t, p.b, login{id: "w"})
 	w.publish(1, 2, "x", "1", dup)
