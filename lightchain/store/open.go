@@ -276,7 +276,7 @@ func (s *Store) openForWriting(path string) (err error) {
 		return err
 	}
 	s.logless = !slices.ContainsFunc(names, salvage.IsLog)
-	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due)
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due, &s.cut)
 	s.from = s.db
 	return err
 }

@@ -1,11 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"edgechain.example/lightchain"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Retention deletes the entries of old blocks and keeps their headers, so that the chain stays whole and whoever kept
@@ -82,12 +86,31 @@ func (s *Store) prune(below uint64, announce func(Pruned) lightchain.Entry) (p P
 			return p, err
 		}
 	}
+	s.cut.put(blockKey(p.To, partSeed))
 	// Before this commit nothing is deleted and nothing told; groups staged before it are durable with it.
 	if err := s.guard.commit(batch); err != nil {
 		return p, err
 	}
 	s.show(s.tip.Next + s.open.count)
 	return p, nil
+}
+
+// tableCut is a key at which tables end, besides those that begin a space: where the last deletion ended. What is deleted and
+// what is newest are written to one log and one memtable, with the entry that tells of the deletion. In one table the two
+// would span all that lies between, and to give the space back would write that anew, which a full disk has no room for.
+type tableCut struct {
+	at atomic.Pointer[[]byte]
+}
+
+func (c *tableCut) put(k []byte) { c.at.Store(&k) }
+
+// spans tells Pebble up to which key a table that begins with a key may reach.
+func (c *tableCut) spans(start []byte) (pebble.SpanPolicy, []byte, error) {
+	end := []byte{start[0] + 1} // a table never holds keys of two spaces: see keys.go
+	if at := c.at.Load(); at != nil && bytes.Compare(start, *at) < 0 && bytes.Compare(*at, end) < 0 {
+		end = *at
+	}
+	return pebble.SpanPolicy{}, end, nil
 }
 
 // wholeUntil returns the first height from height on, at most to, at which a run of absent ones begins.

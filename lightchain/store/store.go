@@ -163,6 +163,7 @@ type Store struct {
 	sound    bool         // all that is in the logs could be read then, looked at only where a slot of the head mark is lost
 	group    chunkBuilder
 	buffer   []byte // scratch: an encoded entry
+	cut      tableCut
 	stored   []byte // scratch: a chunk as it is stored
 
 	seeing    sync.Mutex // guards the swap of Reader.now, and note
