@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"edgechain.example/mqttconn"
+	"edgechain.example/tomlconf"
 )
 
 // TLSFiles are PEM files for listeners with TLS.
@@ -77,7 +78,7 @@ func (a *authorities) get() (*x509.CertPool, error) {
 		}
 		a.tried = now
 		var text []byte
-		if text, err = os.ReadFile(a.file); err == nil {
+		if text, err = tomlconf.ReadFile(a.file, 8<<20); err == nil {
 			pool := x509.NewCertPool()
 			if pool.AppendCertsFromPEM(text) {
 				a.current, a.seen = pool, now
