@@ -94,26 +94,35 @@ func cborMembers(x map[any]any) (members []cborMember, err error) {
 	return members, nil
 }
 
-func (w *walk) cborChild(key string, inArray bool, x any) error {
+func (w *walk) cborChild(key string, inArray bool, x any) (err error) {
 	_, isMap := x.(map[any]any)
 	_, isArray := x.([]any)
-	return w.stepInto(key, inArray, isMap || isArray,
-		func() error { return w.cborContainer(x) },
-		func(whole bool) error {
-			if err := w.count(); err != nil {
-				return err
-			}
-			v, literal, err := cborLeaf(x)
-			r := lightchain.Reading{Value: v}
-			switch ReasonOf(err) {
-			case "":
-			case NotFinite, Overflow:
-				r.Quality = lightchain.Bad
-			default:
-				return err
-			}
-			return w.take(key, literal, r, whole)
-		})
+	step := w.stepInto(key, inArray, isMap || isArray)
+	if isMap || isArray {
+		w.level++
+		err = w.cborContainer(x)
+		w.level--
+	} else {
+		err = w.cborValue(key, x, step.whole)
+	}
+	w.stepOut(step)
+	return err
+}
+
+func (w *walk) cborValue(key string, x any, whole bool) error {
+	if err := w.count(); err != nil {
+		return err
+	}
+	v, literal, err := cborLeaf(x)
+	r := lightchain.Reading{Value: v}
+	switch ReasonOf(err) {
+	case "":
+	case NotFinite, Overflow:
+		r.Quality = lightchain.Bad
+	default:
+		return err
+	}
+	return w.take(key, literal, r, whole)
 }
 
 // cborLeaf takes a value that is neither map nor array.

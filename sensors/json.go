@@ -185,37 +185,44 @@ func (w *walk) array() error {
 }
 
 // child reads what stands under key in an object or array.
-func (w *walk) child(key string, inArray bool) error {
+func (w *walk) child(key string, inArray bool) (err error) {
 	c := w.peek()
-	return w.stepInto(key, inArray, c == '{' || c == '[', w.container, func(whole bool) error { return w.leaf(key, whole) })
-}
-
-// stepInto reads what stands under key by one of two functions. leaf is told whether the value is a message by itself.
-func (w *walk) stepInto(key string, inArray, branch bool, container func() error, leaf func(whole bool) error) error {
-	matched, step := w.matched, ""
-	if matched < len(w.messages) && matched == w.depth-1 {
-		if s := w.messages[matched]; s == "*" || s == key {
-			step = s
-		}
-	}
-	mark, outer := len(w.path), w.frame
-	w.path = w.appendName(w.path, key)
-	last := matched == len(w.messages)-1
-	if step != "" && (branch || last && w.valuePath != "") {
-		w.matched++
-		w.enter(key, step == "*" && !inArray, last)
-	}
-	var err error
+	branch := c == '{' || c == '['
+	step := w.stepInto(key, inArray, branch)
 	if branch {
 		w.level++
-		err = container()
+		err = w.container()
 		w.level--
 	} else {
-		err = leaf(w.matched > matched)
+		err = w.leaf(key, step.whole)
 	}
-	w.path, w.matched, w.frame = w.path[:mark], matched, outer
+	w.stepOut(step)
 	return err
 }
+
+// A step is where we were before we went to what stands under a key.
+type step struct {
+	path, frame, matched int
+	whole                bool // what stands there is a value, and a message by itself
+}
+
+// stepInto goes to what stands under key; branch says that it is an object or array.
+func (w *walk) stepInto(key string, inArray, branch bool) step {
+	s := step{path: len(w.path), frame: w.frame, matched: w.matched}
+	w.path = w.appendName(w.path, key)
+	if w.matched == len(w.messages) || w.matched != w.depth-1 {
+		return s
+	}
+	name, last := w.messages[w.matched], w.matched == len(w.messages)-1
+	if (name == "*" || name == key) && (branch || last && w.valuePath != "") {
+		w.matched++
+		w.enter(key, name == "*" && !inArray, last)
+		s.whole = !branch
+	}
+	return s
+}
+
+func (w *walk) stepOut(s step) { w.path, w.frame, w.matched = w.path[:s.path], s.frame, s.matched }
 
 // appendName appends the name of what stands here under key.
 func (w *walk) appendName(b []byte, key string) []byte {
