@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -226,7 +227,9 @@ func (c *conn) end(err error) {
 	case errors.As(err, &wrong):
 		c.b.stats.cut.Add(1)
 		c.b.told.Warn("MQTT client disconnected", wrong.Code.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String(), "why", wrong.Why)
-		c.disconnect(wrong.Code, wrong.Why)
+		c.farewell(wrong.Code, wrong.Why)
+		c.linger()
+		c.Close()
 	case timedOut(err) && !c.isGone():
 		c.b.stats.cut.Add(1)
 		c.b.told.Warn("MQTT client disconnected", mqttwire.KeepAliveTimeout.String(), "client", c.clientID, "user", c.user, "remote", c.RemoteAddr().String())
@@ -284,8 +287,32 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// What a client sends on while it is told that it must go is read and dropped, for so long and so much: a connection that is
+// closed with something unread is reset, and the reason that was written last is lost with it.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 1 << 20
+)
+
+// linger waits until a client of MQTT 5 has heard why it must go. It runs on the reader.
+func (c *conn) linger() {
+	half, ok := c.Conn.(interface{ CloseWrite() error }) // TCP and TLS; a WebSocket ends by a word of its own
+	if !ok || !c.v5 || !c.established.Load() || c.isGone() || half.CloseWrite() != nil {
+		return
+	}
+	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	}
+}
+
 // disconnect ends the connection and tells a client of MQTT 5 why; MQTT 3.1.1 has no word for it.
 func (c *conn) disconnect(code mqttwire.Reason, why string) {
+	c.farewell(code, why)
+	c.Close()
+}
+
+// farewell tells a client of MQTT 5 why it must go.
+func (c *conn) farewell(code mqttwire.Reason, why string) {
 	if c.established.Load() && c.v5 {
 		p := mqttwire.Disconnect{Code: code}
 		if why != "" {
@@ -300,7 +327,6 @@ func (c *conn) disconnect(code mqttwire.Reason, why string) {
 			_ = c.send(packet) // it goes either way
 		}
 	}
-	c.Close()
 }
 
 // keepAlive answers the pings of a client whose packets are not read while one of its messages waits for the disk:

@@ -407,3 +407,27 @@ func TestMQTT31(t *testing.T) {
 	w.publish(1, 1, "x", "m")
 	w.wants("PUBACK 1")
 }
+
+// A client that sends on beyond its Receive Maximum hears why it must go, whatever of that was never read.
+func TestTheReasonIsHeardByAClientThatSendsOn(t *testing.T) {
+	b := start(t, autoDisk(t, 0), func(c *Config) { c.MaxInFlight = 2 })
+	w := dial(t, b, login{id: "w", v5: true, clean: true})
+	var all []byte
+	for id := range uint16(500) {
+		p := mqttwire.Publish{Topic: []byte("x"), Payload: make([]byte, 1000), QoS: 2, ID: id + 1}
+		all = p.Append(mqttwire.V5, all)
+	}
+	if _, err := w.nc.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		kind, body := w.read()
+		if kind == typePubrec {
+			continue // as many as are on disk by then
+		}
+		if got := w.format(kind, body); got != "DISCONNECT 93" {
+			t.Errorf("got %s, want DISCONNECT 93", got)
+		}
+		return
+	}
+}
