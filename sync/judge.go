@@ -206,6 +206,10 @@ func (s *State) compare(other lightchain.Side, own Own) (Verdict, error) {
 		if other.Leaf == s.Head.Head.Hash() {
 			return Known, nil
 		}
+		// To find out what two histories share takes each key against each other, so a stranger must not have it found out.
+		if !vouched(s.Keys, other) {
+			return Invalid, errUnsigned
+		}
 		at := headSide(s.Head.Head)
 		side = &at
 	// To look into the history costs more the longer that is, so a stranger must not have it looked into.
