@@ -32,7 +32,7 @@ func losePart(t *testing.T, fs vfs.FS, part string) {
 		t.Fatal(err)
 	}
 	slices.SortFunc(names, func(a, b string) int { return int(salvage.FileNumber(b)) - int(salvage.FileNumber(a)) })
-	is := func(name string) bool { return false }
+	var is func(name string) bool
 	switch part {
 	case "the newest log":
 		is = salvage.IsLog
