@@ -45,6 +45,8 @@ type devices struct {
 	mu       sync.Mutex
 	known    map[string]*device // guarded by mu; mostDevices at most
 	overflow uint64             // messages of devices that are not watched; guarded by mu
+	start    time.Time          // when the table was read
+	renamed  []api.Renamed      // guarded by mu
 }
 
 // device is one that is watched. What it has in the file is in JSON.
@@ -74,10 +76,10 @@ func openDevices(data string, now func() time.Time, log *slog.Logger) *devices {
 		log.Warn("it cannot be read how often each device is heard; that is learned anew", "err", err)
 		return d
 	}
-	start := now()
+	d.start = now()
 	for name, known := range read {
 		if known != nil && utf8.ValidString(name) {
-			known.heard = start // a silence before is the gateway's, too
+			known.heard = d.start // a silence before is the gateway's, too
 			d.known[name] = known
 		}
 	}
@@ -117,6 +119,9 @@ func (d *devices) heard(group []*sensors.Message) {
 		var last string
 		for i := range m.Readings {
 			if name := m.Readings[i].Device; name != last && name != "" {
+				if d.known[name] == nil && !d.start.IsZero() {
+					d.noteRenamed(m, name)
+				}
 				d.note(name, now, m.Received)
 				last = name
 			}

@@ -71,6 +71,7 @@ func (a *Agent) Status() api.Status {
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Late, s.Live.Devices = a.devices.status()
 	s.Live.Unread, s.Live.UnreadElsewhere = a.unread.status()
+	s.Live.Renamed = a.devices.renamedStatus()
 	s.Live.Buffer = a.buffer()
 	s.Live.HeldBack, s.Live.Kept = a.keptBack()
 	if a.tcp != nil {

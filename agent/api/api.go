@@ -110,9 +110,18 @@ type Live struct {
 	Unread          []Unread `json:"unread,omitempty"`
 	UnreadElsewhere uint64   `json:"unread_elsewhere,omitempty"`
 
+	Renamed []Renamed `json:"renamed_devices,omitempty"`
+
 	Abandoned []Abandoned `json:"abandoned_sessions,omitempty"`
 
 	Deaf string `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+}
+
+// Renamed is a device that was known by another name before a start: decoders of version 2 name it after its topic.
+type Renamed struct {
+	Was  string `json:"was"`
+	Now  string `json:"now"`
+	Rule string `json:"rule"` // what in the table of its subscription, or in [[broker.decode]], names it as before
 }
 
 // Unread is a source whose messages were not understood, for one kind of reason.

@@ -99,6 +99,10 @@ func writeStatus(w io.Writer, s *api.Status) {
 		}
 	}
 	line("devices", "%d are watched, %d of them are late", l.Devices, len(l.Late))
+	for _, r := range l.Renamed {
+		line("note", "device %s is called %s now, after its topic: %s in its [[mqtt.subscribe]] or [[broker.decode]] names it as before",
+			command.Printable(r.Was), command.Printable(r.Now), r.Rule)
+	}
 	for i, u := range l.Unread {
 		if i == mostUnread {
 			line("", "%d more topics and reasons: --output json names them", len(l.Unread)-i)
