@@ -136,10 +136,13 @@ type follower struct {
 	strange bucket // pages that were not asked for, and old heads that the known keys did not sign
 	old     bucket // old heads that they signed: copies, or of a second history
 	same    bucket // the newest head, again
-	knocks  bucket // hellos that no key of the chain signed
+
+	knocks bucket // hellos that the newest key known did not sign
 
 	// What was known when the state was read last: enough to tell what needs a look at all.
-	top    uint64          // height of the newest head; 0: none is known, or the first
+	top    uint64               // height of the newest head; 0: none is known, or the first
+	key    lightchain.PublicKey // that signs next
+	keyed  bool
 	newest lightchain.Hash // of the newest head's announcement; zero: it was not announced
 }
 
@@ -372,6 +375,7 @@ func (s *shard) load(ctx context.Context, f *follower) error {
 		return err
 	}
 	f.recall(state)
+	f.remember(state)
 	return nil
 }
 
@@ -381,6 +385,16 @@ func (f *follower) recall(state *State) {
 		f.purse.spent, f.greeter.newest = state.Spent, state.Hello
 	}
 	f.loaded = true
+}
+
+// remember notes what tells, without the state, what needs a look.
+func (f *follower) remember(state *State) {
+	if state == nil || state.Head == nil {
+		return
+	}
+	if f.key, f.keyed = state.keyAfter(state.Head.Height()); state.Head.Height() != f.top {
+		f.top, f.newest = state.Head.Height(), lightchain.Hash{}
+	}
 }
 
 // keep puts what is remembered, and should last, into a state that is stored for another reason.

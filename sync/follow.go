@@ -31,9 +31,7 @@ func (s *shard) see(ctx context.Context, now time.Time, f *follower) view {
 	}
 	f.recall(state)
 	v.state = state
-	if state != nil && state.Head != nil && state.Head.Height() != f.top {
-		f.top, f.newest = state.Head.Height(), lightchain.Hash{}
-	}
+	f.remember(state)
 	if state == nil {
 		v.state = &State{Chain: f.chain}
 	}

@@ -64,13 +64,15 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	if slices.Contains(f.greeter.answered, h.Nonce) {
 		return errOld
 	}
-	if !f.knocks.ready(now) {
+	// What the newest key signed is looked at; what others did, and forgers, only so often, for the state is long to read.
+	if !(f.keyed && signed.check(f.key)) && !f.knocks.take(now) {
 		return errBusy
 	}
 	state, err := s.c.c.Store.Load(ctx, f.chain)
 	if err != nil {
 		return err
 	}
+	f.remember(state)
 	if state == nil {
 		state = &State{Chain: f.chain}
 	}
@@ -84,9 +86,6 @@ func (s *shard) receiveHello(ctx context.Context, now time.Time, f *follower, po
 	}
 	newest := ok && signed.check(current)
 	proved := newest || ok && current != key && signed.check(key)
-	if !proved {
-		f.knocks.take(now)
-	}
 	// A request of this session with a number above the last is no copy, so it is not counted among the hellos, which
 	// anybody can repeat.
 	if h.Restore != nil && h.Restore.Aggregator == s.c.c.Name && proved && state.Fork == nil &&
