@@ -198,7 +198,7 @@ func TestSpaceThatIsNotGivenBackComesBackLater(t *testing.T) {
 	if _, err := k.prune(t.Context(), k.config, false); err != nil {
 		t.Fatal(err)
 	}
-	if after := k.store.Stats().LiveBytes; k.retention.stuck.Load() || after > before-3<<20 {
+	if after := k.store.Stats().LiveBytes; k.retention.stuck.Load() || after >= before || after > 12<<20 {
 		t.Errorf("with room again the store has %d bytes, after %d; the space is kept: %t", after, before, k.retention.stuck.Load())
 	}
 }

@@ -51,7 +51,6 @@ var held = map[string]string{
 	"a fork above 32 MiB":                                   "no fork that keeps the other limits is so long",
 	"a signed header above 6,400 bytes":                     "no signed header that keeps the other limits is so long",
 	"a signature above 4,096 characters":                    "no signature that keeps the other rules is so long",
-	"a key of another length":                               "nothing checks under it",
 	"a signature of another length":                         "it does not check",
 	"an entry above 16 MiB":                                 "too long for a file of vectors; below",
 	"more than 65,535 readings":                             "too long for a file of vectors; below",
