@@ -24,6 +24,7 @@ import (
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
+	"edgechain.example/sensors"
 	headersync "edgechain.example/sync"
 	"edgechain.example/tomlconf"
 )
@@ -104,6 +105,7 @@ func startGateway(t *testing.T, name string, mosquitto *testenv.Broker, aggregat
 	c.Block.Interval, c.Block.Heartbeat = 500*time.Millisecond, time.Second
 	c.Sync.Announce, c.Sync.ConfirmWait = 500*time.Millisecond, time.Second
 	c.Broker.Enabled, c.Broker.Listen, c.Broker.AllowAnonymous = true, g.broker, true
+	c.Broker.Decode = []agent.DecodeConfig{{Topics: []string{"#"}, Config: sensors.Config{DeviceFrom: "level"}}}
 	c.Hwmon.Enabled, c.Hwmon.Interval = true, time.Second
 	var source agent.MQTTConfig
 	source.SetDefaults()
