@@ -36,7 +36,7 @@ func (u *unread) refused(source string, err error) {
 
 // doubted is told of a message that was understood, but for something.
 func (u *unread) doubted(source, what string) {
-	u.tell("a message lacks what it should say: its readings are marked bad", source, doubtful, what)
+	u.tell("a message was read, and leaves a doubt", source, doubtful, what)
 }
 
 // tell counts, and logs the first of a kind, the tenth, the hundredth, and so on.

@@ -77,7 +77,7 @@ func TestAutoTakesTheFirstDialectThatDecodesTheWholePayload(t *testing.T) {
 		{"the zero byte of C", "{\"a\":1}\x00", "press|a||int 1||"},
 		{"UTF-16", "\xff\xfe{\x00}\x00", ""},
 		{"nothing but a byte order mark", "\xff\xfe", "error: empty"},
-		{"InfluxDB's line protocol with a time", "weather,location=hall3 t=82.1,h=71i 1714979289000000000", "press|t||float 82.1|2024-05-06T07:08:09Z|\npress|h||int 71|2024-05-06T07:08:09Z|"},
+		{"InfluxDB's line protocol with a time", "weather,location=hall3 t=82.1,h=71i 1714979289000000000", "press/weather,location=hall3|t||float 82.1|2024-05-06T07:08:09Z|\npress/weather,location=hall3|h||int 71|2024-05-06T07:08:09Z|"},
 		{"what may be it, without a time", "weather t=82.1", "press|temp||text weather t=82.1||"},
 		{"what may be it, with a time that cannot be", "weather t=82.1 9714979289000000000", "press|temp||text weather t=82.1 9714979289000000000||"},
 		{"white space", " ", "press|temp||text  ||"},

@@ -97,7 +97,7 @@ func cborMembers(x map[any]any) (members []cborMember, err error) {
 func (w *walk) cborChild(key string, inArray bool, x any) (err error) {
 	_, isMap := x.(map[any]any)
 	_, isArray := x.([]any)
-	step := w.stepInto(key, inArray, isMap || isArray)
+	step := w.stepInto(key, inArray, isMap || isArray, isArray)
 	if isMap || isArray {
 		w.level++
 		err = w.cborContainer(x)

@@ -52,8 +52,8 @@ type Config struct {
 	DevicePath string `toml:"device_path" json:"device_path"`
 	NamePath   string `toml:"name_path" json:"name_path"`
 	UnitPath   string `toml:"unit_path" json:"unit_path"`
-	// ValuePath is the field that is the value: then no other field is a reading, but for those of Fields. NamePath names it,
-	// else the key at the last "*" of MessagesPath, else the topic as a bare value.
+	// ValuePath is the field that is the value, or holds several: then no other field is a reading, but for those of Fields.
+	// NamePath names it, else the key at the last "*" of MessagesPath, else the topic as a bare value.
 	ValuePath string `toml:"value_path" json:"value_path"`
 	// QualityPath is the field that says how good the values are; QualityGood lists what it says of good ones. Left empty, these
 	// are true, texts that begin with "good", and status codes of OPC UA below 2^30.
@@ -63,9 +63,9 @@ type Config struct {
 	Fields []string `toml:"fields" json:"fields"`
 	Ignore []string `toml:"ignore" json:"ignore"`
 	// MessagesPath is where messages of several devices lie in one payload: every object or array at that path is a
-	// message by itself, in which the paths above start and names begin. "*" is any member or element; a member's
-	// name that the last "*" stands for is the device, unless DevicePath finds one. What a message lacks is looked
-	// for in the objects around it, from the nearest on. Examples: "*", "readings.*", "params".
+	// message by itself, in which the paths above start and names begin. "*" is any member or element; the members'
+	// names that it stands for are the device, joined by "/", unless DevicePath finds one. What a message lacks is looked
+	// for in the objects around it, from the nearest on, those that are named here last. Examples: "*", "readings.*", "params".
 	MessagesPath string `toml:"messages_path" json:"messages_path"`
 	// MessagesOnly leaves out what stands outside of messages.
 	MessagesOnly bool `toml:"messages_only" json:"messages_only"`

@@ -101,7 +101,7 @@ func Again(decoder, topic, clientID string, payload []byte, received time.Time) 
 		return nil, false, err
 	}
 	for by, name := range decoderNames {
-		if name == decoder && name != "" && dialect(by) != csvLines { // without the configuration its values have no names
+		if name == decoder && name != "" && dialect(by) != csvLines && dialect(by) != pairs { // the configuration says how to part them
 			d.dialect = dialect(by)
 			readings, err = d.Decode(topic, clientID, payload, received)
 			return readings, true, err

@@ -17,6 +17,11 @@ type frame struct {
 	parent  int
 	start   int  // where in a name from the top one begins that is told from here
 	message bool // what is in it are readings of a message
+	between bool // it has a name of its own in messages_path, so that a path from around it can lead into it
+	array   bool // the message is an array, and what is in it is its value
+
+	valued, passed bool // a value at value_path was taken; others were passed over
+	series         string
 
 	key          string // the member's name that it stands under, where that says something
 	device, name [maxParts]string
@@ -53,36 +58,47 @@ func (w *walk) field(v lightchain.Value, literal string) (taken bool, err error)
 		}
 		name := w.path[f.start:]
 		if at := indexOf(w.devicePath, name); at >= 0 {
-			f.device[at], err = w.word(name, v, literal)
-			return true, err
+			return true, w.word(&f.device[at], name, v, literal)
 		}
 		if at := indexOf(w.namePath, name); at >= 0 {
-			f.name[at], err = w.word(name, v, literal)
-			return true, err
+			return true, w.word(&f.name[at], name, v, literal)
 		}
 		switch string(name) {
 		case "":
 		case w.timePath:
-			f.time = w.clock.read(v, literal)
-			f.hasTime = v.Kind() != lightchain.KindNull
-			if f.hasTime && !f.time.timed && w.in.doubt == "" {
-				w.in.doubt = fmt.Sprintf("the time %.40q at %s is not one that can be kept, or not in the configured format", v.String(), w.timePath)
-			}
+			w.timeOf(f, v, literal)
 			return true, nil
 		case w.unitPath:
-			f.unit, err = w.word(name, v, literal)
+			err := w.word(&f.unit, name, v, literal)
 			f.unit = unitSymbol(f.unit)
 			return true, err
 		case w.qualityPath:
-			f.quality = w.quality(v, literal)
+			f.quality |= w.quality(v, literal)
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// decides reports whether a field of the configuration stands at a name from the top, or below it.
-func (w *walk) decides(name string) bool {
+// timeOf takes the time of a frame. Of two that may be meant, "a.b" and "a":{"b"}, none is.
+func (w *walk) timeOf(f *frame, v lightchain.Value, literal string) {
+	switch {
+	case v.Kind() == lightchain.KindNull:
+		return
+	case f.hasTime:
+		f.time = beyondBelief
+		w.doubt("the time at %.40s stands there more than once", w.timePath)
+		return
+	}
+	f.time, f.hasTime = w.clock.read(v, literal), true
+	if !f.time.timed {
+		w.doubt("the time %.40q at %s is not one that can be kept, or not in the configured format", v.String(), w.timePath)
+	}
+}
+
+// decides returns the path of the configuration that leads to a name from the top, or below it, and the frame that it begins in; ""
+// if none does. Of several it is one that more than time and quality hang on.
+func (w *walk) decides(name string) (where *frame, found string) {
 	for i := w.frame; i >= 0; i = w.frames[i].parent {
 		f := &w.frames[i]
 		if f.start > len(name) {
@@ -90,12 +106,12 @@ func (w *walk) decides(name string) bool {
 		}
 		here := name[f.start:]
 		for _, path := range slices.Concat(w.devicePath, w.namePath, []string{w.timePath, w.unitPath, w.qualityPath, w.valuePath}) {
-			if path != "" && (path == here || strings.HasPrefix(path, here+".")) {
-				return true
+			if path != "" && (path == here || strings.HasPrefix(path, here+".")) && (found == "" || path != w.timePath && path != w.qualityPath) {
+				where, found = f, path
 			}
 		}
 	}
-	return false
+	return where, found
 }
 
 func indexOf(paths []string, name []byte) int {
@@ -107,18 +123,24 @@ func indexOf(paths []string, name []byte) int {
 	return -1
 }
 
-// word takes a name or a unit from a field: a text, or a number as it is written. A null says nothing.
-func (w *walk) word(name []byte, v lightchain.Value, literal string) (string, error) {
+// word takes a name or a unit from a field: a text, or a number as it is written. A null says nothing. Of two, nobody knows which
+// is meant.
+func (w *walk) word(into *string, name []byte, v lightchain.Value, literal string) error {
+	said := literal
 	switch v.Kind() {
 	case lightchain.KindNull:
-		return "", nil
+		return nil
 	case lightchain.KindInt, lightchain.KindFloat:
-		return w.keep(literal), nil
 	case lightchain.KindText:
-		text, _ := v.Text()
-		return w.keep(text), nil
+		said, _ = v.Text()
+	default:
+		return refuse(WrongType, "%.40q is a boolean, where text was expected", name)
 	}
-	return "", refuse(WrongType, "%.40q is a boolean, where text was expected", name)
+	if *into != "" {
+		return refuse(DuplicateKey, "%.40q is said more than once of one message", name)
+	}
+	*into = w.keep(said)
+	return nil
 }
 
 // quality reads the field that says how good a value is: of those configured as good, else true, a text that begins with
@@ -156,42 +178,55 @@ type said struct {
 	quality            lightchain.Quality
 }
 
-// saidOf gathers what a frame says, and what it lacks from those around it.
+// saidOf gathers what a frame says, and what it lacks from those around it, the nearest first; but those whose names stand in
+// messages_path come last, since a path from the top can lead into them.
 func (w *walk) saidOf(at int) (s said) {
 	var device, name [maxParts]string
-	key := ""
+	var keys []string // outermost first
+	series := ""
 	timed := false
-	for i := at; i >= 0; i = w.frames[i].parent {
-		f := &w.frames[i]
-		for part := range maxParts {
-			if device[part] == "" {
-				device[part] = f.device[part]
+	for _, between := range [...]bool{false, true} {
+		for i := at; i >= 0; i = w.frames[i].parent {
+			f := &w.frames[i]
+			if f.between != between {
+				continue
 			}
-			if name[part] == "" {
-				name[part] = f.name[part]
+			for part := range maxParts {
+				if device[part] == "" {
+					device[part] = f.device[part]
+				}
+				if name[part] == "" {
+					name[part] = f.name[part]
+				}
 			}
+			if f.key != "" && w.frames[at].message {
+				keys = slices.Insert(keys, 0, f.key)
+			}
+			if !timed && f.hasTime {
+				s.time, timed = f.time, true
+			}
+			if s.unit == "" {
+				s.unit = f.unit
+			}
+			if series == "" {
+				series = f.series
+			}
+			s.quality |= f.quality
 		}
-		if key == "" && f.message {
-			key = f.key
-		}
-		if !timed && f.hasTime {
-			s.time, timed = f.time, true
-		}
-		if s.unit == "" {
-			s.unit = f.unit
-		}
-		s.quality |= f.quality
 	}
 	s.device, s.name = joined(device, "/"), joined(name, ".")
-	// A message's key names what else nothing names: its value, where it has one, else its device.
-	if s.name == "" && w.valuePath != "" {
-		s.name, key = key, ""
+	// The keys of a message name what else nothing names: the last of them its value, where it has one, the others its device.
+	if s.name == "" && w.valuePath != "" && len(keys) > 0 {
+		s.name, keys = keys[len(keys)-1], keys[:len(keys)-1]
 	}
 	if s.device == "" {
-		s.device = key
+		s.device = strings.Join(keys, "/")
 	}
 	if s.device == "" {
 		s.device = w.in.place.device
+		if series != "" && !w.in.place.named {
+			s.device = join(s.device, "/", series)
+		}
 	}
 	if s.unit == "" {
 		s.unit = w.in.place.unit
@@ -243,8 +278,8 @@ func plainPath(path string, stars bool) (string, error) {
 	if !strings.HasPrefix(rest, "..") {
 		rest = strings.TrimPrefix(rest, ".")
 	}
-	if strings.HasPrefix(rest, "/") {
-		return "", fmt.Errorf("%q is a JSON Pointer; expected names joined by \".\", such as %q", path, strings.ReplaceAll(strings.TrimPrefix(rest, "/"), "/", "."))
+	if pointer := strings.TrimPrefix(rest, "#"); strings.HasPrefix(pointer, "/") {
+		return "", fmt.Errorf("%q is a JSON Pointer; expected names joined by \".\", such as %q", path, strings.ReplaceAll(pointer[1:], "/", "."))
 	}
 	var plain strings.Builder
 	for rest != "" {
@@ -274,6 +309,8 @@ func plainPath(path string, stars bool) (string, error) {
 	}
 	s := plain.String()
 	switch {
+	case s == "" && path != "", strings.HasSuffix(s, "."):
+		return "", fmt.Errorf("%q names no field; expected names joined by \".\"", path)
 	case strings.Contains(s, ".."):
 		return "", fmt.Errorf("%q looks at every depth; expected the names from the top", path)
 	case !stars && slices.Contains(strings.Split(s, "."), "*"):

@@ -1,7 +1,9 @@
 package sensors
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,10 +31,7 @@ func (d *Decoder) decodeJSON(in *arrival) ([]lightchain.Reading, error) {
 	if c := w.peek(); c != '{' && c != '[' {
 		return w.bareText()
 	}
-	if err := w.document(); err != nil {
-		return nil, err
-	}
-	if err := w.end(); err != nil {
+	if err := w.documents(false); err != nil {
 		return nil, err
 	}
 	return w.settle()
@@ -56,6 +55,7 @@ func (w *walk) release() {
 	clear(w.out)
 	clear(w.about)
 	clear(w.keys)
+	clear(w.members)
 	clear(w.frames)
 	*w = walk{
 		scanner: scanner{keys: w.keys[:0]},
@@ -63,6 +63,8 @@ func (w *walk) release() {
 		out:     w.out[:0],
 		about:   w.about[:0],
 		path:    w.path[:0],
+		odd:     w.odd[:0],
+		members: w.members[:0],
 		frames:  w.frames[:0],
 	}
 	w.walks.Put(w)
@@ -78,8 +80,12 @@ type walk struct {
 	values int     // seen so far
 	size   int     // bytes of the names made so far
 
-	path  []byte // the name, from the top of the payload, of the object or array that we are in
-	level int    // how many objects and arrays that is below the top
+	path    []byte   // the name, from the top of the payload, of the object or array that we are in
+	odd     []span   // the members' names in it that have a dot or a backslash
+	level   int      // how many objects and arrays that is below the top
+	members []member // of all open objects, innermost last
+	summing bool     // every array of more than fewSamples numbers is summed up
+	sampled bool     // what is taken now is computed of samples
 
 	frames  []frame // all so far; the first is the payload, or a line of it
 	frame   int     // the innermost that we are in
@@ -89,8 +95,17 @@ type walk struct {
 // about is what is kept of a reading until it is settled.
 type about struct {
 	frame   int
-	value   bool   // it stands at value_path, or is a message by itself: something else names it
+	value   bool   // it stands at value_path or below, or is a message by itself: something else names it, and its name goes behind
 	escaped string // its name with the dots in members' names escaped; "" where there are none
+}
+
+// span is a part of walk.path.
+type span struct{ start, end int }
+
+// member is one of an object, and how many readings there were before it.
+type member struct {
+	key   string
+	first int
 }
 
 func (w *walk) bareText() ([]lightchain.Reading, error) {
@@ -103,6 +118,39 @@ func (w *walk) bareText() ([]lightchain.Reading, error) {
 		return nil, err
 	}
 	return []lightchain.Reading{w.bare(w.in, v)}, nil
+}
+
+// documents reads the object or array that is the payload, or those of its lines. Where there are too many values, it begins
+// again and sums up every array of many numbers.
+func (w *walk) documents(lines bool) error {
+	start := w.i
+	err := w.documentsOnce(lines)
+	if err == nil || !errors.Is(err, errTooMany) {
+		return err
+	}
+	w.i, w.depth, w.level, w.matched, w.values, w.size, w.summing = start, 0, 0, 0, 0, 0, true
+	w.forget(0)
+	clear(w.out)
+	w.out, w.about, w.frames, w.path, w.odd, w.members = w.out[:0], w.about[:0], w.frames[:0], w.path[:0], w.odd[:0], w.members[:0]
+	return w.documentsOnce(lines)
+}
+
+func (w *walk) documentsOnce(lines bool) error {
+	if !lines {
+		if err := w.document(); err != nil {
+			return err
+		}
+		return w.end()
+	}
+	for w.space(); w.i < len(w.s); w.space() {
+		if c := w.peek(); c != '{' && c != '[' {
+			return w.syntax("an object or array")
+		}
+		if err := w.document(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // document reads the object or array at the top.
@@ -124,10 +172,19 @@ func (w *walk) container() error {
 	if w.peek() == '{' {
 		return w.object()
 	}
-	at, depth, keys := w.i, w.depth, len(w.keys)
+	if w.summing {
+		if done, err := w.manySamples(); done {
+			return err
+		}
+	}
+	at, depth, keys, members, odd := w.i, w.depth, len(w.keys), len(w.members), len(w.odd)
 	out, values, size, frames := len(w.out), w.values, w.size, len(w.frames)
 	err := w.array()
-	if err == nil || !errors.Is(err, errTooMany) || len(w.frames) > frames { // an array of messages is no array of samples
+	switch {
+	case err == nil || !errors.Is(err, errTooMany):
+		return err
+	case len(w.frames) > frames, // an array of messages is no array of samples
+		values == maxValues: // there is no room for what it would become
 		return err
 	}
 	// SPEC: an array that brings a message above 1,024 values and does not hold numbers alone. One of numbers alone becomes five derived readings
@@ -135,6 +192,7 @@ func (w *walk) container() error {
 	w.forget(keys)
 	clear(w.out[out:])
 	w.out, w.about, w.values, w.size = w.out[:out], w.about[:out], values, size
+	w.members, w.odd = w.members[:members], w.odd[:odd]
 	return w.samples()
 }
 
@@ -142,7 +200,7 @@ func (w *walk) object() error {
 	if err := w.open(); err != nil {
 		return err
 	}
-	mark, first := len(w.keys), len(w.out)
+	mark, own := len(w.keys), len(w.members)
 	for n := 0; ; n++ {
 		key, ok, err := w.member(mark, n)
 		switch {
@@ -151,13 +209,9 @@ func (w *walk) object() error {
 		case !ok && n == 0:
 			return w.count() // an empty object or array counts as a value
 		case !ok:
-			for _, key := range w.repeated(mark) {
-				if err := w.spoil(key, first); err != nil {
-					return err
-				}
-			}
-			return nil
+			return w.close(mark, own)
 		}
+		w.members = append(w.members, member{key, len(w.out)})
 		if err := w.child(key, false); err != nil {
 			return err
 		}
@@ -188,7 +242,7 @@ func (w *walk) array() error {
 func (w *walk) child(key string, inArray bool) (err error) {
 	c := w.peek()
 	branch := c == '{' || c == '['
-	step := w.stepInto(key, inArray, branch)
+	step := w.stepInto(key, inArray, branch, c == '[')
 	if branch {
 		w.level++
 		err = w.container()
@@ -202,14 +256,17 @@ func (w *walk) child(key string, inArray bool) (err error) {
 
 // A step is where we were before we went to what stands under a key.
 type step struct {
-	path, frame, matched int
+	path, odd, frame, matched int
 	whole                bool // what stands there is a value, and a message by itself
 }
 
-// stepInto goes to what stands under key; branch says that it is an object or array.
-func (w *walk) stepInto(key string, inArray, branch bool) step {
-	s := step{path: len(w.path), frame: w.frame, matched: w.matched}
+// stepInto goes to what stands under key; branch says that it is an object or array, isArray which.
+func (w *walk) stepInto(key string, inArray, branch, isArray bool) step {
+	s := step{path: len(w.path), odd: len(w.odd), frame: w.frame, matched: w.matched}
 	w.path = w.appendName(w.path, key)
+	if !inArray && (strings.IndexByte(key, '.') >= 0 || strings.IndexByte(key, '\\') >= 0) {
+		w.odd = append(w.odd, span{len(w.path) - len(key), len(w.path)})
+	}
 	if w.matched == len(w.messages) || w.matched != w.depth-1 {
 		return s
 	}
@@ -217,12 +274,17 @@ func (w *walk) stepInto(key string, inArray, branch bool) step {
 	if (name == "*" || name == key) && (branch || last && w.valuePath != "") {
 		w.matched++
 		w.enter(key, name == "*" && !inArray, last)
+		f := &w.frames[w.frame]
+		f.between = name != "*" && !last
+		f.array = last && w.valuePath != "" && isArray
 		s.whole = !branch
 	}
 	return s
 }
 
-func (w *walk) stepOut(s step) { w.path, w.frame, w.matched = w.path[:s.path], s.frame, s.matched }
+func (w *walk) stepOut(s step) {
+	w.path, w.odd, w.frame, w.matched = w.path[:s.path], w.odd[:s.odd], s.frame, s.matched
+}
 
 // appendName appends the name of what stands here under key.
 func (w *walk) appendName(b []byte, key string) []byte {
@@ -257,28 +319,39 @@ func (w *walk) take(key, literal string, r lightchain.Reading, whole bool) error
 		}
 	}
 	f := &w.frames[w.frame]
-	name := w.path[min(f.nameStart(), len(w.path)):]
-	a := about{frame: w.frame, value: whole || w.valuePath != "" && f.message && string(name) == w.valuePath}
+	start := min(f.nameStart(), len(w.path))
+	name := w.path[start:]
+	a := about{frame: w.frame}
 	switch {
-	case w.messagesOnly && !f.message,
-		!a.value && w.valuePath != "" && len(w.fields) == 0,
-		!a.value && !w.wants(name):
+	case whole:
+		a.value = true
+	case f.message && f.array:
+		a.value, start = true, f.start-1 // with what parts it from the name of the whole
+	case f.message && w.valuePath != "" && w.isValue(name):
+		a.value, start = true, start+len(w.valuePath)
+	}
+	switch {
+	case w.messagesOnly && !f.message:
+		return nil
+	case a.value:
+		f.valued = true
+		name = w.path[start:]
+	case w.valuePath != "" && len(w.fields) == 0:
+		f.passed = true
+		return nil
+	case !w.wants(name):
 		return nil
 	}
 	// Names repeat what surrounds them, and so can grow far beyond the payload.
 	if w.size += len(name); w.size > maxReadingsSize {
 		return refuse(TooLarge, "names above %d bytes in all", maxReadingsSize)
 	}
-	if !a.value {
-		if w.level == 0 && key != "" {
-			r.Name = w.keep(key)
-		} else {
-			r.Name = string(name)
-		}
-		if strings.IndexByte(key, '.') >= 0 {
-			a.escaped = string(name[:len(name)-len(key)]) + strings.ReplaceAll(key, ".", `\.`)
-		}
+	if w.level == 0 && key != "" && !a.value {
+		r.Name = w.keep(key)
+	} else {
+		r.Name = string(name)
 	}
+	a.escaped = w.escapedName(start)
 	if text, ok := r.Value.Text(); ok && r.Value.Kind() == lightchain.KindText && len(w.s) > copyAbove {
 		r.Value = lightchain.Text(w.keep(text))
 	}
@@ -303,43 +376,119 @@ func (w *walk) count() error {
 	return nil
 }
 
-// spoil takes the values away that stand under a repeated key of the object in which we are, whose first reading is that of
-// first: which of them was meant, nobody knows. It refuses the message where such a key may have named the device.
+// isValue reports whether a name in a message is value_path, or below it.
+func (w *walk) isValue(name []byte) bool {
+	n := len(w.valuePath)
+	return len(name) >= n && string(name[:n]) == w.valuePath && (len(name) == n || name[n] == '.' || name[n] == '/' && w.sampled)
+}
+
+var nameEscape = strings.NewReplacer(".", `\.`, `\`, `\\`)
+
+// escapedName is the name from start on with the dots and backslashes in members' names escaped, so that no other members have
+// it; "" where there are none.
+func (w *walk) escapedName(start int) string {
+	if len(w.odd) == 0 || w.odd[len(w.odd)-1].end <= start {
+		return ""
+	}
+	var b strings.Builder
+	for _, odd := range w.odd {
+		if odd.start >= start {
+			b.Write(w.path[start:odd.start])
+			b.WriteString(nameEscape.Replace(string(w.path[odd.start:odd.end])))
+			start = odd.end
+		}
+	}
+	b.Write(w.path[start:])
+	return b.String()
+}
+
+// close takes the values away that stand under a repeated key of the object that ends, whose keys and members begin at mark
+// and own: which of them was meant, nobody knows. It refuses the message where such a key may have named the device.
 //
 // SPEC: the values under a repeated key, once each
-func (w *walk) spoil(key string, first int) error {
-	mark := len(w.path)
-	w.path = w.appendName(w.path, key)
-	name := string(w.path)
-	w.path = w.path[:mark]
-	if w.named && w.decides(name) {
-		return duplicate(w.i, key)
+func (w *walk) close(mark, own int) error {
+	repeated := w.repeated(mark)
+	members := w.members[own:]
+	defer func() {
+		clear(members)
+		w.members = w.members[:own]
+	}()
+	if len(repeated) == 0 {
+		return nil
 	}
-	name = name[min(w.frames[w.frame].nameStart(), len(name)):]
+	for _, key := range repeated {
+		if err := w.repeatedField(key); err != nil {
+			return err
+		}
+	}
 	seen := map[string]bool{}
-	at := first
-	for i := first; i < len(w.out); i++ {
-		r, a := w.out[i], w.about[i]
-		if a.frame != w.frame {
-			return duplicate(w.i, key) // of which message it is
+	at := members[0].first
+	for n, m := range members {
+		end := len(w.out)
+		if n+1 < len(members) {
+			end = members[n+1].first
 		}
-		if !a.value && (r.Name == name || strings.HasPrefix(r.Name, name+".")) {
-			if seen[r.Name] {
-				continue
+		_, spoil := slices.BinarySearch(repeated, m.key)
+		for i := m.first; i < end; i++ {
+			r, a := w.out[i], w.about[i]
+			if spoil {
+				if a.frame != w.frame {
+					return duplicate(w.i, m.key) // of which message it is
+				}
+				name := cmp.Or(a.escaped, r.Name)
+				if seen[name] {
+					continue
+				}
+				seen[name] = true
+				r.Value, r.Quality, r.Derived = lightchain.Value{}, lightchain.Bad, false
 			}
-			seen[r.Name] = true
-			r.Value, r.Quality, r.Derived = lightchain.Value{}, lightchain.Bad, false
+			w.out[at], w.about[at] = r, a
+			at++
 		}
-		w.out[at], w.about[at] = r, a
-		at++
 	}
 	clear(w.out[at:])
 	w.out, w.about = w.out[:at], w.about[:at]
 	return nil
 }
 
+// repeatedField says what it costs that a key is repeated under which a field of the configuration may stand: time and quality
+// are bad then, of anything else nobody would know whose the message is.
+func (w *walk) repeatedField(key string) error {
+	if !w.named {
+		return nil
+	}
+	mark := len(w.path)
+	w.path = w.appendName(w.path, key)
+	name := string(w.path)
+	w.path = w.path[:mark]
+	f, path := w.decides(name)
+	switch {
+	case path == "":
+	case path == w.timePath:
+		f.time, f.hasTime = beyondBelief, true
+		w.doubt("the time at %.40s stands there more than once", path)
+	case path == w.qualityPath:
+		f.quality = lightchain.Bad
+	default:
+		return duplicate(w.i, key)
+	}
+	return nil
+}
+
+// doubt notes what a payload that is read lacks; the first of it stays.
+func (w *walk) doubt(format string, args ...any) {
+	if w.in.doubt == "" {
+		w.in.doubt = fmt.Sprintf(format, args...)
+	}
+}
+
 // settle gives the readings what is said about all of them, once all of it has been read: it may stand behind them.
 func (w *walk) settle() ([]lightchain.Reading, error) {
+	for i := range w.frames {
+		if f := &w.frames[i]; f.message && f.passed && !f.valued {
+			w.doubt("a message has no %.40s, and its other members are not read", w.valuePath)
+		}
+	}
 	if len(w.out) == 0 {
 		return nil, nil
 	}
@@ -356,9 +505,9 @@ func (w *walk) settle() ([]lightchain.Reading, error) {
 			prefix = join(prefix, ".", says.name)
 		case !a.value:
 		case says.name != "":
-			r.Name = says.name
+			r.Name = says.name + r.Name
 		default:
-			r.Name, prefix = w.in.place.name, ""
+			r.Name, prefix = w.in.place.name+r.Name, ""
 		}
 		w.measure(r, says.unit)
 		if prefix != "" {
@@ -366,7 +515,12 @@ func (w *walk) settle() ([]lightchain.Reading, error) {
 		}
 		if a.escaped != "" {
 			dotted = true
-			if prefix != "" {
+			switch {
+			case a.value && says.name != "":
+				a.escaped = join(prefix, ".", says.name) + a.escaped
+			case a.value:
+				a.escaped = w.in.place.name + a.escaped
+			case prefix != "":
 				a.escaped = prefix + "." + a.escaped
 			}
 		}
@@ -377,20 +531,54 @@ func (w *walk) settle() ([]lightchain.Reading, error) {
 	if dotted {
 		w.keepApart()
 	}
+	if len(w.frames) > 1 {
+		w.tellMerged()
+	}
 	return slices.Clone(w.out), nil
 }
 
-// keepApart gives readings that would have one name theirs with the dots in members' names escaped.
+type named struct{ device, name string }
+
+// keepApart gives readings of other members that would have one name theirs with the dots in members' names escaped. What other
+// messages in the payload hold does not change a name.
 func (w *walk) keepApart() {
-	type named struct{ device, name string }
-	times := make(map[named]int, len(w.out))
-	for i := range w.out {
-		times[named{w.out[i].Device, w.out[i].Name}]++
+	for changed := true; changed; {
+		changed = false
+		members := make(map[named]string, len(w.out))
+		clash := map[named]bool{}
+		for i := range w.out {
+			r, a := &w.out[i], &w.about[i]
+			key, member := named{r.Device, r.Name}, cmp.Or(a.escaped, r.Name)
+			if other, taken := members[key]; !taken {
+				members[key] = member
+			} else if other != member {
+				clash[key] = true
+			}
+		}
+		for i := range w.out {
+			r, a := &w.out[i], &w.about[i]
+			if a.escaped != "" && r.Name != a.escaped && clash[named{r.Device, r.Name}] {
+				r.Name, changed = a.escaped, true
+			}
+		}
 	}
+}
+
+// tellMerged tells of readings that are of several messages and that nothing keeps apart: they may be of several machines.
+func (w *walk) tellMerged() {
+	type moment struct {
+		named
+		at    int64
+		timed bool
+	}
+	frames := make(map[moment]int, len(w.out))
 	for i := range w.out {
 		r := &w.out[i]
-		if times[named{r.Device, r.Name}] > 1 && w.about[i].escaped != "" {
-			r.Name = w.about[i].escaped
+		key := moment{named{r.Device, r.Name}, r.Time, r.Timed}
+		if frame, taken := frames[key]; taken && frame != w.about[i].frame {
+			w.doubt("%.40q has %.40q of one time from more than one message: a device_path or name_path may keep them apart", r.Device, r.Name)
+			return
 		}
+		frames[key] = w.about[i].frame
 	}
 }

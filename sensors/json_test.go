@@ -262,9 +262,12 @@ func TestPathsLeadFromTheMessageOutward(t *testing.T) {
 
 func TestPathsAreTakenInOtherSpellingsOrRefused(t *testing.T) {
 	for _, c := range []struct{ path, want string }{
-		{"a.b", "a.b"}, {"$.a.b", "a.b"}, {"$", ""}, {".a.b", "a.b"}, {"a[0].b", "a.0.b"}, {"$['a'][\"b\"]", "a.b"},
+		{"a.b", "a.b"}, {"$.a.b", "a.b"}, {"", ""}, {".a.b", "a.b"}, {"a[0].b", "a.0.b"}, {"$['a'][\"b\"]", "a.b"},
 		{"a[*].b", "a.*.b"}, {"a[].b", "a.*.b"}, {"[0]", "0"}, {"switch:0", "switch:0"},
 		{"/a/b", `"/a/b" is a JSON Pointer; expected names joined by ".", such as "a.b"`},
+		{"#/a/b", `"#/a/b" is a JSON Pointer; expected names joined by ".", such as "a.b"`},
+		{"$", `"$" names no field; expected names joined by "."`},
+		{"a.", `"a." names no field; expected names joined by "."`},
 		{"$..b", `"$..b" looks at every depth; expected the names from the top`},
 		{"a[0", `"a[0" has no "]" for its "["`},
 		{"a[?(@.x>1)]", `"a[?(@.x>1)]" selects by "?(@.x>1)"; expected names joined by ".", "*" for any`},
@@ -282,4 +285,98 @@ func TestPathsAreTakenInOtherSpellingsOrRefused(t *testing.T) {
 	if want := `device_path: "list[*].id" has a "*", which only messages_path may; expected one field of a message, and messages_path = "list.*"`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+}
+
+// Whatever stands in a payload, no two machines become one, and no member takes another's name.
+func TestJSONOfSeveralMachinesIsKeptApart(t *testing.T) {
+	table{
+		{"members at each star", `{"line1":{"press":{"t":1}},"line2":{"press":{"t":2}}}`, "line1/press|t||int 1||\nline2/press|t||int 2||"},
+		{"lists of a machine's messages", `{"press":[{"t":1,"ts":1715000000},{"t":2,"ts":1715000001}],"oven":[{"t":3,"ts":1715000000}]}`,
+			"press|t||int 1|2024-05-06T12:53:20Z|\npress|t||int 2|2024-05-06T12:53:21Z|\noven|t||int 3|2024-05-06T12:53:20Z|"},
+	}.run(t, Config{MessagesPath: "*.*", TimestampPath: "ts"})
+	table{
+		{"a star before a name", `{"press":{"v":{"t":1},"x":2},"oven":{"v":{"t":3}}}`, "press|t||int 1||\npress|press.x||int 2||\noven|t||int 3||"},
+	}.run(t, Config{MessagesPath: "*.v"})
+	table{
+		{"the last member names the value, those around it the device", `{"press":{"t":{"v":1},"n":{"v":2}},"oven":{"t":{"v":3}}}`, "press|t||int 1||\npress|n||int 2||\noven|t||int 3||"},
+	}.run(t, Config{MessagesPath: "*.*", ValuePath: "v"})
+	table{
+		{"what a path from the top leads into comes last", `{"id":"a","up":{"id":"b","v":{"t":1}}}`, "a|t||int 1||"},
+		{"but it comes", `{"up":{"id":"b","v":{"t":1}}}`, "b|t||int 1||"},
+	}.run(t, Config{MessagesPath: "up.v", DevicePath: "id", MessagesOnly: true})
+	table{
+		{"two members that may both be the device", `{"a.b":"x","a":{"b":"y"},"t":1}`, "error: duplicate_key"},
+		{"one", `{"a.b":"x","t":1}`, "x|t||int 1||"},
+	}.run(t, Config{DevicePath: "a.b"})
+	table{
+		{"dots higher up", `{"a.b":{"c":1},"a":{"b":{"c":2}}}`, "press|a\\.b.c||int 1||\npress|a.b.c||int 2||"},
+		{"a name that looks escaped", `{"a.b":1,"a":{"b":2},"a\\.b":3}`, "press|a\\.b||int 1||\npress|a.b||int 2||\npress|a\\\\\\.b||int 3||"},
+		{"a backslash alone", `{"a\\b":1}`, "press|a\\b||int 1||"},
+		{"empty names", `{"":{"":1},".":2}`, "press|.||int 1||\npress|\\.||int 2||"},
+	}.run(t, Config{})
+	table{
+		{"a name does not depend on how many messages there are", `[{"m.t":1,"ts":1715000000},{"m.t":2,"ts":1715000001}]`, "press|m.t||int 1|2024-05-06T12:53:20Z|\npress|m.t||int 2|2024-05-06T12:53:21Z|"},
+	}.run(t, Config{MessagesPath: "*", TimestampPath: "ts"})
+}
+
+func TestReadingsThatNothingKeepsApartAreTold(t *testing.T) {
+	for _, c := range []struct {
+		payload, want string
+	}{
+		{`[{"id":"a","t":1},{"id":"b","t":2}]`, ""},
+		{`[{"t":1},{"t":2}]`, `"plant" has "t" of one time from more than one message: a device_path or name_path may keep them apart`},
+		{`[{"t":1,"ts":1715000000},{"t":2,"ts":1715000001}]`, ""},
+	} {
+		got, err := mustNew(t, Config{MessagesPath: "*", DevicePath: "id", TimestampPath: "ts"}).Read("plant", "", []byte(c.payload), received)
+		if err != nil || got.Doubt != c.want {
+			t.Errorf("%s: %q, want %q (%v)", c.payload, got.Doubt, c.want, err)
+		}
+	}
+}
+
+func TestARepeatedKeyCostsWhatStandsUnderIt(t *testing.T) {
+	table{
+		{"not what looks like it", `{"a":1,"a":2,"a.b":7}`, "press|a||null null||bad\npress|a.b||int 7||"},
+		{"all below it", `{"a":{"x":1},"b":2,"a":{"x":3,"y":4}}`, "press|a.x||null null||bad\npress|b||int 2||\npress|a.y||null null||bad"},
+		{"not the messages beside it", `{"x":1,"x":2,"m":[{"id":"p","t":1},{"id":"q","t":2}]}`, "press|x||null null||bad\np|t||int 1||\nq|t||int 2||"},
+		{"in one of the messages", `{"m":[{"id":"p","t":1,"t":3},{"id":"q","t":2}]}`, "p|t||null null||bad\nq|t||int 2||"},
+		{"the messages", `{"m":[{"id":"p","t":1}],"m":[{"id":"q","t":2}]}`, "error: duplicate_key"},
+		{"the device", `{"m":[{"id":"p","id":"q","t":1}]}`, "error: duplicate_key"},
+		{"the time", `{"m":[{"id":"p","ts":1715000000,"ts":1715000001,"t":1},{"id":"q","ts":1715000000,"t":2}]}`, "p|t||int 1||bad\nq|t||int 2|2024-05-06T12:53:20Z|"},
+		{"the quality", `{"m":[{"id":"p","ts":1715000000,"t":1}],"q":true,"q":true}`, "p|t||int 1|2024-05-06T12:53:20Z|bad"},
+	}.run(t, Config{MessagesPath: "m.*", DevicePath: "id", TimestampPath: "ts", QualityPath: "q"})
+}
+
+// A value is read whatever it is made of, and what stands in its place otherwise is told.
+func TestNothingAtValuePathIsPassedOverInSilence(t *testing.T) {
+	table{
+		{"an array", `[{"id":"a","v":[1,2]},{"id":"b","v":3}]`, "press|a.0||int 1||\npress|a.1||int 2||\npress|b||int 3||"},
+		{"an object", `[{"id":"a","v":{"x":1,"y.z":2}}]`, "press|a.x||int 1||\npress|a.y.z||int 2||"},
+		{"samples", `[{"id":"a","v":[` + strings.Repeat("2,", 2000) + `2]}]`, "press|a/count||int 2001||\npress|a/min||int 2||\npress|a/max||int 2||\npress|a/mean||float 2.0||\npress|a/rms||float 2.0||"},
+	}.run(t, Config{MessagesPath: "*", NamePath: "id", ValuePath: "v"})
+	got, err := mustNew(t, Config{ValuePath: "v"}).Read("plant", "", []byte(`{"value":1}`), received)
+	if want := "a message has no v, and its other members are not read"; err != nil || got.Doubt != want || len(got.Readings) > 0 {
+		t.Errorf("%+v, want %q (%v)", got, want, err)
+	}
+}
+
+func TestSamplesBeforeOtherValuesAreSummedUpToo(t *testing.T) {
+	sums := func(n int) string {
+		return fmt.Sprintf("press|s/count||int %d||\npress|s/min||int 1||\npress|s/max||int 1||\npress|s/mean||float 1.0||\npress|s/rms||float 1.0||\n", n)
+	}
+	ones := func(n int) string { return "[" + strings.Repeat("1,", n-1) + "1]" }
+	table{
+		{"1,024 and one more", `{"s":` + ones(1024) + `,"t":5}`, sums(1024) + "press|t||int 5||"},
+		{"the few stay", `{"s":` + ones(1000) + `,"few":[1,2],"x":{` + members(100) + `}}`, sums(1000) + "press|few.0||int 1||\npress|few.1||int 2||\n" + strings.TrimRight(namesOf(100), "\n")},
+		{"too many all the same", `{"s":` + ones(1024) + `,` + members(1100) + `}`, "error: too_many_values"},
+	}.run(t, Config{})
+}
+
+// namesOf returns the readings of members(n) below "x".
+func namesOf(n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, "press|x.k%d||int %d||\n", i, i)
+	}
+	return s.String()
 }

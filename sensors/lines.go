@@ -21,13 +21,8 @@ func (d *Decoder) decodeLines(in *arrival) ([]lightchain.Reading, error) {
 	}
 	w := d.newWalk(in, text)
 	defer w.release()
-	for w.space(); w.i < len(w.s); w.space() {
-		if c := w.peek(); c != '{' && c != '[' {
-			return nil, w.syntax("an object or array")
-		}
-		if err := w.document(); err != nil {
-			return nil, err
-		}
+	if err := w.documents(true); err != nil {
+		return nil, err
 	}
 	if len(w.frames) == 0 {
 		return nil, refuse(Empty, "no line")
@@ -40,6 +35,8 @@ func (w *walk) cell(name string, v lightchain.Value, literal string) error {
 	if err := w.count(); err != nil {
 		return err
 	}
+	w.keys = append(w.keys, name)
+	w.members = append(w.members, member{name, len(w.out)})
 	w.path = append(w.path[:0], name...)
 	err := w.take(name, literal, lightchain.Reading{Value: v}, false)
 	w.path = w.path[:0]
@@ -74,7 +71,8 @@ func (d *Decoder) decodeCSV(in *arrival) ([]lightchain.Reading, error) {
 	w := d.newWalk(in, text)
 	defer w.release()
 	lines := csv.NewReader(strings.NewReader(text))
-	lines.FieldsPerRecord, lines.TrimLeadingSpace = -1, true
+	lines.FieldsPerRecord = -1
+	lines.TrimLeadingSpace = d.separator != " " && d.separator != "\t" // it would take those for an empty value
 	if d.separator != "" {
 		lines.Comma = rune(d.separator[0])
 	}
@@ -102,6 +100,9 @@ func (d *Decoder) decodeCSV(in *arrival) ([]lightchain.Reading, error) {
 				return nil, err
 			}
 		}
+		if err := w.close(0, 0); err != nil {
+			return nil, err
+		}
 	}
 	return w.settle()
 }
@@ -112,36 +113,73 @@ func (d *Decoder) decodePairs(in *arrival) ([]lightchain.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	separator := d.separator
-	for _, s := range [...]string{"\n", ";", "&", ",", " "} {
-		if separator == "" && strings.Contains(strings.TrimRight(text, "\r\n"), s) {
-			separator = s
-		}
-	}
-	if separator == "" {
-		separator = "\n"
-	}
 	w := d.newWalk(in, text)
 	defer w.release()
 	w.begin()
-	found := map[string]bool{}
-	for part := range strings.SplitSeq(text, separator) {
+	found := false
+	for _, part := range pairParts(strings.TrimRight(text, "\r\n"), d.separator) {
 		name, value, isPair := strings.Cut(strings.Trim(part, " \t\r\n"), "=")
 		if name = strings.TrimRight(name, " \t"); !isPair || name == "" {
 			continue
 		}
-		if found[name] {
-			return nil, duplicate(0, name)
+		found = true
+		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+			err = w.cell(name, lightchain.Text(value[1:n-1]), "")
+		} else {
+			err = w.textCell(name, value)
 		}
-		found[name] = true
-		if err := w.textCell(name, value); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
-	if len(found) == 0 {
+	if !found {
 		return nil, refuse(Syntax, "no name=value in %.40q", text)
 	}
+	if err := w.close(0, 0); err != nil {
+		return nil, err
+	}
 	return w.settle()
+}
+
+// pairParts parts pairs at the separator, or at the first of a line's end, ";", "&", "," and a space that a text has.
+func pairParts(text, separator string) []string {
+	if separator != "" {
+		return splitOutsideQuotes(text, separator[0])
+	}
+	for _, s := range [...]byte{'\n', ';', '&', ',', ' '} {
+		if parts := splitOutsideQuotes(text, s); len(parts) > 1 && (s != ',' || !partNumbers(parts)) {
+			return parts
+		}
+	}
+	return []string{text}
+}
+
+// partNumbers reports whether commas that parted a text may be those of numbers, as in "t=21,5 h=45".
+func partNumbers(parts []string) bool {
+	for _, part := range parts[1:] {
+		name, _, isPair := strings.Cut(strings.Trim(part, " \t"), "=")
+		if name != "" && isDigit(name[0]) && (!isPair || strings.ContainsAny(strings.TrimRight(name, " \t"), " \t")) {
+			return true
+		}
+	}
+	return false
+}
+
+// splitOutsideQuotes splits a text, but not within a value that stands in quotation marks.
+func splitOutsideQuotes(text string, separator byte) (parts []string) {
+	first := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == separator:
+			parts = append(parts, text[first:i])
+			first = i + 1
+		case c == '"' && i > 0 && text[i-1] == '=':
+			if end := strings.IndexByte(text[i+1:], '"'); end >= 0 {
+				i += 1 + end
+			}
+		}
+	}
+	return append(parts, text[first:])
 }
 
 // decodeInflux reads the line protocol of InfluxDB: the time stands in its place, fields are readings, and tags may name the
@@ -202,8 +240,12 @@ func (w *walk) influxLine(text string) error {
 	w.begin()
 	tag := func(name, value string) error {
 		w.path = append(w.path[:0], name...)
-		_, err := w.field(lightchain.Text(value), "")
+		taken, err := w.field(lightchain.Text(value), "")
 		w.path = w.path[:0]
+		if taken {
+			w.keys = append(w.keys, name)
+			w.members = append(w.members, member{name, len(w.out)})
+		}
 		return err
 	}
 	if err := tag("measurement", measurement); err != nil {
@@ -224,6 +266,7 @@ func (w *walk) influxLine(text string) error {
 			return err
 		}
 	}
+	w.frames[w.frame].series = w.keep(text[:at])
 	for fields := 0; fields == 0 || at < len(text) && text[at] == ','; fields++ {
 		name, end := influxToken(text[at+1:], "=")
 		if end < 0 || name == "" {
@@ -246,7 +289,7 @@ func (w *walk) influxLine(text string) error {
 		f := &w.frames[w.frame]
 		f.time, f.hasTime = w.influxTime(when), true
 	}
-	return nil
+	return w.close(0, 0)
 }
 
 // influxTime reads a time as the dialect has it: in nanoseconds, unless the configuration says otherwise.

@@ -19,7 +19,7 @@ func TestInfluxLinesAreReadAsTheirDocumentationHasThem(t *testing.T) {
 				"hall3|d||bool true|2024-05-06T07:08:09.000000001Z|\nhall3|e||bool false|2024-05-06T07:08:09.000000001Z|\nhall3|f||float 5.0|2024-05-06T07:08:09.000000001Z|\n" +
 				"hall3|g||float 0.5|2024-05-06T07:08:09.000000001Z|\nhall3|h||float -1000.0|2024-05-06T07:08:09.000000001Z|\nhall3|i||int 12|2024-05-06T07:08:09.000000001Z|\n" +
 				"hall3|j||text 18446744073709551615|2024-05-06T07:08:09.000000001Z|"},
-		{"lines, comments, no time, no tags", "# c\nm a=1i\r\n\nn,location=b a=2i\n", "press|a||int 1||\nb|a||int 2||"},
+		{"lines, comments, no time, no tags", "# c\nm a=1i\r\n\nn,location=b a=2i\n", "press/m|a||int 1||\nb|a||int 2||"},
 		{"escapes", `my\ m,location=a\,b\ c\=d x\ y=1i`, "a,b c=d|x y||int 1||"},
 		{"no field", "m", "error: syntax"},
 		{"no value", "m a=", "error: syntax"},
@@ -30,8 +30,17 @@ func TestInfluxLinesAreReadAsTheirDocumentationHasThem(t *testing.T) {
 		{"nothing", "\n# c", "error: empty"},
 	}.run(t, Config{Dialect: "influx", DevicePath: "location"})
 	table{
-		{"seconds", "m a=1i 1714979289", "press|a||int 1|2024-05-06T07:08:09Z|"},
+		{"seconds", "m a=1i 1714979289", "press/m|a||int 1|2024-05-06T07:08:09Z|"},
+		{"what nothing names is the series, which two machines do not share", "m,host=a t=1i 1714979289\nm,host=b t=2i 1714979289\nn,host=a t=3i 1714979289",
+			"press/m,host=a|t||int 1|2024-05-06T07:08:09Z|\npress/m,host=b|t||int 2|2024-05-06T07:08:09Z|\npress/n,host=a|t||int 3|2024-05-06T07:08:09Z|"},
+		{"a field twice", "m t=1i,h=2i,t=3i 1714979289", "press/m|t||null null|2024-05-06T07:08:09Z|bad\npress/m|h||int 2|2024-05-06T07:08:09Z|"},
 	}.run(t, Config{Dialect: "influx", TimestampFormat: "unix"})
+	table{
+		{"a configured device", "m,host=a t=1i", "p7|t||int 1||"},
+	}.run(t, Config{Dialect: "influx", Device: "p7"})
+	table{
+		{"a tag and a field that may both be the device", "m,host=a host=\"b\",t=1i", "error: duplicate_key"},
+	}.run(t, Config{Dialect: "influx", DevicePath: "host"})
 }
 
 func TestCSVIsReadByItsColumns(t *testing.T) {
@@ -46,7 +55,14 @@ func TestCSVIsReadByItsColumns(t *testing.T) {
 	table{
 		{"names in the first line", "t,h\n1,2.5\n3,4", "press|t||int 1||\npress|h||float 2.5||\npress|t||int 3||\npress|h||int 4||"},
 		{"names alone", "t,h", "error: empty"},
+		{"a column twice", "t,h,t\n1,2,3", "press|t||null null||bad\npress|h||int 2||"},
 	}.run(t, Config{Dialect: "csv"})
+	table{
+		{"an empty value between tabs", "a\tb\tc\n1\t\t3", "press|a||int 1||\npress|b||null null||\npress|c||int 3||"},
+	}.run(t, Config{Dialect: "csv", Separator: "\t"})
+	table{
+		{"two columns that may both be the device", "id,t,id\na,1,b", "error: duplicate_key"},
+	}.run(t, Config{Dialect: "csv", DevicePath: "id"})
 }
 
 func TestPairsAreNamesAndValues(t *testing.T) {
@@ -57,7 +73,10 @@ func TestPairsAreNamesAndValues(t *testing.T) {
 		{"by lines", "a = 1\r\nb=2\r\n", "press|a||int 1||\npress|b||int 2||"},
 		{"one", "a=1", "press|a||int 1||"},
 		{"an empty one", "a=;b=nan", "press|a||null null||\npress|b||null null||bad"},
-		{"one name twice", "a=1;a=2", "error: duplicate_key"},
+		{"one name twice", "a=1;a=2;b=3", "press|a||null null||bad\npress|b||int 3||"},
+		{"a comma of a number", "t=21,5", "press|t||text 21,5||"},
+		{"commas of numbers", "t=21,5 h=45,0", "press|t||text 21,5||\npress|h||text 45,0||"},
+		{"a separator in quotation marks", `a="x y;z" b=1`, "press|a||text x y;z||\npress|b||int 1||"},
 		{"none", "20;7F", "error: syntax"},
 	}.run(t, Config{Dialect: "pairs"})
 }
@@ -102,6 +121,8 @@ func TestTextsAreNumbersWhereTheConfigurationSaysSo(t *testing.T) {
 		{"another", "0x1F", "press|temp||text 0x1F||"},
 		{"a date", "2024-05-06", "press|temp||text 2024-05-06||"},
 		{"a word", "online", "press|temp||text online||"},
+		{"a serial number", `"4530303034303031"`, "press|temp||int 4530303034303031||"},
+		{"one of more than 64 bits", `"4530303034303031353934373534343134"`, "press|temp||text 4530303034303031353934373534343134||"},
 		{"a sentence", "23 open doors", "press|temp||text 23 open doors||"},
 	}.run(t, Config{Numbers: []string{"*"}})
 	table{

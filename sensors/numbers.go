@@ -41,6 +41,9 @@ func NumberIn(text string) (v lightchain.Value, unit string, ok bool) {
 	if err != nil || sc.spoilt || sc.i != len(sc.s) {
 		return v, "", false
 	}
+	if k := v.Kind(); k == lightchain.KindText || k == lightchain.KindFloat && exponent == "" && !strings.Contains(number, ".") {
+		return v, "", false // a whole number of more than 64 bits is a serial number, and would lose digits
+	}
 	return v, unitSymbol(unit), true
 }
 

@@ -7,13 +7,17 @@ import (
 )
 
 // samples reads the array whose bracket is next once more, when it would bring the message above its limit: one of numbers
-// becomes five readings that are computed, any other one without a value. The numbers themselves are in the payload.
+// becomes five readings that are computed; any other, where summing up others was not enough, one without a value. The numbers
+// themselves are in the payload.
 func (w *walk) samples() error {
 	at, depth, keys := w.i, w.depth, len(w.keys)
 	var sum samples
 	numbers, err := w.sum(&sum)
 	if err != nil {
 		return err
+	}
+	if !numbers && !w.summing {
+		return errTooMany
 	}
 	if !numbers {
 		w.i, w.depth = at, depth
@@ -41,11 +45,31 @@ func (w *walk) samples() error {
 	return nil
 }
 
+// fewSamples is how many numbers an array may have that is not summed up where it is not that array alone which brings the message
+// above its limit.
+const fewSamples = 64
+
+// manySamples sums up the array whose bracket is next if it holds numbers alone, and more than fewSamples; done is false, and
+// nothing read, if not.
+func (w *walk) manySamples() (done bool, err error) {
+	at, depth, keys := w.i, w.depth, len(w.keys)
+	var sum samples
+	numbers, err := w.sum(&sum)
+	w.i, w.depth = at, depth
+	w.forget(keys)
+	if err != nil || !numbers || sum.count <= fewSamples {
+		return false, nil
+	}
+	return true, w.samples()
+}
+
 // sample makes a reading that is named as the array is, with something behind.
 func (w *walk) sample(behind string, r lightchain.Reading) error {
 	if err := w.count(); err != nil {
 		return err
 	}
+	w.sampled = true
+	defer func() { w.sampled = false }()
 	mark := len(w.path)
 	if mark == 0 {
 		w.path = append(w.path, w.in.place.name...)

@@ -66,8 +66,8 @@ func behindGarbage(s string) bool {
 	if at <= 0 {
 		return false
 	}
-	if open := s[at]; open == '{' && !strings.Contains(s[at:], `"`) {
-		return false
+	if open := s[at]; open == '{' && !strings.Contains(s[at:], `"`) || open == '[' && !strings.ContainsAny(s[at:], `",{`) {
+		return false // "{ok}", "Zone [1]"
 	}
 	json := scanner{s: strings.TrimRight(s[at:], " \t\r\n"), lenient: true}
 	return json.skip() == nil && json.i == len(json.s)

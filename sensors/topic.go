@@ -38,6 +38,7 @@ type place struct {
 	prefix string // of other names: what a rule made of the topic, or ""
 	unit   string
 	fields []lightchain.Reading
+	named  bool // a rule or the configuration names the device
 }
 
 type topicRule struct {
@@ -171,7 +172,7 @@ func (d *Decoder) locate(topic, clientID string) (p place) {
 		d.applyRules(&p, topic)
 	}
 	if d.device != "" {
-		p.device, p.owner = d.device, d.device
+		p.device, p.owner, p.named = d.device, d.device, true
 	}
 	if d.unit != "" {
 		p.unit = d.unit
@@ -208,7 +209,7 @@ func (d *Decoder) applyRules(p *place, topic string) {
 			}
 		})
 		if device != "" {
-			p.device, p.owner = device, device
+			p.device, p.owner, p.named = device, device, true
 		}
 		if name != "" {
 			p.name, p.prefix = name, name
@@ -224,6 +225,16 @@ func join(a, sep, b string) string {
 		return b
 	}
 	return a + sep + b
+}
+
+// OfTopic reports whether a value is that of a level of a topic: a rule's Fields may have made a reading of it.
+func OfTopic(v lightchain.Value, topic string) bool {
+	for level := range strings.SplitSeq(topic, "/") {
+		if levelValue(level) == v {
+			return true
+		}
+	}
+	return false
 }
 
 // levelValue reads a level as a bare value, and what is none as the text that it is.

@@ -178,7 +178,7 @@ func TestConfigurationErrorsNameTheKeyAndTheFormExpected(t *testing.T) {
 		{Config{DevicePath: "a,b,c,d,e"}, []string{"device_path: 5 fields"}},
 		{Config{Fields: []string{""}}, []string{"fields: expected names"}},
 		{Config{Ignore: []string{"/a"}}, []string{"ignore:", "JSON Pointer"}},
-		{Config{MessagesPath: strings.Repeat("a.", 40)}, []string{"messages_path:", "32"}},
+		{Config{MessagesPath: strings.Repeat("a.", 40) + "a"}, []string{"messages_path:", "32"}},
 	} {
 		_, err := New(c.cfg)
 		for _, want := range c.want {

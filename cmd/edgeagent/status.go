@@ -110,7 +110,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 		}
 		how := "not understood"
 		if u.Reason == "doubt" {
-			how = "marked bad"
+			how = "read with a doubt"
 		}
 		line("unread", "%s: %d messages %s, the last at %s: %s", command.Printable(u.Source), u.Messages, how, u.Last.UTC().Format(time.RFC3339), command.Printable(u.Detail))
 	}

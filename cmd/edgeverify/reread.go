@@ -35,10 +35,15 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 		return differs, nil
 	case slices.EqualFunc(here, e.Readings, equalReadings):
 		return sameAll, here
-	case among(e.Readings, here):
-		return sameValues, here
 	}
-	return differs, here
+	for some := e.Readings; ; some = some[:len(some)-1] {
+		switch {
+		case among(some, here):
+			return sameValues, here
+		case len(some) == 0 || !sensors.OfTopic(some[len(some)-1].Value, topic): // those of the topic stand last
+			return differs, here
+		}
+	}
 }
 
 // among reports whether the values of some readings stand among those of others, in the same order. A configuration takes

@@ -2,8 +2,10 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // What a configuration can leave out of a payload is no difference; a value that is not in it is.
@@ -20,6 +22,41 @@ func TestValuesAreAmongThoseOfThePayload(t *testing.T) {
 	}{{[]int64{1, 2, 3}, true}, {[]int64{2, 3}, true}, {[]int64{1, 3}, true}, {[]int64{3, 2}, false}, {[]int64{1, 4}, false}, {[]int64{1, 1}, false}, {[]int64{1, 2, 3, 3}, false}} {
 		if got := among(values(c.some...), values(1, 2, 3)); got != c.want {
 			t.Errorf("%v among 1, 2, 3: %t", c.some, got)
+		}
+	}
+}
+
+// What a gateway's configuration makes of an honest payload never looks like another value.
+func TestNoConfigurationMakesADifference(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	for _, c := range []struct {
+		cfg     sensors.Config
+		payload string
+		want    reread
+	}{
+		{sensors.Config{}, `{"a":1}`, sameAll},
+		{sensors.Config{TopicParsing: []sensors.TopicRule{{Topic: "+/+/+", Fields: "_/line/_"}}}, `{"a":1}`, sameValues},
+		{sensors.Config{TopicParsing: []sensors.TopicRule{{Topic: "+/+/+", Fields: "_/line/shift"}}}, `{}`, sameValues},
+		{sensors.Config{MessagesPath: "m.*", ValuePath: "v", NamePath: "id", TimestampPath: "t"}, `{"m":[{"id":"a","v":[1,2],"t":5},{"id":"b","v":3}]}`, sameValues},
+		{sensors.Config{Numbers: []string{"*"}}, `{"a":"23,5 V"}`, sameValues},
+		{sensors.Config{Dialect: "pairs", Separator: "|"}, `a=1|b=2`, notReread},
+		{sensors.Config{Dialect: "influx", DevicePath: "host"}, `m,host=a t=1i,u="x" 1700000000000000000`, sameValues},
+	} {
+		d, err := sensors.New(c.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := d.Read("plant/line7/2", "", []byte(c.payload), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &lightchain.Entry{Source: "mqtt:a:plant/line7/2", Received: at.UnixNano(), Payload: []byte(c.payload), Decoder: read.Decoder, Readings: read.Readings}
+		if got, _ := readAgain(e); got != c.want {
+			t.Errorf("%+v of %s: %q, want %q", c.cfg, c.payload, got, c.want)
+		}
+		e.Readings = append(e.Readings, lightchain.Reading{Value: lightchain.Int(4711)})
+		if got, _ := readAgain(e); got != differs && c.want != notReread {
+			t.Errorf("%s and a value that is not in it: %q", c.payload, got)
 		}
 	}
 }
