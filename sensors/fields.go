@@ -21,6 +21,7 @@ type frame struct {
 	array   bool // the message is an array, and what is in it is its value
 
 	valued, passed bool // a value at value_path was taken; others were passed over
+	judged, coded  bool // what stands at quality_path is an object; it has a code
 	series         string
 
 	key          string // the member's name that it stands under, where that says something
@@ -74,6 +75,14 @@ func (w *walk) field(v lightchain.Value, literal string) (taken bool, err error)
 			return true, err
 		case w.qualityPath:
 			f.quality |= w.quality(v, literal)
+			return true, nil
+		}
+		if w.qualityPath != "" && len(name) > len(w.qualityPath) && name[len(w.qualityPath)] == '.' && string(name[:len(w.qualityPath)]) == w.qualityPath {
+			f.judged = true // {"Code":2150891520,"Symbol":"Bad…"}
+			if strings.EqualFold(string(name[len(w.qualityPath)+1:]), "code") {
+				f.coded = true
+				f.quality |= w.quality(v, literal)
+			}
 			return true, nil
 		}
 	}
@@ -212,6 +221,9 @@ func (w *walk) saidOf(at int) (s said) {
 				series = f.series
 			}
 			s.quality |= f.quality
+			if f.judged && !f.coded {
+				s.quality |= lightchain.Bad // nobody knows what that object says
+			}
 		}
 	}
 	s.device, s.name = joined(device, "/"), joined(name, ".")

@@ -484,10 +484,16 @@ func (w *walk) doubt(format string, args ...any) {
 
 // settle gives the readings what is said about all of them, once all of it has been read: it may stand behind them.
 func (w *walk) settle() ([]lightchain.Reading, error) {
+	messages := false
 	for i := range w.frames {
-		if f := &w.frames[i]; f.message && f.passed && !f.valued {
+		f := &w.frames[i]
+		messages = messages || f.message
+		if f.message && f.passed && !f.valued {
 			w.doubt("a message has no %.40s, and its other members are not read", w.valuePath)
 		}
+	}
+	if w.messagesOnly && !messages && w.values > 0 {
+		w.doubt("nothing lies at %.80s, and what stands elsewhere is not read", strings.Join(w.messages, "."))
 	}
 	if len(w.out) == 0 {
 		return nil, nil

@@ -354,6 +354,14 @@ func TestNothingAtValuePathIsPassedOverInSilence(t *testing.T) {
 		{"an object", `[{"id":"a","v":{"x":1,"y.z":2}}]`, "press|a.x||int 1||\npress|a.y.z||int 2||"},
 		{"samples", `[{"id":"a","v":[` + strings.Repeat("2,", 2000) + `2]}]`, "press|a/count||int 2001||\npress|a/min||int 2||\npress|a/max||int 2||\npress|a/mean||float 2.0||\npress|a/rms||float 2.0||"},
 	}.run(t, Config{MessagesPath: "*", NamePath: "id", ValuePath: "v"})
+	table{
+		{"a quality that is an object with a code", `[{"id":"a","v":1,"q":{"Code":2150891520,"Symbol":"BadX"}},{"id":"b","v":2,"q":{"Symbol":"Good","Code":0}},{"id":"c","v":3,"q":{"x":1}},{"id":"d","v":4,"q":{}}]`,
+			"press|a||int 1||bad\npress|b||int 2||\npress|c||int 3||bad\npress|d||int 4||"},
+	}.run(t, Config{MessagesPath: "*", NamePath: "id", ValuePath: "v", QualityPath: "q"})
+	nowhere, err := mustNew(t, Config{MessagesPath: "m.v", MessagesOnly: true}).Read("plant", "", []byte(`{"x":1}`), received)
+	if want := "nothing lies at m.v, and what stands elsewhere is not read"; err != nil || nowhere.Doubt != want || len(nowhere.Readings) > 0 {
+		t.Errorf("%+v, want %q (%v)", nowhere, want, err)
+	}
 	got, err := mustNew(t, Config{ValuePath: "v"}).Read("plant", "", []byte(`{"value":1}`), received)
 	if want := "a message has no v, and its other members are not read"; err != nil || got.Doubt != want || len(got.Readings) > 0 {
 		t.Errorf("%+v, want %q (%v)", got, want, err)
