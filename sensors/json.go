@@ -257,7 +257,7 @@ func (w *walk) child(key string, inArray bool) (err error) {
 // A step is where we were before we went to what stands under a key.
 type step struct {
 	path, odd, frame, matched int
-	whole                bool // what stands there is a value, and a message by itself
+	whole                     bool // what stands there is a value, and a message by itself
 }
 
 // stepInto goes to what stands under key; branch says that it is an object or array, isArray which.
