@@ -136,8 +136,7 @@ func FuzzJSONSyntaxIsThatOfTheStandardLibrary(f *testing.F) {
 	}
 	d := mustNew(f, Config{Dialect: "json"})
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		if odd := bytes.ToLower(payload); bytes.Contains(odd, []byte("nan")) || bytes.Contains(odd, []byte("inf")) || bytes.HasSuffix(odd, []byte{0}) ||
-			bytes.HasPrefix(payload, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(payload, []byte("\xff\xfe")) || bytes.HasPrefix(payload, []byte("\xfe\xff")) {
+		if odd := bytes.ToLower(payload); bytes.Contains(odd, []byte("nan")) || bytes.Contains(odd, []byte("inf")) || isWrapped(payload) {
 			return // what we take beside it
 		}
 		_, err := d.Decode("t", "", payload, received)
@@ -152,14 +151,19 @@ func FuzzJSONSyntaxIsThatOfTheStandardLibrary(f *testing.F) {
 	})
 }
 
+// isWrapped reports whether something is around a text that we pass over, and encoding/json does not.
+func isWrapped(payload []byte) bool {
+	return bytes.HasSuffix(payload, []byte{0}) || bytes.HasPrefix(payload, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(payload, []byte("\xff\xfe")) || bytes.HasPrefix(payload, []byte("\xfe\xff"))
+}
+
 func FuzzJSONValuesAreThoseOfTheStandardLibrary(f *testing.F) {
-	for _, s := range []string{`0`, `-0`, `-0.0`, `9223372036854775807`, `1e-400`, `"\ud83d\ude00\/"`, `"é"`, `true`, `null`} {
+	for _, s := range []string{`0`, `-0`, `-0.0`, `9223372036854775807`, `18446744073709551615`, "0\x00", `1e-400`, `"\ud83d\ude00\/"`, `"é"`, `true`, `null`} {
 		f.Add(s)
 	}
 	d := mustNew(f, Config{Dialect: "json"})
 	f.Fuzz(func(t *testing.T, payload string) {
 		readings, err := d.Decode("t", "", []byte(payload), received)
-		if err != nil || len(readings) != 1 || readings[0].Name != "t" {
+		if err != nil || len(readings) != 1 || readings[0].Name != "t" || isWrapped([]byte(payload)) {
 			return
 		}
 		var want any
@@ -169,6 +173,9 @@ func FuzzJSONValuesAreThoseOfTheStandardLibrary(f *testing.F) {
 		v := readings[0].Value
 		switch want := want.(type) {
 		case float64:
+			if text, ok := v.Text(); ok && want >= 1<<63 && text == strings.Trim(payload, " \t\r\n") {
+				break // all digits of 64 bits
+			}
 			if got, ok := v.Float(); !ok || got != want {
 				t.Errorf("%s: %v, want %v", payload, v, want)
 			}
