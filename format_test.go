@@ -81,7 +81,7 @@ func TestWhatIsQuotedOfTheFormatStandsInIt(t *testing.T) {
 
 var (
 	// What the agent's code writes, in each of the ways that it has.
-	words = regexp.MustCompile(`\brecord(?:With)?\([^,()]+(?:\(\))?, "(\w+)"|Source: "agent:(\w+)", Flags: lightchain\.ByAgent|\bSource\w+\s*= "agent:(\w+)"`)
+	words = regexp.MustCompile(`\brecord(?:With)?\([^,()]+(?:\(\))?, "(\w+)"|Source: "agent:(\w+)", Flags: lightchain\.ByAgent|\b[sS]ource\w+\s*= "agent:(\w+)"`)
 	// A row of the page's table: the word, what happened, the members.
 	wordRow = regexp.MustCompile("(?m)^\\| `agent:(\\w+)` \\| ([^|]*) \\| ([^|]*) \\|$")
 	member  = regexp.MustCompile("`([a-z0-9_]+)`")
@@ -142,7 +142,7 @@ func TestTheFormatDescribesTheAgentsOwnEntries(t *testing.T) {
 	types := map[string][][]string{ // what the JSON of each word is made of
 		"boot": {{"bootEvent"}}, "config": {{"configEvent"}}, "note": {{"noteEvent"}}, "attach": {{"attachEvent", "noteEvent"}}, "gap": {{"gapEvent"}}, "clock": {{"clockEvent", "ClockStatus"}},
 		"damage": {{"damageEvent"}}, "prune": {{"pruneEvent", "damageSaid", "saidEntry"}}, "restore": {{"restoreEvent"}, {"restoredEvent"}},
-		"key": {{"keyEvent"}}, "power": {{"powerPayload"}}, "card": {{"cardPayload"}},
+		"filtered": {{"filteredEvent", "filteredCount"}}, "key": {{"keyEvent"}}, "power": {{"powerPayload"}}, "card": {{"cardPayload"}},
 	}
 	for word, rows := range said {
 		if !written[word] {

@@ -331,7 +331,7 @@ func (v *BundleVerifier) at(height uint64) (placed, bool) {
 
 // checkNote checks a signature unless it is known to be good, or too many were checked.
 //
-// SPEC: at most 512 signatures of notes are checked, and one more for each 65,536 bytes
+// SPEC: of the signatures under keys of persons at most 512 are checked, and one more for each 65,536 bytes
 func (v *BundleVerifier) checkNote(said Hash, verify func() bool) (good, checked bool) {
 	if v.signed[said] {
 		return true, true

@@ -114,7 +114,7 @@ func (n *Note) Check() error {
 	return n.checkHead()
 }
 
-// SPEC: `head` is not below the last of `heights`
+// SPEC: the number is not below the last of `heights`
 func (n *Note) checkHead() error {
 	switch {
 	case n.Head == nil:

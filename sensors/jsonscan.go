@@ -171,7 +171,7 @@ func (s *scanner) forget(mark int) {
 }
 
 func duplicate(at int, key string) error {
-	// SPEC: A repeated key […] makes the message not understood; so does each of these in SenML
+	// SPEC: repeated key […] so does each of these in SenML
 	return refuse(DuplicateKey, "byte %d: %.40q is repeated in one object", at, key)
 }
 
