@@ -117,7 +117,7 @@ func TestPresetsReadWhatTheirDevicesSend(t *testing.T) {
 			"kitchen|DS18B20.Temperature||float 20.6|2017-02-16T10:13:52Z|zoneless"},
 		{"tasmota", "tele/kitchen/LWT", `Online`, "kitchen|LWT||text Online||"},
 		{"esphome", "livingroom/sensor/outside_temperature/state", `23.5`, "livingroom|outside_temperature||float 23.5||"},
-		{"esphome", "home/livingroom/sensor/outside_temperature/state", `23.5`, "livingroom|outside_temperature||float 23.5||"},
+		{"esphome", "home/livingroom/sensor/outside_temperature/state", `23.5`, "home/livingroom|outside_temperature||float 23.5||"},
 		{"esphome", "livingroom/sensor/outside_temperature/state", `nan`, "error: not_finite"},
 		{"esphome", "livingroom/status", `online`, "livingroom|status||text online||"},
 		{"shelly", "shellyplus1-a8032abe54dc/status/switch:0", `{"id":0,"output":true}`,
