@@ -104,19 +104,19 @@ func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, a
 	return wanted, adopt, nil
 }
 
-// intake is how the messages of one subscription are read.
-func (a *Agent) intake(key string, c sensors.Config, payload PayloadConfig) (*sensors.Intake, error) {
+// intake is how the messages of one subscription, of the source with that name, are read.
+func (a *Agent) intake(source, key string, c sensors.Config, payload PayloadConfig) (*sensors.Intake, error) {
 	d, err := sensors.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return &sensors.Intake{
 		Decoder: d, PayloadMax: int(payload.Max),
-		Refused: func(source string, err error) {
+		Refused: func(topic string, err error) {
 			a.metrics.notUnderstood.WithLabelValues(string(sensors.ReasonOf(err))).Inc()
-			a.unread.refused(source, err)
+			a.unread.refused(source, topic, err)
 		},
-		Doubted: a.unread.doubted,
+		Doubted: func(topic, what string) { a.unread.doubted(source, topic, what) },
 	}, nil
 }
 
@@ -142,7 +142,7 @@ type decodeRule struct {
 func (a *Agent) decodeRules(c brokerSettings) ([]decodeRule, error) {
 	var rules []decodeRule
 	for i, d := range append(slices.Clone(c.Decode), DecodeConfig{Topics: []string{"#"}}) {
-		in, err := a.intake(fmt.Sprintf("broker.decode[%d]", i), d.Config, c.payload)
+		in, err := a.intake("broker", fmt.Sprintf("broker.decode[%d]", i), d.Config, c.payload)
 		if err != nil {
 			return nil, err
 		}
@@ -310,7 +310,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		a.sessions.at(session, clientID, c.Servers)
 	}
 	for i, s := range c.Subscribe {
-		in, err := a.intake(fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
+		in, err := a.intake("mqtt:"+c.Name, fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
 		if err != nil {
 			return nil, err
 		}

@@ -31,8 +31,8 @@ type Intake struct {
 	// Refused is called for each message that the decoder did not understand, with a [*NotUnderstoodError]; Doubted for one
 	// whose readings lack something that the payload should say, with what that is. Both count and tell. They may be nil, and
 	// must be safe for concurrent use.
-	Refused func(source string, err error)
-	Doubted func(source, what string)
+	Refused func(topic string, err error)
+	Doubted func(topic, what string)
 }
 
 // Message makes the message that arrived with a payload, which belongs to the message from now on. source is the
@@ -90,12 +90,12 @@ func (in *Intake) MessageKeeping(keep Keeping, source, topic, clientID string, f
 	if err != nil {
 		m.Flags |= lightchain.NotUnderstood
 		if in.Refused != nil {
-			in.Refused(m.Source, err)
+			in.Refused(topic, err)
 		}
 		return m
 	}
 	if read.Doubt != "" && in.Doubted != nil {
-		in.Doubted(m.Source, read.Doubt)
+		in.Doubted(topic, read.Doubt)
 	}
 	m.Readings, m.Decoder = read.Readings, read.Decoder
 	return m

@@ -10,9 +10,9 @@ import (
 
 func TestIntakeSealsWhatItDoesNotUnderstandAndCountsWhy(t *testing.T) {
 	counted := map[Reason]int{}
-	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(source string, err error) {
-		if source != "mqtt:plant:a/b" {
-			t.Errorf("told of %s", source)
+	in := Intake{Decoder: mustNew(t, Config{}), Refused: func(topic string, err error) {
+		if topic != "a/b" {
+			t.Errorf("told of %s", topic)
 		}
 		counted[ReasonOf(err)]++
 	}}
@@ -97,13 +97,13 @@ func TestAHashIsNotReadAsAPayload(t *testing.T) {
 
 func TestIntakeTellsOfATimeThatCannotBeRead(t *testing.T) {
 	var told []string
-	in := Intake{Decoder: mustNew(t, Config{TimestampPath: "ts"}), Doubted: func(source, what string) { told = append(told, source+": "+what) }}
+	in := Intake{Decoder: mustNew(t, Config{TimestampPath: "ts"}), Doubted: func(topic, what string) { told = append(told, topic+": "+what) }}
 	for _, payload := range []string{`{"ts":"soon","a":1}`, `{"ts":1715000000,"a":1}`, `{"ts":null,"a":1}`, `{"a":1}`} {
 		if m := in.Message("mqtt:plant:a/b", "a/b", "", 0, []byte(payload), received); len(m.Readings) != 1 {
 			t.Errorf("%s: %d readings", payload, len(m.Readings))
 		}
 	}
-	if want := `mqtt:plant:a/b: the time "soon" at ts is not one that can be kept, or not in the configured format`; len(told) != 1 || told[0] != want {
+	if want := `a/b: the time "soon" at ts is not one that can be kept, or not in the configured format`; len(told) != 1 || told[0] != want {
 		t.Errorf("told %q, want %q", told, want)
 	}
 }

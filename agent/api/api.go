@@ -105,8 +105,8 @@ type Live struct {
 	Late      []LateDevice      `json:"late_devices,omitempty"` // those that have been silent for too long
 	Upstreams []Upstream        `json:"upstreams,omitempty"`
 
-	// Messages since the start that were not understood, or lacked something: the newest of each source and reason, the latest
-	// first; and how many more there were of sources and reasons beyond what the agent remembers.
+	// Messages since the start that were not understood, or lacked something: the newest of each source, topic and reason,
+	// the latest first; and how many more there were of topics and reasons beyond what the agent remembers.
 	Unread          []Unread `json:"unread,omitempty"`
 	UnreadElsewhere uint64   `json:"unread_elsewhere,omitempty"`
 
@@ -126,7 +126,8 @@ type Renamed struct {
 
 // Unread is a source whose messages were not understood, for one kind of reason.
 type Unread struct {
-	Source   string    `json:"source"` // as in an entry, with the topic
+	Source   string    `json:"source"` // its name, as above
+	Topic    string    `json:"topic"`  // its first 256 bytes
 	Reason   string    `json:"reason"` // one word; "doubt": it was understood, but for what Detail says
 	Detail   string    `json:"detail"` // what the decoder said of the newest
 	Messages uint64    `json:"messages"`

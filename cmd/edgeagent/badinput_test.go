@@ -63,6 +63,11 @@ dialect = "value"
 			t.Errorf("%v messages were not understood because of %s, want %v", got, reason, want)
 		}
 	}
+	if unread := g.status().Live.Unread; !slices.ContainsFunc(unread, func(u api.Unread) bool {
+		return u.Source == "broker" && u.Topic == "json/press" && u.Reason == "syntax" && u.Messages == 1 && strings.Contains(u.Detail, "cut short")
+	}) {
+		t.Errorf("status says of what was not understood %+v", unread)
+	}
 	g.stop()
 	entries := g.entries()
 	if len(entries) != 2*len(cases) {

@@ -112,7 +112,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 		if u.Reason == "doubt" {
 			how = "read with a doubt"
 		}
-		line("unread", "%s: %d messages %s, the last at %s: %s", command.Printable(u.Source), u.Messages, how, u.Last.UTC().Format(time.RFC3339), command.Printable(u.Detail))
+		line("unread", "%s, topic %s: %d messages %s, the last at %s: %s", u.Source, command.Printable(u.Topic), u.Messages, how, u.Last.UTC().Format(time.RFC3339), command.Printable(u.Detail))
 	}
 	for _, source := range l.Sources {
 		line("source", "%s: %d messages, %s", source.Name, source.Received, command.Printable(source.Text()))
