@@ -34,7 +34,9 @@ const (
 func (c *Config) check(d *tomlconf.Document) {
 	c.checkChain(d)
 	c.checkLocal(d)
-	tomlconf.Regular(d, &c.Key.File, c.Key.File) // where there is none, one is made
+	if is := tomlconf.Irregular(c.Key.File); is != "" { // a gateway whose key is not to be had records all the same
+		d.Warn(&c.Key.File, "expected a regular file, and this is %s: nothing is sealed until the key is there", is)
+	}
 	tomlconf.Named(d, &c.Key.Passphrase, c.Key.Passphrase.File())
 	c.Broker.check(d)
 	checkFilters(d, c.Broker.Filter, c.Payload.Max)

@@ -53,20 +53,26 @@ func Named(d *Document, field any, path string) {
 
 // Regular is [Named] for a file that need not be there.
 func Regular(d *Document, field any, path string) {
+	if is := Irregular(path); is != "" {
+		d.Refuse(field, "expected a regular file, and this is %s", is)
+	}
+}
+
+// Irregular says what stands in the place of a regular file: "a folder", "a pipe". It is "" for a regular file, and where nothing is.
+func Irregular(path string) string {
 	info, err := os.Stat(path)
 	if path == "" || err != nil || info.Mode().IsRegular() {
-		return
+		return ""
 	}
-	is := "something else"
 	switch mode := info.Mode(); {
 	case mode.IsDir():
-		is = "a folder"
+		return "a folder"
 	case mode&fs.ModeNamedPipe != 0:
-		is = "a pipe"
+		return "a pipe"
 	case mode&fs.ModeSocket != 0:
-		is = "a socket"
+		return "a socket"
 	case mode&fs.ModeDevice != 0:
-		is = "a device"
+		return "a device"
 	}
-	d.Refuse(field, "expected a regular file, and this is %s", is)
+	return "something else"
 }

@@ -256,15 +256,20 @@ func (s *Store) openDatabase() error {
 		s.info.Recovered.LogFile = repaired.LogFile
 	}
 	s.fs, s.path = s.options.FS, path
-	if err := s.checkState(path); errors.Is(err, ErrDamaged) {
+	rebuild := func(why error) error {
+		if reading.stop != nil {
+			return reading.stop
+		}
 		s.options.reading = nil // another database's logs
-		return s.rebuild(err)
+		return s.rebuild(why)
+	}
+	if err := s.checkState(path); errors.Is(err, ErrDamaged) {
+		return rebuild(err)
 	} else if err != nil {
 		return err
 	}
 	if err = s.openForWriting(path); err != nil && s.guard.err() == nil {
-		s.options.reading = nil
-		return s.rebuild(err)
+		return rebuild(err)
 	}
 	return err
 }

@@ -20,6 +20,7 @@ type readingLog struct {
 	vfs.FS
 	tell        func(done, total uint64) error
 	done, total uint64
+	told        uint64 // of done: each hundredth is told
 	stop        error
 	over        atomic.Bool // the opening has read it; who reads a log now, such as for a copy, tells nobody
 }
@@ -57,8 +58,10 @@ type countedFile struct {
 func (f countedFile) Read(p []byte) (int, error) {
 	n, err := f.File.Read(p)
 	if r := f.of; n > 0 && r.stop == nil {
-		r.done = min(r.done+uint64(n), r.total)
-		r.stop = r.tell(r.done, r.total)
+		if r.done = min(r.done+uint64(n), r.total); r.done-r.told >= r.total/100 {
+			r.told = r.done
+			r.stop = r.tell(r.done, r.total)
+		}
 	}
 	return n, err
 }
