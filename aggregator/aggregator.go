@@ -88,7 +88,7 @@ func New(c *Config, o Options) (*Aggregator, error) {
 			o.Clock = func() lightchain.ClockState { return lightchain.ClockSynchronised }
 		}
 	}
-	a := &Aggregator{
+	a := &Aggregator{started: time.Now(),
 		config: c, options: o, assumed: assumed, log: o.Log, now: o.Now, metrics: newMetrics(o.Version),
 		strangers: rate.NewLimiter(200, 1000), notes: rate.NewLimiter(20, 100),
 	}
@@ -144,7 +144,6 @@ func (a *Aggregator) Registry() *Registry { return a.registry }
 // Run follows gateways until ctx ends, unless the store is another aggregator's ([ErrIdentity]) or
 // may lose what is countersigned ([ErrUnsafe]). It returns when everything that it started has stopped; the store stays open.
 func (a *Aggregator) Run(ctx context.Context) error {
-	a.started = time.Now()
 	if err := Bind(ctx, a.options.Store, a.config.Aggregator.Name, a.options.Signer.Public()); err != nil {
 		return err
 	}
