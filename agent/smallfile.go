@@ -2,30 +2,22 @@ package agent
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"strconv"
-	"syscall"
+
+	"edgechain.example/tomlconf"
 )
 
 // Beside the chain the agent keeps some small files of its own. What stands in the place of one and is none must keep it
 // neither from starting, as a pipe would that nobody writes into, nor from writing for ever.
 
+// mostSmall is what such a file may have in bytes: far more than any of them is written with.
+const mostSmall = 64 << 20
+
 // readSmall reads a whole file. What is no file is an error.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is no file", path))
-	}
-	return io.ReadAll(f)
-}
+func readSmall(path string) ([]byte, error) { return tomlconf.ReadFile(path, mostSmall) }
 
 // clearFor makes room for a file that is written anew beside its place, and for its place: whatever is no file there gets
 // another name.
