@@ -27,7 +27,9 @@ func (c *Config) check(d *tomlconf.Document) {
 	if err := lightchain.CheckAggregatorName(a.Replica); err != nil {
 		d.Refuse(&a.Replica, "expected 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-', another for each replica")
 	}
-	tomlconf.Regular(d, &c.Key.File, c.Key.File) // where there is none, one is made
+	if is := tomlconf.Irregular(c.Key.File); is != "" { // its copy may be whole, which is put in its place
+		d.Warn(&c.Key.File, "expected a regular file, and this is %s: the aggregator does not start unless a copy of the key is beside it", is)
+	}
 	tomlconf.Named(d, &c.Key.Passphrase, c.Key.Passphrase.File())
 	if url := string(c.Store.URL); url != "" && !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
 		d.Refuse(&c.Store.URL, `expected "postgres://user@host/database", or nothing for a store in aggregator.data`)

@@ -48,11 +48,6 @@ func Named(d *Document, field any, path string) {
 		d.Warn(field, "there is no such file on this machine")
 		return
 	}
-	Regular(d, field, path)
-}
-
-// Regular is [Named] for a file that need not be there.
-func Regular(d *Document, field any, path string) {
 	if is := Irregular(path); is != "" {
 		d.Refuse(field, "expected a regular file, and this is %s", is)
 	}
