@@ -10,6 +10,7 @@ import (
 	"edgechain.example/lightchain/store"
 	"edgechain.example/localhttp"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/gateway"
 )
 
 // A chain that came back from a backup lacks whatever was sealed after that was made. Nothing is sealed on it before
@@ -91,15 +92,15 @@ func (a *Agent) recordRestored() {
 
 // withoutStrangers returns how the head stands if an aggregator does not count that knew nothing of this chain when it
 // was asked first: it learns the chain from here, and then agrees with what it was told.
-func (a *Agent) withoutStrangers(s headersync.Settlement) headersync.Standing {
+func (a *Agent) withoutStrangers(s gateway.Settlement) gateway.Standing {
 	known := &a.strangers
 	known.mu.Lock()
 	defer known.mu.Unlock()
 	stranger := func(name string) bool { return slices.Contains(known.names, name) }
 	switch {
-	case s.Standing == headersync.Agreed && !slices.ContainsFunc(s.By, func(name string) bool { return !stranger(name) }):
-		return headersync.Unknown
-	case s.Standing == headersync.Unknown:
+	case s.Standing == gateway.Agreed && !slices.ContainsFunc(s.By, func(name string) bool { return !stranger(name) }):
+		return gateway.Unknown
+	case s.Standing == gateway.Unknown:
 		mark := *a.store.Info().Restored
 		for _, name := range s.By {
 			if !stranger(name) {

@@ -8,6 +8,7 @@ import (
 
 	"edgechain.example/agent/sealgate"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/gateway"
 )
 
 // Nothing is sealed before the upstreams have found out how the chain's head stands to what aggregators know, or once one
@@ -27,13 +28,13 @@ type restoreEvent struct {
 
 // settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
 // of them the chain must not go on.
-func (a *Agent) settled(u *upstream, s headersync.Settlement) {
+func (a *Agent) settled(u *upstream, s gateway.Settlement) {
 	if a.awaitsWord() {
 		s.Standing = a.withoutStrangers(s)
 	}
 	log := a.log.With("upstream", u.Name, "standing", string(s.Standing), "aggregators", s.By)
 	switch {
-	case s.Standing == headersync.Recovered:
+	case s.Standing == gateway.Recovered:
 		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
 		a.recordTakenBack(restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
 	case s.Standing.MaySeal():
@@ -68,7 +69,7 @@ func (a *Agent) recallTakenBack() {
 
 // stand notes how the head stands to what an upstream's aggregators know. What forbids to seal counts at once. That it
 // does so no more counts when considerSealing has looked at all of them.
-func (a *Agent) stand(log *slog.Logger, u *upstream, s headersync.Standing) {
+func (a *Agent) stand(log *slog.Logger, u *upstream, s gateway.Standing) {
 	a.mu.Lock()
 	u.standing = s
 	a.mu.Unlock()
@@ -123,7 +124,7 @@ func (a *Agent) headSettled() (may, confirmed bool) {
 		if !u.standing.MaySeal() { // or it is not known yet
 			return false, false
 		}
-		confirmed = confirmed || u.standing == headersync.Agreed || u.standing == headersync.Recovered
+		confirmed = confirmed || u.standing == gateway.Agreed || u.standing == gateway.Recovered
 	}
 	return true, confirmed
 }
@@ -139,14 +140,14 @@ func (a *Agent) releaseSealing(confirmed bool) error {
 }
 
 // noticed takes what an upstream tells later.
-func (a *Agent) noticed(u *upstream, n headersync.Notice) {
+func (a *Agent) noticed(u *upstream, n gateway.Notice) {
 	log := a.log.With("upstream", u.Name, "aggregator", n.Aggregator)
 	switch {
 	case n.Err != nil:
 		if a.complain(u.Name, n.Aggregator, n.Err.Error()) {
 			log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
 		}
-	case n.Standing == headersync.CutOff:
+	case n.Standing == gateway.CutOff:
 		a.mu.Lock()
 		news := !u.cutOff[n.Aggregator]
 		u.cutOff[n.Aggregator] = true
@@ -154,17 +155,17 @@ func (a *Agent) noticed(u *upstream, n headersync.Notice) {
 		if news {
 			log.Error("an aggregator cannot follow this chain any more: " + cutOff)
 		}
-	case n.Standing == headersync.Agreed:
+	case n.Standing == gateway.Agreed:
 		a.onTail(log, func() error { return a.store.SetSealedUnconfirmed(false) })
 		waiting := a.awaitsWord()
 		a.mu.Lock()
 		may := u.standing.MaySeal()
 		if may && !waiting {
-			u.standing = headersync.Agreed
+			u.standing = gateway.Agreed
 		}
 		a.mu.Unlock()
 		if may && waiting {
-			a.settled(u, headersync.Settlement{Standing: headersync.Agreed, By: []string{n.Aggregator}})
+			a.settled(u, gateway.Settlement{Standing: gateway.Agreed, By: []string{n.Aggregator}})
 		}
 	case n.Standing != "" && !n.Standing.MaySeal():
 		a.stand(log, u, n.Standing)
@@ -184,9 +185,9 @@ func (a *Agent) complain(upstream, aggregator, text string) (news bool) {
 }
 
 // elsewhere is why nothing is sealed where an aggregator has said what keeps the chain from going on as it stands.
-func elsewhere(upstream string, s headersync.Standing) sealgate.Reason {
+func elsewhere(upstream string, s gateway.Standing) sealgate.Reason {
 	r := sealgate.Reason{Kind: sealgate.Elsewhere, Of: upstream}
-	if s == headersync.Behind {
+	if s == gateway.Behind {
 		r.Why = "an aggregator knows newer headers of this chain than this gateway has"
 		r.Do = "start the agent again with sync.confirm_head unlike \"never\": it takes them back"
 		return r

@@ -9,6 +9,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/gateway"
 )
 
 // What package headersync asks of the gateway: to read the chain, to keep receipts, to put back what was lost.
@@ -95,8 +96,8 @@ func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err
 func (a *Agent) agreed(u *upstream) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if u.standing == headersync.Unknown || u.standing == headersync.Unreachable {
-		u.standing = headersync.Agreed
+	if u.standing == gateway.Unknown || u.standing == gateway.Unreachable {
+		u.standing = gateway.Agreed
 	}
 }
 
@@ -114,7 +115,7 @@ func (r syncReceipts) inOrder(height uint64, receipt lightchain.Receipt) error {
 		}
 		if other == below && other.Time > receipt.Time || other == above && other.Time < receipt.Time {
 			return fmt.Errorf("%w: it countersigned header %d at %s and header %d at %s; the second is not taken",
-				headersync.ErrReversed, other.Height, second(other.Time), height, second(receipt.Time))
+				gateway.ErrReversed, other.Height, second(other.Time), height, second(receipt.Time))
 		}
 	}
 	return nil

@@ -13,32 +13,33 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/gateway"
 	"edgechain.example/sync/mqttlink"
 )
 
 // upstream is one broker that leads to aggregators, and the gateway's side of the protocol over it.
 type upstream struct {
 	link    *mqttlink.Link
-	gateway *headersync.Gateway
+	gateway *gateway.Gateway
 
 	cancel  context.CancelFunc // set while it runs
 	running sync.WaitGroup
 
-	upstreamSettings                     // guarded by Agent.mu; its name never changes
-	standing         headersync.Standing // of the head; guarded by Agent.mu
-	cutOff           map[string]bool     // aggregators that cannot follow this chain any more; guarded by Agent.mu
+	upstreamSettings                  // guarded by Agent.mu; its name never changes
+	standing         gateway.Standing // of the head; guarded by Agent.mu
+	cutOff           map[string]bool  // aggregators that cannot follow this chain any more; guarded by Agent.mu
 }
 
 // upstreamSettings is what an upstream is made of.
 type upstreamSettings struct {
 	UpstreamConfig
-	terms headersync.Terms // of the protocol: what can change under a connection
+	terms gateway.Terms // of the protocol: what can change under a connection
 }
 
 // settings returns what the i-th upstream is made of.
 func (c *Config) settings(i int) (s upstreamSettings, err error) {
 	s.UpstreamConfig = c.Upstream[i]
-	s.terms = headersync.Terms{Announce: c.Sync.Announce, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken)}
+	s.terms = gateway.Terms{Announce: c.Sync.Announce, BytesPerDay: uint64(c.Sync.BytesPerDay), EnrolToken: string(c.Sync.EnrolToken)}
 	for _, g := range s.Aggregator {
 		key, err := lightchain.ParsePublicKey(g.Key)
 		if err != nil {
@@ -100,7 +101,7 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 	u := &upstream{upstreamSettings: s, cutOff: map[string]bool{}}
 	link := mqttlink.Config{
 		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
-		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(headersync.Offline)},
+		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(gateway.Offline)},
 		Connected: func() { u.gateway.Connected() },
 	}
 	if link.ClientID == "" {
@@ -110,22 +111,22 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 	if u.link, err = mqttlink.New(link); err != nil {
 		return nil, err
 	}
-	config := headersync.GatewayConfig{
+	config := gateway.Config{
 		Prefix: s.Prefix, Conn: u.link, Chain: syncChain{&a.store.Reader}, Receipts: syncReceipts{a, u}, Restorer: syncRestorer{a},
-		Signer: a.speaker(), Terms: s.terms, Confirm: headersync.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
+		Signer: a.speaker(), Terms: s.terms, Confirm: gateway.ConfirmHead(c.Sync.ConfirmHead), ConfirmWait: c.Sync.ConfirmWait,
 		Condition: a.condition, Start: a.store.Info().Opens, Random: rand.Reader, Log: a.log.With("upstream", s.Name),
-		Settled: func(s headersync.Settlement) { a.settled(u, s) },
-		Notify:  func(n headersync.Notice) { a.noticed(u, n) },
+		Settled: func(s gateway.Settlement) { a.settled(u, s) },
+		Notify:  func(n gateway.Notice) { a.noticed(u, n) },
 	}
 	switch _, released := a.gate.Released(); {
 	case a.awaitsWord(), a.keys.setBack.Load():
-		config.Confirm = headersync.ConfirmAlways
+		config.Confirm = gateway.ConfirmAlways
 	case released:
 		// The chain goes on already. What an aggregator knows beyond this head is another history by now: it is said,
 		// and not put back.
-		config.Confirm, config.Restorer = headersync.ConfirmNever, nil
+		config.Confirm, config.Restorer = gateway.ConfirmNever, nil
 	}
-	u.gateway, err = headersync.NewGateway(config)
+	u.gateway, err = gateway.New(config)
 	return u, err
 }
 

@@ -24,7 +24,7 @@ import (
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
 	"edgechain.example/localhttp"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // Options is what the command that runs an aggregator decides beside its configuration.
@@ -132,7 +132,7 @@ func New(c *Config, o Options) (*Aggregator, error) {
 func (c *Config) rules() Rules {
 	return Rules{
 		Trust: c.Trust.Gateways, Mode: c.Pull.Mode, MaxInbox: c.Trust.MaxInbox, Silence: c.Silence.After,
-		Policy: headersync.Policy{
+		Policy: collector.Policy{
 			BytesPerDay: uint64(c.Pull.BytesPerDay), Page: uint64(c.Pull.Page), LeapOver: uint64(c.Pull.LeapOver),
 		},
 	}
@@ -269,7 +269,7 @@ func (a *Aggregator) connected() (links int) {
 }
 
 // stranger is told of a gateway that is not followed.
-func (a *Aggregator) stranger(ctx context.Context, s headersync.Stranger) {
+func (a *Aggregator) stranger(ctx context.Context, s collector.Stranger) {
 	if !a.strangers.Allow() {
 		a.metrics.strangers.Inc()
 		a.metrics.dropped.WithLabelValues("stranger").Inc()
@@ -286,7 +286,7 @@ func (a *Aggregator) stranger(ctx context.Context, s headersync.Stranger) {
 }
 
 // notify is told what was found out about a gateway. What changed its state is in its record already.
-func (a *Aggregator) notify(ctx context.Context, f headersync.Finding) {
+func (a *Aggregator) notify(ctx context.Context, f collector.Finding) {
 	if f.Receipt != nil {
 		a.metrics.receipts.Inc()
 		return
@@ -295,11 +295,11 @@ func (a *Aggregator) notify(ctx context.Context, f headersync.Finding) {
 	var kind Kind
 	var text string
 	switch f.Verdict {
-	case headersync.Lagging:
+	case collector.Lagging:
 		kind, text = Rollback, fmt.Sprintf("it shows a head below %d, which it had shown before: an old image restored, or an old message", f.Height)
-	case headersync.Invalid:
+	case collector.Invalid:
 		kind, text = Invalid, fmt.Sprint(f.Err)
-	case headersync.Lacking:
+	case collector.Lacking:
 		kind, text = Damage, "an answer, which anybody on the broker may have sent, says that older headers are gone there; the newest are countersigned as before"
 		if f.CutOff {
 			kind, text = Damage, fmt.Sprintf("an answer, which anybody on the broker may have sent, says that headers above %d are gone there, and with them what would show that the chain goes on: "+

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 func (s *Server) headers(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +32,7 @@ func (s *Server) headers(w http.ResponseWriter, r *http.Request) {
 			last = h.Height
 			return send(tellHeader(h, hash, signed))
 		}
-		err := WalkHeaders(r.Context(), s.Store, record.Chain, from, to, func(held headersync.Held) error {
+		err := WalkHeaders(r.Context(), s.Store, record.Chain, from, to, func(held collector.Held) error {
 			h, err := lightchain.DecodeHeader(held.Bytes)
 			if err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 	"edgechain.example/sync/mqttlink"
 )
 
@@ -28,7 +29,7 @@ type brokerLink struct {
 	cancel     context.CancelFunc // set while it runs
 	done       chan struct{}      // closed when it has stopped
 
-	collector atomic.Pointer[headersync.Collector] // nil until it runs
+	collector atomic.Pointer[collector.Collector] // nil until it runs
 
 	mu     sync.Mutex
 	undone map[lightchain.ChainID]struct{} // guarded by mu: decisions that the machine was not told of yet
@@ -74,12 +75,12 @@ func (b *brokerLink) run(ctx context.Context) error {
 	// by then is lost.
 	connect := func() { linking.Go(func() { _ = b.link.Run(ctx) }) } // it ends without an error
 	b.begin()
-	collector, err := headersync.NewCollector(headersync.CollectorConfig{
+	collector, err := collector.New(collector.Config{
 		Prefix: b.config.Prefix, Conn: owned{b, sync.OnceFunc(connect)}, Store: a.ledger, Name: a.config.Aggregator.Name, Signer: a.options.Signer,
-		Policy:   func(chain lightchain.ChainID) (headersync.Policy, bool) { return a.registry.Policy(ctx, chain) },
+		Policy:   func(chain lightchain.ChainID) (collector.Policy, bool) { return a.registry.Policy(ctx, chain) },
 		Clock:    a.clock,
-		Stranger: func(s headersync.Stranger) { a.stranger(ctx, s) },
-		Notify:   func(f headersync.Finding) { a.notify(ctx, f) },
+		Stranger: func(s collector.Stranger) { a.stranger(ctx, s) },
+		Notify:   func(f collector.Finding) { a.notify(ctx, f) },
 		Owns:     a.mine,
 		Shift:    a.shift,
 		Log:      b.log, Workers: a.config.Pull.Workers,
@@ -88,7 +89,7 @@ func (b *brokerLink) run(ctx context.Context) error {
 		return err
 	}
 	b.collector.Store(collector)
-	if err := b.link.Subscribe([]string{headersync.AnyChain(b.config.Prefix, "status")}, func(m headersync.Message) { a.presence.deliver(b.config.Prefix, m) }); err != nil {
+	if err := b.link.Subscribe([]string{headersync.AnyChain(b.config.Prefix, headersync.TopicStatus)}, func(m headersync.Message) { a.presence.deliver(b.config.Prefix, m) }); err != nil {
 		return err
 	}
 	linking.Go(func() { b.watch(ctx, collector) })
@@ -97,7 +98,7 @@ func (b *brokerLink) run(ctx context.Context) error {
 }
 
 // watch looks at chains when this replica owns others than before, and at what was under way when a connection is made again.
-func (b *brokerLink) watch(ctx context.Context, collector *headersync.Collector) {
+func (b *brokerLink) watch(ctx context.Context, collector *collector.Collector) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -124,7 +125,7 @@ func (b *brokerLink) decided(chain lightchain.ChainID) {
 }
 
 // heed tells the machine what was decided.
-func (b *brokerLink) heed(ctx context.Context, collector *headersync.Collector) {
+func (b *brokerLink) heed(ctx context.Context, collector *collector.Collector) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // testSigner returns the key that a name stands for, always the same.
@@ -102,9 +102,9 @@ func (c *chain) run(from, to uint64) *lightchain.Run {
 }
 
 // held returns the headers from one height to another as they are kept, signed where they end a run.
-func (c *chain) held(from, to uint64) (held []headersync.Held) {
+func (c *chain) held(from, to uint64) (held []collector.Held) {
 	for _, h := range c.headers[from : to+1] {
-		one := headersync.Held{Height: h.Header.Height, Bytes: h.Bytes()}
+		one := collector.Held{Height: h.Header.Height, Bytes: h.Bytes()}
 		if h.Header.Height == to || h.Header.NextKey != nil {
 			one.Signature = &h.HeaderSignature
 		}

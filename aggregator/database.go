@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // Served is a store on a server of its own, which may be set up so that it loses what it has committed, and may be
@@ -61,7 +61,7 @@ type Standby struct {
 }
 
 // ErrWithheld is what an update fails with that would store a receipt on a server that may lose it.
-var ErrWithheld = headersync.ErrWithheld
+var ErrWithheld = collector.ErrWithheld
 
 // ErrUnsafe means that the store's server may lose what is committed, and that the configuration says not to go on.
 var ErrUnsafe = errors.New("the database may lose what is countersigned")

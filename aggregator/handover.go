@@ -3,11 +3,11 @@ package aggregator
 import (
 	"context"
 	"maps"
-	"strings"
 	"time"
 
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // Replicas that share a store hear everything, each on a connection of its own, and let through what they own.
@@ -29,12 +29,12 @@ func (o owned) Subscribe(filters []string, deliver func(headersync.Message)) err
 		return o.b.link.Subscribe(filters, deliver)
 	}
 	return o.b.link.Subscribe(filters, func(m headersync.Message) {
-		chain, ok := headersync.ChainOf(o.b.config.Prefix, m.Topic)
+		chain, word, _, ok := headersync.SplitTopic(o.b.config.Prefix, m.Topic)
 		switch {
 		case ok && o.b.aggregator.mine(chain):
 			deliver(m)
 			return
-		case ok && (strings.HasSuffix(m.Topic, "/head") || strings.HasSuffix(m.Topic, "/hello")):
+		case ok && (word == headersync.TopicHead || word == headersync.TopicHello):
 			o.b.pass(chain, m)
 		}
 		if m.Done != nil {
@@ -155,7 +155,7 @@ func (b *brokerLink) kept() func(lightchain.ChainID) bool {
 
 // handOver drops what the machine remembers of chains that this replica has not owned all the while: whoever owned them since
 // has moved what is stored. Those that it owns now begin anew, from what is stored.
-func (b *brokerLink) handOver(ctx context.Context, collector *headersync.Collector) {
+func (b *brokerLink) handOver(ctx context.Context, collector *collector.Collector) {
 	kept, mine := b.kept(), b.aggregator.mine
 	collector.Retain(kept)
 	for _, m := range b.takeOver() {

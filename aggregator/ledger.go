@@ -10,10 +10,10 @@ import (
 
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
-// ledger is the store as package headersync sees it. What a page means is decided there ([headersync.Judge]); here it
+// ledger is the store as package headersync sees it. What a page means is decided there ([collector.Judge]); here it
 // is kept together with what it says about the gateway, and what must never happen is refused once more, whoever asks.
 type ledger struct {
 	store Store
@@ -24,11 +24,11 @@ type ledger struct {
 	progress progress
 }
 
-var _ headersync.Store = (*ledger)(nil)
+var _ collector.Store = (*ledger)(nil)
 
 // NewLedger returns the store as the protocol's machine sees it, for a machine that runs without an [Aggregator]. Now
 // is the aggregator's clock.
-func NewLedger(s Store, now func() time.Time) headersync.Store { return newLedger(s, now, nil) }
+func NewLedger(s Store, now func() time.Time) collector.Store { return newLedger(s, now, nil) }
 
 func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger {
 	l := &ledger{store: s, now: now, tell: tell, progress: progress{now: time.Now}}
@@ -38,8 +38,8 @@ func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger 
 	return l
 }
 
-// Load implements [headersync.Store].
-func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersync.State, error) {
+// Load implements [collector.Store].
+func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*collector.State, error) {
 	l.progress.begin()
 	defer l.progress.end()
 	r, err := l.store.Record(ctx, chain)
@@ -50,15 +50,15 @@ func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersyn
 	}
 	stored := r.State
 	if stored == nil {
-		stored = &headersync.State{Chain: chain}
+		stored = &collector.State{Chain: chain}
 	}
 	if lost, err := l.pledges.missing(stored); err != nil {
 		return nil, err
 	} else if lost == nil {
 		return r.State, l.pledges.vouch(ctx, r.State)
 	}
-	var back *headersync.State
-	err = l.update(ctx, chain, func(s *headersync.State, _ func(headersync.Held) error) error {
+	var back *collector.State
+	err = l.update(ctx, chain, func(s *collector.State, _ func(collector.Held) error) error {
 		copied := *s
 		back = &copied
 		return ErrUnchanged
@@ -66,21 +66,21 @@ func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*headersyn
 	return back, err
 }
 
-// Update implements [headersync.Store].
-func (l *ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*headersync.State, func(headersync.Held) error) error) error {
+// Update implements [collector.Store].
+func (l *ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*collector.State, func(collector.Held) error) error) error {
 	l.progress.begin()
 	defer l.progress.end()
 	return l.update(ctx, chain, f)
 }
 
-func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*headersync.State, func(headersync.Held) error) error) error {
+func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*collector.State, func(collector.Held) error) error) error {
 	var after *Record
-	var shown *headersync.State // that was left as it was
+	var shown *collector.State // that was left as it was
 	var news []Kind
 	err := l.store.Update(ctx, chain, func(r *Record) (*Change, error) {
 		after, shown, news = nil, nil, nil
 		if r.State == nil {
-			r.State = &headersync.State{Chain: chain}
+			r.State = &collector.State{Chain: chain}
 		}
 		change := new(Change)
 		lost, err := l.pledges.missing(r.State)
@@ -94,8 +94,8 @@ func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*h
 			}
 		}
 		before := *r.State
-		var held []headersync.Held
-		err = f(r.State, func(h headersync.Held) error {
+		var held []collector.Held
+		err = f(r.State, func(h collector.Held) error {
 			held = append(held, h)
 			return nil
 		})
@@ -145,7 +145,7 @@ var (
 )
 
 // guard refuses what no program error may bring about, and puts a new receipt and new evidence into the change.
-func (l *ledger) guard(r *Record, before *headersync.State, c *Change) error {
+func (l *ledger) guard(r *Record, before *collector.State, c *Change) error {
 	s := r.State
 	if before.Head != nil && (s.Head == nil || s.Head.Height() < before.Head.Height()) {
 		return errShorter
@@ -177,7 +177,7 @@ func (l *ledger) guard(r *Record, before *headersync.State, c *Change) error {
 }
 
 // issue puts the receipt on a state's head into the change and the record.
-func (r *Record) issue(s *headersync.State, c *Change) error {
+func (r *Record) issue(s *collector.State, c *Change) error {
 	issued, err := r.Receipted()
 	if err != nil {
 		return err
@@ -188,7 +188,7 @@ func (r *Record) issue(s *headersync.State, c *Change) error {
 }
 
 // observe notes in the record what the update says about the gateway, and returns the findings that are new.
-func (l *ledger) observe(r *Record, before *headersync.State, held []headersync.Held, c *Change) (news []Kind, err error) {
+func (l *ledger) observe(r *Record, before *collector.State, held []collector.Held, c *Change) (news []Kind, err error) {
 	now := l.now().Unix()
 	s := r.State
 	note := func(kind Kind, height uint64, format string, args ...any) {
@@ -276,14 +276,14 @@ func (m moment) step(next moment) time.Duration {
 // readAhead is how many segments are read from the store at once.
 const readAhead = 64
 
-// Headers implements [headersync.Store].
-func (l *ledger) Headers(ctx context.Context, chain lightchain.ChainID, from, to uint64, visit func(headersync.Held) error) error {
+// Headers implements [collector.Store].
+func (l *ledger) Headers(ctx context.Context, chain lightchain.ChainID, from, to uint64, visit func(collector.Held) error) error {
 	return WalkHeaders(ctx, l.store, chain, from, to, visit)
 }
 
 // WalkHeaders calls visit for the headers held from one height to another, both included, ascending, until it returns
 // an error, which it returns. A header that is not held is left out.
-func WalkHeaders(ctx context.Context, h History, chain lightchain.ChainID, from, to uint64, visit func(headersync.Held) error) error {
+func WalkHeaders(ctx context.Context, h History, chain lightchain.ChainID, from, to uint64, visit func(collector.Held) error) error {
 	for from <= to {
 		segments, err := h.Segments(ctx, chain, from, readAhead)
 		if err != nil {
@@ -293,7 +293,7 @@ func WalkHeaders(ctx context.Context, h History, chain lightchain.ChainID, from,
 			if segments[i].First > to {
 				return nil
 			}
-			err := segments[i].Walk(func(held headersync.Held) error {
+			err := segments[i].Walk(func(held collector.Held) error {
 				if held.Height < from || held.Height > to {
 					return nil
 				}

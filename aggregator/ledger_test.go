@@ -12,16 +12,17 @@ import (
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // take judges a page as the protocol's machine does.
-func take(l headersync.Store, id lightchain.ChainID, p *headersync.Pulled, every bool) (verdict headersync.Verdict, err error) {
-	err = l.Update(context.Background(), id, func(s *headersync.State, put func(headersync.Held) error) error {
-		if verdict, err = headersync.Judge(s, p, every, nil, put); err != nil {
+func take(l collector.Store, id lightchain.ChainID, p *headersync.Pulled, every bool) (verdict collector.Verdict, err error) {
+	err = l.Update(context.Background(), id, func(s *collector.State, put func(collector.Held) error) error {
+		if verdict, err = collector.Judge(s, p, every, nil, put); err != nil {
 			return err
 		}
-		if verdict != headersync.Extended && verdict != headersync.Split {
-			return headersync.ErrUnchanged
+		if verdict != collector.Extended && verdict != collector.Split {
+			return collector.ErrUnchanged
 		}
 		return nil
 	})
@@ -29,10 +30,10 @@ func take(l headersync.Store, id lightchain.ChainID, p *headersync.Pulled, every
 }
 
 // countersign issues a receipt as the protocol's machine does.
-func countersign(l headersync.Store, id lightchain.ChainID, seconds uint64) error {
-	return l.Update(context.Background(), id, func(s *headersync.State, _ func(headersync.Held) error) error {
+func countersign(l collector.Store, id lightchain.ChainID, seconds uint64) error {
+	return l.Update(context.Background(), id, func(s *collector.State, _ func(collector.Held) error) error {
 		if s.Receipt != nil {
-			return headersync.ErrUnchanged
+			return collector.ErrUnchanged
 		}
 		r, err := s.Head.Head.Countersign(testSigner("aggregator agg-1"), "agg-1", seconds)
 		if err != nil {
@@ -84,42 +85,42 @@ func TestDecisions(t *testing.T) {
 	for _, test := range []struct {
 		claim string
 		page  *headersync.Pulled
-		want  headersync.Verdict
+		want  collector.Verdict
 		head  uint64
 	}{
-		{"a run from the head on", run(21, 25), headersync.Extended, 25},
-		{"a proof from the head on", &headersync.Pulled{Head: 25, Consistency: c.leap(21, 25)}, headersync.Extended, 25},
-		{"a copy of an earlier page", run(5, 20), headersync.Known, 20},
-		{"genesis again", &headersync.Pulled{Head: 20, Genesis: genesis}, headersync.Known, 20},
-		{"nothing new", &headersync.Pulled{Head: 20}, headersync.Known, 20},
-		{"an older head of its own", &headersync.Pulled{Head: 18, Other: []*lightchain.SignedHeader{c.headers[18]}}, headersync.Lagging, 20},
+		{"a run from the head on", run(21, 25), collector.Extended, 25},
+		{"a proof from the head on", &headersync.Pulled{Head: 25, Consistency: c.leap(21, 25)}, collector.Extended, 25},
+		{"a copy of an earlier page", run(5, 20), collector.Known, 20},
+		{"genesis again", &headersync.Pulled{Head: 20, Genesis: genesis}, collector.Known, 20},
+		{"nothing new", &headersync.Pulled{Head: 20}, collector.Known, 20},
+		{"an older head of its own", &headersync.Pulled{Head: 18, Other: []*lightchain.SignedHeader{c.headers[18]}}, collector.Lagging, 20},
 		{"another head at the same height", &headersync.Pulled{Head: 20, Other: []*lightchain.SignedHeader{func() *lightchain.SignedHeader {
 			other := c.copy()
 			other.headers, other.leaves = slices.Clone(other.headers[:20]), slices.Clone(other.leaves[:20])
 			other.tip = tipOf(t, other)
 			return other.seal(func(h *lightchain.Header) { h.Count = 1 })
-		}()}}, headersync.Split, 20},
-		{"a run with a gap", run(22, 25), headersync.Invalid, 20},
-		{"a run of another chain", &headersync.Pulled{Head: 25, Run: stranger.run(21, 25)}, headersync.Invalid, 20},
-		{"a run that lies about a count", lying(func(h *lightchain.RunHeader) { h.Count++ }), headersync.Invalid, 20},
-		{"a run that lies about a time", lying(func(h *lightchain.RunHeader) { h.Sealed++ }), headersync.Invalid, 20},
-		{"a run that lies about a root", lying(func(h *lightchain.RunHeader) { h.Root[0] ^= 1 }), headersync.Invalid, 20},
+		}()}}, collector.Split, 20},
+		{"a run with a gap", run(22, 25), collector.Invalid, 20},
+		{"a run of another chain", &headersync.Pulled{Head: 25, Run: stranger.run(21, 25)}, collector.Invalid, 20},
+		{"a run that lies about a count", lying(func(h *lightchain.RunHeader) { h.Count++ }), collector.Invalid, 20},
+		{"a run that lies about a time", lying(func(h *lightchain.RunHeader) { h.Sealed++ }), collector.Invalid, 20},
+		{"a run that lies about a root", lying(func(h *lightchain.RunHeader) { h.Root[0] ^= 1 }), collector.Invalid, 20},
 		{"a run that smuggles a key", lying(func(h *lightchain.RunHeader) {
 			key := testSigner("thief").Public()
 			h.NextKey, h.Signature = &key, &lightchain.Signature{}
-		}), headersync.Invalid, 20},
-		{"the gateway has lost what it takes", &headersync.Pulled{Unavailable: true}, headersync.Lacking, 20},
+		}), collector.Invalid, 20},
+		{"the gateway has lost what it takes", &headersync.Pulled{Unavailable: true}, collector.Lacking, 20},
 	} {
 		t.Run(test.claim, func(t *testing.T) {
 			store, clock := openPebble(t), newClock()
 			l := aggregator.NewLedger(store, clock.Now)
 			approved(t, store, c.id())
-			if v, err := take(l, c.id(), &headersync.Pulled{Head: 20, Genesis: genesis, Run: c.run(1, 20)}, true); v != headersync.Extended || err != nil {
+			if v, err := take(l, c.id(), &headersync.Pulled{Head: 20, Genesis: genesis, Run: c.run(1, 20)}, true); v != collector.Extended || err != nil {
 				t.Fatalf("the first page: %s, %v", v, err)
 			}
 			clock.advance(time.Minute)
 			verdict, err := take(l, c.id(), test.page, true)
-			if verdict != test.want || (err != nil) != (verdict == headersync.Invalid) {
+			if verdict != test.want || (err != nil) != (verdict == collector.Invalid) {
 				t.Errorf("it is %s, %v; want %s", verdict, err, test.want)
 			}
 			r, err := store.Record(t.Context(), c.id())
@@ -129,11 +130,11 @@ func TestDecisions(t *testing.T) {
 			if r.Head.Height != test.head || r.State.Head.Height() != test.head || r.Name != "decisions" {
 				t.Errorf("the record: %+v", r)
 			}
-			if seen := r.Seen == chainTime+60; seen != (test.want == headersync.Extended) {
+			if seen := r.Seen == chainTime+60; seen != (test.want == collector.Extended) {
 				t.Errorf("a sign of life: %t", seen)
 			}
 			forks, err := store.Forks(t.Context(), c.id())
-			if err != nil || len(forks) > 0 != (test.want == headersync.Split) || (r.Findings[aggregator.Forked] != nil) != (test.want == headersync.Split) {
+			if err != nil || len(forks) > 0 != (test.want == collector.Split) || (r.Findings[aggregator.Forked] != nil) != (test.want == collector.Split) {
 				t.Errorf("evidence: %d, finding %v, %v", len(forks), r.Findings[aggregator.Forked], err)
 			}
 		})
@@ -184,18 +185,18 @@ func ledgerRefuses(t *testing.T, s opened) {
 		}
 	}
 	unchanged("a time below the last receipt's", countersign(l, c.id(), chainTime+99), aggregator.ErrBackward)
-	unchanged("a shorter head", l.Update(t.Context(), c.id(), func(s *headersync.State, _ func(headersync.Held) error) error {
-		s.Head = &headersync.Mark{Head: c.headers[0]}
+	unchanged("a shorter head", l.Update(t.Context(), c.id(), func(s *collector.State, _ func(collector.Held) error) error {
+		s.Head = &collector.Mark{Head: c.headers[0]}
 		return nil
 	}), aggregator.ErrShorter)
-	unchanged("another header of the same height", l.Update(t.Context(), c.id(), func(s *headersync.State, _ func(headersync.Held) error) error {
+	unchanged("another header of the same height", l.Update(t.Context(), c.id(), func(s *collector.State, _ func(collector.Held) error) error {
 		other := s.Head.Head.Header
 		other.Count++
 		signed, err := other.Sign(testSigner("somebody"))
 		if err != nil {
 			return err
 		}
-		s.Head = &headersync.Mark{Head: signed, Edge: s.Head.Edge}
+		s.Head = &collector.Mark{Head: signed, Edge: s.Head.Edge}
 		return nil
 	}), aggregator.ErrOther)
 	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
@@ -236,11 +237,11 @@ func TestAForgottenChainIsNeverCountersignedShorter(t *testing.T) {
 	}
 	approve()
 	// The gateway comes back from an old image: first as if it were unknown here, then with its own continuation.
-	if v, err := take(l, c.id(), &headersync.Pulled{Head: 10, Genesis: old.headers[0], Run: old.run(1, 10)}, true); v != headersync.Known || err != nil {
+	if v, err := take(l, c.id(), &headersync.Pulled{Head: 10, Genesis: old.headers[0], Run: old.run(1, 10)}, true); v != collector.Known || err != nil {
 		t.Errorf("the chain from its beginning is %s, %v", v, err)
 	}
 	old.seal(func(h *lightchain.Header) { h.Count = 1 })
-	if v, err := take(l, c.id(), &headersync.Pulled{Head: 11, Run: old.run(11, 11)}, true); v == headersync.Extended {
+	if v, err := take(l, c.id(), &headersync.Pulled{Head: 11, Run: old.run(11, 11)}, true); v == collector.Extended {
 		t.Errorf("another continuation is %s, %v", v, err)
 	}
 	r, err := store.Record(t.Context(), c.id())
@@ -248,7 +249,7 @@ func TestAForgottenChainIsNeverCountersignedShorter(t *testing.T) {
 		t.Fatalf("the record: %+v, %v", r, err)
 	}
 	c.sealMany(1)
-	if v, err := take(l, c.id(), &headersync.Pulled{Head: 21, Consistency: c.leap(21, 21)}, true); v != headersync.Extended || err != nil {
+	if v, err := take(l, c.id(), &headersync.Pulled{Head: 21, Consistency: c.leap(21, 21)}, true); v != collector.Extended || err != nil {
 		t.Errorf("its true continuation is %s, %v", v, err)
 	}
 	if err := countersign(l, c.id(), chainTime+999); !errors.Is(err, aggregator.ErrBackward) {
@@ -296,7 +297,7 @@ func headsAreCountersignedOnce(t *testing.T, s opened) {
 		t.Errorf("the record: %+v, %v", r, err)
 	}
 	next := uint64(0)
-	err = aggregator.WalkHeaders(t.Context(), s, c.id(), 0, 30, func(h headersync.Held) error {
+	err = aggregator.WalkHeaders(t.Context(), s, c.id(), 0, 30, func(h collector.Held) error {
 		if h.Height != next {
 			return fmt.Errorf("header %d follows %d", h.Height, next)
 		}

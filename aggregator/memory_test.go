@@ -13,6 +13,7 @@ import (
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // deaf is a connection on which nothing is heard.
@@ -32,13 +33,13 @@ func heap() int {
 
 // know makes an aggregator know n gateways, each with a head and a receipt, and hear of each once. It returns what keeps
 // them in memory.
-func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *headersync.Collector, []*lightchain.SignedHeader) {
+func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *collector.Collector, []*lightchain.SignedHeader) {
 	t.Helper()
 	clock := newClock()
 	registry := aggregator.NewRegistry(store, aggregator.Rules{Mode: aggregator.Dense}, clock.Now, slog.New(slog.DiscardHandler))
-	collector, err := headersync.NewCollector(headersync.CollectorConfig{
+	followed, err := collector.New(collector.Config{
 		Conn: deaf{}, Store: aggregator.NewLedger(store, clock.Now), Name: "agg-1", Signer: testSigner("aggregator agg-1"),
-		Policy: func(c lightchain.ChainID) (headersync.Policy, bool) { return registry.Policy(context.Background(), c) },
+		Policy: func(c lightchain.ChainID) (collector.Policy, bool) { return registry.Policy(context.Background(), c) },
 		Clock:  func() (uint64, bool) { return uint64(clock.Now().Unix()), true },
 	})
 	if err != nil {
@@ -63,8 +64,8 @@ func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *h
 				err = store.Update(context.Background(), genesis.ChainID(), func(r *aggregator.Record) (*aggregator.Change, error) {
 					r.Standing, r.Name, r.Decided = aggregator.Approved, name, chainTime
 					receipt, err := genesis.Countersign(testSigner("aggregator agg-1"), "agg-1", chainTime)
-					r.State = &headersync.State{Chain: genesis.ChainID(), Keys: []*lightchain.SignedHeader{genesis},
-						Head: &headersync.Mark{Head: genesis, Edge: edge[:0]}, Every: &headersync.Mark{Head: genesis, Edge: edge[:0]}, Receipt: &receipt, Last: chainTime}
+					r.State = &collector.State{Chain: genesis.ChainID(), Keys: []*lightchain.SignedHeader{genesis},
+						Head: &collector.Mark{Head: genesis, Edge: edge[:0]}, Every: &collector.Mark{Head: genesis, Edge: edge[:0]}, Receipt: &receipt, Last: chainTime}
 					return nil, err
 				})
 				if err != nil {
@@ -76,10 +77,10 @@ func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *h
 		})
 	}
 	making.Wait()
-	return registry, collector, heads
+	return registry, followed, heads
 }
 
-func hear(t testing.TB, collector *headersync.Collector, heads []*lightchain.SignedHeader) {
+func hear(t testing.TB, k *collector.Collector, heads []*lightchain.SignedHeader) {
 	t.Helper()
 	now := time.Unix(chainTime, 0)
 	for _, h := range heads {
@@ -87,27 +88,27 @@ func hear(t testing.TB, collector *headersync.Collector, heads []*lightchain.Sig
 		if err != nil {
 			t.Fatal(err)
 		}
-		collector.Receive(context.Background(), now, headersync.Message{Topic: headersync.ChainTopics("edgechain/v1", h.ChainID()) + "/head", Payload: payload})
+		k.Receive(context.Background(), now, headersync.Message{Topic: headersync.ChainTopics("edgechain/v1", h.ChainID()) + "/head", Payload: payload})
 	}
 }
 
 func TestAKnownGatewayTakesAtMostTwoKilobytes(t *testing.T) {
 	const n, most = 4000, 2048
 	store := openPebble(t)
-	registry, collector, heads := know(t, store, n)
+	registry, k, heads := know(t, store, n)
 	for _, h := range heads { // what the store's cache takes is the store's, however many there are
 		if _, err := store.Record(t.Context(), h.ChainID()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := heap()
-	hear(t, collector, heads)
+	hear(t, k, heads)
 	each := (heap() - before) / n
 	t.Logf("%d bytes for each of %d gateways", each, n)
 	if each > most {
 		t.Errorf("%d bytes for each of %d gateways, at most %d", each, n, most)
 	}
 	runtime.KeepAlive(registry)
-	runtime.KeepAlive(collector)
+	runtime.KeepAlive(k)
 	runtime.KeepAlive(heads)
 }

@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // metrics is what an aggregator counts. Labels are bounded: standings, findings and verdicts are closed sets, brokers
@@ -54,7 +54,7 @@ func newMetrics(version string) *metrics {
 	m.registry.MustRegister(m.verdicts, m.receipts, m.strangers, m.dropped, m.gateways, m.findings, m.lost, m.unheard, m.owned, m.scanned, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// What is born with the first event is a series in which no rate sees that event.
-	for _, verdict := range []headersync.Verdict{headersync.Extended, headersync.Known, headersync.Lagging, headersync.Split, headersync.Overtaken, headersync.Lacking, headersync.Invalid} {
+	for _, verdict := range []collector.Verdict{collector.Extended, collector.Known, collector.Lagging, collector.Split, collector.Overtaken, collector.Lacking, collector.Invalid} {
 		m.verdicts.WithLabelValues(string(verdict))
 	}
 	for _, about := range []string{"stranger", "finding"} {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // pledges are the newest heads that are known in this process to be countersigned, with the states that they stood in. A
@@ -73,7 +73,7 @@ type pledge struct {
 }
 
 // keep notes what a state says is countersigned. The state is durable, and no failover takes it as far as is known.
-func (p *pledges) keep(s *headersync.State) error {
+func (p *pledges) keep(s *collector.State) error {
 	if p == nil || s == nil || s.Receipt == nil {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (p *pledges) keep(s *headersync.State) error {
 }
 
 // vouch notes what a state says that was read: somebody else may have written it a moment ago.
-func (p *pledges) vouch(ctx context.Context, s *headersync.State) error {
+func (p *pledges) vouch(ctx context.Context, s *collector.State) error {
 	if p == nil || s == nil || s.Receipt == nil {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (p *pledges) height(chain lightchain.ChainID) (height uint64, found bool) {
 }
 
 // missing returns the state in which the chain's newest countersigned head stood, if the store knows less; else nil.
-func (p *pledges) missing(stored *headersync.State) (*headersync.State, error) {
+func (p *pledges) missing(stored *collector.State) (*collector.State, error) {
 	if p == nil || stored.Fork != nil {
 		return nil, nil
 	}
@@ -124,7 +124,7 @@ func (p *pledges) missing(stored *headersync.State) (*headersync.State, error) {
 	if !found || stored.Head != nil && stored.Head.Height() >= kept.height {
 		return nil, nil
 	}
-	return headersync.DecodeState(kept.state)
+	return collector.DecodeState(kept.state)
 }
 
 // heights returns up to where each chain is countersigned.
@@ -140,7 +140,7 @@ func (p *pledges) heights() map[lightchain.ChainID]uint64 {
 
 // putBack brings a record to the state that its newest countersigned head stood in. Headers held above the ones that the
 // store still has are gone, and asked for again as any backlog is.
-func (r *Record) putBack(kept *headersync.State, now int64, c *Change) error {
+func (r *Record) putBack(kept *collector.State, now int64, c *Change) error {
 	s := r.State
 	had := "nothing of it"
 	if s.Head != nil {
@@ -190,7 +190,7 @@ func (a *Aggregator) compare(ctx context.Context) {
 		}
 	}()
 	for chain := range lacking {
-		err := a.ledger.Update(ctx, chain, func(*headersync.State, func(headersync.Held) error) error { return ErrUnchanged })
+		err := a.ledger.Update(ctx, chain, func(*collector.State, func(collector.Held) error) error { return ErrUnchanged })
 		if ctx.Err() != nil {
 			return
 		}

@@ -59,7 +59,11 @@ func (g *Registry) Reported(ctx context.Context, chain lightchain.ChainID, paylo
 	}
 	err = g.store.Update(ctx, chain, func(r *Record) (*Change, error) {
 		heard, news = nil, nil
-		report, err := headersync.OpenReport(payload, r.State)
+		var keys []*lightchain.SignedHeader
+		if r.State != nil {
+			keys = r.State.Keys
+		}
+		report, err := headersync.OpenReport(payload, chain, keys)
 		if err != nil || !report.After(r.lastReport()) {
 			return nil, ErrUnchanged
 		}

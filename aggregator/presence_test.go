@@ -8,6 +8,7 @@ import (
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // reporter is a gateway that is approved and known by its genesis, and speaks on its status topic.
@@ -28,7 +29,7 @@ func newReporter(t testing.TB) *reporter {
 	}
 	err := store.Update(t.Context(), c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
 		genesis := c.headers[0]
-		r.State = &headersync.State{Chain: c.id(), Keys: []*lightchain.SignedHeader{genesis}, Head: &headersync.Mark{Head: genesis}}
+		r.State = &collector.State{Chain: c.id(), Keys: []*lightchain.SignedHeader{genesis}, Head: &collector.Mark{Head: genesis}}
 		return nil, nil
 	})
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
+	"edgechain.example/sync/pace"
 )
 
 // Record is what an aggregator knows of one chain, but for its headers: the stores write it whole, in one piece. All
@@ -34,11 +35,11 @@ type Record struct {
 	Online   Presence          `json:"online,omitempty"` // what the gateway, or its last will, said last
 	Report   *ReportNote       `json:"report,omitempty"` // what the gateway said of itself last
 	Findings map[Kind]*Finding `json:"findings,omitempty"`
-	Traffic  headersync.Spent  `json:"traffic"`
+	Traffic  pace.Spent        `json:"traffic"`
 
 	// State is where the chain stands: heads, keys, evidence. The stores keep it beside the record; [Chains.Records]
 	// leaves it out. Nothing ever moves its head down, not even [Forgotten].
-	State *headersync.State `json:"-"`
+	State *collector.State `json:"-"`
 }
 
 // HeadNote is what a record repeats of the newest head.

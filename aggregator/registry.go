@@ -12,6 +12,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/localhttp"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // Trust says what becomes of a gateway that nobody has decided about.
@@ -26,10 +27,10 @@ const (
 // Rules are what the registry does without being asked.
 type Rules struct {
 	Trust    Trust
-	Mode     Mode              // of gateways without one of their own
-	Policy   headersync.Policy // its Mode is set from the above
-	MaxInbox int               // gateways that may wait at once; those beyond are not noted
-	Silence  time.Duration     // how long a gateway may be quiet that has no bound of its own; 0: forever
+	Mode     Mode             // of gateways without one of their own
+	Policy   collector.Policy // its Mode is set from the above
+	MaxInbox int              // gateways that may wait at once; those beyond are not noted
+	Silence  time.Duration    // how long a gateway may be quiet that has no bound of its own; 0: forever
 }
 
 // Registry knows whose heads are countersigned. A gateway is its chain, all 52 characters of it: names are what
@@ -90,12 +91,12 @@ const (
 )
 
 // Policy says how a chain is followed, if it is.
-func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (headersync.Policy, bool) {
+func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (collector.Policy, bool) {
 	c, err := g.lookup(ctx, chain)
 	if err != nil {
 		g.unread(chain, err)
 		if c.standing == "" {
-			return headersync.Policy{}, false
+			return collector.Policy{}, false
 		}
 		// What was known of it last is more than nothing: a database that is away makes nobody a stranger.
 	}
@@ -103,9 +104,9 @@ func (g *Registry) Policy(ctx context.Context, chain lightchain.ChainID) (header
 	case Approved:
 	case Waiting:
 		// Its genesis says its name, by which an operator knows it; nothing is countersigned.
-		return headersync.Policy{Mode: headersync.Sparse, Introduce: true, BytesPerDay: introduction, Page: introductionPage}, true
+		return collector.Policy{Mode: headersync.Sparse, Introduce: true, BytesPerDay: introduction, Page: introductionPage}, true
 	default:
-		return headersync.Policy{}, false
+		return collector.Policy{}, false
 	}
 	rules := g.Rules()
 	p := rules.Policy
@@ -173,7 +174,7 @@ func (g *Registry) forget(chain lightchain.ChainID) {
 
 // Heard takes note of a gateway that is not followed: it comes in with a token or because all are trusted, or it waits
 // in the inbox.
-func (g *Registry) Heard(ctx context.Context, s headersync.Stranger) error {
+func (g *Registry) Heard(ctx context.Context, s collector.Stranger) error {
 	c, err := g.lookup(ctx, s.Chain)
 	if err != nil {
 		return err
@@ -197,7 +198,7 @@ func (g *Registry) Heard(ctx context.Context, s headersync.Stranger) error {
 }
 
 // inbox notes that a gateway waits. What it announced is nobody's word but its own.
-func (g *Registry) inbox(ctx context.Context, s headersync.Stranger) error {
+func (g *Registry) inbox(ctx context.Context, s collector.Stranger) error {
 	added := false
 	err := g.store.Update(ctx, s.Chain, func(r *Record) (*Change, error) {
 		added = false

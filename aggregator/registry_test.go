@@ -14,6 +14,7 @@ import (
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // testClock is a clock that the test moves.
@@ -45,11 +46,11 @@ func newRegistry(t testing.TB, rules aggregator.Rules) (*aggregator.Registry, ag
 	return aggregator.NewRegistry(store, rules, clock.Now, slog.New(slog.DiscardHandler)), store, clock
 }
 
-func (c *chain) stranger() headersync.Stranger {
-	return headersync.Stranger{Chain: c.id(), Head: c.headers[0]}
+func (c *chain) stranger() collector.Stranger {
+	return collector.Stranger{Chain: c.id(), Head: c.headers[0]}
 }
 
-func mustHear(t testing.TB, g *aggregator.Registry, s headersync.Stranger) {
+func mustHear(t testing.TB, g *aggregator.Registry, s collector.Stranger) {
 	t.Helper()
 	if err := g.Heard(context.Background(), s); err != nil {
 		t.Fatal(err)
@@ -106,7 +107,7 @@ func TestOnlyWhoIsApprovedIsFollowed(t *testing.T) {
 }
 
 func TestAGatewaysOwnModeWins(t *testing.T) {
-	g, _, _ := newRegistry(t, aggregator.Rules{Mode: aggregator.Dense, Policy: headersync.Policy{Page: 7777, BytesPerDay: 99}})
+	g, _, _ := newRegistry(t, aggregator.Rules{Mode: aggregator.Dense, Policy: collector.Policy{Page: 7777, BytesPerDay: 99}})
 	for _, c := range []struct {
 		name string
 		mode aggregator.Mode
@@ -259,7 +260,7 @@ func TestPatternsApproveOnlyWhoWaitsUnderSuchAName(t *testing.T) {
 func TestTheInboxIsBounded(t *testing.T) {
 	g, store, _ := newRegistry(t, aggregator.Rules{MaxInbox: 3})
 	for i := range 10 {
-		mustHear(t, g, headersync.Stranger{Chain: sha256.Sum256([]byte{byte(i)})})
+		mustHear(t, g, collector.Stranger{Chain: sha256.Sum256([]byte{byte(i)})})
 	}
 	waiting := 0
 	err := aggregator.EachRecord(t.Context(), store, func(*aggregator.Record) error { waiting++; return nil })

@@ -22,15 +22,17 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
+	syncgateway "edgechain.example/sync/gateway"
 	"edgechain.example/sync/mqttlink"
 )
 
 // gateway is a gateway's side of the protocol over a real connection, on a chain that lives in memory.
 type gateway struct {
 	t    testing.TB
-	sync *headersync.Gateway
+	sync *syncgateway.Gateway
 	link *mqttlink.Link
-	told chan headersync.Notice
+	told chan syncgateway.Notice
 	stop func()
 
 	mu       sync.Mutex
@@ -99,7 +101,7 @@ func (g *gateway) PutReceipt(height uint64, r lightchain.Receipt) error {
 // newGateway returns a gateway that runs until the test ends.
 func newGateway(t testing.TB, broker string, c *chain, token string, aggregators ...lightchain.Aggregator) *gateway {
 	t.Helper()
-	g := &gateway{t: t, chain: c, receipts: map[string]map[uint64]lightchain.Receipt{}, told: make(chan headersync.Notice, 1024)}
+	g := &gateway{t: t, chain: c, receipts: map[string]map[uint64]lightchain.Receipt{}, told: make(chan syncgateway.Notice, 1024)}
 	var err error
 	g.link, err = mqttlink.New(mqttlink.Config{
 		Config: mqttconn.Config{
@@ -113,11 +115,11 @@ func newGateway(t testing.TB, broker string, c *chain, token string, aggregators
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.sync, err = headersync.NewGateway(headersync.GatewayConfig{
+	g.sync, err = syncgateway.New(syncgateway.Config{
 		Conn: g.link, Chain: g, Receipts: g, Signer: c.signer,
-		Terms:   headersync.Terms{Aggregators: aggregators, Announce: time.Millisecond, EnrolToken: token},
-		Confirm: headersync.ConfirmNever, Random: testRandom{},
-		Notify: func(n headersync.Notice) {
+		Terms:   syncgateway.Terms{Aggregators: aggregators, Announce: time.Millisecond, EnrolToken: token},
+		Confirm: syncgateway.ConfirmNever, Random: testRandom{},
+		Notify: func(n syncgateway.Notice) {
 			select {
 			case g.told <- n:
 			default:
@@ -284,7 +286,7 @@ func TestAGatewayIsFollowedOnceItIsApproved(t *testing.T) {
 		t.Errorf("the record: %+v", r)
 	}
 	height := uint64(0)
-	err = aggregator.WalkHeaders(t.Context(), n.store, c.id(), 0, 115, func(h headersync.Held) error {
+	err = aggregator.WalkHeaders(t.Context(), n.store, c.id(), 0, 115, func(h collector.Held) error {
 		if h.Height != height || !bytes.Equal(h.Bytes, c.headers[height].Bytes()) {
 			t.Errorf("header %d reads as %d, or differs", height, h.Height)
 		}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // Mended is a store that keeps what was promised in a second place, and says what it found damaged when it was opened.
@@ -41,7 +41,7 @@ func (r *Record) undecided(kept *Record) bool {
 }
 
 // behind reports whether a state lacks a head, its receipt or the evidence of another one.
-func behind(s, kept *headersync.State) bool {
+func behind(s, kept *collector.State) bool {
 	switch {
 	case kept == nil || s != nil && s.Fork != nil:
 		return false

@@ -17,6 +17,7 @@ import (
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // promised is a store in a folder that does not run, with what was countersigned in it.
@@ -52,7 +53,7 @@ func newPromised(t *testing.T) *promised {
 			approved(t, s, p.forked.id())
 			p.countersign(t, l, p.forked, 1000)
 			other := &headersync.Pulled{Head: 2, Other: []*lightchain.SignedHeader{forgedAt(t, p.forked, 2)}}
-			if v, err := take(l, p.forked.id(), other, true); err != nil || v != headersync.Split {
+			if v, err := take(l, p.forked.id(), other, true); err != nil || v != collector.Split {
 				t.Fatalf("%v, %v", v, err)
 			}
 		}
@@ -63,7 +64,7 @@ func newPromised(t *testing.T) *promised {
 	return p
 }
 
-func (p *promised) countersign(t *testing.T, l headersync.Store, c *chain, seconds uint64) {
+func (p *promised) countersign(t *testing.T, l collector.Store, c *chain, seconds uint64) {
 	t.Helper()
 	from := uint64(len(c.headers))
 	c.sealMany(2)
@@ -71,7 +72,7 @@ func (p *promised) countersign(t *testing.T, l headersync.Store, c *chain, secon
 	if from == 1 {
 		page.Genesis = c.headers[0]
 	}
-	if v, err := take(l, c.id(), page, true); err != nil || v != headersync.Extended {
+	if v, err := take(l, c.id(), page, true); err != nil || v != collector.Extended {
 		t.Fatalf("%v, %v", v, err)
 	}
 	if err := countersign(l, c.id(), chainTime+seconds+from); err != nil {
@@ -223,7 +224,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 		other.First = height
 		other.Add(&forged.Header, &forged.HeaderSignature)
 		state := *r.State
-		if v, _ := headersync.Judge(&state, &headersync.Pulled{Head: height, Run: other}, true, nil, func(headersync.Held) error { return nil }); v == headersync.Extended {
+		if v, _ := collector.Judge(&state, &headersync.Pulled{Head: height, Run: other}, true, nil, func(collector.Held) error { return nil }); v == collector.Extended {
 			t.Errorf("%s: another history is taken", c.id())
 		}
 		// The headers that were lost are a backlog, and then the chain goes on.
@@ -233,7 +234,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 				from = held.Height() + 1
 			}
 			page.Run = c.run(from, height)
-			if v, err := take(l, c.id(), page, true); err != nil || v != headersync.Extended {
+			if v, err := take(l, c.id(), page, true); err != nil || v != collector.Extended {
 				t.Errorf("%s: the backlog from %d on: %v, %v", c.id(), from, v, err)
 				continue
 			}

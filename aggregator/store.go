@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // Chains keeps the records of chains.
@@ -61,7 +61,7 @@ var (
 	// ErrNotFound means that the store has no record of the chain, or not what was asked for.
 	ErrNotFound = errors.New("not known here")
 	// ErrUnchanged, returned by a change, ends the update without an error and without writing anything.
-	ErrUnchanged = headersync.ErrUnchanged
+	ErrUnchanged = collector.ErrUnchanged
 	// ErrFailed means that the store cannot write any more: the program must end, and look again when it starts.
 	ErrFailed = errors.New("the store failed")
 )
@@ -101,7 +101,7 @@ type Evidence struct {
 //
 // A body is each header in turn: its length (2 bytes, big-endian), its encoding, and the id of its key (8 bytes) with its
 // signature (64 bytes) or nothing, which the length's highest bit tells apart.
-func NewSegments(headers []headersync.Held) []Segment {
+func NewSegments(headers []collector.Held) []Segment {
 	var segments []Segment
 	for _, h := range headers {
 		n := len(segments)
@@ -129,7 +129,7 @@ const (
 )
 
 // Walk calls visit for each header of the segment in turn, until it returns an error, which it returns.
-func (s *Segment) Walk(visit func(headersync.Held) error) error {
+func (s *Segment) Walk(visit func(collector.Held) error) error {
 	body := s.Body
 	for height := s.First; height <= s.Last; height++ {
 		if len(body) < 2 {
@@ -138,7 +138,7 @@ func (s *Segment) Walk(visit func(headersync.Held) error) error {
 		length := binary.BigEndian.Uint16(body)
 		body = body[2:]
 		size := int(length &^ signedBit)
-		h := headersync.Held{Height: height}
+		h := collector.Held{Height: height}
 		if length&signedBit != 0 {
 			h.Signature = new(lightchain.HeaderSignature)
 			if len(body) < size+signatureSize {

@@ -18,7 +18,7 @@ import (
 	"edgechain.example/aggregator/pgstore"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // opened is a store under test. again opens it once more: after a restart, or, where that is allowed, beside the first
@@ -134,7 +134,7 @@ func updatesAreSeen(t *testing.T, s opened) {
 	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, aggregator.ErrNotFound) {
 		t.Fatalf("a chain that nobody wrote: %v", err)
 	}
-	state := &headersync.State{Chain: c.id(), Keys: c.headers[:1], Head: &headersync.Mark{Head: c.headers[0]}, Last: 17}
+	state := &collector.State{Chain: c.id(), Keys: c.headers[:1], Head: &collector.Mark{Head: c.headers[0]}, Last: 17}
 	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
 		if r.Known() || r.Chain != c.id() || r.State != nil {
 			t.Errorf("a fresh record is %+v", r)
@@ -243,7 +243,7 @@ func segmentsAreFound(t *testing.T, s opened) {
 		for i := range found {
 			first = append(first, found[i].First)
 			height := found[i].First
-			err := found[i].Walk(func(h headersync.Held) error {
+			err := found[i].Walk(func(h collector.Held) error {
 				want := c.headers[height]
 				signed := height == found[i].Last || height == 0
 				if h.Height != height || !bytes.Equal(h.Bytes, want.Bytes()) || (h.Signature != nil) != signed || signed && *h.Signature != want.HeaderSignature {
@@ -261,7 +261,7 @@ func segmentsAreFound(t *testing.T, s opened) {
 		}
 	}
 	damaged := aggregator.Segment{First: 3, Last: 4, Body: []byte{0, 200, 1, 2, 3}}
-	if err := damaged.Walk(func(headersync.Held) error { return nil }); err == nil {
+	if err := damaged.Walk(func(collector.Held) error { return nil }); err == nil {
 		t.Error("a damaged segment reads well")
 	}
 }
@@ -272,7 +272,7 @@ func forgettingKeepsEvidence(t *testing.T, s opened) {
 	id := sha256.Sum256([]byte("evidence"))
 	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
 		r.Standing = aggregator.Approved
-		r.State = &headersync.State{Chain: c.id(), Keys: c.headers[:1], Head: &headersync.Mark{Head: c.headers[0]}}
+		r.State = &collector.State{Chain: c.id(), Keys: c.headers[:1], Head: &collector.Mark{Head: c.headers[0]}}
 		return &aggregator.Change{
 			Segments: aggregator.NewSegments(c.held(0, 4)),
 			Receipt:  &aggregator.Receipted{Height: 4, Time: chainTime, Body: []byte("receipted")},
@@ -306,7 +306,7 @@ func recordsCome(t *testing.T, s opened) {
 		id := lightchain.ChainID(sha256.Sum256([]byte(fmt.Sprint("record", i))))
 		mustUpdate(t, s, id, func(r *aggregator.Record) (*aggregator.Change, error) {
 			r.Standing = aggregator.Waiting
-			r.State = &headersync.State{Chain: id}
+			r.State = &collector.State{Chain: id}
 			return nil, nil
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/sync/internal/wire"
 )
 
 // Pulled is a gateway's answer to a pull. It is not signed: what it carries stands or falls by itself.
@@ -31,65 +32,32 @@ type Pulled struct {
 	Unavailable bool
 }
 
-// other is what a page shows instead of the header that the asker knows.
-func (p *Pulled) other() lightchain.Side {
+// OtherSide is what a page shows instead of the header that the asker knows.
+func (p *Pulled) OtherSide() lightchain.Side {
 	n := len(p.Other) - 1
 	bare := *p.Other[n]
 	bare.Receipts = nil
-	side := headSide(&bare, p.Other[:n]...)
+	side := HeadSide(&bare, p.Other[:n]...)
 	if p.Path != nil {
 		side.Leaf, side.Path = p.Leaf, p.Path
 	}
 	return side
 }
 
-const maxOther = maxWelcomeKeys + 1
+const maxOther = MaxWelcomeKeys + 1
 
 type rawPulled struct {
-	Version     uint64   `cbor:"1,keyasint"`
-	Correlation uint64   `cbor:"2,keyasint"`
-	Head        uint64   `cbor:"3,keyasint"`
-	Receipted   *uint64  `cbor:"4,keyasint,omitempty"`
-	Genesis     []byte   `cbor:"5,keyasint,omitempty"`
-	Run         []byte   `cbor:"6,keyasint,omitempty"`
-	Consistency []byte   `cbor:"7,keyasint,omitempty"`
-	Other       [][]byte `cbor:"8,keyasint,omitempty"`
-	Unavailable bool     `cbor:"9,keyasint,omitempty"`
-	Leaf        []byte   `cbor:"10,keyasint,omitempty"`
-	Path        *rawPath `cbor:"11,keyasint,omitempty"`
-}
-
-type rawPath struct {
-	_      struct{} `cbor:",toarray"`
-	Size   uint64
-	Index  uint64
-	Hashes [][]byte
-}
-
-func rawPathOf(p *lightchain.Path) *rawPath {
-	if p == nil {
-		return nil
-	}
-	r := &rawPath{Size: p.Size, Index: p.Index, Hashes: make([][]byte, len(p.Hashes))}
-	for i := range p.Hashes {
-		r.Hashes[i] = p.Hashes[i][:]
-	}
-	return r
-}
-
-func (r *rawPath) path() (*lightchain.Path, error) {
-	if r == nil {
-		return nil, nil
-	}
-	if len(r.Hashes) > lightchain.MaxPath {
-		return nil, fmt.Errorf("a path of %d hashes, at most %d", len(r.Hashes), lightchain.MaxPath)
-	}
-	p := &lightchain.Path{Size: r.Size, Index: r.Index, Hashes: make([]lightchain.Hash, len(r.Hashes))}
-	err := checkNumbers(r.Size, r.Index)
-	for i, h := range r.Hashes {
-		err = errors.Join(err, fixed(p.Hashes[i][:], h))
-	}
-	return p, err
+	Version     uint64     `cbor:"1,keyasint"`
+	Correlation uint64     `cbor:"2,keyasint"`
+	Head        uint64     `cbor:"3,keyasint"`
+	Receipted   *uint64    `cbor:"4,keyasint,omitempty"`
+	Genesis     []byte     `cbor:"5,keyasint,omitempty"`
+	Run         []byte     `cbor:"6,keyasint,omitempty"`
+	Consistency []byte     `cbor:"7,keyasint,omitempty"`
+	Other       [][]byte   `cbor:"8,keyasint,omitempty"`
+	Unavailable bool       `cbor:"9,keyasint,omitempty"`
+	Leaf        []byte     `cbor:"10,keyasint,omitempty"`
+	Path        *wire.Path `cbor:"11,keyasint,omitempty"`
 }
 
 // Encode returns the page as it travels.
@@ -111,17 +79,17 @@ func (p *Pulled) Encode() ([]byte, error) {
 			return nil, err
 		}
 	}
-	if raw.Other, err = encodeHeaders(p.Other); err != nil {
+	if raw.Other, err = wire.EncodeHeaders(p.Other); err != nil {
 		return nil, err
 	}
 	if p.Path != nil {
-		raw.Leaf, raw.Path = p.Leaf[:], rawPathOf(p.Path)
+		raw.Leaf, raw.Path = p.Leaf[:], wire.PathOf(p.Path)
 	}
-	return encode(raw), nil
+	return wire.Encode(raw), nil
 }
 
-// pageNumber returns a page's correlation without reading the rest.
-func pageNumber(b []byte) (number uint64, ok bool) {
+// PageNumber returns a page's correlation without reading the rest.
+func PageNumber(b []byte) (number uint64, ok bool) {
 	// A map whose first two keys are 1: 1 and 2: the number.
 	if len(b) < 5 || b[0]>>5 != 5 || b[1] != 1 || b[2] != lightchain.Version || b[3] != 2 || b[4]>>5 != 0 {
 		return 0, false
@@ -141,7 +109,7 @@ func pageNumber(b []byte) (number uint64, ok bool) {
 	return 0, false
 }
 
-// DecodePulled reads a page. It checks the encoding alone; see [Judge].
+// DecodePulled reads a page. It checks the encoding alone; see [collector.Judge].
 func DecodePulled(b []byte) (*Pulled, error) {
 	p, err := readPulled(b)
 	if err != nil {
@@ -153,10 +121,10 @@ func DecodePulled(b []byte) (*Pulled, error) {
 func readPulled(b []byte) (*Pulled, error) {
 	var raw rawPulled
 	// SPEC: Pages stay within 64 KiB unless configured, never above 128 KiB
-	if err := decode(b, MaxPage, &raw); err != nil {
+	if err := wire.Decode(b, MaxPage, &raw); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Correlation, raw.Head), checkOptional(raw.Receipted)); err != nil {
+	if err := errors.Join(wire.CheckVersion(raw.Version), wire.CheckNumbers(raw.Correlation, raw.Head), wire.CheckOptional(raw.Receipted)); err != nil {
 		return nil, err
 	}
 	p := &Pulled{Correlation: raw.Correlation, Head: raw.Head, Receipted: raw.Receipted, Unavailable: raw.Unavailable}
@@ -176,14 +144,14 @@ func readPulled(b []byte) (*Pulled, error) {
 			return nil, err
 		}
 	}
-	if p.Other, err = decodeHeaders(raw.Other, maxOther); err != nil {
+	if p.Other, err = wire.DecodeHeaders(raw.Other, maxOther); err != nil {
 		return nil, err
 	}
-	if p.Path, err = raw.Path.path(); err != nil {
+	if p.Path, err = raw.Path.Decode(); err != nil {
 		return nil, err
 	}
 	if p.Path != nil {
-		if err := fixed(p.Leaf[:], raw.Leaf); err != nil {
+		if err := wire.Fixed(p.Leaf[:], raw.Leaf); err != nil {
 			return nil, err
 		}
 	}
@@ -217,8 +185,8 @@ type SparseCopy struct {
 	Keys []*lightchain.SignedHeader
 }
 
-// maxSparseKeys is how many changes of key a sparse copy may bridge. With more a page of [MaxPage] would not hold them.
-const maxSparseKeys = 256
+// MaxSparseKeys is how many changes of key a sparse copy may bridge. With more a page of [MaxPage] would not hold them.
+const MaxSparseKeys = 256
 
 type rawRestored struct {
 	Version     uint64     `cbor:"1,keyasint"`
@@ -248,12 +216,12 @@ func (r *Restored) Encode() ([]byte, error) {
 		if raw.Sparse.Head, err = r.Sparse.Head.Encode(); err != nil {
 			return nil, err
 		}
-		raw.Sparse.Edge = joinHashes(r.Sparse.Edge)
-		if raw.Sparse.Keys, err = encodeHeaders(r.Sparse.Keys); err != nil {
+		raw.Sparse.Edge = wire.JoinHashes(r.Sparse.Edge)
+		if raw.Sparse.Keys, err = wire.EncodeHeaders(r.Sparse.Keys); err != nil {
 			return nil, err
 		}
 	}
-	return encode(raw), nil
+	return wire.Encode(raw), nil
 }
 
 // DecodeRestored reads a page. It checks the encoding alone.
@@ -267,10 +235,10 @@ func DecodeRestored(b []byte) (*Restored, error) {
 
 func readRestored(b []byte) (*Restored, error) {
 	var raw rawRestored
-	if err := decode(b, MaxPage, &raw); err != nil {
+	if err := wire.Decode(b, MaxPage, &raw); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Correlation)); err != nil {
+	if err := errors.Join(wire.CheckVersion(raw.Version), wire.CheckNumbers(raw.Correlation)); err != nil {
 		return nil, err
 	}
 	r := &Restored{Correlation: raw.Correlation}
@@ -286,30 +254,9 @@ func readRestored(b []byte) (*Restored, error) {
 	if r.Sparse.Head, err = lightchain.DecodeSignedHeader(raw.Sparse.Head); err != nil {
 		return nil, err
 	}
-	if r.Sparse.Edge, err = splitHashes(raw.Sparse.Edge); err != nil {
+	if r.Sparse.Edge, err = wire.SplitHashes(raw.Sparse.Edge); err != nil {
 		return nil, err
 	}
-	r.Sparse.Keys, err = decodeHeaders(raw.Sparse.Keys, maxSparseKeys)
+	r.Sparse.Keys, err = wire.DecodeHeaders(raw.Sparse.Keys, MaxSparseKeys)
 	return r, err
-}
-
-func joinHashes(hashes []lightchain.Hash) []byte {
-	b := make([]byte, 0, len(hashes)*len(lightchain.Hash{}))
-	for i := range hashes {
-		b = append(b, hashes[i][:]...)
-	}
-	return b
-}
-
-// splitHashes reads at most one hash for each bit of a height.
-func splitHashes(b []byte) ([]lightchain.Hash, error) {
-	const size = len(lightchain.Hash{})
-	if len(b)%size != 0 || len(b)/size > lightchain.MaxPath {
-		return nil, fmt.Errorf("%d bytes are not at most %d hashes", len(b), lightchain.MaxPath)
-	}
-	hashes := make([]lightchain.Hash, len(b)/size)
-	for i := range hashes {
-		b = b[copy(hashes[i][:], b):]
-	}
-	return hashes, nil
 }

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"edgechain.example/lightchain"
+	"edgechain.example/sync/internal/wire"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
 // Report is what a gateway says of itself on its status topic, so that whoever countersigns it knows what it lost.
@@ -19,7 +20,7 @@ type Report struct {
 	Number uint64 // of this report since then, from 1
 
 	Condition
-	later map[uint64]cbor.RawMessage // fields that this program does not know: carried along, since they are signed
+	Later map[uint64]cbor.RawMessage // fields that this program does not know: carried along, since they are signed
 }
 
 // Condition is what a report says. What is counted has been counted since the chain began, and each event stands in
@@ -52,7 +53,7 @@ type Tally struct {
 // MaxVersion bounds the version's name in a report, in bytes; see [Report.Sign].
 const MaxVersion = 64
 
-const mediaReport = "application/vnd.edgechain.report+cbor"
+const MediaReport = "application/vnd.edgechain.report+cbor"
 
 type rawReport struct {
 	Version  uint64   `cbor:"1,keyasint"`
@@ -95,31 +96,31 @@ func (r *Report) Sign(signer lightchain.Signer) ([]byte, error) {
 		version = version[:len(version)-1]
 	}
 	c := r.Clock
-	known := encode(rawReport{
+	known := wire.Encode(rawReport{
 		Version: lightchain.Version, Chain: r.Chain[:], Height: r.Height, Start: r.Start, Number: r.Number, Within: r.Within, Program: version,
 		Clock: rawClock{State: uint64(c.State), Error: c.Error, Steps: c.Steps, Step: c.Step},
 		Gaps:  r.Gaps.raw(), Damage: r.Damage.raw(), Restored: r.Restored.raw(), Unclean: r.Unclean,
 	})
-	if len(r.later) == 0 {
-		return seal(mediaReport, signer, known)
+	if len(r.Later) == 0 {
+		return wire.Seal(MediaReport, signer, known)
 	}
 	var all map[uint64]cbor.RawMessage
-	if err := decode(known, maxRequest, &all); err != nil {
+	if err := wire.Decode(known, maxRequest, &all); err != nil {
 		return nil, err
 	}
-	for key, value := range r.later {
+	for key, value := range r.Later {
 		all[key] = value
 	}
-	return seal(mediaReport, signer, encode(all))
+	return wire.Seal(MediaReport, signer, wire.Encode(all))
 }
 
-// decodeReport reads a report. It checks no signature.
-func decodeReport(b []byte) (*Report, *sealed, error) {
-	s, err := unseal(mediaReport, b, maxRequest)
+// DecodeReport reads a report. It checks no signature.
+func DecodeReport(b []byte) (*Report, *wire.Sealed, error) {
+	s, err := wire.Unseal(MediaReport, b, maxRequest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("report: %w", err)
 	}
-	r, err := readReport(s.payload)
+	r, err := readReport(s.Payload)
 	if err != nil {
 		return nil, nil, fmt.Errorf("report: %w", err)
 	}
@@ -128,7 +129,7 @@ func decodeReport(b []byte) (*Report, *sealed, error) {
 
 func readReport(b []byte) (*Report, error) {
 	var all map[uint64]cbor.RawMessage
-	if err := decode(b, maxRequest, &all); err != nil {
+	if err := wire.Decode(b, maxRequest, &all); err != nil {
 		return nil, err
 	}
 	r := new(Report)
@@ -138,22 +139,22 @@ func readReport(b []byte) (*Report, error) {
 		}
 		// SPEC: Fields above 12 are carried along and ignored, if they are in deterministic encoding.
 		var any any
-		if err := decode(value, maxRequest, &any); err != nil {
+		if err := wire.Decode(value, maxRequest, &any); err != nil {
 			return nil, fmt.Errorf("field %d: %w", key, err)
 		}
-		if r.later == nil {
-			r.later = make(map[uint64]cbor.RawMessage)
+		if r.Later == nil {
+			r.Later = make(map[uint64]cbor.RawMessage)
 		}
-		r.later[key] = value
+		r.Later[key] = value
 		delete(all, key)
 	}
 	var raw rawReport
-	if err := decode(encode(all), maxRequest, &raw); err != nil {
+	if err := wire.Decode(wire.Encode(all), maxRequest, &raw); err != nil {
 		return nil, err
 	}
-	err := errors.Join(checkVersion(raw.Version), fixed(r.Chain[:], raw.Chain),
-		checkNumbers(raw.Height, raw.Start, raw.Number, raw.Within, raw.Clock.Error, raw.Clock.Steps, raw.Unclean),
-		checkNumbers(raw.Gaps.Times, raw.Gaps.Count, raw.Damage.Times, raw.Damage.Count, raw.Restored.Times, raw.Restored.Count))
+	err := errors.Join(wire.CheckVersion(raw.Version), wire.Fixed(r.Chain[:], raw.Chain),
+		wire.CheckNumbers(raw.Height, raw.Start, raw.Number, raw.Within, raw.Clock.Error, raw.Clock.Steps, raw.Unclean),
+		wire.CheckNumbers(raw.Gaps.Times, raw.Gaps.Count, raw.Damage.Times, raw.Damage.Count, raw.Restored.Times, raw.Restored.Count))
 	switch {
 	case err != nil:
 		return nil, err
@@ -171,20 +172,21 @@ func readReport(b []byte) (*Report, error) {
 	return r, nil
 }
 
-// OpenReport reads a report and checks that the gateway whose state this is made it.
+// OpenReport reads a report and checks that the gateway of the chain made it. keys are the signed headers that set its key, as
+// far as they are known, genesis first.
 //
 // Only the newest key that is known counts, whatever height the report names: whoever got hold of an old one, which
 // was changed for that reason perhaps, cannot speak for the gateway.
-func OpenReport(b []byte, state *State) (*Report, error) {
-	r, signed, err := decodeReport(b)
+func OpenReport(b []byte, chain lightchain.ChainID, keys []*lightchain.SignedHeader) (*Report, error) {
+	r, signed, err := DecodeReport(b)
 	if err != nil {
 		return nil, err
 	}
-	if state == nil || len(state.Keys) == 0 || r.Chain != state.Chain {
-		return nil, errStranger
+	if len(keys) == 0 || r.Chain != chain {
+		return nil, ErrStranger
 	}
-	if !signed.check(*state.Keys[len(state.Keys)-1].Header.NextKey) {
-		return nil, errForged
+	if !signed.Check(*keys[len(keys)-1].Header.NextKey) {
+		return nil, ErrForged
 	}
 	return r, nil
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/sync/internal/wire"
 )
 
 // Requests are signed, name the chain and who asks, and cannot be replayed with effect.
@@ -18,6 +20,16 @@ import (
 //     the aggregator itself has spoken, and then its number is too low.
 //   - A welcome likewise carries a nonce of the aggregator's process, its session, which a gateway repeats when it
 //     asks for its own headers back, with a number that grows.
+
+// The media types of signed messages.
+const (
+	MediaHello   = "application/vnd.edgechain.hello+cbor"
+	MediaWelcome = "application/vnd.edgechain.welcome+cbor"
+	MediaPull    = "application/vnd.edgechain.pull+cbor"
+)
+
+// maxRequest is more bytes than a hello or pull takes.
+const maxRequest = 1 << 10
 
 // Nonce is 16 random bytes that are used once.
 type Nonce [16]byte
@@ -99,30 +111,30 @@ func (h *Hello) Sign(signer lightchain.Signer) ([]byte, error) {
 	if e := h.Enrol; e != nil {
 		raw.Enrol = &rawEnrolment{Token: e.Token[:], MAC: e.MAC[:]}
 	}
-	return seal(mediaHello, signer, encode(raw))
+	return wire.Seal(MediaHello, signer, wire.Encode(raw))
 }
 
-// decodeHello reads a hello. It checks no signature.
-func decodeHello(b []byte) (*Hello, *sealed, error) {
-	s, err := unseal(mediaHello, b, maxRequest)
+// DecodeHello reads a hello. It checks no signature.
+func DecodeHello(b []byte) (*Hello, *wire.Sealed, error) {
+	s, err := wire.Unseal(MediaHello, b, maxRequest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
 	var raw rawHello
 	h := new(Hello)
-	err = decode(s.payload, maxRequest, &raw)
+	err = wire.Decode(s.Payload, maxRequest, &raw)
 	if err == nil {
-		err = errors.Join(checkVersion(raw.Version), checkNumbers(raw.Height), fixed(h.Chain[:], raw.Chain),
-			fixed(h.Nonce[:], raw.Nonce), fixed(h.Hash[:], raw.Hash))
+		err = errors.Join(wire.CheckVersion(raw.Version), wire.CheckNumbers(raw.Height), wire.Fixed(h.Chain[:], raw.Chain),
+			wire.Fixed(h.Nonce[:], raw.Nonce), wire.Fixed(h.Hash[:], raw.Hash))
 	}
 	h.Height = raw.Height
 	if r := raw.Restore; err == nil && r != nil {
 		h.Restore = &RestoreRequest{Aggregator: r.Aggregator, Sequence: r.Sequence, Most: r.Most}
-		err = errors.Join(lightchain.CheckAggregatorName(r.Aggregator), checkNumbers(r.Sequence, r.Most), fixed(h.Restore.Session[:], r.Session))
+		err = errors.Join(lightchain.CheckAggregatorName(r.Aggregator), wire.CheckNumbers(r.Sequence, r.Most), wire.Fixed(h.Restore.Session[:], r.Session))
 	}
 	if e := raw.Enrol; err == nil && e != nil {
 		h.Enrol = new(Enrolment)
-		err = errors.Join(fixed(h.Enrol.Token[:], e.Token), fixed(h.Enrol.MAC[:], e.MAC))
+		err = errors.Join(wire.Fixed(h.Enrol.Token[:], e.Token), wire.Fixed(h.Enrol.MAC[:], e.MAC))
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
@@ -155,7 +167,7 @@ type Welcome struct {
 }
 
 const (
-	maxWelcomeKeys = 16
+	MaxWelcomeKeys = 16
 	maxWelcome     = 64 << 10
 )
 
@@ -185,7 +197,7 @@ func (w *Welcome) Sign(signer lightchain.Signer) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if raw.Keys, err = encodeHeaders(w.Keys); err != nil {
+	if raw.Keys, err = wire.EncodeHeaders(w.Keys); err != nil {
 		return nil, err
 	}
 	if w.Key != nil {
@@ -196,16 +208,16 @@ func (w *Welcome) Sign(signer lightchain.Signer) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return seal(mediaWelcome, signer, encode(raw))
+	return wire.Seal(MediaWelcome, signer, wire.Encode(raw))
 }
 
-// decodeWelcome reads a welcome. It checks no signature.
-func decodeWelcome(b []byte) (*Welcome, *sealed, error) {
-	s, err := unseal(mediaWelcome, b, maxWelcome)
+// DecodeWelcome reads a welcome. It checks no signature.
+func DecodeWelcome(b []byte) (*Welcome, *wire.Sealed, error) {
+	s, err := wire.Unseal(MediaWelcome, b, maxWelcome)
 	if err != nil {
 		return nil, nil, fmt.Errorf("welcome: %w", err)
 	}
-	w, err := readWelcome(s.payload)
+	w, err := readWelcome(s.Payload)
 	if err != nil {
 		return nil, nil, fmt.Errorf("welcome: %w", err)
 	}
@@ -214,24 +226,24 @@ func decodeWelcome(b []byte) (*Welcome, *sealed, error) {
 
 func readWelcome(b []byte) (*Welcome, error) {
 	var raw rawWelcome
-	if err := decode(b, maxWelcome, &raw); err != nil {
+	if err := wire.Decode(b, maxWelcome, &raw); err != nil {
 		return nil, err
 	}
 	w := &Welcome{Name: raw.Name, Sequence: raw.Sequence, Held: raw.Held, Restores: raw.Restores, Busy: raw.Busy}
-	err := errors.Join(checkVersion(raw.Version), checkNumbers(raw.Sequence, raw.Held, raw.Restores, raw.Busy), lightchain.CheckAggregatorName(raw.Name),
-		fixed(w.Chain[:], raw.Chain), fixed(w.Nonce[:], raw.Nonce), fixed(w.Session[:], raw.Session))
+	err := errors.Join(wire.CheckVersion(raw.Version), wire.CheckNumbers(raw.Sequence, raw.Held, raw.Restores, raw.Busy), lightchain.CheckAggregatorName(raw.Name),
+		wire.Fixed(w.Chain[:], raw.Chain), wire.Fixed(w.Nonce[:], raw.Nonce), wire.Fixed(w.Session[:], raw.Session))
 	if err == nil && len(raw.Head) > 0 {
 		w.Head, err = lightchain.DecodeSignedHeader(raw.Head)
 	}
 	if err == nil {
-		w.Keys, err = decodeHeaders(raw.Keys, maxWelcomeKeys)
+		w.Keys, err = wire.DecodeHeaders(raw.Keys, MaxWelcomeKeys)
 	}
 	if err == nil && w.Head == nil && len(raw.Key) > 0 {
 		err = errors.New("a key in force above no head")
 	}
 	if err == nil && len(raw.Key) > 0 {
 		w.Key = new(lightchain.PublicKey)
-		err = fixed(w.Key[:], raw.Key)
+		err = wire.Fixed(w.Key[:], raw.Key)
 	}
 	if err == nil && len(raw.Fork) > 0 {
 		w.Fork, err = lightchain.DecodeFork(raw.Fork)
@@ -247,6 +259,9 @@ const (
 	EveryHeader Mode = 1 // all headers, in runs
 	Sparse      Mode = 2 // heads alone, each with the proof that it continues the one before
 )
+
+// NoCeiling is above every height: a [Pull] without a last one.
+const NoCeiling = math.MaxInt64
 
 // Pull asks a gateway for what its asker lacks. Its sequence number is the correlation that the page repeats.
 type Pull struct {
@@ -278,28 +293,28 @@ func (p *Pull) Sign(signer lightchain.Signer) ([]byte, error) {
 	if p.First > 0 {
 		raw.Below = p.Below[:]
 	}
-	return seal(mediaPull, signer, encode(raw))
+	return wire.Seal(MediaPull, signer, wire.Encode(raw))
 }
 
-// decodePull reads a pull. It checks no signature.
-func decodePull(b []byte) (*Pull, *sealed, error) {
-	s, err := unseal(mediaPull, b, maxRequest)
+// DecodePull reads a pull. It checks no signature.
+func DecodePull(b []byte) (*Pull, *wire.Sealed, error) {
+	s, err := wire.Unseal(MediaPull, b, maxRequest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("pull: %w", err)
 	}
 	var raw rawPull
 	p := new(Pull)
-	err = decode(s.payload, maxRequest, &raw)
+	err = wire.Decode(s.Payload, maxRequest, &raw)
 	if err == nil {
-		err = errors.Join(checkVersion(raw.Version), checkNumbers(raw.Sequence, raw.First, raw.Most, raw.Last),
-			lightchain.CheckAggregatorName(raw.Name), fixed(p.Chain[:], raw.Chain))
+		err = errors.Join(wire.CheckVersion(raw.Version), wire.CheckNumbers(raw.Sequence, raw.First, raw.Most, raw.Last),
+			lightchain.CheckAggregatorName(raw.Name), wire.Fixed(p.Chain[:], raw.Chain))
 	}
 	switch {
 	case err != nil:
 	case Mode(raw.Want) != EveryHeader && Mode(raw.Want) != Sparse:
 		err = fmt.Errorf("%d is neither a run nor a consistency proof", raw.Want)
 	case raw.First > 0:
-		err = fixed(p.Below[:], raw.Below)
+		err = wire.Fixed(p.Below[:], raw.Below)
 	case len(raw.Below) != 0:
 		err = errors.New("nothing is below genesis")
 	}
@@ -310,51 +325,13 @@ func decodePull(b []byte) (*Pull, *sealed, error) {
 	return p, s, nil
 }
 
-func checkVersion(v uint64) error {
-	if v != lightchain.Version {
-		return fmt.Errorf("format version %d, this program knows %d", v, lightchain.Version)
-	}
-	return nil
-}
+// WantsHead tells a pull for whatever is newest from one that fills a backlog, given the newest height here.
+func (p *Pull) WantsHead(newest uint64) bool { return p.Last > newest }
 
-// SPEC: a uint in 0 .. 2^63−1
-func checkNumbers(numbers ...uint64) error {
-	for _, n := range numbers {
-		if n > 1<<63-1 {
-			return fmt.Errorf("%d is above 2^63-1", n)
-		}
+func OrUnavailable(page *Pulled, err error) (*Pulled, error) {
+	if errors.Is(err, ErrUnavailable) {
+		page.Run, page.Consistency, page.Other, page.Path, page.Unavailable = nil, nil, nil, nil, true
+		return page, nil
 	}
-	return nil
-}
-
-func encodeHeaders(headers []*lightchain.SignedHeader) (encoded [][]byte, err error) {
-	for _, h := range headers {
-		b, err := h.Encode()
-		if err != nil {
-			return nil, err
-		}
-		encoded = append(encoded, b)
-	}
-	return encoded, nil
-}
-
-func decodeHeaders(encoded [][]byte, most int) (headers []*lightchain.SignedHeader, err error) {
-	if len(encoded) > most {
-		return nil, fmt.Errorf("%d headers are above the limit of %d", len(encoded), most)
-	}
-	for _, b := range encoded {
-		h, err := lightchain.DecodeSignedHeader(b)
-		if err != nil {
-			return nil, err
-		}
-		headers = append(headers, h)
-	}
-	return headers, nil
-}
-
-func checkOptional(n *uint64) error {
-	if n == nil {
-		return nil
-	}
-	return checkNumbers(*n)
+	return page, err
 }

@@ -16,7 +16,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // The journal is a file beside the database that says what the aggregator has promised: of each chain the record and the state
@@ -327,7 +327,7 @@ func decodeEntry(b []byte) (*entry, error) {
 		return nil, err
 	}
 	if state := b[length:]; len(state) > 0 {
-		e.record.State, err = headersync.DecodeState(state)
+		e.record.State, err = collector.DecodeState(state)
 	}
 	return e, err
 }

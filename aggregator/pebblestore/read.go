@@ -13,7 +13,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 var errDamaged = errors.New("the store holds what it never wrote")
@@ -39,7 +39,7 @@ func (s *Store) read(chain lightchain.ChainID) (*aggregator.Record, error) {
 	if err != nil || state == nil {
 		return r, err
 	}
-	r.State, err = headersync.DecodeState(state)
+	r.State, err = collector.DecodeState(state)
 	return r, err
 }
 

@@ -37,7 +37,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // layout is the version of the tables. Those of oldest lack some alone.
@@ -237,7 +237,7 @@ func encode(r *aggregator.Record) (text, state []byte, err error) {
 func decode(text, state []byte) (*aggregator.Record, error) {
 	r, err := aggregator.DecodeRecord(text)
 	if err == nil && state != nil {
-		r.State, err = headersync.DecodeState(state)
+		r.State, err = collector.DecodeState(state)
 	}
 	return r, err
 }

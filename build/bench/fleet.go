@@ -14,6 +14,7 @@ import (
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // fleet measures the aggregator as it is shipped, with very many gateways: what it holds in memory of each. They are in
@@ -128,8 +129,8 @@ func approve(store aggregator.Store, signer lightchain.Signer, n int) (*lightcha
 	return head, store.Update(context.Background(), head.ChainID(), func(r *aggregator.Record) (*aggregator.Change, error) {
 		receipt, err := head.Countersign(signer, benchAggregator, now)
 		r.Standing, r.Name, r.Decided, r.Seen = aggregator.Approved, fmt.Sprintf("gateway-%06d", n), int64(now), int64(now)
-		mark := &headersync.Mark{Head: head}
-		r.State = &headersync.State{Chain: head.ChainID(), Keys: []*lightchain.SignedHeader{head}, Head: mark, Every: mark, Receipt: &receipt, Last: now}
+		mark := &collector.Mark{Head: head}
+		r.State = &collector.State{Chain: head.ChainID(), Keys: []*lightchain.SignedHeader{head}, Head: mark, Every: mark, Receipt: &receipt, Last: now}
 		return nil, err
 	})
 }

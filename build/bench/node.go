@@ -14,6 +14,7 @@ import (
 	"edgechain.example/aggregator/pgstore"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 type nodeTask struct {
@@ -102,7 +103,7 @@ func openNode(t nodeTask) (aggregator.Store, error) {
 // intakeNode is what of an aggregator stands behind its connections.
 type intakeNode struct {
 	store  aggregator.Store
-	ledger headersync.Store // nil: what is checked is kept nowhere
+	ledger collector.Store // nil: what is checked is kept nowhere
 	signer lightchain.Signer
 }
 
@@ -125,9 +126,9 @@ func (n *intakeNode) begin(genesis *lightchain.SignedHeader) error {
 }
 
 func (n *intakeNode) judge(chain lightchain.ChainID, p *headersync.Pulled) error {
-	return n.ledger.Update(context.Background(), chain, func(s *headersync.State, put func(headersync.Held) error) error {
-		verdict, err := headersync.Judge(s, p, true, nil, put)
-		if err == nil && verdict != headersync.Extended {
+	return n.ledger.Update(context.Background(), chain, func(s *collector.State, put func(collector.Held) error) error {
+		verdict, err := collector.Judge(s, p, true, nil, put)
+		if err == nil && verdict != collector.Extended {
 			err = fmt.Errorf("a page is %s", verdict)
 		}
 		return err
@@ -152,7 +153,7 @@ func (n *intakeNode) take(c *headerChain, page []byte) error {
 	if err := n.judge(chain, &headersync.Pulled{Head: run.Last(), Run: run}); err != nil {
 		return err
 	}
-	return n.ledger.Update(context.Background(), chain, func(s *headersync.State, _ func(headersync.Held) error) error {
+	return n.ledger.Update(context.Background(), chain, func(s *collector.State, _ func(collector.Held) error) error {
 		r, err := s.Head.Head.Countersign(n.signer, benchAggregator, now)
 		s.Receipt, s.Last = &r, now
 		return err

@@ -12,7 +12,7 @@ import (
 	"edgechain.example/agent/sealgate"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/store"
-	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 func newStatus() *cobra.Command {
@@ -268,7 +268,7 @@ func standingText(standing string) string {
 	switch standing {
 	case "":
 		return "not settled yet"
-	case string(headersync.Unknown):
+	case string(syncgateway.Unknown):
 		return "new to them" // when they were asked: at the start, or at the reload that added them
 	}
 	return standing

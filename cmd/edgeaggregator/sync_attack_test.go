@@ -13,6 +13,7 @@ import (
 	"edgechain.example/aggregator"
 	"edgechain.example/build/testenv/program"
 	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 // A broker is only asked to let gateways and aggregators pass. Here stands what others on it cannot do.
@@ -67,7 +68,7 @@ func TestKeyChangeIsFollowedAndImageFromBeforeCannotGoOn(t *testing.T) {
 		}
 	})
 	g.startPatiently()
-	g.process.Await("the gateway says that its key was changed", func() bool { return g.standing() == string(headersync.KeyChanged) })
+	g.process.Await("the gateway says that its key was changed", func() bool { return g.standing() == string(syncgateway.KeyChanged) })
 	if says := g.must("status"); !strings.Contains(says, "head key changed") {
 		t.Errorf("edgeagent status does not say it plainly:\n%s", says)
 	}
@@ -248,7 +249,7 @@ func TestForgottenChainIsNeverCountersignedShorter(t *testing.T) {
 	})
 	g.publish(3)
 	g.process.Await("the gateway has stopped sealing", func() bool {
-		standing := headersync.Standing(g.standing())
+		standing := syncgateway.Standing(g.standing())
 		return standing != "" && !standing.MaySeal()
 	})
 	if s, _ := g.ask(); s.Height >= newest || *s.Live.Upstreams[0].Aggregators[0].Receipted > old {

@@ -8,7 +8,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/build/testenv/program"
-	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 // held is why the gateway seals nothing, "" where it does.
@@ -67,7 +67,7 @@ func TestRestoredBackupTakesItsNewestHeadersBackBeforeItSeals(t *testing.T) {
 	}
 	g.staysAt(at.Height, "with nobody to ask")
 	broker.Restart()
-	g.process.Await("the head is restored", func() bool { return g.standing() == string(headersync.Recovered) })
+	g.process.Await("the head is restored", func() bool { return g.standing() == string(syncgateway.Recovered) })
 	g.record(2)
 	if head := countersigned(g, n); head.Height <= newest.Height || head.Chain != newest.Chain {
 		t.Errorf("it goes on as chain %s at %d; want %s above %d", head.Chain, head.Height, newest.Chain, newest.Height)
@@ -121,7 +121,7 @@ func TestMovedGatewaysOldBoardCanSignNothingThatCounts(t *testing.T) {
 
 	g.putBack(image)
 	g.startPatiently()
-	g.process.Await("the old board knows that it lacks the key", func() bool { return g.standing() == string(headersync.KeyChanged) })
+	g.process.Await("the old board knows that it lacks the key", func() bool { return g.standing() == string(syncgateway.KeyChanged) })
 	old, _ := g.ask()
 	g.staysAt(old.Height, "on the old board")
 	g.stop()
@@ -150,7 +150,7 @@ func TestAggregatorThatLearnedTheChainFromARestoredBackupDoesNotVouchForIt(t *te
 	g.must("restore", usb)
 	n.start()
 	g.start()
-	g.process.Await("the aggregator says that it does not know the chain", func() bool { return g.standing() == string(headersync.Unknown) })
+	g.process.Await("the aggregator says that it does not know the chain", func() bool { return g.standing() == string(syncgateway.Unknown) })
 	at, _ := g.ask()
 	g.process.Await("it has learned the chain", func() bool {
 		known, ok := n.gateway(g.chain)

@@ -10,6 +10,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 // hellos records what a gateway asks on a broker, and what is answered.
@@ -91,7 +92,7 @@ func TestReplayedHellosDelayNoStart(t *testing.T) {
 	n.restart() // what it counted in memory is gone
 	replay()
 	g.start()
-	g.process.Await("the head is settled", func() bool { return g.standing() == string(headersync.Agreed) })
+	g.process.Await("the head is settled", func() bool { return g.standing() == string(syncgateway.Agreed) })
 	// How often the gateway has asked by then is a matter of the machine's speed: what it asked first was answered.
 	// The listener hears it behind all that was replayed.
 	var asked [][]byte

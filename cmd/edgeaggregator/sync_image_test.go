@@ -10,7 +10,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/aggregator"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 // outdated runs a gateway that was set back: its data folder is an image made before more of its blocks were
@@ -114,7 +114,7 @@ func TestAChainSetBackBelowAChangeOfKeyTakesItsHeadersBackWithTheNewKey(t *testi
 				t.Fatalf("height %d, held by %+v", s.Height, s.Live.HeldBy)
 			}
 			broker.Restart()
-			g.process.Await("the gateway has its own headers back", func() bool { return g.standing() == string(headersync.Recovered) })
+			g.process.Await("the gateway has its own headers back", func() bool { return g.standing() == string(syncgateway.Recovered) })
 			g.record(2)
 			if head := countersigned(g, n); head.Chain.String() != g.chain || head.Height <= newest {
 				t.Errorf("after the restore the chain is %s at %d; want %s above %d", head.Chain, head.Height, g.chain, newest)
@@ -141,14 +141,14 @@ func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing
 
 	broker.Stop()
 	g.start()
-	g.process.Await("the gateway has waited long enough", func() bool { return g.standing() == string(headersync.Unreachable) })
+	g.process.Await("the gateway has waited long enough", func() bool { return g.standing() == string(syncgateway.Unreachable) })
 	g.record(10) // beyond what the aggregator knows
 	broker.Restart()
 	g.process.Await("the aggregator shows the fork", func() bool {
 		known, _ := n.gateway(g.chain)
 		return finding(known, aggregator.Forked)
 	})
-	g.process.Await("the gateway knows of the fork", func() bool { return g.standing() == string(headersync.Forked) })
+	g.process.Await("the gateway knows of the fork", func() bool { return g.standing() == string(syncgateway.Forked) })
 
 	if says := g.must("status"); !strings.Contains(says, "head forked") {
 		t.Errorf("edgeagent status does not say that the chain is forked:\n%s", says)

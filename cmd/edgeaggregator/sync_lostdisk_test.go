@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"edgechain.example/aggregator"
-	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 // loseDatabase runs a gateway whose aggregator is out of reach while it seals so many blocks, and that then loses its
@@ -24,7 +24,7 @@ func loseDatabase(t *testing.T, g *gateway, n *node, broker interface {
 	g.stop()
 	broker.Stop()
 	g.start()
-	g.process.Await("the gateway has waited long enough", func() bool { return g.standing() == string(headersync.Unreachable) })
+	g.process.Await("the gateway has waited long enough", func() bool { return g.standing() == string(syncgateway.Unreachable) })
 	grown = g.record(blocks).Height
 	g.stop()
 	if err := os.RemoveAll(filepath.Join(g.data(), "chain", "data-1")); err != nil {

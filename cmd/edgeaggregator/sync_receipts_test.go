@@ -12,7 +12,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/build/testenv/program"
-	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 const everyone = "[trust]\ngateways = \"all\"\n"
@@ -27,7 +27,7 @@ func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
 	countersigned(g, n)
 	g.record(3)
 	head := countersigned(g, n)
-	if s := headersync.Standing(g.standing()); s != headersync.Agreed {
+	if s := syncgateway.Standing(g.standing()); s != syncgateway.Agreed {
 		t.Errorf("the gateway says that its head is %q to an aggregator that countersigned it", s)
 	}
 	number := head.Entries // of the next entry: its block will name the receipts that are there by now

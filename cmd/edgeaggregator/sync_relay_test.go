@@ -17,6 +17,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 	headersync "edgechain.example/sync"
+	syncgateway "edgechain.example/sync/gateway"
 )
 
 // Here stands between a gateway and an aggregator somebody who may change whatever passes, and who holds in some of the
@@ -573,7 +574,7 @@ func TestPagesThatLieRestoreNothing(t *testing.T) {
 				}
 			}
 			r.release("restore", r.near)
-			g.process.Await("the gateway has its own headers back", func() bool { return g.standing() == string(headersync.Recovered) })
+			g.process.Await("the gateway has its own headers back", func() bool { return g.standing() == string(syncgateway.Recovered) })
 			g.record(2)
 			if head := countersigned(g, n); head.Height <= newest {
 				t.Errorf("after the restore the head is %d; it had been %d", head.Height, newest)

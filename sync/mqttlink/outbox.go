@@ -1,6 +1,8 @@
 package mqttlink
 
-import "sync"
+import (
+	"sync"
+)
 
 // message is one to be sent.
 type message struct {
