@@ -110,12 +110,17 @@ var floors = map[string]int{
 	"sync/synctest":                  3,
 	"sync/mqttlink":                  3,
 	"agent":                          4,
-	"aggregator":                     4,
-	"cmd/internal":                   5,
-	"cmd/edgeagent":                  6,
-	"cmd/edgeaggregator":             6,
-	"cmd/edgeverify":                 6,
-	"build":                          7,
+	"aggregator/registry":            4,
+	"aggregator/replicas":            4,
+	"aggregator/api":                 5,
+	"aggregator/pebblestore":         5,
+	"aggregator/pgstore":             5,
+	"aggregator":                     6,
+	"cmd/internal":                   7,
+	"cmd/edgeagent":                  8,
+	"cmd/edgeaggregator":             8,
+	"cmd/edgeverify":                 8,
+	"build":                          9,
 }
 
 const arrows = "arrows run downwards only, so that each package can be understood, and tested, with what lies below it"

@@ -3,7 +3,7 @@
 //
 // Messages flow one way: a broker's connection (sync/mqttlink) hands them to the protocol's machine for that broker
 // (package headersync), which judges pages and asks for more; what it accepts goes through the ledger into the
-// [Store], is countersigned when it is durable there, and only then answered. What travels and what a page means is
+// [registry.Store], is countersigned when it is durable there, and only then answered. What travels and what a page means is
 // owned by headersync, how a chain is checked by lightchain, how things lie on disk by the stores below this folder.
 package aggregator
 
@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
 	"edgechain.example/localhttp"
@@ -30,9 +32,9 @@ import (
 // Options is what the command that runs an aggregator decides beside its configuration.
 type Options struct {
 	Version string
-	Store   Store
+	Store   registry.Store
 	Signer  lightchain.Signer
-	Keeper  Keeper // of a store on a server of its own: what no failover takes; nil: what is countersigned is known to this process alone
+	Keeper  registry.Keeper // of a store on a server of its own: what no failover takes; nil: what is countersigned is known to this process alone
 	Log     *slog.Logger
 
 	// Clock says how far this machine's clock can be believed; nil: the machine's own word ([arm.Clock]).
@@ -54,15 +56,15 @@ type Aggregator struct {
 	log      *slog.Logger
 	now      func() time.Time
 	metrics  *metrics
-	registry *Registry
-	census   *census
+	registry *registry.Registry
+	census   *registry.Census
 	assumed  bool // that the clock is synchronised
-	ledger   *ledger
-	replicas *replicas // nil where the store is this process's own
+	ledger   *registry.Ledger
+	replicas *replicas.Member // nil where the store is this process's own
 	presence *presence
 	started  time.Time
 	tcp      *localhttp.Later // of the API; nil where it listens on its socket alone
-	served   Served           // the store, where it is on a server of its own
+	served   registry.Served  // the store, where it is on a server of its own
 	setBack  chan struct{}    // capacity 1: the store knew less of a chain than was countersigned
 	setBacks atomic.Int64     // how often it did
 
@@ -92,14 +94,12 @@ func New(c *Config, o Options) (*Aggregator, error) {
 		config: c, options: o, assumed: assumed, log: o.Log, now: o.Now, metrics: newMetrics(o.Version),
 		strangers: rate.NewLimiter(200, 1000), notes: rate.NewLimiter(20, 100),
 	}
-	a.registry = NewRegistry(o.Store, c.rules(), o.Now, o.Log)
-	a.registry.decided = a.decided
-	a.census = newCensus(o.Store, a.registry, o.Now)
-	a.census.mine = a.mine
-	a.ledger = newLedger(o.Store, o.Now, a.found)
-	if a.served, _ = o.Store.(Served); a.served != nil {
-		a.ledger.pledges.keeper, a.ledger.pledges.log = o.Keeper, o.Log
-		if err := a.ledger.pledges.recall(); err != nil {
+	a.registry = registry.New(o.Store, c.rules(), o.Now, o.Log)
+	a.registry.TellDecisions(a.decided)
+	a.census = registry.NewCensus(o.Store, a.registry, o.Now, a.mine)
+	a.ledger = registry.NewLedger(o.Store, o.Now, a.found)
+	if a.served, _ = o.Store.(registry.Served); a.served != nil {
+		if err := a.ledger.Recall(o.Keeper, o.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -109,12 +109,11 @@ func New(c *Config, o Options) (*Aggregator, error) {
 		if _, err := rand.Read(random[:]); err != nil {
 			return nil, err
 		}
-		beats, ok := o.Store.(Beats)
+		beats, ok := o.Store.(replicas.Beats)
 		if !ok {
 			return nil, errors.New("store.url is set, and the store is none that processes share")
 		}
-		a.replicas = newReplicas(beats, c.Aggregator.Replica, random, o.Log)
-		a.replicas.connected, a.replicas.changed, a.replicas.decided = a.connected, a.divided, a.elsewhere
+		a.replicas = replicas.New(beats, c.Aggregator.Replica, random, replicas.Callbacks{Connected: a.connected, Changed: a.divided, Decided: a.elsewhere}, o.Log)
 	}
 	a.presence = newPresence(a.registry, a.mine, a.found, o.Log)
 	for i := range c.Broker {
@@ -129,8 +128,8 @@ func New(c *Config, o Options) (*Aggregator, error) {
 }
 
 // rules returns what the registry does without being asked.
-func (c *Config) rules() Rules {
-	return Rules{
+func (c *Config) rules() registry.Rules {
+	return registry.Rules{
 		Trust: c.Trust.Gateways, Mode: c.Pull.Mode, MaxInbox: c.Trust.MaxInbox, Silence: c.Silence.After,
 		Policy: collector.Policy{
 			BytesPerDay: uint64(c.Pull.BytesPerDay), Page: uint64(c.Pull.Page), LeapOver: uint64(c.Pull.LeapOver),
@@ -139,17 +138,17 @@ func (c *Config) rules() Rules {
 }
 
 // Registry returns who is countersigned.
-func (a *Aggregator) Registry() *Registry { return a.registry }
+func (a *Aggregator) Registry() *registry.Registry { return a.registry }
 
 // Run follows gateways until ctx ends, unless the store is another aggregator's ([ErrIdentity]) or
-// may lose what is countersigned ([ErrUnsafe]). It returns when everything that it started has stopped; the store stays open.
+// may lose what is countersigned ([registry.ErrUnsafe]). It returns when everything that it started has stopped; the store stays open.
 func (a *Aggregator) Run(ctx context.Context) error {
 	if err := Bind(ctx, a.options.Store, a.config.Aggregator.Name, a.options.Signer.Public()); err != nil {
 		return err
 	}
 	if a.served != nil {
 		if d := a.served.Database(); d.Refused != "" {
-			return fmt.Errorf("%w: %s", ErrUnsafe, d.Refused)
+			return fmt.Errorf("%w: %s", registry.ErrUnsafe, d.Refused)
 		}
 	}
 	listeners, err := a.listen()
@@ -172,8 +171,8 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		running.Go(func() { files.run(ctx) })
 	}
 	if a.replicas != nil {
-		a.replicas.begin(ctx)
-		running.Go(func() { a.replicas.run(ctx) })
+		a.replicas.Begin(ctx)
+		running.Go(func() { a.replicas.Run(ctx) })
 	}
 	if a.served != nil {
 		running.Go(func() { a.watchServer(ctx, a.served) })
@@ -213,7 +212,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		l.stop()
 	}
 	if a.replicas != nil {
-		a.replicas.leave()
+		a.replicas.Leave()
 	}
 	stopAPI()
 	served.Wait()
@@ -224,7 +223,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 func (a *Aggregator) listen() ([]net.Listener, error) {
 	socket, err := localhttp.Listen(a.config.API.Socket)
 	if errors.Is(err, localhttp.ErrTaken) {
-		return nil, fmt.Errorf("api.socket: an aggregator answers on %s already: %w", a.config.API.Socket, ErrRunning)
+		return nil, fmt.Errorf("api.socket: an aggregator answers on %s already: %w", a.config.API.Socket, registry.ErrRunning)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("api.socket: %w", err)
@@ -255,7 +254,7 @@ func (a *Aggregator) shift() time.Duration {
 	if a.replicas == nil {
 		return 0
 	}
-	return a.replicas.shift()
+	return a.replicas.Shift()
 }
 
 // connected returns how many brokers are connected.
@@ -276,7 +275,7 @@ func (a *Aggregator) stranger(ctx context.Context, s collector.Stranger) {
 		return
 	}
 	err := a.registry.Heard(ctx, s)
-	if errors.Is(err, errUnread) {
+	if errors.Is(err, registry.ErrUnread) {
 		return // it may be no stranger, and that it could not be read was told
 	}
 	a.metrics.strangers.Inc()
@@ -292,17 +291,17 @@ func (a *Aggregator) notify(ctx context.Context, f collector.Finding) {
 		return
 	}
 	a.metrics.verdicts.WithLabelValues(string(f.Verdict)).Inc()
-	var kind Kind
+	var kind registry.Kind
 	var text string
 	switch f.Verdict {
 	case collector.Lagging:
-		kind, text = Rollback, fmt.Sprintf("it shows a head below %d, which it had shown before: an old image restored, or an old message", f.Height)
+		kind, text = registry.Rollback, fmt.Sprintf("it shows a head below %d, which it had shown before: an old image restored, or an old message", f.Height)
 	case collector.Invalid:
-		kind, text = Invalid, fmt.Sprint(f.Err)
+		kind, text = registry.Invalid, fmt.Sprint(f.Err)
 	case collector.Lacking:
-		kind, text = Damage, "an answer, which anybody on the broker may have sent, says that older headers are gone there; the newest are countersigned as before"
+		kind, text = registry.Damage, "an answer, which anybody on the broker may have sent, says that older headers are gone there; the newest are countersigned as before"
 		if f.CutOff {
-			kind, text = Damage, fmt.Sprintf("an answer, which anybody on the broker may have sent, says that headers above %d are gone there, and with them what would show that the chain goes on: "+
+			kind, text = registry.Damage, fmt.Sprintf("an answer, which anybody on the broker may have sent, says that headers above %d are gone there, and with them what would show that the chain goes on: "+
 				"nothing more of it is countersigned. The way out is at the gateway: edgeagent init --continue begins a new chain that names this one", f.Height)
 		}
 	default:
@@ -312,9 +311,9 @@ func (a *Aggregator) notify(ctx context.Context, f collector.Finding) {
 		a.metrics.dropped.WithLabelValues("finding").Inc()
 		return
 	}
-	err := a.options.Store.Update(ctx, f.Chain, func(r *Record) (*Change, error) {
+	err := a.options.Store.Update(ctx, f.Chain, func(r *registry.Record) (*registry.Change, error) {
 		if !r.Known() {
-			return nil, ErrUnchanged
+			return nil, registry.ErrUnchanged
 		}
 		r.Note(kind, a.now().Unix(), r.Head.Height, text)
 		return nil, nil
@@ -326,9 +325,9 @@ func (a *Aggregator) notify(ctx context.Context, f collector.Finding) {
 }
 
 // found is told of findings that an update brought.
-func (a *Aggregator) found(r *Record, kind Kind) {
+func (a *Aggregator) found(r *registry.Record, kind registry.Kind) {
 	a.log.Warn("finding", "chain", r.Chain, "gateway", r.Name, "finding", kind, "text", r.Findings[kind].Text)
-	if kind == SetBack { // others were as well, presumably
+	if kind == registry.SetBack { // others were as well, presumably
 		a.setBacks.Add(1)
 		signal(a.setBack)
 	}
@@ -343,7 +342,7 @@ func (a *Aggregator) decided(chain lightchain.ChainID) {
 
 // elsewhere is told of a decision that may have been made at another replica.
 func (a *Aggregator) elsewhere(chain lightchain.ChainID) {
-	a.registry.forget(chain)
+	a.registry.Uncache(chain)
 	a.decided(chain)
 }
 

@@ -6,48 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 )
-
-// Checkpointer is a store in a folder of its own, which can be copied while it is written to. A database has its own
-// tools for that.
-type Checkpointer interface {
-	// Checkpoint makes a copy in the folder dir, which must not exist. All that is durable when it is called is in it.
-	Checkpoint(dir string) error
-}
-
-// errDatabase is what a store answers that is no folder.
-var errDatabase = &wrongQuestion{errors.New("the store is a database: back that up with its own tools (pg_dump), and the key file beside it")}
-
-// Checkpoint is a copy of the store that the caller reads, and then removes with the folder above it.
-type Checkpoint struct {
-	Dir string `json:"dir"`
-}
-
-func (s *Server) checkpoint(w http.ResponseWriter, _ *http.Request) {
-	dir, err := s.makeCheckpoint()
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answer(w, Checkpoint{dir})
-}
-
-func (s *Server) makeCheckpoint() (string, error) {
-	store, ok := s.Store.(Checkpointer)
-	if !ok {
-		return "", errDatabase
-	}
-	return backup.MakeCheckpoint(s.Data, "store", s.Now(), s.Log, store.Checkpoint)
-}
 
 // Paths within a generation of an aggregator's backup.
 const (
@@ -128,7 +96,7 @@ type RestoredBackup struct {
 // again, and hold the receipts.
 func Restore(ctx context.Context, c *Config, dir string, generation int, progress func(done, total int64)) (*RestoredBackup, error) {
 	if c.Store.URL != "" {
-		return nil, errDatabase
+		return nil, registry.ErrDatabase
 	}
 	if _, err := os.Lstat(c.StoreDir()); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrExists, c.StoreDir())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
@@ -156,22 +157,22 @@ func (a *Aggregator) registerGauges() {
 	if a.served != nil {
 		m.registerDatabase(a.served, &a.setBacks)
 	}
-	if mended, ok := a.options.Store.(Mended); ok {
+	if mended, ok := a.options.Store.(registry.Mended); ok {
 		m.counter("edgeaggregator_heads_put_back_total", "Countersigned heads that the database did not know any more, and that were put back.", nil,
 			func() float64 { return float64(mended.Opened().SetBack) })
 	}
 	if a.replicas != nil {
 		m.gauge("edgeaggregator_replicas", "Replicas that live, as this one knows, itself included.", nil, func() float64 { return float64(len(a.replicas.Living())) })
-		m.gauge("edgeaggregator_replica_idle", "1 while this replica follows no gateways, as /readyz explains, else 0.", nil, func() float64 { return truth(a.replicas.idle() != nil) })
+		m.gauge("edgeaggregator_replica_idle", "1 while this replica follows no gateways, as /readyz explains, else 0.", nil, func() float64 { return truth(a.replicas.Idle() != nil) })
 		m.gauge("edgeaggregator_replica_info", "1, with the name of this replica.", prometheus.Labels{"replica": a.replicas.Self()}, func() float64 { return 1 })
 	}
 }
 
 // registerDatabase shows what the store's server says of itself.
-func (m *metrics) registerDatabase(s Served, setBacks *atomic.Int64) {
-	for at, why := range map[string]func(Database) []string{
-		"crash":    func(d Database) []string { return d.AtCrash },
-		"failover": func(d Database) []string { return d.AtFailover },
+func (m *metrics) registerDatabase(s registry.Served, setBacks *atomic.Int64) {
+	for at, why := range map[string]func(registry.Database) []string{
+		"crash":    func(d registry.Database) []string { return d.AtCrash },
+		"failover": func(d registry.Database) []string { return d.AtFailover },
 	} {
 		m.gauge("edgeaggregator_database_may_lose", "1 if the database, by its settings, may lose what is countersigned, by what would do it.", prometheus.Labels{"at": at},
 			func() float64 { return truth(len(why(s.Database())) > 0) })

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain/keyfile"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
@@ -57,19 +58,19 @@ type StoreConfig struct {
 	URL   tomlconf.Secret `toml:"url"` // postgres://…, which may hold a password; "" is Pebble in the data folder
 	Cache tomlconf.Size   `toml:"cache"`
 	// What becomes of countersigning where the database may lose what it has committed.
-	CrashLoss    OnLoss `toml:"crash_loss"`
-	FailoverLoss OnLoss `toml:"failover_loss"`
+	CrashLoss    registry.OnLoss `toml:"crash_loss"`
+	FailoverLoss registry.OnLoss `toml:"failover_loss"`
 }
 
 // TrustConfig says what becomes of gateways that nobody has decided about.
 type TrustConfig struct {
-	Gateways Trust `toml:"gateways"`
-	MaxInbox int   `toml:"max_inbox"`
+	Gateways registry.Trust `toml:"gateways"`
+	MaxInbox int            `toml:"max_inbox"`
 }
 
 // PullConfig says what is asked of gateways.
 type PullConfig struct {
-	Mode        Mode          `toml:"mode"`
+	Mode        registry.Mode `toml:"mode"`
 	Page        tomlconf.Size `toml:"page"`
 	BytesPerDay tomlconf.Size `toml:"bytes_per_day"` // 0 is no limit
 	LeapOver    int           `toml:"leap_over"`
@@ -117,9 +118,9 @@ func (c *BrokerConfig) SetDefaults() {
 func DefaultConfig() *Config {
 	c := &Config{
 		Aggregator: IdentityConfig{Data: "/var/lib/edgeaggregator"},
-		Store:      StoreConfig{Cache: 64 * tomlconf.MiB, CrashLoss: RefuseLoss, FailoverLoss: WarnLoss},
-		Trust:      TrustConfig{Gateways: TrustApproved, MaxInbox: 10000},
-		Pull:       PullConfig{Mode: Dense, Page: headersync.DefaultPage, LeapOver: 2000, Workers: 32},
+		Store:      StoreConfig{Cache: 64 * tomlconf.MiB, CrashLoss: registry.RefuseLoss, FailoverLoss: registry.WarnLoss},
+		Trust:      TrustConfig{Gateways: registry.TrustApproved, MaxInbox: 10000},
+		Pull:       PullConfig{Mode: registry.Dense, Page: headersync.DefaultPage, LeapOver: 2000, Workers: 32},
 		Silence:    SilenceConfig{After: 150 * time.Minute},
 		Log:        LogConfig{Level: "info", Format: "auto"},
 	}

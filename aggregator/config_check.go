@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/localhttp"
 	headersync "edgechain.example/sync"
@@ -35,18 +36,18 @@ func (c *Config) check(d *tomlconf.Document) {
 		d.Refuse(&c.Store.URL, `expected "postgres://user@host/database", or nothing for a store in aggregator.data`)
 	}
 	tomlconf.Between(d, &c.Store.Cache, 8*tomlconf.MiB, 64*tomlconf.GiB)
-	tomlconf.OneOf(d, &c.Store.CrashLoss, RefuseLoss, WarnLoss)
-	tomlconf.OneOf(d, &c.Store.FailoverLoss, RefuseLoss, WarnLoss)
-	if c.Store.CrashLoss == WarnLoss {
+	tomlconf.OneOf(d, &c.Store.CrashLoss, registry.RefuseLoss, registry.WarnLoss)
+	tomlconf.OneOf(d, &c.Store.FailoverLoss, registry.RefuseLoss, registry.WarnLoss)
+	if c.Store.CrashLoss == registry.WarnLoss {
 		d.Warn(&c.Store.CrashLoss, "receipts say what was countersigned once and for all; a database that a crash sets back does not know it any more")
 	}
-	tomlconf.OneOf(d, &c.Trust.Gateways, TrustApproved, TrustAll)
-	if c.Trust.Gateways == TrustAll {
+	tomlconf.OneOf(d, &c.Trust.Gateways, registry.TrustApproved, registry.TrustAll)
+	if c.Trust.Gateways == registry.TrustAll {
 		d.Warn(&c.Trust.Gateways, "any gateway that reaches a broker below is countersigned")
 	}
 	tomlconf.Between(d, &c.Trust.MaxInbox, 0, 1000000)
 	p := &c.Pull
-	tomlconf.OneOf(d, &p.Mode, Dense, Sparse)
+	tomlconf.OneOf(d, &p.Mode, registry.Dense, registry.Sparse)
 	tomlconf.Between(d, &p.Page, 4*tomlconf.KiB, headersync.MaxPage)
 	tomlconf.Between(d, &p.BytesPerDay, 0, tomlconf.TiB)
 	tomlconf.Between(d, &p.LeapOver, 1, 1<<30)

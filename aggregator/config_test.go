@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/tomlconf"
 )
 
@@ -85,7 +86,7 @@ func TestFilesEnvironmentAndFlagsGoOverEachOther(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
-	if c.Pull.Mode != Dense || c.Pull.Page != 16*tomlconf.KiB || c.Key.File != "/x/key" || c.API.Socket != "/x/edgeaggregator.sock" {
+	if c.Pull.Mode != registry.Dense || c.Pull.Page != 16*tomlconf.KiB || c.Key.File != "/x/key" || c.API.Socket != "/x/edgeaggregator.sock" {
 		t.Errorf("got\n%s", tomlconf.Format(c))
 	}
 	b := &c.Broker[0]

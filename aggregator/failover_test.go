@@ -12,9 +12,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 )
@@ -44,7 +45,7 @@ func awaitStandby(t *testing.T, primary *testenv.PostgresServer, name string) {
 // A standby takes over that lacks what was countersigned last. The aggregator puts that back, tells of it, and neither
 // countersigns a chain shorter nor another history of it.
 func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			broker := testenv.Mosquitto(t, "")
 			primary := testenv.NewPostgres(t)
@@ -61,7 +62,7 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 				}
 			})
 			n := startNode(t, broker.Addr, store, func(c *aggregator.Config, _ *aggregator.Options) {
-				c.Trust.Gateways, c.Pull.Mode, c.Store.URL = aggregator.TrustAll, mode, "postgres://"
+				c.Trust.Gateways, c.Pull.Mode, c.Store.URL = registry.TrustAll, mode, "postgres://"
 			})
 			begin := func(name string) *gateway {
 				c := newChain(t, name)
@@ -90,18 +91,18 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 			standby.Promote()
 			// Before any gateway says a word.
 			for g, height := range known {
-				var r *aggregator.Record
+				var r *registry.Record
 				eventually(t, "what was countersigned of "+g.chain.id().String()+" to be back", func() bool {
 					r, err = store.Record(t.Context(), g.chain.id())
-					if err != nil && !errors.Is(err, aggregator.ErrNotFound) {
+					if err != nil && !errors.Is(err, registry.ErrNotFound) {
 						t.Fatal(err)
 					}
-					return err == nil && r.Findings[aggregator.SetBack] != nil
+					return err == nil && r.Findings[registry.SetBack] != nil
 				})
 				if r.Head.Height != height || r.State.Head.Height() != height || r.State.Receipt == nil || r.Receipt.Height != height {
 					t.Errorf("%s: head %d, receipt %d, want %d", r.Name, r.Head.Height, r.Receipt.Height, height)
 				}
-				text, want := r.Findings[aggregator.SetBack].Text, "knew it up to header 20 only, while header 25"
+				text, want := r.Findings[registry.SetBack].Text, "knew it up to header 20 only, while header 25"
 				if g == late {
 					want = "knew nothing of it"
 				}
@@ -114,7 +115,7 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 				}
 			}
 			// Histories go on, with all that was between; who decided about them is not known any more where nothing was.
-			if err := n.Registry().Approve(t.Context(), late.chain.id(), aggregator.Settings{}, "command"); err != nil {
+			if err := n.Registry().Approve(t.Context(), late.chain.id(), registry.Settings{}, "command"); err != nil {
 				t.Fatal(err)
 			}
 			for _, g := range []*gateway{honest, late} {
@@ -122,14 +123,14 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 				g.awaitReceipt(n.self)
 				eventually(t, "every header is there again", func() bool {
 					r, err := store.Record(t.Context(), g.chain.id())
-					return err == nil && (mode == aggregator.Sparse || r.State.Every != nil && r.State.Every.Height() == g.chain.head().Header.Height)
+					return err == nil && (mode == registry.Sparse || r.State.Every != nil && r.State.Every.Height() == g.chain.head().Header.Height)
 				})
 			}
 			// Another history does not.
 			other := newGateway(t, broker.Addr, image, "", n.self)
 			eventually(t, "the other history to be noticed", func() bool {
 				r, err := store.Record(t.Context(), image.id())
-				return err == nil && r.Findings[aggregator.Forked] != nil
+				return err == nil && r.Findings[registry.Forked] != nil
 			})
 			forks, err := store.Forks(t.Context(), image.id())
 			if err != nil || len(forks) != 1 {
@@ -140,7 +141,7 @@ func TestNothingCountersignedIsForgottenAtAFailover(t *testing.T) {
 				t.Errorf("another history was countersigned: %v", receipts)
 			}
 			other.mu.Unlock()
-			asked, err := client.Dial(t.Context(), n.config.API.Socket)
+			asked, err := api.Dial(t.Context(), n.config.API.Socket)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,13 +164,13 @@ func TestASynchronousStandbyKnowsWhatIsCountersigned(t *testing.T) {
 	primary := testenv.NewPostgres(t, "synchronous_standby_names=ANY 1 (s1, s2)", "synchronous_commit=local")
 	standby := primary.Standby("s1")
 	log := &testenv.Log{}
-	store, err := pgstore.Open(t.Context(), primary.DSN(standby)+"&synchronous_commit=on", pgstore.Options{FailoverLoss: aggregator.RefuseLoss, Patience: testenv.Patience, Logger: log.Logger()})
+	store, err := pgstore.Open(t.Context(), primary.DSN(standby)+"&synchronous_commit=on", pgstore.Options{FailoverLoss: registry.RefuseLoss, Patience: testenv.Patience, Logger: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
 	n := startNode(t, broker.Addr, store, func(c *aggregator.Config, o *aggregator.Options) {
-		c.Trust.Gateways, c.Store.URL = aggregator.TrustAll, "postgres://"
+		c.Trust.Gateways, c.Store.URL = registry.TrustAll, "postgres://"
 	})
 	c := newChain(t, "press-1")
 	g := newGateway(t, broker.Addr, c, "", n.self)
@@ -201,7 +202,7 @@ func TestASynchronousStandbyKnowsWhatIsCountersigned(t *testing.T) {
 	g.mu.Unlock()
 	g.seal(1)
 	g.awaitReceipt(n.self)
-	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Findings[aggregator.SetBack] != nil {
+	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Findings[registry.SetBack] != nil {
 		t.Errorf("after the failover: %+v, %v", r, err)
 	}
 	if text := log.String(); strings.Contains(text, "may lose") {
@@ -212,7 +213,7 @@ func TestASynchronousStandbyKnowsWhatIsCountersigned(t *testing.T) {
 // An aggregator does not begin on a server that may lose what it countersigns, unless it is told to.
 func TestAnUnsafeDatabaseIsRefused(t *testing.T) {
 	server := testenv.NewPostgres(t)
-	for _, loss := range []aggregator.OnLoss{aggregator.RefuseLoss, aggregator.WarnLoss} {
+	for _, loss := range []registry.OnLoss{registry.RefuseLoss, registry.WarnLoss} {
 		store, err := pgstore.Open(t.Context(), server.DSN()+"&synchronous_commit=off", pgstore.Options{CrashLoss: loss})
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +227,7 @@ func TestAnUnsafeDatabaseIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = a.Run(ctx)
-		if refused := errors.Is(err, aggregator.ErrUnsafe); refused != (loss == aggregator.RefuseLoss) {
+		if refused := errors.Is(err, registry.ErrUnsafe); refused != (loss == registry.RefuseLoss) {
 			t.Errorf("%s: it ends with %v", loss, err)
 		}
 		if err != nil && !strings.Contains(fmt.Sprint(err), "synchronous_commit is off in the aggregator's sessions") {
@@ -248,7 +249,7 @@ func TestARestartAmidAFailoverForgetsNothing(t *testing.T) {
 	defer admin.Close(context.Background())
 	path := filepath.Join(t.TempDir(), "countersigned")
 	start := func() (*node, func()) {
-		store, err := pgstore.Open(t.Context(), server.DSN(), pgstore.Options{CrashLoss: aggregator.WarnLoss})
+		store, err := pgstore.Open(t.Context(), server.DSN(), pgstore.Options{CrashLoss: registry.WarnLoss})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,11 +257,11 @@ func TestARestartAmidAFailoverForgetsNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pebblestore.OpenKeeper(path, pebblestore.Options{}); !errors.Is(err, aggregator.ErrRunning) {
+		if _, err := pebblestore.OpenKeeper(path, pebblestore.Options{}); !errors.Is(err, registry.ErrRunning) {
 			t.Errorf("a second one has it too: %v", err)
 		}
 		n := startNode(t, broker.Addr, store, func(c *aggregator.Config, o *aggregator.Options) {
-			c.Trust.Gateways, c.Store.URL, o.Keeper = aggregator.TrustAll, "postgres://", keeper
+			c.Trust.Gateways, c.Store.URL, o.Keeper = registry.TrustAll, "postgres://", keeper
 		})
 		stop := sync.OnceFunc(func() {
 			n.stop()
@@ -290,14 +291,14 @@ func TestARestartAmidAFailoverForgetsNothing(t *testing.T) {
 		}
 	}
 	n, _ = start()
-	var r *aggregator.Record
+	var r *registry.Record
 	eventually(t, "what was countersigned to be back", func() bool {
 		if r, err = n.store.Record(t.Context(), c.id()); err != nil {
 			t.Fatal(err)
 		}
-		return r.Findings[aggregator.SetBack] != nil
+		return r.Findings[registry.SetBack] != nil
 	})
-	if r.State.Head.Head.Hash() != c.head().Hash() || r.State.Receipt == nil || r.Standing != aggregator.Approved {
+	if r.State.Head.Head.Hash() != c.head().Hash() || r.State.Receipt == nil || r.Standing != registry.Approved {
 		t.Errorf("%+v", r)
 	}
 	if receipts, err := n.store.Receipts(t.Context(), c.id(), 15, 1); err != nil || len(receipts) != 1 {

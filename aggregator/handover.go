@@ -5,6 +5,8 @@ import (
 	"maps"
 	"time"
 
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -130,7 +132,7 @@ func (b *brokerLink) divided(owners []string) {
 func (b *brokerLink) begin() {
 	if r := b.aggregator.replicas; r != nil {
 		b.mu.Lock()
-		b.turns = append(b.turns, *r.told.Load()) // what is told from now on comes after it
+		b.turns = append(b.turns, r.Told()) // what is told from now on comes after it
 		b.mu.Unlock()
 		signal(b.look)
 	}
@@ -145,7 +147,7 @@ func (b *brokerLink) kept() func(lightchain.ChainID) bool {
 	self := b.aggregator.replicas.Self()
 	return func(chain lightchain.ChainID) bool {
 		for _, owners := range turns {
-			if owner(owners, chain) != self {
+			if replicas.Owner(owners, chain) != self {
 				return false
 			}
 		}
@@ -161,8 +163,8 @@ func (b *brokerLink) handOver(ctx context.Context, collector *collector.Collecto
 	for _, m := range b.takeOver() {
 		collector.Deliver(m)
 	}
-	err := EachRecord(ctx, b.aggregator.options.Store, func(r *Record) error {
-		if r.Standing == Approved && mine(r.Chain) && !kept(r.Chain) {
+	err := registry.EachRecord(ctx, b.aggregator.options.Store, func(r *registry.Record) error {
+		if r.Standing == registry.Approved && mine(r.Chain) && !kept(r.Chain) {
 			collector.Follow(ctx, time.Now(), r.Chain)
 		}
 		return nil

@@ -2,6 +2,7 @@ package aggregator_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,11 +12,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/build/testenv"
+	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/mqttlink"
@@ -27,7 +32,7 @@ type mortal struct {
 	killed atomic.Bool
 }
 
-func (m *mortal) Leave(ctx context.Context, b *aggregator.Beat) error {
+func (m *mortal) Leave(ctx context.Context, b *replicas.Beat) error {
 	if m.killed.Load() {
 		return nil
 	}
@@ -42,14 +47,14 @@ type replica struct {
 
 func startReplica(t *testing.T, broker, dsn, name string, change func(*aggregator.Config)) replica {
 	t.Helper()
-	store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
+	store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: registry.WarnLoss})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
 	m := &mortal{Store: store}
 	return replica{startNode(t, broker, m, func(c *aggregator.Config, _ *aggregator.Options) {
-		c.Trust.Gateways, c.Aggregator.Replica, c.Store.URL = aggregator.TrustAll, name, "postgres://"
+		c.Trust.Gateways, c.Aggregator.Replica, c.Store.URL = registry.TrustAll, name, "postgres://"
 		if change != nil {
 			change(c)
 		}
@@ -62,9 +67,9 @@ func (r replica) kill() {
 	r.stop()
 }
 
-func (r replica) status(t *testing.T) *aggregator.Live {
+func (r replica) status(t *testing.T) *api.Live {
 	t.Helper()
-	s, err := client.Local(r.Server()).Status(t.Context())
+	s, err := api.Local(r.Server()).Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,24 +246,24 @@ func (w *wiretap) passed() bool {
 func TestADecisionAtOneReplicaIsActedUponAtTheOwner(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	dsn := testenv.Postgres(t)
-	approving := func(c *aggregator.Config) { c.Trust.Gateways = aggregator.TrustApproved }
+	approving := func(c *aggregator.Config) { c.Trust.Gateways = registry.TrustApproved }
 	one := startReplica(t, broker.Addr, dsn, "one", approving)
 	two := startReplica(t, broker.Addr, dsn, "two", approving)
 	one.living(t, "one", "two")
 	two.living(t, "one", "two")
 	for i, owned := range []string{"one", "two"} {
 		var c *chain
-		for n := 0; c == nil || aggregator.Owner([]string{"one", "two"}, c.id()) != owned; n++ {
+		for n := 0; c == nil || replicas.Owner([]string{"one", "two"}, c.id()) != owned; n++ {
 			c = newChain(t, fmt.Sprint("press-", i, "-", n))
 		}
 		c.sealMany(5)
 		g := newGateway(t, broker.Addr, c, "", one.self)
-		one.awaitStanding(t, c.id(), aggregator.Waiting)
+		one.awaitStanding(t, c.id(), registry.Waiting)
 		eventually(t, "its name to be known", func() bool {
 			r, err := one.store.Record(t.Context(), c.id())
 			return err == nil && r.Name != ""
 		})
-		if err := one.Registry().Approve(t.Context(), c.id(), aggregator.Settings{}, "test"); err != nil {
+		if err := one.Registry().Approve(t.Context(), c.id(), registry.Settings{}, "test"); err != nil {
 			t.Fatal(err)
 		}
 		g.awaitReceipt(one.self)
@@ -280,4 +285,41 @@ func TestTwoReplicasOfOneNameAreTold(t *testing.T) {
 	newGateway(t, broker.Addr, c, "", first.self).awaitReceipt(first.self)
 	first.kill()
 	second.living(t, "one")
+}
+
+func TestWhatOthersOwnIsKeptForAMomentAndWithinBounds(t *testing.T) {
+	var p aggregator.Passed
+	now := time.Now()
+	mine := func(lightchain.ChainID) bool { return true }
+	chain := func(n int) (c lightchain.ChainID) {
+		binary.BigEndian.PutUint64(c[:], uint64(n))
+		return c
+	}
+	keep := func(at time.Duration, n int, word, payload string) {
+		p.Keep(now.Add(at), chain(n), headersync.Message{Topic: fmt.Sprint(n, "/", word), Payload: []byte(payload)})
+	}
+	keep(0, 1, "head", "old")
+	keep(0, 2, "head", "other")
+	keep(31*time.Second, 1, "head", "new")
+	keep(31*time.Second, 1, "hello", "hello")
+	if all := p.Take(now.Add(32*time.Second), func(c lightchain.ChainID) bool { return c == chain(1) }); len(all) != 2 || string(all[0].Payload)+string(all[1].Payload) == "old" {
+		t.Errorf("taken over: %v", all)
+	}
+	if all := p.Take(now.Add(33*time.Second), mine); len(all) != 1 || string(all[0].Payload) != "other" {
+		t.Errorf("taken over after that: %v", all)
+	}
+	keep(33*time.Second, 3, "head", strings.Repeat("x", 100<<10))
+	if all := p.Take(now.Add(33*time.Second), mine); len(all) != 0 {
+		t.Error("a message too long for a head is kept")
+	}
+	for i := range 1 << 17 {
+		keep(33*time.Second, i, "head", "a stranger's")
+	}
+	if all := p.Take(now.Add(34*time.Second), mine); len(all) == 0 || len(all) > 1<<15 {
+		t.Errorf("%d heads are kept", len(all))
+	}
+	keep(34*time.Second, 1, "head", "old")
+	if all := p.Take(now.Add(100*time.Second), mine); len(all) != 0 {
+		t.Errorf("taken over long after: %v", all)
+	}
 }

@@ -13,14 +13,15 @@ import (
 	"testing"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 )
 
 // newServer returns the interface of a store with one gateway, of 20 blocks and one receipt, that runs nowhere.
-func newServer(t testing.TB) (*aggregator.Server, *chain) {
+func newServer(t testing.TB) (*api.Server, *chain) {
 	t.Helper()
 	store, clock := openPebble(t), newClock()
 	c := newChain(t, "press-1")
@@ -28,10 +29,10 @@ func newServer(t testing.TB) (*aggregator.Server, *chain) {
 	config := aggregator.DefaultConfig()
 	config.Aggregator.Name = "agg-1"
 	s := aggregator.NewServer(config, aggregator.Options{Version: "test", Store: store, Signer: testSigner("aggregator agg-1"), Now: clock.Now})
-	if err := s.Registry.Approve(t.Context(), c.id(), aggregator.Settings{}, "test"); err != nil {
+	if err := s.Registry.Approve(t.Context(), c.id(), registry.Settings{}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	l := aggregator.NewLedger(store, clock.Now)
+	l := registry.NewLedger(store, clock.Now, nil)
 	if _, err := take(l, c.id(), &headersync.Pulled{Head: 20, Genesis: c.headers[0], Run: c.run(1, 20)}, true); err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +44,9 @@ func newServer(t testing.TB) (*aggregator.Server, *chain) {
 
 func TestTheInterfaceAnswersWhatIsStored(t *testing.T) {
 	s, c := newServer(t)
-	asked := client.Local(s)
+	asked := api.Local(s)
 	st, err := asked.Status(t.Context())
-	if err != nil || st.Running || st.Gateways[aggregator.Approved] != 1 || st.Name != "agg-1" {
+	if err != nil || st.Running || st.Gateways[registry.Approved] != 1 || st.Name != "agg-1" {
 		t.Errorf("status: %+v, %v", st, err)
 	}
 	g, err := asked.Gateway(t.Context(), c.id().String()[:8])
@@ -70,7 +71,7 @@ func TestTheInterfaceAnswersWhatIsStored(t *testing.T) {
 	if err != nil || signed.Hash() != c.tip.Hash || signed.CheckReceipt(&signed.Receipts[0], testSigner("aggregator agg-1").Public()) != nil {
 		t.Errorf("the receipt: %+v, %v", signed, err)
 	}
-	token, err := asked.NewToken(t.Context(), aggregator.TokenRequest{Life: 1e9})
+	token, err := asked.NewToken(t.Context(), api.TokenRequest{Life: 1e9})
 	if err != nil || token.Text == "" {
 		t.Errorf("a token: %+v, %v", token, err)
 	}
@@ -113,8 +114,8 @@ func TestNothingCanBeChangedOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	var g aggregator.Gateway
-	if err := json.NewDecoder(response.Body).Decode(&g); err != nil || g.Chain != c.id() || g.Standing != aggregator.Approved {
+	var g api.Gateway
+	if err := json.NewDecoder(response.Body).Decode(&g); err != nil || g.Chain != c.id() || g.Standing != registry.Approved {
 		t.Errorf("the gateway: %+v, %v", g, err)
 	}
 }
@@ -144,7 +145,7 @@ func TestWrongQuestionsAreAnsweredAsSuch(t *testing.T) {
 func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	promtool := testenv.Promtool(t)
 	broker := testenv.Mosquitto(t, "")
-	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) { c.Trust.Gateways = aggregator.TrustAll })
+	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) { c.Trust.Gateways = registry.TrustAll })
 	g := newGateway(t, broker.Addr, newChain(t, "counted"), "", n.self)
 	g.seal(3)
 	g.awaitReceipt(n.self)

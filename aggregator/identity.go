@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
@@ -24,7 +25,7 @@ const identityKind, identityName = "identity", "aggregator"
 
 // Bind has the store belong to the aggregator of this name and key: from the first call on any other fails with
 // [ErrIdentity].
-func Bind(ctx context.Context, d Documents, name string, key lightchain.PublicKey) error {
+func Bind(ctx context.Context, d registry.Documents, name string, key lightchain.PublicKey) error {
 	mine := identity{name, lightchain.FormatPublicKey(key)}
 	_, err := setIdentity(ctx, d, func(old *identity) (identity, error) {
 		switch {
@@ -40,7 +41,7 @@ func Bind(ctx context.Context, d Documents, name string, key lightchain.PublicKe
 
 // Adopt has a store whose receipts were signed with another key go on under this one, and returns that other key, or
 // "" where there was none. No aggregator may run on the store. The name cannot change: gateways and auditors know it.
-func Adopt(ctx context.Context, d Documents, name string, key lightchain.PublicKey) (former string, err error) {
+func Adopt(ctx context.Context, d registry.Documents, name string, key lightchain.PublicKey) (former string, err error) {
 	mine := identity{name, lightchain.FormatPublicKey(key)}
 	old, err := setIdentity(ctx, d, func(old *identity) (identity, error) {
 		if old != nil && old.Name != name {
@@ -59,7 +60,7 @@ func (i *identity) otherName(name string) error {
 }
 
 // setIdentity stores what decide makes of the identity that the store had, nil if it had none.
-func setIdentity(ctx context.Context, d Documents, decide func(old *identity) (identity, error)) (old *identity, err error) {
+func setIdentity(ctx context.Context, d registry.Documents, decide func(old *identity) (identity, error)) (old *identity, err error) {
 	err = d.UpdateDocument(ctx, identityKind, identityName, func(text []byte) ([]byte, error) {
 		old = nil
 		if text != nil {
@@ -73,7 +74,7 @@ func setIdentity(ctx context.Context, d Documents, decide func(old *identity) (i
 			return nil, err
 		}
 		if old != nil && next == *old {
-			return nil, ErrUnchanged
+			return nil, registry.ErrUnchanged
 		}
 		return json.Marshal(next)
 	})

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -44,10 +44,10 @@ func countersign(l collector.Store, id lightchain.ChainID, seconds uint64) error
 	})
 }
 
-func approved(t testing.TB, store aggregator.Store, id lightchain.ChainID) {
+func approved(t testing.TB, store registry.Store, id lightchain.ChainID) {
 	t.Helper()
-	mustUpdate(t, store, id, func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Approved
+	mustUpdate(t, store, id, func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Approved
 		return nil, nil
 	})
 }
@@ -113,7 +113,7 @@ func TestDecisions(t *testing.T) {
 	} {
 		t.Run(test.claim, func(t *testing.T) {
 			store, clock := openPebble(t), newClock()
-			l := aggregator.NewLedger(store, clock.Now)
+			l := registry.NewLedger(store, clock.Now, nil)
 			approved(t, store, c.id())
 			if v, err := take(l, c.id(), &headersync.Pulled{Head: 20, Genesis: genesis, Run: c.run(1, 20)}, true); v != collector.Extended || err != nil {
 				t.Fatalf("the first page: %s, %v", v, err)
@@ -134,8 +134,8 @@ func TestDecisions(t *testing.T) {
 				t.Errorf("a sign of life: %t", seen)
 			}
 			forks, err := store.Forks(t.Context(), c.id())
-			if err != nil || len(forks) > 0 != (test.want == collector.Split) || (r.Findings[aggregator.Forked] != nil) != (test.want == collector.Split) {
-				t.Errorf("evidence: %d, finding %v, %v", len(forks), r.Findings[aggregator.Forked], err)
+			if err != nil || len(forks) > 0 != (test.want == collector.Split) || (r.Findings[registry.Forked] != nil) != (test.want == collector.Split) {
+				t.Errorf("evidence: %d, finding %v, %v", len(forks), r.Findings[registry.Forked], err)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func tipOf(t testing.TB, c *chain) *lightchain.Tip {
 
 func ledgerRefuses(t *testing.T, s opened) {
 	clock := newClock()
-	l := aggregator.NewLedger(s.Store, clock.Now)
+	l := registry.NewLedger(s.Store, clock.Now, nil)
 	c := newChain(t, "guarded")
 	c.sealMany(10)
 	approved(t, s, c.id())
@@ -184,11 +184,11 @@ func ledgerRefuses(t *testing.T, s opened) {
 			t.Errorf("%s: the record is %+v, %v", claim, r, err)
 		}
 	}
-	unchanged("a time below the last receipt's", countersign(l, c.id(), chainTime+99), aggregator.ErrBackward)
+	unchanged("a time below the last receipt's", countersign(l, c.id(), chainTime+99), registry.ErrBackward)
 	unchanged("a shorter head", l.Update(t.Context(), c.id(), func(s *collector.State, _ func(collector.Held) error) error {
 		s.Head = &collector.Mark{Head: c.headers[0]}
 		return nil
-	}), aggregator.ErrShorter)
+	}), registry.ErrShorter)
 	unchanged("another header of the same height", l.Update(t.Context(), c.id(), func(s *collector.State, _ func(collector.Held) error) error {
 		other := s.Head.Head.Header
 		other.Count++
@@ -198,29 +198,29 @@ func ledgerRefuses(t *testing.T, s opened) {
 		}
 		s.Head = &collector.Mark{Head: signed, Edge: s.Head.Edge}
 		return nil
-	}), aggregator.ErrOther)
-	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Waiting
+	}), registry.ErrOther)
+	mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Waiting
 		return nil, nil
 	})
-	unchanged("a gateway that waits", countersign(l, c.id(), chainTime+200), aggregator.ErrUnasked)
-	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Approved
+	unchanged("a gateway that waits", countersign(l, c.id(), chainTime+200), registry.ErrUnasked)
+	mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Approved
 		r.State.Fork = lightchain.NewFork(c.headers[:1], lightchain.Side{Head: c.headers[4], Leaf: c.leaves[4]}, lightchain.Side{Head: c.headers[5], Leaf: c.leaves[5]})
 		return nil, nil
 	})
-	unchanged("a chain that was forked", countersign(l, c.id(), chainTime+200), aggregator.ErrForked)
+	unchanged("a chain that was forked", countersign(l, c.id(), chainTime+200), registry.ErrForked)
 }
 
 func TestAForgottenChainIsNeverCountersignedShorter(t *testing.T) {
-	g, store, clock := newRegistry(t, aggregator.Rules{})
-	l := aggregator.NewLedger(store, clock.Now)
+	g, store, clock := newRegistry(t, registry.Rules{})
+	l := registry.NewLedger(store, clock.Now, nil)
 	c := newChain(t, "forgotten")
 	c.sealMany(10)
 	old := c.copy()
 	c.sealMany(10)
 	approve := func() {
-		if err := g.Approve(t.Context(), c.id(), aggregator.Settings{}, "test"); err != nil {
+		if err := g.Approve(t.Context(), c.id(), registry.Settings{}, "test"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -252,13 +252,13 @@ func TestAForgottenChainIsNeverCountersignedShorter(t *testing.T) {
 	if v, err := take(l, c.id(), &headersync.Pulled{Head: 21, Consistency: c.leap(21, 21)}, true); v != collector.Extended || err != nil {
 		t.Errorf("its true continuation is %s, %v", v, err)
 	}
-	if err := countersign(l, c.id(), chainTime+999); !errors.Is(err, aggregator.ErrBackward) {
+	if err := countersign(l, c.id(), chainTime+999); !errors.Is(err, registry.ErrBackward) {
 		t.Errorf("a receipt before the one that was issued: %v", err)
 	}
 }
 
 func headsAreCountersignedOnce(t *testing.T, s opened) {
-	stores := []aggregator.Store{s.Store, s.Store}
+	stores := []registry.Store{s.Store, s.Store}
 	if s.replica {
 		stores[1] = s.again()
 	}
@@ -277,11 +277,11 @@ func headsAreCountersignedOnce(t *testing.T, s opened) {
 		var racing sync.WaitGroup
 		for i := range 4 {
 			racing.Go(func() {
-				l := aggregator.NewLedger(stores[i%2], clock.Now)
+				l := registry.NewLedger(stores[i%2], clock.Now, nil)
 				if _, err := take(l, c.id(), page(), true); err != nil {
 					t.Error(err)
 				}
-				if err := countersign(l, c.id(), uint64(chainTime+10*round+i)); err != nil && !errors.Is(err, aggregator.ErrBackward) {
+				if err := countersign(l, c.id(), uint64(chainTime+10*round+i)); err != nil && !errors.Is(err, registry.ErrBackward) {
 					t.Error(err)
 				}
 			})
@@ -297,7 +297,7 @@ func headsAreCountersignedOnce(t *testing.T, s opened) {
 		t.Errorf("the record: %+v, %v", r, err)
 	}
 	next := uint64(0)
-	err = aggregator.WalkHeaders(t.Context(), s, c.id(), 0, 30, func(h collector.Held) error {
+	err = registry.WalkHeaders(t.Context(), s, c.id(), 0, 30, func(h collector.Held) error {
 		if h.Height != next {
 			return fmt.Errorf("header %d follows %d", h.Height, next)
 		}
@@ -324,7 +324,7 @@ func TestClockStepsAreFound(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s, every header %t", test.claim, every), func(t *testing.T) {
 				store, clock := openPebble(t), newClock()
-				l := aggregator.NewLedger(store, clock.Now)
+				l := registry.NewLedger(store, clock.Now, nil)
 				c := newChain(t, "stepping")
 				approved(t, store, c.id())
 				c.sealMany(3)
@@ -342,8 +342,8 @@ func TestClockStepsAreFound(t *testing.T) {
 					t.Fatal(err)
 				}
 				r, err := store.Record(t.Context(), c.id())
-				if err != nil || (r.Findings[aggregator.ClockStep] != nil) != test.found {
-					t.Errorf("found: %+v, %v", r.Findings[aggregator.ClockStep], err)
+				if err != nil || (r.Findings[registry.ClockStep] != nil) != test.found {
+					t.Errorf("found: %+v, %v", r.Findings[registry.ClockStep], err)
 				}
 			})
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -33,13 +33,13 @@ func heap() int {
 
 // know makes an aggregator know n gateways, each with a head and a receipt, and hear of each once. It returns what keeps
 // them in memory.
-func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *collector.Collector, []*lightchain.SignedHeader) {
+func know(t testing.TB, store registry.Store, n int) (*registry.Registry, *collector.Collector, []*lightchain.SignedHeader) {
 	t.Helper()
 	clock := newClock()
-	registry := aggregator.NewRegistry(store, aggregator.Rules{Mode: aggregator.Dense}, clock.Now, slog.New(slog.DiscardHandler))
+	known := registry.New(store, registry.Rules{Mode: registry.Dense}, clock.Now, slog.New(slog.DiscardHandler))
 	followed, err := collector.New(collector.Config{
-		Conn: deaf{}, Store: aggregator.NewLedger(store, clock.Now), Name: "agg-1", Signer: testSigner("aggregator agg-1"),
-		Policy: func(c lightchain.ChainID) (collector.Policy, bool) { return registry.Policy(context.Background(), c) },
+		Conn: deaf{}, Store: registry.NewLedger(store, clock.Now, nil), Name: "agg-1", Signer: testSigner("aggregator agg-1"),
+		Policy: func(c lightchain.ChainID) (collector.Policy, bool) { return known.Policy(context.Background(), c) },
 		Clock:  func() (uint64, bool) { return uint64(clock.Now().Unix()), true },
 	})
 	if err != nil {
@@ -61,8 +61,8 @@ func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *c
 					return
 				}
 				edge := make([]lightchain.Hash, 10) // of a chain in the middle of its life
-				err = store.Update(context.Background(), genesis.ChainID(), func(r *aggregator.Record) (*aggregator.Change, error) {
-					r.Standing, r.Name, r.Decided = aggregator.Approved, name, chainTime
+				err = store.Update(context.Background(), genesis.ChainID(), func(r *registry.Record) (*registry.Change, error) {
+					r.Standing, r.Name, r.Decided = registry.Approved, name, chainTime
 					receipt, err := genesis.Countersign(testSigner("aggregator agg-1"), "agg-1", chainTime)
 					r.State = &collector.State{Chain: genesis.ChainID(), Keys: []*lightchain.SignedHeader{genesis},
 						Head: &collector.Mark{Head: genesis, Edge: edge[:0]}, Every: &collector.Mark{Head: genesis, Edge: edge[:0]}, Receipt: &receipt, Last: chainTime}
@@ -77,7 +77,7 @@ func know(t testing.TB, store aggregator.Store, n int) (*aggregator.Registry, *c
 		})
 	}
 	making.Wait()
-	return registry, followed, heads
+	return known, followed, heads
 }
 
 func hear(t testing.TB, k *collector.Collector, heads []*lightchain.SignedHeader) {
@@ -95,7 +95,7 @@ func hear(t testing.TB, k *collector.Collector, heads []*lightchain.SignedHeader
 func TestAKnownGatewayTakesAtMostTwoKilobytes(t *testing.T) {
 	const n, most = 4000, 2048
 	store := openPebble(t)
-	registry, k, heads := know(t, store, n)
+	known, k, heads := know(t, store, n)
 	for _, h := range heads { // what the store's cache takes is the store's, however many there are
 		if _, err := store.Record(t.Context(), h.ChainID()); err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestAKnownGatewayTakesAtMostTwoKilobytes(t *testing.T) {
 	if each > most {
 		t.Errorf("%d bytes for each of %d gateways, at most %d", each, n, most)
 	}
-	runtime.KeepAlive(registry)
+	runtime.KeepAlive(known)
 	runtime.KeepAlive(k)
 	runtime.KeepAlive(heads)
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/sync/collector"
 )
 
@@ -60,13 +61,13 @@ func newMetrics(version string) *metrics {
 	for _, about := range []string{"stranger", "finding"} {
 		m.dropped.WithLabelValues(about)
 	}
-	for _, kind := range Kinds {
+	for _, kind := range registry.Kinds {
 		m.findings.WithLabelValues(string(kind))
 	}
-	for _, kind := range lossKinds {
+	for _, kind := range registry.LossKinds {
 		m.lost.WithLabelValues(string(kind))
 	}
-	for _, s := range []Standing{Waiting, Approved, Rejected, Forgotten} {
+	for _, s := range []registry.Standing{registry.Waiting, registry.Approved, registry.Rejected, registry.Forgotten} {
 		m.gateways.WithLabelValues(string(s))
 	}
 	return m

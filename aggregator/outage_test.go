@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/build/testenv"
 )
 
@@ -114,17 +116,17 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	wall, dsn := startFirewall(t, testenv.NewPostgres(t).DSN())
 	log := &testenv.Log{}
-	store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{Patience: time.Second, CrashLoss: aggregator.WarnLoss, Logger: log.Logger()})
+	store, err := pgstore.Open(t.Context(), dsn, pgstore.Options{Patience: time.Second, CrashLoss: registry.WarnLoss, Logger: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
 	n := startNode(t, broker.Addr, store, func(c *aggregator.Config, _ *aggregator.Options) {
-		c.Trust.Gateways, c.Store.URL = aggregator.TrustApproved, "postgres://"
+		c.Trust.Gateways, c.Store.URL = registry.TrustApproved, "postgres://"
 	})
 	c := newChain(t, "quiet")
 	c.sealMany(3)
-	if err := n.Registry().Approve(t.Context(), c.id(), aggregator.Settings{}, "test"); err != nil {
+	if err := n.Registry().Approve(t.Context(), c.id(), registry.Settings{}, "test"); err != nil {
 		t.Fatal(err)
 	}
 	g := newGateway(t, broker.Addr, c, "", n.self)
@@ -155,7 +157,7 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 		code, text := get("/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(text, "does not answer since")
 	})
-	status, err := client.Local(n.Server()).Status(t.Context())
+	status, err := api.Local(n.Server()).Status(t.Context())
 	if err != nil || !status.Running || status.Live.Database.Silent == nil || !strings.Contains(status.Uncounted, "does not answer since") {
 		t.Errorf("the status: %+v, %v", status, err)
 	}
@@ -186,7 +188,7 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 			t.Errorf("an approved gateway was taken for a stranger: %q", line)
 		}
 	}
-	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Standing != aggregator.Approved {
+	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Standing != registry.Approved {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -194,12 +196,12 @@ func TestADatabaseThatFallsSilentIsTold(t *testing.T) {
 // A beat to a database that vanished ends in time, and the next one finds another connection.
 func TestABeatEndsWhereTheDatabaseIsSilent(t *testing.T) {
 	wall, dsn := startFirewall(t, testenv.Postgres(t))
-	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
+	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: registry.WarnLoss})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &aggregator.Beat{Replica: "one", Run: "1", Lease: time.Hour}
+	b := &replicas.Beat{Replica: "one", Run: "1", Lease: time.Hour}
 	if _, err := s.Beat(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}

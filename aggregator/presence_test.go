@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -14,20 +15,20 @@ import (
 // reporter is a gateway that is approved and known by its genesis, and speaks on its status topic.
 type reporter struct {
 	t        testing.TB
-	registry *aggregator.Registry
-	store    aggregator.Store
+	registry *registry.Registry
+	store    registry.Store
 	chain    *chain
 	report   headersync.Report
 }
 
 func newReporter(t testing.TB) *reporter {
 	t.Helper()
-	g, store, _ := newRegistry(t, aggregator.Rules{})
+	g, store, _ := newRegistry(t, registry.Rules{})
 	c := newChain(t, "press-1")
-	if err := g.Approve(t.Context(), c.id(), aggregator.Settings{}, "test"); err != nil {
+	if err := g.Approve(t.Context(), c.id(), registry.Settings{}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	err := store.Update(t.Context(), c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+	err := store.Update(t.Context(), c.id(), func(r *registry.Record) (*registry.Change, error) {
 		genesis := c.headers[0]
 		r.State = &collector.State{Chain: c.id(), Keys: []*lightchain.SignedHeader{genesis}, Head: &collector.Mark{Head: genesis}}
 		return nil, nil
@@ -38,7 +39,7 @@ func newReporter(t testing.TB) *reporter {
 	return &reporter{t, g, store, c, headersync.Report{Chain: c.id(), Start: 1}}
 }
 
-func (r *reporter) record() *aggregator.Record {
+func (r *reporter) record() *registry.Record {
 	r.t.Helper()
 	record, err := r.store.Record(r.t.Context(), r.chain.id())
 	if err != nil {
@@ -60,7 +61,7 @@ func (r *reporter) say(c headersync.Condition) []byte {
 	return b
 }
 
-func (r *reporter) hear(b []byte) (news []aggregator.Kind) {
+func (r *reporter) hear(b []byte) (news []registry.Kind) {
 	r.t.Helper()
 	_, news, err := r.registry.Reported(r.t.Context(), r.chain.id(), b)
 	if err != nil {
@@ -74,7 +75,7 @@ func tally(times, count uint64) headersync.Tally { return headersync.Tally{Times
 func TestWhatAGatewayLostIsAFindingUntilItIsAcknowledged(t *testing.T) {
 	r := newReporter(t)
 	r.say(headersync.Condition{Version: "1.4.0"})
-	if found := r.record(); len(found.Findings) != 0 || found.Report == nil || found.Report.Version != "1.4.0" || found.Online != aggregator.Online {
+	if found := r.record(); len(found.Findings) != 0 || found.Report == nil || found.Report.Version != "1.4.0" || found.Online != registry.Online {
 		t.Fatalf("a sound gateway: %+v", found)
 	}
 	lossy := headersync.Condition{Gaps: tally(2, 30), Damage: tally(1, 0)}
@@ -85,10 +86,10 @@ func TestWhatAGatewayLostIsAFindingUntilItIsAcknowledged(t *testing.T) {
 		r.say(lossy)
 	}
 	found := r.record()
-	if gap := found.Findings[aggregator.Gap]; gap == nil || gap.Count != 3 || gap.Lost != 37 {
+	if gap := found.Findings[registry.Gap]; gap == nil || gap.Count != 3 || gap.Lost != 37 {
 		t.Errorf("after 37 messages in 3 gaps: %+v", gap)
 	}
-	if damage := found.Findings[aggregator.Damage]; damage == nil || damage.Count != 1 {
+	if damage := found.Findings[registry.Damage]; damage == nil || damage.Count != 1 {
 		t.Errorf("after damage: %+v", damage)
 	}
 	if err := r.registry.Acknowledge(t.Context(), r.chain.id()); err != nil {
@@ -105,7 +106,7 @@ func TestWhatAGatewayLostIsAFindingUntilItIsAcknowledged(t *testing.T) {
 	}
 	r.say(headersync.Condition{Gaps: tally(2, 6), Restored: tally(1, 400), Clock: headersync.ReportedClock{Steps: 1, Step: -3_600_000}})
 	found = r.record()
-	for kind, lost := range map[aggregator.Kind]uint64{aggregator.Gap: 4, aggregator.Restored: 400, aggregator.ClockStep: 0} {
+	for kind, lost := range map[registry.Kind]uint64{registry.Gap: 4, registry.Restored: 400, registry.ClockStep: 0} {
 		if f := found.Findings[kind]; f == nil || f.Count != 1 || f.Lost != lost {
 			t.Errorf("%s: %+v, want %d lost", kind, f, lost)
 		}
@@ -135,25 +136,25 @@ func TestOldAndForgedReportsSayNothing(t *testing.T) {
 		}
 	}
 	// Whoever reports is not online because somebody says the word.
-	for _, word := range []aggregator.Presence{aggregator.Offline, aggregator.Online} {
+	for _, word := range []registry.Presence{registry.Offline, registry.Online} {
 		if err := r.registry.Present(t.Context(), r.chain.id(), word); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := r.record().Online; got != aggregator.Offline {
+	if got := r.record().Online; got != registry.Offline {
 		t.Errorf("it is %q", got)
 	}
 	r.say(headersync.Condition{Within: 3600})
-	if got := r.record().Online; got != aggregator.Online {
+	if got := r.record().Online; got != registry.Online {
 		t.Errorf("after its own word it is %q", got)
 	}
 }
 
 func TestAForkIsNotAcknowledged(t *testing.T) {
-	r := &aggregator.Record{}
-	r.Note(aggregator.Forked, chainTime, 7, "two heads")
-	r.Note(aggregator.Rollback, chainTime, 7, "below")
-	if !r.Acknowledge() || r.Findings[aggregator.Forked] == nil || len(r.Findings) != 1 || r.Acknowledge() {
+	r := &registry.Record{}
+	r.Note(registry.Forked, chainTime, 7, "two heads")
+	r.Note(registry.Rollback, chainTime, 7, "below")
+	if !r.Acknowledge() || r.Findings[registry.Forked] == nil || len(r.Findings) != 1 || r.Acknowledge() {
 		t.Errorf("left: %+v", r.Findings)
 	}
 }
@@ -171,16 +172,16 @@ func TestOverdueIsWhatAGatewayPromised(t *testing.T) {
 		{claim: "it promised nothing", quiet: 61 * time.Minute, notQuiet: 59 * time.Minute, usual: time.Hour},
 		{claim: "forever", within: 1 << 62, quiet: 367 * 24 * time.Hour, notQuiet: 365 * 24 * time.Hour, usual: time.Second},
 	} {
-		r := &aggregator.Record{
-			Standing: aggregator.Approved, Seen: chainTime, Silence: c.own, Online: aggregator.Online,
-			Head:    aggregator.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockSynchronised}},
-			Receipt: aggregator.ReceiptNote{Height: 7, Time: chainTime},
-			Report:  &aggregator.ReportNote{},
+		r := &registry.Record{
+			Standing: registry.Approved, Seen: chainTime, Silence: c.own, Online: registry.Online,
+			Head:    registry.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockSynchronised}},
+			Receipt: registry.ReceiptNote{Height: 7, Time: chainTime},
+			Report:  &registry.ReportNote{},
 		}
 		r.Report.Within = c.within
 		for quiet, want := range map[time.Duration]bool{c.quiet: true, c.notQuiet: false} {
 			found := r.Ailments(time.Unix(chainTime, 0).Add(quiet), c.usual)
-			if got := len(found) == 1 && found[0].Kind == aggregator.Silent; got != want {
+			if got := len(found) == 1 && found[0].Kind == registry.Silent; got != want {
 				t.Errorf("%s: quiet for %s: %+v", c.claim, quiet, found)
 			}
 		}
@@ -188,24 +189,24 @@ func TestOverdueIsWhatAGatewayPromised(t *testing.T) {
 }
 
 func TestTheNewestWordOnAClockCounts(t *testing.T) {
-	r := &aggregator.Record{
-		Standing: aggregator.Approved, Seen: chainTime, Online: aggregator.Online,
-		Head:    aggregator.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockUnsynchronised}},
-		Receipt: aggregator.ReceiptNote{Height: 7, Time: chainTime},
-		Report:  &aggregator.ReportNote{Height: 7},
+	r := &registry.Record{
+		Standing: registry.Approved, Seen: chainTime, Online: registry.Online,
+		Head:    registry.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockUnsynchronised}},
+		Receipt: registry.ReceiptNote{Height: 7, Time: chainTime},
+		Report:  &registry.ReportNote{Height: 7},
 	}
 	r.Report.Clock.State = lightchain.ClockSynchronised
 	if found := r.Ailments(time.Unix(chainTime, 0), 0); found != nil {
 		t.Errorf("synchronised since its newest header: %+v", found)
 	}
 	r.Head.Height++
-	if found := r.Ailments(time.Unix(chainTime, 0), 0); len(found) != 1 || found[0].Kind != aggregator.Clockless {
+	if found := r.Ailments(time.Unix(chainTime, 0), 0); len(found) != 1 || found[0].Kind != registry.Clockless {
 		t.Errorf("a newer header says that it is not: %+v", found)
 	}
 }
 
 func TestWhatStrangersReportIsKeptWithinBounds(t *testing.T) {
-	g, _, _ := newRegistry(t, aggregator.Rules{})
+	g, _, _ := newRegistry(t, registry.Rules{})
 	text := make([]byte, 1<<10)
 	kept := aggregator.KeptOfStatus(g, func(yield func(headersync.Message) bool) {
 		for i := range 60_000 {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -37,30 +37,30 @@ func (c *testClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newRegistry(t testing.TB, rules aggregator.Rules) (*aggregator.Registry, aggregator.Store, *testClock) {
+func newRegistry(t testing.TB, rules registry.Rules) (*registry.Registry, registry.Store, *testClock) {
 	t.Helper()
 	if rules.MaxInbox == 0 {
 		rules.MaxInbox = 100
 	}
 	store, clock := openPebble(t), newClock()
-	return aggregator.NewRegistry(store, rules, clock.Now, slog.New(slog.DiscardHandler)), store, clock
+	return registry.New(store, rules, clock.Now, slog.New(slog.DiscardHandler)), store, clock
 }
 
 func (c *chain) stranger() collector.Stranger {
 	return collector.Stranger{Chain: c.id(), Head: c.headers[0]}
 }
 
-func mustHear(t testing.TB, g *aggregator.Registry, s collector.Stranger) {
+func mustHear(t testing.TB, g *registry.Registry, s collector.Stranger) {
 	t.Helper()
 	if err := g.Heard(context.Background(), s); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func standing(t testing.TB, s aggregator.Store, id lightchain.ChainID) aggregator.Standing {
+func standing(t testing.TB, s registry.Store, id lightchain.ChainID) registry.Standing {
 	t.Helper()
 	r, err := s.Record(context.Background(), id)
-	if errors.Is(err, aggregator.ErrNotFound) {
+	if errors.Is(err, registry.ErrNotFound) {
 		return ""
 	} else if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func standing(t testing.TB, s aggregator.Store, id lightchain.ChainID) aggregato
 }
 
 func TestOnlyWhoIsApprovedIsFollowed(t *testing.T) {
-	g, store, _ := newRegistry(t, aggregator.Rules{Trust: aggregator.TrustApproved, Mode: aggregator.Dense})
+	g, store, _ := newRegistry(t, registry.Rules{Trust: registry.TrustApproved, Mode: registry.Dense})
 	c := newChain(t, "press-1")
 	followed := func() bool {
 		p, ok := g.Policy(t.Context(), c.id())
@@ -79,17 +79,17 @@ func TestOnlyWhoIsApprovedIsFollowed(t *testing.T) {
 		t.Error("an unknown gateway is followed")
 	}
 	mustHear(t, g, c.stranger())
-	if standing(t, store, c.id()) != aggregator.Waiting || followed() {
+	if standing(t, store, c.id()) != registry.Waiting || followed() {
 		t.Errorf("heard of, it is %q, followed %t", standing(t, store, c.id()), followed())
 	}
 	for _, step := range []struct {
 		do   func() error
 		want bool
 	}{
-		{func() error { return g.Approve(t.Context(), c.id(), aggregator.Settings{}, "test") }, true},
+		{func() error { return g.Approve(t.Context(), c.id(), registry.Settings{}, "test") }, true},
 		{func() error { return g.Reject(t.Context(), c.id()) }, false},
 		{func() error {
-			return g.Approve(t.Context(), c.id(), aggregator.Settings{Mode: aggregator.Sparse}, "test")
+			return g.Approve(t.Context(), c.id(), registry.Settings{Mode: registry.Sparse}, "test")
 		}, true},
 		{func() error { return g.Forget(t.Context(), c.id()) }, false},
 	} {
@@ -101,47 +101,47 @@ func TestOnlyWhoIsApprovedIsFollowed(t *testing.T) {
 		}
 	}
 	mustHear(t, g, c.stranger())
-	if standing(t, store, c.id()) != aggregator.Waiting {
+	if standing(t, store, c.id()) != registry.Waiting {
 		t.Errorf("one that was forgotten and speaks again is %q", standing(t, store, c.id()))
 	}
 }
 
 func TestAGatewaysOwnModeWins(t *testing.T) {
-	g, _, _ := newRegistry(t, aggregator.Rules{Mode: aggregator.Dense, Policy: collector.Policy{Page: 7777, BytesPerDay: 99}})
+	g, _, _ := newRegistry(t, registry.Rules{Mode: registry.Dense, Policy: collector.Policy{Page: 7777, BytesPerDay: 99}})
 	for _, c := range []struct {
 		name string
-		mode aggregator.Mode
+		mode registry.Mode
 		want headersync.Mode
-	}{{"a", "", headersync.EveryHeader}, {"b", aggregator.Sparse, headersync.Sparse}, {"c", aggregator.Dense, headersync.EveryHeader}} {
+	}{{"a", "", headersync.EveryHeader}, {"b", registry.Sparse, headersync.Sparse}, {"c", registry.Dense, headersync.EveryHeader}} {
 		id := newChain(t, c.name).id()
-		if err := g.Approve(t.Context(), id, aggregator.Settings{Mode: c.mode}, "test"); err != nil {
+		if err := g.Approve(t.Context(), id, registry.Settings{Mode: c.mode}, "test"); err != nil {
 			t.Fatal(err)
 		}
 		if p, ok := g.Policy(t.Context(), id); !ok || p.Mode != c.want || p.Page != 7777 || p.BytesPerDay != 99 {
 			t.Errorf("mode %q: %+v", c.mode, p)
 		}
 	}
-	g.SetRules(aggregator.Rules{Mode: aggregator.Sparse})
+	g.SetRules(registry.Rules{Mode: registry.Sparse})
 	if p, _ := g.Policy(t.Context(), newChain(t, "a").id()); p.Mode != headersync.Sparse {
 		t.Errorf("after the rules changed: %+v", p)
 	}
 }
 
 func TestTrustAllIsOnlyForThoseWhoAreNotRejected(t *testing.T) {
-	g, store, _ := newRegistry(t, aggregator.Rules{Trust: aggregator.TrustAll})
+	g, store, _ := newRegistry(t, registry.Rules{Trust: registry.TrustAll})
 	c, d := newChain(t, "c"), newChain(t, "d")
 	if err := g.Reject(t.Context(), d.id()); err != nil {
 		t.Fatal(err)
 	}
 	mustHear(t, g, c.stranger())
 	mustHear(t, g, d.stranger())
-	if standing(t, store, c.id()) != aggregator.Approved || standing(t, store, d.id()) != aggregator.Rejected {
+	if standing(t, store, c.id()) != registry.Approved || standing(t, store, d.id()) != registry.Rejected {
 		t.Errorf("%q and %q", standing(t, store, c.id()), standing(t, store, d.id()))
 	}
 }
 
 func TestWhichTokensLetIn(t *testing.T) {
-	g, store, clock := newRegistry(t, aggregator.Rules{})
+	g, store, clock := newRegistry(t, registry.Rules{})
 	token := func(life time.Duration) string {
 		made, err := g.NewToken(t.Context(), life, map[string]string{"site": "north"})
 		if err != nil {
@@ -160,15 +160,15 @@ func TestWhichTokensLetIn(t *testing.T) {
 		claim string
 		chain *chain
 		shows *headersync.Enrolment
-		want  aggregator.Standing
+		want  registry.Standing
 	}{
-		{"expired", newChain(t, "late"), headersync.NewEnrolment(expired, newChain(t, "late").id()), aggregator.Waiting},
-		{"made up", newChain(t, "forger"), headersync.NewEnrolment("edgechain-token-abc", newChain(t, "forger").id()), aggregator.Waiting},
-		{"copied from another's hello", newChain(t, "copier"), copied, aggregator.Waiting},
-		{"of who is rejected", rejected, headersync.NewEnrolment(token(time.Hour), rejected.id()), aggregator.Rejected},
-		{"good", c, headersync.NewEnrolment(good, c.id()), aggregator.Approved},
-		{"shown again by the same", c, headersync.NewEnrolment(good, c.id()), aggregator.Approved},
-		{"used up", newChain(t, "second"), headersync.NewEnrolment(good, newChain(t, "second").id()), aggregator.Waiting},
+		{"expired", newChain(t, "late"), headersync.NewEnrolment(expired, newChain(t, "late").id()), registry.Waiting},
+		{"made up", newChain(t, "forger"), headersync.NewEnrolment("edgechain-token-abc", newChain(t, "forger").id()), registry.Waiting},
+		{"copied from another's hello", newChain(t, "copier"), copied, registry.Waiting},
+		{"of who is rejected", rejected, headersync.NewEnrolment(token(time.Hour), rejected.id()), registry.Rejected},
+		{"good", c, headersync.NewEnrolment(good, c.id()), registry.Approved},
+		{"shown again by the same", c, headersync.NewEnrolment(good, c.id()), registry.Approved},
+		{"used up", newChain(t, "second"), headersync.NewEnrolment(good, newChain(t, "second").id()), registry.Waiting},
 	} {
 		s := test.chain.stranger()
 		s.Enrol = test.shows
@@ -180,7 +180,7 @@ func TestWhichTokensLetIn(t *testing.T) {
 	if r, err := store.Record(t.Context(), c.id()); err != nil || r.Labels["site"] != "north" {
 		t.Errorf("labels: %+v, %v", r, err)
 	}
-	for _, life := range []time.Duration{0, -time.Hour, aggregator.MaxTokenLife + 1} {
+	for _, life := range []time.Duration{0, -time.Hour, registry.MaxTokenLife + 1} {
 		if _, err := g.NewToken(t.Context(), life, nil); err == nil {
 			t.Errorf("a token for %v was made", life)
 		}
@@ -188,14 +188,14 @@ func TestWhichTokensLetIn(t *testing.T) {
 }
 
 func oneTokenLetsOneIn(t *testing.T, s opened) {
-	stores := []aggregator.Store{s.Store, s.Store}
+	stores := []registry.Store{s.Store, s.Store}
 	if s.replica {
 		stores[1] = s.again()
 	}
 	clock := newClock()
-	var registries []*aggregator.Registry
+	var registries []*registry.Registry
 	for _, store := range stores {
-		registries = append(registries, aggregator.NewRegistry(store, aggregator.Rules{MaxInbox: 100}, clock.Now, slog.New(slog.DiscardHandler)))
+		registries = append(registries, registry.New(store, registry.Rules{MaxInbox: 100}, clock.Now, slog.New(slog.DiscardHandler)))
 	}
 	for round := range 5 {
 		token, err := registries[0].NewToken(t.Context(), time.Hour, nil)
@@ -218,7 +218,7 @@ func oneTokenLetsOneIn(t *testing.T, s opened) {
 		racing.Wait()
 		in := 0
 		for _, c := range chains {
-			if standing(t, s.Store, c.id()) == aggregator.Approved {
+			if standing(t, s.Store, c.id()) == registry.Approved {
 				in++
 			}
 		}
@@ -229,9 +229,9 @@ func oneTokenLetsOneIn(t *testing.T, s opened) {
 }
 
 func TestPatternsApproveOnlyWhoWaitsUnderSuchAName(t *testing.T) {
-	g, store, _ := newRegistry(t, aggregator.Rules{})
+	g, store, _ := newRegistry(t, registry.Rules{})
 	wanted, other, rejected := newChain(t, "press-1"), newChain(t, "oven-1"), newChain(t, "press-2")
-	l := aggregator.NewLedger(store, newClock().Now)
+	l := registry.NewLedger(store, newClock().Now, nil)
 	for _, c := range []*chain{wanted, other, rejected} {
 		mustHear(t, g, c.stranger())
 		if _, err := take(l, c.id(), &headersync.Pulled{Genesis: c.headers[0]}, false); err != nil {
@@ -241,7 +241,7 @@ func TestPatternsApproveOnlyWhoWaitsUnderSuchAName(t *testing.T) {
 	if err := g.Reject(t.Context(), rejected.id()); err != nil {
 		t.Fatal(err)
 	}
-	approved, err := g.ApproveNames(t.Context(), "press-*", aggregator.Settings{Labels: map[string]string{"hall": "3"}})
+	approved, err := g.ApproveNames(t.Context(), "press-*", registry.Settings{Labels: map[string]string{"hall": "3"}})
 	if err != nil || len(approved) != 1 || approved[0] != wanted.id() {
 		t.Errorf("approved %v, %v", approved, err)
 	}
@@ -249,28 +249,28 @@ func TestPatternsApproveOnlyWhoWaitsUnderSuchAName(t *testing.T) {
 	if err != nil || r.By != "pattern press-*" || r.Labels["hall"] != "3" {
 		t.Errorf("the record: %+v, %v", r, err)
 	}
-	if standing(t, store, other.id()) != aggregator.Waiting || standing(t, store, rejected.id()) != aggregator.Rejected {
+	if standing(t, store, other.id()) != registry.Waiting || standing(t, store, rejected.id()) != registry.Rejected {
 		t.Error("others were touched")
 	}
-	if _, err := g.ApproveNames(t.Context(), "[", aggregator.Settings{}); err == nil {
+	if _, err := g.ApproveNames(t.Context(), "[", registry.Settings{}); err == nil {
 		t.Error("a pattern that is none")
 	}
 }
 
 func TestTheInboxIsBounded(t *testing.T) {
-	g, store, _ := newRegistry(t, aggregator.Rules{MaxInbox: 3})
+	g, store, _ := newRegistry(t, registry.Rules{MaxInbox: 3})
 	for i := range 10 {
 		mustHear(t, g, collector.Stranger{Chain: sha256.Sum256([]byte{byte(i)})})
 	}
 	waiting := 0
-	err := aggregator.EachRecord(t.Context(), store, func(*aggregator.Record) error { waiting++; return nil })
+	err := registry.EachRecord(t.Context(), store, func(*registry.Record) error { waiting++; return nil })
 	if err != nil || waiting != 3 {
 		t.Errorf("%d wait, %v", waiting, err)
 	}
 }
 
 func TestSettingsAreChecked(t *testing.T) {
-	for _, s := range []aggregator.Settings{
+	for _, s := range []registry.Settings{
 		{Mode: "some"}, {Silence: -time.Second}, {Silence: time.Millisecond}, {Labels: map[string]string{"": "x"}},
 		{Labels: map[string]string{"x": strings.Repeat("y", 257)}},
 	} {
@@ -278,49 +278,49 @@ func TestSettingsAreChecked(t *testing.T) {
 			t.Errorf("%+v passes", s)
 		}
 	}
-	if s := (aggregator.Settings{Mode: aggregator.Sparse, Silence: time.Minute, Labels: map[string]string{"a": "b"}}); s.Check() != nil {
+	if s := (registry.Settings{Mode: registry.Sparse, Silence: time.Minute, Labels: map[string]string{"a": "b"}}); s.Check() != nil {
 		t.Error(s.Check())
 	}
 }
 
 func TestWhatIsWrongWithAGateway(t *testing.T) {
 	now := time.Unix(chainTime, 0)
-	fresh := func() *aggregator.Record {
-		return &aggregator.Record{
-			Standing: aggregator.Approved, Decided: chainTime - 100000, Seen: chainTime - 10, Online: aggregator.Online,
-			Head:    aggregator.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockSynchronised}},
-			Receipt: aggregator.ReceiptNote{Height: 7, Time: chainTime - 9},
+	fresh := func() *registry.Record {
+		return &registry.Record{
+			Standing: registry.Approved, Decided: chainTime - 100000, Seen: chainTime - 10, Online: registry.Online,
+			Head:    registry.HeadNote{Known: true, Height: 7, Clock: lightchain.Clock{State: lightchain.ClockSynchronised}},
+			Receipt: registry.ReceiptNote{Height: 7, Time: chainTime - 9},
 		}
 	}
 	for _, c := range []struct {
 		claim  string
-		change func(*aggregator.Record)
-		want   []aggregator.Kind
+		change func(*registry.Record)
+		want   []registry.Kind
 	}{
-		{"nothing", func(*aggregator.Record) {}, nil},
-		{"silent beyond the usual", func(r *aggregator.Record) { r.Seen = chainTime - 7201 }, []aggregator.Kind{aggregator.Silent}},
-		{"silent beyond its own bound", func(r *aggregator.Record) { r.Silence = 5 }, []aggregator.Kind{aggregator.Silent}},
-		{"never seen, and approved just now", func(r *aggregator.Record) {
-			r.Seen, r.Decided, r.Head, r.Receipt = 0, chainTime-5, aggregator.HeadNote{}, aggregator.ReceiptNote{}
+		{"nothing", func(*registry.Record) {}, nil},
+		{"silent beyond the usual", func(r *registry.Record) { r.Seen = chainTime - 7201 }, []registry.Kind{registry.Silent}},
+		{"silent beyond its own bound", func(r *registry.Record) { r.Silence = 5 }, []registry.Kind{registry.Silent}},
+		{"never seen, and approved just now", func(r *registry.Record) {
+			r.Seen, r.Decided, r.Head, r.Receipt = 0, chainTime-5, registry.HeadNote{}, registry.ReceiptNote{}
 		}, nil},
-		{"offline", func(r *aggregator.Record) { r.Online = aggregator.Offline }, []aggregator.Kind{aggregator.Away}},
-		{"its clock", func(r *aggregator.Record) { r.Head.Clock.State = lightchain.ClockUnsynchronised }, []aggregator.Kind{aggregator.Clockless}},
-		{"not countersigned", func(r *aggregator.Record) { r.Seen, r.Receipt.Height = chainTime-100, 6 }, []aggregator.Kind{aggregator.Unsigned}},
-		{"not countersigned yet", func(r *aggregator.Record) { r.Receipt.Height = 6 }, nil},
-		{"forked, and so not countersigned", func(r *aggregator.Record) {
+		{"offline", func(r *registry.Record) { r.Online = registry.Offline }, []registry.Kind{registry.Away}},
+		{"its clock", func(r *registry.Record) { r.Head.Clock.State = lightchain.ClockUnsynchronised }, []registry.Kind{registry.Clockless}},
+		{"not countersigned", func(r *registry.Record) { r.Seen, r.Receipt.Height = chainTime-100, 6 }, []registry.Kind{registry.Unsigned}},
+		{"not countersigned yet", func(r *registry.Record) { r.Receipt.Height = 6 }, nil},
+		{"forked, and so not countersigned", func(r *registry.Record) {
 			r.Seen, r.Receipt.Height = chainTime-100, 6
-			r.Note(aggregator.Forked, chainTime, 7, "two heads")
-		}, []aggregator.Kind{aggregator.Forked}},
-		{"several, the worst first", func(r *aggregator.Record) {
-			r.Note(aggregator.ClockStep, chainTime, 7, "by an hour")
-			r.Note(aggregator.Rollback, chainTime, 7, "below")
-			r.Online = aggregator.Offline
-		}, []aggregator.Kind{aggregator.Rollback, aggregator.Away, aggregator.ClockStep}},
-		{"waiting and quiet", func(r *aggregator.Record) { r.Standing, r.Seen = aggregator.Waiting, 0 }, nil},
+			r.Note(registry.Forked, chainTime, 7, "two heads")
+		}, []registry.Kind{registry.Forked}},
+		{"several, the worst first", func(r *registry.Record) {
+			r.Note(registry.ClockStep, chainTime, 7, "by an hour")
+			r.Note(registry.Rollback, chainTime, 7, "below")
+			r.Online = registry.Offline
+		}, []registry.Kind{registry.Rollback, registry.Away, registry.ClockStep}},
+		{"waiting and quiet", func(r *registry.Record) { r.Standing, r.Seen = registry.Waiting, 0 }, nil},
 	} {
 		r := fresh()
 		c.change(r)
-		var got []aggregator.Kind
+		var got []registry.Kind
 		for _, a := range r.Ailments(now, 2*time.Hour) {
 			got = append(got, a.Kind)
 		}

@@ -16,8 +16,9 @@ import (
 	"time"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
@@ -181,7 +182,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 type node struct {
 	*aggregator.Aggregator
 	config *aggregator.Config
-	store  aggregator.Store
+	store  registry.Store
 	self   lightchain.Aggregator
 	log    *testenv.Log
 	stop   func()
@@ -189,7 +190,7 @@ type node struct {
 
 // startNode runs an aggregator until the test ends or it is stopped; change, which may be nil, has the last word on its
 // configuration.
-func startNode(t testing.TB, broker string, store aggregator.Store, change func(*aggregator.Config, *aggregator.Options)) *node {
+func startNode(t testing.TB, broker string, store registry.Store, change func(*aggregator.Config, *aggregator.Options)) *node {
 	t.Helper()
 	c := aggregator.DefaultConfig()
 	c.Aggregator.Name, c.Aggregator.Data = "agg-1", t.TempDir()
@@ -233,7 +234,7 @@ func startNode(t testing.TB, broker string, store aggregator.Store, change func(
 	return &node{a, c, store, lightchain.Aggregator{Name: c.Aggregator.Name, Key: signer.Public()}, log, stop}
 }
 
-func openPebble(t testing.TB) aggregator.Store {
+func openPebble(t testing.TB) registry.Store {
 	t.Helper()
 	s, err := pebblestore.Open(t.TempDir(), pebblestore.Options{Cache: 8 << 20})
 	if err != nil {
@@ -243,9 +244,9 @@ func openPebble(t testing.TB) aggregator.Store {
 	return s
 }
 
-func (n *node) awaitStanding(t testing.TB, id lightchain.ChainID, want aggregator.Standing) *aggregator.Record {
+func (n *node) awaitStanding(t testing.TB, id lightchain.ChainID, want registry.Standing) *registry.Record {
 	t.Helper()
-	var r *aggregator.Record
+	var r *registry.Record
 	eventually(t, fmt.Sprintf("chain %s to be %s", id, want), func() bool {
 		var err error
 		r, err = n.store.Record(t.Context(), id)
@@ -260,8 +261,8 @@ func TestAGatewayIsFollowedOnceItIsApproved(t *testing.T) {
 	c := newChain(t, "press-1")
 	c.sealMany(100)
 	g := newGateway(t, broker.Addr, c, "", n.self)
-	n.awaitStanding(t, c.id(), aggregator.Waiting)
-	var r *aggregator.Record
+	n.awaitStanding(t, c.id(), registry.Waiting)
+	var r *registry.Record
 	eventually(t, "the gateway that waits to say its name", func() bool {
 		var err error
 		r, err = n.store.Record(t.Context(), c.id())
@@ -270,7 +271,7 @@ func TestAGatewayIsFollowedOnceItIsApproved(t *testing.T) {
 	if r.Head.Height != 0 || r.Receipt.Time != 0 || r.Announced != 100 {
 		t.Errorf("of a gateway that waits: %+v", r)
 	}
-	if err := n.Registry().Approve(t.Context(), c.id(), aggregator.Settings{Labels: map[string]string{"hall": "3"}}, "test"); err != nil {
+	if err := n.Registry().Approve(t.Context(), c.id(), registry.Settings{Labels: map[string]string{"hall": "3"}}, "test"); err != nil {
 		t.Fatal(err)
 	}
 	g.awaitReceipt(n.self)
@@ -286,7 +287,7 @@ func TestAGatewayIsFollowedOnceItIsApproved(t *testing.T) {
 		t.Errorf("the record: %+v", r)
 	}
 	height := uint64(0)
-	err = aggregator.WalkHeaders(t.Context(), n.store, c.id(), 0, 115, func(h collector.Held) error {
+	err = registry.WalkHeaders(t.Context(), n.store, c.id(), 0, 115, func(h collector.Held) error {
 		if h.Height != height || !bytes.Equal(h.Bytes, c.headers[height].Bytes()) {
 			t.Errorf("header %d reads as %d, or differs", height, h.Height)
 		}
@@ -296,13 +297,13 @@ func TestAGatewayIsFollowedOnceItIsApproved(t *testing.T) {
 	if err != nil || height != 116 {
 		t.Errorf("%d headers are held: %v", height, err)
 	}
-	if r.Online != aggregator.Online {
+	if r.Online != registry.Online {
 		t.Errorf("it is %q", r.Online)
 	}
 	g.stop()
 	eventually(t, "the gateway to be offline", func() bool {
 		r, err := n.store.Record(t.Context(), c.id())
-		return err == nil && r.Online == aggregator.Offline
+		return err == nil && r.Online == registry.Offline
 	})
 }
 
@@ -316,11 +317,11 @@ func TestATokenLetsOneGatewayInOnce(t *testing.T) {
 	first, second := newChain(t, "first"), newChain(t, "second")
 	g := newGateway(t, broker.Addr, first, token.Text, n.self)
 	g.awaitReceipt(n.self)
-	if r := n.awaitStanding(t, first.id(), aggregator.Approved); r.Labels["site"] != "north" || r.By != "token "+token.ID {
+	if r := n.awaitStanding(t, first.id(), registry.Approved); r.Labels["site"] != "north" || r.By != "token "+token.ID {
 		t.Errorf("the record: %+v", r)
 	}
 	newGateway(t, broker.Addr, second, token.Text, n.self)
-	n.awaitStanding(t, second.id(), aggregator.Waiting)
+	n.awaitStanding(t, second.id(), registry.Waiting)
 	tokens, err := n.Registry().Tokens(t.Context())
 	if err != nil || len(tokens) != 1 || tokens[0].UsedBy == nil || *tokens[0].UsedBy != first.id() || tokens[0].Text != "" {
 		t.Errorf("tokens: %+v, %v", tokens, err)
@@ -329,7 +330,7 @@ func TestATokenLetsOneGatewayInOnce(t *testing.T) {
 
 func TestTwoGatewaysOfOneCardLeaveEvidence(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
-	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) { c.Trust.Gateways = aggregator.TrustAll })
+	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) { c.Trust.Gateways = registry.TrustAll })
 	c := newChain(t, "copied")
 	c.sealMany(10)
 	d := c.copy()
@@ -339,7 +340,7 @@ func TestTwoGatewaysOfOneCardLeaveEvidence(t *testing.T) {
 	d.seal(func(h *lightchain.Header) { h.Count = 7 })
 	h := newGateway(t, broker.Addr, d, "", n.self)
 	h.seal(1)
-	var forks []aggregator.Evidence
+	var forks []registry.Evidence
 	eventually(t, "evidence of the fork", func() bool {
 		g.seal(1)
 		h.seal(1)
@@ -355,7 +356,7 @@ func TestTwoGatewaysOfOneCardLeaveEvidence(t *testing.T) {
 		t.Errorf("the evidence does not check: %v", err)
 	}
 	before, err := n.store.Record(t.Context(), c.id())
-	if err != nil || before.Findings[aggregator.Forked] == nil {
+	if err != nil || before.Findings[registry.Forked] == nil {
 		t.Fatalf("the record: %+v, %v", before, err)
 	}
 	g.seal(1)
@@ -370,7 +371,7 @@ func TestTwoGatewaysOfOneCardLeaveEvidence(t *testing.T) {
 func TestNothingIsCountersignedByAClockThatIsNotSynchronised(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
-		c.Trust.Gateways = aggregator.TrustAll
+		c.Trust.Gateways = registry.TrustAll
 		o.Clock = func() lightchain.ClockState { return lightchain.ClockUnsynchronised }
 	})
 	c := newChain(t, "clockless")
@@ -389,7 +390,7 @@ func TestNothingIsCountersignedByAClockThatIsNotSynchronised(t *testing.T) {
 func TestAnOperatorMayVouchForTheClock(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
-		c.Trust.Gateways, c.Clock.AssumeSynchronised, o.Clock = aggregator.TrustAll, true, nil
+		c.Trust.Gateways, c.Clock.AssumeSynchronised, o.Clock = registry.TrustAll, true, nil
 	})
 	newGateway(t, broker.Addr, newChain(t, "vouched"), "", n.self).awaitReceipt(n.self)
 }
@@ -406,7 +407,7 @@ func TestWhatWasAcceptedSurvivesRestarts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := startNode(t, broker.Addr, store, func(c *aggregator.Config, _ *aggregator.Options) { c.Trust.Gateways = aggregator.TrustAll })
+		n := startNode(t, broker.Addr, store, func(c *aggregator.Config, _ *aggregator.Options) { c.Trust.Gateways = registry.TrustAll })
 		if g == nil {
 			g = newGateway(t, broker.Addr, c, "", n.self)
 		}
@@ -455,7 +456,7 @@ func assertOneReceiptEach(t *testing.T, n *node, g *gateway) {
 func TestAMeteredGatewayIsFollowedByItsHeadsAlone(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) {
-		c.Trust.Gateways, c.Pull.Mode = aggregator.TrustAll, aggregator.Sparse
+		c.Trust.Gateways, c.Pull.Mode = registry.TrustAll, registry.Sparse
 	})
 	c := newChain(t, "metered")
 	c.sealMany(3000)
@@ -481,7 +482,7 @@ func TestTheConfigurationIsReadAgainWhenAsked(t *testing.T) {
 	var loaded *aggregator.Config
 	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
 		changed := *c
-		changed.Trust.Gateways = aggregator.TrustAll
+		changed.Trust.Gateways = registry.TrustAll
 		loaded = &changed
 		o.Hangup, o.Load = hangup, func() (*aggregator.Config, error) {
 			if loaded == nil {
@@ -492,9 +493,9 @@ func TestTheConfigurationIsReadAgainWhenAsked(t *testing.T) {
 	})
 	first := newChain(t, "first")
 	newGateway(t, broker.Addr, first, "", n.self)
-	n.awaitStanding(t, first.id(), aggregator.Waiting)
+	n.awaitStanding(t, first.id(), registry.Waiting)
 	hangup <- os.Interrupt
-	eventually(t, "the rules to change", func() bool { return n.Registry().Rules().Trust == aggregator.TrustAll })
+	eventually(t, "the rules to change", func() bool { return n.Registry().Rules().Trust == registry.TrustAll })
 	second := newChain(t, "second")
 	newGateway(t, broker.Addr, second, "", n.self).awaitReceipt(n.self)
 	loaded = nil
@@ -507,7 +508,7 @@ func TestBrokersComeAndGoWhileOthersStayConnected(t *testing.T) {
 	hangup := make(chan os.Signal)
 	var started, loaded *aggregator.Config
 	n := startNode(t, first.Addr, openPebble(t), func(c *aggregator.Config, o *aggregator.Options) {
-		c.Trust.Gateways = aggregator.TrustAll
+		c.Trust.Gateways = registry.TrustAll
 		started = c
 		o.Hangup, o.Load = hangup, func() (*aggregator.Config, error) { return loaded, nil }
 	})
@@ -540,9 +541,9 @@ func TestBrokersComeAndGoWhileOthersStayConnected(t *testing.T) {
 	alone.Broker[0].TLSCA = ""
 	loaded = &alone
 	hangup <- os.Interrupt
-	var brokers []aggregator.Broker
+	var brokers []api.Broker
 	eventually(t, "the first broker to be left", func() bool {
-		status, err := client.Local(n.Server()).Status(t.Context())
+		status, err := api.Local(n.Server()).Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -563,13 +564,13 @@ func TestATakenPortKeepsNothingFromBeingCountersigned(t *testing.T) {
 	defer taken.Close()
 	broker := testenv.Mosquitto(t, "")
 	n := startNode(t, broker.Addr, openPebble(t), func(c *aggregator.Config, _ *aggregator.Options) {
-		c.Trust.Gateways, c.API.Listen = aggregator.TrustAll, taken.Addr().String()
+		c.Trust.Gateways, c.API.Listen = registry.TrustAll, taken.Addr().String()
 	})
 	c := newChain(t, "any")
 	c.sealMany(3)
 	newGateway(t, broker.Addr, c, "", n.self).awaitReceipt(n.self)
-	status := func() aggregator.Status {
-		s, err := client.Local(n.Server()).Status(t.Context())
+	status := func() api.Status {
+		s, err := api.Local(n.Server()).Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

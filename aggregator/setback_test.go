@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
@@ -34,7 +34,7 @@ func newPromised(t *testing.T) *promised {
 	p := &promised{dir: t.TempDir()}
 	for run := range 4 {
 		s := openDamaged(t, p.dir, nil)
-		l := aggregator.NewLedger(s, time.Now)
+		l := registry.NewLedger(s, time.Now, nil)
 		for i := range 3 {
 			if run == 0 {
 				p.chains = append(p.chains, newChain(t, fmt.Sprint("gateway-", i)))
@@ -183,7 +183,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 	for starts := 0; ; starts++ { // damage that is met only when it is read ends the program, as the next start mends it
 		_, err := s.Documents(t.Context(), "identity")
 		if err == nil {
-			err = aggregator.EachRecord(t.Context(), s, func(r *aggregator.Record) error {
+			err = registry.EachRecord(t.Context(), s, func(r *registry.Record) error {
 				_, segments := s.Segments(t.Context(), r.Chain, 0, 1000)
 				_, receipts := s.Receipts(t.Context(), r.Chain, 0, 1000)
 				_, forks := s.Forks(t.Context(), r.Chain)
@@ -200,7 +200,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 		s = openDamaged(t, dir, log.Logger())
 	}
 	defer s.Close()
-	l := aggregator.NewLedger(s, time.Now)
+	l := registry.NewLedger(s, time.Now, nil)
 	setBack := 0
 	for _, c := range p.chains {
 		r, err := s.Record(t.Context(), c.id())
@@ -208,11 +208,11 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 			t.Errorf("%s: %v\n%s", c.id(), err, log)
 			continue
 		}
-		if head := r.State.Head; r.Standing != aggregator.Approved || head == nil || head.Head.Hash() != c.head().Hash() || r.State.Receipt == nil || r.Receipt.Height != head.Height() {
+		if head := r.State.Head; r.Standing != registry.Approved || head == nil || head.Head.Hash() != c.head().Hash() || r.State.Receipt == nil || r.Receipt.Height != head.Height() {
 			t.Errorf("%s stands at %+v, %s\n%s", c.id(), r.Head, r.Standing, log)
 			continue
 		}
-		if r.Findings[aggregator.SetBack] != nil {
+		if r.Findings[registry.SetBack] != nil {
 			setBack++
 		}
 		height := c.head().Header.Height
@@ -245,7 +245,7 @@ func (p *promised) judge(t *testing.T, hurt func(dir string) error) {
 	}
 	if r, err := s.Record(t.Context(), p.forked.id()); err != nil || r.State.Fork == nil {
 		t.Errorf("the evidence is forgotten: %v, %v", r, err)
-	} else if r.Findings[aggregator.SetBack] != nil {
+	} else if r.Findings[registry.SetBack] != nil {
 		setBack++
 	}
 	told := s.Opened().SetBack

@@ -13,9 +13,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
@@ -24,8 +24,8 @@ import (
 // opened is a store under test. again opens it once more: after a restart, or, where that is allowed, beside the first
 // as another replica does.
 type opened struct {
-	aggregator.Store
-	again   func() aggregator.Store
+	registry.Store
+	again   func() registry.Store
 	replica bool
 }
 
@@ -52,7 +52,7 @@ func TestOnPebble(t *testing.T) {
 		t.Run(c.claim, func(t *testing.T) {
 			dir := t.TempDir()
 			var now *pebblestore.Store
-			open := func() aggregator.Store {
+			open := func() registry.Store {
 				var err error
 				if now != nil {
 					if err := now.Close(); err != nil {
@@ -87,7 +87,7 @@ func TestOnPostgreSQL(t *testing.T) {
 					t.Fatal(err)
 				}
 				settings := "&search_path=" + schema + "&default_transaction_isolation=" + url.PathEscape(isolation)
-				open := func() aggregator.Store { return openPostgres(t, dsn+settings) }
+				open := func() registry.Store { return openPostgres(t, dsn+settings) }
 				c.test(t, opened{Store: open(), again: open, replica: true})
 			})
 		}
@@ -99,7 +99,7 @@ func TestOnPostgreSQL(t *testing.T) {
 		var racing sync.WaitGroup
 		for range 6 {
 			racing.Go(func() {
-				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins", pgstore.Options{CrashLoss: aggregator.WarnLoss})
+				s, err := pgstore.Open(context.Background(), dsn+"&search_path=begins", pgstore.Options{CrashLoss: registry.WarnLoss})
 				if err != nil {
 					t.Error(err)
 					return
@@ -111,9 +111,9 @@ func TestOnPostgreSQL(t *testing.T) {
 	})
 }
 
-func openPostgres(t *testing.T, dsn string) aggregator.Store {
+func openPostgres(t *testing.T, dsn string) registry.Store {
 	t.Helper()
-	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: aggregator.WarnLoss})
+	s, err := pgstore.Open(t.Context(), dsn, pgstore.Options{CrashLoss: registry.WarnLoss})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func openPostgres(t *testing.T, dsn string) aggregator.Store {
 	return s
 }
 
-func mustUpdate(t testing.TB, s aggregator.Chains, id lightchain.ChainID, change func(*aggregator.Record) (*aggregator.Change, error)) {
+func mustUpdate(t testing.TB, s registry.Chains, id lightchain.ChainID, change func(*registry.Record) (*registry.Change, error)) {
 	t.Helper()
 	if err := s.Update(context.Background(), id, change); err != nil {
 		t.Fatal(err)
@@ -131,28 +131,28 @@ func mustUpdate(t testing.TB, s aggregator.Chains, id lightchain.ChainID, change
 func updatesAreSeen(t *testing.T, s opened) {
 	c := newChain(t, "seen")
 	c.sealMany(5)
-	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, aggregator.ErrNotFound) {
+	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, registry.ErrNotFound) {
 		t.Fatalf("a chain that nobody wrote: %v", err)
 	}
 	state := &collector.State{Chain: c.id(), Keys: c.headers[:1], Head: &collector.Mark{Head: c.headers[0]}, Last: 17}
-	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
+	mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) {
 		if r.Known() || r.Chain != c.id() || r.State != nil {
 			t.Errorf("a fresh record is %+v", r)
 		}
-		r.Standing, r.Name, r.Labels, r.State = aggregator.Approved, "press", map[string]string{"hall": "3"}, state
-		r.Note(aggregator.Gap, chainTime, 4, "12 messages")
+		r.Standing, r.Name, r.Labels, r.State = registry.Approved, "press", map[string]string{"hall": "3"}, state
+		r.Note(registry.Gap, chainTime, 4, "12 messages")
 		return nil, nil
 	})
-	check := func(r *aggregator.Record) {
+	check := func(r *registry.Record) {
 		t.Helper()
-		if r.Standing != aggregator.Approved || r.Name != "press" || r.Labels["hall"] != "3" || r.Findings[aggregator.Gap].Text != "12 messages" {
+		if r.Standing != registry.Approved || r.Name != "press" || r.Labels["hall"] != "3" || r.Findings[registry.Gap].Text != "12 messages" {
 			t.Errorf("read back: %+v", r)
 		}
 		if r.State == nil || r.State.Last != 17 || r.State.Head.Head.Hash() != c.leaves[0] {
 			t.Errorf("its state: %+v", r.State)
 		}
 	}
-	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) { check(r); return nil, aggregator.ErrUnchanged })
+	mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) { check(r); return nil, registry.ErrUnchanged })
 	s.Store = s.again()
 	r, err := s.Record(t.Context(), c.id())
 	if err != nil {
@@ -165,16 +165,16 @@ func updatesAreWhole(t *testing.T, s opened) {
 	c := newChain(t, "whole")
 	c.sealMany(3)
 	refused := errors.New("not like this")
-	for _, end := range []error{aggregator.ErrUnchanged, refused} {
-		err := s.Update(t.Context(), c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-			r.Standing = aggregator.Approved
-			return &aggregator.Change{Segments: aggregator.NewSegments(c.held(0, 3))}, end
+	for _, end := range []error{registry.ErrUnchanged, refused} {
+		err := s.Update(t.Context(), c.id(), func(r *registry.Record) (*registry.Change, error) {
+			r.Standing = registry.Approved
+			return &registry.Change{Segments: registry.NewSegments(c.held(0, 3))}, end
 		})
 		if end == refused && !errors.Is(err, refused) || end != refused && err != nil {
 			t.Errorf("a change that ends with %v: %v", end, err)
 		}
 	}
-	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, aggregator.ErrNotFound) {
+	if _, err := s.Record(t.Context(), c.id()); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("a record was written: %v", err)
 	}
 	if found, err := s.Segments(t.Context(), c.id(), 0, 10); err != nil || len(found) > 0 {
@@ -184,7 +184,7 @@ func updatesAreWhole(t *testing.T, s opened) {
 
 func updatesAreSerial(t *testing.T, s opened) {
 	c := newChain(t, "serial")
-	stores := []aggregator.Store{s.Store, s.Store}
+	stores := []registry.Store{s.Store, s.Store}
 	if s.replica {
 		stores[1] = s.again()
 	}
@@ -193,10 +193,10 @@ func updatesAreSerial(t *testing.T, s opened) {
 	for i := range 4 {
 		racing.Go(func() {
 			for range each {
-				err := stores[i%2].Update(context.Background(), c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-					r.Standing = aggregator.Approved
+				err := stores[i%2].Update(context.Background(), c.id(), func(r *registry.Record) (*registry.Change, error) {
+					r.Standing = registry.Approved
 					r.Decided++
-					return &aggregator.Change{Receipt: &aggregator.Receipted{Height: uint64(r.Decided), Time: 1, Body: []byte{1}}}, nil
+					return &registry.Change{Receipt: &registry.Receipted{Height: uint64(r.Decided), Time: 1, Body: []byte{1}}}, nil
 				})
 				if err != nil {
 					t.Error(err)
@@ -222,9 +222,9 @@ func segmentsAreFound(t *testing.T, s opened) {
 	c := newChain(t, "segments")
 	c.sealMany(60)
 	for _, piece := range [][2]uint64{{0, 0}, {1, 20}, {21, 21}, {40, 60}} {
-		mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-			r.Standing = aggregator.Approved
-			return &aggregator.Change{Segments: aggregator.NewSegments(c.held(piece[0], piece[1]))}, nil
+		mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) {
+			r.Standing = registry.Approved
+			return &registry.Change{Segments: registry.NewSegments(c.held(piece[0], piece[1]))}, nil
 		})
 	}
 	for _, q := range []struct {
@@ -260,7 +260,7 @@ func segmentsAreFound(t *testing.T, s opened) {
 			t.Errorf("from %d, at most %d: segments from %v, want %v", q.from, q.limit, first, q.want)
 		}
 	}
-	damaged := aggregator.Segment{First: 3, Last: 4, Body: []byte{0, 200, 1, 2, 3}}
+	damaged := registry.Segment{First: 3, Last: 4, Body: []byte{0, 200, 1, 2, 3}}
 	if err := damaged.Walk(func(collector.Held) error { return nil }); err == nil {
 		t.Error("a damaged segment reads well")
 	}
@@ -270,22 +270,22 @@ func forgettingKeepsEvidence(t *testing.T, s opened) {
 	c := newChain(t, "forgotten")
 	c.sealMany(4)
 	id := sha256.Sum256([]byte("evidence"))
-	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Approved
+	mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Approved
 		r.State = &collector.State{Chain: c.id(), Keys: c.headers[:1], Head: &collector.Mark{Head: c.headers[0]}}
-		return &aggregator.Change{
-			Segments: aggregator.NewSegments(c.held(0, 4)),
-			Receipt:  &aggregator.Receipted{Height: 4, Time: chainTime, Body: []byte("receipted")},
-			Evidence: &aggregator.Evidence{Height: 3, ID: id, Seen: chainTime, Body: []byte("evidence")},
+		return &registry.Change{
+			Segments: registry.NewSegments(c.held(0, 4)),
+			Receipt:  &registry.Receipted{Height: 4, Time: chainTime, Body: []byte("receipted")},
+			Evidence: &registry.Evidence{Height: 3, ID: id, Seen: chainTime, Body: []byte("evidence")},
 		}, nil
 	})
 	receipts, err := s.Receipts(t.Context(), c.id(), 4, 10)
 	if err != nil || len(receipts) != 1 || receipts[0].Time != chainTime || string(receipts[0].Body) != "receipted" {
 		t.Errorf("receipts: %+v, %v", receipts, err)
 	}
-	mustUpdate(t, s, c.id(), func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Forgotten
-		return &aggregator.Change{Forget: true}, nil
+	mustUpdate(t, s, c.id(), func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Forgotten
+		return &registry.Change{Forget: true}, nil
 	})
 	segments, err1 := s.Segments(t.Context(), c.id(), 0, 10)
 	receipts, err2 := s.Receipts(t.Context(), c.id(), 0, 10)
@@ -304,8 +304,8 @@ func forgettingKeepsEvidence(t *testing.T, s opened) {
 func recordsCome(t *testing.T, s opened) {
 	for i := range 25 {
 		id := lightchain.ChainID(sha256.Sum256([]byte(fmt.Sprint("record", i))))
-		mustUpdate(t, s, id, func(r *aggregator.Record) (*aggregator.Change, error) {
-			r.Standing = aggregator.Waiting
+		mustUpdate(t, s, id, func(r *registry.Record) (*registry.Change, error) {
+			r.Standing = registry.Waiting
 			r.State = &collector.State{Chain: id}
 			return nil, nil
 		})
@@ -366,7 +366,7 @@ func documentsChange(t *testing.T, s opened) {
 			mine := false
 			err := s.UpdateDocument(context.Background(), "token", "a", func(old []byte) ([]byte, error) {
 				if mine = string(old) == "2"; !mine {
-					return nil, aggregator.ErrUnchanged
+					return nil, registry.ErrUnchanged
 				}
 				return []byte("taken"), nil
 			})

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
@@ -65,11 +65,11 @@ func (p *opening) lacking() (map[lightchain.ChainID]bool, error) {
 }
 
 // known returns what the database knows of a chain, which may be nothing.
-func (p *opening) known(chain lightchain.ChainID) (*aggregator.Record, error) {
+func (p *opening) known(chain lightchain.ChainID) (*registry.Record, error) {
 	r, err := p.store.read(chain)
 	switch {
-	case errors.Is(err, aggregator.ErrNotFound):
-		return &aggregator.Record{Chain: chain}, nil
+	case errors.Is(err, registry.ErrNotFound):
+		return &registry.Record{Chain: chain}, nil
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errBroken, err)
 	}
@@ -85,7 +85,7 @@ func (p *opening) receipts() error {
 		if err != nil || t == nil {
 			return err
 		}
-		if newest, err := s.journal.of(e.chain); err != nil || newest.record.Standing == aggregator.Forgotten {
+		if newest, err := s.journal.of(e.chain); err != nil || newest.record.Standing == registry.Forgotten {
 			return err // with the chain its receipts were
 		}
 		held, err := s.get(heightKey(keyReceipt, e.chain, t.Height))
@@ -147,7 +147,7 @@ func (p *opening) renew(found journalRead) error {
 		return nil
 	}
 	var last uint64
-	err = aggregator.EachRecord(context.Background(), s, func(r *aggregator.Record) error {
+	err = registry.EachRecord(context.Background(), s, func(r *registry.Record) error {
 		r, err := s.read(r.Chain)
 		if err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
 )
@@ -60,7 +60,7 @@ var entryMarker = []byte{0xED, 'C', 'J'}
 // entry is one that was read.
 type entry struct {
 	chain  lightchain.ChainID
-	record *aggregator.Record // with its state
+	record *registry.Record // with its state
 }
 
 // span is where an entry stands.
@@ -323,7 +323,7 @@ func decodeEntry(b []byte) (*entry, error) {
 		return nil, errDamaged
 	}
 	var err error
-	if e.record, err = aggregator.DecodeRecord(b[:length]); err != nil {
+	if e.record, err = registry.DecodeRecord(b[:length]); err != nil {
 		return nil, err
 	}
 	if state := b[length:]; len(state) > 0 {
@@ -333,7 +333,7 @@ func decodeEntry(b []byte) (*entry, error) {
 }
 
 // encodeEntry returns an entry as it stands in the file; so many bytes before it are not known to be durable.
-func encodeEntry(r *aggregator.Record, unsynced int64) ([]byte, error) {
+func encodeEntry(r *registry.Record, unsynced int64) ([]byte, error) {
 	record, err := r.Encode()
 	if err != nil {
 		return nil, err
@@ -356,7 +356,7 @@ func encodeEntry(r *aggregator.Record, unsynced int64) ([]byte, error) {
 }
 
 // add appends a record with its state, and returns when it is durable.
-func (j *journal) add(r *aggregator.Record) error {
+func (j *journal) add(r *registry.Record) error {
 	n, err := j.write(r)
 	if err != nil {
 		return err
@@ -365,7 +365,7 @@ func (j *journal) add(r *aggregator.Record) error {
 }
 
 // write appends without a sync, and returns the entry's number.
-func (j *journal) write(r *aggregator.Record) (uint64, error) {
+func (j *journal) write(r *registry.Record) (uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	b, err := encodeEntry(r, j.end-j.synced)

@@ -12,12 +12,12 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
-func testRecord(chain byte, decided int64) *aggregator.Record {
-	return &aggregator.Record{Chain: lightchain.ChainID{chain}, Standing: aggregator.Approved, Decided: decided, Name: fmt.Sprint("gateway ", chain)}
+func testRecord(chain byte, decided int64) *registry.Record {
+	return &registry.Record{Chain: lightchain.ChainID{chain}, Standing: registry.Approved, Decided: decided, Name: fmt.Sprint("gateway ", chain)}
 }
 
 func openTestJournal(t *testing.T, fs vfs.FS) (*journal, journalRead) {
@@ -130,8 +130,8 @@ func TestADamagedPlaceOfTheJournalIsPassedOver(t *testing.T) {
 
 func approve(t *testing.T, s *Store, chain byte) {
 	t.Helper()
-	err := s.Update(t.Context(), lightchain.ChainID{chain}, func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing, r.Decided = aggregator.Approved, 1
+	err := s.Update(t.Context(), lightchain.ChainID{chain}, func(r *registry.Record) (*registry.Change, error) {
+		r.Standing, r.Decided = registry.Approved, 1
 		return nil, nil
 	})
 	if err != nil {
@@ -170,7 +170,7 @@ func TestAJournalIsMadeWhereThereIsNone(t *testing.T) {
 		if told := strings.Contains(log.String(), "is gone"); told == before || s.Opened().Journal == before {
 			t.Errorf("before journals: %t, opened %+v:\n%s", before, s.Opened(), &log)
 		}
-		if e, err := s.journal.of(lightchain.ChainID{1}); err != nil || e.record.Standing != aggregator.Approved {
+		if e, err := s.journal.of(lightchain.ChainID{1}); err != nil || e.record.Standing != registry.Approved {
 			t.Errorf("%v, %v", e, err)
 		}
 		s.Close()
@@ -202,7 +202,7 @@ func TestAJournalOfOtherBytesIsTold(t *testing.T) {
 	if !s.Opened().Journal || !strings.Contains(log.String(), "is damaged") {
 		t.Errorf("%+v\n%s", s.Opened(), &log)
 	}
-	if e, err := s.journal.of(lightchain.ChainID{1}); err != nil || e.record.Standing != aggregator.Approved {
+	if e, err := s.journal.of(lightchain.ChainID{1}); err != nil || e.record.Standing != registry.Approved {
 		t.Errorf("%v, %v", e, err)
 	}
 }
@@ -252,7 +252,7 @@ func TestARebuildMayBeCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatalf("cut off at step %d: %v", k, err)
 		}
-		if r, err := s.Record(t.Context(), lightchain.ChainID{1}); err != nil || r.Standing != aggregator.Approved {
+		if r, err := s.Record(t.Context(), lightchain.ChainID{1}); err != nil || r.Standing != registry.Approved {
 			t.Errorf("cut off at step %d: %v, %v", k, r, err)
 		}
 		s.Close()

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 )
 
 // Keeper is a journal of what is countersigned for an aggregator whose store is on a server: so what it knows outlives it.
@@ -14,9 +14,9 @@ type Keeper struct {
 	lock    io.Closer
 }
 
-var _ aggregator.Keeper = (*Keeper)(nil)
+var _ registry.Keeper = (*Keeper)(nil)
 
-// OpenKeeper opens the journal at path, or begins one. Where another process has it, that is an [aggregator.ErrRunning].
+// OpenKeeper opens the journal at path, or begins one. Where another process has it, that is an [registry.ErrRunning].
 func OpenKeeper(path string, o Options) (*Keeper, error) {
 	o = o.withDefaults()
 	lock, err := lockFS{o.FS}.Lock(path + ".lock")
@@ -33,11 +33,11 @@ func OpenKeeper(path string, o Options) (*Keeper, error) {
 	return &Keeper{j, lock}, nil
 }
 
-// Keep implements [aggregator.Keeper].
-func (k *Keeper) Keep(r *aggregator.Record) error { return k.journal.add(r) }
+// Keep implements [registry.Keeper].
+func (k *Keeper) Keep(r *registry.Record) error { return k.journal.add(r) }
 
-// Kept implements [aggregator.Keeper].
-func (k *Keeper) Kept(visit func(*aggregator.Record) error) error {
+// Kept implements [registry.Keeper].
+func (k *Keeper) Kept(visit func(*registry.Record) error) error {
 	for chain := range k.journal.newest {
 		e, err := k.journal.of(chain)
 		if err != nil {

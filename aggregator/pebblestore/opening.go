@@ -12,7 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain/store/salvage"
 )
 
@@ -227,7 +227,7 @@ func begun(dir string, fs vfs.FS) (bool, error) {
 
 // isDamage tells whether a database that does not open may be damaged.
 func isDamage(err error) bool {
-	return !salvage.Refused(err) && !errors.Is(err, aggregator.ErrRunning) && !errors.As(err, new(*sound))
+	return !salvage.Refused(err) && !errors.Is(err, registry.ErrRunning) && !errors.As(err, new(*sound))
 }
 
 // sound is an error by which the database may be as it was written.
@@ -303,5 +303,5 @@ func (fs lockFS) Lock(name string) (io.Closer, error) {
 	if err == nil || errors.As(err, &unopened) {
 		return lock, err
 	}
-	return nil, fmt.Errorf("%w on this store: %w", aggregator.ErrRunning, err)
+	return nil, fmt.Errorf("%w on this store: %w", registry.ErrRunning, err)
 }

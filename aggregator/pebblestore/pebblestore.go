@@ -15,7 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
@@ -76,7 +76,7 @@ type Store struct {
 	lock    *pebble.Lock
 	db      *pebble.DB
 	journal *journal
-	opened  aggregator.Opened
+	opened  registry.Opened
 	running atomic.Bool // it is open: who meets damage can only note it
 	fatal   func(error)
 
@@ -89,14 +89,14 @@ type Store struct {
 }
 
 var (
-	_ aggregator.Store        = (*Store)(nil)
-	_ aggregator.Checkpointer = (*Store)(nil)
-	_ aggregator.Mended       = (*Store)(nil)
+	_ registry.Store        = (*Store)(nil)
+	_ registry.Checkpointer = (*Store)(nil)
+	_ registry.Mended       = (*Store)(nil)
 )
 
 // Open opens the store in the folder dir, and begins one there if none was. Whatever state a crash or a bad disk left it in, it
 // opens if anything can be read of it, or of the journal beside it; [Store.Opened] says what was lost. An error a caller
-// branches on is [aggregator.ErrRunning].
+// branches on is [registry.ErrRunning].
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{fatal: o.Fatal, fs: o.FS, dir: dir}
@@ -136,7 +136,7 @@ func (s *Store) open(p *opening) error {
 }
 
 // Opened says what the start found damaged, or gone.
-func (s *Store) Opened() aggregator.Opened { return s.opened }
+func (s *Store) Opened() registry.Opened { return s.opened }
 
 func (s *Store) checkLayout() error {
 	found, err := s.get([]byte{keyLayout})
@@ -164,7 +164,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.db.Close(), s.journal.close(), s.lock.Close())
 }
 
-// Checkpoint implements [aggregator.Checkpointer]: hard links where both folders are on one file system.
+// Checkpoint implements [registry.Checkpointer]: hard links where both folders are on one file system.
 func (s *Store) Checkpoint(dir string) error {
 	if err := s.err(); err != nil {
 		return err
@@ -175,8 +175,8 @@ func (s *Store) Checkpoint(dir string) error {
 	return nil
 }
 
-// Update implements [aggregator.Chains].
-func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change func(*aggregator.Record) (*aggregator.Change, error)) error {
+// Update implements [registry.Chains].
+func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change func(*registry.Record) (*registry.Change, error)) error {
 	lock := &s.updating[chain[0]]
 	lock.Lock()
 	defer lock.Unlock()
@@ -184,20 +184,20 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 		return err
 	}
 	r, err := s.Record(ctx, chain)
-	if errors.Is(err, aggregator.ErrNotFound) {
-		r = &aggregator.Record{Chain: chain}
+	if errors.Is(err, registry.ErrNotFound) {
+		r = &registry.Record{Chain: chain}
 	} else if err != nil {
 		return err
 	}
 	standing := r.Standing
 	c, err := change(r)
-	if errors.Is(err, aggregator.ErrUnchanged) {
+	if errors.Is(err, registry.ErrUnchanged) {
 		return nil
 	} else if err != nil {
 		return err
 	}
 	// That a stranger waits is no promise, and anybody can make up strangers.
-	decided := r.Standing != standing && !(standing == "" && r.Standing == aggregator.Waiting)
+	decided := r.Standing != standing && !(standing == "" && r.Standing == registry.Waiting)
 	promised := decided || c != nil && (c.Receipt != nil || c.Evidence != nil)
 	b := s.db.NewBatch()
 	if err := put(b, r, c); err != nil {
@@ -216,7 +216,7 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 	return s.err()
 }
 
-func put(b *pebble.Batch, r *aggregator.Record, c *aggregator.Change) error {
+func put(b *pebble.Batch, r *registry.Record, c *registry.Change) error {
 	value, err := r.Encode()
 	if err != nil {
 		return err
@@ -251,11 +251,11 @@ func put(b *pebble.Batch, r *aggregator.Record, c *aggregator.Change) error {
 	return err
 }
 
-func setReceipt(b *pebble.Batch, chain lightchain.ChainID, t *aggregator.Receipted) error {
+func setReceipt(b *pebble.Batch, chain lightchain.ChainID, t *registry.Receipted) error {
 	return b.Set(heightKey(keyReceipt, chain, t.Height), append(binary.BigEndian.AppendUint64(nil, t.Time), t.Body...), nil)
 }
 
-// UpdateDocument implements [aggregator.Documents].
+// UpdateDocument implements [registry.Documents].
 func (s *Store) UpdateDocument(ctx context.Context, kind, name string, change func([]byte) ([]byte, error)) error {
 	key := append(documentPrefix(kind), name...)
 	lock := &s.updating[key[len(key)-1]]
@@ -269,7 +269,7 @@ func (s *Store) UpdateDocument(ctx context.Context, kind, name string, change fu
 		return err
 	}
 	text, err := change(old)
-	if errors.Is(err, aggregator.ErrUnchanged) || err == nil && old == nil && text == nil {
+	if errors.Is(err, registry.ErrUnchanged) || err == nil && old == nil && text == nil {
 		return nil
 	} else if err != nil {
 		return err
@@ -335,7 +335,7 @@ func (s *Store) fail(err error) error {
 	s.mu.Lock()
 	first := s.failed == nil
 	if first {
-		s.failed = fmt.Errorf("%w: %w", aggregator.ErrFailed, err)
+		s.failed = fmt.Errorf("%w: %w", registry.ErrFailed, err)
 	}
 	err = s.failed
 	s.mu.Unlock()

@@ -11,27 +11,27 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
 )
 
 var errDamaged = errors.New("the store holds what it never wrote")
 
-// Record implements [aggregator.Chains].
-func (s *Store) Record(_ context.Context, chain lightchain.ChainID) (*aggregator.Record, error) {
+// Record implements [registry.Chains].
+func (s *Store) Record(_ context.Context, chain lightchain.ChainID) (*registry.Record, error) {
 	return s.read(chain)
 }
 
-func (s *Store) read(chain lightchain.ChainID) (*aggregator.Record, error) {
+func (s *Store) read(chain lightchain.ChainID) (*registry.Record, error) {
 	value, err := s.get(chainKey(keyRecord, chain))
 	if err != nil {
 		return nil, err
 	}
 	if value == nil {
-		return nil, aggregator.ErrNotFound
+		return nil, registry.ErrNotFound
 	}
-	r, err := aggregator.DecodeRecord(value)
+	r, err := registry.DecodeRecord(value)
 	if err != nil {
 		return nil, err
 	}
@@ -43,19 +43,19 @@ func (s *Store) read(chain lightchain.ChainID) (*aggregator.Record, error) {
 	return r, err
 }
 
-// Records implements [aggregator.Chains].
-func (s *Store) Records(ctx context.Context, above lightchain.ChainID, limit int) (records []*aggregator.Record, err error) {
+// Records implements [registry.Chains].
+func (s *Store) Records(ctx context.Context, above lightchain.ChainID, limit int) (records []*registry.Record, err error) {
 	lower := append(chainKey(keyRecord, above), 0)
 	err = s.scan(lower, []byte{keyRecord + 1}, func(_, value []byte) (bool, error) {
-		r, err := aggregator.DecodeRecord(value)
+		r, err := registry.DecodeRecord(value)
 		records = append(records, r)
 		return len(records) < limit, errors.Join(err, ctx.Err())
 	})
 	return records, err
 }
 
-// Segments implements [aggregator.History].
-func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) (segments []aggregator.Segment, err error) {
+// Segments implements [registry.History].
+func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) (segments []registry.Segment, err error) {
 	prefix := chainKey(keySegment, chain)
 	lower := heightKey(keySegment, chain, from)
 	// The segment that from lies in may begin below it.
@@ -80,34 +80,34 @@ func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uin
 	return segments, err
 }
 
-func decodeSegment(key, value []byte) (g aggregator.Segment, err error) {
+func decodeSegment(key, value []byte) (g registry.Segment, err error) {
 	if len(value) < 8 {
 		return g, errDamaged
 	}
-	return aggregator.Segment{First: heightOf(key), Last: binary.BigEndian.Uint64(value), Body: append([]byte(nil), value[8:]...)}, nil
+	return registry.Segment{First: heightOf(key), Last: binary.BigEndian.Uint64(value), Body: append([]byte(nil), value[8:]...)}, nil
 }
 
-// Receipts implements [aggregator.History].
-func (s *Store) Receipts(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) (receipts []aggregator.Receipted, err error) {
+// Receipts implements [registry.History].
+func (s *Store) Receipts(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) (receipts []registry.Receipted, err error) {
 	err = s.scan(heightKey(keyReceipt, chain, from), after(chainKey(keyReceipt, chain)), func(key, value []byte) (bool, error) {
 		if len(value) < 8 {
 			return false, errDamaged
 		}
-		receipts = append(receipts, aggregator.Receipted{
+		receipts = append(receipts, registry.Receipted{
 			Height: heightOf(key), Time: binary.BigEndian.Uint64(value), Body: append([]byte(nil), value[8:]...)})
 		return len(receipts) < limit, ctx.Err()
 	})
 	return receipts, err
 }
 
-// Forks implements [aggregator.History].
-func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) (forks []aggregator.Evidence, err error) {
+// Forks implements [registry.History].
+func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) (forks []registry.Evidence, err error) {
 	prefix := chainKey(keyEvidence, chain)
 	err = s.scan(prefix, after(prefix), func(key, value []byte) (bool, error) {
 		if len(value) < 8 || len(key) != len(prefix)+8+len(lightchain.Hash{}) {
 			return false, errDamaged
 		}
-		e := aggregator.Evidence{Height: heightOf(key), Seen: int64(binary.BigEndian.Uint64(value)), Body: append([]byte(nil), value[8:]...)}
+		e := registry.Evidence{Height: heightOf(key), Seen: int64(binary.BigEndian.Uint64(value)), Body: append([]byte(nil), value[8:]...)}
 		copy(e.ID[:], key[len(prefix)+8:])
 		forks = append(forks, e)
 		return true, ctx.Err()
@@ -115,7 +115,7 @@ func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) (forks []ag
 	return forks, err
 }
 
-// Documents implements [aggregator.Documents].
+// Documents implements [registry.Documents].
 func (s *Store) Documents(ctx context.Context, kind string) (map[string][]byte, error) {
 	prefix, documents := documentPrefix(kind), map[string][]byte{}
 	err := s.scan(prefix, after(prefix), func(key, value []byte) (bool, error) {

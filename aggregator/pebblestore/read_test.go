@@ -12,8 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/registry"
 )
 
 // Whoever reads the log of an aggregator that does not start must see which file the disk has damaged.
@@ -60,7 +60,7 @@ func TestDamageIsNamedWithItsFile(t *testing.T) {
 	}
 	if !s.Opened().Rebuilt {
 		_, err = s.Documents(context.Background(), "test")
-		if !errors.Is(err, aggregator.ErrFailed) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), ".sst") {
+		if !errors.Is(err, registry.ErrFailed) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), ".sst") {
 			t.Errorf("reading a damaged store: %v", err)
 		}
 		_ = s.Close()
@@ -81,7 +81,7 @@ func TestALockThatCannotBeOpenedIsNotAnotherAggregator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); !errors.Is(err, aggregator.ErrRunning) {
+	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); !errors.Is(err, registry.ErrRunning) {
 		t.Errorf("while it is open: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -101,7 +101,7 @@ func TestALockThatCannotBeOpenedIsNotAnotherAggregator(t *testing.T) {
 	if err := errors.Join(os.Remove(lock), os.Symlink("LOCK", lock)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil || errors.Is(err, aggregator.ErrRunning) {
+	if _, err := pebblestore.Open(dir, pebblestore.Options{Cache: 8 << 20}); err == nil || errors.Is(err, registry.ErrRunning) {
 		t.Errorf("with a link to itself in its place: %v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 )
 
 const (
@@ -42,7 +42,7 @@ func (s *Store) again(ctx context.Context, work func(context.Context) error) err
 		var mine *own
 		if err == nil || errors.As(err, &mine) {
 			s.outage.over()
-			if mine == nil || errors.Is(mine.err, aggregator.ErrUnchanged) {
+			if mine == nil || errors.Is(mine.err, registry.ErrUnchanged) {
 				return nil
 			}
 			return mine.err

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/lightchain"
 )
 
@@ -27,9 +27,9 @@ const (
 // clock is the database's time in microseconds since the Unix epoch.
 const clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
-// Beat implements [aggregator.Beats]. Each statement is a transaction of its own, so that what is read is from after the beat
+// Beat implements [replicas.Beats]. Each statement is a transaction of its own, so that what is read is from after the beat
 // can be read by others.
-func (s *Store) Beat(ctx context.Context, b *aggregator.Beat) (a *aggregator.Beaten, err error) {
+func (s *Store) Beat(ctx context.Context, b *replicas.Beat) (a *replicas.Beaten, err error) {
 	conn, err := s.beatOn(ctx)
 	if err != nil {
 		return nil, err
@@ -46,12 +46,12 @@ func (s *Store) Beat(ctx context.Context, b *aggregator.Beat) (a *aggregator.Bea
 	if err != nil {
 		return nil, err
 	}
-	a = new(aggregator.Beaten)
+	a = new(replicas.Beaten)
 	rows, err := conn.Query(ctx, "SELECT name, run, number, links, aside, since, at, "+clock+" FROM edgechain_replicas")
 	if err != nil {
 		return nil, err
 	}
-	var r aggregator.Beating
+	var r replicas.Beating
 	_, err = pgx.ForEachRow(rows, []any{&r.Replica, &r.Run, &r.Number, &r.Links, &r.Aside, &r.Since, &r.At, &a.Clock}, func() error {
 		r.Joined, r.Age = time.Duration(a.Clock-r.Since)*time.Microsecond, time.Duration(a.Clock-r.At)*time.Microsecond
 		a.Beats = append(a.Beats, r)
@@ -65,7 +65,7 @@ func (s *Store) Beat(ctx context.Context, b *aggregator.Beat) (a *aggregator.Bea
 		return nil, err
 	}
 	var chain []byte
-	var d aggregator.Decided
+	var d replicas.Decided
 	_, err = pgx.ForEachRow(rows, []any{&chain, &d.At}, func() error {
 		d.Chain = lightchain.ChainID(chain)
 		a.Decided = append(a.Decided, d)
@@ -82,8 +82,8 @@ func (s *Store) Beat(ctx context.Context, b *aggregator.Beat) (a *aggregator.Bea
 	return a, err
 }
 
-// Leave implements [aggregator.Beats].
-func (s *Store) Leave(ctx context.Context, b *aggregator.Beat) (err error) {
+// Leave implements [replicas.Beats].
+func (s *Store) Leave(ctx context.Context, b *replicas.Beat) (err error) {
 	conn, err := s.beatOn(ctx)
 	if err != nil {
 		return err

@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 )
@@ -16,7 +17,7 @@ func TestBeats(t *testing.T) {
 	one, two := open(t, dsn, Options{}), open(t, dsn, Options{})
 	const lease = time.Hour
 	number := int64(1)
-	beat := func(s *Store, b aggregator.Beat) map[string]aggregator.Beating {
+	beat := func(s *Store, b replicas.Beat) map[string]replicas.Beating {
 		t.Helper()
 		if b.Lease == 0 {
 			b.Lease = lease
@@ -31,7 +32,7 @@ func TestBeats(t *testing.T) {
 		if off := time.Since(time.UnixMicro(a.Clock)).Abs(); off > testenv.Patience {
 			t.Errorf("the database's clock is off by %s", off)
 		}
-		all := map[string]aggregator.Beating{}
+		all := map[string]replicas.Beating{}
 		for _, r := range a.Beats {
 			if r.Age < 0 || r.Joined < r.Age || r.At-r.Since != (r.Joined-r.Age).Microseconds() {
 				t.Errorf("%+v", r)
@@ -40,47 +41,47 @@ func TestBeats(t *testing.T) {
 		}
 		return all
 	}
-	first := beat(one, aggregator.Beat{Replica: "one", Run: "1", Join: true})["one"]
+	first := beat(one, replicas.Beat{Replica: "one", Run: "1", Join: true})["one"]
 	if first.Since != first.At || first.Run != "1" {
 		t.Errorf("joined: %+v", first)
 	}
-	next := beat(one, aggregator.Beat{Replica: "one", Run: "1", Links: 2, Aside: true})["one"]
+	next := beat(one, replicas.Beat{Replica: "one", Run: "1", Links: 2, Aside: true})["one"]
 	if next.Since != first.Since || next.At <= first.At || next.Links != 2 || !next.Aside {
 		t.Errorf("and lives: %+v", next)
 	}
-	if r := beat(one, aggregator.Beat{Replica: "one", Run: "1", Number: 1, Join: true})["one"]; r.At != next.At {
+	if r := beat(one, replicas.Beat{Replica: "one", Run: "1", Number: 1, Join: true})["one"]; r.At != next.At {
 		t.Errorf("a beat that comes late: %+v", r)
 	}
-	if r := beat(one, aggregator.Beat{Replica: "one", Run: "1", Join: true, Ago: 14 * time.Second})["one"]; r.At-r.Since != (14 * time.Second).Microseconds() {
+	if r := beat(one, replicas.Beat{Replica: "one", Run: "1", Join: true, Ago: 14 * time.Second})["one"]; r.At-r.Since != (14 * time.Second).Microseconds() {
 		t.Errorf("and counts at once: %+v", r)
 	}
-	if r := beat(one, aggregator.Beat{Replica: "one", Run: "1", Join: true, Ago: 14 * time.Second, Lease: -1})["one"]; r.At != r.Since {
+	if r := beat(one, replicas.Beat{Replica: "one", Run: "1", Join: true, Ago: 14 * time.Second, Lease: -1})["one"]; r.At != r.Since {
 		t.Errorf("but not after it was found dead: %+v", r)
 	}
-	all := beat(two, aggregator.Beat{Replica: "two", Run: "2", Join: true})
+	all := beat(two, replicas.Beat{Replica: "two", Run: "2", Join: true})
 	if len(all) != 2 {
 		t.Errorf("two see %v", all)
 	}
-	rival := beat(two, aggregator.Beat{Replica: "one", Run: "3", Join: true})["one"]
+	rival := beat(two, replicas.Beat{Replica: "one", Run: "3", Join: true})["one"]
 	if rival.Run != "1" {
 		t.Errorf("another process took a living one's place: %+v", rival)
 	}
-	if r := beat(two, aggregator.Beat{Replica: "one", Run: "3", Join: true, Over: rival.Run, OverNumber: rival.Number - 1})["one"]; r.Run != "1" {
+	if r := beat(two, replicas.Beat{Replica: "one", Run: "3", Join: true, Over: rival.Run, OverNumber: rival.Number - 1})["one"]; r.Run != "1" {
 		t.Errorf("it does where that moved meanwhile: %+v", r)
 	}
-	if r := beat(two, aggregator.Beat{Replica: "one", Run: "3", Join: true, Over: rival.Run, OverNumber: rival.Number})["one"]; r.Run != "3" || r.Since != r.At {
+	if r := beat(two, replicas.Beat{Replica: "one", Run: "3", Join: true, Over: rival.Run, OverNumber: rival.Number})["one"]; r.Run != "3" || r.Since != r.At {
 		t.Errorf("it does not where that stands still: %+v", r)
 	}
-	if r := beat(two, aggregator.Beat{Replica: "one", Run: "4", Join: true, Lease: -1})["one"]; r.Run != "4" {
+	if r := beat(two, replicas.Beat{Replica: "one", Run: "4", Join: true, Lease: -1})["one"]; r.Run != "4" {
 		t.Errorf("nor where that is old: %+v", r)
 	}
-	if err := one.Leave(t.Context(), &aggregator.Beat{Replica: "one", Run: "1"}); err != nil {
+	if err := one.Leave(t.Context(), &replicas.Beat{Replica: "one", Run: "1"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := one.Leave(t.Context(), &aggregator.Beat{Replica: "two", Run: "2"}); err != nil {
+	if err := one.Leave(t.Context(), &replicas.Beat{Replica: "two", Run: "2"}); err != nil {
 		t.Fatal(err)
 	}
-	if all := beat(one, aggregator.Beat{Replica: "three", Run: "5"}); len(all) != 2 || all["one"].Run != "4" {
+	if all := beat(one, replicas.Beat{Replica: "three", Run: "5"}); len(all) != 2 || all["one"].Run != "4" {
 		t.Errorf("after some left: %v", all)
 	}
 }
@@ -91,7 +92,7 @@ func TestDecisionsAreTold(t *testing.T) {
 	decided := func() (all []lightchain.ChainID) {
 		t.Helper()
 		number++
-		a, err := s.Beat(t.Context(), &aggregator.Beat{Replica: "one", Run: "1", Number: number, Lease: time.Hour})
+		a, err := s.Beat(t.Context(), &replicas.Beat{Replica: "one", Run: "1", Number: number, Lease: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +105,7 @@ func TestDecisionsAreTold(t *testing.T) {
 		t.Errorf("before any: %v", all)
 	}
 	for range 2 {
-		err := s.Update(t.Context(), chainOf("a"), func(*aggregator.Record) (*aggregator.Change, error) { return &aggregator.Change{Decided: true}, nil })
+		err := s.Update(t.Context(), chainOf("a"), func(*registry.Record) (*registry.Change, error) { return &registry.Change{Decided: true}, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +146,7 @@ func TestTablesThatLackSomeAreCompleted(t *testing.T) {
 		}
 	}
 	again := open(t, dsn, Options{})
-	if _, err := again.Beat(t.Context(), &aggregator.Beat{Replica: "one", Run: "1", Lease: time.Hour}); err != nil {
+	if _, err := again.Beat(t.Context(), &replicas.Beat{Replica: "one", Run: "1", Lease: time.Hour}); err != nil {
 		t.Error(err)
 	}
 	if by := counted(t, again, chainOf("kept")); len(by) != 1 {

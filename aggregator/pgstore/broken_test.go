@@ -17,7 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 )
@@ -28,7 +28,7 @@ const forever = time.Hour
 func open(t *testing.T, dsn string, o Options) *Store {
 	t.Helper()
 	if o.CrashLoss == "" {
-		o.CrashLoss = aggregator.WarnLoss // of servers without fsync
+		o.CrashLoss = registry.WarnLoss // of servers without fsync
 	}
 	s, err := Open(t.Context(), dsn, o)
 	if err != nil {
@@ -41,11 +41,11 @@ func open(t *testing.T, dsn string, o Options) *Store {
 func chainOf(text string) lightchain.ChainID { return sha256.Sum256([]byte(text)) }
 
 // count adds one to a chain's record, which is wrong to do twice, and signs it with what it is done for.
-func count(by string) func(*aggregator.Record) (*aggregator.Change, error) {
-	return func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Approved
+func count(by string) func(*registry.Record) (*registry.Change, error) {
+	return func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Approved
 		r.Decided++
-		return &aggregator.Change{Receipt: &aggregator.Receipted{Height: uint64(r.Decided), Time: 1, Body: []byte(by)}}, nil
+		return &registry.Change{Receipt: &registry.Receipted{Height: uint64(r.Decided), Time: 1, Body: []byte(by)}}, nil
 	}
 }
 
@@ -133,7 +133,7 @@ func operations() []operation {
 		{name: "a document is changed", begin: document("a", "b", "ab")},
 		{name: "a document is removed", begin: document("a", "", "")},
 		{name: "records are read", begin: func(t *testing.T, s *Store, n int) (run func() error, check func()) {
-			var all []*aggregator.Record
+			var all []*registry.Record
 			read := func() (err error) {
 				all, err = s.Records(context.Background(), lightchain.ChainID{}, 20)
 				return err
@@ -143,7 +143,7 @@ func operations() []operation {
 			}
 			want := all
 			return read, func() {
-				same := slices.EqualFunc(all, want, func(a, b *aggregator.Record) bool { return a.Chain == b.Chain })
+				same := slices.EqualFunc(all, want, func(a, b *registry.Record) bool { return a.Chain == b.Chain })
 				if len(all) < 20 || !same {
 					t.Errorf("%d records were read, not the %d that are there", len(all), len(want))
 				}
@@ -237,7 +237,7 @@ func TestConnectionMayBreakWhileTablesAreMade(t *testing.T) {
 		p.awaitQuiet(t, nil)
 		var s *Store
 		run := func() (err error) {
-			s, err = Open(t.Context(), through+"&search_path="+schema, Options{Patience: forever, CrashLoss: aggregator.WarnLoss})
+			s, err = Open(t.Context(), through+"&search_path="+schema, Options{Patience: forever, CrashLoss: registry.WarnLoss})
 			return err
 		}
 		return run, func() {
@@ -282,7 +282,7 @@ func TestCommitThatIsOnItsWayIsWaitedFor(t *testing.T) {
 					// Who would begin anew before it is settled would find that its own change refuses.
 					calls := 0
 					run = func() error {
-						return s.Update(context.Background(), chain, func(r *aggregator.Record) (*aggregator.Change, error) {
+						return s.Update(context.Background(), chain, func(r *registry.Record) (*registry.Change, error) {
 							if calls++; calls > 1 {
 								return nil, errors.New("called again")
 							}
@@ -445,7 +445,7 @@ func TestDatabaseThatIsAwayIsTold(t *testing.T) {
 	if want := fmt.Sprintf("given up after %d attempts in", leastAttempts); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the error %v does not say %q", err, want)
 	}
-	if _, err := s.Record(t.Context(), chainOf("one")); err == nil || errors.Is(err, aggregator.ErrNotFound) {
+	if _, err := s.Record(t.Context(), chainOf("one")); err == nil || errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("reading: %v", err)
 	}
 	p.setBackend(server)

@@ -35,7 +35,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
 )
@@ -56,8 +57,8 @@ type Options struct {
 	// database so slow that this is no more than a few attempts it makes these.
 	Patience time.Duration
 	// CrashLoss and FailoverLoss say whether receipts are written to a server that, by its settings, may lose them.
-	CrashLoss    aggregator.OnLoss // "": [aggregator.RefuseLoss]
-	FailoverLoss aggregator.OnLoss // "": [aggregator.WarnLoss]
+	CrashLoss    registry.OnLoss // "": [registry.RefuseLoss]
+	FailoverLoss registry.OnLoss // "": [registry.WarnLoss]
 }
 
 const defaultPatience = 30 * time.Second
@@ -74,8 +75,8 @@ type Store struct {
 }
 
 var (
-	_ aggregator.Served = (*Store)(nil)
-	_ aggregator.Beats  = (*Store)(nil)
+	_ registry.Served = (*Store)(nil)
+	_ replicas.Beats  = (*Store)(nil)
 )
 
 // Open connects to the database at dsn ("postgres://user@host/database"), and makes or migrates its tables.
@@ -164,11 +165,11 @@ func statements() (all []string) {
 	return all
 }
 
-// Update implements [aggregator.Chains].
-func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change func(*aggregator.Record) (*aggregator.Change, error)) error {
+// Update implements [registry.Chains].
+func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change func(*registry.Record) (*registry.Change, error)) error {
 	return s.write(ctx, recordRow(chain), func(ctx context.Context, tx pgx.Tx) (w written, err error) {
 		var text, state []byte
-		r := &aggregator.Record{Chain: chain}
+		r := &registry.Record{Chain: chain}
 		err = tx.QueryRow(ctx, "SELECT version, record, state FROM edgechain_chains WHERE chain = $1", chain[:]).Scan(&w.before, &text, &state)
 		if err == nil {
 			r, err = decode(text, state)
@@ -202,7 +203,7 @@ func (s *Store) Update(ctx context.Context, chain lightchain.ChainID, change fun
 	})
 }
 
-func queue(b *pgx.Batch, chain lightchain.ChainID, c *aggregator.Change) {
+func queue(b *pgx.Batch, chain lightchain.ChainID, c *registry.Change) {
 	if c == nil {
 		return
 	}
@@ -227,22 +228,22 @@ func queue(b *pgx.Batch, chain lightchain.ChainID, c *aggregator.Change) {
 	}
 }
 
-func encode(r *aggregator.Record) (text, state []byte, err error) {
+func encode(r *registry.Record) (text, state []byte, err error) {
 	if text, err = r.Encode(); err == nil && r.State != nil {
 		state, err = r.State.Encode()
 	}
 	return text, state, err
 }
 
-func decode(text, state []byte) (*aggregator.Record, error) {
-	r, err := aggregator.DecodeRecord(text)
+func decode(text, state []byte) (*registry.Record, error) {
+	r, err := registry.DecodeRecord(text)
 	if err == nil && state != nil {
 		r.State, err = collector.DecodeState(state)
 	}
 	return r, err
 }
 
-// UpdateDocument implements [aggregator.Documents].
+// UpdateDocument implements [registry.Documents].
 func (s *Store) UpdateDocument(ctx context.Context, kind, name string, change func([]byte) ([]byte, error)) error {
 	return s.write(ctx, documentRow(kind, name), func(ctx context.Context, tx pgx.Tx) (w written, err error) {
 		var old []byte
@@ -252,7 +253,7 @@ func (s *Store) UpdateDocument(ctx context.Context, kind, name string, change fu
 		}
 		text, err := change(old)
 		if err == nil && text == nil && old == nil {
-			err = aggregator.ErrUnchanged
+			err = registry.ErrUnchanged
 		}
 		if err != nil {
 			return w, &own{err}

@@ -6,17 +6,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
-// Record implements [aggregator.Chains].
-func (s *Store) Record(ctx context.Context, chain lightchain.ChainID) (r *aggregator.Record, err error) {
+// Record implements [registry.Chains].
+func (s *Store) Record(ctx context.Context, chain lightchain.ChainID) (r *registry.Record, err error) {
 	var text, state []byte
 	err = s.again(ctx, func(ctx context.Context) error {
 		err := s.pool.QueryRow(ctx, "SELECT record, state FROM edgechain_chains WHERE chain = $1", chain[:]).Scan(&text, &state)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return &own{aggregator.ErrNotFound}
+			return &own{registry.ErrNotFound}
 		}
 		return err
 	})
@@ -26,21 +26,21 @@ func (s *Store) Record(ctx context.Context, chain lightchain.ChainID) (r *aggreg
 	return decode(text, state)
 }
 
-// Records implements [aggregator.Chains].
-func (s *Store) Records(ctx context.Context, above lightchain.ChainID, limit int) ([]*aggregator.Record, error) {
-	return collect(ctx, s, func(rows pgx.Rows) (*aggregator.Record, error) {
+// Records implements [registry.Chains].
+func (s *Store) Records(ctx context.Context, above lightchain.ChainID, limit int) ([]*registry.Record, error) {
+	return collect(ctx, s, func(rows pgx.Rows) (*registry.Record, error) {
 		var text []byte
 		if err := rows.Scan(&text); err != nil {
 			return nil, err
 		}
-		return aggregator.DecodeRecord(text)
+		return registry.DecodeRecord(text)
 	}, "SELECT record FROM edgechain_chains WHERE chain > $1 ORDER BY chain LIMIT $2", above[:], limit)
 }
 
-// Segments implements [aggregator.History].
-func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) ([]aggregator.Segment, error) {
+// Segments implements [registry.History].
+func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) ([]registry.Segment, error) {
 	// The segment that from lies in may begin below it: it is the last of those that begin at from or below.
-	return collect(ctx, s, func(rows pgx.Rows) (g aggregator.Segment, err error) {
+	return collect(ctx, s, func(rows pgx.Rows) (g registry.Segment, err error) {
 		var first, last int64
 		err = rows.Scan(&first, &last, &g.Body)
 		g.First, g.Last = uint64(first), uint64(last)
@@ -50,9 +50,9 @@ func (s *Store) Segments(ctx context.Context, chain lightchain.ChainID, from uin
 		ORDER BY lowest LIMIT $3`, chain[:], int64(from), limit)
 }
 
-// Receipts implements [aggregator.History].
-func (s *Store) Receipts(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) ([]aggregator.Receipted, error) {
-	return collect(ctx, s, func(rows pgx.Rows) (r aggregator.Receipted, err error) {
+// Receipts implements [registry.History].
+func (s *Store) Receipts(ctx context.Context, chain lightchain.ChainID, from uint64, limit int) ([]registry.Receipted, error) {
+	return collect(ctx, s, func(rows pgx.Rows) (r registry.Receipted, err error) {
 		var height, at int64
 		err = rows.Scan(&height, &at, &r.Body)
 		r.Height, r.Time = uint64(height), uint64(at)
@@ -60,9 +60,9 @@ func (s *Store) Receipts(ctx context.Context, chain lightchain.ChainID, from uin
 	}, "SELECT height, at, body FROM edgechain_receipts WHERE chain = $1 AND height >= $2 ORDER BY height LIMIT $3", chain[:], int64(from), limit)
 }
 
-// Forks implements [aggregator.History].
-func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) ([]aggregator.Evidence, error) {
-	return collect(ctx, s, func(rows pgx.Rows) (e aggregator.Evidence, err error) {
+// Forks implements [registry.History].
+func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) ([]registry.Evidence, error) {
+	return collect(ctx, s, func(rows pgx.Rows) (e registry.Evidence, err error) {
 		var height int64
 		var id []byte
 		err = rows.Scan(&height, &id, &e.Seen, &e.Body)
@@ -72,7 +72,7 @@ func (s *Store) Forks(ctx context.Context, chain lightchain.ChainID) ([]aggregat
 	}, "SELECT height, id, seen, body FROM edgechain_forks WHERE chain = $1 ORDER BY height, id", chain[:])
 }
 
-// Documents implements [aggregator.Documents].
+// Documents implements [registry.Documents].
 func (s *Store) Documents(ctx context.Context, kind string) (map[string][]byte, error) {
 	type document struct {
 		name string

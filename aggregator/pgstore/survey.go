@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 )
 
 // errStandby means that the server cannot be written to, and what it shows may be old.
@@ -23,7 +23,7 @@ type answers struct {
 	commit           string // synchronous_commit of the session
 	fsync, pages     string
 	synchronous      string // synchronous_standby_names
-	standbys         []aggregator.Standby
+	standbys         []registry.Standby
 	position         position
 	unread, unlisted string // why that could not be read
 }
@@ -60,9 +60,9 @@ func survey(ctx context.Context, conn *pgx.Conn) (a *answers, err error) {
 		return nil, err
 	}
 	for i := range names {
-		a.standbys = append(a.standbys, aggregator.Standby{Name: names[i], Sync: syncs[i]})
+		a.standbys = append(a.standbys, registry.Standby{Name: names[i], Sync: syncs[i]})
 	}
-	slices.SortFunc(a.standbys, func(a, b aggregator.Standby) int { return strings.Compare(a.Name+" "+a.Sync, b.Name+" "+b.Sync) })
+	slices.SortFunc(a.standbys, func(a, b registry.Standby) int { return strings.Compare(a.Name+" "+a.Sync, b.Name+" "+b.Sync) })
 	var system, end int64
 	var file string
 	if _, err = ask(ctx, conn, []any{&system}, "SELECT system_identifier FROM pg_control_system()"); err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 )
 
@@ -78,9 +78,9 @@ func awaitStandby(t *testing.T, conn *pgx.Conn, name, sync string) {
 }
 
 func TestSettingsAreJudged(t *testing.T) {
-	standbys := func(pairs ...string) (all []aggregator.Standby) {
+	standbys := func(pairs ...string) (all []registry.Standby) {
 		for i := 0; i < len(pairs); i += 2 {
-			all = append(all, aggregator.Standby{Name: pairs[i], Sync: pairs[i+1]})
+			all = append(all, registry.Standby{Name: pairs[i], Sync: pairs[i+1]})
 		}
 		return all
 	}
@@ -166,11 +166,11 @@ func TestNoReceiptIsWrittenWhereACrashTakesIt(t *testing.T) {
 	reload(t, admin, "synchronous_commit", "off")
 	// The session hears of it in its own time.
 	testenv.Await(t, "the receipt is refused", func() bool {
-		err := s.Update(t.Context(), chainOf("other"), func(r *aggregator.Record) (*aggregator.Change, error) {
+		err := s.Update(t.Context(), chainOf("other"), func(r *registry.Record) (*registry.Change, error) {
 			r.Decided++
-			return &aggregator.Change{Receipt: &aggregator.Receipted{Height: uint64(r.Decided)}}, nil
+			return &registry.Change{Receipt: &registry.Receipted{Height: uint64(r.Decided)}}, nil
 		})
-		if err != nil && !(errors.Is(err, aggregator.ErrWithheld) && errors.Is(err, aggregator.ErrUnsafe) && strings.Contains(err.Error(), "SET synchronous_commit = on")) {
+		if err != nil && !(errors.Is(err, registry.ErrWithheld) && errors.Is(err, registry.ErrUnsafe) && strings.Contains(err.Error(), "SET synchronous_commit = on")) {
 			t.Fatal(err)
 		}
 		return err != nil
@@ -178,7 +178,7 @@ func TestNoReceiptIsWrittenWhereACrashTakesIt(t *testing.T) {
 	if by := counted(t, s, chainOf("one")); !slices.Equal(by, []string{"first"}) {
 		t.Errorf("counted for %v", by)
 	}
-	err := s.Update(t.Context(), chainOf("one"), func(r *aggregator.Record) (*aggregator.Change, error) {
+	err := s.Update(t.Context(), chainOf("one"), func(r *registry.Record) (*registry.Change, error) {
 		r.Name = "noted"
 		return nil, nil
 	})
@@ -193,15 +193,15 @@ func TestNoReceiptIsWrittenWhereACrashTakesIt(t *testing.T) {
 	reload(t, admin, "synchronous_commit", "on")
 	testenv.Await(t, "receipts are written again", func() bool {
 		err := s.Update(t.Context(), chainOf("one"), count("second"))
-		if err != nil && !errors.Is(err, aggregator.ErrWithheld) {
+		if err != nil && !errors.Is(err, registry.ErrWithheld) {
 			t.Fatal(err)
 		}
 		return err == nil
 	})
 	log.has(t, "it is countersigned again")
-	for _, o := range []Options{{}, {CrashLoss: aggregator.RefuseLoss}, {CrashLoss: aggregator.WarnLoss}} {
+	for _, o := range []Options{{}, {CrashLoss: registry.RefuseLoss}, {CrashLoss: registry.WarnLoss}} {
 		s := openSafe(t, server.DSN()+"&synchronous_commit=off", o)
-		if refused := s.Database().Refused != ""; refused != (o.CrashLoss != aggregator.WarnLoss) {
+		if refused := s.Database().Refused != ""; refused != (o.CrashLoss != registry.WarnLoss) {
 			t.Errorf("with %q, refused is %v", o.CrashLoss, refused)
 		}
 	}
@@ -270,8 +270,8 @@ func TestAsynchronousStandbysAreTold(t *testing.T) {
 	if err := s.Update(t.Context(), chainOf("one"), count("first")); err != nil {
 		t.Errorf("a warning alone: %v", err)
 	}
-	strict := openSafe(t, primary.DSN(s1), Options{FailoverLoss: aggregator.RefuseLoss})
-	if err := strict.Update(t.Context(), chainOf("one"), count("second")); !errors.Is(err, aggregator.ErrWithheld) || !strings.Contains(err.Error(), "synchronous_standby_names") {
+	strict := openSafe(t, primary.DSN(s1), Options{FailoverLoss: registry.RefuseLoss})
+	if err := strict.Update(t.Context(), chainOf("one"), count("second")); !errors.Is(err, registry.ErrWithheld) || !strings.Contains(err.Error(), "synchronous_standby_names") {
 		t.Errorf("refused: %v", err)
 	}
 	awaitStandby(t, admin, "s1", "async")
@@ -291,10 +291,10 @@ func TestAsynchronousStandbysAreTold(t *testing.T) {
 	}
 	log.has(t, "the database is not the one that it was")
 	// Nothing new is countersigned before the replicas have put back what they know.
-	if err := s.Update(t.Context(), chainOf("one"), count("fourth")); !errors.Is(err, aggregator.ErrWithheld) || errors.Is(err, aggregator.ErrUnsafe) {
+	if err := s.Update(t.Context(), chainOf("one"), count("fourth")); !errors.Is(err, registry.ErrWithheld) || errors.Is(err, registry.ErrUnsafe) {
 		t.Errorf("countersigned at once: %v", err)
 	}
-	err := s.Update(t.Context(), chainOf("one"), func(r *aggregator.Record) (*aggregator.Change, error) {
+	err := s.Update(t.Context(), chainOf("one"), func(r *registry.Record) (*registry.Change, error) {
 		c, err := count("third")(r)
 		c.Again = true
 		return c, err
@@ -322,7 +322,7 @@ func TestSynchronousStandbysLoseNothing(t *testing.T) {
 	reload(t, admin, "synchronous_standby_names", "ANY 1 (s1, s2)")
 	awaitStandby(t, admin, "s1", "quorum")
 	var log logged
-	s := openSafe(t, primary.DSN(s1)+"&application_name=aggregator", Options{Logger: log.Logger(), FailoverLoss: aggregator.RefuseLoss})
+	s := openSafe(t, primary.DSN(s1)+"&application_name=aggregator", Options{Logger: log.Logger(), FailoverLoss: registry.RefuseLoss})
 	if log.String() != "" {
 		t.Errorf("told of synchronous standbys:\n%s", log.String())
 	}

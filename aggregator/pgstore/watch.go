@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 )
 
 // lookEvery is after how long a connection asks its server again: settings change under open connections.
@@ -37,19 +37,19 @@ const grace = 10 * time.Second
 // watch knows how the server keeps what is committed, and tells the log when that changes.
 type watch struct {
 	log                 *slog.Logger
-	crashLoss, failLoss aggregator.OnLoss
+	crashLoss, failLoss registry.OnLoss
 	changed             chan struct{} // capacity 1
 	grace               time.Duration // set before the store is used
 
 	mu       sync.Mutex
-	last     aggregator.Database // guarded by mu
-	position position            // guarded by mu: where the server's history stood last
-	told     []string            // guarded by mu: what stands in last and was told
-	other    time.Time           // guarded by mu: when the server was found to be another one; zero: it never was
+	last     registry.Database // guarded by mu
+	position position          // guarded by mu: where the server's history stood last
+	told     []string          // guarded by mu: what stands in last and was told
+	other    time.Time         // guarded by mu: when the server was found to be another one; zero: it never was
 }
 
-// Database implements [aggregator.Served].
-func (s *Store) Database() aggregator.Database {
+// Database implements [registry.Served].
+func (s *Store) Database() registry.Database {
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
 	d := s.watch.last // its slices are replaced, never changed
@@ -59,7 +59,7 @@ func (s *Store) Database() aggregator.Database {
 	return d
 }
 
-// Changed implements [aggregator.Served].
+// Changed implements [registry.Served].
 func (s *Store) Changed() <-chan struct{} { return s.watch.changed }
 
 // connected looks at the server behind a new connection. A standby's is not used: what it shows may be old.
@@ -101,13 +101,13 @@ func lookedAt(conn *pgx.Conn) *looked {
 // mayPromise returns an error where a new receipt is not to be written over the connection.
 func (s *Store) mayPromise(conn *pgx.Conn) error {
 	if l := lookedAt(conn); l != nil && l.refused != "" {
-		return fmt.Errorf("%w: %w: %s", aggregator.ErrWithheld, aggregator.ErrUnsafe, l.refused)
+		return fmt.Errorf("%w: %w: %s", registry.ErrWithheld, registry.ErrUnsafe, l.refused)
 	}
 	w := &s.watch
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.other.IsZero() && time.Since(w.other) < w.grace {
-		return fmt.Errorf("%w: another database answers than before, and for %s each replica puts back what it knows", aggregator.ErrWithheld, w.grace)
+		return fmt.Errorf("%w: another database answers than before, and for %s each replica puts back what it knows", registry.ErrWithheld, w.grace)
 	}
 	return nil
 }
@@ -123,14 +123,14 @@ func warned(conn *pgconn.PgConn, n *pgconn.Notice) {
 func (w *watch) saw(a *answers, before position) (refused string) {
 	crash, failover, notes := a.judge()
 	switch {
-	case len(crash) > 0 && w.crashLoss != aggregator.WarnLoss:
+	case len(crash) > 0 && w.crashLoss != registry.WarnLoss:
 		refused = crash[0] + `; or set store.crash_loss = "warn"`
-	case len(failover) > 0 && w.failLoss == aggregator.RefuseLoss:
+	case len(failover) > 0 && w.failLoss == registry.RefuseLoss:
 		refused = failover[0] + `; or set store.failover_loss = "warn"`
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d := aggregator.Database{
+	d := registry.Database{
 		Asked: time.Now(), System: a.position.system, Timeline: a.position.timeline, Commit: a.commit, Synchronous: a.synchronous,
 		Standbys: a.standbys, AtCrash: crash, AtFailover: failover, Notes: notes, Refused: refused,
 		Changes: w.last.Changes, Change: w.last.Change,
@@ -171,7 +171,7 @@ func (w *watch) untold(all []string) []string {
 	return slices.DeleteFunc(all, func(why string) bool { return slices.Contains(w.told, why) })
 }
 
-// Settled implements [aggregator.Served]. A commit waits for the standbys until they have all that was before it.
+// Settled implements [registry.Served]. A commit waits for the standbys until they have all that was before it.
 func (s *Store) Settled(ctx context.Context) error {
 	if s.Database().Synchronous == "" {
 		return nil

@@ -12,7 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 	"edgechain.example/lightchain/store"
@@ -93,7 +94,7 @@ func (b *bench) catchup(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Fprintf(b.log, "   %s blocks sealed in %v\n", plain(float64(blocks)), time.Since(began).Round(time.Second))
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		took, bytes, err := b.catchUp(ctx, m.address, dir, mode, uint64(blocks))
 		if err != nil {
 			return fmt.Errorf("mode %s: %w", mode, err)
@@ -102,7 +103,7 @@ func (b *bench) catchup(ctx context.Context) (err error) {
 		fmt.Fprintf(b.log, "   %s: %v, %s bytes\n", name, took.Round(time.Millisecond), plain(float64(bytes)))
 		const baseline = "each header with its signature"
 		goal := none()
-		if mode == aggregator.Dense {
+		if mode == registry.Dense {
 			goal = atMost(48)
 		}
 		each := []float64{float64(bytes) / float64(blocks)}
@@ -115,7 +116,7 @@ func (b *bench) catchup(ctx context.Context) (err error) {
 
 // catchUp lets an aggregator that knows nothing follow the chain below dir, and returns how long that took from the
 // gateway's connection on, and the bytes.
-func (b *bench) catchUp(ctx context.Context, broker, dir string, mode aggregator.Mode, blocks uint64) (took time.Duration, bytes int64, err error) {
+func (b *bench) catchUp(ctx context.Context, broker, dir string, mode registry.Mode, blocks uint64) (took time.Duration, bytes int64, err error) {
 	n, err := b.newAggregation(ctx, broker, fmt.Sprintf("\n[pull]\nmode = %q\n", mode))
 	if err != nil {
 		return 0, 0, err
@@ -143,16 +144,16 @@ func (b *bench) catchUp(ctx context.Context, broker, dir string, mode aggregator
 }
 
 // knows reports whether the aggregator knows the chain up to a height, and where it follows every header, all of them.
-func (n *aggregation) knows(ctx context.Context, chain lightchain.ChainID, mode aggregator.Mode, height uint64) bool {
+func (n *aggregation) knows(ctx context.Context, chain lightchain.ChainID, mode registry.Mode, height uint64) bool {
 	text, err := n.get(ctx, "/v1/gateways/"+chain.String())
 	if err != nil {
 		return false // it has not heard of it yet
 	}
-	var known aggregator.Gateway
+	var known api.Gateway
 	if json.Unmarshal([]byte(text), &known) != nil {
 		return false
 	}
-	return known.Receipt.Height >= height && (mode == aggregator.Sparse || known.Head.Every >= height)
+	return known.Receipt.Height >= height && (mode == registry.Sparse || known.Head.Every >= height)
 }
 
 // holdsReceipt reports whether the gateway holds a receipt on a header at least that high.

@@ -10,8 +10,8 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -120,15 +120,15 @@ func fillStore(dir string, gateways int) (heads []*lightchain.SignedHeader, err 
 	return heads, errors.Join(failed...)
 }
 
-func approve(store aggregator.Store, signer lightchain.Signer, n int) (*lightchain.SignedHeader, error) {
+func approve(store registry.Store, signer lightchain.Signer, n int) (*lightchain.SignedHeader, error) {
 	c, err := newHeaderChain(n)
 	if err != nil {
 		return nil, err
 	}
 	head, now := c.genesis, uint64(c.began/1e9)
-	return head, store.Update(context.Background(), head.ChainID(), func(r *aggregator.Record) (*aggregator.Change, error) {
+	return head, store.Update(context.Background(), head.ChainID(), func(r *registry.Record) (*registry.Change, error) {
 		receipt, err := head.Countersign(signer, benchAggregator, now)
-		r.Standing, r.Name, r.Decided, r.Seen = aggregator.Approved, fmt.Sprintf("gateway-%06d", n), int64(now), int64(now)
+		r.Standing, r.Name, r.Decided, r.Seen = registry.Approved, fmt.Sprintf("gateway-%06d", n), int64(now), int64(now)
 		mark := &collector.Mark{Head: head}
 		r.State = &collector.State{Chain: head.ChainID(), Keys: []*lightchain.SignedHeader{head}, Head: mark, Every: mark, Receipt: &receipt, Last: now}
 		return nil, err

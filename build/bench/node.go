@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
@@ -42,7 +42,7 @@ func takeIn(t nodeTask) (took time.Duration, err error) {
 	n := &intakeNode{store: store, signer: signer}
 	if store != nil {
 		defer func() { err = errors.Join(err, store.Close()) }()
-		n.ledger = aggregator.NewLedger(store, time.Now)
+		n.ledger = registry.NewLedger(store, time.Now, nil)
 	}
 	pages := make([][][]byte, t.Chains)
 	starts := make([]*headerChain, t.Chains)
@@ -88,21 +88,21 @@ func takeIn(t nodeTask) (took time.Duration, err error) {
 	return time.Since(began), errors.Join(failed...)
 }
 
-func openNode(t nodeTask) (aggregator.Store, error) {
+func openNode(t nodeTask) (registry.Store, error) {
 	switch t.Store {
 	case "":
 		return nil, nil
 	case "Pebble":
 		return pebblestore.Open(t.Dir, pebblestore.Options{})
 	case "PostgreSQL":
-		return pgstore.Open(context.Background(), t.DSN+"&pool_max_conns=32", pgstore.Options{CrashLoss: aggregator.WarnLoss})
+		return pgstore.Open(context.Background(), t.DSN+"&pool_max_conns=32", pgstore.Options{CrashLoss: registry.WarnLoss})
 	}
 	return nil, fmt.Errorf("%q is no store", t.Store)
 }
 
 // intakeNode is what of an aggregator stands behind its connections.
 type intakeNode struct {
-	store  aggregator.Store
+	store  registry.Store
 	ledger collector.Store // nil: what is checked is kept nowhere
 	signer lightchain.Signer
 }
@@ -115,8 +115,8 @@ func (n *intakeNode) begin(genesis *lightchain.SignedHeader) error {
 		return nil
 	}
 	ctx, chain := context.Background(), genesis.ChainID()
-	err := n.store.Update(ctx, chain, func(r *aggregator.Record) (*aggregator.Change, error) {
-		r.Standing = aggregator.Approved
+	err := n.store.Update(ctx, chain, func(r *registry.Record) (*registry.Change, error) {
+		r.Standing = registry.Approved
 		return nil, nil
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"edgechain.example/agent"
 	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/arm"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
@@ -138,7 +139,7 @@ func startAggregator(t *testing.T, mosquitto *testenv.Broker, signer lightchain.
 	c.Aggregator.Name, c.Aggregator.Data, c.Aggregator.Replica = "agg-1", shortFolder(t), "one"
 	c.Store.URL = tomlconf.Secret(testenv.NewPostgres(t).DSN())
 	c.API.Socket, c.API.Listen = filepath.Join(c.Aggregator.Data, "s"), api
-	c.Trust.Gateways = aggregator.TrustAll
+	c.Trust.Gateways = registry.TrustAll
 	b := aggregator.BrokerConfig{Config: mqttconn.Config{Name: "office", Servers: serverAt(mosquitto)}}
 	b.SetDefaults()
 	c.Broker = []aggregator.BrokerConfig{b}

@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/asowner"
 	"edgechain.example/backup"
 	"edgechain.example/cmd/internal/command"
@@ -156,8 +157,8 @@ gateways, which hold the receipts. Gateways approved, rejected or forgotten sinc
 		if err != nil {
 			return err
 		}
-		if _, err := client.Dial(c.Context(), config.API.Socket); err == nil {
-			return fmt.Errorf("%w on %s: stop it first", aggregator.ErrRunning, config.Aggregator.Data)
+		if _, err := api.Dial(c.Context(), config.API.Socket); err == nil {
+			return fmt.Errorf("%w on %s: stop it first", registry.ErrRunning, config.Aggregator.Data)
 		}
 		if err := asowner.Become(config.Aggregator.Data); err != nil {
 			return err

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -24,7 +24,7 @@ func newForks() *cobra.Command {
 		Short: "List the evidence kept against one gateway, or all",
 		Args:  command.Args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			return with(c, func(asked *client.Client, out *command.Output) error { return listForks(c, asked, out, args) })
+			return with(c, func(asked *api.Client, out *command.Output) error { return listForks(c, asked, out, args) })
 		},
 	}
 	export := &cobra.Command{
@@ -35,7 +35,7 @@ func newForks() *cobra.Command {
 	file := export.Flags().StringP("file", "f", "", "the `FILE`, by custom *.edgefork; - is standard output")
 	_ = export.MarkFlagRequired("file")
 	export.RunE = func(c *cobra.Command, args []string) error {
-		return with(c, func(asked *client.Client, _ *command.Output) error {
+		return with(c, func(asked *api.Client, _ *command.Output) error {
 			id := ""
 			if len(args) == 2 {
 				id = args[1]
@@ -65,10 +65,10 @@ func newForks() *cobra.Command {
 	return c
 }
 
-func listForks(c *cobra.Command, asked *client.Client, out *command.Output, args []string) error {
+func listForks(c *cobra.Command, asked *api.Client, out *command.Output, args []string) error {
 	chains := args
 	if len(chains) == 0 {
-		for g, err := range asked.Gateways(c.Context(), "", aggregator.Forked) {
+		for g, err := range asked.Gateways(c.Context(), "", registry.Forked) {
 			if err != nil {
 				return err
 			}

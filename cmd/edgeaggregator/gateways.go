@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -25,11 +25,11 @@ func newGateways() *cobra.Command {
 	}
 	c.AddCommand(newGatewaysList(), newGatewaysShow(), newGatewaysApprove(), newGatewaysChange("acknowledge",
 		"Take back what was noted about gateways, but for forks",
-		(*client.Client).Acknowledge), newGatewaysChange("reject",
+		(*api.Client).Acknowledge), newGatewaysChange("reject",
 		"Ignore gateways from now on",
-		(*client.Client).Reject), newGatewaysChange("forget",
+		(*api.Client).Reject), newGatewaysChange("forget",
 		"Drop what is kept of gateways, but for their newest heads and any evidence against them",
-		(*client.Client).Forget), newGatewaysToken())
+		(*api.Client).Forget), newGatewaysToken())
 	return c
 }
 
@@ -42,17 +42,17 @@ func newGatewaysList() *cobra.Command {
 	standing := c.Flags().String("standing", "", "only those `approved`, waiting, rejected or forgotten (default approved and waiting)")
 	finding := c.Flags().String("finding", "", `only those with this finding, such as "silent", or "any"`)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return with(c, func(asked *client.Client, out *command.Output) error {
+		return with(c, func(asked *api.Client, out *command.Output) error {
 			var table *command.Table
 			if !out.JSON() {
 				table = command.NewTable(out.Writer(), "CHAIN", "NAME", "STANDING", "HEIGHT", "ENTRIES", "SEEN", "RECEIPT", "FINDINGS", "LABELS")
 				defer table.Flush()
 			}
-			for g, err := range asked.Gateways(c.Context(), aggregator.Standing(*standing), aggregator.Kind(*finding)) {
+			for g, err := range asked.Gateways(c.Context(), registry.Standing(*standing), registry.Kind(*finding)) {
 				if err != nil {
 					return err
 				}
-				if *standing == "" && g.Standing != aggregator.Approved && g.Standing != aggregator.Waiting {
+				if *standing == "" && g.Standing != registry.Approved && g.Standing != registry.Waiting {
 					continue
 				}
 				if table == nil {
@@ -75,7 +75,7 @@ func newGatewaysList() *cobra.Command {
 	return c
 }
 
-func findings(g *aggregator.Gateway) string {
+func findings(g *api.Gateway) string {
 	var kinds []string
 	for _, a := range g.Ailments {
 		kinds = append(kinds, string(a.Kind))
@@ -86,7 +86,7 @@ func findings(g *aggregator.Gateway) string {
 	return strings.Join(kinds, ",")
 }
 
-func labelText(g *aggregator.Gateway) string {
+func labelText(g *api.Gateway) string {
 	var all []string
 	for _, name := range g.LabelNames() {
 		all = append(all, command.Printable(name+"="+g.Labels[name]))
@@ -100,7 +100,7 @@ func newGatewaysShow() *cobra.Command {
 		Short: "Show all that is known of a gateway",
 		Args:  command.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			return with(c, func(asked *client.Client, out *command.Output) error {
+			return with(c, func(asked *api.Client, out *command.Output) error {
 				g, err := asked.Gateway(c.Context(), args[0])
 				if err != nil {
 					return err
@@ -111,7 +111,7 @@ func newGatewaysShow() *cobra.Command {
 	}
 }
 
-func writeGateway(w io.Writer, g *aggregator.Gateway) {
+func writeGateway(w io.Writer, g *api.Gateway) {
 	line(w, "chain", g.Chain.String())
 	line(w, "name", command.Printable(g.Name))
 	standing := string(g.Standing)
@@ -123,7 +123,7 @@ func writeGateway(w io.Writer, g *aggregator.Gateway) {
 	line(w, "mode", string(g.Mode))
 	line(w, "heard of", second(g.Added))
 	line(w, "status", string(g.Online))
-	if g.Standing == aggregator.Waiting {
+	if g.Standing == registry.Waiting {
 		line(w, "announced", fmt.Sprintf("%d, as it says; that was not checked", g.Announced))
 	}
 	if g.Head.Known {
@@ -177,12 +177,12 @@ the 52 characters that a gateway's own "edgeagent init" printed.`,
 		if (*name == "") == (len(args) == 0) {
 			return command.Failf(command.ExitUsage, "expected chains, or --name and a pattern\nUsage: %s", c.UseLine())
 		}
-		settings := aggregator.Settings{Mode: aggregator.Mode(*mode), Silence: *silence}
+		settings := registry.Settings{Mode: registry.Mode(*mode), Silence: *silence}
 		var err error
 		if settings.Labels, err = labels(*labelTexts); err != nil {
 			return err
 		}
-		return with(c, func(asked *client.Client, out *command.Output) error {
+		return with(c, func(asked *api.Client, out *command.Output) error {
 			if *name != "" {
 				found := false
 				for g, err := range asked.ApproveNames(c.Context(), *name, settings) {
@@ -215,13 +215,13 @@ the 52 characters that a gateway's own "edgeagent init" printed.`,
 }
 
 // newGatewaysChange returns a command that does the same to each chain named.
-func newGatewaysChange(verb, short string, do func(*client.Client, ctx, string) (aggregator.Gateway, error)) *cobra.Command {
+func newGatewaysChange(verb, short string, do func(*api.Client, ctx, string) (api.Gateway, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   verb + " CHAIN...",
 		Short: short,
 		Args:  command.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			return with(c, func(asked *client.Client, out *command.Output) error {
+			return with(c, func(asked *api.Client, out *command.Output) error {
 				for _, chain := range args {
 					g, err := do(asked, c.Context(), chain)
 					if err != nil {
@@ -238,7 +238,7 @@ func newGatewaysChange(verb, short string, do func(*client.Client, ctx, string) 
 }
 
 // tell says what became of a gateway.
-func tell(out *command.Output, g *aggregator.Gateway) error {
+func tell(out *command.Output, g *api.Gateway) error {
 	return out.Print(g, func(w io.Writer) {
 		text := strings.TrimSpace(fmt.Sprintf("%s %s %s", g.Chain, g.Standing, command.Printable(g.Name)))
 		if !g.Head.Known && g.Seen == 0 {

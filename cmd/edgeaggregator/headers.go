@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 )
@@ -25,7 +25,7 @@ func newHeaders() *cobra.Command {
 	to := c.Flags().Uint64("to", 0, "the highest `HEIGHT` (default the newest)")
 	limit := c.Flags().Uint64P("limit", "n", 1000, "at most so `MANY`")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return with(c, func(asked *client.Client, out *command.Output) error {
+		return with(c, func(asked *api.Client, out *command.Output) error {
 			values := url.Values{"from": {strconv.FormatUint(*from, 10)}, "limit": {strconv.FormatUint(*limit, 10)}}
 			if c.Flags().Changed("to") {
 				values.Set("to", strconv.FormatUint(*to, 10))
@@ -68,7 +68,7 @@ func newReceipt() *cobra.Command {
 	height := c.Flags().Uint64("height", 0, "the first receipt at this `HEIGHT` or above (default the newest)")
 	file := c.Flags().StringP("file", "f", "", "write the countersigned header to this `FILE`; - is standard output")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return with(c, func(asked *client.Client, out *command.Output) error {
+		return with(c, func(asked *api.Client, out *command.Output) error {
 			var wanted *uint64
 			if c.Flags().Changed("height") {
 				wanted = height

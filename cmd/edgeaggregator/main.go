@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/backup"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/keyfile"
@@ -61,20 +62,20 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 // exitCode maps the errors of this program's packages.
 func exitCode(err error) int {
 	var problems tomlconf.Problems
-	var answer *client.AnswerError
+	var answer *api.AnswerError
 	switch {
 	case errors.As(err, &problems), errors.Is(err, keyfile.ErrExposed), errors.Is(err, keyfile.ErrPassphraseMissing),
 		errors.Is(err, keyfile.ErrPassphraseWrong), errors.Is(err, keyfile.ErrNotEncrypted), errors.Is(err, aggregator.ErrExists), errors.Is(err, aggregator.ErrIdentity),
-		errors.Is(err, aggregator.ErrUnsafe),
+		errors.Is(err, registry.ErrUnsafe),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther):
 		return command.ExitUsage
-	case errors.Is(err, aggregator.ErrNotFound), errors.Is(err, backup.ErrNoGeneration), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, backup.ErrNoGeneration), errors.Is(err, fs.ErrNotExist):
 		return command.ExitNotFound
-	case errors.Is(err, aggregator.ErrRunning), errors.Is(err, client.ErrNotRunning), errors.Is(err, backup.ErrBusy), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, registry.ErrRunning), errors.Is(err, api.ErrNotRunning), errors.Is(err, backup.ErrBusy), errors.Is(err, fs.ErrPermission):
 		return command.ExitUnreachable
 	case errors.Is(err, backup.ErrDamaged):
 		return command.ExitVerification
-	case errors.Is(err, aggregator.ErrFailed), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, registry.ErrFailed), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return command.ExitStorage
 	case errors.As(err, &answer) && answer.Code == 400:
 		return command.ExitUsage

@@ -14,9 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/aggregator/pgstore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
@@ -41,7 +42,7 @@ const commandPatience = 10 * time.Second
 
 // openStore opens the store that the configuration names. Where it is a folder that is not there, begin says whether
 // one is begun.
-func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *slog.Logger) (aggregator.Store, error) {
+func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *slog.Logger) (registry.Store, error) {
 	if url := string(config.Store.URL); url != "" {
 		if !begin { // a command, for which somebody waits
 			var cancel context.CancelFunc
@@ -64,7 +65,7 @@ func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *
 		log.Error("writing to the store failed; nothing more is countersigned, the next start finds out what is on disk", "err", err)
 		os.Exit(command.ExitStorage)
 	}})
-	if err != nil && !errors.Is(err, aggregator.ErrRunning) {
+	if err != nil && !errors.Is(err, registry.ErrRunning) {
 		err = command.Fail(command.ExitStorage, err)
 	}
 	if err != nil {
@@ -75,16 +76,16 @@ func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *
 
 // connect returns a client: of the running aggregator if there is one, else of the store itself. done must be called. Root asks
 // the aggregator as root, and opens the store as the data folder's owner.
-func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
+func connect(c *cobra.Command) (asked *api.Client, done func(), err error) {
 	config, err := quietConfig(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	asked, err = client.Dial(c.Context(), config.API.Socket)
+	asked, err = api.Dial(c.Context(), config.API.Socket)
 	if err == nil {
 		return asked, func() {}, nil
 	}
-	if !errors.Is(err, client.ErrNotRunning) {
+	if !errors.Is(err, api.ErrNotRunning) {
 		return nil, nil, command.Fail(command.ExitUnreachable, err)
 	}
 	if err := asowner.Become(config.Aggregator.Data); err != nil {
@@ -99,7 +100,7 @@ func connect(c *cobra.Command) (asked *client.Client, done func(), err error) {
 		o.Signer = signer
 	}
 	server := aggregator.NewServer(config, o)
-	return client.Local(server), func() { store.Close() }, nil
+	return api.Local(server), func() { store.Close() }, nil
 }
 
 // commandLog is the log of a command that opens the store itself. What a folder is found to have lost is told by whoever
@@ -112,7 +113,7 @@ func commandLog(c *cobra.Command, config *aggregator.Config) *slog.Logger {
 }
 
 // with runs work with a client and the command's output.
-func with(c *cobra.Command, work func(*client.Client, *command.Output) error) error {
+func with(c *cobra.Command, work func(*api.Client, *command.Output) error) error {
 	out, err := command.NewOutput(c)
 	if err != nil {
 		return err

@@ -12,15 +12,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/pebblestore"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/keyfile"
 	"edgechain.example/lightchain/store"
 )
 
 // openKeeper opens what keeps what is countersigned where the store is a database, nil where it is not, or cannot be.
-func openKeeper(config *aggregator.Config, log *slog.Logger) (aggregator.Keeper, func() error) {
+func openKeeper(config *aggregator.Config, log *slog.Logger) (registry.Keeper, func() error) {
 	none := func() error { return nil }
 	if config.Store.URL == "" {
 		return nil, none
@@ -34,13 +35,13 @@ func openKeeper(config *aggregator.Config, log *slog.Logger) (aggregator.Keeper,
 }
 
 // awaitStore opens the store, and waits for a command that has it open. An aggregator that has it does not go away.
-func awaitStore(ctx context.Context, config *aggregator.Config, log *slog.Logger) (aggregator.Store, error) {
+func awaitStore(ctx context.Context, config *aggregator.Config, log *slog.Logger) (registry.Store, error) {
 	for tell := range store.Attempts(ctx) {
 		s, err := openStore(ctx, config, true, log)
-		if !errors.Is(err, aggregator.ErrRunning) {
+		if !errors.Is(err, registry.ErrRunning) {
 			return s, err
 		}
-		if _, silent := client.Dial(ctx, config.API.Socket); silent == nil {
+		if _, silent := api.Dial(ctx, config.API.Socket); silent == nil {
 			return nil, err
 		}
 		if tell {

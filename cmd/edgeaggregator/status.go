@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -21,7 +21,7 @@ func newStatus() *cobra.Command {
 		Short:   "Say how the aggregator stands",
 		Args:    command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return with(c, func(asked *client.Client, out *command.Output) error {
+			return with(c, func(asked *api.Client, out *command.Output) error {
 				s, err := asked.Status(c.Context())
 				if err != nil {
 					return err
@@ -32,7 +32,7 @@ func newStatus() *cobra.Command {
 	}
 }
 
-func writeStatus(w io.Writer, s *aggregator.Status) {
+func writeStatus(w io.Writer, s *api.Status) {
 	running := "no"
 	if s.Running {
 		running = "yes"
@@ -42,7 +42,7 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	line(w, "key", s.Key)
 	line(w, "store", s.Store)
 	var gateways []string
-	for _, standing := range []aggregator.Standing{aggregator.Approved, aggregator.Waiting, aggregator.Rejected, aggregator.Forgotten} {
+	for _, standing := range []registry.Standing{registry.Approved, registry.Waiting, registry.Rejected, registry.Forgotten} {
 		if n := s.Gateways[standing]; n > 0 {
 			gateways = append(gateways, fmt.Sprintf("%d %s", n, standing))
 		}
@@ -60,7 +60,7 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	line(w, "gateways", strings.Join(gateways, ", ")+counted)
 	line(w, "", s.Uncounted)
 	var ailing []string
-	for _, kind := range aggregator.Kinds {
+	for _, kind := range registry.Kinds {
 		if n := s.Ailing[kind]; n > 0 {
 			ailing = append(ailing, fmt.Sprintf("%d %s", n, kind))
 		}
@@ -74,7 +74,7 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 	}
 	line(w, "since", s.Live.Started.UTC().Format(time.RFC3339))
 	clock := s.Live.Clock
-	if clock == aggregator.ClockAssumed {
+	if clock == api.ClockAssumed {
 		clock += " to be synchronised, whatever the kernel says: clock.assume_synchronised"
 	}
 	if s.Live.Withheld > 0 {
@@ -110,7 +110,7 @@ func writeStatus(w io.Writer, s *aggregator.Status) {
 }
 
 // damage says what a store found when it was opened.
-func damage(o *aggregator.Opened) (all []string) {
+func damage(o *registry.Opened) (all []string) {
 	if o.Rebuilt {
 		all = append(all, fmt.Sprintf("damaged and rebuilt, without %d places that cannot be read", o.Unreadable))
 	}
@@ -126,7 +126,7 @@ func damage(o *aggregator.Opened) (all []string) {
 	return all
 }
 
-func writeDatabase(w io.Writer, d *aggregator.Database) {
+func writeDatabase(w io.Writer, d *registry.Database) {
 	standbys := "no standbys"
 	if len(d.Standbys) > 0 {
 		var all []string

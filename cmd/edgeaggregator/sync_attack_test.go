@@ -10,7 +10,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"edgechain.example/agent/api"
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv/program"
 	headersync "edgechain.example/sync"
 	syncgateway "edgechain.example/sync/gateway"
@@ -40,7 +40,7 @@ func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
 	second.publish(8) // sealed until it learns what it is
 	second.process.Await("the aggregator shows the fork", func() bool {
 		known, _ := n.gateway(first.chain)
-		return finding(known, aggregator.Forked)
+		return finding(known, registry.Forked)
 	})
 	fork := n.evidence(first.chain)
 	for _, g := range []*gateway{first, second} {
@@ -78,7 +78,7 @@ func TestKeyChangeIsFollowedAndImageFromBeforeCannotGoOn(t *testing.T) {
 	if after.Height != before.Height || after.Open < 3 {
 		t.Errorf("after the head was found out of date the chain went from %d to %d with %d entries open", before.Height, after.Height, after.Open)
 	}
-	if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) || known.Key != key {
+	if known, _ := n.gateway(g.chain); finding(known, registry.Forked) || known.Key != key {
 		t.Errorf("nothing was forked; the aggregator shows %+v under key %s", known.Ailments, known.Key)
 	}
 }
@@ -217,7 +217,7 @@ func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
 		t.Errorf("the head is %d, was %d before", head.Height, before.Height)
 	}
 	known, _ := n.gateway(g.chain)
-	if finding(known, aggregator.Forked) || finding(known, aggregator.Rollback) && known.Findings[aggregator.Rollback].Height > before.Height {
+	if finding(known, registry.Forked) || finding(known, registry.Rollback) && known.Findings[registry.Rollback].Height > before.Height {
 		t.Errorf("the aggregator shows %+v", known.Ailments)
 	}
 	if held := n.headers(g.chain); uint64(len(held)) != head.Height+1 || held[head.Height].Hash != head.Head {
@@ -245,7 +245,7 @@ func TestForgottenChainIsNeverCountersignedShorter(t *testing.T) {
 	n.must("gateways", "approve", g.chain)
 	g.process.Await("the aggregator shows that two histories are signed", func() bool {
 		known, _ := n.gateway(g.chain)
-		return finding(known, aggregator.Forked) || finding(known, aggregator.Rollback)
+		return finding(known, registry.Forked) || finding(known, registry.Rollback)
 	})
 	g.publish(3)
 	g.process.Await("the gateway has stopped sealing", func() bool {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv/program"
 	syncgateway "edgechain.example/sync/gateway"
 )
@@ -80,7 +80,7 @@ func TestRestoredBackupTakesItsNewestHeadersBackBeforeItSeals(t *testing.T) {
 		t.Errorf("the chain records %v; want the backup, and the headers that came back", told)
 	}
 	g.lacksEntries()
-	if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) {
+	if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
 		t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
 	}
 	g.start("--set", "sync.confirm_head=if_reachable") // once it is settled, a start is one like any other
@@ -126,7 +126,7 @@ func TestMovedGatewaysOldBoardCanSignNothingThatCounts(t *testing.T) {
 	g.staysAt(old.Height, "on the old board")
 	g.stop()
 	known, _ := n.gateway(g.chain)
-	if finding(known, aggregator.Forked) || known.Head.Height < head.Height {
+	if finding(known, registry.Forked) || known.Head.Height < head.Height {
 		t.Errorf("the aggregator has height %d, was %d: %+v", known.Head.Height, head.Height, known.Ailments)
 	}
 	board.start()
@@ -212,7 +212,7 @@ func TestRestoredAggregatorIsToldAgainWhatItForgot(t *testing.T) {
 		t.Errorf("it countersigns height %d, and had countersigned %d", head.Height, forgotten.Height)
 	}
 	known, _ := n.gateway(g.chain)
-	if finding(known, aggregator.Forked) {
+	if finding(known, registry.Forked) {
 		t.Errorf("it takes the gateway for a fork: %+v", known.Ailments)
 	}
 	g.stop()

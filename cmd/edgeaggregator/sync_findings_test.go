@@ -12,16 +12,17 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv/program"
 	"edgechain.example/localhttp"
 )
 
 // listed is what `gateways list` says of one gateway.
-func (n *node) listed(chain string) (g aggregator.Gateway) {
+func (n *node) listed(chain string) (g api.Gateway) {
 	n.t.Helper()
-	all := parseLines[aggregator.Gateway](n.t, n.must("gateways", "list", "--output", "json"))
-	i := slices.IndexFunc(all, func(g aggregator.Gateway) bool { return g.Chain.String() == chain })
+	all := parseLines[api.Gateway](n.t, n.must("gateways", "list", "--output", "json"))
+	i := slices.IndexFunc(all, func(g api.Gateway) bool { return g.Chain.String() == chain })
 	if i < 0 {
 		n.t.Fatalf("%s is not listed", chain)
 	}
@@ -57,7 +58,7 @@ func (n *node) metric(name string) string {
 	return found[1]
 }
 
-func ailing(kind aggregator.Kind) string {
+func ailing(kind registry.Kind) string {
 	return fmt.Sprintf("edgeaggregator_gateways_ailing{finding=%q}", kind)
 }
 
@@ -95,7 +96,7 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 		known, _ := n.gateway(g.chain)
 		return known.Report != nil && known.Report.Start > 0
 	})
-	if sound := n.listed(g.chain); finding(sound, aggregator.Gap) || finding(sound, aggregator.Damage) || sound.Report.Gaps.Times != 0 {
+	if sound := n.listed(g.chain); finding(sound, registry.Gap) || finding(sound, registry.Damage) || sound.Report.Gaps.Times != 0 {
 		t.Fatalf("a gateway that lost nothing: %+v, %+v", sound.Report, sound.Ailments)
 	}
 	g.stop()
@@ -109,10 +110,10 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 	g.start()
 	g.process.Await("the damage is listed", func() bool {
 		known, _ := n.gateway(g.chain)
-		return finding(known, aggregator.Damage) && finding(known, aggregator.Gap)
+		return finding(known, registry.Damage) && finding(known, registry.Gap)
 	})
 	lost := n.listed(g.chain)
-	gap := lost.Findings[aggregator.Gap]
+	gap := lost.Findings[registry.Gap]
 	if recorded := g.eventsSoFar("gap"); gap.Lost == 0 || gap.Lost != recorded || lost.Report.Gaps.Count != recorded || lost.Report.Unclean == 0 {
 		t.Errorf("the chain records %d missing; the aggregator has %+v, %+v", recorded, gap, lost.Report)
 	}
@@ -123,14 +124,14 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 	// It stays, over restarts of both and new heads, until somebody has taken note of it.
 	n.restart()
 	n.process.Await("the metrics count it", func() bool {
-		return n.metric(ailing(aggregator.Damage)) == "1" && n.metric(ailing(aggregator.Gap)) == "1" &&
+		return n.metric(ailing(registry.Damage)) == "1" && n.metric(ailing(registry.Gap)) == "1" &&
 			n.metric(`edgeaggregator_lost{finding="gap"}`) == fmt.Sprint(gap.Lost)
 	})
 	g.stop()
 	g.start()
 	g.record(2)
 	countersigned(g, n)
-	if still := n.listed(g.chain); !finding(still, aggregator.Damage) || still.Findings[aggregator.Gap].Lost != gap.Lost {
+	if still := n.listed(g.chain); !finding(still, registry.Damage) || still.Findings[registry.Gap].Lost != gap.Lost {
 		t.Errorf("nobody has acknowledged it; listed are %+v", still.Ailments)
 	}
 	n.must("gateways", "acknowledge", g.chain)
@@ -138,7 +139,7 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 	g.start()
 	g.record(2)
 	countersigned(g, n)
-	if after := n.listed(g.chain); finding(after, aggregator.Damage) || finding(after, aggregator.Gap) || after.Report.Gaps.Count != gap.Lost {
+	if after := n.listed(g.chain); finding(after, registry.Damage) || finding(after, registry.Gap) || after.Report.Gaps.Count != gap.Lost {
 		t.Errorf("after it was acknowledged: %+v, %+v", after.Report, after.Ailments)
 	}
 }
@@ -174,20 +175,20 @@ func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
 	}
 	g.process.Await("heartbeats come", func() bool {
 		known, _ := n.gateway(g.chain)
-		return known.Head.Height >= 4 && !finding(known, aggregator.Silent)
+		return known.Head.Height >= 4 && !finding(known, registry.Silent)
 	})
 	g.stop()
 	slow.stop()
-	n.process.Await("the gateway is overdue", func() bool { return finding(n.listed(g.chain), aggregator.Silent) })
+	n.process.Await("the gateway is overdue", func() bool { return finding(n.listed(g.chain), registry.Silent) })
 	n.restart()
-	n.process.Await("the metrics count it", func() bool { return n.metric(ailing(aggregator.Silent)) == "1" })
-	n.process.Await("the other one is offline", func() bool { return finding(n.listed(slow.chain), aggregator.Away) })
-	if other := n.listed(slow.chain); finding(other, aggregator.Silent) {
+	n.process.Await("the metrics count it", func() bool { return n.metric(ailing(registry.Silent)) == "1" })
+	n.process.Await("the other one is offline", func() bool { return finding(n.listed(slow.chain), registry.Away) })
+	if other := n.listed(slow.chain); finding(other, registry.Silent) {
 		t.Errorf("the other one is not overdue yet: %+v", other.Ailments)
 	}
 	g.start("--set", "block.heartbeat=4s")
 	g.process.Await("it is heard again", func() bool {
 		known, _ := n.gateway(g.chain)
-		return !finding(known, aggregator.Silent) && !finding(known, aggregator.Away)
+		return !finding(known, registry.Silent) && !finding(known, registry.Away)
 	})
 }

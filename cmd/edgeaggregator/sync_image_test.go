@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"edgechain.example/agent/api"
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	syncgateway "edgechain.example/sync/gateway"
 )
@@ -33,7 +33,7 @@ func outdated(t *testing.T, g *gateway, n *node, between func()) (old, newest ui
 
 func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			broker := newBroker(t)
@@ -58,11 +58,11 @@ func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
 			if from, to := restored[0]["from"].(float64), restored[0]["to"].(float64); uint64(from) <= old || uint64(to) < newest {
 				t.Errorf("recorded as restored: %v to %v; the image ended at %d or soon after, the aggregator knew %d", from, to, old, newest)
 			}
-			if sparse := restored[0]["sparse"].(bool); sparse && mode == aggregator.Dense {
+			if sparse := restored[0]["sparse"].(bool); sparse && mode == registry.Dense {
 				t.Error("every header is held by the aggregator, and the restore says sparse")
 			}
 			g.lacksEntries()
-			if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) {
+			if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
 				t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
 			}
 		})
@@ -80,7 +80,7 @@ func (g *gateway) lacksEntries() {
 // A chain that lost its newest headers, the one among them that set the key, is all right but for its end: the key file
 // holds the new key. What it says is recorded, and the headers come back.
 func TestAChainSetBackBelowAChangeOfKeyTakesItsHeadersBackWithTheNewKey(t *testing.T) {
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			broker := newBroker(t)
 			n := newNode(t, broker.Addr, everyone+"[pull]\nmode = \""+string(mode)+"\"\n")
@@ -124,7 +124,7 @@ func TestAChainSetBackBelowAChangeOfKeyTakesItsHeadersBackWithTheNewKey(t *testi
 			}
 			g.stop()
 			g.lacksEntries()
-			if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) {
+			if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
 				t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
 			}
 		})
@@ -146,7 +146,7 @@ func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing
 	broker.Restart()
 	g.process.Await("the aggregator shows the fork", func() bool {
 		known, _ := n.gateway(g.chain)
-		return finding(known, aggregator.Forked)
+		return finding(known, registry.Forked)
 	})
 	g.process.Await("the gateway knows of the fork", func() bool { return g.standing() == string(syncgateway.Forked) })
 
@@ -183,7 +183,7 @@ func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing
 	if names := proof.Keys[0].Header.Genesis.Continues; names == nil || *names != end.Head {
 		t.Errorf("the new chain's genesis names %v, want the old chain's newest header %s", names, end.Head)
 	}
-	if old, _ := n.gateway(forked); !finding(old, aggregator.Forked) {
+	if old, _ := n.gateway(forked); !finding(old, registry.Forked) {
 		t.Error("the evidence against the old chain is gone")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"edgechain.example/agent/api"
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	headersync "edgechain.example/sync"
 )
@@ -394,7 +394,7 @@ func TestAggregatorThatCountersignsTwoHistoriesIsExposed(t *testing.T) {
 	n.start()
 	g.process.Await("the aggregator shows the fork", func() bool {
 		known, _ := n.gateway(g.chain)
-		return finding(known, aggregator.Forked)
+		return finding(known, registry.Forked)
 	})
 	if fork := n.evidence(g.chain); fork.Height() <= old.Height {
 		t.Errorf("the fork is said to be at %d; the image ended at %d", fork.Height(), old.Height)

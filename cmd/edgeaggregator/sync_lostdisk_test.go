@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	syncgateway "edgechain.example/sync/gateway"
 )
 
@@ -49,14 +49,14 @@ func checkLoss(t *testing.T, g *gateway, n *node, grown uint64) {
 	if first != 0 || uint64(count) < grown-1 { // each block but genesis held an entry or more
 		t.Errorf("recorded as lost: %v entries from %v on, of a chain of %d blocks", count, first, grown)
 	}
-	if known, _ := n.gateway(g.chain); finding(known, aggregator.Forked) {
+	if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
 		t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
 	}
 }
 
 func TestAGatewayThatLostItsDatabaseIsFollowedFromWithinTheWindow(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			broker := newBroker(t)
@@ -92,7 +92,7 @@ func TestAGatewayThatLostItsDatabaseSaysWhoCannotFollow(t *testing.T) {
 	n.process.Await("the aggregator says so", func() bool {
 		gateway, _ := n.gateway(g.chain)
 		for _, a := range gateway.Ailments {
-			if a.Kind == aggregator.Damage && strings.Contains(a.Text, "edgeagent init --continue") {
+			if a.Kind == registry.Damage && strings.Contains(a.Text, "edgeagent init --continue") {
 				return true
 			}
 		}

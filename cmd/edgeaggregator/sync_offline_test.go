@@ -3,12 +3,12 @@ package main
 import (
 	"testing"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 )
 
 func TestGatewayCatchesUpAfterItsBrokerWasAway(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			broker := newBroker(t)
@@ -27,10 +27,10 @@ func TestGatewayCatchesUpAfterItsBrokerWasAway(t *testing.T) {
 				t.Fatalf("the head countersigned is %d; offline the chain grew from %d to %d", head.Height, before.Height, after.Height)
 			}
 			held := n.headers(g.chain)
-			if mode == aggregator.Dense && uint64(len(held)) != head.Height+1 {
+			if mode == registry.Dense && uint64(len(held)) != head.Height+1 {
 				t.Errorf("the aggregator holds %d headers, want all %d", len(held), head.Height+1)
 			}
-			if mode == aggregator.Sparse && len(held) >= away {
+			if mode == registry.Sparse && len(held) >= away {
 				t.Errorf("the aggregator holds %d headers of %d, which is not sparse", len(held), head.Height+1)
 			}
 			if last := held[len(held)-1]; last.Hash != head.Head {

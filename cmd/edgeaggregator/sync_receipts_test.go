@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv/program"
 	syncgateway "edgechain.example/sync/gateway"
 )
@@ -46,9 +47,9 @@ func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
 	}
 
 	// The aggregator's side.
-	var known aggregator.Gateway
+	var known api.Gateway
 	n.read(&known, "gateways", "show", g.chain)
-	if known.Name != g.name || known.Standing != aggregator.Approved || known.Head.Next != head.Entries || known.Key != head.Key {
+	if known.Name != g.name || known.Standing != registry.Approved || known.Head.Next != head.Entries || known.Key != head.Key {
 		t.Errorf("gateways show: %+v, want the gateway's name, key and %d entries", known, head.Entries)
 	}
 	if listed := n.must("gateways", "list"); !strings.Contains(listed, g.chain[:16]) {
@@ -110,7 +111,7 @@ func TestUnknownGatewayWaitsUntilApproved(t *testing.T) {
 	waiting.record(2)
 	waiting.process.Await("the gateway stands in the inbox", func() bool {
 		g, known := n.gateway(waiting.chain)
-		return known && g.Standing == aggregator.Waiting && g.Name == waiting.name
+		return known && g.Standing == registry.Waiting && g.Name == waiting.name
 	})
 
 	// Somebody with a token passes it by.
@@ -121,7 +122,7 @@ func TestUnknownGatewayWaitsUntilApproved(t *testing.T) {
 	invited.start()
 	invited.record(2)
 	countersigned(invited, n)
-	if g, _ := n.gateway(invited.chain); g.Standing != aggregator.Approved || g.Labels["site"] != "north" || !strings.HasPrefix(g.By, "token ") {
+	if g, _ := n.gateway(invited.chain); g.Standing != registry.Approved || g.Labels["site"] != "north" || !strings.HasPrefix(g.By, "token ") {
 		t.Errorf("the gateway that brought a token is %s by %s with labels %v", g.Standing, g.By, g.Labels)
 	}
 
@@ -130,11 +131,11 @@ func TestUnknownGatewayWaitsUntilApproved(t *testing.T) {
 	second.start()
 	second.process.Await("the second gateway with one token stands in the inbox", func() bool {
 		g, known := n.gateway(second.chain)
-		return known && g.Standing == aggregator.Waiting
+		return known && g.Standing == registry.Waiting
 	})
 
 	g, _ := n.gateway(waiting.chain)
-	if g.Standing != aggregator.Waiting || g.Receipt.Time != 0 {
+	if g.Standing != registry.Waiting || g.Receipt.Time != 0 {
 		t.Fatalf("before anybody approved it the gateway is %s, receipt %+v", g.Standing, g.Receipt)
 	}
 	if s, _ := waiting.ask(); s.Live.Upstreams[0].Aggregators[0].Receipted != nil {

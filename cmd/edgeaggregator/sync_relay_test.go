@@ -12,8 +12,9 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain.example/agent/api"
-	"edgechain.example/aggregator"
+	gatewayapi "edgechain.example/agent/api"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 	headersync "edgechain.example/sync"
@@ -403,9 +404,9 @@ func numbered(whole []byte) []byte {
 func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		mode aggregator.Mode
+		mode registry.Mode
 		lies func(testing.TB, *lightchain.Tip, lightchain.Signer) []lie
-	}{{aggregator.Dense, liesInRuns}, {aggregator.Sparse, liesInProofs}} {
+	}{{registry.Dense, liesInRuns}, {registry.Sparse, liesInProofs}} {
 		t.Run(string(c.mode), func(t *testing.T) {
 			t.Parallel()
 			near, far := newBroker(t), newBroker(t)
@@ -446,18 +447,18 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 					t.Fatal(err)
 				}
 				say(t, r.far, m.Topic, l.tell(page))
-				var known aggregator.Gateway
+				var known api.Gateway
 				g.process.Await("the aggregator finds: "+l.name, func() bool {
 					known, _ = n.gateway(g.chain)
-					f := known.Findings[aggregator.Invalid]
+					f := known.Findings[registry.Invalid]
 					return f != nil && f.Count > told
 				})
-				f := known.Findings[aggregator.Invalid]
+				f := known.Findings[registry.Invalid]
 				told = f.Count
 				if f.Text == "" || !strings.Contains(f.Text, l.why) {
 					t.Errorf("%s: the aggregator says %q, want %q in it", l.name, f.Text, l.why)
 				}
-				if known.Head.Hash != before.Head || known.Receipt.Height != before.Height || finding(known, aggregator.Forked) {
+				if known.Head.Hash != before.Head || known.Receipt.Height != before.Height || finding(known, registry.Forked) {
 					t.Fatalf("%s: the head went from %d to %d, countersigned is %d; %+v", l.name, before.Height, known.Head.Height, known.Receipt.Height, known.Ailments)
 				}
 			}
@@ -494,10 +495,10 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 			r.release("pulled", r.far)
 			g.record(2)
 			head := countersigned(g, n)
-			if known, _ := n.gateway(g.chain); finding(known, aggregator.Invalid) || finding(known, aggregator.Forked) || known.Keys != 2 {
+			if known, _ := n.gateway(g.chain); finding(known, registry.Invalid) || finding(known, registry.Forked) || known.Keys != 2 {
 				t.Errorf("after the true page: %d keys, %+v", known.Keys, known.Ailments)
 			}
-			if c.mode == aggregator.Dense {
+			if c.mode == registry.Dense {
 				// A height that lies makes the aggregator leap to the newest head; what it leapt over comes behind.
 				g.process.Await("the aggregator holds all headers", func() bool { return uint64(len(n.headers(g.chain))) == head.Height+1 })
 			}
@@ -510,7 +511,7 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 // Who may answer in the aggregator's place when a gateway has lost its newest headers can keep it waiting, and no more.
 func TestPagesThatLieRestoreNothing(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []aggregator.Mode{aggregator.Dense, aggregator.Sparse} {
+	for _, mode := range []registry.Mode{registry.Dense, registry.Sparse} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			near, far := newBroker(t), newBroker(t)
@@ -519,7 +520,7 @@ func TestPagesThatLieRestoreNothing(t *testing.T) {
 			g := newGateway(t, "press-hall", near.Addr, "", n)
 			r := newRelay(t, near.Addr, far.Addr)
 			_, newest := outdated(t, g, n, func() {})
-			var image api.Status
+			var image gatewayapi.Status
 			g.read(&image, "status")
 
 			mallory := newSigner(t)
@@ -535,7 +536,7 @@ func TestPagesThatLieRestoreNothing(t *testing.T) {
 					p.Run.Headers[len(p.Run.Headers)-1].Signature = new(lightchain.Signature)
 				},
 			}
-			if mode == aggregator.Sparse {
+			if mode == registry.Sparse {
 				lies = map[string]func(*headersync.Restored){
 					"another edge": func(p *headersync.Restored) { p.Sparse.Edge[0][0] ^= 1 },
 					"no edge":      func(p *headersync.Restored) { p.Sparse.Edge = nil },

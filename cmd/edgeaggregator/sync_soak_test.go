@@ -18,7 +18,7 @@ import (
 
 	"edgechain.example/agent"
 	"edgechain.example/agent/api"
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/build/testenv/program"
 	"edgechain.example/lightchain"
@@ -335,7 +335,7 @@ func soak(t *testing.T, broker *testenv.Broker, killed, n *node) {
 	for i, m := range members {
 		blocks += heads[i].Height
 		known, _ := n.gateway(m.chain)
-		for _, kind := range []aggregator.Kind{aggregator.Forked, aggregator.Rollback, aggregator.Invalid} {
+		for _, kind := range []registry.Kind{registry.Forked, registry.Rollback, registry.Invalid} {
 			if finding(known, kind) {
 				t.Errorf("gateway %d: the aggregator shows %+v", i, known.Ailments)
 			}

@@ -15,9 +15,9 @@ import (
 	"strings"
 	"testing"
 
-	"edgechain.example/agent/api"
-	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	gatewayapi "edgechain.example/agent/api"
+	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/build/testenv/program"
 	"edgechain.example/lightchain"
@@ -98,7 +98,7 @@ func (n *node) awaitAnswer() {
 	n.process.Await("the aggregator answers", func() bool {
 		ctx, enough := question(n.t)
 		defer enough()
-		asked, err := client.Dial(ctx, n.socket())
+		asked, err := api.Dial(ctx, n.socket())
 		if err != nil {
 			return false
 		}
@@ -125,11 +125,11 @@ func (n *node) read(answer any, args ...string) {
 }
 
 // gateway asks the running aggregator for one gateway; known is false while it has not heard of it.
-func (n *node) gateway(chain string) (g aggregator.Gateway, known bool) {
+func (n *node) gateway(chain string) (g api.Gateway, known bool) {
 	n.t.Helper()
 	ctx, enough := question(n.t)
 	defer enough()
-	asked, err := client.Dial(ctx, n.socket())
+	asked, err := api.Dial(ctx, n.socket())
 	if err != nil {
 		return g, false // it is being restarted
 	}
@@ -250,10 +250,10 @@ func (g *gateway) read(answer any, args ...string) {
 }
 
 // ask asks the running agent how it stands.
-func (g *gateway) ask() (s api.Status, ok bool) {
+func (g *gateway) ask() (s gatewayapi.Status, ok bool) {
 	ctx, enough := question(g.t)
 	defer enough()
-	asked, err := api.Dial(ctx, g.socket())
+	asked, err := gatewayapi.Dial(ctx, g.socket())
 	if err != nil {
 		return s, false
 	}
@@ -262,11 +262,11 @@ func (g *gateway) ask() (s api.Status, ok bool) {
 }
 
 // blocks are the headers that the running agent holds.
-func (g *gateway) blocks() (all []api.Block) {
+func (g *gateway) blocks() (all []gatewayapi.Block) {
 	g.t.Helper()
 	ctx, enough := question(g.t)
 	defer enough()
-	asked, err := api.Dial(ctx, g.socket())
+	asked, err := gatewayapi.Dial(ctx, g.socket())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -298,9 +298,9 @@ func (g *gateway) publish(count int) {
 }
 
 // record publishes messages, and returns the head when all of them are in sealed blocks.
-func (g *gateway) record(count int) (head api.Status) {
+func (g *gateway) record(count int) (head gatewayapi.Status) {
 	g.t.Helper()
-	var before api.Status
+	var before gatewayapi.Status
 	// What comes before sealing is released goes into one block.
 	g.process.Await("the gateway seals", func() bool {
 		var ok bool
@@ -318,7 +318,7 @@ func (g *gateway) record(count int) (head api.Status) {
 
 // countersigned waits until the gateway holds the aggregator's receipt on its newest head, and the aggregator has
 // the same head, and returns that.
-func countersigned(g *gateway, n *node) (head api.Status) {
+func countersigned(g *gateway, n *node) (head gatewayapi.Status) {
 	g.t.Helper()
 	g.process.Await("the newest head is countersigned", func() bool {
 		var ok bool
@@ -349,9 +349,9 @@ func (g *gateway) receipts() []receipt {
 }
 
 // headers are all that the aggregator holds of a chain.
-func (n *node) headers(chain string) []aggregator.Header {
+func (n *node) headers(chain string) []api.Header {
 	n.t.Helper()
-	return parseLines[aggregator.Header](n.t, n.must("headers", chain, "--limit", "100000", "--output", "json"))
+	return parseLines[api.Header](n.t, n.must("headers", chain, "--limit", "100000", "--output", "json"))
 }
 
 // events returns the payloads of what the agent recorded of itself under a word.
@@ -361,7 +361,7 @@ func (g *gateway) events(word string) (payloads []map[string]any) {
 	if code != 0 && code != 3 { // 3: not all that was recorded is there, as after a restore
 		g.t.Fatalf("export exits with %d\n%s", code, stderr)
 	}
-	for _, e := range parseLines[api.Entry](g.t, exported) {
+	for _, e := range parseLines[gatewayapi.Entry](g.t, exported) {
 		if e.Source == "agent:"+word {
 			var p map[string]any
 			parse(g.t, string(e.Payload), &p)
@@ -434,7 +434,7 @@ func verifyTrusting(t testing.TB, text string, args ...string) (says string, cod
 // evidence exports the one piece of evidence that the aggregator holds against a chain, and checks it as anybody can.
 func (n *node) evidence(chain string) *lightchain.Fork {
 	n.t.Helper()
-	forks := parseLines[aggregator.Fork](n.t, n.must("forks", "list", chain, "--output", "json"))
+	forks := parseLines[api.Fork](n.t, n.must("forks", "list", chain, "--output", "json"))
 	if len(forks) != 1 {
 		n.t.Fatalf("the aggregator holds %d pieces of evidence against the chain, want 1", len(forks))
 	}
@@ -468,8 +468,8 @@ func leaves(f *lightchain.Fork) []lightchain.Hash {
 }
 
 // finding reports whether the aggregator shows one of a kind for a gateway.
-func finding(g aggregator.Gateway, kind aggregator.Kind) bool {
-	return slices.ContainsFunc(g.Ailments, func(a aggregator.Ailment) bool { return a.Kind == kind })
+func finding(g api.Gateway, kind registry.Kind) bool {
+	return slices.ContainsFunc(g.Ailments, func(a registry.Ailment) bool { return a.Kind == kind })
 }
 
 func parse(t testing.TB, text string, v any) {

@@ -9,8 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"edgechain.example/aggregator"
-	"edgechain.example/aggregator/client"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -27,12 +26,12 @@ of no use once it was used, or has expired.`,
 	life := c.Flags().Duration("expires", 24*time.Hour, "how `LONG` the token is good, 2160h at most")
 	labelTexts := c.Flags().StringArray("label", nil, "a label for the gateway, as in `site=north`; may be repeated")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		request := aggregator.TokenRequest{Life: *life}
+		request := api.TokenRequest{Life: *life}
 		var err error
 		if request.Labels, err = labels(*labelTexts); err != nil {
 			return err
 		}
-		return with(c, func(asked *client.Client, out *command.Output) error {
+		return with(c, func(asked *api.Client, out *command.Output) error {
 			t, err := asked.NewToken(c.Context(), request)
 			if err != nil {
 				return err
@@ -45,7 +44,7 @@ of no use once it was used, or has expired.`,
 		Short: "List tokens, without their texts",
 		Args:  command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return with(c, func(asked *client.Client, out *command.Output) error {
+			return with(c, func(asked *api.Client, out *command.Output) error {
 				var table *command.Table
 				if !out.JSON() {
 					table = command.NewTable(out.Writer(), "ID", "MADE", "EXPIRES", "USED BY")
@@ -75,7 +74,7 @@ of no use once it was used, or has expired.`,
 		Short: "Take tokens back, or clear away old ones",
 		Args:  command.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			return with(c, func(asked *client.Client, _ *command.Output) error {
+			return with(c, func(asked *api.Client, _ *command.Output) error {
 				for _, id := range args {
 					if err := asked.RemoveToken(c.Context(), id); err != nil {
 						return err

@@ -1,4 +1,4 @@
-package aggregator
+package api
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
@@ -24,11 +25,11 @@ func read(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
-	var settings Settings
+	var settings registry.Settings
 	// A chain that was never heard of may be approved before it is, but then by its whole name.
 	chain, err := lightchain.ParseChainID(r.PathValue("chain"))
 	if err != nil {
-		var record *Record
+		var record *registry.Record
 		if record, err = s.find(r); err == nil {
 			chain = record.Chain
 		}
@@ -40,7 +41,7 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
 		err = wrong("%w", e)
 	}
 	if err == nil {
-		err = s.Registry.Approve(r.Context(), chain, settings, byCommand(r.Context()))
+		err = s.Registry.Approve(r.Context(), chain, settings, registry.ByCommand(r.Context()))
 	}
 	s.decided(w, r, chain, err)
 }
@@ -67,7 +68,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, change func(cont
 }
 
 func (s *Server) decided(w http.ResponseWriter, r *http.Request, chain lightchain.ChainID, err error) {
-	var record *Record
+	var record *registry.Record
 	if err == nil {
 		record, err = s.Store.Record(r.Context(), chain)
 	}
@@ -79,7 +80,7 @@ func (s *Server) decided(w http.ResponseWriter, r *http.Request, chain lightchai
 }
 
 func (s *Server) approveNames(w http.ResponseWriter, r *http.Request) {
-	var settings Settings
+	var settings registry.Settings
 	err := read(w, r, &settings)
 	if e := settings.Check(); err == nil && e != nil {
 		err = wrong("%w", e)
@@ -131,7 +132,7 @@ func (s *Server) tokens(w http.ResponseWriter, r *http.Request) {
 func (s *Server) newToken(w http.ResponseWriter, r *http.Request) {
 	var request TokenRequest
 	err := read(w, r, &request)
-	var t *Token
+	var t *registry.Token
 	if err == nil {
 		if t, err = s.Registry.NewToken(r.Context(), request.Life, request.Labels); err != nil {
 			err = wrong("%w", err)

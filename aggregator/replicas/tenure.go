@@ -1,4 +1,4 @@
-package aggregator
+package replicas
 
 import (
 	"context"
@@ -172,8 +172,8 @@ func outweighs(a string, weightA uint64, b string, weightB uint64) bool {
 	return weightA > weightB || weightA == weightB && a > b
 }
 
-// owner returns to whom of the names a chain falls.
-func owner(names []string, chain lightchain.ChainID) (name string) {
+// Owner returns to whom of the names a chain falls.
+func Owner(names []string, chain lightchain.ChainID) (name string) {
 	var most uint64
 	for _, n := range names {
 		if w := weight(n, chain); name == "" || outweighs(n, w, name, most) {

@@ -1,4 +1,4 @@
-package aggregator
+package registry
 
 import (
 	"context"
@@ -57,6 +57,13 @@ type Store interface {
 	Close() error
 }
 
+// Checkpointer is a store in a folder of its own, which can be copied while it is written to. A database has its own
+// tools for that.
+type Checkpointer interface {
+	// Checkpoint makes a copy in the folder dir, which must not exist. All that is durable when it is called is in it.
+	Checkpoint(dir string) error
+}
+
 var (
 	// ErrNotFound means that the store has no record of the chain, or not what was asked for.
 	ErrNotFound = errors.New("not known here")
@@ -64,6 +71,10 @@ var (
 	ErrUnchanged = collector.ErrUnchanged
 	// ErrFailed means that the store cannot write any more: the program must end, and look again when it starts.
 	ErrFailed = errors.New("the store failed")
+	// ErrRunning means that another process has what this one needs for itself.
+	ErrRunning = errors.New("another aggregator runs")
+	// ErrDatabase is what a store answers that is no folder, asked for what only a folder has.
+	ErrDatabase = errors.New("the store is a database: back that up with its own tools (pg_dump), and the key file beside it")
 )
 
 // Change is what is stored together with a record and its state. Its zero value stores these alone.

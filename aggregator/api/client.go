@@ -1,6 +1,4 @@
-// Package client asks an aggregator over its local HTTP interface, or the handlers of that interface in this process
-// where none runs. It owns the asking; what is answered is package aggregator's.
-package client
+package api
 
 import (
 	"bytes"
@@ -14,7 +12,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/localhttp"
 )
 
@@ -40,7 +38,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 }
 
 // Local returns a client of a store that no aggregator runs on: the same handlers, without a socket between.
-func Local(s *aggregator.Server) *Client {
+func Local(s *Server) *Client {
 	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler())}}
 }
 
@@ -54,7 +52,7 @@ func (e *AnswerError) Error() string { return e.Message }
 
 // Is lets errors.Is find the aggregator's errors on this side of the socket.
 func (e *AnswerError) Is(target error) bool {
-	return target == aggregator.ErrNotFound && e.Code == http.StatusNotFound
+	return target == registry.ErrNotFound && e.Code == http.StatusNotFound
 }
 
 // ask sends a request with body, nil for none, in JSON, and returns the body of a good answer.
@@ -80,7 +78,7 @@ func (c *Client) ask(ctx context.Context, method, path string, values url.Values
 		return response.Body, nil
 	}
 	defer response.Body.Close()
-	var f aggregator.Failure
+	var f Failure
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&f); err != nil {
 		return nil, fmt.Errorf("%s answers %s", path, http.StatusText(response.StatusCode))
 	}
@@ -92,8 +90,8 @@ func one[T any](ctx context.Context, c *Client, method, path string, values url.
 	return localhttp.Object[T](c.ask(ctx, method, path, values, body))
 }
 
-// lines asks for objects, one a line.
-func lines[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) iter.Seq2[T, error] {
+// each asks for objects, one a line.
+func each[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) iter.Seq2[T, error] {
 	return localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.ask(ctx, method, path, values, body) })
 }
 
@@ -117,54 +115,54 @@ func gatewayPath(chain, word string) string {
 
 // Checkpoint asks for a copy of the store; the caller removes the folder it is in when done.
 func (c *Client) Checkpoint(ctx context.Context) (dir string, err error) {
-	answer, err := one[aggregator.Checkpoint](ctx, c, http.MethodPost, "/v1/checkpoint", nil, nil)
+	answer, err := one[Checkpoint](ctx, c, http.MethodPost, "/v1/checkpoint", nil, nil)
 	return answer.Dir, err
 }
 
 // Status asks how the aggregator stands.
-func (c *Client) Status(ctx context.Context) (aggregator.Status, error) {
-	return one[aggregator.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return one[Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
 }
 
 // Gateways asks for all gateways of a standing with a finding; "" is any.
-func (c *Client) Gateways(ctx context.Context, standing aggregator.Standing, finding aggregator.Kind) iter.Seq2[aggregator.Gateway, error] {
+func (c *Client) Gateways(ctx context.Context, standing registry.Standing, finding registry.Kind) iter.Seq2[Gateway, error] {
 	values := url.Values{"standing": {string(standing)}, "finding": {string(finding)}}
-	return lines[aggregator.Gateway](ctx, c, http.MethodGet, "/v1/gateways", values, nil)
+	return each[Gateway](ctx, c, http.MethodGet, "/v1/gateways", values, nil)
 }
 
 // Gateway asks for one.
-func (c *Client) Gateway(ctx context.Context, chain string) (aggregator.Gateway, error) {
-	return one[aggregator.Gateway](ctx, c, http.MethodGet, gatewayPath(chain, ""), nil, nil)
+func (c *Client) Gateway(ctx context.Context, chain string) (Gateway, error) {
+	return one[Gateway](ctx, c, http.MethodGet, gatewayPath(chain, ""), nil, nil)
 }
 
 // Approve has a gateway followed and countersigned.
-func (c *Client) Approve(ctx context.Context, chain string, s aggregator.Settings) (aggregator.Gateway, error) {
-	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "approve"), nil, s)
+func (c *Client) Approve(ctx context.Context, chain string, s registry.Settings) (Gateway, error) {
+	return one[Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "approve"), nil, s)
 }
 
 // ApproveNames approves all that wait under a name that the pattern matches.
-func (c *Client) ApproveNames(ctx context.Context, pattern string, s aggregator.Settings) iter.Seq2[aggregator.Gateway, error] {
-	return lines[aggregator.Gateway](ctx, c, http.MethodPost, "/v1/approve", url.Values{"name": {pattern}}, s)
+func (c *Client) ApproveNames(ctx context.Context, pattern string, s registry.Settings) iter.Seq2[Gateway, error] {
+	return each[Gateway](ctx, c, http.MethodPost, "/v1/approve", url.Values{"name": {pattern}}, s)
 }
 
 // Acknowledge takes back what was noted about a gateway, but for forks.
-func (c *Client) Acknowledge(ctx context.Context, chain string) (aggregator.Gateway, error) {
-	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "acknowledge"), nil, nil)
+func (c *Client) Acknowledge(ctx context.Context, chain string) (Gateway, error) {
+	return one[Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "acknowledge"), nil, nil)
 }
 
 // Reject has a gateway ignored.
-func (c *Client) Reject(ctx context.Context, chain string) (aggregator.Gateway, error) {
-	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "reject"), nil, nil)
+func (c *Client) Reject(ctx context.Context, chain string) (Gateway, error) {
+	return one[Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "reject"), nil, nil)
 }
 
 // Forget drops all that is kept of a gateway but its newest head and evidence.
-func (c *Client) Forget(ctx context.Context, chain string) (aggregator.Gateway, error) {
-	return one[aggregator.Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "forget"), nil, nil)
+func (c *Client) Forget(ctx context.Context, chain string) (Gateway, error) {
+	return one[Gateway](ctx, c, http.MethodPost, gatewayPath(chain, "forget"), nil, nil)
 }
 
 // Headers asks for headers; values may hold from, to (both included) and limit.
-func (c *Client) Headers(ctx context.Context, chain string, values url.Values) iter.Seq2[aggregator.Header, error] {
-	return lines[aggregator.Header](ctx, c, http.MethodGet, gatewayPath(chain, "headers"), values, nil)
+func (c *Client) Headers(ctx context.Context, chain string, values url.Values) iter.Seq2[Header, error] {
+	return each[Header](ctx, c, http.MethodGet, gatewayPath(chain, "headers"), values, nil)
 }
 
 // Receipt asks for the newest receipt, or, with a height, for the first one at it or above: a signed header.
@@ -177,8 +175,8 @@ func (c *Client) Receipt(ctx context.Context, chain string, height *uint64) ([]b
 }
 
 // Forks asks which evidence there is.
-func (c *Client) Forks(ctx context.Context, chain string) iter.Seq2[aggregator.Fork, error] {
-	return lines[aggregator.Fork](ctx, c, http.MethodGet, gatewayPath(chain, "forks"), nil, nil)
+func (c *Client) Forks(ctx context.Context, chain string) iter.Seq2[Fork, error] {
+	return each[Fork](ctx, c, http.MethodGet, gatewayPath(chain, "forks"), nil, nil)
 }
 
 // Evidence asks for one piece of evidence.
@@ -187,13 +185,13 @@ func (c *Client) Evidence(ctx context.Context, chain, id string) ([]byte, error)
 }
 
 // Tokens asks for all tokens, without their texts.
-func (c *Client) Tokens(ctx context.Context) iter.Seq2[aggregator.Token, error] {
-	return lines[aggregator.Token](ctx, c, http.MethodGet, "/v1/tokens", nil, nil)
+func (c *Client) Tokens(ctx context.Context) iter.Seq2[registry.Token, error] {
+	return each[registry.Token](ctx, c, http.MethodGet, "/v1/tokens", nil, nil)
 }
 
 // NewToken asks for a new one.
-func (c *Client) NewToken(ctx context.Context, r aggregator.TokenRequest) (aggregator.Token, error) {
-	return one[aggregator.Token](ctx, c, http.MethodPost, "/v1/tokens", nil, r)
+func (c *Client) NewToken(ctx context.Context, r TokenRequest) (registry.Token, error) {
+	return one[registry.Token](ctx, c, http.MethodPost, "/v1/tokens", nil, r)
 }
 
 // RemoveToken takes one back.

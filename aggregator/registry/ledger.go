@@ -1,4 +1,4 @@
-package aggregator
+package registry
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"edgechain.example/sync/collector"
 )
 
-// ledger is the store as package headersync sees it. What a page means is decided there ([collector.Judge]); here it
+// Ledger is the store as package headersync sees it. What a page means is decided there ([collector.Judge]); here it
 // is kept together with what it says about the gateway, and what must never happen is refused once more, whoever asks.
-type ledger struct {
+type Ledger struct {
 	store Store
 	now   func() time.Time
 	tell  func(r *Record, kind Kind) // of a finding that is new; called when it is durable
@@ -24,22 +24,36 @@ type ledger struct {
 	progress progress
 }
 
-var _ collector.Store = (*ledger)(nil)
+var _ collector.Store = (*Ledger)(nil)
 
-// NewLedger returns the store as the protocol's machine sees it, for a machine that runs without an [Aggregator]. Now
-// is the aggregator's clock.
-func NewLedger(s Store, now func() time.Time) collector.Store { return newLedger(s, now, nil) }
-
-func newLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *ledger {
-	l := &ledger{store: s, now: now, tell: tell, progress: progress{now: time.Now}}
+// NewLedger returns the store as the protocol's machine sees it. Now is the aggregator's clock; tell is told of findings that are
+// new, nil: nobody.
+func NewLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *Ledger {
+	l := &Ledger{store: s, now: now, tell: tell, progress: progress{now: time.Now}}
 	if served, ok := s.(Served); ok {
 		l.pledges = &pledges{store: served, of: make(map[lightchain.ChainID]pledge), log: slog.New(slog.DiscardHandler)}
 	}
 	return l
 }
 
+// Stuck returns an error if the store does not do anything any more.
+func (l *Ledger) Stuck() error { return l.progress.stuck() }
+
+// Recall takes over what the keeper has of heads that were countersigned before this process began, and gives it those to come;
+// nil: there is none, and no more is known than this process has countersigned. Only a store on a server of its own needs that.
+func (l *Ledger) Recall(k Keeper, log *slog.Logger) error {
+	if l.pledges == nil {
+		return nil
+	}
+	l.pledges.keeper, l.pledges.log = k, log
+	return l.pledges.recall()
+}
+
+// Pledged returns up to where each chain is known to be countersigned, of a store on a server of its own.
+func (l *Ledger) Pledged() map[lightchain.ChainID]uint64 { return l.pledges.heights() }
+
 // Load implements [collector.Store].
-func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*collector.State, error) {
+func (l *Ledger) Load(ctx context.Context, chain lightchain.ChainID) (*collector.State, error) {
 	l.progress.begin()
 	defer l.progress.end()
 	r, err := l.store.Record(ctx, chain)
@@ -67,13 +81,13 @@ func (l *ledger) Load(ctx context.Context, chain lightchain.ChainID) (*collector
 }
 
 // Update implements [collector.Store].
-func (l *ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*collector.State, func(collector.Held) error) error) error {
+func (l *Ledger) Update(ctx context.Context, chain lightchain.ChainID, f func(*collector.State, func(collector.Held) error) error) error {
 	l.progress.begin()
 	defer l.progress.end()
 	return l.update(ctx, chain, f)
 }
 
-func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*collector.State, func(collector.Held) error) error) error {
+func (l *Ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*collector.State, func(collector.Held) error) error) error {
 	var after *Record
 	var shown *collector.State // that was left as it was
 	var news []Kind
@@ -137,21 +151,21 @@ func (l *ledger) update(ctx context.Context, chain lightchain.ChainID, f func(*c
 
 // Errors of an update that must never be made.
 var (
-	errShorter  = errors.New("the newest head would move down")
-	errOther    = errors.New("another header would take the newest head's place")
-	errUnasked  = errors.New("a receipt for a gateway that is not approved")
-	errForked   = errors.New("a receipt for a chain that was forked")
-	errBackward = errors.New("a receipt's time is below the last one's")
+	ErrShorter  = errors.New("the newest head would move down")
+	ErrOther    = errors.New("another header would take the newest head's place")
+	ErrUnasked  = errors.New("a receipt for a gateway that is not approved")
+	ErrForked   = errors.New("a receipt for a chain that was forked")
+	ErrBackward = errors.New("a receipt's time is below the last one's")
 )
 
 // guard refuses what no program error may bring about, and puts a new receipt and new evidence into the change.
-func (l *ledger) guard(r *Record, before *collector.State, c *Change) error {
+func (l *Ledger) guard(r *Record, before *collector.State, c *Change) error {
 	s := r.State
 	if before.Head != nil && (s.Head == nil || s.Head.Height() < before.Head.Height()) {
-		return errShorter
+		return ErrShorter
 	}
 	if before.Head != nil && s.Head.Height() == before.Head.Height() && s.Head.Head.Hash() != before.Head.Head.Hash() {
-		return errOther
+		return ErrOther
 	}
 	if f := s.Fork; f != nil && before.Fork == nil {
 		body, err := f.Append(nil)
@@ -165,12 +179,12 @@ func (l *ledger) guard(r *Record, before *collector.State, c *Change) error {
 	}
 	switch {
 	case r.Standing != Approved:
-		return errUnasked
+		return ErrUnasked
 	case s.Fork != nil:
-		return errForked
+		return ErrForked
 	// SPEC: none issues, for one chain, a time below its last
 	case s.Receipt.Time < before.Last || s.Receipt.Time < r.Receipt.Time || s.Last < before.Last:
-		return errBackward
+		return ErrBackward
 	}
 	c.Again = false
 	return r.issue(s, c)
@@ -188,7 +202,7 @@ func (r *Record) issue(s *collector.State, c *Change) error {
 }
 
 // observe notes in the record what the update says about the gateway, and returns the findings that are new.
-func (l *ledger) observe(r *Record, before *collector.State, held []collector.Held, c *Change) (news []Kind, err error) {
+func (l *Ledger) observe(r *Record, before *collector.State, held []collector.Held, c *Change) (news []Kind, err error) {
 	now := l.now().Unix()
 	s := r.State
 	note := func(kind Kind, height uint64, format string, args ...any) {
@@ -277,7 +291,7 @@ func (m moment) step(next moment) time.Duration {
 const readAhead = 64
 
 // Headers implements [collector.Store].
-func (l *ledger) Headers(ctx context.Context, chain lightchain.ChainID, from, to uint64, visit func(collector.Held) error) error {
+func (l *Ledger) Headers(ctx context.Context, chain lightchain.ChainID, from, to uint64, visit func(collector.Held) error) error {
 	return WalkHeaders(ctx, l.store, chain, from, to, visit)
 }
 

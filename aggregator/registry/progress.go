@@ -1,7 +1,6 @@
-package aggregator
+package registry
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -44,31 +43,3 @@ func (p *progress) stuck() error {
 	}
 	return nil
 }
-
-// alive returns nil while the program makes progress. That a broker or a database is away is no ailment of it: starting it
-// again would help nobody.
-func (a *Aggregator) alive() error {
-	if a.databaseAway() != nil {
-		return nil
-	}
-	return a.ledger.progress.stuck()
-}
-
-// databaseAway returns an error while the store's server does not answer.
-func (a *Aggregator) databaseAway() error {
-	if a.served == nil {
-		return nil
-	}
-	d := a.served.Database()
-	return d.away()
-}
-
-// away returns an error while the server does not answer.
-func (d *Database) away() error {
-	if d.Silent == nil {
-		return nil
-	}
-	return fmt.Errorf("the database does not answer since %s: %s", d.Silent.UTC().Format(time.RFC3339), d.Error)
-}
-
-var errUncounted = errors.New("the gateways could not be counted in time")

@@ -1,4 +1,4 @@
-package aggregator
+package api
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 )
 
@@ -26,7 +27,7 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &question):
 		code = http.StatusBadRequest
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, registry.ErrNotFound):
 		code = http.StatusNotFound
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -60,11 +61,11 @@ func lines(w http.ResponseWriter, list func(send func(v any) error) error) {
 var errEnough = errors.New("enough")
 
 // find returns the record that a request names: by all 52 characters, or by the first ones of one that is known here.
-func (s *Server) find(r *http.Request) (*Record, error) {
+func (s *Server) find(r *http.Request) (*registry.Record, error) {
 	name := r.PathValue("chain")
 	if chain, err := lightchain.ParseChainID(name); err == nil {
 		record, err := s.Store.Record(r.Context(), chain)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, registry.ErrNotFound) {
 			err = fmt.Errorf("chain %s: %w", name, err)
 		}
 		return record, err
@@ -75,7 +76,7 @@ func (s *Server) find(r *http.Request) (*Record, error) {
 		return nil, wrong("chain %q: 52 characters, or at least the first %d of one that is known here", name, least)
 	}
 	var found []lightchain.ChainID
-	err := EachRecord(r.Context(), s.Store, func(r *Record) error {
+	err := registry.EachRecord(r.Context(), s.Store, func(r *registry.Record) error {
 		if strings.HasPrefix(r.Chain.String(), name) {
 			found = append(found, r.Chain)
 		}
@@ -85,7 +86,7 @@ func (s *Server) find(r *http.Request) (*Record, error) {
 	case err != nil:
 		return nil, err
 	case len(found) == 0:
-		return nil, fmt.Errorf("chain %s: %w", name, ErrNotFound)
+		return nil, fmt.Errorf("chain %s: %w", name, registry.ErrNotFound)
 	case len(found) > 1:
 		return nil, wrong("chain %s: %d chains begin like this; name all 52 characters", name, len(found))
 	}
@@ -106,12 +107,12 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		st.Uncounted = err.Error()
 	}
 	if counted != nil {
-		st.Gateways, st.Ailing = counted.standings, counted.ailing
+		st.Gateways, st.Ailing = counted.Standings, counted.Ailing
 		if before {
-			st.Counted = counted.at.Unix()
+			st.Counted = counted.At.Unix()
 		}
 	}
-	if m, ok := s.Store.(Mended); ok {
+	if m, ok := s.Store.(registry.Mended); ok {
 		if o := m.Opened(); o.Lost() {
 			st.Opened = &o
 		}
@@ -120,33 +121,33 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 }
 
 // count counts the gateways. Of an aggregator that runs there is more to tell, for which nobody shall wait long.
-func (s *Server) count(ctx context.Context, live *Live) (n *count, before bool, err error) {
+func (s *Server) count(ctx context.Context, live *Live) (n *registry.Count, before bool, err error) {
 	if live == nil {
-		return s.census.recent(ctx)
+		return s.Census.Recent(ctx)
 	}
 	var away error
 	if live.Database != nil {
-		away = live.Database.away()
+		away = live.Database.Away()
 	}
-	return s.census.soon(ctx, away)
+	return s.Census.Soon(ctx, away)
 }
 
-func (s *Server) tell(r *Record) Gateway {
-	return Gateway{Record: *r, Ailments: append([]Ailment{}, r.Ailments(s.Now(), s.Registry.Rules().Silence)...)}
+func (s *Server) tell(r *registry.Record) Gateway {
+	return Gateway{Record: *r, Ailments: append([]registry.Ailment{}, r.Ailments(s.Now(), s.Registry.Rules().Silence)...)}
 }
 
 func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {
-	standing, finding := Standing(r.FormValue("standing")), Kind(r.FormValue("finding"))
-	if standing != "" && !slices.Contains(standings, standing) {
-		fail(w, wrong("standing %q: expected one of %v", standing, standings))
+	standing, finding := registry.Standing(r.FormValue("standing")), registry.Kind(r.FormValue("finding"))
+	if standing != "" && !slices.Contains(registry.Standings, standing) {
+		fail(w, wrong("standing %q: expected one of %v", standing, registry.Standings))
 		return
 	}
-	if finding != "" && finding != anyKind && !slices.Contains(Kinds, finding) {
-		fail(w, wrong("finding %q: expected %q or one of %v", finding, anyKind, Kinds))
+	if finding != "" && finding != anyKind && !slices.Contains(registry.Kinds, finding) {
+		fail(w, wrong("finding %q: expected %q or one of %v", finding, anyKind, registry.Kinds))
 		return
 	}
 	lines(w, func(send func(any) error) error {
-		return EachRecord(r.Context(), s.Store, func(r *Record) error {
+		return registry.EachRecord(r.Context(), s.Store, func(r *registry.Record) error {
 			if standing != "" && r.Standing != standing {
 				return nil
 			}
@@ -162,7 +163,7 @@ func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {
 const anyKind = "any" // whichever
 
 // has reports whether there is a finding.
-func (g *Gateway) has(kind Kind) bool {
+func (g *Gateway) has(kind registry.Kind) bool {
 	for _, a := range g.Ailments {
 		if a.Kind == kind || kind == anyKind {
 			return true

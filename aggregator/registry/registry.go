@@ -1,4 +1,7 @@
-package aggregator
+// Package registry is what an aggregator knows of each gateway: its record, who decided about it, what was found, and the store that
+// keeps all that beside the chain's headers. It refuses once more, whoever asks, what must never happen to a chain. Which bytes
+// are kept where is a store's, below aggregator/; what a message means is sync/collector's.
+package registry
 
 import (
 	"context"
@@ -79,8 +82,11 @@ const (
 	cacheMost = 1 << 17
 )
 
-// NewRegistry returns the registry over a store.
-func NewRegistry(store Store, rules Rules, now func() time.Time, log *slog.Logger) *Registry {
+// TellDecisions has decided told of each chain whose standing changes here. It is called before the registry is used.
+func (g *Registry) TellDecisions(decided func(lightchain.ChainID)) { g.decided = decided }
+
+// New returns the registry over a store.
+func New(store Store, rules Rules, now func() time.Time, log *slog.Logger) *Registry {
 	return &Registry{store: store, rules: rules, now: now, log: log, cache: make(map[lightchain.ChainID]cached)}
 }
 
@@ -130,7 +136,7 @@ func (g *Registry) lookup(ctx context.Context, chain lightchain.ChainID) (cached
 		r, err = &Record{}, nil
 	}
 	if err != nil {
-		return c, fmt.Errorf("%w: %w", errUnread, err)
+		return c, fmt.Errorf("%w: %w", ErrUnread, err)
 	}
 	c = cached{r.Standing, r.Mode, now.Add(cacheFor)}
 	g.mu.Lock()
@@ -149,8 +155,8 @@ func (g *Registry) lookup(ctx context.Context, chain lightchain.ChainID) (cached
 	return c, nil
 }
 
-// errUnread means that a chain's record could not be read, so that nothing is known of its standing.
-var errUnread = errors.New("the chain's record could not be read")
+// ErrUnread means that a chain's record could not be read, so that nothing is known of its standing.
+var ErrUnread = errors.New("the chain's record could not be read")
 
 // unread tells that, once a minute at most: each message of each gateway asks.
 func (g *Registry) unread(chain lightchain.ChainID, err error) {
@@ -166,7 +172,7 @@ func (g *Registry) unread(chain lightchain.ChainID, err error) {
 	}
 }
 
-func (g *Registry) forget(chain lightchain.ChainID) {
+func (g *Registry) Uncache(chain lightchain.ChainID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.cache, chain)
@@ -229,7 +235,7 @@ func (g *Registry) inbox(ctx context.Context, s collector.Stranger) error {
 		g.mu.Lock()
 		g.waiting++
 		g.mu.Unlock()
-		g.forget(s.Chain)
+		g.Uncache(s.Chain)
 		g.log.Info("an unknown gateway waits for approval", "chain", s.Chain)
 		if g.decided != nil {
 			g.decided(s.Chain)
@@ -277,7 +283,7 @@ func (g *Registry) decide(ctx context.Context, chain lightchain.ChainID, standin
 	if err != nil {
 		return err
 	}
-	g.forget(chain)
+	g.Uncache(chain)
 	if changed {
 		g.log.Info("a gateway's standing changed", "chain", chain, "standing", standing, "by", by)
 		if g.decided != nil {
@@ -377,8 +383,8 @@ func (g *Registry) ApproveNames(ctx context.Context, pattern string, s Settings)
 	return approved, err
 }
 
-// byCommand says how a decision came that somebody made.
-func byCommand(ctx context.Context) string { return "command" + byWhom(ctx) }
+// ByCommand says how a decision came that somebody made.
+func ByCommand(ctx context.Context) string { return "command" + byWhom(ctx) }
 
 // byWhom names the user whose request ctx is of, where that is known.
 func byWhom(ctx context.Context) string {
@@ -390,7 +396,7 @@ func byWhom(ctx context.Context) string {
 
 // Reject has a gateway ignored from now on.
 func (g *Registry) Reject(ctx context.Context, chain lightchain.ChainID) error {
-	return g.decide(ctx, chain, Rejected, byCommand(ctx), nil)
+	return g.decide(ctx, chain, Rejected, ByCommand(ctx), nil)
 }
 
 // Acknowledge takes back what was noted about a gateway; see [Record.Acknowledge].
@@ -402,7 +408,7 @@ func (g *Registry) Acknowledge(ctx context.Context, chain lightchain.ChainID) er
 		return nil, nil
 	})
 	if err == nil {
-		g.log.Info("findings about a gateway were acknowledged", "chain", chain, "by", byCommand(ctx))
+		g.log.Info("findings about a gateway were acknowledged", "chain", chain, "by", ByCommand(ctx))
 	}
 	return err
 }
@@ -412,7 +418,7 @@ func (g *Registry) Forget(ctx context.Context, chain lightchain.ChainID) error {
 	if _, err := g.store.Record(ctx, chain); err != nil {
 		return err
 	}
-	return g.decide(ctx, chain, Forgotten, byCommand(ctx), nil)
+	return g.decide(ctx, chain, Forgotten, ByCommand(ctx), nil)
 }
 
 // EachRecord calls visit for every record in the store, without its state, until it returns an error, which it returns.

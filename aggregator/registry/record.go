@@ -1,4 +1,4 @@
-package aggregator
+package registry
 
 import (
 	"encoding/json"
@@ -64,7 +64,7 @@ const (
 	Forgotten Standing = "forgotten" // nothing but the last head is kept, so that the chain is never countersigned shorter
 )
 
-var standings = []Standing{Waiting, Approved, Rejected, Forgotten}
+var Standings = []Standing{Waiting, Approved, Rejected, Forgotten}
 
 // Mode says what is asked of a gateway.
 type Mode string
@@ -129,8 +129,8 @@ const (
 // Kinds are all findings, the worst first.
 var Kinds = []Kind{Forked, SetBack, Rollback, Invalid, Damage, Restored, Gap, Unsigned, Silent, Away, ClockStep, Clockless}
 
-// lossKinds are those of which a gateway says how much it lost.
-var lossKinds = []Kind{Damage, Restored, Gap}
+// LossKinds are those of which a gateway says how much it lost.
+var LossKinds = []Kind{Damage, Restored, Gap}
 
 // Finding is something that an operator should know about a gateway.
 type Finding struct {

@@ -1,8 +1,7 @@
-package aggregator_test
+package replicas_test
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/replicas"
 	"edgechain.example/lightchain"
-	headersync "edgechain.example/sync"
 )
 
 func testChains(n int) (chains []lightchain.ChainID) {
@@ -26,7 +24,7 @@ func TestEachChainFallsToOneReplicaAndOnlyThoseOfOneThatComesOrGoesMove(t *testi
 	all, fewer := []string{"one", "three", "two"}, []string{"one", "two"}
 	shares := map[string]int{}
 	for _, c := range testChains(3000) {
-		before, after := aggregator.Owner(all, c), aggregator.Owner(fewer, c)
+		before, after := replicas.Owner(all, c), replicas.Owner(fewer, c)
 		shares[before]++
 		if before != "three" && after != before {
 			t.Fatalf("chain %s moves from %s to %s although only three went", c, before, after)
@@ -44,7 +42,7 @@ type leases struct {
 	t        *testing.T
 	now      time.Duration // that has passed
 	clock    time.Duration // of the database, beside that
-	rows     map[string]aggregator.Beating
+	rows     map[string]replicas.Beating
 	replicas []*leaser
 	seed     uint64
 }
@@ -52,7 +50,7 @@ type leases struct {
 // leaser is a process that beats.
 type leaser struct {
 	name   string
-	tenure aggregator.Tenure
+	tenure replicas.Tenure
 	skew   time.Duration // of its clock
 	links  int
 	dead   bool
@@ -62,27 +60,27 @@ type leaser struct {
 
 // leaseCall is a beat under way.
 type leaseCall struct {
-	beat                      *aggregator.Beat
+	beat                      *replicas.Beat
 	sent, read, commit, heard time.Duration // when it happens; heard after the call's time is never
-	answer                    *aggregator.Beaten
+	answer                    *replicas.Beaten
 }
 
 func newLeases(t *testing.T) *leases {
-	return &leases{t: t, rows: map[string]aggregator.Beating{}}
+	return &leases{t: t, rows: map[string]replicas.Beating{}}
 }
 
 func (w *leases) at(skew time.Duration) time.Time {
-	return time.Unix(chainTime, 0).Add(w.now + skew)
+	return time.Unix(1_790_000_000, 0).Add(w.now + skew)
 }
 
 func (w *leases) start(name string, skew time.Duration) *leaser {
-	r := &leaser{name: name, tenure: aggregator.NewTenure(name, fmt.Sprint(name, " since ", w.now)), skew: skew, links: 1, due: w.now}
+	r := &leaser{name: name, tenure: replicas.NewTenure(name, fmt.Sprint(name, " since ", w.now)), skew: skew, links: 1, due: w.now}
 	w.replicas = append(w.replicas, r)
 	return r
 }
 
 // put does what the statement does, with the database's time when it began.
-func (w *leases) put(b *aggregator.Beat, micros int64) {
+func (w *leases) put(b *replicas.Beat, micros int64) {
 	row, there := w.rows[b.Replica]
 	old := micros-row.At > b.Lease.Microseconds()
 	if there && row.Run != b.Run && !old && (row.Run != b.Over || row.Number != b.OverNumber) || there && row.Run == b.Run && row.Number >= b.Number {
@@ -100,8 +98,8 @@ func (w *leases) put(b *aggregator.Beat, micros int64) {
 
 func (w *leases) micros() int64 { return w.at(w.clock).UnixMicro() }
 
-func (w *leases) get() *aggregator.Beaten {
-	a := &aggregator.Beaten{Clock: w.micros()}
+func (w *leases) get() *replicas.Beaten {
+	a := &replicas.Beaten{Clock: w.micros()}
 	for _, r := range w.rows {
 		r.Joined, r.Age = time.Duration(a.Clock-r.Since)*time.Microsecond, time.Duration(a.Clock-r.At)*time.Microsecond
 		a.Beats = append(a.Beats, r)
@@ -119,17 +117,17 @@ func (w *leases) pass(d time.Duration, delay func() (read, commit, heard time.Du
 					w.put(c.beat, w.at(w.clock).Add(c.read-w.now).UnixMicro())
 					c.answer = w.get()
 				}
-				late := c.heard > c.sent+aggregator.LeaseCall
+				late := c.heard > c.sent+replicas.LeaseCall
 				switch {
-				case c.answer == nil && !(late && w.now >= c.sent+aggregator.LeaseCall):
-				case late && w.now >= c.sent+aggregator.LeaseCall: // given up; what was sent may be done later even so
+				case c.answer == nil && !(late && w.now >= c.sent+replicas.LeaseCall):
+				case late && w.now >= c.sent+replicas.LeaseCall: // given up; what was sent may be done later even so
 					if c.answer == nil && !r.dead {
 						orphan := *c
 						w.replicas = append(w.replicas, &leaser{dead: true, call: &orphan})
 					}
-					r.call, r.due = nil, max(w.now, c.sent+aggregator.LeaseEvery)
+					r.call, r.due = nil, max(w.now, c.sent+replicas.LeaseEvery)
 				case w.now >= c.heard:
-					if r.call, r.due = nil, c.sent+aggregator.LeaseEvery; !r.dead {
+					if r.call, r.due = nil, c.sent+replicas.LeaseEvery; !r.dead {
 						r.tenure.Learn(w.at(r.skew).Add(c.sent-w.now), w.at(r.skew), c.beat, c.answer)
 					}
 				}
@@ -189,7 +187,7 @@ func quickly() (read, commit, heard time.Duration) {
 
 func TestLeases(t *testing.T) {
 	all := len(leasedChains)
-	join := aggregator.Lease + aggregator.LeaseCall + aggregator.LeaseEvery
+	join := replicas.Lease + replicas.LeaseCall + replicas.LeaseEvery
 	w := newLeases(t)
 	one := w.start("one", 0)
 	w.pass(3*time.Second, quickly)
@@ -197,21 +195,21 @@ func TestLeases(t *testing.T) {
 		t.Fatalf("one that is alone owns %d of %d", n, all)
 	}
 	two := w.start("two", 40*time.Second) // its clock is elsewhere
-	w.pass(aggregator.Lease, quickly)
+	w.pass(replicas.Lease, quickly)
 	if n := w.owned(two); n != 0 {
 		t.Errorf("who has just joined owns %d", n)
 	}
-	w.pass(join-aggregator.Lease, quickly)
+	w.pass(join-replicas.Lease, quickly)
 	mine, other := w.owned(one), w.owned(two)
 	if mine+other != all || mine == 0 || other == 0 {
 		t.Errorf("two own %d and %d of %d", mine, other, all)
 	}
 	two.dead = true
-	w.pass(aggregator.Lease-2*time.Second, quickly)
+	w.pass(replicas.Lease-2*time.Second, quickly)
 	if n := w.owned(one); n != mine {
 		t.Errorf("of one that may live others own %d, before %d", n, mine)
 	}
-	w.pass(2*aggregator.LeaseEvery+2*time.Second, quickly)
+	w.pass(2*replicas.LeaseEvery+2*time.Second, quickly)
 	if n := w.owned(one); n != all {
 		t.Errorf("a dead one's chains are not taken over: %d of %d", n, all)
 	}
@@ -226,7 +224,7 @@ func TestLeases(t *testing.T) {
 		t.Errorf("a second process of a name owns %d, the first %d: %s", n, w.owned(again), rival.tenure.Why())
 	}
 	again.dead = true
-	w.pass(aggregator.Lease+join+2*aggregator.LeaseEvery, quickly)
+	w.pass(replicas.Lease+join+2*replicas.LeaseEvery, quickly)
 	if n := w.owned(rival); n != other {
 		t.Errorf("it owns %d when the first is dead, not %d", n, other)
 	}
@@ -234,7 +232,7 @@ func TestLeases(t *testing.T) {
 	w.clock = -24 * time.Hour
 	w.pass(5*time.Second, quickly)
 	rival.dead = true
-	w.pass(2*aggregator.Lease, quickly)
+	w.pass(2*replicas.Lease, quickly)
 	if n := w.owned(one); n != all {
 		t.Errorf("after the database's clock was set back one that died keeps %d of %d", all-n, all)
 	}
@@ -245,12 +243,12 @@ func TestLeases(t *testing.T) {
 	}
 	// One that lost its broker leaves its chains to one that has it, and takes them again.
 	third.links = 0
-	w.pass(12*time.Second+2*aggregator.LeaseEvery, quickly)
+	w.pass(12*time.Second+2*replicas.LeaseEvery, quickly)
 	if n := w.owned(one); n != all || !strings.Contains(third.tenure.Why(), "connected to more brokers") {
 		t.Errorf("one without a broker keeps %d of %d: %s", all-n, all, third.tenure.Why())
 	}
 	one.links = 0 // now nobody is better
-	w.pass(join+2*aggregator.LeaseEvery, quickly)
+	w.pass(join+2*replicas.LeaseEvery, quickly)
 	if w.owned(third) == 0 || w.owned(one)+w.owned(third) != all {
 		t.Errorf("without brokers they own %d and %d of %d", w.owned(third), w.owned(one), all)
 	}
@@ -326,42 +324,5 @@ func TestNoChainHasTwoOwnersWhateverHappens(t *testing.T) {
 		if t.Failed() {
 			t.FailNow()
 		}
-	}
-}
-
-func TestWhatOthersOwnIsKeptForAMomentAndWithinBounds(t *testing.T) {
-	var p aggregator.Passed
-	now := time.Now()
-	mine := func(lightchain.ChainID) bool { return true }
-	chain := func(n int) (c lightchain.ChainID) {
-		binary.BigEndian.PutUint64(c[:], uint64(n))
-		return c
-	}
-	keep := func(at time.Duration, n int, word, payload string) {
-		p.Keep(now.Add(at), chain(n), headersync.Message{Topic: fmt.Sprint(n, "/", word), Payload: []byte(payload)})
-	}
-	keep(0, 1, "head", "old")
-	keep(0, 2, "head", "other")
-	keep(31*time.Second, 1, "head", "new")
-	keep(31*time.Second, 1, "hello", "hello")
-	if all := p.Take(now.Add(32*time.Second), func(c lightchain.ChainID) bool { return c == chain(1) }); len(all) != 2 || string(all[0].Payload)+string(all[1].Payload) == "old" {
-		t.Errorf("taken over: %v", all)
-	}
-	if all := p.Take(now.Add(33*time.Second), mine); len(all) != 1 || string(all[0].Payload) != "other" {
-		t.Errorf("taken over after that: %v", all)
-	}
-	keep(33*time.Second, 3, "head", strings.Repeat("x", 100<<10))
-	if all := p.Take(now.Add(33*time.Second), mine); len(all) != 0 {
-		t.Error("a message too long for a head is kept")
-	}
-	for i := range 1 << 17 {
-		keep(33*time.Second, i, "head", "a stranger's")
-	}
-	if all := p.Take(now.Add(34*time.Second), mine); len(all) == 0 || len(all) > 1<<15 {
-		t.Errorf("%d heads are kept", len(all))
-	}
-	keep(34*time.Second, 1, "head", "old")
-	if all := p.Take(now.Add(100*time.Second), mine); len(all) != 0 {
-		t.Errorf("taken over long after: %v", all)
 	}
 }

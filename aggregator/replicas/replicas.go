@@ -1,4 +1,5 @@
-package aggregator
+// Package replicas divides the chains among the replicas of one aggregator, which share a store: each chain has one owner.
+package replicas
 
 import (
 	"context"
@@ -13,13 +14,18 @@ import (
 	"edgechain.example/lightchain"
 )
 
-// replicas keeps this replica among those that share a store, and knows what it owns: see tenure.
-type replicas struct {
-	beats     Beats
-	log       *slog.Logger
-	connected func() (links int)       // brokers
-	changed   func(owners []string)    // among whom the chains are divided from now on, nil where this replica owns nothing
-	decided   func(lightchain.ChainID) // somebody decided about a chain, perhaps at another replica
+// Callbacks are whom a replica asks and tells.
+type Callbacks struct {
+	Connected func() (links int)       // brokers
+	Changed   func(owners []string)    // among whom the chains are divided from now on, nil where this replica owns nothing
+	Decided   func(lightchain.ChainID) // somebody decided about a chain, perhaps at another replica
+}
+
+// Member keeps this replica among those that share a store, and knows what it owns: see tenure.
+type Member struct {
+	beats Beats
+	log   *slog.Logger
+	Callbacks
 
 	// Of the goroutine of Run, and of who calls begin before.
 	tenure *tenure
@@ -35,15 +41,15 @@ type replicas struct {
 	last error // guarded by mu: why the last beat was not answered; nil: it was
 }
 
-func newReplicas(beats Beats, self string, random [8]byte, log *slog.Logger) *replicas {
-	r := &replicas{beats: beats, log: log, tenure: newTenure(leaseTerms, self, hex.EncodeToString(random[:])), heard: map[Decided]struct{}{}}
+func New(beats Beats, self string, random [8]byte, c Callbacks, log *slog.Logger) *Member {
+	r := &Member{beats: beats, log: log, Callbacks: c, tenure: newTenure(leaseTerms, self, hex.EncodeToString(random[:])), heard: map[Decided]struct{}{}}
 	r.told.Store(new([]string))
 	r.publish(time.Now())
 	return r
 }
 
-// begin tries to join, so that one that is alone owns everything before it hears anything.
-func (r *replicas) begin(ctx context.Context) {
+// Begin tries to join, so that one that is alone owns everything before it hears anything.
+func (r *Member) Begin(ctx context.Context) {
 	r.beat(ctx)
 	if r.mayTakeAll() {
 		r.beat(ctx)
@@ -51,13 +57,13 @@ func (r *replicas) begin(ctx context.Context) {
 }
 
 // mayTakeAll reports whether a second beat, at once, makes this replica the owner of everything.
-func (r *replicas) mayTakeAll() bool {
+func (r *Member) mayTakeAll() bool {
 	t := r.tenure
 	return t.since != 0 && len(t.view.members) == 0 && t.view.from.After(time.Now())
 }
 
-// run beats until ctx ends.
-func (r *replicas) run(ctx context.Context) {
+// Run beats until ctx ends.
+func (r *Member) Run(ctx context.Context) {
 	for due := time.Now().Add(leaseTerms.every); ; {
 		now := time.Now()
 		next := due
@@ -79,8 +85,8 @@ func (r *replicas) run(ctx context.Context) {
 	}
 }
 
-// leave says that this replica owns nothing any more. Nothing of what it owned is under way.
-func (r *replicas) leave() {
+// Leave says that this replica owns nothing any more. Nothing of what it owned is under way.
+func (r *Member) Leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := r.beats.Leave(ctx, &Beat{Replica: r.tenure.self, Run: r.tenure.run}); err != nil {
@@ -89,10 +95,10 @@ func (r *replicas) leave() {
 }
 
 // beat says that this replica lives, and takes in who else does.
-func (r *replicas) beat(ctx context.Context) {
+func (r *Member) beat(ctx context.Context) {
 	sent := time.Now()
 	r.tell(sent) // what has come about by the time alone
-	b := r.tenure.next(sent, r.connected())
+	b := r.tenure.next(sent, r.Connected())
 	r.publish(sent)
 	calling, cancel := context.WithTimeout(ctx, r.tenure.call)
 	defer cancel()
@@ -127,13 +133,13 @@ func (r *replicas) beat(ctx context.Context) {
 }
 
 // publish puts the view into force, and tells where the chains are divided among others than before.
-func (r *replicas) publish(now time.Time) {
+func (r *Member) publish(now time.Time) {
 	v := r.tenure.view
 	r.view.Store(&v)
 	r.tell(now)
 }
 
-func (r *replicas) tell(now time.Time) {
+func (r *Member) tell(now time.Time) {
 	owners := r.view.Load().owners(now)
 	if slices.Equal(owners, r.owners) && (owners == nil) == (r.owners == nil) {
 		return
@@ -141,28 +147,31 @@ func (r *replicas) tell(now time.Time) {
 	r.log.Info("gateways are divided among replicas", "now", owners, "before", r.owners)
 	r.owners = owners
 	r.told.Store(&owners)
-	if r.changed != nil {
-		r.changed(owners)
+	if r.Changed != nil {
+		r.Changed(owners)
 	}
 }
 
 // hear tells of decisions, each once.
-func (r *replicas) hear(all []Decided) {
+func (r *Member) hear(all []Decided) {
 	now := make(map[Decided]struct{}, len(all))
 	for _, d := range all {
 		now[d] = struct{}{}
-		if _, before := r.heard[d]; !before && r.decided != nil {
-			r.decided(d.Chain)
+		if _, before := r.heard[d]; !before && r.Decided != nil {
+			r.Decided(d.Chain)
 		}
 	}
 	r.heard = now
 }
 
 // Owners returns among whom the chains are divided, nil where this replica owns nothing.
-func (r *replicas) Owners() []string { return r.view.Load().owners(time.Now()) }
+func (r *Member) Owners() []string { return r.view.Load().owners(time.Now()) }
+
+// Told returns what Changed was told last.
+func (r *Member) Told() []string { return *r.told.Load() }
 
 // Living returns the replicas that live, those that have just joined included.
-func (r *replicas) Living() []string {
+func (r *Member) Living() []string {
 	v := r.view.Load()
 	names := make([]string, 0, 1+len(v.members))
 	if time.Now().Before(v.until) {
@@ -176,16 +185,16 @@ func (r *replicas) Living() []string {
 }
 
 // Mine reports whether this replica owns a chain.
-func (r *replicas) Mine(chain lightchain.ChainID) bool { return r.view.Load().owns(time.Now(), chain) }
+func (r *Member) Mine(chain lightchain.ChainID) bool { return r.view.Load().owns(time.Now(), chain) }
 
 // Self returns this replica's name.
-func (r *replicas) Self() string { return r.view.Load().self }
+func (r *Member) Self() string { return r.view.Load().self }
 
-// shift returns by how much the clock that all replicas share is ahead of this one's.
-func (r *replicas) shift() time.Duration { return time.Duration(r.ahead.Load()) }
+// Shift returns by how much the clock that all replicas share is ahead of this one's.
+func (r *Member) Shift() time.Duration { return time.Duration(r.ahead.Load()) }
 
-// idle returns why this replica owns nothing, nil if it may.
-func (r *replicas) idle() error {
+// Idle returns why this replica owns nothing, nil if it may.
+func (r *Member) Idle() error {
 	v, now := r.view.Load(), time.Now()
 	if v.holds(now) {
 		return nil

@@ -1,4 +1,4 @@
-package aggregator
+package api
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
 )
@@ -32,7 +33,7 @@ func (s *Server) headers(w http.ResponseWriter, r *http.Request) {
 			last = h.Height
 			return send(tellHeader(h, hash, signed))
 		}
-		err := WalkHeaders(r.Context(), s.Store, record.Chain, from, to, func(held collector.Held) error {
+		err := registry.WalkHeaders(r.Context(), s.Store, record.Chain, from, to, func(held collector.Held) error {
 			h, err := lightchain.DecodeHeader(held.Bytes)
 			if err != nil {
 				return err
@@ -67,14 +68,14 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		height, err = number(r, "height", record.Receipt.Height)
 	}
-	var receipts []Receipted
+	var receipts []registry.Receipted
 	if err == nil {
 		receipts, err = s.Store.Receipts(r.Context(), record.Chain, height, 1)
 	}
 	switch {
 	case err != nil:
 	case len(receipts) == 0 || r.FormValue("height") == "" && receipts[0].Height != height:
-		err = fmt.Errorf("a receipt at height %d or above: %w", height, ErrNotFound)
+		err = fmt.Errorf("a receipt at height %d or above: %w", height, registry.ErrNotFound)
 	}
 	if err != nil {
 		fail(w, err)
@@ -85,7 +86,7 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) {
 }
 
 // findForks returns the chain that a request names, and the evidence kept against it.
-func (s *Server) findForks(r *http.Request) (*Record, []Evidence, error) {
+func (s *Server) findForks(r *http.Request) (*registry.Record, []registry.Evidence, error) {
 	record, err := s.find(r)
 	if err != nil {
 		return nil, nil, err
@@ -123,5 +124,5 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	fail(w, fmt.Errorf("evidence %s: %w", r.PathValue("id"), ErrNotFound))
+	fail(w, fmt.Errorf("evidence %s: %w", r.PathValue("id"), registry.ErrNotFound))
 }

@@ -1,4 +1,4 @@
-package aggregator
+package registry
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func (e *emptyStore) Records(context.Context, lightchain.ChainID, int) ([]*Recor
 // Whoever asks again and again for the status of very many gateways does not keep the store busy.
 func TestWhatIsDearToCountIsCountedRarely(t *testing.T) {
 	store := new(emptyStore)
-	c := newCensus(store, NewRegistry(store, Rules{}, time.Now, slog.New(slog.DiscardHandler)), time.Now)
+	c := NewCensus(store, New(store, Rules{}, time.Now, slog.New(slog.DiscardHandler)), time.Now, nil)
 	for _, test := range []struct {
 		took, ago time.Duration
 		before    bool
@@ -33,9 +33,9 @@ func TestWhatIsDearToCountIsCountedRarely(t *testing.T) {
 		{time.Minute, 49 * time.Minute, true},
 		{time.Minute, 51 * time.Minute, false},
 	} {
-		c.last, c.took, c.done = &count{}, test.took, time.Now().Add(-test.ago)
+		c.last, c.took, c.done = &Count{}, test.took, time.Now().Add(-test.ago)
 		looked := store.looked
-		if _, before, err := c.recent(t.Context()); err != nil || before != test.before || (store.looked == looked) != test.before {
+		if _, before, err := c.Recent(t.Context()); err != nil || before != test.before || (store.looked == looked) != test.before {
 			t.Errorf("it took %s, %s ago: counted before %t, looked %t, %v", test.took, test.ago, before, store.looked > looked, err)
 		}
 	}
@@ -63,10 +63,10 @@ func TestAGatewayThatIsSilentAndOfflineCountsOnce(t *testing.T) {
 		{Standing: Approved, Seen: now.Unix()},
 		{Standing: Waiting, Online: Offline, Seen: 1},
 	}}
-	registry := NewRegistry(store, Rules{Silence: time.Hour}, time.Now, slog.New(slog.DiscardHandler))
-	c := newCensus(store, registry, func() time.Time { return now })
-	n, _, err := c.recent(t.Context())
-	if err != nil || n.unheard != 3 || n.ailing[Silent] != 2 || n.ailing[Away] != 2 {
+	registry := New(store, Rules{Silence: time.Hour}, time.Now, slog.New(slog.DiscardHandler))
+	c := NewCensus(store, registry, func() time.Time { return now }, nil)
+	n, _, err := c.Recent(t.Context())
+	if err != nil || n.Unheard != 3 || n.Ailing[Silent] != 2 || n.Ailing[Away] != 2 {
 		t.Errorf("%+v, %v", n, err)
 	}
 }

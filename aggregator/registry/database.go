@@ -1,8 +1,9 @@
-package aggregator
+package registry
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"edgechain.example/sync/collector"
@@ -65,3 +66,11 @@ var ErrWithheld = collector.ErrWithheld
 
 // ErrUnsafe means that the store's server may lose what is committed, and that the configuration says not to go on.
 var ErrUnsafe = errors.New("the database may lose what is countersigned")
+
+// Away returns an error while the server does not answer.
+func (d *Database) Away() error {
+	if d.Silent == nil {
+		return nil
+	}
+	return fmt.Errorf("the database does not answer since %s: %s", d.Silent.UTC().Format(time.RFC3339), d.Error)
+}

@@ -1,32 +1,14 @@
-package aggregator
-
-import (
-	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
-	"strings"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"edgechain.example/lightchain"
-	"edgechain.example/localhttp"
-)
-
-// The local HTTP interface: what an aggregator answers on its socket, to its own commands and to monitoring. The same
-// handlers serve a store that no aggregator runs on. A chain is named by its 52 characters, or, since it selects from
+// Package api is the aggregator's local HTTP interface: what it answers on its socket, to its own commands and to monitoring, and
+// the client with which the commands ask. The same handlers serve a store that no aggregator runs on, without a socket between.
+// A chain is named by its 52 characters, or, since it selects from
 // what is known here, by 8 or more of the first ones.
 //
 //	GET  /v1/status
 //	GET  /v1/gateways?standing=&finding=                       JSON lines of [Gateway]
 //	GET  /v1/gateways/CHAIN
-//	POST /v1/gateways/CHAIN/approve                            [Settings]
+//	POST /v1/gateways/CHAIN/approve                            [registry.Settings]
 //	POST /v1/gateways/CHAIN/acknowledge  (reject, forget)
-//	POST /v1/approve?name=PATTERN                              [Settings]
+//	POST /v1/approve?name=PATTERN                              [registry.Settings]
 //	GET  /v1/gateways/CHAIN/headers?from=&to=&limit=           JSON lines of [Header]
 //	GET  /v1/gateways/CHAIN/receipt?height=                    application/vnd.edgechain.header+cbor
 //	GET  /v1/gateways/CHAIN/forks                              JSON lines of [Fork]
@@ -37,14 +19,32 @@ import (
 //
 // On TCP, where anybody on the machine can connect, only GET is answered, and on the socket to others than its owner and root,
 // unless api.group_writes is set.
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"edgechain.example/aggregator/registry"
+	"edgechain.example/lightchain"
+	"edgechain.example/localhttp"
+)
 
 // Server answers. What is nil belongs to a running aggregator and is answered with 503, or left out.
 type Server struct {
 	Identity Identity
-	Store    Store
+	Store    registry.Store
 	Data     string // folder that a checkpoint of the store is made in
-	Registry *Registry
-	census   *census
+	Registry *registry.Registry
+	Census   *registry.Census
 	Now      func() time.Time
 	Live     func() *Live
 	Alive    func() error // nil while the program makes progress
@@ -66,27 +66,27 @@ type Identity struct {
 type Status struct {
 	Running bool `json:"running"`
 	Identity
-	Gateways map[Standing]int `json:"gateways"`
-	Ailing   map[Kind]int     `json:"ailing"`            // of those that are approved
-	Counted  int64            `json:"counted,omitempty"` // when they were counted, seconds since the Unix epoch; 0: just now
+	Gateways map[registry.Standing]int `json:"gateways"`
+	Ailing   map[registry.Kind]int     `json:"ailing"`            // of those that are approved
+	Counted  int64                     `json:"counted,omitempty"` // when they were counted, seconds since the Unix epoch; 0: just now
 	// Uncounted says why the gateways could not be counted now; what is shown of them is from before, or nothing.
-	Uncounted string  `json:"uncounted,omitempty"`
-	Opened    *Opened `json:"damage,omitempty"` // what the store's last start found damaged
-	Live      *Live   `json:"live,omitempty"`
+	Uncounted string           `json:"uncounted,omitempty"`
+	Opened    *registry.Opened `json:"damage,omitempty"` // what the store's last start found damaged
+	Live      *Live            `json:"live,omitempty"`
 }
 
 // Live is what only a running aggregator knows.
 type Live struct {
-	Started  time.Time `json:"started"`
-	Clock    string    `json:"clock"` // "synchronised", "unsynchronised" or "unknown", or [ClockAssumed]
-	Replica  string    `json:"replica,omitempty"`
-	Replicas []string  `json:"replicas,omitempty"` // that live
-	Owned    *int      `json:"owned,omitempty"`    // approved gateways that this replica follows, when they were counted last
-	Idle     string    `json:"idle,omitempty"`     // why it follows none
-	Withheld int       `json:"withheld"`           // heads that are not countersigned for want of a clock that is right, or a database
-	Database *Database `json:"database,omitempty"`
-	Brokers  []Broker  `json:"brokers"`
-	Deaf     string    `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+	Started  time.Time          `json:"started"`
+	Clock    string             `json:"clock"` // "synchronised", "unsynchronised" or "unknown", or [ClockAssumed]
+	Replica  string             `json:"replica,omitempty"`
+	Replicas []string           `json:"replicas,omitempty"` // that live
+	Owned    *int               `json:"owned,omitempty"`    // approved gateways that this replica follows, when they were counted last
+	Idle     string             `json:"idle,omitempty"`     // why it follows none
+	Withheld int                `json:"withheld"`           // heads that are not countersigned for want of a clock that is right, or a database
+	Database *registry.Database `json:"database,omitempty"`
+	Brokers  []Broker           `json:"brokers"`
+	Deaf     string             `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
 }
 
 // ClockAssumed is what is said of a clock that is taken for synchronised, whatever the kernel says of it.
@@ -104,11 +104,11 @@ type Broker struct {
 
 // Gateway is what is told of one gateway.
 type Gateway struct {
-	Record
-	Ailments []Ailment `json:"ailments"`
-	Key      string    `json:"key,omitempty"`     // in force; only where one gateway is asked for
-	Keys     int       `json:"keys,omitempty"`    // how many there were
-	Genesis  int64     `json:"genesis,omitempty"` // when the chain was begun, by the gateway's clock
+	registry.Record
+	Ailments []registry.Ailment `json:"ailments"`
+	Key      string             `json:"key,omitempty"`     // in force; only where one gateway is asked for
+	Keys     int                `json:"keys,omitempty"`    // how many there were
+	Genesis  int64              `json:"genesis,omitempty"` // when the chain was begun, by the gateway's clock
 }
 
 // Header is what is told of one header.
@@ -145,105 +145,6 @@ type TokenRequest struct {
 // Failure is an answer that is not 200, and the last line of one that broke off.
 type Failure struct {
 	Error string `json:"error"`
-}
-
-// Server returns the interface of a running aggregator.
-func (a *Aggregator) Server() *Server {
-	s := NewServer(a.config, a.options)
-	s.Registry, s.census = a.registry, a.census
-	s.Live, s.Alive, s.Ready, s.Metrics = a.live, a.alive, a.ready, a.metrics.registry
-	return s
-}
-
-// NewServer returns the interface of a store that no aggregator runs on.
-func NewServer(c *Config, o Options) *Server {
-	s := &Server{Store: o.Store, Data: c.Aggregator.Data, Now: o.Now, Log: o.Log, Access: localhttp.Access{Hosts: c.API.Hosts, GroupWrites: c.API.GroupWrites}}
-	if s.Now == nil {
-		s.Now = time.Now
-	}
-	if s.Log == nil {
-		s.Log = slog.New(slog.DiscardHandler)
-	}
-	s.Identity = Identity{Name: c.Aggregator.Name, Version: o.Version, Store: "folder"}
-	if c.Store.URL != "" {
-		s.Identity.Store = "database"
-	}
-	if o.Signer != nil {
-		s.Identity.Key = lightchain.FormatPublicKey(o.Signer.Public())
-	}
-	s.Registry = NewRegistry(o.Store, c.rules(), s.Now, s.Log)
-	s.census = newCensus(o.Store, s.Registry, s.Now)
-	return s
-}
-
-func (a *Aggregator) live() *Live {
-	l := &Live{Started: a.started, Clock: a.options.Clock().String()}
-	if a.assumed {
-		l.Clock = ClockAssumed
-	}
-	if a.replicas != nil {
-		l.Replica, l.Replicas = a.replicas.Self(), a.replicas.Living()
-		if n := a.census.known(); n != nil {
-			l.Owned = &n.owned
-		}
-		if err := a.replicas.idle(); err != nil {
-			l.Idle = err.Error()
-		}
-	}
-	l.Withheld = a.withheld()
-	if a.tcp != nil {
-		if since, err := a.tcp.Failing(); err != nil {
-			l.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)
-		}
-	}
-	if a.served != nil {
-		d := a.served.Database()
-		l.Database = &d
-	}
-	for _, b := range a.currentLinks() {
-		st := b.link.Status()
-		l.Brokers = append(l.Brokers, Broker{Name: b.config.Name, Connected: st.Connected, Server: st.Server, Error: st.LastError, Received: st.Received, Sent: st.Sent})
-	}
-	return l
-}
-
-// withheld returns how many heads are not countersigned for want of a clock that is right, or of a database that keeps receipts.
-func (a *Aggregator) withheld() (heads int) {
-	for _, b := range a.currentLinks() {
-		if collector := b.collector.Load(); collector != nil {
-			heads += collector.Withheld()
-		}
-	}
-	return heads
-}
-
-// ready returns nil while gateways are followed and countersigned.
-func (a *Aggregator) ready() error {
-	if _, ok := a.clock(); !ok {
-		return errors.New("nothing is countersigned: this machine's clock is not synchronised")
-	}
-	if a.served != nil {
-		switch d := a.served.Database(); {
-		case d.Silent != nil:
-			return fmt.Errorf("nothing is countersigned: %w", d.away())
-		case d.Refused != "":
-			return fmt.Errorf("nothing is countersigned: %s", d.Refused)
-		}
-	}
-	if err := a.ledger.progress.stuck(); err != nil {
-		return err
-	}
-	if a.replicas != nil {
-		if err := a.replicas.idle(); err != nil {
-			return err
-		}
-	}
-	for _, b := range a.currentLinks() {
-		if st := b.link.Status(); !st.Connected {
-			return fmt.Errorf("broker %s is not connected: %s", b.config.Name, st.LastError)
-		}
-	}
-	return nil
 }
 
 // notThere is what the health checks say where there is nothing to check.
@@ -296,6 +197,3 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) {
 	localhttp.Serve(ctx, s.Handler(), s.Log, s.Access, listeners...)
 }
-
-// ErrRunning means that another process has what this one needs for itself.
-var ErrRunning = errors.New("another aggregator runs")
