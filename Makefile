@@ -16,13 +16,16 @@ SHELL = /bin/bash
 export CGO_ENABLED = 0
 BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION) -X main.built=$(BUILT)"
 
-.PHONY: build demo test env soak torture fuzz bench packages vuln clean help
+.PHONY: build demo check test env soak torture fuzz bench packages vuln clean help
 
 build: ## the programs, in bin/ (the default)
 	$(BUILD) -o $(BIN) ./cmd/...
 
 demo: build ## a gateway with simulated devices and an aggregator, until Ctrl-C or for DEMO=20s
 	@DEMO=$(DEMO) build/demo.sh bin
+
+check: ## formatting, vet, staticcheck, and that everything compiles: an answer in a minute
+	@go run ./build/testrun check
 
 # LIMIT=85m ends what still runs after that time, with the stacks of all goroutines; without it only what hangs for hours.
 test: env ## everything that is checked, some 25 minutes on two quiet cores; PART="unit race" for some of it

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"edgechain.example/lightchain"
@@ -115,9 +116,15 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 	query.Done = ctx.Done()
 	return func(yield func(Entry, error) bool) {
 		var pending *Entry
+		give := func() bool {
+			if query.Reverse && byReading { // an entry's readings stand as they were sent
+				slices.Reverse(pending.Readings)
+			}
+			return yield(*pending, nil)
+		}
 		for m, err := range s.Chain.Find(query) {
 			if pending != nil && (err != nil || pending.Number != m.Number) {
-				if !yield(*pending, nil) {
+				if !give() {
 					return
 				}
 				pending = nil
@@ -144,7 +151,7 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 			}
 		}
 		if pending != nil {
-			yield(*pending, nil)
+			give()
 		}
 	}
 }
