@@ -1,7 +1,6 @@
 package lightchain
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -85,30 +84,16 @@ func AppendBundleEnd(b []byte, last *SignedHeader, later []LaterHeader, outside 
 // BundleItem says how the next item of a bundle lies in b, of which at least 9 bytes must be there unless the bundle
 // is shorter: its content is b[start:end], if b is long enough.
 func BundleItem(b []byte) (start, end int, err error) {
-	if len(b) == 0 || b[0]&0xe0 != majorBytes {
-		return 0, 0, errors.New("bundle: not a sequence of byte strings")
-	}
-	size, width := uint64(b[0]&0x1f), 0
-	if size >= 24 {
-		if size > 27 {
-			return 0, 0, errNotDeterministic
-		}
-		width = 1 << (size - 24)
-		if len(b) < 1+width {
-			return 0, 0, errors.New("bundle: cut short")
-		}
-		size = 0
-		for _, c := range b[1 : 1+width] {
-			size = size<<8 | uint64(c)
-		}
+	r := reader{b: b}
+	size := r.expect(majorBytes)
+	if r.err != nil {
+		return 0, 0, fmt.Errorf("bundle: not a sequence of byte strings: %w", r.err)
 	}
 	if size > maxItem {
 		return 0, 0, fmt.Errorf("bundle: an item of %d bytes is above the limit of %d", size, maxItem)
 	}
-	if head := appendHead(nil, majorBytes, size); !bytes.Equal(head, b[:1+width]) {
-		return 0, 0, errNotDeterministic
-	}
-	return 1 + width, 1 + width + int(size), nil
+	start = len(b) - len(r.b)
+	return start, start + int(size), nil
 }
 
 // IsBundle tells a bundle from a proof, and from evidence of a fork, by its first byte.
@@ -290,15 +275,15 @@ func (v *BundleVerifier) addEntry(item []byte) error {
 	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
-	entry, err := DecodeEntry(b)
+	entry, err := checkEntry(b)
 	if err != nil {
 		return v.fail(CheckDecoding, err)
 	}
 	if v.block.Size() == v.header.Count {
 		return v.fail(CheckEntry, fmt.Errorf("block %d has %d entries, and here is one more", v.header.Height, v.header.Count))
 	}
-	if IsNote(entry.Source) {
-		n := judgeNote(&entry, v.keys[0].ChainID(), v.trust, v.checkNote)
+	if entry != nil {
+		n := judgeNote(entry, v.keys[0].ChainID(), v.trust, v.checkNote)
 		n.bind(v.header.Height, v.at)
 		v.addNote(n)
 	}

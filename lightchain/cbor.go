@@ -1,22 +1,16 @@
 package lightchain
 
 import (
-	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"unicode/utf8"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // Encoding is by hand, appending to a buffer the caller owns: hashing a header or an entry then allocates nothing.
 //
-// What may be megabytes long (entries, proofs, bundles, forks) is decoded by [reader]. What is at most a few kilobytes
-// and may hold what this version does not know (headers, receipts) is decoded by the CBOR library with every leniency
-// off; what it still lets through (longer forms, unsorted keys, null for zero) falls because such a decoder encodes
-// what it read again and compares.
+// Decoding is by hand, too, by [reader], which knows at each place which kind may come next. So it allocates nothing for what
+// a file merely claims, and what it accepts is deterministic by construction.
 
 // Major types of RFC 8949, section 3.1, in the initial byte's upper three bits.
 const (
@@ -110,42 +104,4 @@ func halfBits(f float32) (uint16, bool) {
 		return sign | uint16(whole>>drop), true
 	}
 	return 0, false
-}
-
-// SPEC: A decoder refuses everything else: longer forms, unsorted or repeated keys, indefinite lengths, trailing
-// bytes, NaN and infinities, undefined and other simple values, tags other than the outermost 18.
-var strict = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		MaxNestedLevels:   MaxNesting,
-		MaxArrayElements:  MaxReadings,
-		MaxMapPairs:       MaxHeader / 2,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		IntDec:            cbor.IntDecConvertSignedOrFail,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		NaN:               cbor.NaNDecodeForbidden,
-		Inf:               cbor.InfDecodeForbidden,
-	}.DecMode()
-	if err != nil {
-		panic(err) // the options above contradict each other
-	}
-	return mode
-}()
-
-// decode reads the one item that b holds into v. It is only the first half of strict decoding: its caller encodes
-// what it read and compares, with [same].
-func decode(b []byte, v any) error { return strict.Unmarshal(b, v) }
-
-var errNotDeterministic = errors.New("not in deterministic encoding (RFC 8949, section 4.2.1)")
-
-// same is the second half of strict decoding: again is what encoding the decoded item gave.
-func same(b, again []byte, err error) error {
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(b, again) {
-		return errNotDeterministic
-	}
-	return nil
 }

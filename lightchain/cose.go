@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // SignedHeader is a header as it travels: a COSE_Sign1 (RFC 9052, section 4.2) with the aggregators' receipts, if any,
@@ -17,6 +15,7 @@ type SignedHeader struct {
 	Receipts []Receipt // strictly ascending by their encoded bytes; at most 16
 
 	payload []byte // the header's encoding, over which everything is computed
+	hash    Hash   // of payload, once for all the times that it is asked for
 }
 
 // HeaderSignature is the signature on a header, and the id of the key in force, under which it checks.
@@ -65,7 +64,7 @@ func NewSignedHeader(h Header, sig HeaderSignature, receipts ...Receipt) (*Signe
 	if err != nil {
 		return nil, err
 	}
-	return &SignedHeader{Header: h, HeaderSignature: sig, Receipts: receipts, payload: payload}, nil
+	return &SignedHeader{Header: h, HeaderSignature: sig, Receipts: receipts, payload: payload, hash: LeafHash(payload)}, nil
 }
 
 // Sign signs the header.
@@ -85,7 +84,7 @@ func (s *SignedHeader) Bytes() []byte { return s.payload }
 
 // Hash returns the header's leaf hash: its link in the chain, its leaf in the history and, for genesis, the chain's
 // identity.
-func (s *SignedHeader) Hash() Hash { return LeafHash(s.payload) }
+func (s *SignedHeader) Hash() Hash { return s.hash }
 
 // ChainID returns the chain that the header belongs to: the one it names, or, being its genesis, is.
 func (s *SignedHeader) ChainID() ChainID {
@@ -168,46 +167,30 @@ func decodeSignedHeader(b []byte) (*SignedHeader, error) {
 	if len(b) == 0 || b[0] != tagSign1 {
 		return nil, errors.New("not a COSE_Sign1 (tag 18)")
 	}
-	var raw struct {
-		_           struct{} `cbor:",toarray"`
-		Protected   []byte
-		Unprotected map[int64]cbor.RawMessage
-		Payload     []byte
-		Signature   []byte
-	}
-	if err := decode(b[1:], &raw); err != nil {
+	r := reader{b: b[1:]}
+	r.tuple(4)
+	protected := r.bytes(maxSignedHeader)
+	receipts := r.receipts()
+	payload := r.bytes(maxSignedHeader)
+	s := new(SignedHeader)
+	r.fixed(s.Signature[:])
+	if err := r.end(); err != nil {
 		return nil, err
 	}
 	// SPEC: Every COSE_Sign1 (RFC 9052, tag 18) names its own media type in protected label 3, which its reader requires.
-	named, found := bytes.CutPrefix(raw.Protected, headerProtected)
+	named, found := bytes.CutPrefix(protected, headerProtected)
 	if !found || len(named) < len(KeyID{}) {
 		return nil, errors.New("its protected header is not that of a header")
 	}
-	s := &SignedHeader{payload: raw.Payload}
 	copy(s.KeyID[:], named)
-	if len(raw.Signature) != len(s.Signature) {
-		return nil, fmt.Errorf("a signature of %d bytes, not %d", len(raw.Signature), len(s.Signature))
-	}
-	copy(s.Signature[:], raw.Signature)
 	var err error
-	if s.Header, err = DecodeHeader(raw.Payload); err != nil {
+	if s.Header, err = DecodeHeader(payload); err != nil {
 		return nil, err
 	}
+	s.Receipts, s.payload, s.hash = receipts, bytes.Clone(payload), LeafHash(payload)
 	// SPEC: A decoder computes both from the payload and refuses others
-	if !bytes.Equal(raw.Protected, s.protected()) {
+	if !bytes.Equal(protected, s.protected()) {
 		return nil, errors.New("its claims are not those of its header")
-	}
-	for label, value := range raw.Unprotected {
-		if label != labelCountersignature {
-			return nil, fmt.Errorf("unprotected label %d", label)
-		}
-		if s.Receipts, err = decodeReceipts(value); err != nil {
-			return nil, err
-		}
-	}
-	again, err := s.Append(make([]byte, 0, len(b)))
-	if err := same(b, again, err); err != nil {
-		return nil, err
 	}
 	return s, nil
 }

@@ -5,8 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"math"
 )
 
 // Entry is one leaf of the chain: one message as it arrived, and what the gateway understood of it.
@@ -141,15 +140,29 @@ func AppendEntry(b []byte, salt Salt, received int64, body []byte) []byte {
 //
 // SPEC: its name as an aggregator's, a slash, and its version, 1 to 2^31−1 in plain digits
 func CheckDecoder(decoder string) error {
-	if decoder == "" {
-		return nil
-	}
-	name, version, _ := strings.Cut(decoder, "/")
-	n, err := strconv.ParseUint(version, 10, 31)
-	if CheckAggregatorName(name) != nil || err != nil || n == 0 || strconv.FormatUint(n, 10) != version {
+	if !isDecoder(decoder) {
 		return fmt.Errorf("decoder %q: a name, a slash and a version, like json/1", decoder)
 	}
 	return nil
+}
+
+func isDecoder[T string | []byte](decoder T) bool {
+	slash, version := 0, uint64(0)
+	for slash < len(decoder) && decoder[slash] != '/' {
+		slash++
+	}
+	digits := len(decoder) - slash - 1
+	if digits < 1 || digits > len("2147483647") || decoder[slash+1] == '0' {
+		return len(decoder) == 0
+	}
+	for i := slash + 1; i < len(decoder); i++ {
+		c := decoder[i]
+		if c < '0' || c > '9' {
+			return false
+		}
+		version = 10*version + uint64(c-'0')
+	}
+	return version <= math.MaxInt32 && isName(decoder[:slash])
 }
 
 func (f Flags) check(readings int) error {
@@ -217,35 +230,62 @@ func DecodeEntry(b []byte) (Entry, error) {
 }
 
 func decodeEntry(b []byte) (e Entry, err error) {
-	if len(b) > MaxEntry {
-		return e, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxEntry)
+	payload, _, err := e.read(b, false)
+	if err == nil {
+		e.Payload = append(make([]byte, 0, len(payload)), payload...)
 	}
-	r := reader{b: b}
-	r.tuple(entryElements)
-	r.fixed(e.Salt[:])
-	e.Received, e.Source, e.Flags = r.int(), r.text(), Flags(r.uint())
-	payload := r.bytes(MaxEntry)
-	e.Decoder = r.text()
-	if err := CheckDecoder(e.Decoder); r.err == nil && err != nil {
-		return e, err
+	return e, err
+}
+
+// checkEntry checks that b is an entry, as [DecodeEntry] does, and allocates nothing: a bundle may hold a million entries, of
+// which no more is wanted. Of one of a person it returns what makes it a note; the payload is a part of b.
+func checkEntry(b []byte) (note *Entry, err error) {
+	var e Entry
+	payload, source, err := e.read(b, true)
+	if err != nil {
+		return nil, fmt.Errorf("entry: %w", err)
 	}
-	readings := r.array(0, MaxReadings, leastReading)
-	if err := e.Flags.check(readings); r.err == nil && err != nil {
-		return e, err
-	}
-	if readings > 0 {
-		e.Readings = make([]Reading, readings)
-	}
-	for i := range e.Readings {
-		if e.Readings[i].decode(&r); r.err != nil {
-			return e, fmt.Errorf("reading %d: %w", i, r.err)
+	for _, s := range [...]string{SourceNote, SourceAttach} {
+		if string(source) == s {
+			note = &Entry{Source: s, Flags: e.Flags, Payload: payload}
 		}
 	}
-	if err := r.end(); err != nil {
-		return e, err
+	return note, nil
+}
+
+// read reads an entry but for its payload, which is a part of b, as source is; or it only checks that it is one.
+func (e *Entry) read(b []byte, only bool) (payload, source []byte, err error) {
+	if len(b) > MaxEntry {
+		return nil, nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxEntry)
 	}
-	e.Payload = append(make([]byte, 0, len(payload)), payload...)
-	return e, nil
+	r := reader{b: b, only: only}
+	r.tuple(entryElements)
+	r.fixed(e.Salt[:])
+	e.Received, source = r.int(), r.textBytes()
+	e.Source, e.Flags = r.kept(source), Flags(r.uint())
+	payload = r.bytes(MaxEntry)
+	decoder := r.textBytes()
+	if r.err == nil && !isDecoder(decoder) {
+		return nil, nil, CheckDecoder(string(decoder))
+	}
+	e.Decoder = r.kept(decoder)
+	readings := r.array(0, MaxReadings, leastReading)
+	if err := e.Flags.check(readings); r.err == nil && err != nil {
+		return nil, nil, err
+	}
+	if readings > 0 && !only {
+		e.Readings = make([]Reading, readings)
+	}
+	for i := range readings {
+		var one Reading
+		if one.decode(&r); r.err != nil {
+			return nil, nil, fmt.Errorf("reading %d: %w", i, r.err)
+		}
+		if !only {
+			e.Readings[i] = one
+		}
+	}
+	return payload, source, r.end()
 }
 
 func (m *Reading) decode(r *reader) {
@@ -269,8 +309,10 @@ func (m *Reading) decode(r *reader) {
 			}
 			m.Derived = true
 		case readingMeaning:
-			m.Meaning = new(Hash)
-			r.fixed(m.Meaning[:])
+			var meaning Hash
+			if r.fixed(meaning[:]); !r.only {
+				m.Meaning = &meaning
+			}
 		default:
 			r.unknown(key)
 		}

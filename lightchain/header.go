@@ -2,15 +2,12 @@ package lightchain
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
+	"math/bits"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // Header commits to one block of entries and to all headers before it.
@@ -228,164 +225,130 @@ func CheckGatewayName(name string) error {
 
 // DecodeHeader reads one encoded header.
 func DecodeHeader(b []byte) (Header, error) {
-	if len(b) > MaxHeader {
-		return Header{}, fmt.Errorf("header: %d bytes are above the limit of %d", len(b), MaxHeader)
-	}
 	h, err := decodeHeader(b)
 	if err != nil {
-		return Header{}, fmt.Errorf("header: %w", err)
-	}
-	again, err := h.Append(make([]byte, 0, len(b)))
-	if err := same(b, again, err); err != nil {
 		return Header{}, fmt.Errorf("header: %w", err)
 	}
 	return h, nil
 }
 
 func decodeHeader(b []byte) (h Header, err error) {
-	// SPEC: key 0, negative and non-integer keys are refused
-	var fields map[int64]cbor.RawMessage
-	if err := decode(b, &fields); err != nil {
+	if len(b) > MaxHeader {
+		return h, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxHeader)
+	}
+	r := reader{b: b}
+	set := uint64(0) // the known keys that are there
+	r.keys(func(key uint64) {
+		if key > keyChain && set&(1<<keyChain) == 0 && h.Genesis == nil {
+			h.Genesis = new(Genesis) // keys ascend, so its chain would have come by now
+		}
+		if key <= keyCadence {
+			set |= 1 << key
+		}
+		if h.field(&r, key); r.err != nil {
+			r.err = fmt.Errorf("key %d: %w", key, r.err)
+		}
+	})
+	if err := r.end(); err != nil {
 		return h, err
 	}
-	if _, ok := fields[keyChain]; !ok {
-		h.Genesis = new(Genesis)
+	needed := uint64(neededInHeader)
+	if h.Genesis != nil {
+		needed = neededInGenesis
 	}
-	for _, key := range required(h.Genesis != nil) {
-		if _, ok := fields[key]; !ok {
-			return h, fmt.Errorf("key %d is missing", key)
-		}
+	if missing := needed &^ set; missing != 0 {
+		return h, fmt.Errorf("key %d is missing", bits.TrailingZeros64(missing))
 	}
-	for key, raw := range fields {
-		if err := h.setField(key, raw); err != nil {
-			return h, fmt.Errorf("key %d: %w", key, err)
-		}
-	}
-	h.sortExtra()
-	return h, nil
+	return h, h.check()
 }
 
-func (h *Header) sortExtra() {
-	slices.SortFunc(h.Extra, func(a, b Field) int { return cmp.Compare(a.Key, b.Key) })
-}
-
-func required(genesis bool) []int64 {
-	if genesis {
-		return []int64{keyVersion, keyHeight, keyHistory, keyRoot, keyFirst, keyCount, keySealed, keyClock, keyNextKey, keyNonce}
-	}
-	return []int64{keyVersion, keyHeight, keyPrevious, keyHistory, keyRoot, keyFirst, keyCount, keySealed, keyClock}
-}
+// The keys that a header must have, a genesis and any other.
+const (
+	neededInBoth    = 1<<keyVersion | 1<<keyHeight | 1<<keyHistory | 1<<keyRoot | 1<<keyFirst | 1<<keyCount | 1<<keySealed | 1<<keyClock
+	neededInGenesis = neededInBoth | 1<<keyNextKey | 1<<keyNonce
+	neededInHeader  = neededInBoth | 1<<keyChain | 1<<keyPrevious
+)
 
 var (
 	errUnnamed     = errors.New("not a field of this kind of header")
 	errHeaderValue = errors.New("a value that is not an int, text, bytes, boolean, null or array of these to depth 4")
 )
 
-func (h *Header) setField(key int64, raw cbor.RawMessage) error {
-	genesisOnly := key == keyName || key == keyNonce || key == keyContinues
-	if key < 1 || genesisOnly && h.Genesis == nil {
-		return errUnnamed
+// field reads the value of a key.
+func (h *Header) field(r *reader, key uint64) {
+	genesisOnly, neverInGenesis := key == keyName || key == keyNonce || key == keyContinues, key == keyPrevious
+	// SPEC: key 0, negative and non-integer keys are refused
+	if key == 0 || genesisOnly && h.Genesis == nil || neverInGenesis && h.Genesis != nil {
+		r.fail(errUnnamed)
+		return
 	}
 	switch key {
 	case keyVersion:
-		var version uint64
-		err := decode(raw, &version)
-		if err == nil && version != Version {
-			err = fmt.Errorf("format version %d, this program knows %d", version, Version)
-		}
-		return err
+		r.version()
 	case keyChain:
-		return decodeFixed(raw, h.Chain[:])
+		r.fixed(h.Chain[:])
 	case keyHeight:
-		return decode(raw, &h.Height)
+		h.Height = r.uint()
 	case keyPrevious:
-		return decodeFixed(raw, h.Previous[:])
+		r.fixed(h.Previous[:])
 	case keyHistory:
-		return decodeFixed(raw, h.History[:])
+		r.fixed(h.History[:])
 	case keyRoot:
-		return decodeFixed(raw, h.Root[:])
+		r.fixed(h.Root[:])
 	case keyFirst:
-		return decode(raw, &h.First)
+		h.First = r.uint()
 	case keyCount:
-		return decode(raw, &h.Count)
+		h.Count = r.uint()
 	case keySealed:
-		return decode(raw, &h.Sealed)
+		h.Sealed = r.int()
 	case keyClock:
-		var c struct {
-			_                   struct{} `cbor:",toarray"`
-			State, Boot, Uptime uint64
-		}
-		err := decode(raw, &c)
-		h.Clock = Clock{ClockState(c.State), c.Boot, c.Uptime}
-		return err
+		r.tuple(3)
+		h.Clock = Clock{ClockState(r.uint()), r.uint(), r.uint()}
 	case keyBeacon:
 		h.Beacon = new(Hash)
-		return decodeFixed(raw, h.Beacon[:])
+		r.fixed(h.Beacon[:])
 	case keyNextKey:
 		h.NextKey = new(PublicKey)
-		return decodeFixed(raw, h.NextKey[:])
+		r.fixed(h.NextKey[:])
 	case keyName:
-		h.Genesis.Name = new(string)
-		return decode(raw, h.Genesis.Name)
+		name := r.text()
+		h.Genesis.Name = &name
 	case keyNonce:
-		return decodeFixed(raw, h.Genesis.Nonce[:])
+		r.fixed(h.Genesis.Nonce[:])
 	case keyContinues:
 		h.Genesis.Continues = new(Hash)
-		return decodeFixed(raw, h.Genesis.Continues[:])
+		r.fixed(h.Genesis.Continues[:])
 	case keyCadence:
-		err := decode(raw, &h.Cadence)
-		if err == nil && h.Cadence == 0 {
-			err = errors.New("a cadence of 0 s, which is left out")
+		if h.Cadence = r.uint(); r.err == nil && h.Cadence == 0 {
+			r.fail(errors.New("a cadence of 0 s, which is left out"))
 		}
-		return err
+	default:
+		h.Extra = append(h.Extra, r.extra(key))
 	}
-	// SPEC: In a header, unknown positive integer keys are carried along, since the signature covers them (their
-	// values: ints, text and byte strings, booleans, null, arrays of these to depth 4
-	var v any
-	if err := decode(raw, &v); err != nil {
-		return err
-	}
-	again, err := appendHeaderValue(nil, v, 4)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(raw, again) {
-		return errNotDeterministic
-	}
-	h.Extra = append(h.Extra, Field{Key: uint64(key), Raw: again})
-	return nil
 }
 
-func appendHeaderValue(b []byte, v any, depth int) (_ []byte, err error) {
-	array, ok := v.([]any)
-	if !ok {
-		value, err := valueOf(v)
-		if err != nil || value.Kind() == KindFloat {
-			return b, errHeaderValue
-		}
-		return value.append(b)
-	}
-	if depth == 0 {
-		return b, errHeaderValue
-	}
-	b = appendArray(b, len(array))
-	for _, item := range array {
-		if b, err = appendHeaderValue(b, item, depth-1); err != nil {
-			return b, err
-		}
-	}
-	return b, nil
+// extra reads the value of a key that this version does not know.
+//
+// SPEC: In a header, unknown positive integer keys are carried along, since the signature covers them (their
+// values: ints, text and byte strings, booleans, null, arrays of these to depth 4
+func (r *reader) extra(key uint64) Field {
+	from := r.b
+	r.headerValue(4)
+	return Field{key, bytes.Clone(from[:len(from)-len(r.b)])}
 }
 
-// decodeFixed reads a byte string that must have exactly the length of to.
-func decodeFixed(raw []byte, to []byte) error {
-	var b []byte
-	if err := decode(raw, &b); err != nil {
-		return err
+func (r *reader) headerValue(depth int) {
+	if len(r.b) > 0 && r.b[0]&0xe0 == majorArray {
+		if depth == 0 {
+			r.fail(errHeaderValue)
+			return
+		}
+		for n := r.array(0, MaxHeader, 1); n > 0 && r.err == nil; n-- {
+			r.headerValue(depth - 1)
+		}
+		return
 	}
-	if len(b) != len(to) {
-		return fmt.Errorf("%d bytes, not %d", len(b), len(to))
+	if v := r.value(); r.err == nil && v.Kind() == KindFloat {
+		r.fail(errHeaderValue)
 	}
-	copy(to, b)
-	return nil
 }

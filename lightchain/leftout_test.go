@@ -16,8 +16,13 @@ import (
 )
 
 // Each check of this package is left out in turn, and a published vector must notice: what no vector holds, the author of
-// another verifier forgets, and so may we. A check is a return of an error, or a call of fail. All are written into one build of
-// the tests, where an environment variable names the one that is left out; nothing of the tree is changed (go test -overlay).
+// another verifier forgets, and so may we. A check is a return of an error, or a call of fail with the return behind it. All are
+// written into one build of the tests, where an environment variable names the one that is left out; nothing of the tree is
+// changed (go test -overlay).
+//
+// A vector notices a check if its verdict is another one without. Where a second check of the same name refuses the same (a
+// limit that is looked at before anything is allocated, and once more), no vector can; then one must reach the check, so that
+// it is refused in other words without.
 
 const (
 	leftOutVariable = "LIGHTCHAIN_LEFT_OUT"      // the name of the check that is left out
@@ -50,6 +55,10 @@ var makers = map[string]string{
 	"tree.go/ProveConsistency":       "it makes",
 	"tree.go/prove":                  "it makes",
 	"tree.go/NewCompactRange":        "it makes",
+	"tree.go/LeafNodes":              "for who makes paths",
+	"tree.go/pair":                   "for who makes paths",
+	"tree.go/subtree":                "for who makes paths",
+	"verify.go/Unwrap":               "for programs that match errors",
 }
 
 // isMaker says of a function by its name whether it encodes or signs.
@@ -82,13 +91,22 @@ func mutantsOf(t *testing.T, file string) (found []mutant, guarded []byte) {
 			continue
 		}
 		seen := map[string]int{}
-		add := func(n ast.Node) {
+		add := func(n ast.Node, end token.Pos) {
 			words := strings.Join(strings.Fields(string(source[at(n.Pos()):at(n.End())])), " ")
 			name := f.Name.Name + ": " + words
 			if seen[name]++; seen[name] > 1 {
 				name = fmt.Sprintf("%s (%d)", name, seen[name])
 			}
-			found = append(found, mutant{filepath.Base(file) + " " + name, at(n.Pos()), at(n.End())})
+			found = append(found, mutant{filepath.Base(file) + " " + name, at(n.Pos()), at(end)})
+		}
+		behind := map[*ast.ExprStmt]token.Pos{} // where the return ends that is the next and last statement
+		remember := func(list []ast.Stmt) {
+			if n := len(list); n > 1 {
+				call, isCall := list[n-2].(*ast.ExprStmt)
+				if _, isReturn := list[n-1].(*ast.ReturnStmt); isCall && isReturn {
+					behind[call] = list[n-1].End()
+				}
+			}
 		}
 		var walk func(results *ast.FieldList, body *ast.BlockStmt)
 		walk = func(results *ast.FieldList, body *ast.BlockStmt) {
@@ -100,15 +118,26 @@ func mutantsOf(t *testing.T, file string) (found []mutant, guarded []byte) {
 					return false
 				case *ast.ReturnStmt:
 					if fails && len(n.Results) > 0 && !isNil(n.Results[len(n.Results)-1]) {
-						add(n)
+						add(n, n.End())
 						ends[at(body.Rbrace)] = true
 					}
 				case *ast.ExprStmt:
 					if call, ok := n.X.(*ast.CallExpr); ok {
 						if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "fail" {
-							add(n)
+							end, leaves := behind[n]
+							if !leaves {
+								end = n.End()
+							}
+							add(n, end)
+							if leaves && results != nil {
+								ends[at(body.Rbrace)] = true
+							}
 						}
 					}
+				case *ast.BlockStmt:
+					remember(n.List)
+				case *ast.CaseClause:
+					remember(n.Body)
 				}
 				return true
 			})
@@ -198,9 +227,10 @@ func buildMutants(t *testing.T) (program string, names []string) {
 	return program, names
 }
 
-// missed returns those of the checks that no vector notices when they are left out. Where a check left out has the verifier
-// break down, or run on without an end, it is noticed, and the program started again for those behind it.
-func missed(t *testing.T, program string, names []string) (all []string) {
+// missed returns those of the checks that no vector notices when they are left out, and how many others are only reached. Where
+// a check left out has the verifier break down, or run on without an end, it is noticed, and the program started again for
+// those behind it.
+func missed(t *testing.T, program string, names []string) (all []string, reached int) {
 	t.Helper()
 	list := filepath.Join(t.TempDir(), "checks")
 	for len(names) > 0 {
@@ -216,6 +246,9 @@ func missed(t *testing.T, program string, names []string) (all []string) {
 			case "missed":
 				all = append(all, name)
 				ended++
+			case "reached":
+				reached++
+				ended++
 			case "noticed":
 				ended++
 			}
@@ -228,7 +261,7 @@ func missed(t *testing.T, program string, names []string) (all []string) {
 		}
 		names = names[ended:]
 	}
-	return all
+	return all, reached
 }
 
 // TestVectorsWithChecksLeftOut is what the program of buildMutants runs: the vectors, with each check of a list left out in turn.
@@ -256,6 +289,10 @@ func TestVectorsWithChecksLeftOut(t *testing.T) {
 		}
 		vectors = append(vectors, v)
 	}
+	whole := make([]string, len(vectors))
+	for i := range vectors {
+		whole[i] = words(&vectors[i])
+	}
 	for name := range strings.SplitSeq(string(list), "\n") {
 		if err := os.Setenv(leftOutVariable, name); err != nil {
 			t.Fatal(err)
@@ -274,10 +311,23 @@ func TestVectorsWithChecksLeftOut(t *testing.T) {
 				verdict = "noticed"
 				break
 			}
+			if verdict == "missed" && words(&vectors[i]) != whole[i] {
+				verdict = "reached"
+			}
 		}
 		endless.Stop()
 		fmt.Printf("%s\t%s\n", verdict, name)
 	}
+}
+
+// words are those in which a vector is refused.
+func words(v *vector) (why string) {
+	defer func() {
+		if p := recover(); p != nil {
+			why = fmt.Sprint("panic: ", p)
+		}
+	}()
+	return fmt.Sprint(v.refusal())
 }
 
 // unheld are the checks that no vector holds, each with its reason: testdata/unheld.txt, which is kept by hand.
@@ -318,7 +368,7 @@ func TestAVectorNoticesAFewChecksLeftOut(t *testing.T) {
 			some = append(some, names[i])
 		}
 	}
-	all := missed(t, program, some)
+	all, _ := missed(t, program, some)
 	if len(all) == 0 || all[0] != "none" {
 		t.Fatal("vectors fail with no check left out")
 	}
@@ -334,7 +384,7 @@ func TestSoakEachCheckIsHeldByAVector(t *testing.T) {
 	}
 	program, names := buildMutants(t)
 	reasons := unheld(t)
-	all := missed(t, program, names)
+	all, reached := missed(t, program, names)
 	for _, name := range all {
 		if reasons[name] == "" {
 			t.Errorf("left out, this is missed by no vector: %s", name)
@@ -345,5 +395,5 @@ func TestSoakEachCheckIsHeldByAVector(t *testing.T) {
 			t.Errorf("this has a vector, and testdata/unheld.txt says that it has none: %s", name)
 		}
 	}
-	t.Logf("%d checks, %d of them without a vector", len(names), len(all))
+	t.Logf("%d checks, %d of them without a vector, and %d only reached", len(names), len(all), reached)
 }

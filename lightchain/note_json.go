@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -86,10 +87,16 @@ func ParseHash(text string) (h Hash, err error) {
 	return h, nil
 }
 
+// replacement is U+FFFD. The library, asked for it as a rune, looks for what is no UTF-8, too, rune by rune; here all is.
+var replacement = []byte("\uFFFD")
+
 var errNoJSON = errors.New("not JSON in UTF-8")
 
-// members returns the values of a JSON object as they stand in it, and copies none: one of them may be megabytes long.
-func members(b []byte) (map[string][]byte, error) {
+// member is one of a JSON object, as it stands there; in its name escapes are resolved.
+type member struct{ name, value []byte }
+
+// members returns those of a JSON object, and copies none: one of them may be megabytes long, and a bundle may hold millions.
+func members(b []byte) ([]member, error) {
 	if !utf8.Valid(b) {
 		return nil, errNoJSON
 	}
@@ -100,7 +107,7 @@ func members(b []byte) (map[string][]byte, error) {
 		}
 		return nil, errors.New("not a JSON object")
 	}
-	all := map[string][]byte{}
+	all := make([]member, 0, 8) // a note has hardly ever more
 	s.items('{', '}', 1, func() {
 		begin := s.at
 		s.text()
@@ -110,7 +117,7 @@ func members(b []byte) (map[string][]byte, error) {
 		s.space()
 		begin = s.at
 		if s.value(1); s.err == nil {
-			s.err = addMember(all, raw, b[begin:s.at])
+			all, s.err = addMember(all, raw, b[begin:s.at])
 		}
 	})
 	if s.space(); s.err == nil && s.at < len(b) {
@@ -119,34 +126,35 @@ func members(b []byte) (map[string][]byte, error) {
 	return all, s.err
 }
 
-func addMember(all map[string][]byte, raw, value []byte) error {
-	var name string
-	if len(raw) > maxNoteWords || !unquote(raw, &name) {
-		return errors.New("a member's name is too long")
+func addMember(all []member, raw, value []byte) ([]member, error) {
+	if len(raw) > maxNoteWords {
+		return all, errors.New("a member's name is too long")
 	}
-	if strings.ContainsRune(name, utf8.RuneError) { // of half a surrogate pair, escaped, each reader makes something else
-		return errors.New("U+FFFD stands in a member's name")
+	name, _ := unquote(raw)                // it was scanned
+	if bytes.Contains(name, replacement) { // of half a surrogate pair, escaped, each reader makes something else
+		return all, errors.New("U+FFFD stands in a member's name")
 	}
-	if _, twice := all[name]; twice {
-		return fmt.Errorf("the member %.40q stands twice", name)
+	if slices.ContainsFunc(all, func(m member) bool { return bytes.Equal(m.name, name) }) {
+		return all, fmt.Errorf("the member %.40q stands twice", name)
 	}
 	if len(all) == maxMembers {
-		return fmt.Errorf("more than %d members", maxMembers)
+		return all, fmt.Errorf("more than %d members", maxMembers)
 	}
-	all[name] = value
-	return nil
+	return append(all, member{name, value}), nil
 }
 
-// unquote reads a JSON text that was scanned. The library is asked about escapes alone: a bundle may hold a million texts.
-func unquote(raw []byte, text *string) bool {
+// unquote reads a JSON text that was scanned, if it is one. The library is asked about escapes alone; without them the result
+// is a part of raw.
+func unquote(raw []byte) (text []byte, ok bool) {
 	if len(raw) < 2 || raw[0] != '"' {
-		return false
+		return nil, false
 	}
 	if bytes.IndexByte(raw, '\\') < 0 {
-		*text = string(raw[1 : len(raw)-1])
-		return true
+		return raw[1 : len(raw)-1], true
 	}
-	return json.Unmarshal(raw, text) == nil
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return []byte(s), err == nil
 }
 
 // jsonScanner finds where the values of a JSON text end (RFC 8259), once over its bytes: a verifier may be given many
@@ -321,8 +329,18 @@ func (s *jsonScanner) escape() {
 
 // memberReader takes members one by one; the first that is wrong is remembered.
 type memberReader struct {
-	all map[string][]byte
+	all []member
 	err error
+}
+
+// value returns what a member holds; nil: it is not there.
+func (m *memberReader) value(name string) []byte {
+	for i := range m.all {
+		if string(m.all[i].name) == name {
+			return m.all[i].value
+		}
+	}
+	return nil
 }
 
 func (m *memberReader) fail(name string, format string, args ...any) {
@@ -332,27 +350,32 @@ func (m *memberReader) fail(name string, format string, args ...any) {
 }
 
 // text reads a text, which is never empty where it stands.
-func (m *memberReader) text(name string, needed bool) (text string) {
-	raw, there := m.all[name]
-	if !there {
+func (m *memberReader) text(name string, needed bool) string {
+	raw := m.value(name)
+	if raw == nil {
 		if needed {
 			m.fail(name, "it is missing")
 		}
 		return ""
 	}
-	if raw[0] != '"' || len(raw) > 8*maxNoteText || !unquote(raw, &text) || text == "" {
-		m.fail(name, "a text is expected, not empty and not that long")
+	if len(raw) > 8*maxNoteText {
+		m.fail(name, "it is too long")
+		return ""
+	}
+	text, ok := unquote(raw)
+	if !ok || len(text) == 0 {
+		m.fail(name, "a text is expected, and not an empty one")
 		return ""
 	}
 	// Half of a surrogate pair, escaped, becomes this here and something else elsewhere.
-	if strings.ContainsRune(text, utf8.RuneError) {
+	if bytes.Contains(text, replacement) {
 		m.fail(name, "U+FFFD stands in it")
 	}
-	return text
+	return string(text)
 }
 
 func (m *memberReader) uint(name string) uint64 {
-	n, err := strconv.ParseUint(string(m.all[name]), 10, 53)
+	n, err := strconv.ParseUint(string(m.value(name)), 10, 53)
 	if err != nil {
 		m.fail(name, "a whole number in plain digits is expected")
 	}
@@ -360,8 +383,8 @@ func (m *memberReader) uint(name string) uint64 {
 }
 
 func (m *memberReader) spans(name string) (all []Span) {
-	raw, there := m.all[name]
-	if !there {
+	raw := m.value(name)
+	if raw == nil {
 		return nil
 	}
 	plain := make([]byte, 0, maxSpansText)
@@ -394,8 +417,8 @@ func (m *memberReader) spans(name string) (all []Span) {
 }
 
 func (m *memberReader) head(name string) *Head {
-	raw, there := m.all[name]
-	if !there {
+	raw := m.value(name)
+	if raw == nil {
 		return nil
 	}
 	h, err := parseHead(raw)
@@ -417,21 +440,24 @@ func parseHead(raw []byte) (h Head, err error) {
 		}
 		n++
 	})
-	var text string
-	if s.err != nil || s.at != len(raw) || n != len(parts) || len(parts[1]) > maxNoteWords || !unquote(parts[1], &text) || text == "" {
+	if s.err != nil || s.at != len(raw) || n != len(parts) || len(parts[1]) > maxNoteWords {
+		return h, errors.New("[height, hash] is expected")
+	}
+	text, ok := unquote(parts[1])
+	if !ok {
 		return h, errors.New("[height, hash] is expected")
 	}
 	if h.Height, err = strconv.ParseUint(string(parts[0]), 10, 53); err != nil {
 		return h, errors.New("a height in plain digits is expected")
 	}
-	h.Hash, err = ParseHash(text)
+	h.Hash, err = ParseHash(string(text))
 	return h, err
 }
 
 // data compares an attachment's bytes with their hash, a piece at a time.
 func (m *memberReader) data(name string, f *File) []byte {
-	raw, there := m.all[name]
-	if !there {
+	raw := m.value(name)
+	if raw == nil {
 		return nil
 	}
 	if len(raw) < 2 || raw[0] != '"' {

@@ -381,7 +381,8 @@ func FuzzNoteJSON(f *testing.F) {
 		if err == nil && (json.Unmarshal(b, &loose) != nil || len(loose) != len(all)) {
 			t.Errorf("%q: %d members, others find %d", b, len(all), len(loose))
 		}
-		for name, raw := range all {
+		for _, m := range all {
+			name, raw := string(m.name), m.value
 			if err == nil && !bytes.Equal(raw, loose[name]) {
 				t.Errorf("%q: %q is %q, others find %q", b, name, raw, loose[name])
 			}

@@ -235,7 +235,7 @@ func decodeProof(b []byte) (*Proof, error) {
 	if needed := uint64(1<<6 - 1<<1); set&needed != needed {
 		return nil, errors.New("one of the fields 1 to 5 is missing")
 	}
-	if _, err := DecodeEntry(p.Entry); err != nil {
+	if _, err := checkEntry(p.Entry); err != nil {
 		return nil, err
 	}
 	return p, p.check()

@@ -14,13 +14,16 @@ import (
 //
 // SPEC: Refused before anything is allocated
 type reader struct {
-	b   []byte // what is left
-	err error
+	b    []byte // what is left
+	err  error
+	only bool // the encoding is checked, and texts and byte strings are not kept
 }
 
 var (
 	errCutShort  = errors.New("cut short")
 	errOtherKind = errors.New("an item of another kind than the format has here")
+
+	errNotDeterministic = errors.New("not in deterministic encoding (RFC 8949, section 4.2.1)")
 )
 
 func (r *reader) fail(err error) {
@@ -58,10 +61,18 @@ func (r *reader) head() (major byte, n uint64) {
 		r.fail(errCutShort)
 		return 0, 0
 	}
-	var wide [8]byte
-	copy(wide[8-width:], r.b[1:])
-	n = binary.BigEndian.Uint64(wide[:])
-	if least := [...]uint64{24, 1 << 8, 1 << 16, 1 << 32}[short-24]; n < least {
+	var least uint64
+	switch b := r.b[1:]; width {
+	case 1:
+		n, least = uint64(b[0]), 24
+	case 2:
+		n, least = uint64(binary.BigEndian.Uint16(b)), 1<<8
+	case 4:
+		n, least = uint64(binary.BigEndian.Uint32(b)), 1<<16
+	case 8:
+		n, least = binary.BigEndian.Uint64(b), 1<<32
+	}
+	if n < least {
 		r.fail(errNotDeterministic)
 		return 0, 0
 	}
@@ -69,8 +80,17 @@ func (r *reader) head() (major byte, n uint64) {
 	return major, n
 }
 
-// expect reads the head of an item of the given kind.
+// expect reads the head of an item of the given kind. Most are one byte, of which an entry of many readings has millions.
 func (r *reader) expect(major byte) uint64 {
+	if len(r.b) > 0 && r.b[0]-major < 24 { // in unsigned bytes, so that no other kind passes
+		n := r.b[0] - major
+		r.b = r.b[1:]
+		return uint64(n)
+	}
+	return r.expectLong(major)
+}
+
+func (r *reader) expectLong(major byte) uint64 {
 	got, n := r.head()
 	if r.err == nil && got != major {
 		r.fail(errOtherKind)
@@ -142,10 +162,21 @@ func (r *reader) fixed(to []byte) {
 }
 
 // SPEC: Text is valid UTF-8, kept as it is.
-func (r *reader) text() string {
+func (r *reader) text() string { return r.kept(r.textBytes()) }
+
+// textBytes reads text; the result is a part of the input.
+func (r *reader) textBytes() []byte {
 	b := r.content(r.expect(majorText))
 	if !utf8.Valid(b) {
 		r.fail(errors.New("text that is not valid UTF-8"))
+		return nil
+	}
+	return b
+}
+
+// kept returns a copy of what was read, if it is to be kept.
+func (r *reader) kept(b []byte) string {
+	if r.only {
 		return ""
 	}
 	return string(b)
@@ -208,6 +239,36 @@ func (r *reader) fields(field func(key uint64)) (set uint64) {
 	return set
 }
 
+// pairs reads the head of a map of exactly n keys.
+func (r *reader) pairs(n uint64) {
+	if got := r.expect(majorMap); r.err == nil && got != n {
+		r.fail(fmt.Errorf("a map of %d keys, not %d", got, n))
+	}
+}
+
+// label reads the one key that may come next.
+func (r *reader) label(expected int64) {
+	if label := r.int(); r.err == nil && label != expected {
+		r.fail(fmt.Errorf("label %d, not %d", label, expected))
+	}
+}
+
+// keys reads the head of a map whose keys are uints of any size, and calls field for each, which reads the value.
+func (r *reader) keys(field func(key uint64)) {
+	n := r.expect(majorMap)
+	for next := uint64(0); n > 0 && r.err == nil; n-- {
+		key := r.uint()
+		if r.err == nil && key < next {
+			r.fail(fmt.Errorf("key %d is out of order", key))
+		}
+		if r.err != nil {
+			break
+		}
+		next = key + 1
+		field(key)
+	}
+}
+
 // unknown refuses a key that the format does not have here.
 func (r *reader) unknown(key uint64) { r.fail(fmt.Errorf("key %d is not one of the format", key)) }
 
@@ -230,7 +291,7 @@ func (r *reader) value() Value {
 	case majorText:
 		return Text(r.text())
 	case majorBytes:
-		return Bytes(r.content(r.expect(majorBytes)))
+		return Value{kind: KindBytes, text: r.kept(r.content(r.expect(majorBytes)))}
 	case majorSimple:
 		switch first {
 		case cborNull:

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // Receipt is an aggregator's word that it durably stored a head: a COSE_Countersignature (RFC 9338, version 2) on the
@@ -30,15 +28,19 @@ const (
 //
 // SPEC: a name matches [a-z0-9][a-z0-9.-]{0,62}
 func CheckAggregatorName(name string) error {
+	if !isName(name) {
+		return fmt.Errorf("aggregator name %q: 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'", name)
+	}
+	return nil
+}
+
+func isName[T string | []byte](name T) bool {
 	ok := len(name) >= 1 && len(name) <= 63
 	for i := 0; ok && i < len(name); i++ {
 		c := name[i]
 		ok = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && (c == '.' || c == '-')
 	}
-	if !ok {
-		return fmt.Errorf("aggregator name %q: 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'", name)
-	}
-	return nil
+	return ok
 }
 
 // protected is the receipt's protected header.
@@ -73,60 +75,70 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	return r, nil
 }
 
-func decodeReceipt(b []byte) (r Receipt, err error) {
-	var raw struct {
-		_           struct{} `cbor:",toarray"`
-		Protected   []byte
-		Unprotected map[int64]cbor.RawMessage
-		Signature   []byte
-	}
-	if err := decode(b, &raw); err != nil {
-		return r, err
-	}
-	var protected struct {
-		Alg    int64  `cbor:"1,keyasint"`
-		KeyID  []byte `cbor:"4,keyasint"`
-		Claims struct {
-			Name string `cbor:"1,keyasint"`
-			Time uint64 `cbor:"6,keyasint"`
-		} `cbor:"15,keyasint"`
-	}
-	if err := decode(raw.Protected, &protected); err != nil {
-		return r, err
-	}
-	if len(protected.KeyID) != len(r.KeyID) || len(raw.Signature) != len(r.Signature) {
-		return r, errors.New("its key id has 8 bytes and its signature 64")
-	}
-	r = Receipt{Name: protected.Claims.Name, Time: protected.Claims.Time}
-	copy(r.KeyID[:], protected.KeyID)
-	copy(r.Signature[:], raw.Signature)
-	again, err := r.Append(make([]byte, 0, len(b)))
-	return r, same(b, again, err)
+func decodeReceipt(b []byte) (Receipt, error) {
+	r := reader{b: b}
+	receipt := r.receipt()
+	return receipt, r.end()
 }
 
-// decodeReceipts reads what label 11 holds.
+// receipt reads one countersignature.
+func (r *reader) receipt() (receipt Receipt) {
+	r.tuple(3)
+	inner := reader{b: r.bytes(maxSignedHeader)}
+	r.pairs(0)
+	r.fixed(receipt.Signature[:])
+	if r.err != nil {
+		return receipt
+	}
+	// SPEC: protected {1: -8, 4: kid, 15: {1: name, 6: time}}
+	inner.pairs(3)
+	inner.label(labelAlg)
+	if alg := inner.int(); inner.err == nil && alg != algEdDSA {
+		inner.fail(fmt.Errorf("algorithm %d, not %d", alg, algEdDSA))
+	}
+	inner.label(labelKeyID)
+	inner.fixed(receipt.KeyID[:])
+	inner.label(labelClaims)
+	inner.pairs(2)
+	inner.label(claimIssuer)
+	receipt.Name = inner.text()
+	inner.label(claimIssuedAt)
+	receipt.Time = inner.uint()
+	if err := inner.end(); err != nil {
+		r.fail(err)
+	} else if err := CheckAggregatorName(receipt.Name); err != nil {
+		r.fail(err)
+	}
+	return receipt
+}
+
+// receipts reads an unprotected header, which has receipts or is empty.
 //
 // SPEC: one countersignature, or an array of 2 to 16 in strictly ascending order of their bytes
-func decodeReceipts(b []byte) ([]Receipt, error) {
-	var items []cbor.RawMessage
-	if err := decode(b, &items); err != nil {
-		return nil, err
+func (r *reader) receipts() (all []Receipt) {
+	switch n := r.expect(majorMap); {
+	case r.err != nil || n == 0:
+		return nil
+	case n > 1:
+		r.fail(fmt.Errorf("%d unprotected labels", n))
+		return nil
 	}
-	if len(items) > 0 && items[0][0]&0xe0 != majorArray {
-		r, err := DecodeReceipt(b)
-		return []Receipt{r}, err
+	r.label(labelCountersignature)
+	// SPEC: The first element of one is a byte string, of several an array.
+	if len(r.b) > 1 && r.b[1]&0xe0 == majorBytes {
+		return []Receipt{r.receipt()}
 	}
-	if len(items) < 2 || len(items) > maxReceipts {
-		return nil, fmt.Errorf("an array of %d receipts", len(items))
+	all = make([]Receipt, r.array(2, maxReceipts, 1))
+	encoded := make([][]byte, len(all))
+	for i := range all {
+		from := r.b
+		all[i] = r.receipt()
+		encoded[i] = from[:len(from)-len(r.b)]
 	}
-	receipts := make([]Receipt, len(items))
-	for i, item := range items {
-		var err error
-		if receipts[i], err = DecodeReceipt(item); err != nil {
-			return nil, err
-		}
+	if err := checkAscending(encoded, maxReceipts); r.err == nil && err != nil {
+		r.fail(fmt.Errorf("receipts: %w", err))
 	}
-	return receipts, nil
+	return all
 }
 
 func checkAscending(items [][]byte, most int) error {

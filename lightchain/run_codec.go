@@ -1,10 +1,9 @@
 package lightchain
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // The keys of an encoded run.
@@ -154,25 +153,23 @@ func (r *Run) append(b []byte) (_ []byte, err error) {
 	return b, nil
 }
 
-// rawRun is a run as the CBOR library reads it.
+// rawRun is a run before its columns are read.
 type rawRun struct {
-	Version uint64 `cbor:"1,keyasint"`
-	First   uint64 `cbor:"2,keyasint"`
-	Count   uint64 `cbor:"3,keyasint"`
-	Columns []byte `cbor:"4,keyasint"`
-	Roots   []byte `cbor:"5,keyasint"`
-	Beacons []byte `cbor:"6,keyasint"`
-	Keys    []struct {
-		_     struct{} `cbor:",toarray"`
-		Index uint64
-		Key   []byte
-	} `cbor:"7,keyasint"`
-	Extras []struct {
-		_      struct{} `cbor:",toarray"`
-		Index  uint64
-		Fields map[int64]cbor.RawMessage
-	} `cbor:"8,keyasint"`
-	Signatures [][]byte `cbor:"9,keyasint"`
+	first, count            uint64
+	columns, roots, beacons []byte
+	keys                    []runKey
+	extras                  []runExtra
+	signatures              []Signature
+}
+
+type runKey struct {
+	index uint64
+	key   PublicKey
+}
+
+type runExtra struct {
+	index  uint64
+	fields []Field
 }
 
 // DecodeRun reads a run. It checks the encoding alone; see [Tip.Follow].
@@ -188,27 +185,81 @@ func decodeRun(b []byte) (*Run, error) {
 	if len(b) > MaxRunBytes {
 		return nil, fmt.Errorf("%d bytes are above the limit of %d", len(b), MaxRunBytes)
 	}
-	var raw rawRun
-	if err := decode(b, &raw); err != nil {
+	raw, err := readRun(b)
+	if err != nil {
 		return nil, err
 	}
-	switch {
-	case raw.Version != Version:
-		return nil, fmt.Errorf("format version %d, this program knows %d", raw.Version, Version)
-	case raw.Count == 0 || raw.Count > MaxRun:
-		return nil, fmt.Errorf("a run of %d headers, not 1 to %d", raw.Count, MaxRun)
-	case len(raw.Keys) > maxRunKeys || len(raw.Extras) > maxRunExtras || len(raw.Signatures) > maxRunSignatures:
-		return nil, errors.New("more keys, unknown fields or signatures than a run may have")
+	if raw.count == 0 || raw.count > MaxRun {
+		return nil, fmt.Errorf("a run of %d headers, not 1 to %d", raw.count, MaxRun)
 	}
-	r := &Run{First: raw.First, Headers: make([]RunHeader, raw.Count)}
-	if err := r.setColumns(&raw); err != nil {
+	r := &Run{First: raw.first, Headers: make([]RunHeader, raw.count)}
+	if err := r.setColumns(raw); err != nil {
 		return nil, err
 	}
-	if err := r.setRare(&raw); err != nil {
+	if err := r.setRare(raw); err != nil {
 		return nil, err
 	}
+	// A column has more than one spelling that unfolds to the same values: the one of the format is the one that encodes.
 	again, err := r.append(make([]byte, 0, len(b)))
-	return r, same(b, again, err)
+	if err == nil && !bytes.Equal(b, again) {
+		err = errNotDeterministic
+	}
+	return r, err
+}
+
+func readRun(b []byte) (*rawRun, error) {
+	raw, r := new(rawRun), reader{b: b}
+	set := r.fields(func(key uint64) {
+		switch key {
+		case 1:
+			r.version()
+		case 2:
+			raw.first = r.uint()
+		case 3:
+			raw.count = r.uint()
+		case 4:
+			raw.columns = r.bytes(MaxRunBytes)
+		case 5:
+			raw.roots = r.bytes(MaxRunBytes)
+		case 6:
+			raw.beacons = r.bytes(MaxRunBytes)
+		case 7:
+			raw.keys = make([]runKey, r.array(0, maxRunKeys, 3))
+			for i := range raw.keys {
+				r.tuple(2)
+				raw.keys[i].index = r.uint()
+				r.fixed(raw.keys[i].key[:])
+			}
+		case 8:
+			raw.extras = make([]runExtra, r.array(0, maxRunExtras, 3))
+			for i := range raw.extras {
+				r.tuple(2)
+				e := &raw.extras[i]
+				e.index = r.uint()
+				r.keys(func(key uint64) {
+					if key <= keyCadence {
+						r.fail(fmt.Errorf("key %d is not one that is unknown", key))
+						return
+					}
+					e.fields = append(e.fields, r.extra(key))
+				})
+			}
+		case 9:
+			raw.signatures = make([]Signature, r.array(0, maxRunSignatures, 2))
+			for i := range raw.signatures {
+				r.fixed(raw.signatures[i][:])
+			}
+		default:
+			r.unknown(key)
+		}
+	})
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	if needed := uint64(1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<9); set&needed != needed {
+		return nil, errors.New("a field is missing")
+	}
+	return raw, nil
 }
 
 var errRunHashes = errors.New("not as many hashes as the columns ask for")
@@ -216,7 +267,7 @@ var errRunHashes = errors.New("not as many hashes as the columns ask for")
 // setColumns fills in what each header has.
 func (r *Run) setColumns(raw *rawRun) (err error) {
 	columns := makeColumns(len(r.Headers))
-	numbers := raw.Columns
+	numbers := raw.columns
 	for _, values := range columns {
 		if numbers, err = readColumn(numbers, values); err != nil {
 			return err
@@ -225,7 +276,7 @@ func (r *Run) setColumns(raw *rawRun) (err error) {
 	if len(numbers) != 0 {
 		return errColumn
 	}
-	roots, beacons := raw.Roots, raw.Beacons
+	roots, beacons := raw.roots, raw.beacons
 	var sealed, boot, uptime uint64
 	var beacon *Hash
 	for i := range r.Headers {
@@ -265,41 +316,29 @@ func (r *Run) setColumns(raw *rawRun) (err error) {
 
 // setRare fills in keys, unknown fields and signatures.
 func (r *Run) setRare(raw *rawRun) error {
-	for _, k := range raw.Keys {
-		if k.Index >= raw.Count || len(k.Key) != len(PublicKey{}) {
-			return errors.New("a key that is none, or of a header beyond the run")
+	for i := range raw.keys {
+		k := &raw.keys[i]
+		if k.index >= raw.count {
+			return errors.New("a key of a header beyond the run")
 		}
-		key := new(PublicKey)
-		copy(key[:], k.Key)
-		r.Headers[k.Index].NextKey = key
+		r.Headers[k.index].NextKey = &k.key
 	}
-	for _, e := range raw.Extras {
-		if e.Index >= raw.Count {
+	for _, e := range raw.extras {
+		if e.index >= raw.count {
 			return errors.New("unknown fields of a header beyond the run")
 		}
-		var h Header
-		for key, value := range e.Fields {
-			if key <= keyCadence {
-				return fmt.Errorf("key %d is not one that is unknown", key)
-			}
-			if err := h.setField(key, value); err != nil {
-				return fmt.Errorf("key %d: %w", key, err)
-			}
-		}
-		h.sortExtra()
-		r.Headers[e.Index].Extra = h.Extra
+		r.Headers[e.index].Extra = e.fields
 	}
-	signatures := raw.Signatures
+	signatures := raw.signatures
 	for i := range r.Headers {
 		h := &r.Headers[i]
 		if h.NextKey == nil && i < len(r.Headers)-1 {
 			continue
 		}
-		if len(signatures) == 0 || len(signatures[0]) != len(Signature{}) {
+		if len(signatures) == 0 {
 			return errors.New("signatures do not fit the headers")
 		}
-		h.Signature = new(Signature)
-		copy(h.Signature[:], signatures[0])
+		h.Signature = &signatures[0]
 		signatures = signatures[1:]
 	}
 	if len(signatures) != 0 {

@@ -22,10 +22,15 @@ func EmptyRoot() Hash { return emptyRoot }
 //
 // SPEC: leaf SHA-256(0x00 || entry)
 func LeafHash(leaf []byte) (h Hash) {
-	var small [1024]byte // most leaves fit, and hashing then allocates nothing
-	if len(leaf) < len(small) {
-		n := copy(small[1:], leaf)
-		return sha256.Sum256(small[:1+n])
+	// Most leaves fit into the stack, and hashing then allocates nothing; of a small one the room is small, since clearing it
+	// takes time, too.
+	switch {
+	case len(leaf) < 128:
+		var b [128]byte
+		return sha256.Sum256(b[:1+copy(b[1:], leaf)])
+	case len(leaf) < 1024:
+		var b [1024]byte
+		return sha256.Sum256(b[:1+copy(b[1:], leaf)])
 	}
 	d := sha256.New()
 	d.Write([]byte{0})

@@ -152,22 +152,3 @@ func (v Value) append(b []byte) ([]byte, error) {
 	}
 	return append(b, cborNull), nil
 }
-
-// valueOf takes what the CBOR library made of a value.
-func valueOf(x any) (Value, error) {
-	switch x := x.(type) {
-	case nil:
-		return Value{}, nil
-	case bool:
-		return Bool(x), nil
-	case int64:
-		return Int(x), nil
-	case float64:
-		return Float(x), nil
-	case string:
-		return Text(x), nil
-	case []byte:
-		return Bytes(x), nil
-	}
-	return Value{}, fmt.Errorf("a value of CBOR type %T is not an int, float, boolean, text, bytes or null", x)
-}

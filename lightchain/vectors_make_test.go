@@ -51,6 +51,7 @@ func makeVectors(t *testing.T) map[string][]byte {
 	writeForgedVectors(t, write)
 	writeNoteVectors(t, write)
 	writeNotedVectors(t, write)
+	writeOddVectors(t, write)
 	return made
 }
 
