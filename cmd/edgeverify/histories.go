@@ -30,7 +30,7 @@ type histories struct {
 // inSight is what the files before say of one chain at different heights, no more of it than finds a contradiction.
 type inSight struct {
 	heads []head // by height, each header once: what holds of neighbours holds of all
-	lists []keys // each list of headers that set the key once, with the file that shows the highest header under it
+	lists []keys // each list of headers that are shown to set the key once, with the file that shows the highest header
 }
 
 // head is a signed header, and the file that shows it.
@@ -39,10 +39,11 @@ type head struct {
 	said
 }
 
-// keys are the headers of a file that set the key, all of those below its highest header.
+// keys are the headers of a file that set the key.
 type keys struct {
-	of  []*lightchain.SignedHeader
-	top uint64
+	shown []*lightchain.SignedHeader // all of them
+	below []*lightchain.SignedHeader // those below its highest header, under the last of which that one is signed
+	top   uint64                     // its height
 	said
 }
 
@@ -135,7 +136,10 @@ func (c *inSight) add(mine said) (others []said) {
 	for i := range mine.sides {
 		s := &mine.sides[i]
 		if height := s.Head.Header.Height; height >= top.top {
-			top.of, top.top = s.Keys, height
+			top.below, top.shown, top.top = s.Keys, s.Keys, height
+			if s.Head.Header.NextKey != nil && height > 0 {
+				top.shown = append(s.Keys[:len(s.Keys):len(s.Keys)], s.Head)
+			}
 		}
 		if s.Path != nil {
 			continue // the head stands by itself, too
@@ -158,7 +162,7 @@ func (c *inSight) add(mine said) (others []said) {
 		if other.leavesOut(&top) || top.leavesOut(other) {
 			others = append(others, other.said)
 		}
-		if slices.EqualFunc(other.of, top.of, sameHeader) {
+		if slices.EqualFunc(other.shown, top.shown, sameHeader) {
 			known = true
 			if top.top > other.top {
 				*other = top
@@ -174,8 +178,8 @@ func (c *inSight) add(mine said) (others []said) {
 // leavesOut reports whether a header that another file shows to set the key, below the highest header of this one, is not
 // among those under which this one is signed.
 func (k *keys) leavesOut(other *keys) bool {
-	for i, h := range other.of {
-		if h.Header.Height < k.top && (i >= len(k.of) || !sameHeader(h, k.of[i])) {
+	for i, h := range other.shown {
+		if h.Header.Height < k.top && (i >= len(k.below) || !sameHeader(h, k.below[i])) {
 			return true
 		}
 	}
@@ -230,7 +234,7 @@ func (h *histories) otherHistories() (found []otherHistory) {
 	for _, n := range h.noted {
 		shown := h.chains[n.chain].heads
 		for _, l := range h.chains[n.chain].lists {
-			for _, k := range l.of {
+			for _, k := range l.shown {
 				shown = append(shown[:len(shown):len(shown)], head{k, l.said})
 			}
 		}
