@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"edgechain.example/lightchain"
 )
@@ -64,6 +65,7 @@ func main() {
 }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	stderr = safely{stderr}
 	flags := flag.NewFlagSet("edgeverify", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -76,7 +78,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	output := flags.String("output", "text", "text for people, json for programs: one object a line")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	fail := func(code int, format string, args ...any) int {
-		fmt.Fprintf(stderr, "edgeverify: "+format+"\n", args...)
+		fmt.Fprintf(stderr, "edgeverify: %s\n", printable(fmt.Sprintf(format, args...)))
 		return code
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -109,13 +111,22 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	code, compared := exitOK, newHistories(trust)
 	for _, file := range flags.Args() {
 		o := check(file, stdin, trust)
-		if err := write(&o); err != nil {
+		err := guarded(func() error { return write(&o) })
+		if errors.Is(err, errFault) {
+			o = outcome{file: file, err: err}
+			err = write(&o)
+		}
+		if err != nil {
 			return fail(exitFailed, "writing the report: %v", err)
 		}
 		code = max(code, o.exitCode())
-		found, err := compared.add(&o)
-		if err != nil {
-			return fail(exitFailed, "comparing %s with the files before it: %v", file, err)
+		var found []contradiction
+		err = guarded(func() (err error) {
+			found, err = compared.add(&o)
+			return err
+		})
+		if err != nil { // the files after it are judged all the same
+			code = max(code, fail(exitFailed, "comparing %s with the files before it: %v", file, err))
 		}
 		for i := range found {
 			if err := write(&found[i]); err != nil {
@@ -143,6 +154,34 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		code = max(code, exitVerification)
 	}
 	return code
+}
+
+// guarded turns a panic into an error that says whose fault it is.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errFault, p)
+		}
+	}()
+	return do()
+}
+
+// safely writes lines to a terminal that nothing in them can steer: names of files and flags may come from elsewhere.
+type safely struct{ io.Writer }
+
+func (s safely) Write(b []byte) (int, error) {
+	lines := strings.Split(string(b), "\n")
+	for i, line := range lines {
+		words := strings.Split(line, "\t")
+		for j := range words {
+			words[j] = printable(words[j])
+		}
+		lines[i] = strings.Join(words, "\t")
+	}
+	if _, err := io.WriteString(s.Writer, strings.Join(lines, "\n")); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // A statement is what there is to say of a file, or of two together.
@@ -193,19 +232,21 @@ type outcome struct {
 var errFault = errors.New("a fault of this program, which says nothing of the file: please report it, with the file if you may")
 
 // check reads one file and verifies it. Whatever is in it, the files named after it are judged, too.
-func check(file string, stdin io.Reader, trust *lightchain.Trust) (o outcome) {
-	o.file, o.trust = file, trust
-	defer func() {
-		if p := recover(); p != nil {
-			o = outcome{file: file, err: fmt.Errorf("%w: %v", errFault, p)}
-		}
-	}()
-	r := stdin
+func check(file string, stdin io.Reader, trust *lightchain.Trust) outcome {
+	o := outcome{file: file, trust: trust}
+	if err := guarded(func() error { return o.judge(stdin) }); err != nil {
+		return outcome{file: file, err: err}
+	}
+	return o
+}
+
+// judge reads the file and verifies what is in it.
+func (o *outcome) judge(stdin io.Reader) error {
+	file, trust, r := o.file, o.trust, stdin
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			o.err = err
-			return o
+			return err
 		}
 		defer f.Close()
 		r = f
@@ -214,15 +255,13 @@ func check(file string, stdin io.Reader, trust *lightchain.Trust) (o outcome) {
 	first, err := in.Peek(1)
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
-		o.err = err
+		return err
 	case lightchain.IsBundle(first):
-		o.err = o.checkBundle(in, trust)
+		return o.checkBundle(in, trust)
 	case lightchain.IsFork(first):
-		o.err = o.checkFork(in, size(r), trust)
-	default:
-		o.err = o.checkProof(in, size(r), trust)
+		return o.checkFork(in, size(r), trust)
 	}
-	return o
+	return o.checkProof(in, size(r), trust)
 }
 
 // size returns how many bytes a file has; 0 where that is not known.

@@ -158,7 +158,18 @@ func proved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
 		fmt.Fprintf(b, "  - Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore), unless(r.NotBeforeBy))
 	}
 	silent(b, r.Silences)
-	beware(b, append(cautions(trust, r.ReceiptedBy), slices.Concat(noteCautions(r), clockNotes(r), reversalNotes(r.Reversals))...))
+	beware(b, proofCautions(r, trust))
+}
+
+// proofCautions are what nobody may overlook of a proof that verified, person or program.
+func proofCautions(r *lightchain.Report, t *lightchain.Trust) []string {
+	clock := clockNotes(r.Header.Sealed, ", and called itself "+r.Header.Clock.State.String()+",", "the block", r.NotBefore, r.NotAfter)
+	return slices.Concat(cautions(t, r.ReceiptedBy), noteCautions(r), clock, reversalNotes(r.Reversals))
+}
+
+// bundleCautions are the same of a bundle, of which the last block alone has a bound.
+func bundleCautions(r *lightchain.BundleReport, t *lightchain.Trust) []string {
+	return slices.Concat(cautions(t, r.ReceiptedBy), clockNotes(r.Sealed, "", "the last block", nil, r.NotAfter), reversalNotes(r.Reversals))
 }
 
 // recorder names who can have made the entry: where a trusted aggregator countersigned it, that aggregator has followed
@@ -198,17 +209,17 @@ func silent(b *strings.Builder, all []lightchain.Silence) {
 // little wrong, too.
 const clockTolerance = 60 // seconds
 
-// clockNotes says where the gateway's clock stood when it sealed the block, if that was outside the bracket.
-func clockNotes(r *lightchain.Report) (all []string) {
-	sealed := r.Header.Sealed / 1e9
+// clockNotes says where the gateway's clock stood when it sealed a block, if that was outside the bracket.
+func clockNotes(at int64, calledItself, block string, notBefore, notAfter *uint64) (all []string) {
+	sealed := at / 1e9
 	note := func(side string, bound uint64) {
-		all = append(all, fmt.Sprintf("The gateway's clock was wrong: it said %s, and called itself %s, when it sealed the block; the receipts prove that this was %s %s. All times that it gave are in doubt",
-			instant(r.Header.Sealed), r.Header.Clock.State, side, second(bound)))
+		all = append(all, fmt.Sprintf("The gateway's clock was wrong: it said %s%s when it sealed %s; the receipts prove that this was %s %s. All times that it gave are in doubt",
+			instant(at), calledItself, block, side, second(bound)))
 	}
-	if b := r.NotBefore; b != nil && *b < 1<<62 && sealed < int64(*b)-clockTolerance {
+	if b := notBefore; b != nil && *b < 1<<62 && sealed < int64(*b)-clockTolerance {
 		note("not before", *b)
 	}
-	if b := r.NotAfter; b != nil && *b < 1<<62 && sealed > int64(*b)+clockTolerance {
+	if b := notAfter; b != nil && *b < 1<<62 && sealed > int64(*b)+clockTolerance {
 		note("not after", *b)
 	}
 	return all
@@ -278,7 +289,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
 	}
 	silent(b, r.Silences)
-	beware(b, append(cautions(trust, r.ReceiptedBy), reversalNotes(r.Reversals)...))
+	beware(b, bundleCautions(r, trust))
 	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
 	b.WriteString(notInvented)
 	unsigned(b, trust)
@@ -344,7 +355,8 @@ type reportJSON struct {
 	Outside     []outsideJSON            `json:"outside,omitempty"`   // evidence that came along and was not checked
 	Bundle      *bundleJSON              `json:"bundle,omitempty"`
 	Fork        *forkJSON                `json:"fork,omitempty"`
-	Notes       []noteJSON               `json:"notes,omitempty"` // what people said in it
+	Notes       []noteJSON               `json:"notes,omitempty"`  // what people said in it
+	Beware      []string                 `json:"beware,omitempty"` // what must not be overlooked: that no receipt was required, a wrong clock
 }
 
 type outsideJSON struct {
@@ -405,7 +417,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	if r := o.bundle; r != nil {
 		out.Chain, out.Gateway, out.ReceiptedBy, out.Quorum, out.NotAfter = r.Chain.String(), r.Name, r.ReceiptedBy, r.Quorum, r.NotAfter
 		out.NotAfterBy, out.Reversals, out.Outside = names(r.NotAfterBy), r.Reversals, newOutsideJSON(r.Outside)
-		out.Silent = r.Silences
+		out.Silent, out.Beware = r.Silences, bundleCautions(r, o.trust)
 		out.Bundle = &bundleJSON{r.First, r.Next - r.First, r.From, r.To}
 		return json.NewEncoder(w).Encode(out)
 	}
@@ -417,7 +429,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
 	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
 	out.NotBeforeBy, out.NotAfterBy, out.Reversals = names(r.NotBeforeBy), names(r.NotAfterBy), r.Reversals
-	out.Outside, out.Silent = newOutsideJSON(r.Outside), r.Silences
+	out.Outside, out.Silent, out.Beware = newOutsideJSON(r.Outside), r.Silences, proofCautions(r, o.trust)
 	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []readingJSON{}}
 	out.Entry.Reread, _ = readAgain(&r.Entry)
 	for _, m := range r.Entry.Readings {

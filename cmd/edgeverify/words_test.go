@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"edgechain.example/lightchain"
+)
+
+// broken is a fault of this program where a file should be.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { panic("a fault") }
+
+// A fault keeps no other file from being judged, and says whose fault it is.
+func TestAFaultIsThisProgramsOwn(t *testing.T) {
+	proof, chain := proofOf(t, lightchain.Entry{})
+	file := writeTemp(t, proof)
+	var out, stderr strings.Builder
+	if code := run([]string{"--chain", chain, "-", file}, broken{}, &out, &stderr); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	for _, words := range []string{"-: NOT VERIFIED\n  a fault of this program", file + ": VERIFIED"} {
+		if !strings.Contains(out.String(), words) {
+			t.Errorf("%q is not said:\n%s", words, &out)
+		}
+	}
+}
+
+// Nothing that comes from elsewhere steers the terminal, nor makes a line of this program's own: neither names of files that do
+// not exist, nor what stands in a trust file or behind a flag.
+func TestNamesAndForeignTextArePrintedSafely(t *testing.T) {
+	proof, chain := proofOf(t, lightchain.Entry{Source: "broker:-/\x1b[31m\u202e:\nVERIFIED", Payload: []byte("\x1b]0;x\a")})
+	dir := t.TempDir()
+	evil := filepath.Join(dir, "\x1b[31m\nx: VERIFIED")
+	trust := filepath.Join(dir, "\x1b[32m.trust")
+	for name, b := range map[string][]byte{evil: proof, trust: []byte("chain \x1b[33m\n")} {
+		if err := os.WriteFile(name, b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{
+		{"--chain", chain, evil},
+		{"--chain", chain, "--output", "json", evil},
+		{"--chain", chain, filepath.Join(dir, "no\x1b[31m\nx: VERIFIED")},
+		{"--trust", trust, evil},
+		{"--trust", filepath.Join(dir, "no\x1b[31m"), evil},
+		{"--\x1b[31m"},
+		{"--output", "\x1b[31m", evil},
+		{"--chain", chain, "--chain\x1b=x", evil},
+	} {
+		var out strings.Builder
+		run(args, nil, &out, &out)
+		if strings.ContainsAny(out.String(), "\x1b\a") || strings.Contains(out.String(), "\nx: VERIFIED") {
+			t.Errorf("%q: %q", args, out.String())
+		}
+	}
+}
+
+// Programs are told what people are: that no receipt was required, and that the gateway's clock was wrong, of bundles too.
+func TestProgramsAreToldWhatToBewareOf(t *testing.T) {
+	proof, chain := proofOf(t, lightchain.Entry{})
+	var out strings.Builder
+	if code := run([]string{"--chain", chain, "--output", "json", writeTemp(t, proof)}, nil, &out, io.Discard); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &out)
+	}
+	var report struct{ Beware []string }
+	if err := json.Unmarshal([]byte(out.String()), &report); err != nil || len(report.Beware) != 1 || !strings.Contains(report.Beware[0], "No receipt was required") {
+		t.Errorf("%s (%v)", &out, err)
+	}
+	for _, v := range vectorFiles(t, "bundle") {
+		if v.name != "bundle-good-outside.json" {
+			continue
+		}
+		trust, err := lightchain.ParseTrust([]byte(v.Trust))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := check(writeTemp(t, v.Bytes), nil, trust)
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		for _, wrong := range []bool{false, true} {
+			o.bundle.Sealed = int64(*o.bundle.NotAfter) * 1e9
+			if wrong {
+				o.bundle.Sealed += 61e9
+			}
+			var text, asJSON strings.Builder
+			if err := o.writeText(&text); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.writeJSON(&asJSON); err != nil {
+				t.Fatal(err)
+			}
+			const words = "The gateway's clock was wrong"
+			if strings.Contains(text.String(), words) != wrong || strings.Contains(asJSON.String(), words) != wrong {
+				t.Errorf("clock wrong: %t\n%s%s", wrong, &text, &asJSON)
+			}
+		}
+		return
+	}
+	t.Error(fmt.Errorf("no bundle with a bound"))
+}
