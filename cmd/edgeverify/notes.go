@@ -57,7 +57,11 @@ func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
 				b.WriteString("  note      the attachment's bytes are not here: whoever has the file compares its SHA-256\n")
 			}
 		}
-		fmt.Fprintf(b, "  %-9s by %s, by his own word, written %s\n", what, quoted(n.Who), printable(n.When))
+		whose := "as the gateway says"
+		if r.Standing == lightchain.NoteSigned {
+			whose = "by his own word"
+		}
+		fmt.Fprintf(b, "  %-9s by %s, %s, written %s\n", what, quoted(n.Who), whose, printable(n.When))
 		for _, part := range [...]struct{ word, text string }{
 			{"about", aboutText(n)}, {"reason", n.Reason}, {"meaning", n.Meaning},
 		} {
@@ -159,7 +163,7 @@ func noteAhead(r *lightchain.Report) bool {
 // noteNotProved says what does not follow from a note.
 func noteNotProved(b *strings.Builder, r *lightchain.NoteReport) {
 	b.WriteString("  - That what is said there is true.\n")
-	if r.Standing != lightchain.NoteSigned && r.Standing != lightchain.NoteStranger {
+	if r.Standing != lightchain.NoteSigned { // a signature under a key that nobody knows is not checked, so that anybody can make one
 		b.WriteString("  - That anybody said it: whoever controls the gateway when it records can invent a note.\n")
 		return
 	}

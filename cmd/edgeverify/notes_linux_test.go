@@ -57,9 +57,9 @@ func TestWhoSignedANoteIsTold(t *testing.T) {
 		standing                      lightchain.NoteStanding
 		says                          []string
 	}{
-		{"a person known", signature, note.Text, "person anna " + key, exitOK, lightchain.NoteSigned, []string{"VERIFIED", "signature signed by anna, with " + key, "text      |   signature signed by boss", "about     entry 3 to 5", "meaning   approved"}},
-		{"a person unknown", signature, note.Text, "", exitOK, lightchain.NoteStranger, []string{"VERIFIED", "does not name"}},
-		{"nobody", "", note.Text, "person anna " + key, exitOK, lightchain.NoteUnsigned, []string{"VERIFIED", "gateway's word alone"}},
+		{"a person known", signature, note.Text, "person anna " + key, exitOK, lightchain.NoteSigned, []string{"VERIFIED", "signature signed by anna, with " + key, `by "Anna", by his own word, written`, "text      |   signature signed by boss", "about     entry 3 to 5", "meaning   approved"}},
+		{"a person unknown", signature, note.Text, "", exitOK, lightchain.NoteStranger, []string{"VERIFIED", "does not name", `by "Anna", as the gateway says, written`, "can invent a note"}},
+		{"nobody", "", note.Text, "person anna " + key, exitOK, lightchain.NoteUnsigned, []string{"VERIFIED", "gateway's word alone", `by "Anna", as the gateway says, written`, "can invent a note"}},
 		{"a text that was changed", signature, "another", "person anna " + key, exitVerification, lightchain.NoteBad, []string{"NOT VERIFIED", "signature BAD", "entry 0"}},
 		{"signed for something else", elsewhere, note.Text, "", exitVerification, lightchain.NoteBad, []string{"NOT VERIFIED", `"file"`}},
 	} {
@@ -121,7 +121,7 @@ func TestANotesWordsPassForNoneOfTheReport(t *testing.T) {
 	if code := run([]string{"--chain", chain, file}, nil, &text, &stderr); code != exitOK {
 		t.Fatalf("exit code %d\n%s%s", code, &text, &stderr)
 	}
-	for _, words := range []string{`by "Eve\", by the word of \"Anna", by his own word`, `attached  "a.pdf\", \"application/pdf\", 3 bytes, SHA-256 00\\", "text/plain", 0 bytes, SHA-256 e3b0`,
+	for _, words := range []string{`by "Eve\", by the word of \"Anna", as the gateway says`, `attached  "a.pdf\", \"application/pdf\", 3 bytes, SHA-256 00\\", "text/plain", 0 bytes, SHA-256 e3b0`,
 		"That anybody said it", "That what is said there is true"} {
 		if !strings.Contains(text.String(), words) {
 			t.Errorf("%q is not said\n%s", words, &text)
