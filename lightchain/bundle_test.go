@@ -312,3 +312,32 @@ func hashTree(t testing.TB, file []byte) {
 	}
 	_ = r.Root()
 }
+
+// A verifier's time is bounded by what it must hash: for an entry or a block more in a bundle it allocates nothing, so that none
+// costs much more than its bytes.
+func TestABundlesItemsAreCheckedWithoutAllocating(t *testing.T) {
+	allocations := func(make func(size int) ([]byte, *Trust), size int) float64 {
+		file, trust := make(size)
+		return testing.AllocsPerRun(3, func() {
+			if _, err := verifyBundle(file, trust); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	for name, make := range map[string]func(size int) ([]byte, *Trust){
+		"readings": func(size int) ([]byte, *Trust) {
+			return manyEntries(t, size, func(i int) *Entry { return testEntry(uint64(i)) })
+		},
+		"many readings": func(size int) ([]byte, *Trust) {
+			return manyEntries(t, size, func(int) *Entry {
+				return &Entry{Decoder: "json/2", Readings: []Reading{{Device: "d", Name: "n", Value: Text("x"), Meaning: new(Hash)}, {Value: Bytes([]byte("x"))}}}
+			})
+		},
+		"empty blocks": func(size int) ([]byte, *Trust) { return emptyBlocks(t, size, 0) },
+	} {
+		few, many := allocations(make, 20<<10), allocations(make, 400<<10)
+		if many > few+100 { // maps and slices that grow
+			t.Errorf("%s: %v allocations in 20 KiB, %v in 400 KiB", name, few, many)
+		}
+	}
+}

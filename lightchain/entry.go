@@ -309,10 +309,13 @@ func (m *Reading) decode(r *reader) {
 			}
 			m.Derived = true
 		case readingMeaning:
-			var meaning Hash
-			if r.fixed(meaning[:]); !r.only {
-				m.Meaning = &meaning
+			if r.only {
+				var passed Hash
+				r.fixed(passed[:])
+				return
 			}
+			m.Meaning = new(Hash)
+			r.fixed(m.Meaning[:])
 		default:
 			r.unknown(key)
 		}
