@@ -3,6 +3,7 @@ package lightchain
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,8 +45,19 @@ func fuzzCodec[T any](f *testing.F, kind string, decode func([]byte) (T, error),
 	})
 }
 
+// What only looks at an entry takes the same ones as what reads it, and finds the same notes.
 func FuzzDecodeEntry(f *testing.F) {
-	fuzzCodec(f, "entry", DecodeEntry, func(e Entry) ([]byte, error) { return e.Append(nil) })
+	fuzzCodec(f, "entry", func(b []byte) (Entry, error) {
+		e, err := DecodeEntry(b)
+		note, looked := checkEntry(b)
+		if (err == nil) != (looked == nil) || looked != nil && err.Error() != looked.Error() {
+			panic(fmt.Sprintf("read: %v, looked at: %v", err, looked))
+		}
+		if err == nil && (note != nil) != IsNote(e.Source) || note != nil && !bytes.Equal(note.Payload, e.Payload) {
+			panic(fmt.Sprintf("a note from %q: %+v", e.Source, note))
+		}
+		return e, err
+	}, func(e Entry) ([]byte, error) { return e.Append(nil) })
 }
 
 func FuzzDecodeHeader(f *testing.F) {
