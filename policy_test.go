@@ -101,6 +101,7 @@ var floors = map[string]int{
 	"sensors/hwmon":                  2,
 	"sync/internal":                  1,
 	"sync/pace":                      1,
+	"sensors/sparkplug":              2,
 	"sync":                           2,
 	"sync/gateway":                   3,
 	"sync/collector":                 3,

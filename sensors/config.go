@@ -10,8 +10,8 @@ import (
 
 // Config says how the payloads of one subscription become readings. Its zero value is the dialect "auto".
 type Config struct {
-	// Dialect is "auto" (the default), "senml+json", "senml+cbor", "json", "ndjson", "cbor", "influx", "csv", "pairs", "value"
-	// or "raw".
+	// Dialect is "auto" (the default), "senml+json", "senml+cbor", "json", "ndjson", "cbor", "influx", "csv", "pairs", "value",
+	// "raw", or "sparkplug_b".
 	Dialect string `toml:"dialect" json:"dialect"`
 
 	// Preset sets defaults for what is left empty here; [Presets] lists them.
@@ -91,16 +91,18 @@ const (
 	pairs
 	value
 	raw
+	sparkplugB
 	dialects
 )
 
 // dialectNames are as a configuration has them, decoderNames as an entry does.
 var (
-	dialectNames = [dialects]string{"auto", "senml+json", "senml+cbor", "json", "ndjson", "cbor", "influx", "csv", "pairs", "value", "raw"}
+	dialectNames = [dialects]string{"auto", "senml+json", "senml+cbor", "json", "ndjson", "cbor", "influx", "csv", "pairs", "value", "raw", "sparkplug_b"}
 	decoderNames = func() (names [dialects]string) {
 		for d := senmlJSON; d < dialects; d++ {
 			names[d] = fmt.Sprintf("%s/%d", strings.ReplaceAll(dialectNames[d], "+", "-"), DecoderVersion)
 		}
+		names[sparkplugB] = fmt.Sprintf("sparkplug/%d", DecoderVersion)
 		return names
 	}()
 )
@@ -115,7 +117,7 @@ func parseDialect(name string) (dialect, error) {
 	if at := slices.Index(dialectNames[:], name); at >= 0 {
 		return dialect(at), nil
 	}
-	return 0, fmt.Errorf("dialect: %q is none; expected %s or %s", name, strings.Join(dialectNames[:raw], ", "), dialectNames[raw])
+	return 0, fmt.Errorf("dialect: %q is none; expected %s or %s", name, strings.Join(dialectNames[:dialects-1], ", "), dialectNames[dialects-1])
 }
 
 // New returns the decoder that cfg describes. Its errors begin with the key at fault. To find a zone by its name it
@@ -222,11 +224,17 @@ func (d *Decoder) compilePaths(cfg *Config) (err error) {
 
 // checkUse refuses settings that the dialect would never look at.
 func (c *Config) checkUse(d dialect) error {
+	names := d != sparkplugB // or else devices, readings and units have theirs from births
 	for _, s := range []struct {
 		key string
 		set bool
 		use bool
 	}{
+		{"topic_parsing", len(c.TopicParsing) > 0, names},
+		{"device", c.Device != "", names},
+		{"device_from", c.DeviceFrom != "", names},
+		{"unit", c.Unit != "", names},
+		{"units", len(c.Units) > 0, names},
 		{"timestamp_path", c.TimestampPath != "", d.named() && d != influx},
 		{"timestamp_format", c.TimestampFormat != "", d.named()},
 		{"timestamp_timezone", c.TimestampTimezone != "", d.named() && d != influx},

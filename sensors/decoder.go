@@ -84,6 +84,18 @@ type Result struct {
 	Doubt    string // what the payload should have said, and did not; "" if nothing
 }
 
+// SparkplugNamespace begins the topics of Sparkplug B.
+const SparkplugNamespace = "spBv1.0/"
+
+// SparkplugName is the decoder of its payloads, as an entry names it.
+func SparkplugName() string { return decoderNames[sparkplugB] }
+
+// Stateful reports whether messages on a topic are read by what other messages said, which a Decoder does not remember: those
+// of Sparkplug B, where the configuration says so, or leaves it to the topic.
+func (d *Decoder) Stateful(topic string) bool {
+	return d.dialect == sparkplugB || d.dialect == auto && strings.HasPrefix(topic, SparkplugNamespace)
+}
+
 // Read is [Decoder.Decode] that tells more.
 func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Time) (Result, error) {
 	readings, in, err := d.read(topic, clientID, payload, received)
@@ -101,7 +113,7 @@ func Again(decoder, topic, clientID string, payload []byte, received time.Time) 
 		return nil, false, err
 	}
 	for by, name := range decoderNames {
-		if name == decoder && name != "" && dialect(by) != csvLines && dialect(by) != pairs { // the configuration says how to part them
+		if name == decoder && name != "" && dialect(by) != csvLines && dialect(by) != pairs && dialect(by) != sparkplugB { // the configuration says how to part them, a birth what they are
 			d.dialect = dialect(by)
 			readings, err = d.Decode(topic, clientID, payload, received)
 			return readings, true, err
@@ -163,6 +175,8 @@ func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
 		return d.decodeValue(in)
 	case raw:
 		return d.decodeRaw(in)
+	case sparkplugB:
+		return nil, refuse(NoBirth, "a message of Sparkplug is read by what knows the node's birth, which is not here")
 	}
 	return d.decodeAuto(in)
 }

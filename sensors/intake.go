@@ -24,6 +24,10 @@ const MostPayloadMax = lightchain.MaxEntry - maxReadingsSize - entryMargin
 type Intake struct {
 	Decoder *Decoder
 
+	// Stateful reads what takes more than the message itself: see [Decoder.Stateful]. It is asked once for each message, in the
+	// order in which they came from one sender. nil: nothing does.
+	Stateful func(topic string, flags lightchain.Flags, payload []byte, received time.Time) (Result, error)
+
 	// PayloadMax is the size in bytes above which a payload's SHA-256 is kept instead of it; 0 means
 	// [DefaultPayloadMax], and more than [MostPayloadMax] means that.
 	PayloadMax int
@@ -67,23 +71,29 @@ func (in *Intake) MessageKeeping(keep Keeping, source, topic, clientID string, f
 	if !utf8.ValidString(source) {
 		m.Source = strings.ToValidUTF8(source, "\uFFFD") // an entry's text is UTF-8, and nothing is dropped for being ugly
 	}
+	stateful := in.Stateful != nil && in.Decoder.Stateful(topic)
+	if stateful && (keep.Hash || flags&lightchain.PayloadHashed != 0) {
+		_, _ = in.Stateful(topic, flags, payload, received) // what it says of later messages counts, if only that it came
+	}
 	if keep.Hash {
 		if flags&lightchain.PayloadHashed == 0 {
 			m.hashPayload()
 		}
 		return m
 	}
-	var read Result
+	var got Result
 	var err error
 	if flags&lightchain.PayloadHashed != 0 {
 		// The source has kept a hash alone. Read as a payload it would give values that nobody measured.
 		err = refuse(TooLarge, "of the payload its hash alone was kept")
+	} else if stateful {
+		got, err = in.readStateful(topic, clientID, flags, payload, received)
 	} else {
-		read, err = in.Decoder.Read(topic, clientID, payload, received)
+		got, err = in.Decoder.Read(topic, clientID, payload, received)
 	}
 	if len(payload) > limit && flags&lightchain.PayloadHashed == 0 {
 		m.hashPayload()
-		if size := textSize(read.Readings); size > limit {
+		if size := textSize(got.Readings); size > limit {
 			err = refuse(TooLarge, "%d bytes of text in readings of a payload too large to keep", size)
 		}
 	}
@@ -94,11 +104,22 @@ func (in *Intake) MessageKeeping(keep Keeping, source, topic, clientID string, f
 		}
 		return m
 	}
-	if read.Doubt != "" && in.Doubted != nil {
-		in.Doubted(topic, read.Doubt)
+	if got.Doubt != "" && in.Doubted != nil {
+		in.Doubted(topic, got.Doubt)
 	}
-	m.Readings, m.Decoder = read.Readings, read.Decoder
+	m.Readings, m.Decoder = got.Readings, got.Decoder
 	return m
+}
+
+// readStateful reads a message of Sparkplug. Where nobody says that it is one but its topic, JSON is read as JSON.
+func (in *Intake) readStateful(topic, clientID string, flags lightchain.Flags, payload []byte, received time.Time) (Result, error) {
+	got, err := in.Stateful(topic, flags, payload, received)
+	if ReasonOf(err) == Syntax && in.Decoder.dialect == auto && len(payload) > 0 && (payload[0] == '{' || payload[0] == '[') {
+		if as, err := in.Decoder.Read(topic, clientID, payload, received); err == nil {
+			return as, nil
+		}
+	}
+	return got, err
 }
 
 // Hashed reports whether the message has its payload's hash alone.

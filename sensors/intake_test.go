@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"strings"
 	"testing"
+	"time"
 
 	"edgechain.example/lightchain"
 )
@@ -139,5 +140,48 @@ func TestASmallerLimitKeepsReadingsAndHash(t *testing.T) {
 	}
 	if long := []byte(`{"a":1` + strings.Repeat(" ", 100) + `}`); !in.MessageKeeping(Keeping{Max: 1000}, "s", "t", "", 0, long, received).Hashed() {
 		t.Error("a larger limit of a filter let more than PayloadMax through")
+	}
+}
+
+// What takes more than a message to be read goes to what remembers, whatever is kept of it; JSON on its topics stays JSON.
+func TestStatefulMessages(t *testing.T) {
+	read := 0
+	in := &Intake{Decoder: mustNew(t, Config{}), Stateful: func(topic string, flags lightchain.Flags, payload []byte, _ time.Time) (Result, error) {
+		read++
+		if len(payload) > 0 && payload[0] == '{' {
+			return Result{}, NotUnderstood(Syntax, "no protocol buffers")
+		}
+		return Result{Decoder: SparkplugName(), Readings: []lightchain.Reading{{Device: "G/E", Name: "m", Value: lightchain.Int(1)}}}, nil
+	}}
+	for _, c := range []struct {
+		dialect, topic, payload string
+		keep                    Keeping
+		flags                   lightchain.Flags
+		read                    int
+		decoder                 string
+	}{
+		{"", "spBv1.0/G/NDATA/E", "\x08\x01", Keeping{}, 0, 1, "sparkplug/2"},
+		{"", "spBv1.0/G/NDATA/E", `{"a":1}`, Keeping{}, 0, 1, "json/2"},
+		{"sparkplug_b", "site/spBv1.0/G/NDATA/E", "\x08\x01", Keeping{}, 0, 1, "sparkplug/2"},
+		{"sparkplug_b", "spBv1.0/G/NDATA/E", `{"a":1}`, Keeping{}, 0, 1, ""},
+		{"", "spBv1.0/G/NDATA/E", "\x08\x01", Keeping{Hash: true}, 0, 1, ""},
+		{"", "spBv1.0/G/NDATA/E", strings.Repeat("h", 32), Keeping{}, lightchain.PayloadHashed, 1, ""},
+		{"", "plant/x", `{"a":1}`, Keeping{}, 0, 0, "json/2"},
+		{"raw", "spBv1.0/G/NDATA/E", "\x08\x01", Keeping{}, 0, 0, "raw/2"},
+	} {
+		read, in.Decoder = 0, mustNew(t, Config{Dialect: c.dialect})
+		m := in.MessageKeeping(c.keep, "", c.topic, "", c.flags, []byte(c.payload), received)
+		if read != c.read || m.Decoder != c.decoder || (len(m.Readings) > 0) != (c.decoder != "") {
+			t.Errorf("%q on %s by %q: asked %d times, decoder %q, %v", c.payload, c.topic, c.dialect, read, m.Decoder, m.Readings)
+		}
+	}
+	for _, key := range []Config{{Device: "x"}, {Unit: "V"}, {TimestampPath: "t"}, {Fields: []string{"a"}}} {
+		key.Dialect = "sparkplug_b"
+		if _, err := New(key); err == nil || !strings.Contains(err.Error(), "has no use with the dialect sparkplug_b") {
+			t.Errorf("%+v: %v", key, err)
+		}
+	}
+	if _, known, _ := Again(SparkplugName(), "spBv1.0/G/NDATA/E", "", []byte("x"), received); known {
+		t.Error("without its birth a message is read again")
 	}
 }

@@ -26,12 +26,13 @@ const (
 	NewVersion   Reason = "version"         // SenML of a version above 10
 	WrongColumns Reason = "columns"         // a line of CSV has more or fewer values than columns are named
 	WrongType    Reason = "wrong_type"      // a field that names something is not text, or a CBOR value is of no kind that a reading has
+	NoBirth      Reason = "no_birth"        // a Sparkplug message whose metrics nothing names: their birth is not known
 )
 
 // Reasons returns all reasons, so that a metric can show each from the start.
 func Reasons() []Reason {
 	return []Reason{Empty, Syntax, BadUTF8, DuplicateKey, TooDeep, TooMany, TooLarge, Overflow, NotFinite, NotText,
-		NotSenML, BadName, UnknownLabel, NewVersion, WrongColumns, WrongType}
+		NotSenML, BadName, UnknownLabel, NewVersion, WrongColumns, WrongType, NoBirth}
 }
 
 // NotUnderstoodError says why a payload was not understood.
@@ -41,6 +42,10 @@ type NotUnderstoodError struct {
 }
 
 func (e *NotUnderstoodError) Error() string { return string(e.Reason) + ": " + e.detail }
+
+// NotUnderstood makes one, for what reads payloads beside this package. What comes from the payload belongs into it as %.40q:
+// it ends up in logs.
+func NotUnderstood(r Reason, format string, args ...any) error { return refuse(r, format, args...) }
 
 // ReasonOf returns why [Decoder.Decode] failed, or "" if err did not come from it.
 func ReasonOf(err error) Reason {

@@ -57,6 +57,15 @@ func (t *stamp) decide(received int64) {
 // after reports whether a is later than b by more than d.
 func after(a, b int64, d time.Duration) bool { return a > b && uint64(a)-uint64(b) > uint64(d) }
 
+// Measured says on a reading when the device measured, in milliseconds since the Unix epoch. received is as in an entry.
+func Measured(r *lightchain.Reading, ms uint64, received int64) {
+	t := beyondBelief
+	if most := uint64(math.MaxInt64 / int64(time.Millisecond)); ms <= most {
+		t = stamp{ns: int64(ms) * int64(time.Millisecond), timed: true}
+	}
+	t.on(r, received)
+}
+
 // clock reads the configured timestamp field.
 type clock struct {
 	unix   int            // a count since the epoch in units of 10^-unix seconds; -1: not a count

@@ -1,5 +1,8 @@
 package sensors
 
+// UnitSymbol is what a unit is called in a reading.
+func UnitSymbol(u string) string { return unitSymbol(u) }
+
 // unitSymbol returns the symbol of RFC 8428, section 12.1, for what devices commonly write instead, and everything
 // else as it is: "[degF]" has no symbol there, and "C" already is one (the coulomb).
 //

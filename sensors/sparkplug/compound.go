@@ -1,0 +1,228 @@
+package sparkplug
+
+import (
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"edgechain.example/lightchain"
+)
+
+// dataSet makes a reading of each cell, NAME.ROW.COLUMN, rows numbered from 0.
+func (r *reading) dataSet(name string, b []byte) {
+	var columns []string
+	var types []uint32
+	var rows [][]byte
+	err := fields(b, func(n protowire.Number, t protowire.Type, bits uint64, data []byte) (err error) {
+		switch {
+		case n == 2 && t == protowire.BytesType:
+			columns = append(columns, string(data))
+		case n == 3:
+			types, err = numbers(types, t, bits, data)
+		case n == 4 && t == protowire.BytesType:
+			rows = append(rows, data)
+		}
+		if len(columns) > maxElements || len(types) > maxElements || len(rows) > maxReadings {
+			return errMetrics
+		}
+		return err
+	})
+	if err == nil && len(rows) > maxElements {
+		err = errMetrics
+	}
+	if err != nil || len(types) != len(columns) {
+		r.says("the metric %s "+doubtShape, name)
+		r.put(name, bad)
+		return
+	}
+	if len(r.out)+len(rows)*len(columns) > maxReadings {
+		r.says("the metric %s "+doubtMany, name)
+		r.put(name, bad)
+		return
+	}
+	for i, column := range columns {
+		if !utf8.ValidString(column) || column == "" || len(column) > mostName {
+			columns[i] = strconv.Itoa(i)
+		}
+	}
+	for i, row := range rows {
+		at := 0
+		err := fields(row, func(n protowire.Number, t protowire.Type, _ uint64, data []byte) error {
+			if n != 1 || t != protowire.BytesType {
+				return nil
+			}
+			if at >= len(columns) {
+				return errMetrics
+			}
+			var cell metric
+			if err := cell.readCell(data); err != nil {
+				return err
+			}
+			v, doubt := lightchain.Reading{}, "" // a cell without a value is null
+			if cell.field != 0 {
+				v, doubt = scalar(types[at], &cell)
+			}
+			if doubt != "" {
+				r.says("the metric %s "+doubt, name)
+			}
+			r.put(name+"."+strconv.Itoa(i)+"."+columns[at], v)
+			at++
+			return nil
+		})
+		if err != nil || at < len(columns) {
+			r.says("the metric %s "+doubtShape, name)
+		}
+	}
+}
+
+// template makes readings of an instance's members and parameters, NAME.MEMBER. A definition says what instances will be like,
+// and measures nothing.
+func (r *reading) template(name string, m *metric, depth int) error {
+	if depth >= maxDepth {
+		r.says("the metric %s "+doubtShape, name)
+		r.put(name, bad)
+		return nil
+	}
+	definition := false
+	_ = fields(m.data, func(n protowire.Number, t protowire.Type, bits uint64, _ []byte) error {
+		definition = definition || n == 5 && t == protowire.VarintType && bits != 0
+		return nil
+	})
+	if definition {
+		return nil
+	}
+	var refused error
+	err := members(m.data, func(member *metric) error {
+		if !member.timed {
+			member.timestamp, member.timed = m.timestamp, m.timed
+		}
+		member.historical = member.historical || m.historical
+		refused = r.metric(name+".", member, depth+1)
+		return refused
+	}, func(parameter *metric) error {
+		if !parameter.named || !utf8.Valid(parameter.name) || len(parameter.name) > mostName {
+			return nil
+		}
+		v, doubt := scalar(parameter.datatype, parameter)
+		if parameter.field == 0 {
+			v, doubt = lightchain.Reading{}, ""
+		}
+		if doubt != "" {
+			r.says("the metric %s "+doubt, name)
+		}
+		r.put(name+"."+string(parameter.name), v)
+		return nil
+	})
+	if refused != nil {
+		return refused
+	}
+	if err != nil {
+		r.says("the metric %s "+doubtShape, name)
+		r.put(name, bad)
+	}
+	return nil
+}
+
+// members calls do for each metric of a template, and parameter, which may be nil, for each parameter.
+func members(b []byte, do, parameter func(*metric) error) error {
+	count := 0
+	return fields(b, func(n protowire.Number, t protowire.Type, _ uint64, data []byte) error {
+		if t != protowire.BytesType || n != 2 && n != 3 {
+			return nil
+		}
+		if count++; count > maxMetrics {
+			return errMetrics
+		}
+		var m metric
+		switch {
+		case n == 2:
+			if err := m.read(data); err != nil {
+				return err
+			}
+			return do(&m)
+		case parameter != nil:
+			if err := m.readParameter(data); err != nil {
+				return err
+			}
+			return parameter(&m)
+		}
+		return nil
+	})
+}
+
+// array makes a reading of each element, NAME.INDEX, or five derived ones of many numbers.
+//
+// SPEC: becomes five derived readings instead, NAME/count, /min, /max, /mean and /rms
+func (r *reading) array(name string, datatype uint32, b []byte) {
+	first := len(r.out)
+	n, whole := 0, true
+	sum := summary{}
+	ok := elements(datatype, b, func(v lightchain.Reading, doubt string) {
+		if doubt != "" {
+			r.says("the metric %s "+doubt, name)
+		}
+		sum.add(v.Value)
+		if n++; n <= maxElements && len(r.out) < maxReadings {
+			r.put(name+"."+strconv.Itoa(n-1), v)
+		} else {
+			whole = false
+		}
+	})
+	switch {
+	case !ok:
+		r.out = r.out[:first]
+		r.says("the metric %s "+doubtShape, name)
+		r.put(name, bad)
+	case !whole && sum.numbers == n:
+		r.out = r.out[:first]
+		sum.put(r, name)
+	case !whole:
+		r.out = r.out[:first]
+		r.says("the metric %s "+doubtMany, name)
+		r.put(name, bad)
+	}
+}
+
+// summary is what is computed of an array of numbers: in 64-bit floats, in the order in which they stand.
+type summary struct {
+	numbers      int
+	min, max     lightchain.Value
+	sum, squares float64
+}
+
+func (s *summary) add(v lightchain.Value) {
+	f, is := v.Float()
+	if !is {
+		return
+	}
+	least, _ := s.min.Float()
+	most, _ := s.max.Float()
+	if s.numbers == 0 || f < least {
+		s.min = v
+	}
+	if s.numbers == 0 || f > most {
+		s.max = v
+	}
+	s.numbers++
+	s.sum += f
+	s.squares += float64(f * f) // rounded on every processor: some would multiply and add in one step
+}
+
+func (s *summary) put(r *reading, name string) {
+	n := float64(s.numbers)
+	r.put(name+"/count", lightchain.Reading{Value: lightchain.Int(int64(s.numbers)), Derived: true})
+	r.put(name+"/min", lightchain.Reading{Value: s.min, Derived: true})
+	r.put(name+"/max", lightchain.Reading{Value: s.max, Derived: true})
+	for _, each := range [...]struct {
+		name  string
+		value float64
+	}{{"/mean", s.sum / n}, {"/rms", math.Sqrt(s.squares / n)}} {
+		v := lightchain.Reading{Value: lightchain.Float(each.value), Derived: true}
+		if math.IsInf(each.value, 0) || math.IsNaN(each.value) {
+			v = bad
+		}
+		r.put(name+each.name, v)
+	}
+}
