@@ -35,6 +35,8 @@ type link struct {
 	paused bool          // the gate holds a PUBLISH back
 	ending bool          // the gate discards every PUBLISH: those with QoS 1 and 2 come again
 	slow   bool          // and a ping had to be covered meanwhile
+
+	since time.Time // when it was begun
 }
 
 var errClosed = errors.New("the connection is closed")
@@ -46,9 +48,15 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 		lost:   make(chan error, 1),
 		wake:   make(chan struct{}, 1),
 		acking: make(chan struct{}),
+		since:  s.cfg.Now(),
+	}
+	var will *mqttconn.Will
+	if p := s.cfg.Presence; p != nil {
+		will = &mqttconn.Will{Topic: p.Topic, Payload: p.Says(false, l.since)}
 	}
 	var err error
 	l.conn, err = dial(mqttconn.Terms{
+		Will: will,
 		Opened: func(conn net.Conn) net.Conn {
 			l.gate = newGate(conn, l, s.cfg.ConnectTimeout)
 			return l.gate
@@ -62,6 +70,7 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 	err = l.serve(ctx)
 	if ctx.Err() != nil {
 		s.drain(l, pumped)
+		l.leave()
 	}
 	l.end()
 	return err
@@ -111,6 +120,7 @@ func (l *link) serve(ctx context.Context) error {
 			wanted = refused
 		} else {
 			l.subscribed()
+			l.sayOnline()
 			if err := l.watchDrops(ctx); err != nil {
 				return err
 			}
@@ -159,6 +169,7 @@ func (l *link) subscribed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.Subscribed, s.kept = true, true
+	s.speaking = l
 	select {
 	case <-s.ready:
 	default:
@@ -245,6 +256,9 @@ func (l *link) closing() {
 	if !l.closed {
 		l.closed = true
 		s.stats.Connected, s.stats.Subscribed = false, false
+		if s.speaking == l {
+			s.speaking = nil
+		}
 		s.stats.Refused, s.stats.RefusedSince = nil, time.Time{}
 		l.signal()
 		s.room.Broadcast()

@@ -125,6 +125,17 @@ type Config struct {
 	// Session is told once that the broker keeps one and has granted every filter, for HadSession of the next run. It
 	// must not block for long. It may be nil.
 	Session func()
+
+	// Presence is where the source says whether it is connected; nil: nowhere.
+	Presence *Presence
+}
+
+// Presence is a retained message with QoS 1 that says whether a source is connected: the broker publishes it as a will.
+type Presence struct {
+	Topic string
+	// Says returns it. since is when the connection was begun, for its will and for what is said once all filters are granted; at
+	// an orderly end it is that moment.
+	Says func(online bool, since time.Time) []byte
 }
 
 // Subscription is one topic filter and what its messages mean.
@@ -199,6 +210,7 @@ type Source struct {
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
 	late     chan struct{}                 // for tellLate, capacity 1: losses wait to be reported
+	speaking *link                         // under mu: the connection on which all filters are granted; nil: none
 }
 
 // New checks the configuration. It opens no connection.
