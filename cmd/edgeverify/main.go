@@ -108,10 +108,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(exitUsage, "%v", err)
 	}
-	code, compared := exitOK, newHistories(trust)
+	code, compared, named := exitOK, newHistories(trust), givers{}
 	for _, file := range flags.Args() {
 		o := check(file, stdin, trust)
-		err := guarded(func() error { return write(&o) })
+		err := guarded(func() error {
+			o.givers = named
+			named.add(&o)
+			return write(&o)
+		})
 		if errors.Is(err, errFault) {
 			o = outcome{file: file, err: err}
 			err = write(&o)
@@ -226,6 +230,7 @@ type outcome struct {
 
 	sides    []lightchain.Side        // what it says of its chain's history,
 	receipts []lightchain.ReceiptedBy // and who countersigned that
+	givers   givers                   // of names and units
 }
 
 // errFault is a panic: a fault of this program, whatever the file is.

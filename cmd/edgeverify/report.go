@@ -30,7 +30,7 @@ func (o *outcome) writeText(w io.Writer) error {
 		b.WriteByte('\n')
 	default:
 		o.headline(&b)
-		describe(&b, o.proof)
+		describe(&b, o.proof, o.givers)
 		proved(&b, o.proof, o.trust)
 		notProved(&b, o.proof, o.trust)
 		b.WriteByte('\n')
@@ -60,7 +60,7 @@ func explain(err error) string {
 	return fmt.Sprintf("The check %q failed. %s (%v)", failed.Check, meaning[failed.Check], failed.Err)
 }
 
-func describe(b *strings.Builder, r *lightchain.Report) {
+func describe(b *strings.Builder, r *lightchain.Report, named givers) {
 	fmt.Fprintf(b, "  entry     number %d, in block %d\n", r.Number, r.Header.Height)
 	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
 	if r.Name != "" {
@@ -82,7 +82,7 @@ func describe(b *strings.Builder, r *lightchain.Report) {
 			by += " " + r.Entry.Decoder
 		}
 		fmt.Fprintf(b, "  note      readings are the gateway's interpretation of the payload, by its %s; the payload is what arrived\n", by)
-		for _, note := range rereadNotes(&r.Entry) {
+		for _, note := range append(named.notes(r), rereadNotes(&r.Entry)...) {
 			fmt.Fprintf(b, "  note      %s\n", note)
 		}
 	}
