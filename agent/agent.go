@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ type Agent struct {
 	board     boardWatch
 	devices   *devices
 	unread    unread
+	sparkplug sparkplugs
 	met       chan struct{} // and when it has met damage that none has looked at
 
 	gate      sealgate.Gate
@@ -101,6 +103,7 @@ func New(c *Config, o Options) *Agent {
 		board:     boardWatch{board: o.Board},
 		met:       make(chan struct{}, 1),
 		unread:    unread{log: o.Log},
+		sparkplug: sparkplugs{folder: filepath.Join(c.Gateway.Data, sparkplugFolder), log: o.Log},
 		presence:  presence{wanted: make(chan *Config, 1)}}
 }
 
@@ -138,6 +141,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err := a.prepare(); err != nil {
 		return err
 	}
+	a.sparkplug.recall(ctx, &a.store.Reader)
 
 	sourcesCtx, cancelSources := context.WithCancel(ctx)
 	defer cancelSources()
@@ -162,6 +166,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.reloading.Unlock()
 	losses.Go(func() { a.recordLosses(lossesCtx) })
+	losses.Go(func() { a.watchSparkplug(lossesCtx) })
 	watchers.Go(func() { a.watchClock(sourcesCtx) })
 	watchers.Go(func() { a.watchBoard(sourcesCtx) })
 	watchers.Go(func() { a.devices.keep(sourcesCtx) })

@@ -125,37 +125,38 @@ type HwmonConfig struct {
 
 // BrokerConfig is about the embedded broker.
 type BrokerConfig struct {
-	Enabled          bool           `toml:"enabled"`
-	Listen           string         `toml:"listen"` // each of the four is "host:port", or "" for none
-	TLSListen        string         `toml:"tls_listen"`
-	WSListen         string         `toml:"ws_listen"`
-	WSSListen        string         `toml:"wss_listen"`
-	TLSCert          string         `toml:"tls_cert"`
-	TLSKey           string         `toml:"tls_key"`
-	TLSClientCA      string         `toml:"tls_client_ca"`   // whose certificates clients may show
-	TLSClientCert    string         `toml:"tls_client_cert"` // "optional" or "required", beside it
-	TLSClientUser    string         `toml:"tls_client_user"` // "cn" or "san": the name in it that is the client's user
-	Users            string         `toml:"users"`
-	PasswordFile     string         `toml:"password_file"`   // instead of Users: Mosquitto's
-	ACLFile          string         `toml:"acl_file"`        // likewise
-	AllowAnonymous   bool           `toml:"allow_anonymous"` // no listener leaves loopback then
-	MaxClients       int            `toml:"max_clients"`
-	MaxPacket        tomlconf.Size  `toml:"max_packet"`
-	MaxInflight      int            `toml:"max_inflight"`  // messages of one client
-	MaxKeepalive     time.Duration  `toml:"max_keepalive"` // that clients of MQTT 5 are told; 0: any
-	MaxIdle          time.Duration  `toml:"max_idle"`      // for clients without a keep-alive; 0: for ever
-	MaxReading       tomlconf.Size  `toml:"max_reading"`   // of packets above 16 KiB being read, from all clients
-	MaxRetained      tomlconf.Size  `toml:"max_retained"`
-	MaxQueue         tomlconf.Size  `toml:"max_queue"`         // that waits for one session
-	MaxQueued        tomlconf.Size  `toml:"max_queued"`        // that waits for all
-	MaxSessions      int            `toml:"max_sessions"`      // 0: four for each of max_clients
-	MaxSubscriptions int            `toml:"max_subscriptions"` // of one client
-	MaxPerAddress    int            `toml:"max_per_address"`   // clients connected from one address; 0: any number
-	Subscribers      string         `toml:"subscribers"`       // "disk" or "memory": what outlives a restart of what they are to get
-	SubscribersSync  time.Duration  `toml:"subscribers_sync"`  // between two writes of it
-	MaxRate          int            `toml:"max_rate"`          // messages a second of one client; 0: any number
-	Filter           []FilterConfig `toml:"filter"`            // the first whose topics match
-	Decode           []DecodeConfig `toml:"decode"`            // likewise
+	Enabled          bool          `toml:"enabled"`
+	Listen           string        `toml:"listen"` // each of the four is "host:port", or "" for none
+	TLSListen        string        `toml:"tls_listen"`
+	WSListen         string        `toml:"ws_listen"`
+	WSSListen        string        `toml:"wss_listen"`
+	TLSCert          string        `toml:"tls_cert"`
+	TLSKey           string        `toml:"tls_key"`
+	TLSClientCA      string        `toml:"tls_client_ca"`   // whose certificates clients may show
+	TLSClientCert    string        `toml:"tls_client_cert"` // "optional" or "required", beside it
+	TLSClientUser    string        `toml:"tls_client_user"` // "cn" or "san": the name in it that is the client's user
+	Users            string        `toml:"users"`
+	PasswordFile     string        `toml:"password_file"`   // instead of Users: Mosquitto's
+	ACLFile          string        `toml:"acl_file"`        // likewise
+	AllowAnonymous   bool          `toml:"allow_anonymous"` // no listener leaves loopback then
+	MaxClients       int           `toml:"max_clients"`
+	MaxPacket        tomlconf.Size `toml:"max_packet"`
+	MaxInflight      int           `toml:"max_inflight"`  // messages of one client
+	MaxKeepalive     time.Duration `toml:"max_keepalive"` // that clients of MQTT 5 are told; 0: any
+	MaxIdle          time.Duration `toml:"max_idle"`      // for clients without a keep-alive; 0: for ever
+	MaxReading       tomlconf.Size `toml:"max_reading"`   // of packets above 16 KiB being read, from all clients
+	MaxRetained      tomlconf.Size `toml:"max_retained"`
+	MaxQueue         tomlconf.Size `toml:"max_queue"`         // that waits for one session
+	MaxQueued        tomlconf.Size `toml:"max_queued"`        // that waits for all
+	MaxSessions      int           `toml:"max_sessions"`      // 0: four for each of max_clients
+	MaxSubscriptions int           `toml:"max_subscriptions"` // of one client
+	MaxPerAddress    int           `toml:"max_per_address"`   // clients connected from one address; 0: any number
+	Subscribers      string        `toml:"subscribers"`       // "disk" or "memory": what outlives a restart of what they are to get
+	SubscribersSync  time.Duration `toml:"subscribers_sync"`  // between two writes of it
+	MaxRate          int           `toml:"max_rate"`          // messages a second of one client; 0: any number
+	HostConfig
+	Filter []FilterConfig `toml:"filter"` // the first whose topics match
+	Decode []DecodeConfig `toml:"decode"` // likewise
 }
 
 // Whether clients must show a certificate.
@@ -194,9 +195,16 @@ func (c *FilterConfig) SetDefaults() { c.Record = recordAll }
 // MQTTConfig is a broker whose messages are recorded.
 type MQTTConfig struct {
 	mqttconn.Config
-	MaxRate   int               `toml:"max_rate"` // messages a second; 0: any number
-	Filter    []FilterConfig    `toml:"filter"`   // the first whose topics match
+	MaxRate int `toml:"max_rate"` // messages a second; 0: any number
+	HostConfig
+	Filter    []FilterConfig    `toml:"filter"` // the first whose topics match
 	Subscribe []SubscribeConfig `toml:"subscribe"`
+}
+
+// SetDefaults implements the contract of [tomlconf.Read].
+func (c *MQTTConfig) SetDefaults() {
+	c.Config.SetDefaults()
+	c.ReorderTimeout = reorderDefault
 }
 
 // SubscribeConfig is one subscription and how its messages are read.
@@ -275,6 +283,7 @@ func defaultBroker() BrokerConfig {
 		MaxSessions: b.Sessions, MaxSubscriptions: b.Subscriptions, MaxPerAddress: b.PerAddress,
 		TLSClientCert: certOptional, TLSClientUser: broker.UserFromCN,
 		Subscribers: onDisk, SubscribersSync: 2 * time.Second,
+		HostConfig: HostConfig{ReorderTimeout: reorderDefault},
 	}
 }
 

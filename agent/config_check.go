@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"edgechain.example/mqttwire"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
+	"edgechain.example/sensors/sparkplug"
 	"edgechain.example/tomlconf"
 )
 
@@ -48,6 +50,7 @@ func (c *Config) check(d *tomlconf.Document) {
 		tomlconf.Between(d, &m.MaxRate, 0, maxRate)
 		checkFilters(d, m.Filter, c.Payload.Max)
 	}
+	c.checkHosts(d)
 	c.checkFilterNumber(d)
 	c.checkSync(d)
 	c.checkSyncFilters(d)
@@ -76,6 +79,38 @@ func (c *Config) checkClientIDs(d *tomlconf.Document) {
 	}
 	for i := range c.Upstream {
 		check(&c.Upstream[i].Config)
+	}
+}
+
+// checkHosts looks at where the gateway is a host application of Sparkplug's.
+func (c *Config) checkHosts(d *tomlconf.Document) {
+	check := func(h *HostConfig) {
+		if h.HostID != "" {
+			if err := sparkplug.CheckHostID(h.HostID); err != nil {
+				d.Refuse(&h.HostID, "%v", err)
+			}
+		}
+		tomlconf.Between(d, &h.ReorderTimeout, 0, time.Hour)
+	}
+	check(&c.Broker.HostConfig)
+	for i := range c.MQTT {
+		m := &c.MQTT[i]
+		check(&m.HostConfig)
+		if m.HostID == "" {
+			continue
+		}
+		if !slices.ContainsFunc(m.Subscribe, func(s SubscribeConfig) bool {
+			return slices.ContainsFunc(s.Topics, func(filter string) bool {
+				return filter == "#" || strings.HasPrefix(filter, "+/") || strings.HasPrefix(filter, sensors.SparkplugNamespace)
+			})
+		}) {
+			d.Warn(&m.HostID, `nodes would take this gateway for a host, and nothing of them would arrive: expected topics = ["spBv1.0/#"] in an [[mqtt.subscribe]] below`)
+		}
+		for j := range i {
+			if other := &c.MQTT[j]; other.HostID == m.HostID && m.SharesServer(other.Servers) {
+				d.Refuse(&m.HostID, "expected another one: %q says at the same broker whether it is online", other.Name)
+			}
+		}
 	}
 }
 

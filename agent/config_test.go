@@ -139,6 +139,11 @@ func clientTable(name, clientID, server string) string {
 	return fmt.Sprintf("[[mqtt]]\nname = %q\nservers = [\"tcp://%s\"]\nclient_id = %q\n[[mqtt.subscribe]]\ntopics = [\"a\"]\n", name, server, clientID)
 }
 
+// sparkplugTable is an [[mqtt]] of six lines that is a host of Sparkplug's.
+func sparkplugTable(name string) string {
+	return fmt.Sprintf("[[mqtt]]\nname = %q\nservers = [\"tcp://127.0.0.1\"]\nhost_id = \"Hall\"\n[[mqtt.subscribe]]\ntopics = [\"spBv1.0/#\"]\n", name)
+}
+
 const mqttTable = `[[mqtt]]
 name = "line-1"
 servers = ["tcp://127.0.0.1"]
@@ -194,6 +199,10 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[[mqtt]]\nname = \"a\"\n[[mqtt.subscribe]]\ntopics = [\"a\"]", `x.toml:1:3: mqtt: expected at least one server, such as servers = ["tcp://127.0.0.1:1883"]`},
 		{"[[mqtt]]\nname = \"a\"\nservers = [\"tcp://a\"]", `x.toml:1:3: mqtt: expected [[mqtt.subscribe]] with topics below it: nothing would arrive`},
 		{mqttTable + mqttTable, `x.toml:7:1: mqtt.name = "line-1": expected a name that no other has`},
+		{strings.Replace(mqttTable, "[[mqtt.sub", "host_id = \"a/b\"\n[[mqtt.sub", 1), `x.toml:4:1: mqtt.host_id = "a/b": expected 1 to 256 bytes without '+', '/' and '#'`},
+		{"[broker]\nreorder_timeout = \"2h\"", `x.toml:2:1: broker.reorder_timeout = "2h": expected 0s to 1h`},
+		{mqttTable + "dialect = \"sparkplug_b\"\nunit = \"Cel\"", `x.toml:7:1: mqtt.subscribe.unit = "Cel": has no use with the dialect sparkplug_b`},
+		{sparkplugTable("a") + sparkplugTable("b"), `x.toml:10:1: mqtt.host_id = "Hall": expected another one: "a" says at the same broker whether it is online`},
 		{clientTable("a", "x", "broker:1883") + clientTable("b", "x", "broker:1884") + clientTable("c", "y", "broker") + clientTable("d", "x", "other\", \"tcp://BROKER"),
 			`x.toml:22:1: mqtt.client_id = "x": expected another one, or none: "a" uses it at the same broker, where they would throw each other out, and give up each other's filters`},
 		{clientTable("a", "x", "broker") + strings.Replace(upstreamTable, "ssl://broker.example\"]", "tcp://broker\"]\nclient_id = \"x\"", 1),
@@ -204,12 +213,12 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{strings.Replace(mqttTable, "[[mqtt.", "username = \"u\"\npassword = \"p\"\npassword_file = \"f\"\n[[mqtt.", 1), `x.toml:6:1: mqtt.password_file = "f": expected one of password and password_file`},
 		{strings.Replace(mqttTable, "[[mqtt.", "tls_ca = \"ca.pem\"\n[[mqtt.", 1), `x.toml:4:1: mqtt.tls_ca = "ca.pem": it is of no use, for no server is ssl:// or wss://`},
 		{strings.Replace(mqttTable, "[[mqtt.", "keep_alive = \"24h\"\n[[mqtt.", 1), `x.toml:4:1: mqtt.keep_alive = "24h": expected 1s to 18h12m15s`},
-		{strings.Replace(mqttTable, "[[mqtt.", "insecure_skip_verify = true\n[[mqtt.", 1), `x.toml:4:1: unknown key mqtt.insecure_skip_verify; expected name, servers, username, password, password_file, client_id, keep_alive, connect_timeout, tls_ca, tls_cert, tls_key, tls_server_name, max_rate, filter or subscribe`},
+		{strings.Replace(mqttTable, "[[mqtt.", "insecure_skip_verify = true\n[[mqtt.", 1), `x.toml:4:1: unknown key mqtt.insecure_skip_verify; expected name, servers, username, password, password_file, client_id, keep_alive, connect_timeout, tls_ca, tls_cert, tls_key, tls_server_name, max_rate, host_id, reorder_timeout, filter or subscribe`},
 		{strings.Replace(mqttTable, "a/#", "a/#/b", 1), `x.toml:5:11: mqtt.subscribe.topics = "a/#/b": expected # as the last level only: it stands for all that follow`},
 		{strings.Replace(mqttTable, "a/#", "a+/b", 1), `x.toml:5:11: mqtt.subscribe.topics = "a+/b": expected + and # alone between slashes, such as "factory/+/state" or "factory/#"`},
 		{strings.Replace(mqttTable, "a/#", "$$share/x", 1), `x.toml:5:11: mqtt.subscribe.topics = "$share/x": expected $share/<group>/<filter>`},
 		{mqttTable + "qos = 3", `x.toml:6:1: mqtt.subscribe.qos = 3: expected 0 to 2`},
-		{mqttTable + "dialect = \"senml\"", `x.toml:6:1: mqtt.subscribe.dialect = "senml": "senml" is none; expected auto, senml+json, senml+cbor, json, ndjson, cbor, influx, csv, pairs, value or raw`},
+		{mqttTable + "dialect = \"senml\"", `x.toml:6:1: mqtt.subscribe.dialect = "senml": "senml" is none; expected auto, senml+json, senml+cbor, json, ndjson, cbor, influx, csv, pairs, value, raw or sparkplug_b`},
 		{mqttTable + "timestamp_format = \"unix\"", `x.toml:4:8: mqtt.subscribe.timestamp_path: missing, where timestamp_format or timestamp_timezone says how to read that field`},
 		{mqttTable + "timestamp_path = \"t\"\ntimestamp_timezone = \"Nowhere\"", `x.toml:7:1: mqtt.subscribe.timestamp_timezone = "Nowhere": "Nowhere" is not known here; expected a name such as "Europe/Berlin", "UTC", "Local", or an offset such as "+02:00"`},
 		{mqttTable + "[[mqtt.subscribe.topic_parsing]]\ntopic = \"a/+\"\ntags = \"_/device\"\n[[mqtt.subscribe.topic_parsing]]\ntopic = \"a/+/+\"\ntags = \"_/device\"",

@@ -31,6 +31,9 @@ type (
 		Count  uint64  `json:"count"`           // at most; 0: nobody can tell
 		Why    string  `json:"why"`
 
+		Nodes []nodeEvent `json:"nodes,omitempty"` // of Sparkplug, that sent them
+		More  int         `json:"more,omitempty"`  // of which a later entry tells
+
 		SoFar headersync.Tally `json:"so_far"` // gaps since the chain began, this one included
 	}
 	clockEvent struct {

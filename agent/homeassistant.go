@@ -53,7 +53,7 @@ var errNoBroker = errors.New("the embedded broker does not run")
 func (c embeddedConn) Publish(topic string, payload []byte, retained bool) error {
 	for _, s := range c.agent.running() {
 		if s.publish != nil {
-			s.publish(topic, payload, retained)
+			s.publish(topic, payload, 1, retained)
 			return nil
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"edgechain.example/sensors/broker"
 	"edgechain.example/sensors/hwmon"
 	"edgechain.example/sensors/mqttsource"
+	"edgechain.example/sensors/sparkplug"
 )
 
 // source is one source of messages, whichever kind.
@@ -38,7 +39,9 @@ type source struct {
 	// broker is the embedded one; nil for all others.
 	broker *broker.Broker
 	// publish passes a message of the gateway's own on to those who subscribed; nil for all but the embedded broker.
-	publish func(topic string, payload []byte, retained bool)
+	publish func(topic string, payload []byte, qos byte, retained bool)
+	// request sends a message with QoS 0 to a client of the source's broker; nil where there is none.
+	request func(topic string, payload []byte) error
 
 	cancel context.CancelFunc // set while it runs
 	done   chan struct{}      // closed when it has stopped
@@ -105,13 +108,13 @@ func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, a
 }
 
 // intake is how the messages of one subscription, of the source with that name, are read.
-func (a *Agent) intake(source, key string, c sensors.Config, payload PayloadConfig) (*sensors.Intake, error) {
+func (a *Agent) intake(source, key string, c sensors.Config, payload PayloadConfig, stateful reader) (*sensors.Intake, error) {
 	d, err := sensors.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return &sensors.Intake{
-		Decoder: d, PayloadMax: int(payload.Max),
+		Decoder: d, PayloadMax: int(payload.Max), Stateful: stateful,
 		Refused: func(topic string, err error) {
 			a.metrics.notUnderstood.WithLabelValues(string(sensors.ReasonOf(err))).Inc()
 			a.unread.refused(source, topic, err)
@@ -139,10 +142,10 @@ type decodeRule struct {
 }
 
 // decodeRules returns the rules in the order in which they are tried; the last one takes everything.
-func (a *Agent) decodeRules(c brokerSettings) ([]decodeRule, error) {
+func (a *Agent) decodeRules(c brokerSettings, stateful reader) ([]decodeRule, error) {
 	var rules []decodeRule
 	for i, d := range append(slices.Clone(c.Decode), DecodeConfig{Topics: []string{"#"}}) {
-		in, err := a.intake("broker", fmt.Sprintf("broker.decode[%d]", i), d.Config, c.payload)
+		in, err := a.intake("broker", fmt.Sprintf("broker.decode[%d]", i), d.Config, c.payload, stateful)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +161,10 @@ func (a *Agent) decodeRules(c brokerSettings) ([]decodeRule, error) {
 }
 
 func (a *Agent) newBroker(c brokerSettings) (*source, error) {
-	first, err := a.decodeRules(c)
+	nodes := a.sparkplug.host("broker")
+	var host hostState
+	stateful := contradicted(host.name, host.again, nodes.Read)
+	first, err := a.decodeRules(c, stateful)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +196,11 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 			if upstreamTopic(*prefixes.Load(), topic) {
 				return true, nil
 			}
-			return filters.Load().unwanted(topic)
+			unwanted, count := filters.Load().unwanted(topic)
+			if unwanted {
+				nodes.Unseen(topic)
+			}
+			return unwanted, count
 		},
 		Lost:  func(n int, why string) { a.losses.add("broker", n, why) },
 		Users: c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
@@ -223,17 +233,18 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	host.publish = b.Publish
 	adopt := func(changed any) (func(), error) {
 		next := changed.(brokerSettings)
 		same := next
 		same.Decode, same.payload, same.prefixes = c.Decode, c.payload, c.prefixes
 		same.MaxClients, same.MaxPacket, same.MaxInflight = c.MaxClients, c.MaxPacket, c.MaxInflight
 		same.MaxKeepalive, same.MaxIdle = c.MaxKeepalive, c.MaxIdle
-		same.Filter, same.MaxRate = c.Filter, c.MaxRate
+		same.Filter, same.MaxRate, same.HostConfig = c.Filter, c.MaxRate, c.HostConfig
 		if !reflect.DeepEqual(same, c) {
 			return nil, nil // where it listens, or who is let in there: that takes a new broker
 		}
-		changedRules, err := a.decodeRules(next)
+		changedRules, err := a.decodeRules(next, stateful)
 		if err != nil {
 			return nil, err
 		}
@@ -245,6 +256,8 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 			rules.Store(&changedRules)
 			filters.Store(&changedFilters)
 			prefixes.Store(&next.prefixes)
+			nodes.SetAsks(next.HostID != "", next.ReorderTimeout)
+			host.become(next.HostID)
 			if err := b.SetLimits(next.limits()); err != nil {
 				a.log.Error("the embedded broker keeps its limits", "err", err)
 			}
@@ -253,9 +266,12 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 	}
 	run := func(ctx context.Context, sink sensors.Sink) error {
 		a.forgetSubscribers(&c.BrokerConfig) // the broker before has ended
-		return b.Run(ctx, sink)
+		nodes.SetAsks(c.HostID != "", c.ReorderTimeout)
+		host.become(c.HostID)
+		return host.run(ctx, b.Ready(), func(ctx context.Context) error { return b.Run(ctx, sink) })
 	}
-	return &source{run: run, broker: b, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.ReadUsers, publish: b.Publish, stats: func() api.Source {
+	request := func(topic string, payload []byte) error { b.Publish(topic, payload, 0, false); return nil }
+	return &source{run: run, broker: b, ready: b.Ready(), listens: true, adopt: adopt, refresh: b.ReadUsers, publish: b.Publish, request: request, stats: func() api.Source {
 		s := b.Stats()
 		var listening []string
 		select {
@@ -268,7 +284,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
 			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
 			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Broker: brokerStatus(&s),
-			Slowed: s.Slowed, Exceeded: s.Exceeded, Filters: filters.Load().status()}
+			Slowed: s.Slowed, Exceeded: s.Exceeded, Filters: filters.Load().status(), Sparkplug: a.sparkplug.status("broker", host.name())}
 	}}, nil
 }
 
@@ -287,6 +303,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	var filters atomic.Pointer[topicFilters] // swapped whole by a reload
 	filters.Store(&first)
+	nodes := a.sparkplug.host(name)
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Gateway: a.gatewayID(), MaxPayload: sensors.MostPayloadMax,
@@ -296,6 +313,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 			unwanted, count := filters.Load().unwanted(topic)
 			if unwanted {
 				count()
+				nodes.Unseen(topic)
 			}
 			return unwanted
 		},
@@ -309,13 +327,27 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		a.sessions.hold(session, filters)
 		a.sessions.at(session, clientID, c.Servers)
 	}
-	for i, s := range c.Subscribe {
-		in, err := a.intake("mqtt:"+c.Name, fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), s.Config, c.payload)
+	var s *mqttsource.Source
+	hostID, reorder := c.HostID, c.ReorderTimeout
+	stateful := contradicted(func() string { return hostID }, func() { s.SayOnline() }, nodes.Read)
+	subscribe := c.Subscribe
+	if hostID != "" {
+		state := sparkplug.StateTopic(hostID)
+		config.Presence = &mqttsource.Presence{Topic: state, Says: func(online bool, since time.Time) []byte {
+			return sparkplug.StatePayload(online, uint64(since.UnixMilli()))
+		}}
+		if !covered(c.Subscribe, state) {
+			// Sparkplug 3.0, tck-id-payloads-state-subscribe: a host hears its own word.
+			subscribe = append(slices.Clone(subscribe), SubscribeConfig{Topics: []string{state}, QoS: 1})
+		}
+	}
+	for i, sub := range subscribe {
+		in, err := a.intake("mqtt:"+c.Name, fmt.Sprintf("mqtt %q, subscribe[%d]", c.Name, i), sub.Config, c.payload, stateful)
 		if err != nil {
 			return nil, err
 		}
-		for _, filter := range s.Topics {
-			config.Subscriptions = append(config.Subscriptions, mqttsource.Subscription{Filter: filter, QoS: byte(s.QoS),
+		for _, filter := range sub.Topics {
+			config.Subscriptions = append(config.Subscriptions, mqttsource.Subscription{Filter: filter, QoS: byte(sub.QoS),
 				Decode: func(topic string, flags lightchain.Flags, payload []byte, received time.Time) *sensors.Message {
 					return filters.Load().message(topic, func(keep sensors.Keeping) *sensors.Message {
 						return in.MessageKeeping(keep, "", topic, "", flags, payload, received)
@@ -323,7 +355,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 				}})
 		}
 	}
-	s, err := mqttsource.New(config)
+	s, err = mqttsource.New(config)
 	if err != nil {
 		return nil, fmt.Errorf("mqtt %q: %w", c.Name, err)
 	}
@@ -344,10 +376,14 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 			c = next
 		}, nil
 	}
-	return &source{run: s.Run, ready: s.Ready(), adopt: adopt, stats: func() api.Source {
+	run := func(ctx context.Context, sink sensors.Sink) error {
+		nodes.SetAsks(hostID != "", reorder)
+		return s.Run(ctx, sink)
+	}
+	return &source{run: run, ready: s.Ready(), adopt: adopt, request: s.Publish, stats: func() api.Source {
 		stats := s.Stats()
 		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored), Recognised: uint64(stats.Recognised + stats.Replays),
-			Slowed: uint64(stats.Slowed), Exceeded: uint64(stats.Exceeded), Filters: filters.Load().status()}
+			Slowed: uint64(stats.Slowed), Exceeded: uint64(stats.Exceeded), Filters: filters.Load().status(), Sparkplug: a.sparkplug.status(name, hostID)}
 		switch {
 		case stats.Subscribed:
 		case stats.LastError != "":
@@ -358,6 +394,13 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		}
 		return out
 	}}, nil
+}
+
+// covered reports whether messages on a topic come by one of the subscriptions.
+func covered(subscribe []SubscribeConfig, topic string) bool {
+	return slices.ContainsFunc(subscribe, func(s SubscribeConfig) bool {
+		return slices.ContainsFunc(s.Topics, func(filter string) bool { return mqttwire.Covers(filter, topic) })
+	})
 }
 
 func (a *Agent) newHwmon(c HwmonConfig) *source {

@@ -31,6 +31,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/localhttp"
+	"edgechain.example/sensors/sparkplug"
 )
 
 // Status is how a gateway stands. Fields that only a running agent knows are absent otherwise.
@@ -201,6 +202,14 @@ type Source struct {
 	Slowed   uint64   `json:"slowed,omitempty"`   // messages taken later than they came, because of max_rate
 	Exceeded uint64   `json:"exceeded,omitempty"` // messages that came with QoS 0 beyond it, and are lost
 	Filters  []Filter `json:"filters,omitempty"`  // in the order in which they count
+
+	Sparkplug *Sparkplug `json:"sparkplug,omitempty"` // of a source that has heard of Sparkplug's nodes, or is a host
+}
+
+// Sparkplug says what is known of nodes of Sparkplug's.
+type Sparkplug struct {
+	HostID string `json:"host_id,omitempty"` // as which the source says that it is online
+	sparkplug.Stats
 }
 
 // Abandoned is a session that a broker keeps, and queues for, though no source uses it any more.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs from Debian what the tests run and the machine lacks. Quick and silent about it when nothing is missing.
+# Installs from Debian, and from npm, what the tests run and the machine lacks. Quick and silent about it when nothing is missing.
 #
 # It needs root, or sudo that asks no password; otherwise it prints the one line to run and fails. No service is started
 # or enabled by it, and no database cluster is made: the tests start each server themselves, in a folder of their own.
@@ -22,6 +22,7 @@ needs=(
 	pg_ctl:postgresql # the release's version: 15 in Debian 12
 	ssh-keygen:openssh-client
 	node:nodejs # 18 or later
+	npm:npm
 	systemd-analyze:systemd
 	lintian:lintian
 	debootstrap:debootstrap
@@ -29,6 +30,17 @@ needs=(
 	mkfs.ext4:e2fsprogs
 )
 services="mosquitto postgresql prometheus prometheus-node-exporter"
+
+# Packages of npm, in a folder of their own that the tests look into.
+modules=(sparkplug-client@3.2.4 sparkplug-payload@1.0.3)
+folder=/usr/local/lib/edgechain-testenv
+
+missing_modules() {
+	local module
+	for module in "${modules[@]}"; do
+		[ -e "$folder/node_modules/${module%@*}/package.json" ] || echo "$module"
+	done
+}
 
 missing() {
 	local PATH=$PATH need
@@ -40,9 +52,10 @@ missing() {
 }
 
 packages=$(missing)
-[ -n "$packages" ] || exit 0
+absent=$(missing_modules)
+[ -n "$packages$absent" ] || exit 0
 
-if ! type -P apt-get >/dev/null; then
+if [ -n "$packages" ] && ! type -P apt-get >/dev/null; then
 	echo "the tests need what these Debian packages hold, and this is not Debian:" $packages >&2
 	exit 1
 fi
@@ -51,7 +64,7 @@ if [ "$(id -u)" != 0 ]; then
 	if type -P sudo >/dev/null && sudo -n true 2>/dev/null; then
 		exec sudo -n env ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} "$self"
 	fi
-	echo "the tests need these packages:" $packages >&2
+	echo "the tests need these packages:" $packages $absent >&2
 	echo "run once, as root:  $self" >&2
 	exit 1
 fi
@@ -61,7 +74,23 @@ mkdir -p /run/lock
 exec 9>/run/lock/edgechain-testenv.lock
 flock 9
 packages=$(missing)
-[ -n "$packages" ] || exit 0
+
+# They are taken from wherever npm is told to; nothing that they bring is run here.
+install_modules() {
+	local pause
+	for pause in 10 30 60 0; do
+		absent=$(missing_modules)
+		[ -n "$absent" ] || return 0
+		mkdir -p "$folder"
+		npm install --prefix "$folder" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error "${modules[@]}" 9>&- || sleep "$pause"
+	done
+	absent=$(missing_modules)
+	[ -z "$absent" ] || { echo "npm did not install:" $absent >&2; return 1; }
+}
+if [ -z "$packages" ]; then
+	install_modules
+	exit
+fi
 
 # Three files keep the installation quiet, and go again whatever happens: policy-rc.d forbids starting a service, the
 # preset enabling it, the last one making PostgreSQL's default cluster. A policy-rc.d that was there is put back.
@@ -126,3 +155,4 @@ if [ -n "$packages" ]; then
 	echo "still missing after the installation:" $packages >&2
 	exit 1
 fi
+install_modules

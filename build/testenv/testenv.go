@@ -47,6 +47,25 @@ func Promtool(t testing.TB) string {
 	return Program(t, "promtool")
 }
 
+// Modules returns a folder in which Node finds modules of npm's, for the variable NODE_PATH, or skips the test as [Need] does.
+func Modules(t testing.TB, names ...string) string {
+	t.Helper()
+	Need(t, "node")
+	const folder = "/usr/local/lib/edgechain-testenv/node_modules"
+	for _, name := range names {
+		if _, err := os.Stat(filepath.Join(folder, name)); err == nil {
+			continue
+		}
+		missing := fmt.Sprintf("%s of npm is not installed: build/testenv/install.sh installs what the tests run", name)
+		if os.Getenv("CI") != "" {
+			t.Fatal(missing)
+		}
+		fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", t.Name(), missing)
+		t.Skip(missing)
+	}
+	return folder
+}
+
 // find looks where a login of root's would, and in the folders in which Debian keeps PostgreSQL's servers.
 func find(name string) (string, error) {
 	path, err := exec.LookPath(name)

@@ -120,12 +120,38 @@ func writeStatus(w io.Writer, s *api.Status) {
 			line("", "%d clients, %d sessions, %d subscriptions; %d retained messages of %s; %s wait for subscribers; %d clients refused, %d cut off",
 				source.Clients, b.Sessions, b.Subscriptions, b.Retained, size(uint64(b.RetainedBytes)), size(uint64(b.QueuedBytes)), b.Strangers, b.Cut)
 		}
+		writeSparkplug(line, source.Sparkplug)
 		if source.Slowed > 0 || source.Exceeded > 0 {
 			line("", "max_rate: %d messages came late, %d with QoS 0 are lost", source.Slowed, source.Exceeded)
 		}
 		for _, f := range source.Filters {
 			line("", "filter %s: %s", command.Printable(f.Topics), filterText(&f))
 		}
+	}
+}
+
+// writeSparkplug shows what is known of Sparkplug's nodes; nil: nothing.
+func writeSparkplug(line func(label, format string, args ...any), s *api.Sparkplug) {
+	if s == nil {
+		return
+	}
+	as := "listening alone"
+	if s.HostID != "" {
+		as = "as host " + command.Printable(s.HostID)
+	}
+	line("", "Sparkplug, %s: %d nodes, %d of them online with %d devices; %d messages are missing by their numbers, in %d gaps", as, s.Nodes, s.Online, s.Devices, s.Missing, s.Gaps)
+	if s.Unborn > 0 || s.Nameless > 0 {
+		line("", "%d nodes send without a birth that is known; %d metrics had no name; births were asked for %d times", s.Unborn, s.Nameless, s.Requests)
+	}
+	if s.Full > 0 {
+		line("", "there was no room for %d messages of nodes and devices, and births", s.Full)
+	}
+	for i, odd := range s.Oddities {
+		if i == mostUnread {
+			line("", "%d more ways in which nodes break the specification: --output json names them", len(s.Oddities)-i)
+			break
+		}
+		line("", "against the specification, and read all the same: %s in %d messages, last of %s", odd.What, odd.Messages, command.Printable(odd.Node))
 	}
 }
 

@@ -63,9 +63,9 @@ func (f *forward) topicBytes() []byte         { return []byte(f.topic) }
 
 // Publish passes a message of the program's own on to those who subscribed, and keeps it if it is retained. It is never
 // recorded, and what waits for subscribers when the broker ends is lost. It does not block.
-func (b *Broker) Publish(topic string, payload []byte, retained bool) {
+func (b *Broker) Publish(topic string, payload []byte, qos byte, retained bool) {
 	const own = "" // no client's id, so that none is taken for the publisher
-	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: 1, retain: retained, own: true})
+	b.fanout.offer(b, &forward{origin: own, topic: topic, payload: payload, qos: qos, retain: retained, own: true})
 }
 
 // offer hands a committed message over, or drops it. It is called by the committer, and never waits. A retained message is kept
