@@ -87,13 +87,16 @@ type Result struct {
 // SparkplugNamespace begins the topics of Sparkplug B.
 const SparkplugNamespace = "spBv1.0/"
 
+// SparkplugCertificates stands before it where a broker that is aware of Sparkplug keeps the newest births.
+const SparkplugCertificates = "$sparkplug/certificates/"
+
 // SparkplugName is the decoder of its payloads, as an entry names it.
 func SparkplugName() string { return decoderNames[sparkplugB] }
 
 // Stateful reports whether messages on a topic are read by what other messages said, which a Decoder does not remember: those
 // of Sparkplug B, where the configuration says so, or leaves it to the topic.
 func (d *Decoder) Stateful(topic string) bool {
-	return d.dialect == sparkplugB || d.dialect == auto && strings.HasPrefix(topic, SparkplugNamespace)
+	return d.dialect == sparkplugB || d.dialect == auto && strings.HasPrefix(strings.TrimPrefix(topic, SparkplugCertificates), SparkplugNamespace)
 }
 
 // Read is [Decoder.Decode] that tells more.

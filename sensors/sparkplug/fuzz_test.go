@@ -30,7 +30,7 @@ func fuzzSeeds(t testing.TB) [][]byte {
 
 // Whatever comes, what is made of it can stand in an entry, twice the same, and what is remembered stays within its bounds.
 func FuzzRead(f *testing.F) {
-	topics := []string{birthTopic, dataTopic, deathTopic, dbirthTopic, ddataTopic, ddeathTopic, "spBv1.0/STATE/H", "spBv1.0/G1/NCMD/E1", "x/spBv1.0/G1/NEW/E1/D1", "spBv1.0"}
+	topics := []string{birthTopic, dataTopic, deathTopic, dbirthTopic, ddataTopic, ddeathTopic, "spBv1.0/STATE/H", "$sparkplug/certificates/" + birthTopic, "spBv1.0/G1/NCMD/E1", "x/spBv1.0/G1/NEW/E1/D1", "spBv1.0"}
 	for _, seed := range fuzzSeeds(f) {
 		for i := range topics {
 			f.Add(seed, seed, byte(i), byte(i+1), uint8(i))

@@ -45,7 +45,9 @@ type reading struct {
 func (r *reading) read() (sensors.Result, error) {
 	h := r.h
 	if r.n = h.node(r.t); r.n != nil {
-		r.oddities()
+		if !r.t.certificate {
+			r.oddities()
+		}
 		r.follow()
 	}
 	r.device = r.t.name()
@@ -120,10 +122,10 @@ func (r *reading) follow() {
 // nodeBirth takes an NBIRTH. A retained one is a replay: it may be older than what is known, and counts where nothing is.
 func (r *reading) nodeBirth(replay bool) {
 	n, h := r.n, r.h
-	if replay && n.birth != nil {
-		return
-	}
 	bdSeq := bdSeqOf(r.p)
+	if replay && (n.birth != nil || n.dead && bdSeq == n.bdSeq) {
+		return // a newer one is known, or it has died
+	}
 	if !replay {
 		r.checkBdSeq(bdSeq)
 		n.before, n.bdSeq = n.bdSeq, bdSeq
@@ -133,9 +135,11 @@ func (r *reading) nodeBirth(replay bool) {
 		n.bdSeq = bdSeq
 	}
 	r.endUnborn()
-	// Sparkplug 3.0, chapter 5: each device is born again behind its node.
+	// Sparkplug 3.0, chapter 5: each device is born again behind its node. Replays come in any order.
 	for _, d := range n.devices {
-		h.drop(n, &d.birth)
+		if !replay {
+			h.drop(n, &d.birth)
+		}
 	}
 	h.stats.Births++
 	n.known, n.dead, n.open, n.due = true, false, 0, zeroTime
@@ -205,7 +209,7 @@ func (r *reading) nodeDeath(replay bool) {
 func (r *reading) deviceBirth(replay bool) {
 	n, h := r.n, r.h
 	d := h.device(n, r.t.device)
-	if d == nil || replay && d.birth != nil {
+	if d == nil || replay && (d.birth != nil || n.dead) {
 		return
 	}
 	if n.known {

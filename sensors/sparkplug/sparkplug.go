@@ -198,6 +198,13 @@ func (h *Host) read(name string, flags lightchain.Flags, b []byte, received time
 	if !ok {
 		return sensors.Result{}, sensors.NotUnderstood(sensors.Syntax, "%.80q is no topic of Sparkplug", name)
 	}
+	if t.certificate {
+		// Sparkplug 3.0, chapter 10: a replay of a birth that was on its own topic, too.
+		if t.kind != nbirth && t.kind != dbirth {
+			return sensors.Result{Decoder: h.decoder}, nil
+		}
+		flags |= lightchain.Retained
+	}
 	if t.kind == state {
 		return h.readState(name, b, received)
 	}

@@ -378,6 +378,34 @@ var specification = []struct {
 		}
 		readingOf(t, p.must(dataTopic, temperature(1, 1)), "Pressure") // an older replay changes nothing
 	}},
+	{"tck-id-conformance-mqtt-aware-nbirth-mqtt-topic", func(t *testing.T) {
+		const kept = "$sparkplug/certificates/"
+		certificate := nbirthOf(3, metricOf("Temperature", 1, typeFloat).float(valueFloat, 1))
+		device := payloadOf(1, metricOf("Speed", 2, typeInt32).uint(valueInt, 1500))
+		p := newPlant(t, Config{})
+		for topic, b := range map[string][]byte{birthTopic: certificate, dbirthTopic: device} {
+			if _, err := p.hearFlagged(kept+topic, lightchain.Retained, b); err != nil {
+				t.Error(err)
+			}
+		}
+		if r := readingOf(t, p.must(dataTopic, temperature(77, 1)), "Temperature"); *r.Meaning != hashOf(certificate) || r.Device != "G1/E1" {
+			t.Errorf("got %v", r)
+		}
+		readingOf(t, p.must(ddataTopic, speed(78, 1)), "Speed")
+		p.want()
+		if odd := p.Stats().Oddities; len(odd) != 0 {
+			t.Errorf("what an aware broker keeps is not odd: %v", odd)
+		}
+		// The copy of a birth is no second birth, and none of one that has died.
+		p.must(birthTopic, nbirthOf(4, metricOf("Temperature", 1, typeFloat).float(valueFloat, 1)))
+		p.must(kept+birthTopic, nbirthOf(4, metricOf("Other", 1, typeFloat).float(valueFloat, 1)))
+		readingOf(t, p.must(dataTopic, temperature(1, 1)), "Temperature")
+		p.must(deathTopic, ndeathOf(4))
+		p.must(kept+birthTopic, nbirthOf(4, metricOf("Temperature", 1, typeFloat).float(valueFloat, 1)))
+		if s := p.Stats(); s.Online != 0 {
+			t.Errorf("a dead node's birth brings it to life: %+v", s)
+		}
+	}},
 	{"tck-id-payloads-ndata-qos", func(t *testing.T) {
 		p := born(t, Config{})
 		if _, err := p.hearFlagged(dataTopic, 0, temperature(2, 1)); err != nil {

@@ -26,6 +26,8 @@ type topic struct {
 	kind   string
 	node   string // of "STATE": the host
 	device string // "" of a node's own
+
+	certificate bool // a birth that the broker keeps for those that come late
 }
 
 // parseTopic reads a topic of the namespace.
@@ -33,6 +35,7 @@ type topic struct {
 // Sparkplug 3.0, chapter 4: namespace/group_id/message_type/edge_node_id/[device_id], and spBv1.0/STATE/sparkplug_host_id.
 func parseTopic(s string) (t topic, ok bool) {
 	at := 0
+	s, t.certificate = strings.CutPrefix(s, sensors.SparkplugCertificates)
 	if !strings.HasPrefix(s, sensors.SparkplugNamespace) {
 		if at = strings.Index(s, "/"+sensors.SparkplugNamespace) + 1; at == 0 {
 			return t, false
