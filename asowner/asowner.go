@@ -31,6 +31,17 @@ func Outside(folder, path string, f func() error) error {
 	return AsCaller(f)
 }
 
+// Named runs f, which makes what the operator has named, as [Outside] does. Below folder the process becomes its owner first,
+// also where nothing else of the command touched the folder: there the name may be a link of the owner's.
+func Named(folder, path string, f func() error) error {
+	if Below(folder, path) {
+		if err := Become(folder); err != nil {
+			return err
+		}
+	}
+	return Outside(folder, path, f)
+}
+
 // Below reports whether a path is in a folder, by its name.
 func Below(folder, path string) bool {
 	folder, err := filepath.Abs(folder)

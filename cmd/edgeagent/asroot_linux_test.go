@@ -110,6 +110,9 @@ func TestWhatRootDoesInTheDataFolderItsOwnerHasDone(t *testing.T) {
 		must("export", "--bundle", "1", "-o", name+".edgebundle")
 		must("backup", name)
 		must("backup", name, "--with-key")
+		inside := filepath.Join(g.data(), filepath.Base(name)) // also named, and the owner's all the same
+		must("prove", "0", "-o", inside+".edgeproof")
+		must("export", "-o", inside+".csv", "--proofs", inside+"-proofs")
 		for _, made := range []string{".edgeproof", ".csv", "-proofs", ".edgebundle", ""} {
 			if info, err := os.Stat(name + made); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
 				t.Errorf("what root named is not root's: %v, %v", info, err)
@@ -151,6 +154,22 @@ func TestRootFollowsNoLinkOfTheServices(t *testing.T) {
 	secret := filepath.Join(roots, "secret")
 	if err := os.WriteFile(secret, []byte("of root"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if err := os.Symlink(secret, filepath.Join(g.data(), "proof")); err != nil {
+		t.Fatal(err)
+	}
+	g.serve()
+	g.await("sealing", func() bool {
+		return strings.Contains(g.must("blocks", "--set", "api.socket="+filepath.Join(g.data(), "s")), "\n1 ")
+	})
+	for _, running := range []bool{true, false} {
+		if !running {
+			g.process.Stop()
+		}
+		stdout, stderr, code := g.output("edgeagent", "prove", "0", "--file", filepath.Join(g.data(), "proof"), "--config", g.config, "--set", "api.socket="+filepath.Join(g.data(), "s"))
+		if b, err := os.ReadFile(secret); err != nil || string(b) != "of root" || code == 0 {
+			t.Fatalf("a proof was written over root's file, or said to be: %q, %v, %d\n%s%s", b, err, code, stdout, stderr)
+		}
 	}
 	for _, link := range []string{"chain/LOCK", "chain/checkpoint", "key", "key.copy", "restored", "chain.restoring", "checkpoint-1"} {
 		at := filepath.Join(g.data(), link)

@@ -71,8 +71,12 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if err != nil {
 			return err
 		}
+		data := ""
 		if *proofs != "" {
-			if err := asowner.AsCaller(func() error { return os.MkdirAll(*proofs, 0o755) }); err != nil {
+			if data, err = dataFolder(c); err != nil {
+				return err
+			}
+			if err := asowner.Named(data, *proofs, func() error { return os.MkdirAll(*proofs, 0o755) }); err != nil {
 				return err
 			}
 		}
@@ -102,7 +106,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 				return err
 			}
 			if *proofs != "" && e.Gone == "" {
-				switch err := writeProof(chain, *proofs, e.Number, *quorum); {
+				switch err := writeProof(chain, data, *proofs, e.Number, *quorum); {
 				case errors.Is(err, store.ErrNotSealed):
 					unsealed++
 				case err != nil:
@@ -183,8 +187,8 @@ func exportBundle(c *cobra.Command, text, file string, quorum int) error {
 	defer progress.Done()
 	err = chain.Bundle(c.Context(), w, from, to, quorum, func(height uint64) { progress.Show("block %d of %d", height, to) })
 	if err := errors.Join(err, w.Close()); err != nil {
-		if file != "-" {
-			_ = asowner.AsCaller(func() error { return os.Remove(file) }) // half a bundle proves nothing
+		if data, dataErr := dataFolder(c); dataErr == nil && file != "-" {
+			_ = asowner.Named(data, file, func() error { return os.Remove(file) }) // half a bundle proves nothing
 		}
 		return err
 	}
@@ -194,7 +198,7 @@ func exportBundle(c *cobra.Command, text, file string, quorum int) error {
 	return nil
 }
 
-func writeProof(chain *store.Reader, dir string, number uint64, quorum int) error {
+func writeProof(chain *store.Reader, data, dir string, number uint64, quorum int) error {
 	proof, err := chain.Prove(number, quorum)
 	if err != nil {
 		return err
@@ -203,7 +207,7 @@ func writeProof(chain *store.Reader, dir string, number uint64, quorum int) erro
 	if err != nil {
 		return err
 	}
-	return asowner.AsCaller(func() error {
+	return asowner.Named(data, dir, func() error {
 		return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.edgeproof", number)), b, 0o644)
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"edgechain.example/agent"
 	"edgechain.example/agent/api"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/store"
 )
@@ -86,11 +87,27 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	if file == "" || file == "-" {
 		return nopCloser{c.OutOrStdout()}, nil
 	}
-	f, err := command.CreateFile(file)
+	data, err := dataFolder(c)
+	if err != nil {
+		return nil, err
+	}
+	f, err := command.CreateFile(data, file)
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// dataFolder returns the configured data folder. The configuration is read as who started the command, whoever it is by now.
+func dataFolder(c *cobra.Command) (data string, err error) {
+	err = asowner.AsCaller(func() error {
+		config, err := quietConfig(c)
+		if err == nil {
+			data = config.Gateway.Data
+		}
+		return err
+	})
+	return data, err
 }
 
 type nopCloser struct{ io.Writer }

@@ -73,7 +73,11 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			_, err := c.OutOrStdout().Write(written)
 			return err
 		}
-		if err := asowner.AsCaller(func() error { return os.WriteFile(path, written, 0o644) }); err != nil {
+		data, err := dataFolder(c)
+		if err != nil {
+			return err
+		}
+		if err := asowner.Named(data, path, func() error { return os.WriteFile(path, written, 0o644) }); err != nil {
 			return err
 		}
 		return out.Print(map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written)}, func(w io.Writer) {

@@ -132,7 +132,11 @@ func writeResult(c *cobra.Command, file string, b []byte) error {
 		_, err := c.OutOrStdout().Write(b)
 		return err
 	}
-	f, err := command.CreateFile(file)
+	config, err := quietConfig(c)
+	if err != nil {
+		return err
+	}
+	f, err := command.CreateFile(config.Aggregator.Data, file)
 	if err != nil {
 		return err
 	}

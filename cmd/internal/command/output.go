@@ -31,10 +31,10 @@ func (o *Output) Print(v any, text func(w io.Writer)) error {
 	return nil
 }
 
-// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named it.
-// One that exists is not overwritten.
-func CreateFile(file string) (f *os.File, err error) {
-	err = asowner.AsCaller(func() error {
+// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named it; in
+// the program's data folder with its owner's. One that exists is not overwritten.
+func CreateFile(data, file string) (f *os.File, err error) {
+	err = asowner.Named(data, file, func() error {
 		f, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		return err
 	})
