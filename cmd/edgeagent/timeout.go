@@ -31,10 +31,10 @@ func timed(commands ...*cobra.Command) {
 			}
 			ctx, cancel := context.WithTimeoutCause(c.Context(), *timeout, errTimeout)
 			defer cancel()
-			c.SetContext(ctx)
+			command.Bound(ctx, c)
 			err := run(c, args)
 			// A list that was cut off by the end of its time may have ended without an error.
-			if late := errors.Is(context.Cause(ctx), errTimeout); late && (err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errTimeout)) {
+			if late := errors.Is(context.Cause(ctx), errTimeout); late && (err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errTimeout) || errors.Is(err, command.ErrUnread)) {
 				return command.Failf(command.ExitUnreachable, "after %v: %w", timeout.Round(time.Millisecond), errTimeout)
 			}
 			return err

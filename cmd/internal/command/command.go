@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,7 @@ func Main(root *cobra.Command, classify func(error) int) {
 	// and what it has made for the moment would stay.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
-	out := &output{w: os.Stdout, failed: cancel}
+	out := &output{w: os.Stdout, failed: cancel, ctx: ctx}
 	root.SetOut(out)
 	err := out.failing(root.ExecuteContext(ctx))
 	stop()
@@ -105,19 +106,72 @@ func Main(root *cobra.Command, classify func(error) int) {
 
 // output is where all commands write their results. It keeps the first error, so that no command can end well whose answer
 // did not arrive, whether or not it looks at what its writes return; one that goes on without end ends then.
+//
+// A pipe that nobody reads holds up whoever writes into it, for ever, and no context ends that. So it is written on a goroutine
+// of its own, which is left behind when the command is told to end and is not rid of its output a moment later.
 type output struct {
 	w      io.Writer
 	failed func()
+	ctx    context.Context // of the command; see Bound
 	err    error
+	work   chan []byte  // to the goroutine that writes; nil: there is none yet
+	wrote  chan outcome // what became of it
 }
 
+type outcome struct {
+	n   int
+	err error
+}
+
+// outputPatience is how long a command that is told to end waits until its output takes what it has.
+const outputPatience = time.Second
+
 func (o *output) Write(b []byte) (int, error) {
-	n, err := o.w.Write(b)
-	if o.err == nil && err != nil {
-		o.err = err
+	if errors.Is(o.err, ErrUnread) {
+		return 0, o.err // the goroutine is still at it
+	}
+	if o.work == nil {
+		o.work, o.wrote = make(chan []byte), make(chan outcome, 1)
+		go func() {
+			for b := range o.work {
+				n, err := o.w.Write(b)
+				o.wrote <- outcome{n, err}
+			}
+		}()
+	}
+	o.work <- b
+	r := o.await()
+	if o.err == nil && r.err != nil {
+		o.err = r.err
 		o.failed()
 	}
-	return n, err
+	return r.n, r.err
+}
+
+// ErrUnread means that nobody takes the output of a command that is to end.
+var ErrUnread = errors.New("nobody reads it")
+
+// await returns what became of a write, as long as the command may wait for that.
+func (o *output) await() outcome {
+	select {
+	case r := <-o.wrote:
+		return r
+	case <-o.ctx.Done():
+	}
+	select {
+	case r := <-o.wrote:
+		return r
+	case <-time.After(outputPatience):
+		return outcome{0, ErrUnread}
+	}
+}
+
+// Bound has a command's output wait for no longer than ctx, which is the command's from here on.
+func Bound(ctx context.Context, c *cobra.Command) {
+	c.SetContext(ctx)
+	if o, ok := c.OutOrStdout().(*output); ok {
+		o.ctx = ctx
+	}
 }
 
 // failing returns what a command ended with, or that its output could not be written, which tells nothing about a disk that
