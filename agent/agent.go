@@ -192,7 +192,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Wait()
 	a.reloading.Lock() // what a reload has begun it ends first
 	stopUpstreams(a.upstreams)
+	calm := a.queue.hurry() // sources stop when what they gave is on disk
 	stopSources(a.running())
+	calm()
 	a.reloading.Unlock()
 	lossesTold()
 	losses.Wait()

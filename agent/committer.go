@@ -295,7 +295,7 @@ const groupBytes = 8 << 20
 // gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
 func (c *committer) gather(limit int) []*sensors.Message {
 	deadline := time.Now().Add(c.commit.MaxDelay)
-	for c.commit.Idle > 0 && !c.queue.stopped() {
+	for c.commit.Idle > 0 && c.queue.gathers() {
 		seen, bytes, newest := c.queue.waits()
 		if seen >= limit || bytes >= groupBytes {
 			break

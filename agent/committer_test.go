@@ -274,6 +274,34 @@ func TestAGroupIsCommittedWhenItsBytesAreThere(t *testing.T) {
 	b.stop(t)
 }
 
+// Whoever stops a source waits for what it gave, and not for what could come besides.
+func TestNoGroupIsGatheredWhileSomebodyWaitsForIt(t *testing.T) {
+	b := newBench(t, func(c *committer) {
+		c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: 10000, Idle: time.Hour}
+	})
+	b.start()
+	before := b.put(t, "before")
+	calm := b.queue.hurry()
+	if got := <-before; got.err != nil {
+		t.Fatal(got.err)
+	}
+	during := b.put(t, "during")
+	if got := <-during; got.err != nil {
+		t.Fatal(got.err)
+	}
+	calm()
+	after := b.put(t, "after")
+	select {
+	case <-after:
+		t.Error("groups are gathered no more")
+	case <-time.After(50 * time.Millisecond):
+	}
+	b.stop(t)
+	if got := <-after; got.err != nil {
+		t.Error(got.err)
+	}
+}
+
 // A group ends when nothing came for commit.idle, at the latest commit.max_delay after it was begun, and at once when it is full.
 func TestAGroupEndsInTime(t *testing.T) {
 	const ms = time.Millisecond

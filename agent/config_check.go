@@ -252,6 +252,9 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 			checkContent(d, &b.TLSClientCA, err)
 		}
 	}
+	if b.TLSClientCA == "" && b.TLSClientCert == certRequired {
+		d.Refuse(&b.TLSClientCert, "expected broker.tls_client_ca beside it: without authorities no certificate is asked for")
+	}
 	if b.TLSClientCA != "" {
 		switch {
 		case b.TLSListen == "" && b.WSSListen == "":

@@ -190,6 +190,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[broker]\nenabled = true", `x.toml:2:1: broker.enabled = true: nobody could connect: expected a file in broker.users or password_file, or broker.allow_anonymous = true`},
 		{"[broker]\nenabled = true\nlisten = \"\"\nusers = \"u\"", `x.toml:2:1: broker.enabled = true: expected an address in broker.listen, tls_listen, ws_listen or wss_listen`},
 		{"[broker]\nallow_anonymous = true\nlisten = \":1883\"", `x.toml:3:1: broker.listen = ":1883": expected this machine's own address, such as "127.0.0.1:1883", since broker.allow_anonymous lets anybody in: anybody on the network could write into the chain`},
+		{"[broker]\ntls_client_cert = \"required\"", `x.toml:2:1: broker.tls_client_cert = "required": expected broker.tls_client_ca beside it: without authorities no certificate is asked for`},
 		{"[broker]\ntls_listen = \":8883\"", `x.toml:2:1: broker.tls_listen = ":8883": expected broker.tls_cert and broker.tls_key beside it`},
 		{"[broker]\ntls_key = \"k\"", `x.toml:2:1: broker.tls_key = "k": expected tls_cert beside it, the file of its certificate`},
 		{"[[broker.decode]]\ndialect = \"json\"", `x.toml:1:10: broker.decode: expected topics, such as topics = ["factory/#"]`},

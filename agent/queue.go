@@ -39,6 +39,7 @@ type queue struct {
 	taken        map[*sensors.Message]taken
 	shares       []*share // the agent's own first
 	closed       bool
+	hurries      int // of those who wait for what is taken to be on disk: no group is gathered meanwhile
 }
 
 // taken is what a message in flight counts.
@@ -345,6 +346,25 @@ func (q *queue) stopped() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed
+}
+
+// hurry has what is taken put to disk without waiting for more, until calm is called.
+func (q *queue) hurry() (calm func()) {
+	add := func(n int) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.hurries += n
+		signal(q.full)
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+// gathers says that a group may wait for more.
+func (q *queue) gathers() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.closed && q.hurries == 0
 }
 
 // drained says that no further message will come and none waits.

@@ -182,7 +182,9 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	}
 	a.knowPresence(next)
 	// A successor may need its predecessor's port, which Bind has not got then, or its session at a broker.
+	calm := a.queue.hurry()
 	stopSources(leaving)
+	calm()
 	if from != nil {
 		from.Unbind() // if it could never listen where it was to
 	}

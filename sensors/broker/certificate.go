@@ -3,6 +3,8 @@ package broker
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"log/slog"
 	"net"
@@ -124,6 +126,9 @@ func (b *Broker) certified(c *conn) (user, why string) {
 	}
 	leaf := shown[0][0]
 	user = leaf.Subject.CommonName
+	if n := commonNames(&leaf.Subject); n > 1 && b.cfg.CertificateUser == UserFromCN { // of which others take the first, and we the last
+		return "", fmt.Sprintf("its certificate has %d common names, where one is its user", n)
+	}
 	if b.cfg.CertificateUser == UserFromSAN {
 		names := slices.Concat(leaf.DNSNames, leaf.EmailAddresses)
 		if len(names) != 1 {
@@ -135,6 +140,15 @@ func (b *Broker) certified(c *conn) (user, why string) {
 		return "", "its certificate: " + err.Error()
 	}
 	return user, ""
+}
+
+func commonNames(subject *pkix.Name) (n int) {
+	for i := range subject.Names {
+		if subject.Names[i].Type.Equal(asn1.ObjectIdentifier{2, 5, 4, 3}) {
+			n++
+		}
+	}
+	return n
 }
 
 type certificate struct {

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"log/slog"
 	"math/big"
@@ -174,6 +175,13 @@ func TestACertificateNamesTheUser(t *testing.T) {
 		if code := said(login{id: "f", clean: true, user: "press-07", password: "secret"}); code != 5 {
 			t.Errorf("the name %q: %d", name, code)
 		}
+	}
+	// Of two names it is not said which is the user: Mosquitto takes the first, Go the last.
+	cert, key = a.issue("press-08", func(c *x509.Certificate) {
+		c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "press-07"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "press-08"}}
+	})
+	if code := said(login{id: "f", clean: true}); code != 5 {
+		t.Errorf("two common names: %d", code)
 	}
 	// Without a certificate a password is wanted, and the user of a certificate has none.
 	cert, key = "", ""
