@@ -39,6 +39,7 @@ type forward struct {
 	own        bool   // the program's, which makes it again: it is not kept over a restart
 	entry      uint64 // the number after that of its entry; 0: it has none
 	note       uint64 // what says what its entry does not: see kept.note
+	alone      uint64 // its number, if it is in no entry and noted: see kept.noteAlone
 }
 
 func (f *forward) size() int { return len(f.topic) + len(f.payload) + len(f.properties) }

@@ -71,6 +71,8 @@ type kept struct {
 	bodies   map[*forward]*body // of messages that wait in some outbox
 	cursor   uint64             // entries below it are routed
 	noted    uint64             // the cursor that was written last
+	alone    uint64             // number of the newest message of QoS 1 or 2 that is in no entry, see noteAlone
+	passed   uint64             // up to which these are routed
 
 	clock clock // owned by housekeeping
 }
@@ -187,13 +189,14 @@ func (k *kept) tail() (string, []byte) {
 	cursor := k.advance()
 	k.mu.Lock()
 	k.noted = cursor
+	passed := k.passed
 	k.mu.Unlock()
-	return keyMeta, k.meta(cursor)
+	return keyMeta, k.meta(cursor, passed)
 }
 
-func (k *kept) meta(cursor uint64) []byte {
+func (k *kept) meta(cursor, passed uint64) []byte {
 	b := binary.AppendUvarint(appendPart([]byte{layout}, []byte(k.where.Chain)), cursor)
-	return binary.AppendVarint(b, k.b.cfg.Now().UnixNano())
+	return binary.AppendUvarint(binary.AppendVarint(b, k.b.cfg.Now().UnixNano()), passed)
 }
 
 // advance moves the cursor over entries that nothing followed from, and returns it.
@@ -237,7 +240,11 @@ func (k *kept) routed(f *forward) {
 	if f.entry > 0 {
 		k.cursor = max(k.cursor, f.entry)
 	}
+	k.passed = max(k.passed, f.alone)
 	k.mu.Unlock()
+	if f.alone > 0 {
+		k.store.Touch() // else it would come again
+	}
 	if f.note > 0 {
 		k.store.DropNote(f.note)
 	}
@@ -259,6 +266,40 @@ func (k *kept) appendNoted(source string, f *forward, hashed bool) []byte {
 		without.payload = nil
 	}
 	return k.value(&without).Append(b)
+}
+
+// noteAlone notes a message that is passed on and becomes no entry, and has then called when that is written: at once, where it is
+// no promise, or nothing of it outlives the program anyway. So its publisher is acknowledged when its message outlives a kill of the
+// program, as one in the chain does.
+func (k *kept) noteAlone(f *forward, then func()) {
+	if k == nil || f == nil || f.qos == 0 || !f.retain && !k.wanted(f.topic) {
+		then()
+		return
+	}
+	k.mu.Lock()
+	f.alone = k.alone + 1
+	value := binary.AppendUvarint(appendPart(nil, nil), f.alone) // of an entry a source stands here
+	passOn := func() {
+		k.mu.Lock() // f has its note
+		k.mu.Unlock()
+		then()
+	}
+	if f.note = k.store.NoteThen(k.value(f).Append(value), passOn); f.note > 0 {
+		k.alone++
+	} else {
+		f.alone = 0
+	}
+	unnoted := f.note == 0
+	k.mu.Unlock()
+	if unnoted {
+		then()
+	}
+}
+
+// wanted reports whether a session that is written has subscribed to a topic.
+func (k *kept) wanted(topic string) (found bool) {
+	k.b.tree.match(topic, func(sub *subscription) { found = found || sub.s.number() > 0 })
+	return found
 }
 
 // unnote drops the note of a message that became no entry.

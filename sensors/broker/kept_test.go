@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -91,7 +92,8 @@ func (p *board) start() {
 	}
 	b, err := New(Config{
 		Listeners: []Listener{{Kind: TCP, Address: "127.0.0.1:0", Anonymous: true}}, Decode: undecoded,
-		Grace: 50 * time.Millisecond, Subscribers: where, Now: p.now, Bounds: p.limit, Log: slog.New(slog.NewTextHandler(&p.log, nil)),
+		PassOn: func(topic string) (bool, func()) { return strings.HasPrefix(topic, "unrecorded/"), nil },
+		Grace:  50 * time.Millisecond, Subscribers: where, Now: p.now, Bounds: p.limit, Log: slog.New(slog.NewTextHandler(&p.log, nil)),
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -133,7 +135,7 @@ func (p *board) flushed() {
 // settled waits until all is routed, and written nowhere.
 func (p *board) settled() {
 	p.t.Helper()
-	await(p.t, func() bool { return p.b.fanout.owed.Load() == 0 && p.b.owed.Load() == 0 })
+	await(p.t, func() bool { return p.b.owed.Load() == 0 && p.b.fanout.owed.Load() == 0 })
 }
 
 // ways are the ways in which a broker ends, each with what it does to a subscriber's queue.
@@ -208,6 +210,83 @@ func TestWhatWasAcknowledgedReachesASubscriberThatWasAway(t *testing.T) {
 			sub.silent()
 		}
 	})
+}
+
+// What a filter keeps out of the chain cannot be made up from there.
+func TestWhatIsNotRecordedReachesASubscriberThatWasAway(t *testing.T) {
+	ways := append(slices.Clone(ways), ways[1])
+	ways[len(ways)-1].name, ways[len(ways)-1].end = "killed at once", func(p *board) { p.crash(100) } // the PUBACK waited for the note
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			p := newBoard(t)
+			sub := dial(t, p.b, login{id: "sub"})
+			sub.subscribe(1, "unrecorded/y", 1)
+			sub.wants("SUBACK 1 1")
+			sub.drop(p.b, "sub")
+			p.flushed()
+			publisher := dial(t, p.b, login{id: "w", clean: true})
+			publishAll(publisher, 1, "unrecorded/y", "1", "2")
+			publishAll(publisher, 2, "unrecorded/y", "3")
+			retained := mqttwire.Publish{Retain: true, QoS: 1, ID: 9, Topic: []byte("unrecorded/r"), Payload: []byte("4")}
+			if _, err := publisher.nc.Write(retained.Append(mqttwire.V311, nil)); err != nil {
+				t.Fatal(err)
+			}
+			publisher.wants("PUBACK 9")
+			w.end(p)
+			if !w.notes {
+				return // the power takes it, or not
+			}
+			hears := func(all ...string) {
+				t.Helper()
+				p.settled()
+				sub := dial(t, p.b, login{id: "sub"})
+				for _, want := range all {
+					kind, body := sub.read()
+					if got := sub.format(kind, body); got != "PUBLISH unrecorded/"+want || sub.qos != 1 {
+						t.Fatalf("got %s, want %s", got, want)
+					}
+					n := binary.BigEndian.Uint16(body)
+					sub.send(typePuback<<4, body[2+n:4+n])
+				}
+				sub.silent()
+				p.flushed()
+				sub.drop(p.b, "sub")
+			}
+			hears("y 1", "y 2", "y 3")
+			if all := p.b.retainedFor("unrecorded/#"); len(all) != 1 || string(all[0].payload) != "4" {
+				t.Errorf("retained are %+v", all)
+			}
+			for _, again := range []func(*board){(*board).restart, func(p *board) { p.crash(100) }} {
+				again(p) // what came is told once
+				publishAll(dial(t, p.b, login{id: "w", clean: true}), 1, "unrecorded/y", "5")
+				hears("y 5")
+			}
+			if n := len(p.d.payloads()); n > 0 {
+				t.Errorf("%d were recorded", n)
+			}
+		})
+	}
+}
+
+// What nobody finds again is not noted: messages are kept out of the chain to spare the card, too.
+func TestWhatIsNotRecordedIsNotedForThoseAloneWhoFindItAgain(t *testing.T) {
+	p := newBoard(t)
+	dial(t, p.b, login{id: "now", clean: true}).subscribe(1, "unrecorded/#", 1)
+	kept := dial(t, p.b, login{id: "kept"})
+	kept.subscribe(1, "unrecorded/a", 1)
+	kept.wants("SUBACK 1 1")
+	notes := func(topic string) int {
+		before := p.b.kept.store.Notes()
+		publishAll(dial(t, p.b, login{id: "w", clean: true}), 1, topic, "1")
+		p.settled()
+		return p.b.kept.store.Notes() - before
+	}
+	if n := notes("unrecorded/b"); n != 0 {
+		t.Errorf("%d notes of what is nobody's", n)
+	}
+	if n := notes("unrecorded/a"); n != 1 {
+		t.Errorf("%d notes of what somebody finds again", n)
+	}
 }
 
 func TestWhatWasNotAcknowledgedComesAgainWithDUP(t *testing.T) {

@@ -41,6 +41,8 @@ type loaded struct {
 	due       []*will // then alone
 	notes     map[notedKey][]*forward
 	stray     []string // keys that belong to nothing
+	passed    uint64   // up to which messages that are in no entry were routed
+	alone     []*forward
 
 	queuedBytes, retainedBytes int // of the messages that are whole
 
@@ -78,6 +80,9 @@ func (l *found) Load(key, value []byte) error {
 		e.begun()
 		l.chain, l.cursor = e.text(), e.number()
 		l.written(time.Unix(0, e.signed()))
+		if len(e.b) > 0 { // not written by older programs
+			l.passed = e.number()
+		}
 	case keySession:
 		l.session(&e, number)
 	case keySubscription:
@@ -178,7 +183,14 @@ func (l *found) will(e *encoded) {
 func (l *found) Note(value []byte) {
 	e := encoded{b: value}
 	var key notedKey
-	key.source = e.text()
+	if key.source = e.text(); key.source == "" {
+		number := e.number()
+		f := l.forward(&e)
+		if f.alone = number; e.end() == nil {
+			l.alone = append(l.alone, f)
+		}
+		return
+	}
 	copy(key.digest[:], e.part())
 	f := l.forward(&e)
 	if e.end() == nil {
@@ -263,6 +275,15 @@ func (b *Broker) follow(l *found) {
 		}
 	}
 	k.cursor = next
+	k.alone, k.passed = l.passed, l.passed
+	for _, f := range l.alone {
+		if f.alone > l.passed && l.chain == k.where.Chain && !f.expired(l.now) {
+			targets = b.route(f, targets[:0])
+			routed++
+		}
+		k.alone, k.passed = max(k.alone, f.alone), max(k.passed, f.alone)
+		k.store.Touch()
+	}
 	for _, s := range l.order {
 		s.doubt = false
 	}

@@ -212,7 +212,7 @@ func (b *Broker) takePromised(c *conn, pk *mqttwire.Publish, topic string) error
 	if m == nil {
 		count()
 		b.owed.Add(1)
-		ex.done(nil, nil)
+		b.kept.noteAlone(ex.pass, func() { ex.done(nil, nil) })
 		return nil
 	}
 	pass := ex.pass // the sink's from put on

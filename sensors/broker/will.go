@@ -125,7 +125,7 @@ func (b *Broker) publishWill(w *will) {
 	if unrecorded, count := b.passesOn(topic); unrecorded {
 		count()
 		b.owed.Add(1)
-		b.finish(nil, pass, nil)
+		b.kept.noteAlone(pass, func() { b.finish(nil, pass, nil) })
 		return
 	}
 	m := b.message(c, topic, w.pk.Payload, flags)

@@ -28,8 +28,10 @@ type notes struct {
 	dropped []uint64          // of live, that go with the next write
 	idle    int               // bytes of dropped
 	fresh   []uint64          // of live, those not in the file, in the order of their ids
+	then    map[uint64]func() // what is done once one of fresh is in the file
+	over    bool              // none is written any more
 
-	// Owned by the writer.
+	// Owned by the goroutine that writes them.
 	file vfs.File
 	size int
 }
@@ -41,6 +43,8 @@ const (
 	maxNote      = 32 << 20 // beyond it a length was never one
 	// mostIdle is how much notes may take that only wait for the next write: beyond it that does not wait for its time.
 	mostIdle = 4 << 20
+	// mostAwaited is how much notes may take that somebody waits for: beyond it nobody waits, and none is made.
+	mostAwaited = 8 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -105,7 +109,29 @@ func unlessShort(err error) error {
 func (s *Store) Note(value []byte) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.why != nil || len(value) == 0 || len(value) > maxNote {
+	return s.note(value)
+}
+
+// NoteThen is Note, and has then called once the note is in the file, on a goroutine of the store's, in the order of the notes. It
+// makes none, and returns 0, where nothing is written or too much waits for that: then is for the caller to call.
+func (s *Store) NoteThen(value []byte, then func()) (id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notes.bytes+len(value) > mostAwaited {
+		return 0
+	}
+	if id = s.note(value); id > 0 {
+		if s.notes.then == nil {
+			s.notes.then = make(map[uint64]func())
+		}
+		s.notes.then[id] = then
+	}
+	return id
+}
+
+// note makes a note. The caller holds mu.
+func (s *Store) note(value []byte) (id uint64) {
+	if s.why != nil || s.notes.over || len(value) == 0 || len(value) > maxNote {
 		return 0
 	}
 	if s.notes.live == nil {
@@ -117,7 +143,18 @@ func (s *Store) Note(value []byte) (id uint64) {
 	s.notes.bytes += len(value)
 	s.notes.fresh = append(s.notes.fresh, id)
 	s.tell()
+	select {
+	case s.noteWake <- struct{}{}:
+	default:
+	}
 	return id
+}
+
+// Notes returns how many notes were made.
+func (s *Store) Notes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.notes.last)
 }
 
 // DropNote says that a note has lost its meaning once what is set by now is on disk.
@@ -136,6 +173,36 @@ func (n *notes) forget(ids []uint64) {
 	for _, id := range ids {
 		n.bytes -= len(n.live[id])
 		delete(n.live, id)
+	}
+}
+
+// awaited takes what is to be done after notes, in their order. The caller holds the store's mu.
+func (n *notes) awaited(ids []uint64) (then []func()) {
+	for _, id := range ids {
+		if f := n.then[id]; f != nil {
+			delete(n.then, id)
+			then = append(then, f)
+		}
+	}
+	return then
+}
+
+// noteAll is the goroutine that writes notes: one of its own, since the other waits for the disk, and for room there.
+func (s *Store) noteAll() {
+	defer close(s.noted)
+	for {
+		select {
+		case <-s.noteWake:
+			s.writeNotes()
+		case <-s.closing:
+			s.mu.Lock()
+			s.notes.over = true
+			s.mu.Unlock()
+			s.writeNotes()
+			return
+		case <-s.failed:
+			return
+		}
 	}
 }
 
@@ -169,8 +236,13 @@ func (s *Store) writeNotes() {
 		s.closeNotes()
 	}
 	s.mu.Lock()
-	n.fresh = slices.Delete(n.fresh, 0, min(taken, len(n.fresh)))
+	taken = min(taken, len(n.fresh))
+	then := n.awaited(n.fresh[:taken])
+	n.fresh = slices.Delete(n.fresh, 0, taken)
 	s.mu.Unlock()
+	for _, f := range then {
+		f()
+	}
 }
 
 func appendNote(b, value []byte) []byte {

@@ -81,12 +81,14 @@ type Store struct {
 	flushes []chan struct{} // each closed when what was set before is synced
 	why     error           // of failed
 
-	wake    chan struct{} // has room for one
-	closing chan struct{}
-	written chan struct{} // closed when the writer has ended
-	failed  chan struct{} // closed when nothing is written any more
-	syncs   atomic.Uint64
-	waiting atomic.Bool // for room
+	wake     chan struct{} // has room for one
+	noteWake chan struct{} // likewise
+	noted    chan struct{} // closed when nothing more is noted
+	closing  chan struct{}
+	written  chan struct{} // closed when the writer has ended
+	failed   chan struct{} // closed when nothing is written any more
+	syncs    atomic.Uint64
+	waiting  atomic.Bool // for room
 
 	shutting sync.RWMutex
 	shut     bool // the database is closed; guarded by shutting
@@ -205,7 +207,7 @@ func open(o Options, content Content) (s *Store, err error) {
 		return nil, fmt.Errorf("%w: %w", errNotDamaged, err)
 	}
 	s = &Store{
-		o: o, pending: make(map[string]change), wake: make(chan struct{}, 1),
+		o: o, pending: make(map[string]change), wake: make(chan struct{}, 1), noteWake: make(chan struct{}, 1), noted: make(chan struct{}),
 		closing: make(chan struct{}), written: make(chan struct{}), failed: make(chan struct{}),
 	}
 	// What Pebble makes of damaged files may be a panic, here or on a goroutine of its own, which calls Fatalf.
@@ -227,6 +229,7 @@ func open(o Options, content Content) (s *Store, err error) {
 		return nil, err
 	}
 	go s.write()
+	go s.noteAll()
 	return s, nil
 }
 
@@ -333,6 +336,13 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.why, s.pending, s.notes.live = err, nil, nil
+	if then := s.notes.awaited(s.notes.fresh); len(then) > 0 {
+		go func() { // whoever fails may hold what they need
+			for _, f := range then {
+				f()
+			}
+		}()
+	}
 	close(s.failed)
 	if s.db == nil {
 		return // it is being opened, and whoever does so hears of it

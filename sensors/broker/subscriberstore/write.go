@@ -123,7 +123,6 @@ func (s *Store) write() {
 			s.mu.Lock()
 			flush := len(s.flushes) > 0 || s.notes.idle > mostIdle
 			s.mu.Unlock()
-			s.writeNotes()
 			if !flush {
 				continue
 			}
@@ -258,6 +257,7 @@ func (s *Store) Close() error {
 	if err := s.Err(); err != nil {
 		return err // Pebble's goroutines stand still: its Close would wait for them
 	}
+	<-s.noted
 	s.closeNotes()
 	s.shutting.Lock()
 	defer s.shutting.Unlock()
