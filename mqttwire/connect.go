@@ -9,6 +9,7 @@ import (
 type Connect struct {
 	Version    Version
 	CleanStart bool // of MQTT 3.1.1: clean session
+	Unused     bool // bit 0 of the flags, which means nothing and only MQTT 3.1 lets be set
 	KeepAlive  uint16
 	ClientID   []byte
 	Properties Properties
@@ -64,11 +65,11 @@ func DecodeConnect(h Header, body []byte) (p Connect, err error) {
 	}
 	c.minimal(p.Version, h)
 	flags := c.octet()
-	p.CleanStart = flags&connectClean != 0
+	p.CleanStart, p.Unused = flags&connectClean != 0, flags&connectReserved != 0
 	p.HasWill, p.HasUser, p.HasPassword = flags&connectWill != 0, flags&connectUser != 0, flags&connectPassword != 0
 	p.Will.QoS, p.Will.Retain = flags>>3&3, flags&connectWillRetain != 0
 	switch {
-	case flags&connectReserved != 0: // [MQTT-3.1.2-3]
+	case p.Unused && p.Version != V31: // [MQTT-3.1.2-3]; MQTT 3.1 says that it is not used, and has nobody refuse it
 		c.fail(malformed("a reserved flag"))
 	case !p.HasWill && (p.Will.QoS > 0 || p.Will.Retain): // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
 		c.fail(malformed("flags of a will, and no will"))
@@ -108,7 +109,7 @@ func (p *Connect) Append(b []byte) []byte {
 	}
 	flags := p.Will.QoS << 3
 	for bit, set := range map[byte]bool{
-		connectClean: p.CleanStart, connectWill: p.HasWill, connectWillRetain: p.Will.Retain, connectUser: p.HasUser, connectPassword: p.HasPassword,
+		connectReserved: p.Unused, connectClean: p.CleanStart, connectWill: p.HasWill, connectWillRetain: p.Will.Retain, connectUser: p.HasUser, connectPassword: p.HasPassword,
 	} {
 		if set {
 			flags |= bit

@@ -88,7 +88,7 @@ var good = []struct {
 	v      Version
 	packet string
 }{
-	{V31, "10 'MQIsdp' 03 02 003c 'me'"},
+	{V31, "10 'MQIsdp' 03 02 003c 'me'"}, {V31, "10 'MQIsdp' 03 03 003c 'me'"},
 	{V311, "10 'MQTT' 04 00 0000 ''"},
 	{V311, "10 'MQTT' 04 02 003c 'me'"},
 	{V311, "10 'MQTT' 04 f6 003c 'me' 'will/topic' 'gone' 'user' 'word'"},
@@ -138,7 +138,7 @@ func TestWhatTheStandardsForbidIsRefused(t *testing.T) {
 		{V311, "c0 00", m}, {V311, "d0 00", m}, {V311, "e0 00", m},
 		// CONNECT
 		{V311, "10 'MQTX' 04 02 003c ''", m}, {V311, "10 'mqtt' 04 02 003c ''", m}, {V311, "10 '' 04 02 003c ''", m},
-		{V311, "10 'MQTT' 04 03 003c ''", m}, {V311, "10 'MQTT' 04 0a 003c ''", m}, {V311, "10 'MQTT' 04 22 003c ''", m},
+		{V311, "10 'MQTT' 04 03 003c ''", m}, {V5, "10 'MQTT' 05 03 003c 00 'me'", m}, {V311, "10 'MQTT' 04 0a 003c ''", m}, {V311, "10 'MQTT' 04 22 003c ''", m},
 		{V311, "10 'MQTT' 04 1e 003c '' 'w' ''", m}, {V311, "10 'MQTT' 04 42 003c '' 'word'", m},
 		{V311, "10 'MQTT' 04 06 003c '' 'a/#' ''", TopicNameInvalid}, {V311, "10 'MQTT' 04 06 003c '' '' ''", TopicNameInvalid},
 		{V5, "10 'MQTT' 05 06 003c 00 '' 00 'a/+' ''", TopicNameInvalid},

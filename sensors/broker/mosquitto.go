@@ -45,6 +45,7 @@ func (u *Users) parsePassword(line string) error {
 	if !ok {
 		return errors.New("expected NAME:HASH, as mosquitto_passwd writes it")
 	}
+	name, hash = strings.TrimSpace(name), strings.TrimSpace(hash) // as Mosquitto does
 	if err := u.checkName(name); err != nil {
 		return err
 	}

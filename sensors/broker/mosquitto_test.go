@@ -37,7 +37,7 @@ func mosquittoFiles(t *testing.T, acl string) (passwords, rules string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = fmt.Fprintln(old, "old:$6$c2FsdHNhbHRzYWx0$dXDgPHJ0FqOpjWq5kiu6WCkt+gHPgK4H5FQBVU9B8E1QkFr/bukmOplrU52mq4VATGDm/k8l6+GH+KZcUl4/LA==")
+	_, err = fmt.Fprintln(old, " blanks : $6$c2FsdHNhbHRzYWx0$dXDgPHJ0FqOpjWq5kiu6WCkt+gHPgK4H5FQBVU9B8E1QkFr/bukmOplrU52mq4VATGDm/k8l6+GH+KZcUl4/LA==\nold:$6$c2FsdHNhbHRzYWx0$dXDgPHJ0FqOpjWq5kiu6WCkt+gHPgK4H5FQBVU9B8E1QkFr/bukmOplrU52mq4VATGDm/k8l6+GH+KZcUl4/LA==")
 	if err == nil {
 		err = old.Close()
 	}
@@ -96,7 +96,7 @@ func TestMosquittosFilesMeanWhatTheyMeanThere(t *testing.T) {
 
 	clients := []struct{ user, password, id string }{
 		{"press", "presspress", "c1"}, {"press", "wrong", "c1"}, {"press", "", "c1"}, {"node-red", "node-rednode-red", "press"},
-		{"nobody", "nobodynobody", "c2"}, {"käthe", "käthekäthe", "c3"}, {"a b", "a ba b", "c4"}, {"old", "oldold", "c5"}, {"old", "oldold1", "c5"},
+		{"nobody", "nobodynobody", "c2"}, {"käthe", "käthekäthe", "c3"}, {"a b", "a ba b", "c4"}, {"old", "oldold", "c5"}, {"old", "oldold1", "c5"}, {"blanks", "oldold", "c9"}, {" blanks ", "oldold", "c9"},
 		{"ghost", "ghostghost", "c6"}, {"", "", "c7"}, {"PRESS", "presspress", "c8"},
 	}
 	topics := []string{
