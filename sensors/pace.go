@@ -8,6 +8,9 @@ type Pace struct {
 	due time.Time // when all that was taken would have come at an even pace
 }
 
+// Idle reports whether somebody who has sent nothing would be let do as much.
+func (p *Pace) Idle(now time.Time) bool { return !p.due.After(now) }
+
 // Take takes a message if the rate, in messages a second, allows one more now, and returns 0; else it returns how long that is
 // from now, above 0, and takes nothing. A rate of 0 or less allows any number.
 func (p *Pace) Take(now time.Time, rate int) (wait time.Duration) {

@@ -211,6 +211,7 @@ type Broker struct {
 	mostClients int
 	addresses   map[string]int      // clients connected, by address
 	sessions    map[string]*session // by client id
+	paces       map[client]*pace    // of clients without a session; guarded as the sessions are
 	wills       map[string]*will    // by client id: those that wait out their delay
 	dueWills    []*will             // those that have, in that order
 	willBytes   int                 // of both
@@ -251,6 +252,7 @@ func New(cfg Config) (*Broker, error) {
 		settled:  make(chan struct{}, 1),
 		conns:    make(map[*conn]struct{}),
 		sessions: make(map[string]*session),
+		paces:    make(map[client]*pace),
 		wills:    make(map[string]*will),
 		checking: make(map[string]int),
 

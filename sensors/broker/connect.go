@@ -368,7 +368,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	s := old
 	if !resumed {
 		b.makeRoom(1)
-		s = &session{id: c.clientID, user: c.user}
+		s = &session{id: c.clientID, user: c.user, pace: b.paceOf(client{c.user, c.clientID}, old)}
 		b.sessions[c.clientID] = s
 	} else {
 		b.lapse(c.clientID) // [MQTT-3.1.3-9]: with the session's going on
@@ -493,6 +493,7 @@ func (b *Broker) endSession(s *session) {
 	if b.sessions[s.id] == s {
 		delete(b.sessions, s.id)
 	}
+	b.keepPace(s)
 	b.tree.removeAll(s)
 	s.discard(b)
 	b.kept.endSession(s)

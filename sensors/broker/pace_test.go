@@ -35,6 +35,42 @@ func TestBeyondTheRateAClientIsLateAndNothingIsLost(t *testing.T) {
 	other.wants("PUBACK 1")
 }
 
+// Who connects anew for each message, and keeps no session, has no more than the others; nor has it what is another's.
+func TestNoConnectionBeginsWithARateOfItsOwn(t *testing.T) {
+	d := autoDisk(t, 0)
+	b := start(t, d, func(c *Config) { c.Rate = 1 })
+	sent := func(id string) (lost uint64) {
+		before := b.Stats().Exceeded
+		w := dial(t, b, login{id: id, clean: true})
+		w.publish(0, 0, "x", "y")
+		w.silent()
+		w.drop(b, id)
+		return b.Stats().Exceeded - before
+	}
+	began, lost := time.Now(), uint64(0)
+	const n = 20
+	for range n {
+		lost += sent("a")
+	}
+	if most := 2 + int(time.Since(began)/time.Second); int(lost) < n-most { // one at once, and one a second
+		t.Errorf("%d of %d messages were lost", lost, n)
+	}
+	if sent("b") > 0 {
+		t.Error("another client's message was lost")
+	}
+	// How many are remembered has an end.
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range 2 * mostPaces {
+		s := &session{id: fmt.Sprint(i), pace: new(pace)}
+		s.pace.take(1)
+		b.keepPace(s)
+	}
+	if len(b.paces) > mostPaces {
+		t.Errorf("%d clients are remembered", len(b.paces))
+	}
+}
+
 // Lifting the rate lets a client go that waits for it.
 func TestARateThatIsLiftedLetsWhoWaitsGo(t *testing.T) {
 	d := autoDisk(t, 0)

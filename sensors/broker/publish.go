@@ -152,7 +152,7 @@ func (b *Broker) takeUnpromised(c *conn, pk *mqttwire.Publish, topic string) err
 		b.finish(nil, pass, nil)
 		return nil
 	}
-	if c.sess.pace.Take(time.Now(), int(b.rate.Load())) > 0 {
+	if c.sess.pace.take(int(b.rate.Load())) > 0 {
 		b.stats.exceeded.Add(1)
 		b.exceeded.add(c.clientID, topic)
 		return nil
@@ -278,7 +278,7 @@ func (c *conn) awaitRoom() error {
 // awaitPace waits until the client's rate lets one more message pass: its socket is not read meanwhile.
 func (c *conn) awaitPace() error {
 	b := c.b
-	wait := c.sess.pace.Take(time.Now(), int(b.rate.Load()))
+	wait := c.sess.pace.take(int(b.rate.Load()))
 	if wait == 0 {
 		return nil
 	}
@@ -286,7 +286,7 @@ func (c *conn) awaitPace() error {
 	b.stats.waiting.Add(1)
 	defer b.stats.waiting.Add(-1)
 	defer c.keepAlive()()
-	for ; wait > 0; wait = c.sess.pace.Take(time.Now(), int(b.rate.Load())) {
+	for ; wait > 0; wait = c.sess.pace.take(int(b.rate.Load())) {
 		select {
 		case <-time.After(min(wait, time.Second)): // the rate may be another by then
 		case <-c.gone:

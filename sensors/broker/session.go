@@ -54,7 +54,7 @@ type session struct {
 
 	target target // owned by the fan-out
 
-	pace   sensors.Pace  // of what it publishes; whoever has filled taking owns it
+	pace   *pace         // of what it publishes; made by the first attach, if not before
 	taking chan struct{} // full while a message goes to the sink: keeps the order when a connection replaces another; made by the first attach
 
 	mu        sync.Mutex
@@ -110,6 +110,9 @@ func (ex *exchange) settled() bool { return ex.state == durable || ex.state == r
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pace == nil {
+		s.pace = new(pace)
+	}
 	if s.taking == nil {
 		s.taking = make(chan struct{}, 1)
 	}
