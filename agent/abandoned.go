@@ -14,8 +14,8 @@ import (
 	"edgechain.example/sensors/mqttsource"
 )
 
-// A broker keeps a session, and queues for it, for as long as it likes after its source is gone. The agent ends the session of
-// one that a reload takes away, whose password it still has. At a start it has none, and can only say what is to be done.
+// A broker keeps a session, and queues for it, for as long as it likes after its source or upstream is gone. The agent ends the
+// session of one that a reload takes away, whose password it still has. At a start it has none, and can only say what is to be done.
 
 // endingFor is how long a broker is tried that does not answer: then the session is somebody's to end.
 const endingFor = 10 * time.Minute
@@ -32,27 +32,54 @@ type ending struct {
 }
 
 // gatewayID is the part of the chain's name that client ids are made with.
-func (a *Agent) gatewayID() string { return a.store.Chain().String()[:12] }
+func gatewayID(chain lightchain.ChainID) string { return chain.String()[:12] }
 
-// wantedSessions are those of a configuration.
+func (a *Agent) gatewayID() string { return gatewayID(a.store.Chain()) }
+
+// held is a session that a configuration has a broker keep.
+type held struct {
+	name   string          // among sessions
+	whose  string          // as commands call it
+	config mqttconn.Config // with the client id
+}
+
+// held are those of a configuration: sources' and upstreams'.
+func (c *Config) held(chain lightchain.ChainID) (all []held) {
+	for i := range c.MQTT {
+		m := held{sessionOf(chain, &c.MQTT[i].Config), "mqtt:" + c.MQTT[i].Name, c.MQTT[i].Config}
+		m.config.ClientID = mqttsource.ClientID(&m.config, gatewayID(chain))
+		all = append(all, m)
+	}
+	for i := range c.Upstream {
+		u := held{upstreamSession(chain, &c.Upstream[i].Config), upstreamPrefix + c.Upstream[i].Name, c.Upstream[i].Config}
+		u.config.ClientID = upstreamClientID(chain, &u.config)
+		all = append(all, u)
+	}
+	return all
+}
+
+// upstreamPrefix is before the name of an upstream where sources have names, too; none of theirs holds a colon.
+const upstreamPrefix = "upstream:"
+
+// upstreamSession is [sessionOf] for an upstream.
+func upstreamSession(chain lightchain.ChainID, c *mqttconn.Config) string {
+	return upstreamPrefix + sessionOf(chain, c)
+}
+
+// wantedSessions are the names of a configuration's.
 func (c *Config) wantedSessions(chain lightchain.ChainID) map[string]bool {
 	wanted := map[string]bool{}
-	for i := range c.MQTT {
-		wanted[sessionOf(chain, &c.MQTT[i].Config)] = true
+	for _, h := range c.held(chain) {
+		wanted[h.name] = true
 	}
 	return wanted
 }
 
 // usesClientID returns whose client id it is in a configuration; nil: nobody's.
 func (a *Agent) usesClientID(c *Config, clientID string) *mqttconn.Config {
-	for i := range c.MQTT {
-		if m := &c.MQTT[i].Config; mqttsource.ClientID(m, a.gatewayID()) == clientID {
-			return m
-		}
-	}
-	for i := range c.Upstream {
-		if u := &c.Upstream[i].Config; u.ClientID == clientID {
-			return u
+	for _, h := range c.held(a.store.Chain()) {
+		if h.config.ClientID == clientID {
+			return &h.config
 		}
 	}
 	return nil
@@ -93,18 +120,16 @@ func (a *Agent) tellAbandoned(c *Config) {
 }
 
 func (a *Agent) warnAbandoned(s *api.Abandoned, err error) {
-	a.log.Warn("a broker keeps a session that no source uses any more, and queues for it: it has to be ended by hand", "source", s.Source, "client_id", s.ClientID, "servers", s.Servers, "err", err)
+	a.log.Warn("a broker keeps a session that no source or upstream uses any more, and queues for it: it has to be ended by hand", "source", s.Source, "client_id", s.ClientID, "servers", s.Servers, "err", err)
 }
 
-// endable returns the sources of the configuration in force whose sessions end with the next one.
-func (a *Agent) endable(old, next *Config) (all []*mqttconn.Config) {
+// endable returns the sessions of the configuration in force that end with the next one.
+func (a *Agent) endable(old, next *Config) (all []held) {
 	wanted := next.wantedSessions(a.store.Chain())
 	known := a.sessions.others(wanted)
-	for i := range old.MQTT {
-		m := &old.MQTT[i].Config
-		_, held := known[sessionOf(a.store.Chain(), m)]
-		if held && a.usesClientID(next, mqttsource.ClientID(m, a.gatewayID())) == nil {
-			all = append(all, m)
+	for _, h := range old.held(a.store.Chain()) {
+		if _, kept := known[h.name]; kept && a.usesClientID(next, h.config.ClientID) == nil {
+			all = append(all, h)
 		}
 	}
 	return all
@@ -122,35 +147,33 @@ func (a *Agent) goOnWith(c *Config) {
 	}
 }
 
-// endSessions ends the sessions of sources that are gone. The caller holds reloading, and the sources have stopped.
+// endSessions ends the sessions of sources and upstreams that are gone. The caller holds reloading, and they have stopped.
 func (a *Agent) endSessions(ctx context.Context, old, next *Config) {
 	a.dropMoved(next)
-	for _, m := range a.endable(old, next) {
-		name := sessionOf(a.store.Chain(), m)
+	for _, h := range a.endable(old, next) {
 		ctx, cancel := context.WithCancel(ctx)
 		e := &ending{cancel: cancel, done: make(chan struct{})}
 		if a.endings.running == nil {
 			a.endings.running = map[string]*ending{}
 		}
-		a.endings.running[name] = e
-		config := *m
-		config.ClientID = mqttsource.ClientID(m, a.gatewayID())
+		a.endings.running[h.name] = e
 		a.aside(func() {
 			defer close(e.done)
 			defer cancel()
-			a.endSession(ctx, name, &config)
+			a.endSession(ctx, &h)
 		})
 	}
 }
 
 // endSession ends a session, or says that it could not.
-func (a *Agent) endSession(ctx context.Context, name string, c *mqttconn.Config) {
+func (a *Agent) endSession(ctx context.Context, h *held) {
+	c := &h.config
 	b, err := mqttconn.New(c, &mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log})
 	began := time.Now()
 	for pause := leastPause; err == nil; pause = min(2*pause, time.Minute) {
 		if err = b.EndSession(ctx); err == nil {
-			a.sessions.forget(name)
-			a.log.Info("the broker was told to forget the session of a source that is not in the configuration any more", "source", c.Name, "client_id", c.ClientID)
+			a.sessions.forget(h.name)
+			a.log.Info("the broker was told to forget the session of a source or upstream that is not in the configuration any more", "source", h.whose, "client_id", c.ClientID)
 			return
 		}
 		if ctx.Err() != nil {
@@ -166,7 +189,8 @@ func (a *Agent) endSession(ctx context.Context, name string, c *mqttconn.Config)
 			return
 		}
 	}
-	s := api.Abandoned{Source: c.Name, ClientID: c.ClientID}
+	source, _, _ := strings.Cut(h.name, " ")
+	s := api.Abandoned{Source: source, ClientID: c.ClientID}
 	for _, server := range c.Servers {
 		s.Servers = append(s.Servers, string(server))
 	}

@@ -130,3 +130,49 @@ func TestAStartNamesTheSessionsThatNoSourceUses(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// So does that of an upstream, once it has disconnected, and not where another connection has its client id.
+func TestTheSessionOfAnUpstreamThatIsTakenAwayEnds(t *testing.T) {
+	north, south := testenv.Mosquitto(t, ""), testenv.Mosquitto(t, "")
+	c := quickConfig(t, north, south)
+	a := startAgent(t, c)
+	for _, name := range []string{"north", "south"} {
+		awaitUpstream(t, a, name, "the connection", isConnected)
+	}
+	id := upstreamClientID(a.store.Chain(), &c.Upstream[1].Config)
+	other := *c
+	other.Upstream = []UpstreamConfig{c.Upstream[0], c.Upstream[1]}
+	other.Upstream[1].Prefix = "elsewhere/v1" // the same session
+	if would, err := a.WouldReload(&other); err != nil || len(would.Forgotten) != 0 || !slices.Equal(would.Disconnects, []string{"south"}) {
+		t.Errorf("it would do %+v, %v", would, err)
+	}
+	without := *c
+	without.Upstream = c.Upstream[:1]
+	if would, err := a.WouldReload(&without); err != nil || !slices.Equal(would.Forgotten, []string{"upstream:south"}) {
+		t.Errorf("it would do %+v, %v", would, err)
+	}
+	if _, err := a.Reload(&without); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the session to be forgotten", func() bool { return len(a.Status().Live.Abandoned) == 0 })
+	if keepsSession(t, south, id) {
+		t.Error("the broker keeps it")
+	}
+	// Where it cannot be ended it is named.
+	south.Stop()
+	if _, err := a.Reload(c); err != nil {
+		t.Fatal(err)
+	}
+	south.Restart()
+	awaitUpstream(t, a, "south", "the connection", isConnected)
+	await(t, "its note", func() bool { return a.sessions.has(upstreamSession(a.store.Chain(), &c.Upstream[1].Config)) })
+	south.Stop()
+	if _, err := a.Reload(&without); err != nil {
+		t.Fatal(err)
+	}
+	got := a.Status().Live.Abandoned
+	if len(got) != 1 || got[0].Source != "upstream:south" || got[0].ClientID != id || !strings.Contains(got[0].String(), "upstream south at tcp://"+south.Addr) ||
+		!strings.Contains(got[0].String(), "[[upstream]]") {
+		t.Errorf("the status says %+v", got)
+	}
+}

@@ -89,8 +89,8 @@ func (a *Agent) tellPlan(p *reloadPlan) (r api.Reloaded) {
 			}
 		}
 	}
-	for _, m := range a.endable(p.old, p.next) {
-		r.Forgotten = append(r.Forgotten, "mqtt:"+m.Name)
+	for _, h := range a.endable(p.old, p.next) {
+		r.Forgotten = append(r.Forgotten, h.whose)
 	}
 	for _, u := range p.upstreams.leaving {
 		r.Disconnects = append(r.Disconnects, u.Name)
@@ -212,11 +212,11 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 			a.startSource(ctx, s)
 		}
 	}
-	a.endSessions(ctx, old, next)
 	reloaded.Failing = notListening(ctx, wanted)
 	if err := a.switchUpstreams(ctx, plan); err != nil {
 		return api.Reloaded{}, err
 	}
+	a.endSessions(ctx, old, next)
 	signal(a.retention.again)
 	a.presence.want(next)
 	if a.options.Reloaded != nil {

@@ -50,7 +50,7 @@ func openSessions(data string, log *slog.Logger) *sessions {
 		err = json.Unmarshal(text, &s.known)
 	}
 	if err != nil || s.known == nil {
-		log.Warn("it cannot be read which brokers kept a session: one that lost it is not noticed at this start, nor a filter given up that was taken out", "err", err)
+		log.Warn("it cannot be read which brokers kept a session: one that lost it is not noticed at this start, nor a filter given up that was taken out", "file", s.path, "err", err)
 		s.known = map[string]heldSession{}
 	}
 	return s

@@ -99,14 +99,17 @@ func (a *Agent) planUpstreams(c *Config) (*upstreamPlan, error) {
 
 func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 	u := &upstream{upstreamSettings: s, cutOff: map[string]bool{}}
+	session, clientID := upstreamSession(a.store.Chain(), &s.Config), upstreamClientID(a.store.Chain(), &s.Config)
 	link := mqttlink.Config{
 		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
-		Will:      &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(gateway.Offline)},
-		Connected: func() { u.gateway.Connected() },
+		Will: &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(gateway.Offline)},
+		Connected: func() {
+			a.sessions.note(session)
+			a.sessions.at(session, clientID, s.Servers)
+			u.gateway.Connected()
+		},
 	}
-	if link.ClientID == "" {
-		link.ClientID = "edgechain-" + a.store.Chain().String()[:12] + "-up-" + s.Name
-	}
+	link.ClientID = clientID
 	var err error
 	if u.link, err = mqttlink.New(link); err != nil {
 		return nil, err
@@ -128,6 +131,14 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 	}
 	u.gateway, err = gateway.New(config)
 	return u, err
+}
+
+// upstreamClientID names the session of an upstream at its broker.
+func upstreamClientID(chain lightchain.ChainID, c *mqttconn.Config) string {
+	if c.ClientID != "" {
+		return c.ClientID
+	}
+	return "edgechain-" + gatewayID(chain) + "-up-" + c.Name
 }
 
 // switchUpstreams carries a plan out: those that leave disconnect before their successors, which may need their session,

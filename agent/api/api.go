@@ -212,23 +212,27 @@ type Sparkplug struct {
 	sparkplug.Stats
 }
 
-// Abandoned is a session that a broker keeps, and queues for, though no source uses it any more.
+// Abandoned is a session that a broker keeps, and queues for, though no source or upstream uses it any more.
 type Abandoned struct {
-	Source   string   `json:"source"`              // whose it was
+	Source   string   `json:"source"`              // whose it was; an upstream's name stands behind "upstream:"
 	ClientID string   `json:"client_id,omitempty"` // "" where an older version has noted it
 	Servers  []string `json:"servers,omitempty"`
 }
 
 // String says it in a sentence.
 func (a *Abandoned) String() string {
-	whose := fmt.Sprintf("of a source %s", a.Source)
+	kind, table, name := "source", "[[mqtt]]", a.Source
+	if upstream, ok := strings.CutPrefix(name, "upstream:"); ok {
+		kind, table, name = "upstream", "[[upstream]]", upstream
+	}
+	whose := "of the " + kind + " " + name
 	if a.ClientID != "" {
-		whose = fmt.Sprintf("for client id %s, once source %s", a.ClientID, a.Source)
+		whose = fmt.Sprintf("for client id %s, once %s %s", a.ClientID, kind, name)
 	}
 	if len(a.Servers) > 0 {
 		whose = fmt.Sprintf("%s at %s", whose, strings.Join(a.Servers, " "))
 	}
-	return "a broker keeps a session " + whose + ", and queues for it: end it there, or reload with that [[mqtt]] and then without"
+	return "a broker keeps a session " + whose + ", and queues for it: end it there, or reload with that " + table + " and then without"
 }
 
 // Filter is what one topic filter of the configuration kept out of the chain since the start.

@@ -63,7 +63,7 @@ func TestWhatWaitsForTheDiskIsCounted(t *testing.T) {
 						if subscribed {
 							subscriber(b, "sub", "#", true)
 						}
-						c1 := &conn{b: b, limits: b.limits, version: mqttwire.V5, v5: true, clientID: "a", source: "broker:-/a:", sess: &session{id: "a", taking: make(chan struct{}, 1)}, gone: make(chan struct{})}
+						c1 := &conn{b: b, limits: b.limits, version: mqttwire.V5, v5: true, clientID: "a", source: "broker:-/a:", sess: &session{id: "a", taking: make(chan struct{}, 1), pace: new(pace)}, gone: make(chan struct{})}
 						c1.sess.conn = c1
 						before := heap()
 						for i := range n {
