@@ -25,11 +25,11 @@ import (
 
 // Bounds of a configuration that are somebody else's.
 const (
-	maxSocketPath   = 107               // bytes; Linux has room for 108 with the zero behind (unix(7))
-	minPayload      = 64                // bytes
-	maxRate         = 1000000           // messages a second
-	maxPayload      = 15 * tomlconf.MiB // an entry is at most 16 MiB, readings and all
-	maxPrefixLevels = 3                 // of topics, sync-protocol.md
+	maxSocketPath   = 107                  // bytes; Linux has room for 108 with the zero behind (unix(7))
+	minPayload      = 64                   // bytes
+	maxRate         = 1000000              // messages a second
+	maxPayload      = 12032 * tomlconf.KiB // sensors.MostPayloadMax: an entry is at most 16 MiB, readings and all
+	maxPrefixLevels = 3                    // of topics, sync-protocol.md
 )
 
 // check refuses what cannot work, each key at its line, and warns of what is hardly meant.

@@ -160,6 +160,13 @@ name = "agg-1"
 key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 `
 
+// Of a payload that is configured to be kept nothing else has the hash kept alone.
+func TestNoPayloadMaxIsTakenForMoreThanIsKept(t *testing.T) {
+	if maxPayload != sensors.MostPayloadMax {
+		t.Errorf("payload.max may be %v, and %d bytes are kept", maxPayload, sensors.MostPayloadMax)
+	}
+}
+
 func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 	long := "/" + strings.Repeat("x", 120)
 	for _, test := range []struct{ text, want string }{
@@ -178,7 +185,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[block]\nheartbeat = \"30s\"", `x.toml:2:1: block.heartbeat = "30s": expected 1m to 7d`},
 		{"[block]\ncadence = \"1h\"", `x.toml:2:1: block.cadence = "1h": expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, 1h1m0s, to 31 days`},
 		{"[block]\ncadence = \"2h0m0.5s\"", `x.toml:2:1: block.cadence = "2h0m0.5s": expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, 1h1m0s, to 31 days`},
-		{"[payload]\nmax = \"16MiB\"", `x.toml:2:1: payload.max = "16MiB": expected 64B to 15MiB`},
+		{"[payload]\nmax = \"16MiB\"", `x.toml:2:1: payload.max = "16MiB": expected 64B to 12032KiB`},
 		{"[ingest]\nmax_bytes = \"1MiB\"\n[payload]\nmax = \"2MiB\"", `x.toml:2:1: ingest.max_bytes = "1MiB": expected 2MiB to 1GiB`},
 		{"[api]\nsocket = \"" + long + "\"", `x.toml:2:1: api.socket = "` + long + `": a path of 121 bytes, where the system allows 107 (by default the socket is in gateway.data): expected a shorter one, such as "/run/edgeagent/edgeagent.sock"`},
 		{"[api]\nlisten = \"0.0.0.0:9470\"", `x.toml:2:1: api.listen = "0.0.0.0:9470": expected this machine's own address, such as "127.0.0.1:9470": the API asks nobody who he is, and shows payloads`},
