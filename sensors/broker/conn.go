@@ -29,6 +29,7 @@ type conn struct {
 	named         string // the client id, unless the broker had to make one up: then it names no device
 	source        string // what an entry's source begins with: "broker:press/press-07:"
 	keepAliveFor  time.Duration
+	lasting       time.Duration // for how long its session is kept after it
 	patience      time.Duration // how long it may send nothing; 0: for ever
 	keepAliveTold bool          // it is not the one that the client asked for
 	window        int           // how many QoS 1 and 2 messages the client takes before it has acknowledged one

@@ -337,6 +337,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	if !c.v5 && !p.CleanStart {
 		asked = sessionExpiry
 	}
+	c.lasting = expiryOf(asked)
 	c.agreeKeepAlive(time.Duration(p.KeepAlive) * time.Second)
 	c.window = min(int(p.Properties.Number(mqttwire.ReceiveMaximum, 65_535)), maxOutbound)
 	c.mostGiven = min(int(p.Properties.Number(mqttwire.TopicAliasMaximum, 0)), topicAliasMax)
@@ -373,7 +374,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	} else {
 		b.lapse(c.clientID) // [MQTT-3.1.3-9]: with the session's going on
 	}
-	s.expiry, s.left = expiryOf(asked), time.Now() // between its connection's end and leave, no earlier one's end counts
+	s.expiry, s.left = c.lasting, time.Now() // between its connection's end and leave, no earlier one's end counts
 	if s.expiry > 0 {
 		b.kept.begin(s)
 	}

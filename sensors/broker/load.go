@@ -239,11 +239,18 @@ func (b *Broker) load() {
 	k.store = it.store
 	k.sessions, k.messages = l.newest, l.last
 	k.clock.stepped(l.now, l.wall)
-	k.takeIDs(l)
+	young := k.takeIDs(l)
 	b.mu.Lock()
 	b.kept = k
 	b.mu.Unlock()
 	b.takeOver(l)
+	b.mu.Lock()
+	for _, s := range young {
+		if b.sessions[s.id] == s {
+			k.session(s)
+		}
+	}
+	b.mu.Unlock()
 	b.follow(l)
 }
 

@@ -81,6 +81,7 @@ func TestARateThatIsLiftedLetsWhoWaitsGo(t *testing.T) {
 		w.publish(uint16(i+1), 1, "x", fmt.Sprint(i))
 	}
 	w.wants("PUBACK 1")
+	await(t, func() bool { return b.Stats().Slowed > 0 })
 	if err := b.SetLimits(Limits{}); err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,8 @@ type session struct {
 	received  map[uint16]*exchange // QoS 2 by packet id, from PUBLISH to PUBREL
 	kept      uint64               // its number where sessions are written down; 0: it is not
 	written   bool                 // it was; guarded by Broker.mu
+	noted     bool                 // beside the ids that it holds, see noteSession
+	lasting   time.Duration        // expiry as its last connection wanted it
 	places    uint64               // that of the newest message in what is written of out
 	doubt     bool                 // while it is read: the client was there when the broker ended, and may have got what waits
 	marks     bool                 // the client has sent a first delivery without DUP: it knows what DUP means
@@ -118,6 +120,7 @@ func (s *session) attach(c *conn) {
 	}
 	s.orphan()
 	s.conn = c
+	s.lasting = c.lasting
 	s.count++
 	s.remembers, s.fresh = false, false
 	s.out.again()

@@ -29,16 +29,56 @@ func idKey(session uint64, id uint16) string {
 	return string(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(nil, session), id))
 }
 
-// takeIDs gives sessions back which ids they hold.
-func (k *kept) takeIDs(l *found) {
+func sessionKey(session uint64) string { return string(binary.BigEndian.AppendUint64(nil, session)) }
+
+// mostNotedSession is of what a session is noted with; one of a longer name is in the database alone, a moment later.
+const mostNotedSession = 900
+
+// noteSession notes a session with the ids that it holds: it may be younger than what the database has, and its client is to find
+// it. The caller holds s.mu.
+func (k *kept) noteSession(s *session) {
+	if s.noted {
+		return
+	}
+	s.noted = true
+	b := binary.AppendVarint(appendPart(nil, []byte(k.where.Chain)), int64(s.lasting))
+	if b = appendPart(appendPart(b, []byte(s.id)), []byte(s.user)); len(b) <= mostNotedSession {
+		k.ids.Set(sessionKey(s.kept), b, nil)
+	}
+}
+
+// takeSession gives back a session that the database does not have yet.
+func (k *kept) takeSession(l *found, number uint64, value []byte) *session {
+	e := encoded{b: value}
+	chain, lasting := e.text(), time.Duration(e.signed())
+	s := &session{id: e.text(), user: e.text(), expiry: lasting, lasting: lasting, kept: number, left: l.now, noted: true}
+	same := func(other *session) bool { return other.id == s.id }
+	if e.end() != nil || chain != k.where.Chain || l.sessions[number] != nil || slices.ContainsFunc(l.order, same) {
+		return nil
+	}
+	l.sessions[number] = s
+	l.order = append(l.order, s)
+	k.sessions = max(k.sessions, number)
+	return s
+}
+
+// takeIDs gives sessions back which ids they hold, and returns those that the database does not have.
+func (k *kept) takeIDs(l *found) (young []*session) {
 	held := 0
 	var lost bool
 	k.ids, lost = k.store.OpenJournal(k.where.Boot, func(key, value []byte) bool {
-		if len(key) != 10 || l.chain != k.where.Chain {
+		if len(key) == 8 {
+			s := k.takeSession(l, binary.BigEndian.Uint64(key), value)
+			if s != nil {
+				young = append(young, s)
+			}
+			return s != nil
+		}
+		if len(key) != 10 {
 			return false
 		}
 		s := l.sessions[binary.BigEndian.Uint64(key)]
-		if s == nil {
+		if s == nil || l.chain != k.where.Chain && !slices.Contains(young, s) {
 			return false // its client finds no session
 		}
 		if s.received == nil {
@@ -55,6 +95,7 @@ func (k *kept) takeIDs(l *found) {
 	case held > 0:
 		k.b.log.Info("QoS 2 messages that publishers have not released are known", "messages", held)
 	}
+	return young
 }
 
 // hold notes that a message is on disk, and has its PUBREC wait until that is written. false: nothing is noted. The caller holds
@@ -64,6 +105,7 @@ func (k *kept) hold(ex *exchange) bool {
 	if k == nil || ex.sum == nil || s.kept == 0 || s.received[ex.id] != ex {
 		return false
 	}
+	k.noteSession(s)
 	k.ids.Set(idKey(s.kept, ex.id), ex.sum, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -93,6 +135,9 @@ func (k *kept) letAllGo(s *session, number uint64) {
 	defer s.mu.Unlock()
 	for id := range s.received {
 		k.ids.Delete(idKey(number, id))
+	}
+	if s.noted {
+		k.ids.Delete(sessionKey(number))
 	}
 }
 

@@ -50,6 +50,44 @@ func TestAQoS2MessageIsStoredOnceWhateverBecomesOfTheProgram(t *testing.T) {
 	}
 }
 
+// That the session is too young to be in the database changes nothing.
+func TestAQoS2MessageOfAYoungSessionIsStoredOnceOverAKill(t *testing.T) {
+	for _, v5 := range []bool{false, true} {
+		p := newBoard(t)
+		p.boot = "boot"
+		p.restart()
+		hello := login{id: "w", v5: v5}
+		w := dial(t, p.b, hello)
+		for kills := range 2 {
+			w.publish(2, 2, "x", "held", []bool{dup}[:kills]...)
+			w.wants("PUBREC 2")
+			w.drop(p.b, "w")
+			p.crash(100)
+			w = dial(t, p.b, hello)
+			if !w.present {
+				t.Fatalf("MQTT 5 %v: the session is gone after %d kills", v5, kills+1)
+			}
+		}
+		w.publish(2, 2, "x", "held", dup)
+		w.wants("PUBREC 2")
+		if got := p.d.payloads(); !slices.Equal(got, []string{"held"}) {
+			t.Errorf("MQTT 5 %v: entries are %q", v5, got)
+		}
+		// One that was begun anew is that one.
+		w.drop(p.b, "w")
+		clean := hello
+		clean.clean = true
+		dial(t, p.b, clean).drop(p.b, "w")
+		p.crash(100)
+		w = dial(t, p.b, hello)
+		w.publish(2, 2, "x", "held", dup)
+		w.wants("PUBREC 2")
+		if got := p.d.payloads(); !slices.Equal(got, []string{"held", "~held"}) {
+			t.Errorf("MQTT 5 %v: entries are %q", v5, got)
+		}
+	}
+}
+
 // What has the same id and another content is another message.
 func TestAHeldIDStandsForItsMessageAlone(t *testing.T) {
 	p := newBoard(t)

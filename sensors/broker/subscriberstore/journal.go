@@ -63,7 +63,7 @@ const (
 	recordDelete
 )
 
-// OpenJournal hands over what the journal holds of this boot, and goes on with what keep wants to keep. lost says that there was
+// OpenJournal hands over what the journal holds of this boot, in the order of the keys, and goes on with what keep wants to keep. lost says that there was
 // a journal that does not count, and holds something. boot "" is not known: then there is no journal. It is called once.
 func (s *Store) OpenJournal(boot string, keep func(key, value []byte) bool) (j *Journal, lost bool) {
 	j = &Journal{
@@ -73,8 +73,8 @@ func (s *Store) OpenJournal(boot string, keep func(key, value []byte) bool) (j *
 	there, counts := j.read(boot)
 	lost = there && !counts
 	if counts {
-		for key, value := range j.live {
-			if !keep([]byte(key), value) {
+		for _, key := range slices.Sorted(maps.Keys(j.live)) {
+			if !keep([]byte(key), j.live[key]) {
 				delete(j.live, key)
 			}
 		}
@@ -97,18 +97,18 @@ func (s *Store) OpenJournal(boot string, keep func(key, value []byte) bool) (j *
 
 // read fills live. there says that the file holds something, counts that it is of this boot and whole.
 func (j *Journal) read(boot string) (there, counts bool) {
-	f, err := j.s.o.FS.Open(j.path)
+	info, err := j.s.o.FS.Stat(j.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, false
 	}
+	if err != nil || !info.Mode().IsRegular() { // opening a FIFO would wait
+		return true, false
+	}
+	f, err := j.s.o.FS.Open(j.path)
 	if err != nil {
 		return true, false
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return true, false
-	}
 	left, first, head := info.Size(), true, [noteHead]byte{}
 	for ; left >= noteHead; first = false {
 		if _, err := io.ReadFull(f, head[:]); err != nil {
@@ -291,7 +291,7 @@ func (j *Journal) anew(boot string) error {
 	for _, key := range slices.Sorted(maps.Keys(j.live)) {
 		all = appendRecord(all, recordSet, key, j.live[key])
 	}
-	f, err := j.s.o.FS.Create(j.path+".new", vfs.WriteCategoryUnspecified)
+	f, err := createNew(j.s.o.FS, j.path+".new")
 	if err != nil {
 		return err
 	}

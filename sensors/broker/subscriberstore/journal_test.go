@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"golang.org/x/sys/unix"
 )
 
 // journal opens a store's, and returns what it holds.
@@ -148,6 +151,37 @@ func TestAJournalThatDoesNotCountTellsNothing(t *testing.T) {
 		}
 		j.Close()
 		closeStore(t, s)
+	}
+}
+
+// What stands in a file's place and is none keeps nobody waiting.
+func TestAFIFOInTheJournalsPlaceIsNotWaitedFor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "subscribers")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{journalName, journalName + ".new", "notes.new"} {
+		if err := unix.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(Options{Dir: dir}, &content{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, held, lost := journal(t, s, "boot")
+	if len(held) > 0 || !lost {
+		t.Errorf("it holds %v, lost %v", held, lost)
+	}
+	for i := range 1000 {
+		<-j.Delete("b")
+		j.Set(fmt.Sprintf("a%d", i), make([]byte, 900), nil)
+	}
+	<-j.Written()
+	j.Close()
+	closeStore(t, s)
+	if info, err := os.Lstat(filepath.Join(dir, journalName)); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("it is %v, %v", info, err)
 	}
 }
 

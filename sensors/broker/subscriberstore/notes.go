@@ -255,7 +255,7 @@ func appendNote(b, value []byte) []byte {
 func (s *Store) newNotes(all []byte) error {
 	s.closeNotes()
 	path := s.notesPath()
-	f, err := s.o.FS.Create(path+".new", vfs.WriteCategoryUnspecified)
+	f, err := createNew(s.o.FS, path+".new")
 	if err != nil {
 		return err
 	}
@@ -268,6 +268,14 @@ func (s *Store) newNotes(all []byte) error {
 	}
 	s.notes.file, s.notes.size = f, len(all)
 	return nil
+}
+
+// createNew makes a file, whatever stands there by its name: a FIFO would have the writer wait once it is full.
+func createNew(files vfs.FS, path string) (vfs.File, error) {
+	if err := files.RemoveAll(path); err != nil {
+		return nil, err
+	}
+	return files.Create(path, vfs.WriteCategoryUnspecified)
 }
 
 func (s *Store) closeNotes() {
