@@ -322,6 +322,7 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 		t.Fatalf("CONNACK % x", answer)
 	}
 	await(t, "the broker has granted the filters", func() bool { return a.running()[1].status().State == api.SourceUp })
+	await(t, "the upstream's session", func() bool { return a.sessions.has(upstreamSession(a.store.Chain(), &c.Upstream[0].Config)) })
 	for _, x := range []struct {
 		name   string
 		change func(*Config)
@@ -334,7 +335,7 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 			api.Reloaded{Changed: []string{"mqtt"}, Restarts: []string{"mqtt:plant"}, GivenUp: []api.GivenUp{{Source: "mqtt:plant", Filter: "plant/#"}}}},
 		{"a source more", func(c *Config) { c.Hwmon.Enabled = true }, api.Reloaded{Changed: []string{"hwmon.enabled"}, Starts: []string{"hwmon"}}},
 		{"a source less", func(c *Config) { c.MQTT = nil }, api.Reloaded{Changed: []string{"mqtt"}, Stops: []string{"mqtt:plant"}, Forgotten: []string{"mqtt:plant"}}},
-		{"another upstream", func(c *Config) { c.Upstream = nil }, api.Reloaded{Changed: []string{"upstream"}, Disconnects: []string{"north"}}},
+		{"another upstream", func(c *Config) { c.Upstream = nil }, api.Reloaded{Changed: []string{"upstream"}, Forgotten: []string{"upstream:north"}, Disconnects: []string{"north"}}},
 		{"a broker that listens elsewhere", func(c *Config) { c.Broker.WSListen = "127.0.0.1:0" },
 			api.Reloaded{Changed: []string{"broker.ws_listen"}, Restarts: []string{"broker"}, Sessions: 1}},
 		{"a broker that keeps in memory", func(c *Config) { c.Broker.Subscribers = inMemory }, api.Reloaded{Changed: []string{"broker.subscribers"}, Restarts: []string{"broker"}}},
