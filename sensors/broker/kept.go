@@ -277,21 +277,19 @@ func (k *kept) noteAlone(f *forward, then func()) {
 		return
 	}
 	k.mu.Lock()
-	f.alone = k.alone + 1
-	value := binary.AppendUvarint(appendPart(nil, nil), f.alone) // of an entry a source stands here
-	passOn := func() {
-		k.mu.Lock() // f has its note
-		k.mu.Unlock()
+	number := k.alone + 1
+	f.alone = number
+	value := binary.AppendUvarint(appendPart(nil, nil), number) // of an entry a source stands here
+	noted := k.store.NoteThen(k.value(f).Append(value), func(id uint64) {
+		f.note = id
 		then()
+	}) > 0
+	if noted {
+		k.alone = number
 	}
-	if f.note = k.store.NoteThen(k.value(f).Append(value), passOn); f.note > 0 {
-		k.alone++
-	} else {
-		f.alone = 0
-	}
-	unnoted := f.note == 0
 	k.mu.Unlock()
-	if unnoted {
+	if !noted {
+		f.alone = 0
 		then()
 	}
 }

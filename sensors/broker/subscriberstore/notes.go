@@ -114,7 +114,7 @@ func (s *Store) Note(value []byte) (id uint64) {
 
 // NoteThen is Note, and has then called once the note is in the file, on a goroutine of the store's, in the order of the notes. It
 // makes none, and returns 0, where nothing is written or too much waits for that: then is for the caller to call.
-func (s *Store) NoteThen(value []byte, then func()) (id uint64) {
+func (s *Store) NoteThen(value []byte, then func(id uint64)) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.notes.bytes+len(value) > mostAwaited {
@@ -124,7 +124,7 @@ func (s *Store) NoteThen(value []byte, then func()) (id uint64) {
 		if s.notes.then == nil {
 			s.notes.then = make(map[uint64]func())
 		}
-		s.notes.then[id] = then
+		s.notes.then[id] = func() { then(id) }
 	}
 	return id
 }
