@@ -1,0 +1,293 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"edgechain.example/sensors"
+)
+
+// device answers as it is told, and takes a while for it.
+type device struct {
+	asked []string // what was asked, and when, in seconds since the start
+	start time.Time
+	takes time.Duration
+	err   map[string]error // by read
+	slow  map[string]time.Duration
+}
+
+func newDevice() *device {
+	return &device{start: time.Now(), err: map[string]error{}, slow: map[string]time.Duration{}}
+}
+
+func (d *device) group(name string, interval time.Duration, reads ...string) Group {
+	g := Group{Name: name, Interval: interval, Form: strings.Join(reads, " ")}
+	for _, read := range reads {
+		g.Reads = append(g.Reads, Read{read, func(ctx context.Context) (*sensors.Message, error) {
+			d.asked = append(d.asked, fmt.Sprintf("%s@%g", read, time.Since(d.start).Seconds()))
+			takes := d.takes
+			if slow, ok := d.slow[read]; ok {
+				takes = slow
+			}
+			select {
+			case <-time.After(takes):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			if err := d.err[read]; err != nil {
+				return nil, err
+			}
+			return &sensors.Message{Source: read, Received: time.Now()}, nil
+		}})
+	}
+	return g
+}
+
+// sink takes messages, after a pause.
+type sink struct {
+	took  []string
+	pause time.Duration
+	err   error
+}
+
+func (k *sink) Put(ctx context.Context, m *sensors.Message) error {
+	select {
+	case <-time.After(k.pause):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	k.took = append(k.took, m.Source)
+	return k.err
+}
+
+func (k *sink) TryPut(*sensors.Message) bool { return false }
+
+// told gathers changes, with times as seconds since the start.
+func (d *device) told(changes *[]string) func(context.Context, Change) error {
+	at := func(t time.Time) float64 { return t.Sub(d.start).Seconds() }
+	return func(_ context.Context, c Change) error {
+		for _, f := range c.Failing {
+			*changes = append(*changes, fmt.Sprintf("@%g %s/%s fails: %s", at(time.Now()), c.Group, f.Read, f.Why))
+		}
+		for _, r := range c.Recovered {
+			*changes = append(*changes, fmt.Sprintf("%s/%s failed from %g to %g, %d polls", c.Group, r.Read, at(r.From), at(r.To), r.Polls))
+		}
+		if l := c.Late; l != nil {
+			*changes = append(*changes, fmt.Sprintf("@%g %s late since %g, missed %d, over %v", at(time.Now()), c.Group, at(l.Since), l.Missed, l.Over))
+		}
+		return nil
+	}
+}
+
+func wants[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\n got %v\nwant %v", what, got, want)
+	}
+}
+
+var errSilent = errors.New("no answer")
+
+func TestEachGroupIsPolledAtItsIntervalAndOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.takes = 100 * time.Millisecond
+		s := New(Config{Groups: []Group{d.group("a", time.Second, "a1", "a2"), d.group("b", 2*time.Second, "b1")}})
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+		defer cancel()
+		if err := s.Run(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "asked", d.asked, strings.Fields("a1@0 a2@0.1 b1@0.2 a1@1 a2@1.1 a1@2 a2@2.1 b1@2.2"))
+		wants(t, "took", len(k.took), 8)
+		wants(t, "missed", s.Stats()[0].Missed+s.Stats()[1].Missed, 0)
+	})
+}
+
+func TestAReadThatFailsIsToldOnceAndGivesNothingOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		var changes []string
+		s := New(Config{Name: "modbus:x", Groups: []Group{d.group("g", time.Second, "r1", "r2")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(500 * time.Millisecond)
+		d.err["r1"] = errSilent
+		time.Sleep(3 * time.Second) // three polls fail, and ask for nothing behind the silence
+		wants(t, "state", s.Stats()[0], GroupStats{Name: "g", Reads: 2, Failing: 2, Since: d.start.Add(time.Second), Why: "r1: no answer",
+			Answered: d.start, Polls: 4, Failed: 3, Messages: 2})
+		delete(d.err, "r1")
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "asked", d.asked, strings.Fields("r1@0 r2@0 r1@1 r1@2 r1@3 r1@4 r2@4"))
+		wants(t, "took", k.took, strings.Fields("r1 r2 r1 r2"))
+		wants(t, "told", changes, []string{"@1 g/r1 fails: no answer", "@1 g/r2 fails: no answer",
+			"g/r1 failed from 1 to 4, 3 polls", "g/r2 failed from 1 to 4, 3 polls"})
+	})
+}
+
+func TestARefusalIsOfOneReadAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.err["r1"] = fmt.Errorf("asking: %w", &RefusedError{errors.New("exception 2")})
+		var changes []string
+		s := New(Config{Groups: []Group{d.group("g", time.Second, "r1", "r2")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		if err := s.Run(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "took", k.took, strings.Fields("r2 r2"))
+		wants(t, "told", changes, []string{"@0 g/r1 fails: asking: exception 2"})
+	})
+}
+
+// A device that is away takes no more than a tenth of the bus's time, so that the others keep their intervals.
+func TestASilentDeviceLeavesTheBusToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.err["dead"], d.slow["dead"] = errSilent, time.Second
+		s := New(Config{Groups: []Group{d.group("a", time.Second, "dead"), d.group("b", time.Second, "r")}})
+		ctx, cancel := context.WithTimeout(t.Context(), 59500*time.Millisecond)
+		defer cancel()
+		if err := s.Run(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+		stats := s.Stats()
+		wants(t, "polls of the dead one", stats[0].Polls, 6)
+		if b := stats[1]; b.Polls < 54 || b.Polls+b.Missed != 60 {
+			t.Errorf("the other: %+v", b)
+		}
+		wants(t, "missed by the dead one", stats[0].Missed, 0)
+	})
+}
+
+func TestMissedIntervalsAreToldAndNotMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		var changes []string
+		s := New(Config{Groups: []Group{d.group("g", time.Second, "r")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(500 * time.Millisecond)
+		k.pause = 2500 * time.Millisecond // the disk is full for a while: of the poll at 1 the message is taken at 3.5
+		time.Sleep(5 * time.Second)
+		k.pause = 0
+		time.Sleep(20 * time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "asked", d.asked[:5], strings.Fields("r@0 r@1 r@4 r@7 r@8"))
+		wants(t, "told", changes, []string{"@3.5 g late since 2, missed 2, over false", "@16 g late since 2, missed 4, over true"})
+		wants(t, "missed", s.Stats()[0].Missed, 4)
+	})
+}
+
+func TestADeadlineEndsAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.takes = 300 * time.Millisecond
+		g := d.group("g", 10*time.Second, "r1", "r2", "r3", "r4")
+		g.Deadline = 650 * time.Millisecond
+		var changes []string
+		s := New(Config{Groups: []Group{g}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := s.Run(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "took", k.took, strings.Fields("r1 r2"))
+		wants(t, "told", changes, []string{"@0.65 g/r3 fails: no answer before the group's deadline of 650ms", "@0.65 g/r4 fails: no answer before the group's deadline of 650ms"})
+	})
+}
+
+func TestGroupsChangeWhileItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.err["a1"] = errSilent
+		var changes []string
+		a := d.group("a", time.Second, "a1")
+		s := New(Config{Groups: []Group{a, d.group("b", time.Second, "b1")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(500 * time.Millisecond)
+		s.SetGroups([]Group{a, d.group("c", 2*time.Second, "c1")}) // what fails goes on failing, and is not told again
+		time.Sleep(time.Second)
+		delete(d.err, "a1")
+		time.Sleep(1300 * time.Millisecond)
+		if _, err := s.Once(ctx, "b"); !errors.Is(err, ErrNoGroup) {
+			t.Errorf("asking the group that is gone: %v", err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "asked", d.asked, strings.Fields("a1@0 b1@0 c1@0.5 a1@1 a1@2 c1@2.5"))
+		wants(t, "told", changes, []string{"@0 a/a1 fails: no answer", "a/a1 failed from 0 to 2, 2 polls"})
+	})
+}
+
+func TestOnceAsksBetweenTwoPollsAndRecordsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.takes = 100 * time.Millisecond
+		d.err["r1"] = errSilent
+		ended := false
+		s := New(Config{Groups: []Group{d.group("a", 10*time.Second, "r1", "r2"), d.group("b", 10*time.Second, "r3")}, End: func() { ended = true }})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(50 * time.Millisecond) // r1 is being asked
+		answers, err := s.Once(t.Context(), "a")
+		if err != nil || len(answers) != 2 || answers[0].Err == nil || answers[1].Err != nil || answers[1].Message.Source != "r2" {
+			t.Errorf("got %+v, %v", answers, err)
+		}
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-done; err != nil || !ended {
+			t.Error(err, ended)
+		}
+		if _, err := s.Once(t.Context(), "a"); !errors.Is(err, ErrEnded) {
+			t.Errorf("asking one that has ended: %v", err)
+		}
+		wants(t, "took", k.took, strings.Fields("r3"))
+	})
+}
+
+// Told to end, it ends, and says nothing about a device that it did not wait for.
+func TestAnEndIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.takes = time.Hour
+		var changes []string
+		s := New(Config{Groups: []Group{d.group("g", 2*time.Hour, "r")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Run(ctx, k); err != nil || len(changes) > 0 {
+			t.Error(err, changes)
+		}
+	})
+}
+
+func TestASinkThatClosesEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := errors.New("closed")
+		s := New(Config{Name: "modbus:x", Groups: []Group{newDevice().group("g", time.Second, "r")}})
+		if err := s.Run(t.Context(), &sink{err: closed}); !errors.Is(err, closed) {
+			t.Error(err)
+		}
+	})
+}
