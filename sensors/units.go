@@ -1,6 +1,6 @@
 package sensors
 
-// UnitSymbol is what a unit is called in a reading.
+// UnitSymbol returns the symbol that readings have for a unit that a person or a device wrote.
 func UnitSymbol(u string) string { return unitSymbol(u) }
 
 // unitSymbol returns the symbol of RFC 8428, section 12.1, for what devices commonly write instead, and everything

@@ -28,6 +28,11 @@ needs=(
 	debootstrap:debootstrap
 	strace:strace
 	mkfs.ext4:e2fsprogs
+	socat:socat
+	mbpoll:mbpoll
+	/usr/lib/python3/dist-packages/pymodbus/version.py:python3-pymodbus # 3.0: later ones have other names
+	/usr/lib/python3/dist-packages/serial_asyncio/__init__.py:python3-serial-asyncio
+	/usr/lib/python3/dist-packages/serial/__init__.py:python3-serial
 )
 services="mosquitto postgresql prometheus prometheus-node-exporter"
 

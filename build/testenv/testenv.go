@@ -29,16 +29,28 @@ func Need(t testing.TB, programs ...string) {
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := find(name)
-	if err == nil {
-		return path
+	if err != nil {
+		lacks(t, name)
 	}
+	return path
+}
+
+// NeedFile is [Need] for a file of a package that brings no program.
+func NeedFile(t testing.TB, file string) {
+	t.Helper()
+	if _, err := os.Stat(file); err != nil {
+		lacks(t, file)
+	}
+}
+
+func lacks(t testing.TB, name string) {
+	t.Helper()
 	missing := fmt.Sprintf("%s is not installed: build/testenv/install.sh installs what the tests run", name)
 	if os.Getenv("CI") != "" {
 		t.Fatal(missing)
 	}
 	fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", t.Name(), missing)
 	t.Skip(missing)
-	return ""
 }
 
 // Promtool returns the path of Prometheus's promtool, for `promtool check metrics` and `promtool check rules`.

@@ -1,0 +1,24 @@
+//go:build nomodbus
+
+package modbus
+
+import (
+	"log/slog"
+
+	"edgechain.example/sensors/poll"
+)
+
+// Available says whether the program can ask.
+const Available = false
+
+// Bus is none: this program cannot ask.
+type Bus struct{}
+
+// NewBus fails.
+func NewBus(Config, *slog.Logger) (*Bus, error) { return nil, ErrLeftOut }
+
+// Groups returns nothing.
+func (*Bus) Groups(*Config) []poll.Group { return nil }
+
+// Close does nothing.
+func (*Bus) Close() {}

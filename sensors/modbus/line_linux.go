@@ -1,0 +1,35 @@
+//go:build !nomodbus
+
+package modbus
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// line is a serial line that this program alone has, beside the library that reads and writes it.
+type line struct{ f *os.File }
+
+// openLine fails with [ErrBusy] where another program has the line that locks it, too, as one of these does.
+func openLine(device string) (*line, error) {
+	f, err := os.OpenFile(device, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrBusy
+		}
+		return nil, err
+	}
+	return &line{f}, nil
+}
+
+// flush throws away what came and was not read: nobody has asked for it any more. The kernel's buffer is one for all who have
+// the line open.
+func (l *line) flush() error { return unix.IoctlSetInt(int(l.f.Fd()), unix.TCFLSH, unix.TCIFLUSH) }
+
+func (l *line) close() { _ = l.f.Close() }
