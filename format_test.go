@@ -142,7 +142,7 @@ func TestTheFormatDescribesTheAgentsOwnEntries(t *testing.T) {
 	types := map[string][][]string{ // what the JSON of each word is made of
 		"boot": {{"bootEvent"}}, "config": {{"configEvent"}}, "note": {{"noteEvent"}}, "attach": {{"attachEvent", "noteEvent"}}, "gap": {{"gapEvent"}}, "clock": {{"clockEvent", "ClockStatus"}}, "sparkplug": {{"sparkplugEvent", "nodeEvent"}},
 		"damage": {{"damageEvent"}}, "prune": {{"pruneEvent", "damageSaid", "saidEntry"}}, "restore": {{"restoreEvent"}, {"restoredEvent"}},
-		"filtered": {{"filteredEvent", "filteredCount"}}, "key": {{"keyEvent"}}, "power": {{"powerPayload"}}, "card": {{"cardPayload"}},
+		"filtered": {{"filteredEvent", "filteredCount"}}, "key": {{"keyEvent"}}, "poll": {{"pollEvent", "pollFailing", "pollRecovered", "pollLate"}}, "power": {{"powerPayload"}}, "card": {{"cardPayload"}},
 	}
 	for word, rows := range said {
 		if !written[word] {

@@ -123,7 +123,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	var served sync.WaitGroup
 	a.opening.now = api.Opening{Since: a.started, Step: "starting"}
 	a.front.show(api.OpeningHandler(a.openingStatus, a.metrics.registry))
-	access := localhttp.Access{Hosts: a.config.API.Hosts, GroupWrites: a.config.API.GroupWrites, Adds: []string{api.NotePath, api.ReadingPath}}
+	access := localhttp.Access{Hosts: a.config.API.Hosts, GroupWrites: a.config.API.GroupWrites, Adds: []string{api.NotePath, api.ReadingPath, api.PollPath}}
 	served.Go(func() { localhttp.Serve(apiCtx, &a.front, a.log, access, listeners...) })
 	defer func() { // before the store is closed, which answers are read from
 		stopAPI()
@@ -271,7 +271,7 @@ func (a *Agent) prepare() error {
 func (a *Agent) handler() http.Handler {
 	s := api.Server{
 		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint, Reading: a.lend,
-		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Note: a.Note, Metrics: a.metrics.registry,
+		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Note: a.Note, Poll: a.pollOnce, Metrics: a.metrics.registry,
 	}
 	return s.Handler()
 }

@@ -14,6 +14,7 @@ import (
 	"edgechain.example/mqttconn"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
+	"edgechain.example/sensors/modbus"
 	"edgechain.example/tomlconf"
 )
 
@@ -44,6 +45,7 @@ type Config struct {
 	Hwmon     HwmonConfig      `toml:"hwmon"`
 	Broker    BrokerConfig     `toml:"broker"`
 	MQTT      []MQTTConfig     `toml:"mqtt"`
+	Modbus    []modbus.Config  `toml:"modbus"`
 	Sync      SyncConfig       `toml:"sync"`
 	Upstream  []UpstreamConfig `toml:"upstream"`
 

@@ -51,14 +51,15 @@ func (c *Config) check(d *tomlconf.Document) {
 		checkFilters(d, m.Filter, c.Payload.Max)
 	}
 	c.checkHosts(d)
+	c.checkPolled(d)
 	c.checkFilterNumber(d)
 	c.checkSync(d)
 	c.checkSyncFilters(d)
 	c.checkClientIDs(d)
 	c.checkRetention(d)
 	c.checkHomeAssistant(d)
-	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT) == 0 {
-		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], and neither [broker] nor [hwmon] is enabled")
+	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT)+len(c.Modbus) == 0 {
+		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], no [[modbus]], and neither [broker] nor [hwmon] is enabled")
 	}
 }
 

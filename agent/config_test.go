@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"edgechain.example/sensors"
+	"edgechain.example/sensors/modbus"
 	"edgechain.example/tomlconf"
 )
 
@@ -67,6 +68,10 @@ func TestTheSampleShowsEveryKeyWithItsDefault(t *testing.T) {
 	defaults.Broker.Decode = []DecodeConfig{{Config: sensors.Config{TopicParsing: make([]sensors.TopicRule, 1)}}}
 	defaults.MQTT = []MQTTConfig{{Subscribe: []SubscribeConfig{{Config: sensors.Config{TopicParsing: make([]sensors.TopicRule, 1)}}}}}
 	defaults.MQTT[0].SetDefaults()
+	defaults.Modbus = []modbus.Config{{Request: []modbus.Request{{Fields: make([]modbus.Field, 1)}}}}
+	defaults.Modbus[0].SetDefaults()
+	defaults.Modbus[0].Request[0].SetDefaults()
+	defaults.Modbus[0].Request[0].Fields[0].SetDefaults()
 	defaults.Broker.Filter, defaults.MQTT[0].Filter = make([]FilterConfig, 1), make([]FilterConfig, 1)
 	defaults.Broker.Filter[0].SetDefaults()
 	defaults.MQTT[0].Filter[0].SetDefaults()

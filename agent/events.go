@@ -42,8 +42,10 @@ type (
 		Clock arm.ClockStatus `json:"clock"`
 	}
 	configEvent struct {
-		SHA256  string          `json:"sha256"`
-		AskedBy *localhttp.Peer `json:"asked_by,omitempty"` // who had it read again; nil: a start, a signal, or not known
+		SHA256 string `json:"sha256"`
+		// Tables are the hashes of the tables by which what was polled is read, by source and group.
+		Tables  map[string]string `json:"tables,omitempty"`
+		AskedBy *localhttp.Peer   `json:"asked_by,omitempty"` // who had it read again; nil: a start, a signal, or not known
 	}
 	damageEvent struct {
 		LogBytes int64  `json:"log_bytes,omitempty"` // of the write-ahead log that could not be read
@@ -121,7 +123,7 @@ func (a *Agent) recordStart(ctx context.Context) {
 		a.record(ctx, "damage", damageEvent{Uncounted: true, Why: a.former})
 	}
 	a.warnOfKeys()
-	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String()})
+	a.record(ctx, "config", configEvent{SHA256: a.config.Hash(sensors.DecoderVersion).String(), Tables: a.config.tables()})
 	a.log.Info("recording", "chain", a.store.Chain(), "height", a.store.Tip().Height, "next", a.store.Next(), "clean", info.Clean)
 }
 

@@ -19,6 +19,30 @@ type sourceCollector struct {
 	ignored  *prometheus.Desc // by filter
 	hashed   *prometheus.Desc // likewise
 	broker   []brokerMetric
+	groups   []groupMetric
+}
+
+// groupMetric is one of what is polled together.
+type groupMetric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	of   func(*api.Group) float64
+}
+
+func groupMetrics() []groupMetric {
+	gauge := func(name, help string, of func(*api.Group) float64) groupMetric {
+		return groupMetric{prometheus.NewDesc(name, help, []string{"source", "group"}, nil), prometheus.GaugeValue, of}
+	}
+	counter := func(name, help string, of func(*api.Group) float64) groupMetric {
+		return groupMetric{prometheus.NewDesc(name, help, []string{"source", "group"}, nil), prometheus.CounterValue, of}
+	}
+	return []groupMetric{
+		gauge("edgeagent_poll_failing_reads", "Reads of a group that is polled which are not answered now.", func(g *api.Group) float64 { return float64(g.Failing) }),
+		gauge("edgeagent_poll_late", "1 if a group misses its interval, since its bus is busy, or what it gives is not taken; else 0.", func(g *api.Group) float64 { return truth(g.Late) }),
+		counter("edgeagent_polls_total", "Polls of a group.", func(g *api.Group) float64 { return float64(g.Polls) }),
+		counter("edgeagent_polls_failed_total", "Polls of these of which not all was answered.", func(g *api.Group) float64 { return float64(g.Failed) }),
+		counter("edgeagent_polls_missed_total", "Polls of a group that were due and not made.", func(g *api.Group) float64 { return float64(g.Missed) }),
+	}
 }
 
 // brokerMetric is one of the embedded broker alone.
@@ -61,6 +85,7 @@ func newSourceCollector(running func() []*source) *sourceCollector {
 	return &sourceCollector{
 		running:  running,
 		broker:   brokerMetrics(),
+		groups:   groupMetrics(),
 		up:       desc("edgeagent_source_connected", "1 if the source is connected to its broker, or listens; else 0."),
 		clients:  desc("edgeagent_source_clients", "Clients that are connected to the embedded broker."),
 		ignored:  desc("edgeagent_filter_ignored_total", "Messages that a filter of the configuration keeps out of the chain, acknowledged and not recorded.", "filter"),
@@ -91,6 +116,9 @@ func (c *sourceCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range c.broker {
 		out <- m.desc
 	}
+	for _, m := range c.groups {
+		out <- m.desc
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -112,6 +140,11 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		for d, count := range c.counts {
 			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(count(&stats)), s.name)
+		}
+		for i := range stats.Groups {
+			for _, m := range c.groups {
+				out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(&stats.Groups[i]), s.name, stats.Groups[i].Name)
+			}
 		}
 		for _, m := range c.broker {
 			if stats.Broker != nil {

@@ -223,7 +223,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 		a.options.Reloaded(next)
 	}
 	if hash := next.Hash(sensors.DecoderVersion); hash != old.Hash(sensors.DecoderVersion) {
-		a.record(ctx, "config", configEvent{SHA256: hash.String(), AskedBy: by})
+		a.record(ctx, "config", configEvent{SHA256: hash.String(), Tables: next.tables(), AskedBy: by})
 	}
 	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted),
 		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted), "by", by)

@@ -19,6 +19,7 @@ import (
 	"edgechain.example/sensors/broker"
 	"edgechain.example/sensors/hwmon"
 	"edgechain.example/sensors/mqttsource"
+	"edgechain.example/sensors/poll"
 	"edgechain.example/sensors/sparkplug"
 )
 
@@ -42,6 +43,8 @@ type source struct {
 	publish func(topic string, payload []byte, qos byte, retained bool)
 	// request sends a message with QoS 0 to a client of the source's broker; nil where there is none.
 	request func(topic string, payload []byte) error
+	// once asks a group for what it reads, or all; nil for sources that do not ask.
+	once func(ctx context.Context, group string) ([]poll.Answer, error)
 
 	cancel context.CancelFunc // set while it runs
 	done   chan struct{}      // closed when it has stopped
@@ -94,6 +97,9 @@ func (a *Agent) wantedSources(c *Config, running []*source) (wanted []*source, a
 		if err := add("mqtt:"+m.Name, config, func() (*source, error) { return a.newMQTT(config) }); err != nil {
 			return nil, nil, err
 		}
+	}
+	if err := a.wantPolled(c, add); err != nil {
+		return nil, nil, err
 	}
 	if c.Hwmon.Enabled {
 		config := c.Hwmon

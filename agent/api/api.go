@@ -14,6 +14,7 @@
 //	POST /v1/reload?dry_run=
 //	POST /v1/rotate
 //	POST /v1/note        [Noting]                                                             what a person says, or attaches
+//	POST /v1/poll?name=                                                                       what a polled source reads now; nothing is recorded
 //	GET  /healthz  /readyz  /metrics
 package api
 
@@ -204,6 +205,7 @@ type Source struct {
 	Filters  []Filter `json:"filters,omitempty"`  // in the order in which they count
 
 	Sparkplug *Sparkplug `json:"sparkplug,omitempty"` // of a source that has heard of Sparkplug's nodes, or is a host
+	Groups []Group `json:"groups,omitempty"` // of a source that is polled, in the order of the configuration
 }
 
 // Sparkplug says what is known of nodes of Sparkplug's.
@@ -288,6 +290,7 @@ type Server struct {
 	Retention  func(context.Context, Limits) (Retention, error)
 	Prune      func(context.Context, Limits) (Retention, error)
 	Note       func(context.Context, Noting) (Noted, error)
+	Poll       func(ctx context.Context, name string) ([]Polled, error)
 	Metrics    prometheus.Gatherer
 }
 
@@ -305,6 +308,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/rotate", s.rotate)
 	mux.HandleFunc("POST "+NotePath, s.note)
+	mux.HandleFunc("POST "+PollPath, s.poll)
 	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, ErrNotRunning.Error()))
 	mux.HandleFunc("GET /readyz", localhttp.Check(s.Ready, ErrNotRunning.Error()))
 	if s.Metrics != nil {

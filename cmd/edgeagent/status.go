@@ -124,6 +124,10 @@ func writeStatus(w io.Writer, s *api.Status) {
 		if source.Slowed > 0 || source.Exceeded > 0 {
 			line("", "max_rate: %d messages came late, %d with QoS 0 are lost", source.Slowed, source.Exceeded)
 		}
+		for i := range source.Groups {
+			g := &source.Groups[i]
+			line("", "group %s: %s; %d polls, %d failed, %d missed", g.Name, command.Printable(g.Text()), g.Polls, g.Failed, g.Missed)
+		}
 		for _, f := range source.Filters {
 			line("", "filter %s: %s", command.Printable(f.Topics), filterText(&f))
 		}
@@ -196,6 +200,11 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	for _, source := range l.Sources {
 		if !source.Connected {
 			line("WARNING", "nothing comes from source %s: %s", source.Name, command.Printable(source.Text()))
+		}
+		for i := range source.Groups {
+			if g := &source.Groups[i]; source.Connected && (g.Failing > 0 || g.Late) {
+				line("WARNING", "source %s, group %s: %s", source.Name, g.Name, command.Printable(g.Text()))
+			}
 		}
 		if source.Broker != nil && source.Broker.Unkept != "" {
 			line("WARNING", "sessions and retained messages of the embedded broker: %s", command.Printable(source.Broker.Unkept))

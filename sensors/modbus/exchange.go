@@ -59,7 +59,7 @@ const exchangeHeader = 8
 // Append appends the payload that an exchange is in an entry: the unit, and the question and the answer without what the
 // transport adds to them.
 //
-// SPEC: unit, function, first address (2 bytes), quantity (2 bytes); function, number of bytes, data
+// SPEC: unit, function, first address (2), quantity (2); function, number of bytes, data
 func (e *Exchange) Append(b []byte) []byte {
 	b = append(b, e.Unit, byte(e.Function))
 	b = binary.BigEndian.AppendUint16(b, e.Address)

@@ -83,7 +83,7 @@ func SourceName(name string) string { return "modbus:" + name }
 
 // entrySource is the source of the entry that holds an answer.
 //
-// SPEC: modbus:<source>:<unit>/<function>/<first address>
+// SPEC: modbus:<source>:<unit>/<function>/<first>
 func entrySource(bus string, e *Exchange) string {
 	return SourceName(sensors.SourceName(bus)) + ":" + readName(e.Unit, e.Function, e.Address)
 }
