@@ -327,6 +327,19 @@ func TestPolicyCompilesElsewhere(t *testing.T) {
 	}
 }
 
+// A board that asks nobody can do without what asks.
+func TestPolicyLeavesOut(t *testing.T) {
+	for tag, library := range map[string]string{"nomodbus": "github.com/simonvetter/modbus"} {
+		env := []string{"CGO_ENABLED=0", "GOOS=linux"}
+		golang(t, env, "vet", "-tags="+tag, "./agent", "./sensors/...")
+		for line := range strings.Lines(string(golang(t, env, "list", "-deps", "-tags="+tag, "./cmd/edgeagent"))) {
+			if strings.HasPrefix(line, library) {
+				t.Errorf("with the tag %s the agent links %s", tag, line)
+			}
+		}
+	}
+}
+
 // What a program weighs and what it is made of changes on purpose only: both are recorded in arm/testdata. A size may
 // differ from the record by 3 % before that is a change.
 func TestPolicyBinaries(t *testing.T) {

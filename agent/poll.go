@@ -110,8 +110,8 @@ func (p *polled) stats() api.Source {
 			silent = false
 			continue
 		}
-		if out.Since.IsZero() || s.Since.Before(out.Since) {
-			out.Since = s.Since
+		if s.Silent.After(out.Since) {
+			out.Since = s.Silent
 		}
 	}
 	switch {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -238,6 +239,9 @@ func valueText(v json.RawMessage) string {
 	return string(v)
 }
 
+// isBinary reports whether no text has a character.
+func isBinary(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\r\f\v\a\b\x1b", r) }
+
 // payloadText shows text as it is, anything else in hexadecimal, and the beginning of what is long.
 func payloadText(b []byte) string {
 	const most = 120
@@ -245,7 +249,7 @@ func payloadText(b []byte) string {
 	if len(b) > most {
 		b, rest = b[:most], "…"
 	}
-	if utf8.Valid(b) {
+	if utf8.Valid(b) && !bytes.ContainsFunc(b, isBinary) {
 		return command.Printable(string(b)) + rest
 	}
 	const digits = "0123456789abcdef"

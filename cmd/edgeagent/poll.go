@@ -68,7 +68,7 @@ func pollOnce(c *cobra.Command, name string, direct bool) ([]api.Polled, error) 
 			return nil, err
 		}
 	}
-	config, err := loadConfig(c)
+	config, _, err := readConfig(c)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func newPollTable() *cobra.Command {
 with what is to be proved: "edgeagent poll table line-1/press | sha256sum".`,
 		Args: command.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			config, err := loadConfig(c)
+			config, _, err := readConfig(c)
 			if err != nil {
 				return err
 			}

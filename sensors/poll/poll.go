@@ -134,6 +134,7 @@ type GroupStats struct {
 	Reads    int
 	Failing  int       // of these, now
 	Since    time.Time // when the first of those began to fail
+	Silent   time.Time // when the last did, where all fail
 	Why      string    // what the first of those says
 	Late     bool      // it misses its interval
 	Answered time.Time // when a poll last was answered in full
@@ -367,17 +368,24 @@ func (s *Source) count(g *group, begin time.Time, messages uint64) {
 	st := &g.stats
 	st.Polls++
 	st.Messages += messages
-	st.Failing, st.Since, st.Why, st.Late = 0, time.Time{}, "", g.late != nil
+	st.Failing, st.Since, st.Silent, st.Why, st.Late = 0, time.Time{}, time.Time{}, "", g.late != nil
+	var newest time.Time
 	for i := range g.reads {
 		if r := &g.reads[i]; r.failing {
 			st.Failing++
 			if st.Since.IsZero() || r.since.Before(st.Since) {
 				st.Since = r.since
 			}
+			if r.since.After(newest) {
+				newest = r.since
+			}
 			if st.Why == "" {
 				st.Why = g.Reads[i].Name + ": " + r.why
 			}
 		}
+	}
+	if st.Failing == len(g.reads) {
+		st.Silent = newest
 	}
 	if st.Failing > 0 {
 		st.Failed++
@@ -388,11 +396,12 @@ func (s *Source) count(g *group, begin time.Time, messages uint64) {
 
 // say tells the log of a change.
 func (s *Source) say(c *Change) {
-	for _, f := range c.Failing {
-		s.log.Warn("a poll fails", "group", c.Group, "read", f.Read, "err", f.Why)
+	if n := len(c.Failing); n > 0 {
+		s.log.Warn("a poll fails", "group", c.Group, "read", c.Failing[0].Read, "err", c.Failing[0].Why, "reads", n)
 	}
-	for _, r := range c.Recovered {
-		s.log.Info("a poll is answered again", "group", c.Group, "read", r.Read, "after", r.To.Sub(r.From).Round(time.Millisecond), "failed", r.Polls)
+	if n := len(c.Recovered); n > 0 {
+		r := c.Recovered[0]
+		s.log.Info("a poll is answered again", "group", c.Group, "read", r.Read, "after", r.To.Sub(r.From).Round(time.Millisecond), "failed", r.Polls, "reads", n)
 	}
 	switch {
 	case c.Late == nil:

@@ -121,7 +121,7 @@ func TestAReadThatFailsIsToldOnceAndGivesNothingOld(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		d.err["r1"] = errSilent
 		time.Sleep(3 * time.Second) // three polls fail, and ask for nothing behind the silence
-		wants(t, "state", s.Stats()[0], GroupStats{Name: "g", Reads: 2, Failing: 2, Since: d.start.Add(time.Second), Why: "r1: no answer",
+		wants(t, "state", s.Stats()[0], GroupStats{Name: "g", Reads: 2, Failing: 2, Since: d.start.Add(time.Second), Silent: d.start.Add(time.Second), Why: "r1: no answer",
 			Answered: d.start, Polls: 4, Failed: 3, Messages: 2})
 		delete(d.err, "r1")
 		time.Sleep(time.Second)
@@ -133,6 +133,27 @@ func TestAReadThatFailsIsToldOnceAndGivesNothingOld(t *testing.T) {
 		wants(t, "took", k.took, strings.Fields("r1 r2 r1 r2"))
 		wants(t, "told", changes, []string{"@1 g/r1 fails: no answer", "@1 g/r2 fails: no answer",
 			"g/r1 failed from 1 to 4, 3 polls", "g/r2 failed from 1 to 4, 3 polls"})
+	})
+}
+
+func TestADeviceThatIsAwayForAnHourIsToldTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.err["r1"], d.slow["r1"] = errSilent, time.Second
+		var changes []string
+		s := New(Config{Groups: []Group{d.group("g", 2*time.Second, "r1")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(time.Hour - time.Second/2)
+		delete(d.err, "r1")
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "told", changes, []string{"@1 g/r1 fails: no answer", "g/r1 failed from 0 to 3600, 1800 polls"})
+		wants(t, "took", len(k.took), 30)
 	})
 }
 
