@@ -268,7 +268,7 @@ func TestWhatIsHardlyMeantIsWarnedOf(t *testing.T) {
 		got = append(got, w.Error())
 	}
 	want := []string{
-		"x.toml: mqtt: there is nothing to record: no [[mqtt]], and neither [broker] nor [hwmon] is enabled",
+		"x.toml: mqtt: there is nothing to record: no [[mqtt]], no [[modbus]], and neither [broker] nor [hwmon] is enabled",
 		"x.toml:2:1: store.allow_volatile = true: on a volatile data folder, what was acknowledged is gone when the power is",
 		"environment variable EDGEAGENT_BLOK_INTERVAL: it sets no key; did you mean EDGEAGENT_BLOCK_INTERVAL?",
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -143,10 +144,7 @@ func TestAReloadChangesWhatIsPolled(t *testing.T) {
 	if runningSource(a, "modbus:line-1") != running {
 		t.Error("the connection was begun anew for a group")
 	}
-	configs := len(entriesOf(t, a, "agent:config", 0))
-	if configs != 2 {
-		t.Errorf("%d entries about the configuration", configs)
-	}
+	await(t, "the entry about the configuration", func() bool { return len(entriesOf(t, a, "agent:config", 0)) == 2 })
 
 	next2 := next
 	next2.Modbus = []modbus.Config{modbusOf(device.Address, "other")}
@@ -273,4 +271,50 @@ func TestWhatCannotBePolledIsRefusedAtItsLine(t *testing.T) {
 		!strings.Contains(warnings[0].Error(), "it is below timeout, 1s: a device that says nothing for a moment costs more than one interval") {
 		t.Error(warnings, err)
 	}
+}
+
+// The page's configuration does what the page says.
+func TestThePageOfModbusWasRun(t *testing.T) {
+	page, err := os.ReadFile("../docs/modbus.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config, shown []string
+	at := &config
+	for line := range strings.Lines(string(page)) {
+		switch code, indented := strings.CutPrefix(line, "    "); {
+		case strings.HasPrefix(line, "    $ edgeagent poll once line-1"):
+			at = &shown
+		case indented:
+			*at = append(*at, code)
+		}
+	}
+	here, there := testenv.SerialLine(t)
+	text := strings.NewReplacer("192.168.1.10:502", testenv.ModbusTCP(t).Address, "/dev/ttyUSB0", here, `timeout = "1s"`, "").Replace(strings.Join(config, ""))
+	testenv.ModbusRTU(t, there)
+	c, warnings, err := loadText(t, text, nil, nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	var got []string
+	polled, err := PollOnce(t.Context(), c, "line-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range polled {
+		for _, r := range p.Readings {
+			got = append(got, strings.Join(strings.Fields(fmt.Sprint(p.Group, " ", p.Read, " ", r.Device, " ", r.Name, " ", strings.Trim(string(r.Value), `"`), " ", r.Unit)), " "))
+		}
+	}
+	var want []string
+	for _, line := range shown[1:] {
+		want = append(want, strings.Join(strings.Fields(line), " "))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nthe page says\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	testenv.Await(t, "the meter answers", func() bool {
+		polled, err := PollOnce(t.Context(), c, "rs485/meter")
+		return err == nil && len(polled) == 1 && len(polled[0].Readings) == 1 && string(polled[0].Readings[0].Value) == "1.3153276e+06"
+	})
 }

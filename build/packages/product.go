@@ -177,6 +177,9 @@ func (p *product) contents(r *release, program []byte) ([]file, error) {
 	if p.service {
 		trees["/lib/systemd/system/"+p.name+".service"] = "build/systemd/" + p.name + ".service"
 		trees[doc+"/operation.md.gz"] = "docs/operation.md"
+		if p.name == "edgeagent" {
+			trees[doc+"/modbus.md.gz"] = "docs/modbus.md"
+		}
 		templates["/usr/lib/sysusers.d/"+p.name+".conf"] = "sysusers"
 		etc := "/etc/" + p.name
 		all = append(all,
