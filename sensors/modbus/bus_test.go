@@ -184,7 +184,8 @@ func server(t *testing.T, answer func(n int, frame []byte) (frames []byte, end b
 	}
 	var all sync.WaitGroup
 	t.Cleanup(func() { l.Close(); all.Wait() })
-	n := 0 // questions so far, over all connections, of which there is one at a time
+	var mu sync.Mutex
+	n := 0 // questions so far, over all connections; guarded by mu
 	all.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -193,11 +194,14 @@ func server(t *testing.T, answer func(n int, frame []byte) (frames []byte, end b
 			}
 			all.Go(func() {
 				defer conn.Close()
-				for frame := make([]byte, 12); ; n++ {
+				for frame := make([]byte, 12); ; {
 					if _, err := io.ReadFull(conn, frame); err != nil {
 						return
 					}
+					mu.Lock()
 					frames, end := answer(n, frame)
+					n++
+					mu.Unlock()
 					if _, err := conn.Write(frames); err != nil || end {
 						return
 					}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +17,20 @@ import (
 
 // device answers as it is told, and takes a while for it.
 type device struct {
-	asked []string // what was asked, and when, in seconds since the start
 	start time.Time
+
+	mu    sync.Mutex
+	asked []string // what was asked, and when, in seconds since the start
 	takes time.Duration
 	err   map[string]error // by read
 	slow  map[string]time.Duration
+}
+
+// fails has a read fail from now on, or not any more.
+func (d *device) fails(read string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err[read] = err
 }
 
 func newDevice() *device {
@@ -30,16 +41,20 @@ func (d *device) group(name string, interval time.Duration, reads ...string) Gro
 	g := Group{Name: name, Interval: interval, Form: strings.Join(reads, " ")}
 	for _, read := range reads {
 		g.Reads = append(g.Reads, Read{read, func(ctx context.Context) (*sensors.Message, error) {
+			d.mu.Lock()
 			d.asked = append(d.asked, fmt.Sprintf("%s@%g", read, time.Since(d.start).Seconds()))
 			takes := d.takes
 			if slow, ok := d.slow[read]; ok {
 				takes = slow
 			}
+			d.mu.Unlock()
 			select {
 			case <-time.After(takes):
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
 			if err := d.err[read]; err != nil {
 				return nil, err
 			}
@@ -52,13 +67,13 @@ func (d *device) group(name string, interval time.Duration, reads ...string) Gro
 // sink takes messages, after a pause.
 type sink struct {
 	took  []string
-	pause time.Duration
+	pause atomic.Int64 // a time.Duration
 	err   error
 }
 
 func (k *sink) Put(ctx context.Context, m *sensors.Message) error {
 	select {
-	case <-time.After(k.pause):
+	case <-time.After(time.Duration(k.pause.Load())):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -119,11 +134,11 @@ func TestAReadThatFailsIsToldOnceAndGivesNothingOld(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- s.Run(ctx, k) }()
 		time.Sleep(500 * time.Millisecond)
-		d.err["r1"] = errSilent
+		d.fails("r1", errSilent)
 		time.Sleep(3 * time.Second) // three polls fail, and ask for nothing behind the silence
 		wants(t, "state", s.Stats()[0], GroupStats{Name: "g", Reads: 2, Failing: 2, Since: d.start.Add(time.Second), Silent: d.start.Add(time.Second), Why: "r1: no answer",
 			Answered: d.start, Polls: 4, Failed: 3, Messages: 2})
-		delete(d.err, "r1")
+		d.fails("r1", nil)
 		time.Sleep(time.Second)
 		cancel()
 		if err := <-done; err != nil {
@@ -146,7 +161,7 @@ func TestADeviceThatIsAwayForAnHourIsToldTwice(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- s.Run(ctx, k) }()
 		time.Sleep(time.Hour - time.Second/2)
-		delete(d.err, "r1")
+		d.fails("r1", nil)
 		time.Sleep(time.Minute)
 		cancel()
 		if err := <-done; err != nil {
@@ -202,9 +217,9 @@ func TestMissedIntervalsAreToldAndNotMadeUpFor(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- s.Run(ctx, k) }()
 		time.Sleep(500 * time.Millisecond)
-		k.pause = 2500 * time.Millisecond // the disk is full for a while: of the poll at 1 the message is taken at 3.5
+		k.pause.Store(int64(2500 * time.Millisecond)) // the disk is full for a while: of the poll at 1 the message is taken at 3.5
 		time.Sleep(5 * time.Second)
-		k.pause = 0
+		k.pause.Store(0)
 		time.Sleep(20 * time.Second)
 		cancel()
 		if err := <-done; err != nil {
@@ -237,7 +252,7 @@ func TestADeadlineEndsAPoll(t *testing.T) {
 func TestGroupsChangeWhileItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, k := newDevice(), &sink{}
-		d.err["a1"] = errSilent
+		d.fails("a1", errSilent)
 		var changes []string
 		a := d.group("a", time.Second, "a1")
 		s := New(Config{Groups: []Group{a, d.group("b", time.Second, "b1")}, Changed: d.told(&changes)})
@@ -247,7 +262,7 @@ func TestGroupsChangeWhileItRuns(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		s.SetGroups([]Group{a, d.group("c", 2*time.Second, "c1")}) // what fails goes on failing, and is not told again
 		time.Sleep(time.Second)
-		delete(d.err, "a1")
+		d.fails("a1", nil)
 		time.Sleep(1300 * time.Millisecond)
 		if _, err := s.Once(ctx, "b"); !errors.Is(err, ErrNoGroup) {
 			t.Errorf("asking the group that is gone: %v", err)
@@ -265,7 +280,7 @@ func TestOnceAsksBetweenTwoPollsAndRecordsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, k := newDevice(), &sink{}
 		d.takes = 100 * time.Millisecond
-		d.err["r1"] = errSilent
+		d.fails("r1", errSilent)
 		ended := false
 		s := New(Config{Groups: []Group{d.group("a", 10*time.Second, "r1", "r2"), d.group("b", 10*time.Second, "r3")}, End: func() { ended = true }})
 		ctx, cancel := context.WithCancel(t.Context())
