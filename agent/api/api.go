@@ -205,7 +205,7 @@ type Source struct {
 	Filters  []Filter `json:"filters,omitempty"`  // in the order in which they count
 
 	Sparkplug *Sparkplug `json:"sparkplug,omitempty"` // of a source that has heard of Sparkplug's nodes, or is a host
-	Groups []Group `json:"groups,omitempty"` // of a source that is polled, in the order of the configuration
+	Groups    []Group    `json:"groups,omitempty"`    // of a source that is polled, in the order of the configuration
 }
 
 // Sparkplug says what is known of nodes of Sparkplug's.
