@@ -52,10 +52,22 @@ func (c *Config) asideDir(chain string) string { return c.ChainDir() + "-" + cha
 func (a *Agent) begin() error {
 	c := a.config
 	backup.RemoveCheckpoints(a.data, time.Time{}, a.log) // their agent is gone; what a reader holds stays
-	if empty, err := store.Empty(c.ChainDir(), store.Options{}); err != nil {
+	empty, err := store.Empty(c.ChainDir(), store.Options{})
+	if err != nil {
 		return err
-	} else if empty {
-		if err := a.mayBegin(); err != nil {
+	}
+	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // its key is gone too
+		return fmt.Errorf("%s: %w", c.Gateway.Data, err)
+	}
+	remains, err := store.Remains(c.ChainDir(), store.Options{})
+	if err != nil {
+		return err
+	}
+	if empty || len(remains) > 0 {
+		if err := a.mayBegin(remains); err != nil {
+			return err
+		}
+		if err := c.moveRemains(a.log); err != nil {
 			return err
 		}
 		former := c.former(a.options.ChainFile)
@@ -73,9 +85,6 @@ func (a *Agent) begin() error {
 				a.log.Warn("the chain's name was not written beside the configuration", "err", err)
 			}
 		}
-	}
-	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // its key is gone too
-		return fmt.Errorf("%s: %w", c.Gateway.Data, err)
 	}
 	return nil
 }
@@ -157,13 +166,36 @@ func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store,
 	return nil, ctx.Err() // told to stop while waiting: nothing failed
 }
 
-// mayBegin refuses to begin a second history where a first one is only out of sight.
-func (a *Agent) mayBegin() error {
+// moveRemains moves what is left of a chain that is gone out of the way of another one, to chain-gone-<number>.
+func (c *Config) moveRemains(log *slog.Logger) error {
+	remains, err := store.Remains(c.ChainDir(), store.Options{})
+	if err != nil || len(remains) == 0 {
+		return err
+	}
+	if err := store.CheckMoved(c.ChainDir(), store.Options{}); err != nil { // it goes on elsewhere
+		return fmt.Errorf("%s: %w", c.Gateway.Data, err)
+	}
+	for n := 1; ; n++ {
+		to := c.asideDir(fmt.Sprint("gone-", n))
+		if _, err := os.Lstat(to); err == nil {
+			continue
+		}
+		log.Warn("what lay where a chain is to begin tells of none any more, and was moved aside", "left", remains, "folder", to)
+		return os.Rename(c.ChainDir(), to)
+	}
+}
+
+// mayBegin refuses to begin a second history where a first one is only out of sight. remains are what is left of one that is
+// gone.
+func (a *Agent) mayBegin(remains []string) error {
 	c := a.config
 	if err := c.checkRestoring(); err != nil {
 		return err
 	}
 	switch {
+	case len(remains) > 0 && (c.Gateway.Chain != "" || !a.options.Init):
+		return fmt.Errorf("%w: %s is not empty, and nothing in it tells of a chain any more: %s. If there is a backup, move that folder away, and edgeagent restore; else begin another chain: edgeagent init, which moves it aside",
+			store.ErrDamaged, c.ChainDir(), strings.Join(remains, ", "))
 	case c.Gateway.Chain != "":
 		return fmt.Errorf("%w in %s, but gateway.chain names %s: is the card with it mounted?", ErrNeedsInit, c.Gateway.Data, c.Gateway.Chain)
 	case !a.options.Init:
@@ -192,6 +224,9 @@ func (c *Config) storeOptions(log *slog.Logger) store.Options {
 // could not be begun after it was, the next try takes it.
 func Init(c *Config, log *slog.Logger) (*lightchain.SignedHeader, error) {
 	if err := c.checkRestoring(); err != nil {
+		return nil, err
+	}
+	if err := c.moveRemains(log); err != nil {
 		return nil, err
 	}
 	return begin(c, nil, log)

@@ -46,7 +46,7 @@ func (a *Agent) restoredReason(canAsk bool) sealgate.Reason {
 	if doubt := a.store.Info().Restored.Doubt; doubt != "" {
 		return doubtReason(doubt, canAsk)
 	}
-	r := sealgate.Reason{Kind: sealgate.Restored, Why: "the chain was restored from a backup of " + a.store.Info().Restored.Made.UTC().Format(time.RFC3339) + ", and what was sealed after it is not here"}
+	r := sealgate.Reason{Kind: sealgate.Restored, Why: restoredFrom(a.store.Info().Restored) + ", and what was sealed after it is not here"}
 	if canAsk {
 		r.Why += ": waiting for an aggregator that knows this chain to tell its newest head"
 		r.Do = "if nothing was sealed after the backup, " + giveWord
@@ -55,6 +55,14 @@ func (a *Agent) restoredReason(canAsk bool) sealgate.Reason {
 	r.Why += ", and no aggregator is configured that could tell"
 	r.Do = "if nothing was sealed after the backup, " + giveWord + "; else begin a new chain that names this one: edgeagent init --continue"
 	return r
+}
+
+// restoredFrom says that a chain was restored, and from what if that is known.
+func restoredFrom(r *store.Restored) string {
+	if r.Made.IsZero() {
+		return "the chain counts as restored from a backup, for the file RESTORED in its folder cannot be read"
+	}
+	return "the chain was restored from a backup of " + r.Made.UTC().Format(time.RFC3339)
 }
 
 // doubtReason is restoredReason for a chain that has lost what says where it ended.

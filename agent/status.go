@@ -39,12 +39,12 @@ func ChainStatus(r *store.Reader) api.Status {
 // FolderStatus is ChainStatus of a chain on which no agent runs, with what the next start will find beside it.
 func FolderStatus(c *Config, r *store.Reader) api.Status {
 	s := ChainStatus(r)
-	if moved, err := store.ReadMoved(c.ChainDir(), store.Options{}); err == nil && moved != nil {
-		s.Mark = fmt.Sprintf("the chain was moved to another board, on %s to %s: it can be read here, not recorded", moved.At.UTC().Format(time.RFC3339), moved.To)
+	if err := store.CheckMoved(c.ChainDir(), store.Options{}); errors.Is(err, store.ErrMoved) {
+		s.Mark = err.Error()
 	} else if back, err := store.ReadRestored(c.ChainDir(), store.Options{}); err == nil && back != nil && !back.Newest && back.Doubt != "" {
 		s.Mark = doubtReason(back.Doubt, len(c.Upstream) > 0).String()
 	} else if err == nil && back != nil && !back.Newest {
-		s.Mark = fmt.Sprintf("the chain was restored from a backup of %s: the agent seals nothing until an aggregator has told its newest head", back.Made.UTC().Format(time.RFC3339))
+		s.Mark = restoredFrom(back) + ": the agent seals nothing until an aggregator has told its newest head"
 	}
 	return s
 }

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"edgechain.example/agent/api"
@@ -42,4 +45,18 @@ func TestWhatStatusSaysOfTheChainsEndIsOfOneMoment(t *testing.T) {
 		}
 	}
 	b.stop(t)
+}
+
+// Of a chain that counts as restored or moved, by a file that cannot be read, nobody is told when that was.
+func TestAFileThatCannotBeReadNamesNoTime(t *testing.T) {
+	for _, name := range []string{"RESTORED", "MOVED"} {
+		c, _ := keptGateway(t)
+		if err := os.WriteFile(filepath.Join(c.ChainDir(), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		said := FolderStatus(c, openReader(t, c)).Mark
+		if !strings.Contains(said, name) || !strings.Contains(said, "cannot be read") || strings.Contains(said, "0001") {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
 }

@@ -73,3 +73,42 @@ func TestAChainThatBeginsWhereOneWasSaysSo(t *testing.T) {
 		t.Errorf("told again: %v", told)
 	}
 }
+
+// What is left where a chain is gone keeps nobody from recording who may begin another, and nothing of it is deleted. Whoever may
+// not is told what to do, and not that there never was one.
+func TestAnotherChainBeginsBesideWhatIsLeftOfOne(t *testing.T) {
+	t.Parallel()
+	g := prepareGateway(t, t.TempDir(), "")
+	g.start("--init")
+	g.stop()
+	first, chain := g.verify(), filepath.Join(g.data(), "chain")
+	for _, name := range []string{"data-1", "head-a", "head-b", "keys"} {
+		if err := os.RemoveAll(filepath.Join(chain, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, stderr, code := g.output("edgeagent", "run", "--config", g.config); code != 6 || !strings.Contains(stderr, "acknowledged") || !strings.Contains(stderr, "edgeagent restore") {
+		t.Errorf("run ends with %d: %s", code, stderr)
+	}
+	g.start("--init")
+	g.stop()
+	if g.verify() == first {
+		t.Fatal("it is the same chain")
+	}
+	if _, err := os.Stat(filepath.Join(g.data(), "chain-gone-1", "acknowledged")); err != nil {
+		t.Error("what was left is gone:", err)
+	}
+	if told := g.events("damage"); len(told) != 1 || !strings.Contains(told[0]["why"].(string), "chain-gone-1") {
+		t.Errorf("the chain tells %v", told)
+	}
+	// Likewise at once, and begun by hand.
+	for _, name := range []string{"data-1", "head-a", "head-b", "keys"} {
+		if err := os.RemoveAll(filepath.Join(chain, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.must("init")
+	if _, err := os.Stat(filepath.Join(g.data(), "chain-gone-2", "acknowledged")); err != nil {
+		t.Error("what was left is gone:", err)
+	}
+}

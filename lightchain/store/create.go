@@ -44,7 +44,7 @@ func create(dir string, o Options, g Genesis) (_ *lightchain.SignedHeader, err e
 		return nil, err
 	}
 	defer lock.Close()
-	if _, _, err := current(dir, o); !errors.Is(err, ErrNoChain) || markLeft(dir, o) {
+	if _, _, err := current(dir, o); !errors.Is(err, ErrNoChain) || chainLeft(dir, o) {
 		return nil, errors.Join(ErrExists, err)
 	}
 	genesis := lightchain.Genesis{Continues: g.Continues}

@@ -41,7 +41,7 @@ func dataName(n int) string { return dataPrefix + strconv.Itoa(n) }
 
 // current returns the path and number of the database that counts, or ErrNoChain.
 func current(dir string, o Options) (path string, n int, err error) {
-	names, err := o.FS.List(dir)
+	names, err := listFolder(dir, o)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", 0, ErrNoChain
 	}
@@ -50,9 +50,8 @@ func current(dir string, o Options) (path string, n int, err error) {
 	}
 	holds := false // whether the n-th holds anything
 	for _, name := range names {
-		digits, ok := strings.CutPrefix(name, dataPrefix)
-		m, err := strconv.Atoi(digits)
-		if !ok || err != nil || m <= 0 || name != dataName(m) {
+		m, ok := databaseNumber(name)
+		if !ok {
 			continue
 		}
 		path := o.FS.PathJoin(dir, name)
@@ -65,6 +64,27 @@ func current(dir string, o Options) (path string, n int, err error) {
 		return "", 0, ErrNoChain
 	}
 	return o.FS.PathJoin(dir, dataName(n)), n, nil
+}
+
+// databaseNumber returns which database has a name; false if none has.
+func databaseNumber(name string) (n int, ok bool) {
+	digits, ok := strings.CutPrefix(name, dataPrefix)
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n > 0 && name == dataName(n)
+}
+
+// listFolder returns the names in the folder of a store. What is no folder is not opened, which could have us wait for ever.
+func listFolder(dir string, o Options) ([]string, error) {
+	if o.FS == vfs.Default {
+		if _, err := os.Lstat(dir); err == nil { // a link that leads to none is something
+			if info, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+				return nil, fmt.Errorf("%s is %s: is the disk mounted that it leads to?", dir, kindOf(dir))
+			} else if err == nil && !info.IsDir() {
+				return nil, fmt.Errorf("%s is no folder, but %s: move it elsewhere", dir, kindOf(dir))
+			}
+		}
+	}
+	return o.FS.List(dir)
 }
 
 // isDatabase tells a database from a stray file or folder of its name: one gets its name when it is complete, so that at
@@ -94,18 +114,42 @@ func holdsAnything(fs vfs.FS, path string) bool {
 // Empty reports whether dir is not there, or holds nothing that a chain could have left: the lock, and what was being made
 // when a chain was to begin there, are nothing.
 func Empty(dir string, o Options) (bool, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return false, err
+	names, err := namesLeft(dir, o)
+	return len(names) == 0, err
+}
+
+// Remains returns the names in dir where a chain was and is gone: nothing of it tells any more which one it was, or how it
+// began. Where there is a chain, and where none ever was, it returns none.
+func Remains(dir string, o Options) (names []string, err error) {
+	if o, err = o.withDefaults(); err != nil {
+		return nil, err
 	}
-	names, err := o.FS.List(dir)
+	names, err = namesLeft(dir, o)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	if _, _, err := current(dir, o); !errors.Is(err, ErrNoChain) || chainLeft(dir, o) {
+		return nil, nil // what is wrong with it, whoever opens it says
+	}
+	return names, nil
+}
+
+func namesLeft(dir string, o Options) (names []string, err error) {
+	if o, err = o.withDefaults(); err != nil {
+		return nil, err
+	}
+	names, err = listFolder(dir, o)
+	if errors.Is(err, os.ErrPermission) { // the program's own, whose mode a copy or a wrong command has taken away
+		regainAccess(dir, o)
+		names, err = listFolder(dir, o)
+	}
 	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking for a chain in %s: %w", dir, err)
+		return nil, fmt.Errorf("looking for a chain in %s: %w", dir, err)
 	}
-	return !slices.ContainsFunc(names, func(name string) bool { return name != lockName && !strings.HasSuffix(name, newSuffix) }), nil
+	return slices.DeleteFunc(names, func(name string) bool { return name == lockName || strings.HasSuffix(name, newSuffix) }), nil
 }
 
 // install lets build make the n-th database in a folder that nobody relies on, and gives it its name.

@@ -84,6 +84,10 @@ func kindOf(path string) string {
 		return "a pipe"
 	case info.Mode()&iofs.ModeSocket != 0:
 		return "a socket"
+	case info.Mode().IsRegular():
+		return "a file"
+	case info.IsDir():
+		return "a folder"
 	}
 	return "a device"
 }

@@ -81,3 +81,27 @@ func TestWhatIsNoFileIsPutAside(t *testing.T) {
 		}
 	}
 }
+
+// What stands in the place of the chain's folder, and is none, has nobody wait, begins nothing and is named.
+func TestWhatIsNoFolderIsNamed(t *testing.T) {
+	for what, make := range map[string]func(path string) error{
+		"a pipe":                  func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a file":                  func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"a link that leads to no": func(path string) error { return os.Symlink("/nonexistent/folder", path) },
+	} {
+		dir := filepath.Join(t.TempDir(), "chain")
+		if err := make(dir); err != nil {
+			t.Fatal(err)
+		}
+		o := testOptions(t, nil)
+		o.FS = nil
+		_, empty := Empty(dir, o)
+		_, open := Open(dir, o)
+		_, read := OpenReader(dir, o)
+		for who, err := range map[string]error{"Empty": empty, "Open": open, "OpenReader": read} {
+			if err == nil || errors.Is(err, ErrNoChain) || !strings.Contains(err.Error(), what) {
+				t.Errorf("%s, %s: %v", what, who, err)
+			}
+		}
+	}
+}

@@ -124,8 +124,19 @@ func knownKeys(dir string, o Options, m *headMark) []*lightchain.SignedHeader {
 	return slices.DeleteFunc(headers, func(h *lightchain.SignedHeader) bool { return h.Header.Height > m.head.Height })
 }
 
-// knownGenesis returns the chain's first header, as far as it is known beside the database, or nil.
+// knownGenesis returns the chain's first header, as far as it is known beside the database, or nil. Without a mark the file
+// of the keys alone says which chain that is.
 func knownGenesis(dir string, o Options, m *headMark) *lightchain.SignedHeader {
+	if m == nil {
+		b, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, keysName))
+		if err != nil {
+			return nil
+		}
+		if headers, err := decodeKeys(b); err == nil && len(headers) > 0 {
+			return headers[0]
+		}
+		return nil
+	}
 	if known := knownKeys(dir, o, m); len(known) > 0 {
 		return known[0]
 	}

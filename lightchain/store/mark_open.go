@@ -142,14 +142,17 @@ func (s *Store) belowMark() bool {
 // goes on above the mark.
 func (s *Store) beginAgain(n int) error {
 	m := s.found.newest()
-	if m == nil {
-		return fmt.Errorf("%w: there is no database, and the head mark beside it cannot be read: %w", ErrDamaged, s.found.bad())
-	}
 	genesis := knownGenesis(s.dir, s.options, m)
-	if genesis == nil {
+	switch {
+	case genesis == nil && m == nil:
+		return fmt.Errorf("%w: there is no database, and the head mark beside it cannot be read: %w", ErrDamaged, s.found.bad())
+	case genesis == nil:
 		return fmt.Errorf("%w: there is no database, and the head mark does not hold how the chain began", ErrDamaged)
+	case m == nil:
+		s.options.Logger.Error("the database and the head mark are gone; a new database begins with the chain's first header", "chain", genesis.ChainID())
+	default:
+		s.options.Logger.Error("the database is gone; a new one goes on above the head mark", "chain", m.chain(), "height", m.head.Height)
 	}
-	s.options.Logger.Error("the database is gone; a new one goes on above the head mark", "chain", m.chain(), "height", m.head.Height)
 	s.info.Recovered.Rebuilt = dataName(n)
 	return install(s.dir, n, s.options, func(path string) error { return begin(path, s.options, genesis, true) })
 }
@@ -432,10 +435,12 @@ func putMarks(dir string, o Options, m *headMark, keys []*lightchain.SignedHeade
 	return nil
 }
 
-// markLeft tells whether a slot of a head mark is in the folder.
-func markLeft(dir string, o Options) bool {
+// chainLeft tells whether a slot of a head mark is in the folder, or the file of the keys, from which a chain goes on whose
+// database is gone.
+func chainLeft(dir string, o Options) bool {
 	found := readSlots(dir, o)
-	return !found.absent()
+	_, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, keysName))
+	return !found.absent() || salvage.Refused(err) || knownGenesis(dir, o, nil) != nil
 }
 
 // MarkedReceipt returns the highest header that the aggregator is known to have receipted, whether or not that receipt

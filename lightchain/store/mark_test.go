@@ -728,6 +728,7 @@ func TestANewerMarkIsRefusedAndNoFolderWithAMarkIsBegunAgain(t *testing.T) {
 	}
 	put(t, fs, "chain/head-a", nil)
 	put(t, fs, "chain/head-b", nil)
+	remove(t, fs, "chain/keys") // else they tell the chain
 	if _, err := Open("chain", o); !errors.Is(err, ErrDamaged) {
 		t.Errorf("neither database nor mark: %v", err)
 	}

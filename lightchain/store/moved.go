@@ -173,7 +173,7 @@ func listFiles(dir string, o Options) (files []string, err error) {
 	var names []string
 	if err == nil {
 		names, err = o.FS.List(path)
-	} else if errors.Is(err, ErrNoChain) && markLeft(dir, o) {
+	} else if errors.Is(err, ErrNoChain) && chainLeft(dir, o) {
 		err = nil // its database is gone, and the chain goes on above what is left
 	}
 	if err != nil {

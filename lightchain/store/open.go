@@ -33,7 +33,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	if err := clearIrregular(dir, o); err != nil {
 		return nil, err
 	}
-	if _, _, err := current(dir, o); err != nil && !(errors.Is(err, ErrNoChain) && markLeft(dir, o)) {
+	if _, _, err := current(dir, o); err != nil && !(errors.Is(err, ErrNoChain) && chainLeft(dir, o)) {
 		return nil, err
 	}
 	volatile, err := checkVolatile(dir, o)
@@ -245,7 +245,10 @@ func (s *Store) openDatabase() error {
 	s.options.reading = reading
 	defer func() {
 		reading.over.Store(true)
-		s.options.reading, s.stop = nil, reading.stop
+		s.options.reading = nil
+		if reading.stop != nil { // else another database was opened in this one's place, and may have been stopped
+			s.stop = reading.stop
+		}
 	}()
 	repaired, err := repairLogs(s.dir, path, s.options, s.durable)
 	if err != nil {
@@ -305,13 +308,13 @@ func (s *Store) rebuild(failed error) error {
 	if err != nil {
 		return err
 	}
+	if took, err := s.takeBetter(path, n, failed); took {
+		return err
+	}
 	if err := s.roomToRebuild(path, failed); err != nil {
 		return err
 	}
-	var genesis *lightchain.SignedHeader
-	if m := s.found.newest(); m != nil {
-		genesis = knownGenesis(s.dir, s.options, m)
-	}
+	genesis := knownGenesis(s.dir, s.options, s.found.newest())
 	if s.rebuilt, err = rebuild(s.dir, path, n, s.options, s.guard, s.durable, genesis, failed); err != nil {
 		return err
 	}
@@ -345,8 +348,10 @@ func (s *Store) rebuildOpened(failed error) error {
 	if !isDamage(failed) {
 		return failed
 	}
-	if err := s.roomToRebuild(s.path, failed); err != nil {
-		return err
+	if _, n, err := current(s.dir, s.options); err == nil && s.betterThan(n) == "" {
+		if err := s.roomToRebuild(s.path, failed); err != nil {
+			return err
+		}
 	}
 	if err := s.db.Close(); err != nil {
 		return errors.Join(failed, err)
@@ -481,7 +486,7 @@ func readable(dir string, o Options) (path string, err error) {
 		return "", err
 	}
 	path, _, err = current(dir, o)
-	if !errors.Is(err, ErrNoChain) || !markLeft(dir, o) {
+	if !errors.Is(err, ErrNoChain) || !chainLeft(dir, o) {
 		return path, err
 	}
 	err = errors.New("the database is gone")

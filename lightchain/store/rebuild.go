@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -34,13 +35,16 @@ func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesi
 		if err := r.copyFrom(path); err != nil {
 			return err
 		}
-		if genesis != nil { // with the head mark, the chain can go on from nothing else
+		if genesis != nil && r.isOf(genesis.ChainID()) { // with the head mark, the chain can go on from nothing else
 			if err := r.put(headerKey(0), appendHeader(nil, &genesis.HeaderSignature, genesis.Bytes())); err != nil {
 				return err
 			}
 		}
 		if r.headers == 0 {
 			return errors.New("no header can be read")
+		}
+		if !r.began {
+			return fmt.Errorf("%w: nothing says how the chain began. If there is a backup, move %s elsewhere, and edgeagent restore", ErrDamaged, dir)
 		}
 		set(r.batch, metaKey(metaUnsure), nil)
 		if err := r.flush(); err != nil {
@@ -69,6 +73,9 @@ type rebuilder struct {
 	newest  map[string]uint64 // sequence number of what was taken over, of the keys that are written more than once
 
 	held []heightRun // headers that were taken over, in the order in which they were
+
+	began bool                // it holds which chain it is
+	chain *lightchain.ChainID // which one a header names; nil: none was read
 
 	pairs, headers, gaps int
 
@@ -188,6 +195,9 @@ func (r *rebuilder) take(p salvage.Pair) error {
 	return nil
 }
 
+// isOf tells whether no header that was read names another chain.
+func (r *rebuilder) isOf(chain lightchain.ChainID) bool { return r.chain == nil || *r.chain == chain }
+
 // rewritten tells of a space whether its keys may be written more than once. What belongs to a block is written once, but
 // for what is mended, and then with what it should have been from the beginning.
 func rewritten(space byte) bool {
@@ -198,6 +208,7 @@ func rewritten(space byte) bool {
 func (r *rebuilder) put(k, v []byte) error {
 	set(r.batch, k, v)
 	r.pairs++
+	r.began = r.began || bytes.Equal(k, metaKey(metaChain))
 	if height, p, _, ok := parseBlockKey(k); ok && p == partHeader {
 		if _, b, err := splitHeader(v); err == nil {
 			if h, err := lightchain.DecodeHeader(b); err == nil {
@@ -209,6 +220,9 @@ func (r *rebuilder) put(k, v []byte) error {
 				if height == 0 {
 					chain := lightchain.LeafHash(b)
 					set(r.batch, metaKey(metaChain), chain[:])
+					r.began = true
+				} else {
+					r.chain = &h.Chain
 				}
 			}
 		}
