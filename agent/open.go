@@ -129,6 +129,9 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	if o.BootID, err = a.clock.BootID(); err != nil {
 		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)
 	}
+	if why := store.SmallDisk(c.ChainDir(), o); why != "" {
+		a.log.Warn("the disk is too small to record on for long", "folder", c.ChainDir(), "why", why)
+	}
 	st, err := a.openWaiting(ctx, o)
 	if errors.Is(err, store.ErrOther) { // nothing was changed there
 		return nil, fmt.Errorf("%w: gateway.chain: %w", ErrOtherChain, err)

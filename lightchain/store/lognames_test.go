@@ -1,7 +1,10 @@
 package store
 
 import (
+	"bytes"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"edgechain.example/lightchain/store/salvage"
@@ -65,5 +68,36 @@ func TestALogWithAnotherNameIsRead(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		closeStore(t, s)
+	}
+}
+
+// A log that Pebble uses again holds an older one's groups until it is written: killed then, it is no log that somebody renamed.
+func TestALogThatIsUsedAgainWasNotRenamed(t *testing.T) {
+	disk := vfs.NewMem()
+	o := testOptions(t, disk)
+	s := newStore(t, o)
+	for range 8 {
+		grow(t, s, 1)
+		if err := s.db.Flush(); err != nil { // and begins a log
+			t.Fatal(err)
+		}
+	}
+	image, tip := cloneFolder(t, disk), s.Tip()
+	closeStore(t, s)
+	names, err := image.List("chain/data-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := slices.MaxFunc(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !salvage.IsLog(name) }), strings.Compare)
+	b, err := salvage.ReadFile(image, "chain/data-1/"+newest)
+	if err != nil || len(bytes.Trim(b, "\x00")) == 0 {
+		t.Fatalf("%s holds nothing of an older log: %v", newest, err)
+	}
+	var said bytes.Buffer
+	o.FS, o.Logger = image, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s = openStore(t, o)
+	defer closeStore(t, s)
+	if r := s.Info().Recovered; s.Tip().Hash != tip.Hash || r.Lost() || strings.Contains(said.String(), "another name") {
+		t.Errorf("%+v\n%s", r, said.String())
 	}
 }

@@ -116,7 +116,7 @@ func openError(err error) error {
 
 var errLocked = errors.New("its lock is held")
 
-// storeFS is the file system as Pebble gets it, with six of its habits corrected.
+// storeFS is the file system as Pebble gets it, with seven of its habits corrected.
 //
 // What it removes while it opens stays until the chain was found whole: see withheld.
 //
@@ -130,6 +130,8 @@ var errLocked = errors.New("its lock is held")
 // cut could leave a marker without its manifest, or no marker. Here the folder is synced before each step.
 //
 // A new log grows with each group, which a file system notes in its journal each time: see salvage.CreateLog.
+//
+// A log that is used again holds an older one's groups until it is written: see salvage.EndLog.
 //
 // A damaged block of a table is searched for the bit that turned: see salvage.Checked.
 type storeFS struct {
@@ -237,6 +239,11 @@ func (fs *storeFS) Rename(from, to string) error {
 func (fs *storeFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := fs.keepOld(to); err != nil {
 		return nil, err
+	}
+	if number := salvage.LogNumber(fs.PathBase(to)); salvage.IsLog(to) {
+		if err := salvage.EndLog(fs.FS, from, number, category); err != nil {
+			return nil, err
+		}
 	}
 	return fs.FS.ReuseForWrite(from, to, category)
 }

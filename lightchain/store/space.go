@@ -43,6 +43,27 @@ func (c *spaceCheck) state() (free, reserve uint64, known bool) {
 	return free, max(leastReserve, total/100*reservePercent), true
 }
 
+// memtablesBesideReserve is how many memtables of room a chain needs beside the reserve: logs and tables of what was taken last,
+// what a deletion writes anew, and blocks to delete.
+const memtablesBesideReserve = 16
+
+// SmallDisk says why the disk that dir is on is too small for a chain, "" if it is not. On such a disk room may run out that no
+// deletion gives back, and on one that is smaller than the reserve nothing is ever recorded.
+func SmallDisk(dir string, o Options) string {
+	o, err := o.withDefaults()
+	if err != nil {
+		return ""
+	}
+	c := newSpaceCheck(dir, o)
+	_, total, err := c.usage()
+	_, reserve, known := c.state()
+	want := reserve + memtablesBesideReserve*o.MemTableSize
+	if err != nil || !known || total >= want {
+		return ""
+	}
+	return fmt.Sprintf("it has %d MiB, of which store.reserve and store.reserve_percent keep %d MiB free; with this store.memtable %d MiB or more are expected", total>>20, reserve>>20, want>>20)
+}
+
 func (c *spaceCheck) enough(divisor uint64) error {
 	free, reserve, known := c.state()
 	if known && free < reserve/divisor {

@@ -1,6 +1,7 @@
 package salvage
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -30,4 +31,21 @@ func CreateLog(fs vfs.FS, name string, category vfs.DiskWriteCategory, size int6
 		return fs.Create(name, category)
 	}
 	return fs.OpenReadWrite(name, category)
+}
+
+// EndLog lets the log at path, of which nothing is needed any more, begin with the end of the log that it becomes in the next
+// step, as Pebble writes it. Until a group is written there, older groups would stand in it under another log's number: cut off
+// then, it could not be told from a log whose name somebody has changed, and what was deleted meanwhile would come back.
+//
+// Cut off here, there is a log that nobody needs, without its first groups.
+func EndLog(fs vfs.FS, path string, number uint32, category vfs.DiskWriteCategory) error {
+	f, err := fs.OpenReadWrite(path, category)
+	if err != nil {
+		return err
+	}
+	head := make([]byte, chunkHeads[1])
+	head[6] = 5 // a whole record, in the form with a number
+	binary.LittleEndian.PutUint32(head[7:], number+1)
+	_, err = f.WriteAt(head, 0)
+	return errors.Join(err, f.SyncData(), f.Close())
 }
