@@ -53,7 +53,21 @@ func faults(root string, places []string, every, positions int) (all []fault, er
 			fault{name: folder + " deleted", file: folder, damages: at(folder, os.RemoveAll)},
 			fault{name: folder + " emptied", file: folder, damages: at(folder, emptyFolder)},
 			fault{name: folder + "0 is an empty folder", file: folder, damages: at(folder+"0", func(path string) error { return os.Mkdir(path, 0o755) })},
-			fault{name: folder + "0 is a file", file: folder, damages: at(folder+"0", func(path string) error { return os.WriteFile(path, nil, 0o644) })})
+			fault{name: folder + "0 is a file", file: folder, damages: at(folder+"0", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
+			fault{name: folder + "0 is a folder with a log of zeros", file: folder, damages: at(folder+"0", func(path string) error {
+				return errors.Join(os.Mkdir(path, 0o755), os.WriteFile(filepath.Join(path, "000001.log"), make([]byte, 1<<16), 0o644))
+			})},
+			fault{name: folder + "0 is a copy without its logs", file: folder, damages: func(root string) error {
+				to := filepath.Join(root, folder+"0")
+				if err := copyTree(filepath.Join(root, folder), to); err != nil {
+					return err
+				}
+				return removeLogs(to)
+			}})
+		for _, closed := range []string{folder, filepath.Dir(folder)} {
+			all = append(all, fault{name: closed + " with mode 0", file: closed, closed: true, damages: at(closed, func(path string) error { return os.Chmod(path, 0) })})
+		}
+		all = append(all, faultsOfEnd(folder)...)
 	}
 	slices.Sort(files)
 	for i, file := range files {
@@ -144,6 +158,35 @@ func faultsOfBoth(key, second string) (all []fault) {
 	both("with mode 0", true, func(path string) error { return os.Chmod(path, 0) })
 	both("flipped", false, func(path string) error { return overwrite(path, 100, 1, func(b byte) byte { return b ^ 1 }) })
 	return all
+}
+
+// faultsOfEnd are those of a database's logs together with what tells where the chain ended: then nothing may be sealed on a guess.
+func faultsOfEnd(folder string) (all []fault) {
+	slots := []string{filepath.Join(filepath.Dir(folder), "head-a"), filepath.Join(filepath.Dir(folder), "head-b")}
+	for name, lost := range map[string][]string{"head-a": slots[:1], "head-b": slots[1:], "both head slots": slots} {
+		remove := func(root string) (err error) {
+			for _, file := range lost {
+				err = errors.Join(err, os.Remove(filepath.Join(root, file)))
+			}
+			return err
+		}
+		all = append(all,
+			fault{name: folder + " without logs, and " + name + " deleted", file: folder, damages: func(root string) error {
+				return errors.Join(remove(root), removeLogs(filepath.Join(root, folder)))
+			}})
+		if len(lost) > 1 {
+			all = append(all, fault{name: name + " deleted", file: lost[0], with: lost[1], damages: remove})
+		}
+	}
+	return all
+}
+
+func removeLogs(folder string) error {
+	logs, err := filepath.Glob(filepath.Join(folder, "*.log"))
+	for _, log := range logs {
+		err = errors.Join(err, os.Remove(log))
+	}
+	return err
 }
 
 // spread returns the multiples of step below size, or so many of them, evenly.

@@ -16,7 +16,8 @@ func judge(l *ledger, f *found, o *outcome) {
 	for _, e := range f.entries {
 		payload := string(e.Payload)
 		there[payload] = true
-		if before, known := l.sealed[e.Number]; known && before != payload {
+		// An entry that is not sealed has no number for good: where nothing may be sealed it stands under one that was sealed before.
+		if before, known := l.sealed[e.Number]; known && e.Sealed && before != payload {
 			o.forks = append(o.forks, fmt.Sprintf("entry %d is %.60q, was %.60q", e.Number, payload, before))
 		}
 	}
