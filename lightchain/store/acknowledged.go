@@ -54,7 +54,7 @@ func appendNote(b []byte, chain lightchain.ChainID, version byte, n acknowledged
 
 // readNote returns what the note says of this chain, nothing where there is none.
 func readNote(dir string, o Options, chain lightchain.ChainID) (n acknowledged) {
-	b, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, noteName))
+	b, err := salvage.ReadSmall(o.FS, o.FS.PathJoin(dir, noteName), int64(noteSize))
 	at := len(noteMagic) + 1
 	if err != nil || len(b) < at+8+16 {
 		return n

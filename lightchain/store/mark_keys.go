@@ -22,6 +22,7 @@ const (
 	keysName    = "keys"
 	keysMagic   = "edgechain keys"
 	keysVersion = 2
+	maxKeysFile = 4 << 20 // of MaxKeyChanges headers of some hundred bytes
 )
 
 var errKeys = errors.New("not a file of headers that set the key")
@@ -94,7 +95,7 @@ func checkKeys(headers, checked []*lightchain.SignedHeader) error {
 // readKeys returns the headers in the file that set the key of a chain, none if it cannot be read or is another
 // chain's.
 func readKeys(dir string, o Options, chain lightchain.ChainID) []*lightchain.SignedHeader {
-	b, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, keysName))
+	b, err := salvage.ReadSmall(o.FS, o.FS.PathJoin(dir, keysName), maxKeysFile)
 	if err != nil {
 		return nil
 	}
@@ -128,7 +129,7 @@ func knownKeys(dir string, o Options, m *headMark) []*lightchain.SignedHeader {
 // of the keys alone says which chain that is.
 func knownGenesis(dir string, o Options, m *headMark) *lightchain.SignedHeader {
 	if m == nil {
-		b, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, keysName))
+		b, err := salvage.ReadSmall(o.FS, o.FS.PathJoin(dir, keysName), maxKeysFile)
 		if err != nil {
 			return nil
 		}
@@ -146,7 +147,7 @@ func knownGenesis(dir string, o Options, m *headMark) *lightchain.SignedHeader {
 // keepKeys brings the file up to a height. What cannot be read of the database stays as the file has it.
 func (s *Store) keepKeys(to uint64) error {
 	have := s.kept.headers
-	if b, err := salvage.ReadFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName)); err != nil {
+	if b, err := salvage.ReadSmall(s.options.FS, s.options.FS.PathJoin(s.dir, keysName), maxKeysFile); err != nil {
 		have = nil
 	} else if !bytes.Equal(b, s.kept.file) {
 		have = chainKeys(b, s.tip.Chain)

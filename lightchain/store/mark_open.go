@@ -404,7 +404,7 @@ func (s *Store) tellKeysLost() {
 	if _, err := s.get(metaKey(metaMarked)); err != nil {
 		return // there never was one
 	}
-	b, err := salvage.ReadFile(s.options.FS, s.options.FS.PathJoin(s.dir, keysName))
+	b, err := salvage.ReadSmall(s.options.FS, s.options.FS.PathJoin(s.dir, keysName), maxKeysFile)
 	if err == nil {
 		_, err = decodeKeys(b)
 	}
@@ -439,7 +439,7 @@ func putMarks(dir string, o Options, m *headMark, keys []*lightchain.SignedHeade
 // database is gone.
 func chainLeft(dir string, o Options) bool {
 	found := readSlots(dir, o)
-	_, err := salvage.ReadFile(o.FS, o.FS.PathJoin(dir, keysName))
+	_, err := salvage.ReadSmall(o.FS, o.FS.PathJoin(dir, keysName), maxKeysFile)
 	return !found.absent() || salvage.Refused(err) || knownGenesis(dir, o, nil) != nil
 }
 

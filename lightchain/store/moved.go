@@ -116,7 +116,7 @@ func readMark[T any](dir string, o Options, name string) (*T, error) {
 	case err != nil:
 		return nil, err
 	case !info.IsDir() && info.Mode().IsRegular():
-		if text, err = salvage.ReadFile(o.FS, path); err != nil {
+		if text, err = salvage.ReadSmall(o.FS, path, 1<<20); err != nil {
 			return nil, err
 		}
 	}

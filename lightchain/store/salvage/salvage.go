@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -64,23 +65,24 @@ func OpenFile(fs vfs.FS, name string) (vfs.File, error) {
 }
 
 // ReadFile reads a whole file.
-func ReadFile(fs vfs.FS, name string) ([]byte, error) {
+func ReadFile(fs vfs.FS, name string) ([]byte, error) { return ReadSmall(fs, name, math.MaxInt64) }
+
+// ReadSmall reads a file, of which no more than most bytes are looked at: whatever length a damaged folder gives a small file, it
+// takes no more memory.
+func ReadSmall(fs vfs.FS, name string, most int64) ([]byte, error) {
 	f, err := OpenFile(fs, name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var b bytes.Buffer
-	_, err = b.ReadFrom(f)
+	_, err = b.ReadFrom(io.LimitReader(f, most))
 	return b.Bytes(), err
 }
 
-// ReadSectors reads a file past sectors that the disk does not give any more, which are zeros then.
-func ReadSectors(fs vfs.FS, name string) ([]byte, error) {
-	b, err := ReadFile(fs, name)
-	if !errors.Is(err, syscall.EIO) {
-		return b, err
-	}
+// ReadSectors reads a file past sectors that the disk does not give any more, which are zeros then. Whole pieces of zeros at the
+// file's end are left out, however many there are: a log and a record of files end in zeros as they end without.
+func ReadSectors(fs vfs.FS, name string) (b []byte, err error) {
 	f, err := OpenFile(fs, name)
 	if err != nil {
 		return nil, err
@@ -90,17 +92,52 @@ func ReadSectors(fs vfs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = make([]byte, info.Size())
-	for at := 0; at < len(b); at += Sector {
-		piece := b[at:min(len(b), at+Sector)]
-		switch _, err := f.ReadAt(piece, int64(at)); {
-		case errors.Is(err, syscall.EIO):
-			clear(piece)
-		case err != nil && !errors.Is(err, io.EOF):
-			return nil, err
+	piece, zeros := make([]byte, readPiece), make([]byte, readPiece)
+	empty := 0    // pieces that nothing has followed yet
+	sound := true // so far
+	for at := int64(0); at < info.Size(); at += readPiece {
+		p := piece[:min(readPiece, info.Size()-at)]
+		if sound {
+			n, err := io.ReadFull(f, p)
+			if sound = !errors.Is(err, syscall.EIO); sound && err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+				return nil, err
+			}
+			clear(p[n:]) // it became shorter
 		}
+		if !sound {
+			if err := readPast(f, p, at); err != nil {
+				return nil, err
+			}
+		}
+		if bytes.Equal(p, zeros) {
+			empty++
+			continue
+		}
+		for ; empty > 0; empty-- {
+			b = append(b, zeros...)
+		}
+		b = append(b, p...)
 	}
 	return b, nil
+}
+
+// readPiece is read at once: so many blocks of a log, across which no chunk of it stands.
+const readPiece = 8 * logBlock
+
+// readPast fills b from an offset of a file, sector by sector. What the disk does not give, and what is no longer there, is zeros.
+func readPast(f vfs.File, b []byte, at int64) error {
+	for from := 0; from < len(b); from += Sector {
+		sector := b[from:min(len(b), from+Sector)]
+		switch n, err := f.ReadAt(sector, at+int64(from)); {
+		case errors.Is(err, syscall.EIO):
+			clear(sector)
+		case err != nil && !errors.Is(err, io.EOF):
+			return err
+		default:
+			clear(sector[n:])
+		}
+	}
+	return nil
 }
 
 // Sector is how much is lost where a disk cannot read: what it holds at once is no more, mostly.
