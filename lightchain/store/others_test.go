@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	"edgechain.example/lightchain/store/salvage"
@@ -214,7 +215,7 @@ func TestADatabaseWithoutItsBeginning(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Open("chain", o); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoChain) {
+	if _, err := Open("chain", o); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoChain) || errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -41,7 +41,7 @@ func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesi
 			}
 		}
 		if r.headers == 0 {
-			return errors.New("no header can be read")
+			return fmt.Errorf("%w: no header can be read", ErrDamaged)
 		}
 		if !r.began {
 			return fmt.Errorf("%w: nothing says how the chain began. If there is a backup, move %s elsewhere, and edgeagent restore", ErrDamaged, dir)
@@ -55,7 +55,7 @@ func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesi
 		return db.Flush()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("rebuilding the database: %w, after: %w", err, failed)
+		return nil, fmt.Errorf("rebuilding the database: %w, after: %v", err, failed) // a file that is not there is no chain that is not
 	}
 	return held, nil
 }
