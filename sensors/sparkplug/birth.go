@@ -15,6 +15,8 @@ import (
 type birth struct {
 	hash     lightchain.Hash // of the message's payload
 	received int64
+	sent     uint64 // milliseconds since the Unix epoch, by the node's clock; 0: it does not say
+	at       int    // its place among its node's messages, see node.at; 0: not known
 	retained bool
 	names    map[string]*meaning // those of templates' members are paths
 	aliases  map[uint64]*meaning
@@ -34,7 +36,7 @@ const meaningCost = 200
 
 // newBirth reads a birth message, whose payload is in p.
 func (r *reading) newBirth() *birth {
-	b := &birth{hash: hashOf(r.payload), received: r.received, retained: r.flags&lightchain.Retained != 0,
+	b := &birth{hash: hashOf(r.payload), received: r.received, sent: r.p.timestamp, at: r.place, retained: r.flags&lightchain.Retained != 0,
 		names: make(map[string]*meaning, len(r.p.metrics)), aliases: map[uint64]*meaning{}, cost: 512 + len(r.payload)}
 	most := r.h.limits.Bytes / 4
 	for i := range r.p.metrics {
@@ -43,17 +45,23 @@ func (r *reading) newBirth() *birth {
 	return b
 }
 
-// add adds a metric, and the members of a template.
+// add adds a metric, and the members of a template. What a template's definition has says nothing of any instance: an alias there
+// is no metric's.
 func (b *birth) add(r *reading, prefix string, m *metric, most, depth int) {
 	if !m.named || !utf8.Valid(m.name) || len(m.name) > mostName || b.cost > most {
 		return
 	}
 	means := &meaning{name: prefix + string(m.name), datatype: m.datatype, unit: unitOf(m.properties)}
 	b.cost += meaningCost + len(means.name) + len(means.unit)
-	if _, twice := b.names[means.name]; twice {
+	if other, twice := b.names[means.name]; twice {
 		r.odd(SameName)
+		if *other != *means {
+			// Data by that name alone may be of either: what they do not have in common it has not.
+			b.names[means.name] = &meaning{name: means.name}
+		}
+	} else {
+		b.names[means.name] = means
 	}
-	b.names[means.name] = means
 	if m.aliased {
 		if _, twice := b.aliases[m.alias]; twice {
 			r.odd(SameAlias)
@@ -63,7 +71,7 @@ func (b *birth) add(r *reading, prefix string, m *metric, most, depth int) {
 			b.aliases[m.alias] = means
 		}
 	}
-	if m.field == valueTemplate && depth < maxDepth {
+	if m.field == valueTemplate && depth < maxDepth && !isDefinition(m.data) {
 		_ = members(m.data, func(member *metric) error {
 			b.add(r, means.name+".", member, most, depth+1)
 			return nil
@@ -81,7 +89,9 @@ func (b *birth) find(prefix string, m *metric) *meaning {
 	case m.named:
 		return b.names[prefix+string(m.name)]
 	case m.aliased:
-		return b.aliases[m.alias]
+		if means := b.aliases[m.alias]; means != nil && strings.HasPrefix(means.name, prefix) {
+			return means // and no member of another template
+		}
 	}
 	return nil
 }

@@ -85,12 +85,7 @@ func (r *reading) template(name string, m *metric, depth int) error {
 		r.put(name, bad)
 		return nil
 	}
-	definition := false
-	_ = fields(m.data, func(n protowire.Number, t protowire.Type, bits uint64, _ []byte) error {
-		definition = definition || n == 5 && t == protowire.VarintType && bits != 0
-		return nil
-	})
-	if definition {
+	if isDefinition(m.data) {
 		return nil
 	}
 	var refused error
@@ -125,6 +120,17 @@ func (r *reading) template(name string, m *metric, depth int) error {
 	return nil
 }
 
+// isDefinition reports whether a template is a definition.
+func isDefinition(b []byte) (is bool) {
+	_ = fields(b, func(n protowire.Number, t protowire.Type, bits uint64, _ []byte) error {
+		if n == 5 && t == protowire.VarintType {
+			is = bits != 0
+		}
+		return nil
+	})
+	return is
+}
+
 // members calls do for each metric of a template, and parameter, which may be nil, for each parameter.
 func members(b []byte, do, parameter func(*metric) error) error {
 	count := 0
@@ -156,7 +162,8 @@ func members(b []byte, do, parameter func(*metric) error) error {
 //
 // SPEC: becomes five derived readings instead, NAME/count, /min, /max, /mean and /rms
 func (r *reading) array(name string, datatype uint32, b []byte) {
-	first := len(r.out)
+	first, size, full := len(r.out), r.size, r.full
+	again := func() { r.out, r.size, r.full = r.out[:first], size, full } // without the elements, which take no room then
 	n, whole := 0, true
 	sum := summary{}
 	ok := elements(datatype, b, func(v lightchain.Reading, doubt string) {
@@ -172,14 +179,14 @@ func (r *reading) array(name string, datatype uint32, b []byte) {
 	})
 	switch {
 	case !ok:
-		r.out = r.out[:first]
+		again()
 		r.says("the metric %s "+doubtShape, name)
 		r.put(name, bad)
 	case !whole && sum.numbers == n:
-		r.out = r.out[:first]
+		again()
 		sum.put(r, name)
 	case !whole:
-		r.out = r.out[:first]
+		again()
 		r.says("the metric %s "+doubtMany, name)
 		r.put(name, bad)
 	}

@@ -32,6 +32,7 @@ type reading struct {
 	payload  []byte
 
 	n        *node // nil: there was no room for it
+	place    int   // among its node's messages, by its number, see node.at; 0: it has none
 	birth    *birth
 	device   string // of the readings
 	out      []lightchain.Reading
@@ -93,8 +94,14 @@ func (r *reading) follow() {
 		}
 		r.number()
 		if d := n.devices[r.t.device]; d != nil {
+			if d.birth != nil {
+				if r.late(d.birth) {
+					return
+				}
+				d.died = d.birth.sent
+			}
 			r.h.drop(n, &d.birth)
-			d.alive = false
+			d.alive, d.died = false, max(d.died, r.p.timestamp)
 		}
 		r.h.stats.Deaths++
 		r.note(DeviceDeath)
@@ -111,6 +118,10 @@ func (r *reading) follow() {
 			r.birth = d.birth
 		}
 	}
+	if r.birth != nil && (r.late(r.birth) || replay && r.p.timestamp < r.birth.sent) {
+		r.birth = nil // what it means was said by the one before
+		return
+	}
 	if (r.t.kind == ndata || r.t.kind == ddata) && r.birth == nil && !replay {
 		n.unborn++
 		e := r.note(Unborn)
@@ -119,11 +130,15 @@ func (r *reading) follow() {
 	}
 }
 
-// nodeBirth takes an NBIRTH. A retained one is a replay: it may be older than what is known, and counts where nothing is.
+// late reports whether the message was sent before a birth that came before it, as its number says.
+func (r *reading) late(b *birth) bool { return b != nil && r.place > 0 && r.place < b.at }
+
+// nodeBirth takes an NBIRTH. A retained one is a replay: it may be older than what is known, and counts where nothing is, or where it
+// was sent later.
 func (r *reading) nodeBirth(replay bool) {
 	n, h := r.n, r.h
 	bdSeq := bdSeqOf(r.p)
-	if replay && (n.birth != nil || n.dead && bdSeq == n.bdSeq) {
+	if replay && (n.birth != nil && r.p.timestamp <= n.birth.sent || n.dead && bdSeq == n.bdSeq) {
 		return // a newer one is known, or it has died
 	}
 	if !replay {
@@ -137,8 +152,9 @@ func (r *reading) nodeBirth(replay bool) {
 	r.endUnborn()
 	// Sparkplug 3.0, chapter 5: each device is born again behind its node. Replays come in any order.
 	for _, d := range n.devices {
-		if !replay {
+		if d.birth != nil && (!replay || d.birth.sent < r.p.timestamp) {
 			h.drop(n, &d.birth)
+			d.alive = false
 		}
 	}
 	h.stats.Births++
@@ -189,8 +205,9 @@ func (r *reading) nodeDeath(replay bool) {
 	switch {
 	case bdSeq < 0:
 		r.odd(NoBdSeq)
-	case n.known && n.bdSeq >= 0 && bdSeq != n.bdSeq:
-		// Sparkplug 3.0, tck-id-payloads-ndeath-bdseq: it tells which birth a death belongs to.
+	case n.known && n.bdSeq >= 0 && bdSeq != n.bdSeq && (bdSeq == n.before || (n.bdSeq-bdSeq)&255 < 128):
+		// Sparkplug 3.0, tck-id-payloads-ndeath-bdseq: it tells which birth a death belongs to. That of a later one, which did
+		// not come, ends what is known as well.
 		e := r.note(StaleDeath)
 		e.numbers(n.bdSeq, bdSeq)
 		return
@@ -198,19 +215,21 @@ func (r *reading) nodeDeath(replay bool) {
 	h.stats.Deaths++
 	e := r.note(Death)
 	e.numbers(n.bdSeq, bdSeq)
-	n.known, n.dead, n.seq, n.open, n.due = false, true, -1, 0, zeroTime
-	h.drop(n, &n.birth)
-	for _, d := range n.devices {
-		h.drop(n, &d.birth)
-		d.alive = false
+	if bdSeq >= 0 && (n.bdSeq < 0 || (bdSeq-n.bdSeq)&255 < 128) {
+		n.bdSeq = bdSeq
 	}
+	n.known, n.dead, n.seq, n.open, n.due = false, true, -1, 0, zeroTime
+	h.dropAll(n)
 }
 
 func (r *reading) deviceBirth(replay bool) {
 	n, h := r.n, r.h
 	d := h.device(n, r.t.device)
-	if d == nil || replay && (d.birth != nil || n.dead) {
+	if d == nil || replay && (n.dead || d.died > 0 && r.p.timestamp <= d.died || d.birth != nil && r.p.timestamp <= d.birth.sent || n.birth != nil && r.p.timestamp < n.birth.sent) {
 		return
+	}
+	if r.late(d.birth) || r.late(n.birth) {
+		return // a newer one is known, or the node was born again since
 	}
 	if n.known {
 		r.endUnborn() // of its device, as of it
@@ -236,8 +255,15 @@ func (r *reading) number() {
 	n, p := r.n, r.p
 	if !p.sequenced {
 		n.seq = -1
+		n.at++
 		return
 	}
+	defer func() {
+		if r.place == 0 {
+			r.place = n.at
+			n.at++
+		}
+	}()
 	seq := int(p.seq & 255)
 	if n.seq < 0 || r.t.kind == nbirth {
 		n.seq = (seq + 1) & 255
@@ -247,9 +273,11 @@ func (r *reading) number() {
 	switch {
 	case missing == 0:
 	case missing == 255 || r.flags&lightchain.Redelivered != 0 && missing > 255-late:
+		r.place = n.at - 256 + missing
 		r.h.stats.Repeated++
 		return
 	case missing > 255-late:
+		r.place = n.at - 256 + missing
 		e := r.note(Late)
 		e.numbers(n.seq, seq)
 		e.messages++
@@ -267,6 +295,7 @@ func (r *reading) number() {
 		e.messages += uint64(missing)
 		n.open = missing
 		r.h.ask(n, r.h.reorder)
+		n.at += missing
 	}
 	n.seq = (seq + 1) & 255
 }

@@ -106,6 +106,7 @@ type node struct {
 	bdSeq  int // of its NBIRTH; -1: not known
 	before int // of the NBIRTH before it; -1
 	seq    int // of its next message; -1: not known
+	at     int // place of its next message among all of them, those that are missing counted
 	open   int // missing messages that may still come, see Config.Reorder
 
 	devices map[string]*device
@@ -124,6 +125,7 @@ type node struct {
 type device struct {
 	birth *birth // nil: none that counts is known
 	alive bool
+	died  uint64 // when its newest death was sent, as a birth's sent
 }
 
 // New returns a Host that knows nothing yet.
@@ -163,16 +165,38 @@ func (h *Host) Recall(name string, flags lightchain.Flags, b []byte, received ti
 	_, _ = h.read(name, flags, b, received)
 }
 
-// Unseen says that a message on a topic came which nobody wants read: where numbers go on after it, nothing is missing.
+// Unseen says that a message on a topic came which nobody wants read: where numbers go on after it, nothing is missing, and what
+// a birth or a death among them ended means nothing any more.
 func (h *Host) Unseen(name string) {
 	t, ok := parseTopic(name)
-	if !ok {
+	if !ok || t.certificate {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n := h.nodes[t.name()]; n != nil {
-		n.seq = -1
+	h.unread(&t)
+}
+
+// unread takes a message of which only its topic is known. By a birth before one that cannot be read an alias may mean something
+// else: so none is in force. It is under h.mu.
+func (h *Host) unread(t *topic) {
+	n := h.nodes[t.name()]
+	if n == nil {
+		return
+	}
+	n.seq = -1 // it came, and its number is not known
+	switch t.kind {
+	case nbirth:
+		h.dropAll(n)
+		n.known, n.dead, n.bdSeq = true, false, -1
+	case ndeath:
+		h.dropAll(n)
+		n.known, n.dead, n.bdSeq = false, true, -1
+	case dbirth, ddeath:
+		if d := n.devices[t.device]; d != nil {
+			h.drop(n, &d.birth)
+			d.alive = t.kind == dbirth
+		}
 	}
 }
 
@@ -209,14 +233,20 @@ func (h *Host) read(name string, flags lightchain.Flags, b []byte, received time
 		return h.readState(name, b, received)
 	}
 	if flags&lightchain.PayloadHashed != 0 {
-		if n := h.nodes[t.name()]; n != nil {
-			n.seq = -1 // it came, and its number is not known
+		if flags&lightchain.Retained == 0 {
+			h.unread(&t)
 		}
 		return sensors.Result{}, nil
+	}
+	if len(b) == 0 && t.kind != ndeath { // erases a retained one
+		return sensors.Result{Decoder: h.decoder}, nil
 	}
 	p := &h.scratch
 	defer p.forget()
 	if err := p.readAny(b); err != nil {
+		if flags&lightchain.Retained == 0 {
+			h.unread(&t)
+		}
 		return sensors.Result{}, h.refused(err)
 	}
 	r := reading{h: h, t: &t, p: p, flags: flags, received: sensors.Nanoseconds(received), payload: b}
@@ -249,7 +279,7 @@ func (h *Host) node(t *topic) *node {
 			h.isFull()
 			return nil
 		}
-		n = &node{topic: *t, name: name, bdSeq: -1, before: -1, seq: -1, devices: map[string]*device{}}
+		n = &node{topic: *t, name: name, bdSeq: -1, before: -1, seq: -1, at: 256, devices: map[string]*device{}}
 		h.nodes[name] = n
 	}
 	n.heard = h.now()
@@ -318,6 +348,15 @@ func (h *Host) forgetDevices(n *node) {
 	}
 	h.devices -= len(n.devices)
 	clear(n.devices)
+}
+
+// dropAll forgets the births of a node and its devices.
+func (h *Host) dropAll(n *node) {
+	h.drop(n, &n.birth)
+	for _, d := range n.devices {
+		h.drop(n, &d.birth)
+		d.alive = false
+	}
 }
 
 // Stats returns what was counted.

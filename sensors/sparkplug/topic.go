@@ -53,6 +53,9 @@ func parseTopic(s string) (t topic, ok bool) {
 	if t.group == "" || t.kind == "" || t.node == "" || deviced && t.device == "" {
 		return t, false
 	}
+	if t.group == state || t.group+"/" == sensors.SparkplugNamespace && t.node == state {
+		return t, false // its name could be a host's, which is the topic of its state
+	}
 	switch t.kind {
 	case nbirth, ndeath, ndata, ncmd:
 		ok = !deviced
