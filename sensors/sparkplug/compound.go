@@ -42,8 +42,15 @@ func (r *reading) dataSet(name string, b []byte) {
 		r.put(name, bad)
 		return
 	}
+	twice := map[string]bool{}
 	for i, column := range columns {
 		if !utf8.ValidString(column) || column == "" || len(column) > mostName {
+			columns[i] = strconv.Itoa(i)
+		}
+		twice[columns[i]] = true
+	}
+	if len(twice) < len(columns) { // of two cells of one name nobody could tell which is which
+		for i := range columns {
 			columns[i] = strconv.Itoa(i)
 		}
 	}

@@ -66,8 +66,9 @@ type Host struct {
 	bytes     int // of births
 	unsaved   int // of these, whose payload is held
 	recalling bool
-	full      episode // there is no room for a node, a device or a birth
-	pending   int     // episodes of which something is to be told
+	barren    time.Time // when it was last seen that no node may be forgotten
+	full      episode   // there is no room for a node, a device or a birth
+	pending   int       // episodes of which something is to be told
 	stats     Stats
 	oddities  map[Oddity]*Odd
 	scratch   payload
@@ -315,6 +316,9 @@ const (
 // forgetOne forgets the node that was silent for longest, of those that may be forgotten, the ones that are not online first.
 func (h *Host) forgetOne() bool {
 	now := h.now()
+	if !h.barren.IsZero() && now.Sub(h.barren) < time.Second {
+		return false // a flood of names would have all nodes looked at for each
+	}
 	var oldest *node
 	for _, n := range h.nodes {
 		after := forgetAlive
@@ -329,6 +333,7 @@ func (h *Host) forgetOne() bool {
 		}
 	}
 	if oldest == nil {
+		h.barren = now
 		return false
 	}
 	h.forgetDevices(oldest)

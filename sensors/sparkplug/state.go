@@ -60,8 +60,8 @@ func StatePayload(online bool, ms uint64) []byte {
 	return fmt.Appendf(nil, `{"online":%t,"timestamp":%d}`, online, ms)
 }
 
-// SaysOffline reports whether a message is a host's word that it is offline.
-func SaysOffline(b []byte) bool {
+// SaysOnline reports whether a message is a host's word that it is online, in a form that nodes read.
+func SaysOnline(b []byte) bool {
 	var m stateMessage
-	return json.Unmarshal(b, &m) == nil && m.Online != nil && !*m.Online
+	return json.Unmarshal(b, &m) == nil && m.Online != nil && *m.Online && m.Timestamp != nil
 }

@@ -3,6 +3,7 @@ package sparkplug
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"testing"
 
 	"edgechain.example/lightchain"
@@ -160,6 +161,25 @@ func TestDataSetsAreReadCellByCell(t *testing.T) {
 	packed := message{}.text(2, "A").bytes(3, []byte{byte(typeInt32)}).bytes(4, cell(message{}.uint(1, 5)))
 	if r := readingOf(t, newPlant(t, Config{}).must("spBv1.0/G/NBIRTH/E", nbirthOf(0, metricOf("p", -1, typeDataSet).bytes(valueDataSet, packed))), "p.0.A"); jsonOf(t, r.Value) != "5" {
 		t.Errorf("with packed types: %v", r)
+	}
+}
+
+func TestColumnsOfOneNameAreNumbered(t *testing.T) {
+	for _, columns := range [][]string{{"A", "A", "B"}, {"A", "", "1"}} {
+		set := message{}.uint(1, 3)
+		for _, column := range columns {
+			set = set.text(2, column)
+		}
+		var row message
+		for i := range uint64(3) {
+			set, row = set.uint(3, uint64(typeInt32)), row.bytes(1, message{}.uint(1, 10+i))
+		}
+		got := newPlant(t, Config{}).must(birthTopic, nbirthOf(0, metricOf("S", 1, typeDataSet).bytes(valueDataSet, set.bytes(4, row))))
+		for i := range int64(3) {
+			if r := readingOf(t, got, "S.0."+strconv.FormatInt(i, 10)); r.Value != lightchain.Int(10+i) {
+				t.Errorf("%q: got %v", columns, r)
+			}
+		}
 	}
 }
 
