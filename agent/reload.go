@@ -206,6 +206,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 		return api.Reloaded{}, err
 	}
 	a.metrics.know(wanted)
+	a.sparkplug.only(wanted)
 	a.filtered.know(next)
 	for _, s := range wanted {
 		if s.done == nil {

@@ -167,10 +167,10 @@ func (a *Agent) decodeRules(c brokerSettings, stateful reader) ([]decodeRule, er
 }
 
 func (a *Agent) newBroker(c brokerSettings) (*source, error) {
-	nodes := a.sparkplug.host("broker")
+	nodes := a.sparkplug.host("broker", nil)
 	var host hostState
-	stateful := contradicted(host.name, host.again, nodes.Read)
-	first, err := a.decodeRules(c, stateful)
+	contradicted := contradicted{id: host.name, again: host.again}
+	first, err := a.decodeRules(c, nodes.Read)
 	if err != nil {
 		return nil, err
 	}
@@ -208,8 +208,10 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 			}
 			return unwanted, count
 		},
-		Lost:  func(n int, why string) { a.losses.add("broker", n, why) },
-		Users: c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
+		// What a client says of this host is what the broker keeps only now: a word before that would be overwritten by it.
+		Passed: contradicted.hear,
+		Lost:   func(n int, why string) { a.losses.add("broker", n, why) },
+		Users:  c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
 		Bounds: broker.Bounds{
 			Reading: int(c.MaxReading), Retained: int(c.MaxRetained), Queue: int(c.MaxQueue), Queued: int(c.MaxQueued),
 			Sessions: c.MaxSessions, Subscriptions: c.MaxSubscriptions, PerAddress: c.MaxPerAddress,
@@ -250,7 +252,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		if !reflect.DeepEqual(same, c) {
 			return nil, nil // where it listens, or who is let in there: that takes a new broker
 		}
-		changedRules, err := a.decodeRules(next, stateful)
+		changedRules, err := a.decodeRules(next, nodes.Read)
 		if err != nil {
 			return nil, err
 		}
@@ -290,7 +292,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		return api.Source{Name: "broker", Connected: len(listening) > 0, Detail: strings.Join(listening, " "),
 			Received: s.Received[0] + s.Received[1] + s.Received[2], Clients: s.Connected,
 			Recognised: s.Recognised, Refused: s.Refused + s.Unauthenticated, Undelivered: s.Undelivered, Broker: brokerStatus(&s),
-			Slowed: s.Slowed, Exceeded: s.Exceeded, Filters: filters.Load().status(), Sparkplug: a.sparkplug.status("broker", host.name())}
+			Slowed: s.Slowed, Exceeded: s.Exceeded, Filters: filters.Load().status(), Sparkplug: nodes.status(host.name())}
 	}}, nil
 }
 
@@ -309,7 +311,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	var filters atomic.Pointer[topicFilters] // swapped whole by a reload
 	filters.Store(&first)
-	nodes := a.sparkplug.host(name)
+	nodes := a.sparkplug.host(name, c.Servers)
 	config := mqttsource.Config{
 		Config: c.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Gateway: a.gatewayID(), MaxPayload: sensors.MostPayloadMax,
@@ -335,7 +337,11 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 	}
 	var s *mqttsource.Source
 	hostID, reorder := c.HostID, c.ReorderTimeout
-	stateful := contradicted(func() string { return hostID }, func() { s.SayOnline() }, nodes.Read)
+	contradicted := contradicted{id: func() string { return hostID }, again: func() { s.SayOnline() }}
+	stateful := func(topic string, flags lightchain.Flags, payload []byte, received time.Time) (sensors.Result, error) {
+		contradicted.hear(topic, payload)
+		return nodes.Read(topic, flags, payload, received)
+	}
 	subscribe := c.Subscribe
 	if hostID != "" {
 		state := sparkplug.StateTopic(hostID)
@@ -383,13 +389,14 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		}, nil
 	}
 	run := func(ctx context.Context, sink sensors.Sink) error {
+		a.sparkplug.use(name, nodes)
 		nodes.SetAsks(hostID != "", reorder)
 		return s.Run(ctx, sink)
 	}
 	return &source{run: run, ready: s.Ready(), adopt: adopt, request: s.Publish, stats: func() api.Source {
 		stats := s.Stats()
 		out := api.Source{Name: name, State: api.SourceStarting, Connected: stats.Subscribed, Detail: stats.Server, Received: uint64(stats.Received), Ignored: uint64(stats.Ignored), Recognised: uint64(stats.Recognised + stats.Replays),
-			Slowed: uint64(stats.Slowed), Exceeded: uint64(stats.Exceeded), Filters: filters.Load().status(), Sparkplug: a.sparkplug.status(name, hostID)}
+			Slowed: uint64(stats.Slowed), Exceeded: uint64(stats.Exceeded), Filters: filters.Load().status(), Sparkplug: nodes.status(hostID)}
 		switch {
 		case stats.Subscribed:
 		case stats.LastError != "":

@@ -3,10 +3,13 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/mqttconn"
 	"edgechain.example/sensors/sparkplug"
 )
 
@@ -19,39 +22,71 @@ type sparkplugs struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	hosts   map[string]*sparkplug.Host // guarded by mu; by the name of their source
-	written time.Time                  // by the goroutine that writes; zero: never
-	seen    uint64                     // messages up to then
+	hosts   map[string]plant // guarded by mu; by the name of their source
+	written time.Time        // by the goroutine that writes; zero: never
+	seen    uint64           // messages up to then
 }
 
-// host returns what knows the nodes of a source.
-func (s *sparkplugs) host(source string) *sparkplug.Host {
+// plant is what knows the nodes of a source, and where they are: at another broker others may have the same ids.
+type plant struct {
+	*sparkplug.Host
+	servers []mqttconn.Server // nil: the embedded broker
+}
+
+func (p plant) isAt(servers []mqttconn.Server) bool {
+	return len(p.servers) == 0 && len(servers) == 0 || slices.ContainsFunc(servers, func(s mqttconn.Server) bool { return slices.Contains(p.servers, s) })
+}
+
+// host returns what knows the nodes of a source at a broker, or what will once [sparkplugs.use] is told.
+func (s *sparkplugs) host(source string, servers []mqttconn.Server) plant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.hosts[source]
-	if h == nil {
-		h = sparkplug.New(sparkplug.Config{})
-		if s.hosts == nil {
-			s.hosts = map[string]*sparkplug.Host{}
+	known, is := s.hosts[source]
+	if is && known.isAt(servers) {
+		return plant{known.Host, servers}
+	}
+	p := plant{sparkplug.New(sparkplug.Config{}), servers}
+	if !is {
+		s.put(source, p)
+	}
+	return p
+}
+
+// use says that a source runs with what [sparkplugs.host] returned.
+func (s *sparkplugs) use(source string, p plant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(source, p)
+}
+
+// put is under s.mu.
+func (s *sparkplugs) put(source string, p plant) {
+	if s.hosts == nil {
+		s.hosts = map[string]plant{}
+	}
+	s.hosts[source] = p
+}
+
+// only forgets the nodes of all sources but some: whoever is not heard any more may be born again, and nobody hears it.
+func (s *sparkplugs) only(sources []*source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.hosts {
+		if !slices.ContainsFunc(sources, func(s *source) bool { return s.name == name }) {
+			delete(s.hosts, name)
 		}
-		s.hosts[source] = h
 	}
-	return h
 }
 
-func (s *sparkplugs) all() map[string]*sparkplug.Host {
+func (s *sparkplugs) all() map[string]plant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make(map[string]*sparkplug.Host, len(s.hosts))
-	for name, h := range s.hosts {
-		all[name] = h
-	}
-	return all
+	return maps.Clone(s.hosts)
 }
 
 // status says what is known of a source's nodes; nil: it has none, and is no host.
-func (s *sparkplugs) status(source, hostID string) *api.Sparkplug {
-	stats := s.host(source).Stats()
+func (p plant) status(hostID string) *api.Sparkplug {
+	stats := p.Stats()
 	if stats.Messages == 0 && stats.Nodes == 0 && hostID == "" {
 		return nil
 	}
@@ -79,8 +114,8 @@ type sparkplugEvent struct {
 func (a *Agent) watchSparkplug(ctx context.Context) {
 	untilEnded(ctx, time.Second, func() {
 		for source, host := range a.sparkplug.all() {
-			a.recordNodes(ctx, source, host)
-			a.askForBirths(source, host)
+			a.recordNodes(ctx, source, host.Host)
+			a.askForBirths(source, host.Host)
 		}
 		a.sparkplug.keep(&a.store.Reader, ctx.Err() != nil)
 	})

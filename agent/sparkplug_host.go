@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,39 +111,38 @@ func (s *hostState) run(ctx context.Context, ready <-chan struct{}, broker func(
 	}
 }
 
-// contradicted looks at messages of a source for one by which somebody else says that this host is offline.
+// contradicted looks at messages of a source for one by which somebody else says that this host is offline, or which puts what no
+// node reads in the place of its word, such as the empty message that erases a retained one.
 //
 // Sparkplug 3.0, tck-id-message-flow-hid-sparkplug-state-message-delivered: then it says at once that it is online.
-func contradicted(id func() string, again func(), read reader) reader {
-	word := &word{again: again}
-	return func(name string, flags lightchain.Flags, payload []byte, received time.Time) (sensors.Result, error) {
-		if id := id(); id != "" && name == sparkplug.StateTopic(id) && sparkplug.SaysOffline(payload) {
-			word.give()
-		}
-		return read(name, flags, payload, received)
-	}
-}
-
-// word is a host's, given again at once, and then once a second at most: two that have one id would else never end.
-type word struct {
-	again func()
+type contradicted struct {
+	id    func() string // of this host; "" is none
+	again func()        // says that it is online: at once, and then once a second at most: two that have one id would else never end
 
 	mu   sync.Mutex
 	last time.Time // guarded by mu
 	due  bool      // guarded by mu
 }
 
-func (w *word) give() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.due {
+func (c *contradicted) hear(topic string, payload []byte) {
+	if strings.HasPrefix(topic, sparkplug.StateTopic("")) && !sparkplug.SaysOnline(payload) {
+		if id := c.id(); id != "" && topic == sparkplug.StateTopic(id) {
+			c.give()
+		}
+	}
+}
+
+func (c *contradicted) give() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.due {
 		return
 	}
-	w.due = true
-	time.AfterFunc(time.Until(w.last.Add(sayOnlineAtMost)), func() {
-		w.mu.Lock()
-		w.due, w.last = false, time.Now()
-		w.mu.Unlock()
-		w.again()
+	c.due = true
+	time.AfterFunc(time.Until(c.last.Add(sayOnlineAtMost)), func() {
+		c.mu.Lock()
+		c.due, c.last = false, time.Now()
+		c.mu.Unlock()
+		c.again()
 	})
 }

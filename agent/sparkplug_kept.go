@@ -12,6 +12,7 @@ import (
 
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/mqttconn"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/sparkplug"
 )
@@ -31,8 +32,9 @@ const (
 
 // sparkplugMemory is the file.
 type sparkplugMemory struct {
-	Next    uint64                      `json:"next"` // the number of the first entry that is not counted in
-	Sources map[string]sparkplug.Memory `json:"sources"`
+	Next    uint64                       `json:"next"` // the number of the first entry that is not counted in
+	Sources map[string]sparkplug.Memory  `json:"sources"`
+	Servers map[string][]mqttconn.Server `json:"servers,omitempty"` // of each source that is at a broker elsewhere
 }
 
 // keep writes down what is known, when it is time to, or last.
@@ -60,22 +62,22 @@ func (s *sparkplugs) keep(chain *store.Reader, last bool) {
 }
 
 // write writes what is known of all nodes. It is not synced: a payload that a power cut tears has another hash, and is not read.
-func (s *sparkplugs) write(next uint64, hosts map[string]*sparkplug.Host) error {
+func (s *sparkplugs) write(next uint64, hosts map[string]plant) error {
 	if info, err := os.Lstat(s.folder); err == nil && !info.IsDir() {
 		return errors.New(s.folder + " is no folder")
 	}
 	if err := os.MkdirAll(s.folder, 0o750); err != nil {
 		return err
 	}
-	memory := sparkplugMemory{Next: next, Sources: map[string]sparkplug.Memory{}}
+	memory := sparkplugMemory{Next: next, Sources: map[string]sparkplug.Memory{}, Servers: map[string][]mqttconn.Server{}}
 	wanted := map[string]bool{}
-	saved := map[*sparkplug.Host]map[lightchain.Hash][]byte{}
+	saved := map[string]map[lightchain.Hash][]byte{}
 	for name, h := range hosts {
 		m, unsaved := h.Memory()
 		if len(m.Nodes) == 0 {
 			continue
 		}
-		memory.Sources[name], saved[h] = m, unsaved
+		memory.Sources[name], memory.Servers[name], saved[name] = m, h.servers, unsaved
 		for hash, payload := range unsaved {
 			if err := replaceFile(filepath.Join(s.folder, hash.String()+birthSuffix), payload); err != nil {
 				return err
@@ -98,8 +100,8 @@ func (s *sparkplugs) write(next uint64, hosts map[string]*sparkplug.Host) error 
 	if err := replaceFile(file, append(text, '\n')); err != nil {
 		return err
 	}
-	for h, payloads := range saved {
-		h.Saved(payloads)
+	for name, payloads := range saved {
+		hosts[name].Saved(payloads)
 	}
 	entries, err := os.ReadDir(s.folder)
 	for _, e := range entries {
@@ -133,8 +135,18 @@ func (s *sparkplugs) recall(ctx context.Context, chain *store.Reader) {
 		memory = sparkplugMemory{}
 	}
 	s.written = time.Now()
+	hosts := s.all()
 	for source, m := range memory.Sources {
-		s.host(source).Remember(m, func(hash string) []byte {
+		host, is := hosts[source]
+		if servers, noted := memory.Servers[source]; is && noted && !host.isAt(servers) {
+			s.log.Info("the source is at another broker than before: no birth is known there", "source", source)
+			delete(hosts, source)
+			continue
+		}
+		if !is {
+			continue
+		}
+		host.Remember(m, func(hash string) []byte {
 			if _, err := lightchain.ParseHash(hash); err != nil {
 				return nil
 			}
@@ -161,12 +173,12 @@ func (s *sparkplugs) recall(ctx context.Context, chain *store.Reader) {
 		if err != nil {
 			continue // what is gone is told elsewhere
 		}
-		s.recallEntry(&rec.Entry)
+		recallEntry(hosts, &rec.Entry)
 	}
 }
 
 // recallEntry takes an entry, if it is one that a Host has read.
-func (s *sparkplugs) recallEntry(e *lightchain.Entry) {
+func recallEntry(hosts map[string]plant, e *lightchain.Entry) {
 	if !strings.HasPrefix(e.Decoder, "sparkplug/") && !(e.Flags&lightchain.NotUnderstood != 0 && strings.Contains(e.Source, sensors.SparkplugNamespace)) {
 		return
 	}
@@ -180,5 +192,7 @@ func (s *sparkplugs) recallEntry(e *lightchain.Entry) {
 	case kind != "broker":
 		return
 	}
-	s.host(kind).Recall(topic, e.Flags, e.Payload, time.Unix(0, e.Received))
+	if host, is := hosts[kind]; is {
+		host.Recall(topic, e.Flags, e.Payload, time.Unix(0, e.Received))
+	}
 }

@@ -548,6 +548,12 @@ func TestSparkplugHostSpecification(t *testing.T) {
 	t.Run("tck-id-message-flow-hid-sparkplug-state-message-delivered", func(t *testing.T) {
 		publishRetained(t, h.b, "spBv1.0/STATE/Edge 1", `{"online":false,"timestamp":1}`)
 		await(t, "its word again", func() bool { s := h.state(t); return s.Online && s.Timestamp == *lives.Timestamp })
+		// What nodes cannot read takes the word away as well, and so does who erases it.
+		for _, payload := range []string{"OFFLINE", ""} {
+			_, _, before := h.tap.packets(t, -1)
+			publishRetained(t, h.b, "spBv1.0/STATE/Edge 1", payload)
+			await(t, "its word again", func() bool { _, _, now := h.tap.packets(t, -1); return len(now) > len(before) })
+		}
 	})
 	t.Run("tck-id-operational-behavior-host-application-connect-will", func(t *testing.T) {
 		h.tap.cut()
@@ -645,10 +651,16 @@ func TestSparkplugHostAtTheEmbeddedBroker(t *testing.T) {
 	if _, err := a.Reload(&next); err != nil {
 		t.Fatal(err)
 	}
+	// Its word stays, whoever erases it or says the opposite: what it answers comes behind what it is an answer to.
 	server, port, _ := strings.Cut(address, ":")
-	out, err := exec.Command(testenv.Program(t, "mosquitto_sub"), "-h", server, "-p", port, "-t", "spBv1.0/STATE/+", "-C", "1", "-W", "60", "-F", "%r %t %p").Output()
-	if err != nil || !strings.HasPrefix(string(out), `1 spBv1.0/STATE/Edge 2 {"online":true,"timestamp":`) {
-		t.Errorf("%s: %v", out, err)
+	for _, payload := range []string{"-", "", "OFFLINE", `{"online":false,"timestamp":1}`} {
+		if payload != "-" {
+			publishRetained(t, &testenv.Broker{Addr: address}, "spBv1.0/STATE/Edge 2", payload)
+		}
+		await(t, "that it is online", func() bool {
+			out, err := exec.Command(testenv.Program(t, "mosquitto_sub"), "-h", server, "-p", port, "-t", "spBv1.0/STATE/+", "-C", "1", "-W", "60", "-F", "%r %t %p").Output()
+			return err == nil && strings.HasPrefix(string(out), `1 spBv1.0/STATE/Edge 2 {"online":true,"timestamp":`)
+		})
 	}
 	node.data(2.5)
 	if said := node.await("ncmd"); said != "ncmd Node Control/Rebirth=true" {
@@ -656,4 +668,82 @@ func TestSparkplugHostAtTheEmbeddedBroker(t *testing.T) {
 	}
 	node.data(3.5)
 	await(t, "data", func() bool { return valueNow(t, &a.store.Reader, "Plant/E1", "Inputs/Temperature") == "3.5" })
+}
+
+// At another broker a node of the same name may be another machine: no birth of before names its data. Nor does one of a source that
+// was not heard for a while.
+func TestSparkplugBirthsStayAtTheirBroker(t *testing.T) {
+	here, there := testenv.Mosquitto(t, ""), testenv.Mosquitto(t, "")
+	c, _ := keptGateway(t)
+	c.MQTT = []MQTTConfig{sparkplugAt(here.Addr)}
+	a, stop := runAgent(t, c)
+	await(t, "the source", func() bool { return a.ready() == nil })
+	node, other := startNode(t, here.Addr, "E1", ""), startNode(t, there.Addr, "E1", "")
+	node.data(1.5)
+	now := func(celsius string) {
+		t.Helper()
+		await(t, celsius, func() bool { return valueNow(t, &a.store.Reader, "Plant/E1", "Inputs/Temperature") == celsius })
+	}
+	nodesKnown := func() int {
+		if s := sourceOf(a, "mqtt:plant").Sparkplug; s != nil {
+			return s.Nodes
+		}
+		return 0
+	}
+	change := func(m ...MQTTConfig) {
+		t.Helper()
+		next := *c
+		next.MQTT = m
+		if would, err := a.WouldReload(&next); err != nil {
+			t.Fatal(would, err)
+		}
+		if _, err := a.Reload(&next); err != nil {
+			t.Fatal(err)
+		}
+		c = &next
+		if len(m) > 0 {
+			await(t, "the source", func() bool { return a.ready() == nil })
+		}
+	}
+	now("1.5")
+	both := sparkplugAt(here.Addr)
+	both.Servers = append(both.Servers, sparkplugAt(there.Addr).Servers...)
+	change(both)
+	node.data(2.5) // one address more is the same broker
+	now("2.5")
+	change(sparkplugAt(here.Addr))
+	change(sparkplugAt(there.Addr))
+	await(t, "data without a birth", func() bool {
+		other.data(66)
+		return slices.Contains(toldOf(t, &a.store.Reader), "unborn Plant/E1")
+	})
+	other.do("births", "")
+	other.data(3.5)
+	now("3.5")
+	stop()
+
+	c.MQTT = []MQTTConfig{sparkplugAt(here.Addr)}
+	a, stop = runAgent(t, c)
+	await(t, "the source", func() bool { return a.ready() == nil })
+	if n := nodesKnown(); n != 0 {
+		t.Errorf("after a start %d nodes of another broker are known", n)
+	}
+	await(t, "data without a birth", func() bool {
+		node.data(66)
+		return nodesKnown() == 1
+	})
+	node.do("births", "")
+	node.data(4.5)
+	now("4.5")
+	change()
+	change(sparkplugAt(here.Addr))
+	if n := nodesKnown(); n != 0 {
+		t.Errorf("%d nodes are known of a source that was not heard", n)
+	}
+	for _, r := range readingsOf(t, &a.store.Reader, "Plant/E1", "Inputs/Temperature") {
+		if r.Value == lightchain.Float(66) {
+			t.Errorf("it was named by a birth of another broker: %v", r)
+		}
+	}
+	stop()
 }

@@ -118,6 +118,10 @@ type Config struct {
 	// is taken may be nil. nil: everything is recorded.
 	PassOn func(topic string) (pass bool, count func())
 
+	// Passed is told of each message of a client's when it is passed on, and is what the broker keeps if it is retained. It must
+	// not block. It may be nil.
+	Passed func(topic string, payload []byte)
+
 	// Lost is told of messages that came with QoS 0 beyond the rate that a client has: how many, and why. It must not block.
 	// It may be nil.
 	Lost func(n int, why string)

@@ -76,6 +76,9 @@ func (f *fanout) offer(b *Broker, m *forward) {
 		return
 	}
 	b.keep(m)
+	if b.cfg.Passed != nil && !m.own {
+		b.cfg.Passed(m.topic, m.payload)
+	}
 	n, why := int64(m.size()), tooLarge
 	if n <= fanoutLargest {
 		why = fanoutFull
