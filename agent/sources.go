@@ -210,8 +210,10 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 		},
 		// What a client says of this host is what the broker keeps only now: a word before that would be overwritten by it.
 		Passed: contradicted.hear,
-		Lost:   func(n int, why string) { a.losses.add("broker", n, why) },
-		Users:  c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
+		// A birth that is lost here ends the one before.
+		Exceeded: nodes.Unseen,
+		Lost:     func(n int, why string) { a.losses.add("broker", n, why) },
+		Users:    c.Users, Passwords: c.PasswordFile, ACL: c.ACLFile, Decode: decode, Limits: c.limits(), Log: a.log,
 		Bounds: broker.Bounds{
 			Reading: int(c.MaxReading), Retained: int(c.MaxRetained), Queue: int(c.MaxQueue), Queued: int(c.MaxQueued),
 			Sessions: c.MaxSessions, Subscriptions: c.MaxSubscriptions, PerAddress: c.MaxPerAddress,
@@ -325,7 +327,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 			}
 			return unwanted
 		},
-		Rate: c.MaxRate,
+		Rate: c.MaxRate, Exceeded: nodes.Unseen,
 	}
 	session := sessionOf(a.store.Chain(), &c.Config)
 	config.HadSession, config.Session = a.sessions.has(session), func() { a.sessions.note(session) }

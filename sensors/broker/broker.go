@@ -126,6 +126,9 @@ type Config struct {
 	// It may be nil.
 	Lost func(n int, why string)
 
+	// Exceeded is told the topic of each of these at once, and nothing else of it is known. It must not block. It may be nil.
+	Exceeded func(topic string)
+
 	// Subscribers is where the broker keeps what subscribers are to find again after a restart; nil: in memory alone.
 	Subscribers *Subscribers
 

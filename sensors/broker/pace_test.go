@@ -97,9 +97,16 @@ func TestARateThatIsLiftedLetsWhoWaitsGo(t *testing.T) {
 func TestBeyondTheRateQoS0IsLostAndTold(t *testing.T) {
 	d := autoDisk(t, 0)
 	var mu sync.Mutex
-	lost := 0
+	lost, topics := 0, 0
 	b := start(t, d, func(c *Config) {
 		c.Rate = 1
+		c.Exceeded = func(topic string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if topic == "x" {
+				topics++
+			}
+		}
 		c.Lost = func(n int, _ string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -124,8 +131,8 @@ func TestBeyondTheRateQoS0IsLostAndTold(t *testing.T) {
 	b.tellExceeded(time.Now(), true)
 	mu.Lock()
 	defer mu.Unlock()
-	if lost != int(st.Exceeded) {
-		t.Errorf("told of %d, lost are %d", lost, st.Exceeded)
+	if lost != int(st.Exceeded) || topics != lost {
+		t.Errorf("told of %d, by their topics of %d, lost are %d", lost, topics, st.Exceeded)
 	}
 }
 

@@ -155,6 +155,9 @@ func (b *Broker) takeUnpromised(c *conn, pk *mqttwire.Publish, topic string) err
 	if c.sess.pace.take(int(b.rate.Load())) > 0 {
 		b.stats.exceeded.Add(1)
 		b.exceeded.add(c.clientID, topic)
+		if b.cfg.Exceeded != nil {
+			b.cfg.Exceeded(topic)
+		}
 		return nil
 	}
 	m := b.message(c, topic, pk.Payload, lightchain.QoS0)

@@ -314,6 +314,9 @@ func (s *Source) exceed(d *delivery) {
 	s.disown(d)
 	s.mu.Unlock()
 	s.taken()
+	if s.cfg.Exceeded != nil && d.flags&lightchain.Retained == 0 {
+		s.cfg.Exceeded(d.topic)
+	}
 	s.tellExceeded(false)
 }
 

@@ -108,6 +108,10 @@ type Config struct {
 	// of that came with QoS 0 never. It can change: see [Source.SetRate].
 	Rate int
 
+	// Exceeded is told the topic of each of those that never come, replays not among them, in the order in which Decode is asked.
+	// nil: nobody is.
+	Exceeded func(topic string)
+
 	// Lost is told of messages that are missing, for the chain to say so: how many at most, 0 where nobody can tell,
 	// and why. It must not block. It may be nil.
 	Lost func(n int, why string)

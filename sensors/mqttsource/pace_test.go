@@ -83,7 +83,11 @@ func TestBeyondTheRateAMessageIsLateAndNotLost(t *testing.T) {
 // What came with QoS 0 is lost beyond it, and that is told at once, and then once a minute.
 func TestBeyondTheRateQoS0IsLostAndTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPaced(t, func(c *Config) { c.Rate = 10 })
+		var topics []string
+		p := newPaced(t, func(c *Config) {
+			c.Rate = 10
+			c.Exceeded = func(topic string) { topics = append(topics, topic) }
+		})
 		p.arrive(0, "line/1", numbered(0, 25)...)
 		time.Sleep(10 * time.Second)
 		p.arrive(0, "line/1", numbered(25, 45)...)
@@ -91,7 +95,7 @@ func TestBeyondTheRateQoS0IsLostAndTold(t *testing.T) {
 		p.arrive(0, "line/1", numbered(45, 57)...)
 		synctest.Wait()
 		p.stop()
-		if st := p.Stats(); st.Exceeded != 27 || len(p.disk.payloads()) != 30 || st.QueuedBytes != 0 {
+		if st := p.Stats(); st.Exceeded != 27 || len(topics) != 27 || len(p.disk.payloads()) != 30 || st.QueuedBytes != 0 {
 			t.Errorf("taken are %d, %+v", len(p.disk.payloads()), st)
 		}
 		if !slices.Equal(p.lost, []int{1, 24, 1, 1}) {
