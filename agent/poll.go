@@ -74,7 +74,7 @@ func (a *Agent) newModbus(c modbus.Config) (*source, error) {
 		return nil, fmt.Errorf("modbus %q: %w", c.Name, err)
 	}
 	p := &polled{name: name, where: c.Controller, Source: poll.New(poll.Config{
-		Name: name, Groups: bus.Groups(&c), Changed: a.recordChange(modbus.SourceName(sensors.SourceName(c.Name))), End: bus.Close, Log: a.log})}
+		Name: name, Groups: bus.Groups(&c), Changed: a.recordChange(modbus.SourceName(sensors.SourceName(c.Name))), Rest: bus.Rest, End: bus.Close, Log: a.log})}
 	adopt := func(changed any) (func(), error) {
 		next := changed.(modbus.Config)
 		if !c.SameBus(&next) {
@@ -227,9 +227,9 @@ func polledAnswers(answers []poll.Answer) (all []api.Polled) {
 
 // checkPolled looks at what is polled.
 func (c *Config) checkPolled(d *tomlconf.Document) {
-	names, lines := map[string]bool{}, map[string]string{}
+	names, lines, readings := map[string]bool{}, map[string]string{}, map[[2]string]bool{}
 	for i := range c.Modbus {
-		c.Modbus[i].Check(d, names, lines)
+		c.Modbus[i].Check(d, names, lines, readings)
 	}
 }
 

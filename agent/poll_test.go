@@ -232,6 +232,10 @@ func TestWhatCannotBePolledIsRefusedAtItsLine(t *testing.T) {
 		{bus + "parity = \"even\"\n[[modbus.request]]\nname = \"g\"\nfields = [{ " + field + " }]", `x.toml:4:1: modbus.parity = "even": expected "N", "E" or "O"`},
 		{bus + "timeout = \"1m\"\n[[modbus.request]]\nname = \"g\"\ninterval = \"2m\"\nfields = [{ " + field + " }]", `x.toml:4:1: modbus.timeout = "1m": expected 10ms to 30s`},
 		{bus + "[[modbus.request]]\nfields = [{ " + field + " }]", `x.toml:4:10: modbus.request: expected a name, such as name = "press"`},
+		{strings.Replace(group("", field), "tcp://plc", "file:///dev/ttyS0\"\nbaud_rate = 12345\nparity = \"N", 1), `x.toml:4:1: modbus.baud_rate = 12345: expected a rate that serial lines have, such as 9600, 19200, 38400, 57600 or 115200`},
+		{strings.Replace(group("", field), "tcp://plc", "tcp://plc:99999", 1), `x.toml:3:1: modbus.controller = "tcp://plc:99999": expected "tcp://" with a host`},
+		{group("device = \"a\\u0000b\"\n", field), `x.toml:6:1: modbus.request.device = "a\x00b": expected at most 256 bytes without control characters`},
+		{group("", field+`, unit = "`+strings.Repeat("u", 257)+`"`), `x.toml:6:55: modbus.request.fields.unit = `},
 		{group("slave_id = 256\n", field), `x.toml:6:1: modbus.request.slave_id = 256: expected 0 to 255`},
 		{strings.Replace(group("slave_id = 0\n", field), "tcp://plc", "file:///dev/ttyUSB0", 1), `x.toml:6:1: modbus.request.slave_id = 0: expected 1 to 247`},
 		{group("register = \"coils\"\n", field), `x.toml:6:1: modbus.request.register = "coils": expected "coil", "discrete", "holding" or "input"`},
@@ -265,6 +269,11 @@ func TestWhatCannotBePolledIsRefusedAtItsLine(t *testing.T) {
 	line := strings.Replace(group("", field), "tcp://plc", "file:///dev/ttyS0", 1)
 	_, _, err := loadText(t, line+strings.Replace(line, `"a"`, `"b"`, 1), nil, nil)
 	if want := `x.toml:9:1: modbus.controller = "file:///dev/ttyS0": expected another line: "a" has this one, and its requests may go to several units`; fmt.Sprint(err) != want {
+		t.Errorf("got %v", err)
+	}
+	other := strings.Replace(strings.Replace(group("device = \"a/1\"\n", field), "tcp://plc", "tcp://plc2", 1), `"a"`, `"b"`, 1)
+	_, _, err = loadText(t, group("", field)+other, nil, nil)
+	if want := `x.toml:13:26: modbus.request.fields.name = "x": expected a name that no other reading of "a/1" has: two series would become one`; fmt.Sprint(err) != want {
 		t.Errorf("got %v", err)
 	}
 	if _, warnings, err := loadText(t, group("interval = \"500ms\"\n", field), nil, nil); err != nil || len(warnings) != 1 ||

@@ -82,15 +82,21 @@ func (b *Bus) Groups(c *Config) []poll.Group {
 // Close ends the connection. The bus can be asked again, and connects then.
 func (b *Bus) Close() {
 	b.drop()
-	if d := b.dialed; d != nil {
-		b.dialed = nil
+	if d, l := b.dialed, b.line; d != nil {
+		b.dialed, b.line = nil, nil
 		go func() { // it cannot be cut short, and takes some seconds at most
 			if <-d.opened == nil {
 				_ = d.client.Close()
 			}
+			if l != nil {
+				l.close()
+			}
 		}()
 	}
 }
+
+// Rest waits until the bus may be asked again after silence, or ctx ends.
+func (b *Bus) Rest(ctx context.Context) { _ = sleep(ctx, time.Until(b.quiet)) }
 
 // drop gives up the connection, and lets go of the line.
 func (b *Bus) drop() {
@@ -219,11 +225,6 @@ func (b *Bus) clientConfig() *modbus.ClientConfiguration {
 
 // ask puts the question.
 func (b *Bus) ask(e *Exchange) (data []byte, err error) {
-	defer func() {
-		if fault := recover(); fault != nil { // of the serial library, where more than 1,024 files are open
-			err = fmt.Errorf("the line cannot be read: %v", fault)
-		}
-	}()
 	if err := b.client.SetUnitId(e.Unit); err != nil {
 		return nil, err
 	}

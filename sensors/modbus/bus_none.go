@@ -3,6 +3,7 @@
 package modbus
 
 import (
+	"context"
 	"log/slog"
 
 	"edgechain.example/sensors/poll"
@@ -19,6 +20,9 @@ func NewBus(Config, *slog.Logger) (*Bus, error) { return nil, ErrLeftOut }
 
 // Groups returns nothing.
 func (*Bus) Groups(*Config) []poll.Group { return nil }
+
+// Rest waits for nothing.
+func (*Bus) Rest(context.Context) {}
 
 // Close does nothing.
 func (*Bus) Close() {}

@@ -296,10 +296,23 @@ func TestAnEndIsNotHeldUpByADeviceThatCannotBeReached(t *testing.T) {
 	}
 }
 
+// What is left of the rest after silence when a poll's time is over can be waited for.
+func TestABusRestsAfterSilence(t *testing.T) {
+	controller := server(t, func(int, []byte) ([]byte, bool) { return nil, false })
+	b, c := busOf(t, controller, 500*time.Millisecond, request("holding", field(1, "x", "UINT16")))
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	poll.Ask(ctx, b.Groups(c))
+	b.Rest(t.Context())
+	if left := time.Until(b.quiet); b.quiet.IsZero() || left > 0 {
+		t.Errorf("%v of the rest is left, which is until %v", left, b.quiet)
+	}
+}
+
 func TestControllers(t *testing.T) {
 	for controller, want := range map[string]string{
 		"tcp://plc": "plc:502", "tcp://plc:1502": "plc:1502", "tcp://192.168.1.7": "192.168.1.7:502", "tcp://[fd00::1]:502": "[fd00::1]:502", "tcp://[fd00::1]": "[fd00::1]:502",
-		"file:///dev/ttyUSB0": "/dev/ttyUSB0", "/dev/ttyUSB0": "", "tcp://": "", "tcp://plc/1": "", "udp://plc:502": "", "file://ttyUSB0": "", "": "", "plc:502": "",
+		"file:///dev/ttyUSB0": "/dev/ttyUSB0", "/dev/ttyUSB0": "", "tcp://": "", "tcp://plc/1": "", "tcp://plc:99999": "", "tcp://plc:0": "", "tcp://plc:modbus": "", "udp://plc:502": "", "file://ttyUSB0": "", "": "", "plc:502": "",
 	} {
 		a, err := parseController(controller)
 		if a.at != want || (err == nil) != (want != "") {

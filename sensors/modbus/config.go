@@ -108,9 +108,14 @@ const (
 	mostInterval = 24 * time.Hour
 )
 
+// baudRates are those that a serial line can have.
+var baudRates = []int{300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000,
+	1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000}
+
 // Check refuses what cannot work, each key at its line, and warns of what is hardly meant. Names are those used before, to which
-// c's is added; lines are the serial lines used before, with the name of their bus.
-func (c *Config) Check(d *tomlconf.Document, names map[string]bool, lines map[string]string) {
+// c's is added; lines are the serial lines used before, with the name of their bus, and readings what is read already, by device
+// and name.
+func (c *Config) Check(d *tomlconf.Document, names map[string]bool, lines map[string]string, readings map[[2]string]bool) {
 	if c.Name == "" {
 		d.Refuse(c, `expected a name, such as name = "line-1"`)
 	} else if !isName(c.Name) {
@@ -129,12 +134,14 @@ func (c *Config) Check(d *tomlconf.Document, names map[string]bool, lines map[st
 		d.Refuse(&c.Controller, "%v", err)
 	}
 	if at.serial {
+		if !slices.Contains(baudRates, c.BaudRate) {
+			d.Refuse(&c.BaudRate, "expected a rate that serial lines have, such as 9600, 19200, 38400, 57600 or 115200")
+		}
 		if other, used := lines[at.at]; used {
 			d.Refuse(&c.Controller, "expected another line: %q has this one, and its requests may go to several units", other)
 		}
 		lines[at.at] = c.Name
 	}
-	tomlconf.Between(d, &c.BaudRate, 300, 4000000)
 	tomlconf.Between(d, &c.DataBits, 7, 8)
 	tomlconf.OneOf(d, &c.Parity, "N", "E", "O")
 	tomlconf.Between(d, &c.StopBits, 1, 2)
@@ -144,7 +151,7 @@ func (c *Config) Check(d *tomlconf.Document, names map[string]bool, lines map[st
 	if len(c.Request) == 0 {
 		d.Refuse(c, "expected [[modbus.request]] below it: nothing would be polled")
 	}
-	groups, readings := map[string]bool{}, map[[2]string]bool{}
+	groups := map[string]bool{}
 	for i := range c.Request {
 		c.Request[i].check(d, c, at.serial, groups, readings)
 	}
@@ -155,6 +162,11 @@ const nameForm = "expected 1 to 64 letters, digits, '.', '_' and '-'"
 func isName(s string) bool {
 	return s != "" && len(s) <= mostName && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == ""
 }
+
+const textForm = "expected at most 256 bytes without control characters"
+
+// isText reports whether a text can stand in each reading.
+func isText(s string) bool { return len(s) <= 256 && !strings.ContainsFunc(s, unicode.IsControl) }
 
 func (r *Request) check(d *tomlconf.Document, c *Config, serial bool, groups map[string]bool, readings map[[2]string]bool) {
 	if r.Name == "" {
@@ -184,6 +196,9 @@ func (r *Request) check(d *tomlconf.Document, c *Config, serial bool, groups map
 	if r.Deadline == 0 && r.Interval < c.Timeout {
 		d.Warn(&r.Interval, "it is below timeout, %v: a device that says nothing for a moment costs more than one interval", c.Timeout)
 	}
+	if !isText(r.Device) {
+		d.Refuse(&r.Device, textForm)
+	}
 	f, known := functionNames[r.Register]
 	if !known {
 		return
@@ -210,8 +225,11 @@ func (f *Field) check(d *tomlconf.Document, function Function) {
 	switch {
 	case f.Name == "":
 		d.Refuse(f, `expected a name, such as name = "temperature"`)
-	case strings.ContainsFunc(f.Name, unicode.IsControl) || len(f.Name) > 256:
-		d.Refuse(&f.Name, "expected at most 256 bytes without control characters")
+	case !isText(f.Name):
+		d.Refuse(&f.Name, textForm)
+	}
+	if !isText(f.Unit) {
+		d.Refuse(&f.Unit, textForm)
 	}
 	tomlconf.Between(d, &f.Address, 0, math.MaxUint16)
 	if function.Bits() {

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +72,7 @@ func parseController(controller string) (a address, err error) {
 		if err != nil {
 			host, port, err = net.SplitHostPort(net.JoinHostPort(strings.Trim(rest, "[]"), defaultPort))
 		}
-		if err == nil && host != "" && port != "" {
+		if number, wrong := strconv.ParseUint(port, 10, 16); err == nil && host != "" && wrong == nil && number > 0 {
 			return address{at: net.JoinHostPort(host, port)}, nil
 		}
 	}

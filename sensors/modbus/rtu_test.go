@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,4 +146,56 @@ func TestALineThatGoesAwayAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, asked(t, b, c), want)
+}
+
+// The serial library selects on a set of 1,024 descriptors: with one beyond it would watch another file, and write beyond the set.
+func TestALineIsNotOpenedBeyondTheSetOfTheSerialLibrary(t *testing.T) {
+	here, there := testenv.SerialLine(t)
+	slave(t, there, func(_ int, question []byte, say func([]byte)) { say(rightFrame(question)) })
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < 1200 {
+		t.Skip("fewer files may be open")
+	}
+	b, c := busOf(t, "file://"+here, 5*time.Second, request("holding", field(1, "x", "UINT16")))
+	var open []*os.File
+	shut := func() {
+		for _, f := range open {
+			f.Close()
+		}
+	}
+	defer shut()
+	for range 1100 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+	}
+	same(t, asked(t, b, c), []string{"1/3/1: opening the line: the agent has more than 960 files open: with so many no serial line can be read"})
+	shut()
+	answered := []string{"modbus:line-1:1/3/1", "  line-1/1 x = 1"}
+	same(t, asked(t, b, c), answered)
+}
+
+// A bus that is closed while its line is being opened, by a reload for instance, lets go of it: the next bus needs it.
+func TestALineThatIsBeingOpenedIsLetGoOf(t *testing.T) {
+	here, _ := testenv.SerialLine(t)
+	b, _ := busOf(t, "file://"+here, 5*time.Second)
+	l, err := openLine(here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.line, b.dialed = l, &dialed{opened: make(chan error, 1)}
+	b.dialed.opened <- io.EOF
+	b.Close()
+	testenv.Await(t, "the line is free", func() bool {
+		l, err := openLine(here)
+		if err == nil {
+			l.close()
+		}
+		return err == nil
+	})
 }

@@ -20,7 +20,7 @@ type Answer struct {
 type ask struct {
 	ctx    context.Context
 	group  string
-	answer chan []Answer // capacity 1
+	answer chan []Answer // capacity 1; nil: there is no such group
 }
 
 // Errors of [Source.Once].
@@ -34,6 +34,9 @@ var (
 func (s *Source) Once(ctx context.Context, name string) ([]Answer, error) {
 	s.mu.Lock()
 	known := name == "" || slices.ContainsFunc(s.groups, func(g *group) bool { return g.Name == name })
+	if s.next != nil { // which come into force before the question is put
+		known = name == "" || slices.ContainsFunc(s.next, func(g Group) bool { return g.Name == name })
+	}
 	s.mu.Unlock()
 	if !known {
 		return nil, ErrNoGroup
@@ -46,7 +49,11 @@ func (s *Source) Once(ctx context.Context, name string) ([]Answer, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return <-a.answer, ctx.Err()
+	answers := <-a.answer
+	if answers == nil { // it was taken away meanwhile
+		return nil, ErrNoGroup
+	}
+	return answers, ctx.Err()
 }
 
 // Ask is Once for groups that nobody polls.
@@ -66,6 +73,7 @@ func (s *Source) askAll(running context.Context, a ask) (answers []Answer) {
 			answers = append(answers, g.ask(ctx)...)
 		}
 	}
+	s.rest(running)
 	return answers
 }
 

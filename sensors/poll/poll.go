@@ -90,6 +90,9 @@ type Config struct {
 
 	// Changed is told of each change before the next poll. An error ends Run. It may be nil.
 	Changed func(context.Context, Change) error
+	// Rest waits as long as the bus must be left alone after silence, or until ctx ends. What is left of that when a poll's
+	// deadline is over would else be in the time of the next group, which is not to blame. It may be nil.
+	Rest func(ctx context.Context)
 	// End is called when Run ends, and closes what the reads have opened. It may be nil.
 	End func()
 	Log *slog.Logger // nil: none
@@ -234,6 +237,7 @@ func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
 		case <-ctx.Done():
 			return nil
 		case a := <-s.asks:
+			s.adopt(time.Now()) // what a reload brought before the question
 			a.answer <- s.askAll(ctx, a)
 			continue
 		case <-s.wake:
@@ -277,7 +281,7 @@ func (s *Source) poll(ctx context.Context, g *group, sink sensors.Sink) error {
 			err = fmt.Errorf("not asked, for the group's deadline of %v was over", g.Deadline)
 		default:
 			m, err = r.Ask(within)
-			if errors.Is(err, context.DeadlineExceeded) {
+			if within.Err() != nil && errors.Is(err, context.DeadlineExceeded) { // a dialer's time-out calls itself so, too
 				err = fmt.Errorf("no answer before the group's deadline of %v", g.Deadline)
 			}
 			if refused := new(RefusedError); err != nil && !errors.As(err, &refused) {
@@ -296,6 +300,9 @@ func (s *Source) poll(ctx context.Context, g *group, sink sensors.Sink) error {
 		}
 		messages++
 	}
+	if silent != nil {
+		s.rest(ctx)
+	}
 	s.plan(g, begin, silent != nil, &change)
 	s.count(g, begin, messages)
 	if len(change.Failing)+len(change.Recovered) == 0 && change.Late == nil {
@@ -306,6 +313,13 @@ func (s *Source) poll(ctx context.Context, g *group, sink sensors.Sink) error {
 		return nil
 	}
 	return s.config.Changed(ctx, change)
+}
+
+// rest leaves the bus alone for as long as it must be.
+func (s *Source) rest(ctx context.Context) {
+	if s.config.Rest != nil {
+		s.config.Rest(ctx)
+	}
 }
 
 // settle notes what became of one read.

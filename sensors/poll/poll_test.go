@@ -303,6 +303,100 @@ func TestOnceAsksBetweenTwoPollsAndRecordsNothing(t *testing.T) {
 	})
 }
 
+// A bus must be left alone after silence for longer than the deadline of the group that met it. The next group, whose device is
+// there, is not asked in that time, and so does not fail for it.
+func TestTheRestAfterSilenceIsNotInTheTimeOfTheNextGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.err["dead"] = errSilent
+		var changes []string
+		var quiet time.Time
+		silent := func(ask func(context.Context) (*sensors.Message, error)) func(context.Context) (*sensors.Message, error) {
+			return func(ctx context.Context) (*sensors.Message, error) {
+				if err := sleepUntil(ctx, quiet); err != nil {
+					return nil, err
+				}
+				m, err := ask(ctx)
+				if err != nil {
+					quiet = time.Now().Add(2 * time.Second)
+				}
+				return m, err
+			}
+		}
+		groups := []Group{d.group("a", time.Second, "dead"), d.group("b", time.Second, "r")}
+		for i := range groups {
+			groups[i].Reads[0].Ask = silent(groups[i].Reads[0].Ask)
+		}
+		s := New(Config{Groups: groups, Changed: d.told(&changes), Rest: func(ctx context.Context) { _ = sleepUntil(ctx, quiet) }})
+		ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
+		defer cancel()
+		if err := s.Run(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "asked", d.asked, strings.Fields("dead@0 r@2 r@3 r@4 r@5"))
+		wants(t, "told", changes, []string{"@2 a/dead fails: no answer", "@2 b late since 1, missed 2, over false"})
+	})
+}
+
+func sleepUntil(ctx context.Context, at time.Time) error {
+	select {
+	case <-time.After(time.Until(at)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A dialer's own time-out is no end of the group's deadline.
+func TestATimeOutThatIsNotTheDeadlineIsToldAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.err["r"] = fmt.Errorf("connecting: %w", context.DeadlineExceeded)
+		var changes []string
+		s := New(Config{Groups: []Group{d.group("g", time.Minute, "r")}, Changed: d.told(&changes)})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Run(ctx, &sink{}); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "told", changes, []string{"@0 g/r fails: connecting: context deadline exceeded"})
+	})
+}
+
+// After a reload, the groups that it brought can be asked at once, though a poll of the old ones is under way, and those that it
+// took away cannot.
+func TestOnceKnowsTheGroupsOfAReloadThatWaitsForAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		d.slow["a1"] = 5 * time.Second
+		s := New(Config{Groups: []Group{d.group("a", 10*time.Second, "a1")}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(time.Second)
+		going := make(chan error)
+		go func() {
+			_, err := s.Once(ctx, "a")
+			going <- err
+		}()
+		synctest.Wait()
+		s.SetGroups([]Group{d.group("b", 10*time.Second, "b1")})
+		if _, err := s.Once(ctx, "a"); !errors.Is(err, ErrNoGroup) {
+			t.Errorf("the group that goes: %v", err)
+		}
+		if answers, err := s.Once(ctx, "b"); err != nil || len(answers) != 1 || answers[0].Message == nil {
+			t.Errorf("the group that comes: %+v, %v", answers, err)
+		}
+		if err := <-going; !errors.Is(err, ErrNoGroup) {
+			t.Errorf("the group that went while the question waited: %v", err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // Told to end, it ends, and says nothing about a device that it did not wait for.
 func TestAnEndIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
