@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -290,7 +291,7 @@ func groupsOf(c *Config, ask askFunc) (groups []poll.Group) {
 	for i := range c.Request {
 		r := &c.Request[i]
 		t := tables[r.Name]
-		g := poll.Group{Name: r.Name, Interval: r.Interval, Deadline: r.Deadline, Form: fmt.Sprint(r.Fill, "\n", t.Text())}
+		g := poll.Group{Name: r.Name, Device: strconv.Itoa(r.SlaveID), Interval: r.Interval, Deadline: r.Deadline, Form: fmt.Sprint(r.Fill, "\n", t.Text())}
 		for _, span := range t.Spans(r.Fill) {
 			g.Reads = append(g.Reads, ask(c.Name, t, span))
 		}

@@ -8,7 +8,8 @@
 // the sink takes nothing, is missed and not made up for, and that is told as a state, too.
 //
 // A device that says nothing costs its time-out. So where other groups share its bus, a group that met silence is asked again
-// no sooner than after nine times the time that it cost: a device that is away takes a tenth of the bus at most.
+// no sooner than after nine times the time that it cost, and that for each group of the same device that met it: a device that
+// is away takes a tenth of the bus at most, however many its groups are. Once it answers one of them, the others are due.
 package poll
 
 import (
@@ -26,6 +27,7 @@ import (
 // Group is what is read together, again and again.
 type Group struct {
 	Name     string
+	Device   string        // that is asked: silence of one is the same in all its groups; "" is a device like others
 	Interval time.Duration // between the beginnings of two polls, above 0
 	Deadline time.Duration // after which a poll asks for nothing more; 0: Interval
 	Reads    []Read        // in the order in which they are asked
@@ -117,10 +119,12 @@ type group struct {
 	due   time.Time // the next poll
 	reads []state   // one for each of Reads
 
+	silent bool  // the last poll met silence
 	late   *Late // nil: it keeps its interval
 	inTime int   // polls in a row, while late
 
 	stats GroupStats // guarded by the source's mu
+	waits time.Time  // due, likewise
 }
 
 // state is how a read stands.
@@ -193,12 +197,13 @@ func (s *Source) adopt(now time.Time) {
 		g.due = now
 		if at := slices.IndexFunc(before, func(b *group) bool { return b.Name == g.Name }); at >= 0 {
 			if old := before[at]; old.Form == g.Form && len(old.Reads) == len(g.Reads) {
-				g.reads, g.late, g.inTime, g.stats = old.reads, old.late, old.inTime, old.stats
+				g.reads, g.late, g.inTime, g.silent, g.stats = old.reads, old.late, old.inTime, old.silent, old.stats
 				if old.Interval == g.Interval {
 					g.due = old.due
 				}
 			}
 		}
+		g.waits = g.due
 		s.groups = append(s.groups, g)
 	}
 	s.next = nil
@@ -208,8 +213,14 @@ func (s *Source) adopt(now time.Time) {
 func (s *Source) Stats() (all []GroupStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	for _, g := range s.groups {
-		all = append(all, g.stats)
+		st := g.stats
+		// One that waits behind others for longer than its interval is late already, and not only once its turn has come.
+		if !g.waits.IsZero() && now.Sub(g.waits) > g.Interval {
+			st.Late = true
+		}
+		all = append(all, st)
 	}
 	return all
 }
@@ -223,9 +234,12 @@ func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
 			s.config.End()
 		}
 	}()
+	s.mu.Lock()
 	for _, g := range s.groups {
 		g.due = time.Now()
+		g.waits = g.due
 	}
+	s.mu.Unlock()
 	for {
 		s.adopt(time.Now())
 		g := s.first()
@@ -343,8 +357,12 @@ func (s *Source) settle(g *group, i int, err error, begin time.Time, change *Cha
 func (s *Source) plan(g *group, begin time.Time, silent bool, change *Change) {
 	now := time.Now()
 	due, earliest := g.due, now
+	if g.silent && !silent {
+		s.hurry(g, now)
+	}
+	g.silent = silent
 	if silent && len(s.groups) > 1 {
-		earliest = now.Add((share - 1) * now.Sub(begin))
+		earliest = now.Add((share*s.silentLike(g) - 1) * now.Sub(begin))
 	}
 	past := earliest.Sub(due) / g.Interval
 	g.due = due.Add((past + 1) * g.Interval)
@@ -354,6 +372,9 @@ func (s *Source) plan(g *group, begin time.Time, silent bool, change *Change) {
 	}
 	s.mu.Lock()
 	g.stats.Missed += missed
+	for _, o := range s.groups {
+		o.waits = o.due
+	}
 	s.mu.Unlock()
 	switch {
 	case missed > 0:
@@ -372,6 +393,25 @@ func (s *Source) plan(g *group, begin time.Time, silent bool, change *Change) {
 	if change.Late != nil {
 		told := *change.Late // what is told is not changed by the next poll
 		change.Late = &told
+	}
+}
+
+// silentLike returns how many groups of a group's device met silence when they were asked last.
+func (s *Source) silentLike(g *group) (n time.Duration) {
+	for _, o := range s.groups {
+		if o.silent && o.Device == g.Device {
+			n++
+		}
+	}
+	return n
+}
+
+// hurry has the other groups of a device that answers again be due at the next of their times.
+func (s *Source) hurry(g *group, now time.Time) {
+	for _, o := range s.groups {
+		if o != g && o.silent && o.Device == g.Device && o.due.After(now) {
+			o.due = o.due.Add(-(o.due.Sub(now) / o.Interval) * o.Interval)
+		}
 	}
 }
 

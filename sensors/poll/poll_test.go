@@ -208,6 +208,53 @@ func TestASilentDeviceLeavesTheBusToTheOthers(t *testing.T) {
 	})
 }
 
+// Nor does one with many groups take more, and once it answers, all of them are asked again.
+func TestASilentDeviceOfManyGroupsLeavesTheBusToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, k := newDevice(), &sink{}
+		var groups []Group
+		for i := range 5 {
+			read := fmt.Sprint("dead", i)
+			d.err[read], d.slow[read] = errSilent, time.Second
+			g := d.group(read, time.Second, read)
+			g.Device = "dead"
+			groups = append(groups, g)
+		}
+		s := New(Config{Groups: append(groups, d.group("b", time.Second, "r"))})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx, k) }()
+		time.Sleep(3500 * time.Millisecond)
+		if b := s.Stats()[4]; !b.Late || b.Polls != 0 {
+			t.Errorf("a group that waits for its turn: %+v", b)
+		}
+		time.Sleep(10*time.Minute - 3500*time.Millisecond)
+		var polls uint64
+		for _, g := range s.Stats()[:5] {
+			polls += g.Polls
+		}
+		if b := s.Stats()[5]; polls > 65 || polls < 40 || b.Polls < 530 {
+			t.Errorf("%d polls of the dead one; the other: %+v", polls, b)
+		}
+		for i := range 5 {
+			d.fails(fmt.Sprint("dead", i), nil)
+		}
+		d.mu.Lock()
+		clear(d.slow)
+		d.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		for _, g := range s.Stats() {
+			if g.Failing > 0 {
+				t.Errorf("it fails half a minute after it was back: %+v", g)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestMissedIntervalsAreToldAndNotMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, k := newDevice(), &sink{}
