@@ -3,12 +3,19 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"strings"
 
 	"edgechain.example/lightchain"
 )
 
 // Some readings have their names and units from another payload, of which they have the hash: a birth message of Sparkplug's, a
-// table, a description. Whoever has the proof of that entry too can say so, by naming its file first.
+// table, a description. Whoever has the proof of that entry, or of the one with which it was attached, can say so, by naming its
+// file first.
+
+// modbusSource begins the source of what a gateway has polled, and read by a table that is no entry's payload.
+//
+// SPEC: modbus:<source>:<unit>/<function>/<first>
+const modbusSource = "modbus:"
 
 // givers are the payloads of the files before, by chain and hash.
 type givers map[giver]string
@@ -31,7 +38,14 @@ func (g givers) add(o *outcome) {
 		}
 		copy(hash[:], e.Payload)
 	}
-	g[giver{o.proof.Chain, hash}] = fmt.Sprintf("entry %d, which %s proves", o.proof.Number, o.file)
+	by := fmt.Sprintf("entry %d, which %s proves", o.proof.Number, o.file)
+	g[giver{o.proof.Chain, hash}] = by
+	if e.Source != lightchain.SourceAttach {
+		return
+	}
+	if n, _, err := lightchain.ReadNote(e); err == nil {
+		g[giver{o.proof.Chain, n.File.SHA256}] = "the file attached by " + by
+	}
 }
 
 // notes says what gave readings their names.
@@ -44,7 +58,9 @@ func (g givers) notes(r *lightchain.Report) (notes []string) {
 		}
 		told[*meaning] = true
 		if by := g[giver{r.Chain, *meaning}]; by != "" {
-			notes = append(notes, "their names and units are those that "+printable(by)+" gives them")
+			notes = append(notes, "their names and units are those that "+printable(by)+", gives them")
+		} else if strings.HasPrefix(r.Entry.Source, modbusSource) {
+			notes = append(notes, fmt.Sprintf("their names, units and values are by the table with the SHA-256 %s: ask the gateway's operator for it, or name the file that proves the entry with which it was attached before this one", meaning))
 		} else {
 			notes = append(notes, fmt.Sprintf("their names and units are from another payload, with the SHA-256 %s: whoever names the file that proves that entry before this one sees which", meaning))
 		}

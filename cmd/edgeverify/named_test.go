@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -33,6 +34,16 @@ func TestWhatNamedAReading(t *testing.T) {
 		if len(notes) != 1 || strings.Contains(notes[0], "entry 3, which birth.edgeproof proves") != c.known || strings.Contains(notes[0], hash.String()) == c.known {
 			t.Errorf("%s: %q", c.what, notes)
 		}
+	}
+	table := fmt.Appendf(nil, `{"who":"a","when":"2026-11-28T20:41:48Z","name":"press.table","media_type":"text/plain","size":7,"sha256":"%s"}`, hash)
+	data.Entry.Source = "modbus:line-1:1/3/0"
+	named := givers{}
+	if notes := named.notes(data); len(notes) != 1 || !strings.Contains(notes[0], "by the table with the SHA-256 "+hash.String()) {
+		t.Errorf("of what was polled: %q", notes)
+	}
+	named.add(&outcome{file: "table.edgeproof", proof: &lightchain.Report{Chain: lightchain.ChainID{1}, Number: 3, Entry: lightchain.Entry{Source: lightchain.SourceAttach, Payload: table}}})
+	if notes := named.notes(data); len(notes) != 1 || !strings.Contains(notes[0], "the file attached by entry 3, which table.edgeproof proves") {
+		t.Errorf("of what was polled, with the table attached: %q", notes)
 	}
 	if notes := (givers{}).notes(&lightchain.Report{}); len(notes) != 0 {
 		t.Errorf("of no readings: %q", notes)

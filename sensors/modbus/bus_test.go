@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -337,5 +338,8 @@ func TestALineIsOpenedOnce(t *testing.T) {
 	l.close()
 	if _, err := openLine(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a line that is not there was opened")
+	}
+	if _, err := openLine(os.DevNull); err == nil || !strings.Contains(err.Error(), "it is no serial line") {
+		t.Errorf("another device: %v", err)
 	}
 }

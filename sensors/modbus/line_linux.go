@@ -24,6 +24,10 @@ func openLine(device string) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil { // the serial library would write to it, and to stderr
+		f.Close()
+		return nil, fmt.Errorf("it is no serial line: %w", err)
+	}
 	if f.Fd() >= mostFiles {
 		f.Close()
 		return nil, fmt.Errorf("the agent has more than %d files open: with so many no serial line can be read", mostFiles)

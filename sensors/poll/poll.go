@@ -216,8 +216,9 @@ func (s *Source) Stats() (all []GroupStats) {
 	now := time.Now()
 	for _, g := range s.groups {
 		st := g.stats
-		// One that waits behind others for longer than its interval is late already, and not only once its turn has come.
-		if !g.waits.IsZero() && now.Sub(g.waits) > g.Interval {
+		// One that waits behind others for longer than its interval is late already, and not only once its turn has come. That one
+		// fails, too, is told.
+		if st.Failing == 0 && !g.waits.IsZero() && now.Sub(g.waits) > g.Interval {
 			st.Late = true
 		}
 		all = append(all, st)
