@@ -301,9 +301,7 @@ func TestAnEndIsNotHeldUpByADeviceThatCannotBeReached(t *testing.T) {
 func TestABusRestsAfterSilence(t *testing.T) {
 	controller := server(t, func(int, []byte) ([]byte, bool) { return nil, false })
 	b, c := busOf(t, controller, 500*time.Millisecond, request("holding", field(1, "x", "UINT16")))
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	poll.Ask(ctx, b.Groups(c))
+	poll.Ask(t.Context(), b.Groups(c))
 	b.Rest(t.Context())
 	if left := time.Until(b.quiet); b.quiet.IsZero() || left > 0 {
 		t.Errorf("%v of the rest is left, which is until %v", left, b.quiet)
