@@ -275,8 +275,8 @@ func TestTwoReplicasOfOneNameAreTold(t *testing.T) {
 	broker := testenv.Mosquitto(t, "")
 	dsn := testenv.Postgres(t)
 	first := startReplica(t, broker.Addr, dsn, "one", nil)
-	second := startReplica(t, broker.Addr, dsn, "one", func(c *aggregator.Config) { c.Broker[0].ClientID = "another" })
 	first.living(t, "one")
+	second := startReplica(t, broker.Addr, dsn, "one", func(c *aggregator.Config) { c.Broker[0].ClientID = "another" })
 	eventually(t, "the second to say why it does nothing", func() bool {
 		return strings.Contains(second.status(t).Idle, "another process runs, or ran a moment ago, as replica one")
 	})
