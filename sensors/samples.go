@@ -1,6 +1,7 @@
 package sensors
 
 import (
+	"iter"
 	"math"
 
 	"edgechain.example/lightchain"
@@ -11,7 +12,7 @@ import (
 // themselves are in the payload.
 func (w *walk) samples() error {
 	at, depth, keys := w.i, w.depth, len(w.keys)
-	var sum samples
+	var sum Samples
 	numbers, err := w.sum(&sum)
 	if err != nil {
 		return err
@@ -27,18 +28,8 @@ func (w *walk) samples() error {
 		}
 		return w.sample("", lightchain.Reading{Quality: lightchain.Bad})
 	}
-	if err := w.sample("/count", lightchain.Reading{Value: lightchain.Int(sum.count), Derived: true}); err != nil {
-		return err
-	}
-	for _, s := range [...]struct {
-		name  string
-		value lightchain.Value
-	}{{"/min", sum.min}, {"/max", sum.max}, {"/mean", lightchain.Float(sum.sum / float64(sum.count))}, {"/rms", lightchain.Float(math.Sqrt(sum.squares / float64(sum.count)))}} {
-		r := lightchain.Reading{Value: s.value, Derived: true}
-		if f, ok := s.value.Float(); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
-			r = lightchain.Reading{Quality: lightchain.Bad} // the sum is beyond a float, no number is
-		}
-		if err := w.sample(s.name, r); err != nil {
+	for behind, r := range sum.Readings() {
+		if err := w.sample(behind, r); err != nil {
 			return err
 		}
 	}
@@ -53,11 +44,11 @@ const fewSamples = 64
 // nothing read, if not.
 func (w *walk) manySamples() (done bool, err error) {
 	at, depth, keys := w.i, w.depth, len(w.keys)
-	var sum samples
+	var sum Samples
 	numbers, err := w.sum(&sum)
 	w.i, w.depth = at, depth
 	w.forget(keys)
-	if err != nil || !numbers || sum.count <= fewSamples {
+	if err != nil || !numbers || sum.Count <= fewSamples {
 		return false, nil
 	}
 	return true, w.samples()
@@ -80,31 +71,58 @@ func (w *walk) sample(behind string, r lightchain.Reading) error {
 	return err
 }
 
-// samples is what is computed of an array of numbers: mean and root mean square in 64-bit floats, in the order in which the
+// Samples is what is computed of an array of numbers: mean and root mean square in 64-bit floats, in the order in which the
 // numbers stand.
-type samples struct {
-	count        int64
+type Samples struct {
+	Count        int
 	min, max     lightchain.Value
 	sum, squares float64
 }
 
-func (s *samples) add(v lightchain.Value) {
-	f, _ := v.Float()
+// Add takes one more number; what is none is left out.
+func (s *Samples) Add(v lightchain.Value) {
+	f, is := v.Float()
+	if !is {
+		return
+	}
 	least, _ := s.min.Float()
 	most, _ := s.max.Float()
-	if s.count == 0 || f < least {
+	if s.Count == 0 || f < least {
 		s.min = v
 	}
-	if s.count == 0 || f > most {
+	if s.Count == 0 || f > most {
 		s.max = v
 	}
-	s.count++
+	s.Count++
 	s.sum += f
 	s.squares += float64(f * f) // rounded on every processor: some would multiply and add in one step
 }
 
+// Readings returns the five that stand for the numbers, with what stands behind the array's name in theirs. There is one number
+// at least.
+func (s *Samples) Readings() iter.Seq2[string, lightchain.Reading] {
+	return func(yield func(string, lightchain.Reading) bool) {
+		n := float64(s.Count)
+		for _, each := range [...]struct {
+			behind string
+			value  lightchain.Value
+		}{
+			{"/count", lightchain.Int(int64(s.Count))}, {"/min", s.min}, {"/max", s.max},
+			{"/mean", lightchain.Float(s.sum / n)}, {"/rms", lightchain.Float(math.Sqrt(s.squares / n))},
+		} {
+			r := lightchain.Reading{Value: each.value, Derived: true}
+			if f, ok := each.value.Float(); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
+				r = lightchain.Reading{Quality: lightchain.Bad} // the sum is beyond a float, no number is
+			}
+			if !yield(each.behind, r) {
+				return
+			}
+		}
+	}
+}
+
 // sum reads an array, and reports whether it holds numbers alone.
-func (w *walk) sum(sum *samples) (bool, error) {
+func (w *walk) sum(sum *Samples) (bool, error) {
 	if err := w.open(); err != nil {
 		return false, err
 	}
@@ -124,6 +142,6 @@ func (w *walk) sum(sum *samples) (bool, error) {
 		if k := v.Kind(); w.spoilt || k != lightchain.KindInt && k != lightchain.KindFloat {
 			return false, nil
 		}
-		sum.add(v)
+		sum.Add(v)
 	}
 }

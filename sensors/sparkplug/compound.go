@@ -1,13 +1,13 @@
 package sparkplug
 
 import (
-	"math"
 	"strconv"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
 )
 
 // dataSet makes a reading of each cell, NAME.ROW.COLUMN, rows numbered from 0.
@@ -172,12 +172,12 @@ func (r *reading) array(name string, datatype uint32, b []byte) {
 	first, size, full := len(r.out), r.size, r.full
 	again := func() { r.out, r.size, r.full = r.out[:first], size, full } // without the elements, which take no room then
 	n, whole := 0, true
-	sum := summary{}
+	var sum sensors.Samples
 	ok := elements(datatype, b, func(v lightchain.Reading, doubt string) {
 		if doubt != "" {
 			r.says("the metric %s "+doubt, name)
 		}
-		sum.add(v.Value)
+		sum.Add(v.Value)
 		if n++; n <= maxElements && len(r.out) < maxReadings {
 			r.put(name+"."+strconv.Itoa(n-1), v)
 		} else {
@@ -189,54 +189,14 @@ func (r *reading) array(name string, datatype uint32, b []byte) {
 		again()
 		r.says("the metric %s "+doubtShape, name)
 		r.put(name, bad)
-	case !whole && sum.numbers == n:
+	case !whole && sum.Count == n:
 		again()
-		sum.put(r, name)
+		for behind, v := range sum.Readings() {
+			r.put(name+behind, v)
+		}
 	case !whole:
 		again()
 		r.says("the metric %s "+doubtMany, name)
 		r.put(name, bad)
-	}
-}
-
-// summary is what is computed of an array of numbers: in 64-bit floats, in the order in which they stand.
-type summary struct {
-	numbers      int
-	min, max     lightchain.Value
-	sum, squares float64
-}
-
-func (s *summary) add(v lightchain.Value) {
-	f, is := v.Float()
-	if !is {
-		return
-	}
-	least, _ := s.min.Float()
-	most, _ := s.max.Float()
-	if s.numbers == 0 || f < least {
-		s.min = v
-	}
-	if s.numbers == 0 || f > most {
-		s.max = v
-	}
-	s.numbers++
-	s.sum += f
-	s.squares += float64(f * f) // rounded on every processor: some would multiply and add in one step
-}
-
-func (s *summary) put(r *reading, name string) {
-	n := float64(s.numbers)
-	r.put(name+"/count", lightchain.Reading{Value: lightchain.Int(int64(s.numbers)), Derived: true})
-	r.put(name+"/min", lightchain.Reading{Value: s.min, Derived: true})
-	r.put(name+"/max", lightchain.Reading{Value: s.max, Derived: true})
-	for _, each := range [...]struct {
-		name  string
-		value float64
-	}{{"/mean", s.sum / n}, {"/rms", math.Sqrt(s.squares / n)}} {
-		v := lightchain.Reading{Value: lightchain.Float(each.value), Derived: true}
-		if math.IsInf(each.value, 0) || math.IsNaN(each.value) {
-			v = bad
-		}
-		r.put(name+each.name, v)
 	}
 }
