@@ -3,8 +3,9 @@ package headersync
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
+
+	"edgechain.example/sync/pace"
 )
 
 // Queued bounds what waits between the connection and one side; more is dropped, and asked for again by whoever
@@ -19,27 +20,15 @@ func Wake(wake chan<- struct{}) {
 	}
 }
 
-// Overflow says that messages are dropped, and how many, once a minute: whoever floods a queue does not flood the log.
-type Overflow struct {
-	mu      sync.Mutex
-	dropped int       // guarded by mu: since the last line
-	next    time.Time // guarded by mu: no line before
-}
+// Overflow says that messages are dropped, and how many.
+type Overflow struct{ told pace.Seldom }
 
 // Deliver puts a message into a queue, or drops it where that is full.
 func (o *Overflow) Deliver(in chan<- Message, m Message, log *slog.Logger) {
 	select {
 	case in <- m:
 	default:
-		o.mu.Lock()
-		o.dropped++
-		dropped, now := o.dropped, time.Now()
-		tell := !now.Before(o.next)
-		if tell {
-			o.dropped, o.next = 0, now.Add(time.Minute)
-		}
-		o.mu.Unlock()
-		if tell {
+		if dropped, tell := o.told.Count(); tell {
 			log.Warn("message dropped, the queue is full", "topic", m.Topic, "messages", dropped)
 		}
 		if m.Done != nil {

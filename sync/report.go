@@ -53,6 +53,7 @@ type Tally struct {
 // MaxVersion bounds the version's name in a report, in bytes; see [Report.Sign].
 const MaxVersion = 64
 
+// MediaReport is the media type of a report.
 const MediaReport = "application/vnd.edgechain.report+cbor"
 
 type rawReport struct {

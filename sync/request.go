@@ -327,11 +327,3 @@ func DecodePull(b []byte) (*Pull, *wire.Sealed, error) {
 
 // WantsHead tells a pull for whatever is newest from one that fills a backlog, given the newest height here.
 func (p *Pull) WantsHead(newest uint64) bool { return p.Last > newest }
-
-func OrUnavailable(page *Pulled, err error) (*Pulled, error) {
-	if errors.Is(err, ErrUnavailable) {
-		page.Run, page.Consistency, page.Other, page.Path, page.Unavailable = nil, nil, nil, nil, true
-		return page, nil
-	}
-	return page, err
-}

@@ -64,6 +64,7 @@ const (
 	Forgotten Standing = "forgotten" // nothing but the last head is kept, so that the chain is never countersigned shorter
 )
 
+// Standings are all standings, as they are listed.
 var Standings = []Standing{Waiting, Approved, Rejected, Forgotten}
 
 // Mode says what is asked of a gateway.

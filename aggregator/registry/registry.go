@@ -16,6 +16,7 @@ import (
 	"edgechain.example/localhttp"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
+	"edgechain.example/sync/pace"
 )
 
 // Trust says what becomes of a gateway that nobody has decided about.
@@ -50,8 +51,7 @@ type Registry struct {
 	cache   map[lightchain.ChainID]cached // guarded by mu
 	waiting int                           // guarded by mu: in the inbox, as far as is known
 
-	failed   time.Time // guarded by mu: when it was told that records cannot be read
-	failures int       // guarded by mu: since then
+	failures pace.Seldom // to read records
 }
 
 // Rules returns what the registry does without being asked.
@@ -158,20 +158,14 @@ func (g *Registry) lookup(ctx context.Context, chain lightchain.ChainID) (cached
 // ErrUnread means that a chain's record could not be read, so that nothing is known of its standing.
 var ErrUnread = errors.New("the chain's record could not be read")
 
-// unread tells that, once a minute at most: each message of each gateway asks.
+// unread tells that: each message of each gateway asks.
 func (g *Registry) unread(chain lightchain.ChainID, err error) {
-	g.mu.Lock()
-	g.failures++
-	times, tell := g.failures, time.Since(g.failed) >= time.Minute
-	if tell {
-		g.failed, g.failures = time.Now(), 0
-	}
-	g.mu.Unlock()
-	if tell {
+	if times, tell := g.failures.Count(); tell {
 		g.log.Error("whether a gateway is approved could not be read; its messages wait until it can", "chain", chain, "times", times, "err", err)
 	}
 }
 
+// Uncache has a chain's record read again at its next message.
 func (g *Registry) Uncache(chain lightchain.ChainID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -41,6 +41,7 @@ type Member struct {
 	last error // guarded by mu: why the last beat was not answered; nil: it was
 }
 
+// New returns a replica of the name self that owns nothing yet. random is this process's own, so that two of one name notice each other.
 func New(beats Beats, self string, random [8]byte, c Callbacks, log *slog.Logger) *Member {
 	r := &Member{beats: beats, log: log, Callbacks: c, tenure: newTenure(leaseTerms, self, hex.EncodeToString(random[:])), heard: map[Decided]struct{}{}}
 	r.told.Store(new([]string))

@@ -78,27 +78,13 @@ type Collector struct {
 
 	withheld withheld
 	full     headersync.Overflow
-	unread   unread
+	unread   pace.Seldom // that states cannot be read
 }
 
-// unread tells that states cannot be read: each message of each chain finds that out.
-type unread struct {
-	mu    sync.Mutex
-	times int       // guarded by mu: since the last line
-	next  time.Time // guarded by mu: no line before
-}
-
-func (u *unread) tell(log *slog.Logger, chain lightchain.ChainID, err error) {
-	u.mu.Lock()
-	u.times++
-	times, now := u.times, time.Now()
-	tell := !now.Before(u.next)
-	if tell {
-		u.times, u.next = 0, now.Add(time.Minute)
-	}
-	u.mu.Unlock()
-	if tell {
-		log.Error("reading the state of a chain", "chain", chain, "times", times, "err", err)
+// unreadable tells that the state of a chain cannot be read: each message of each chain finds that out.
+func (k *Collector) unreadable(chain lightchain.ChainID, err error) {
+	if times, tell := k.unread.Count(); tell {
+		k.c.Log.Error("reading the state of a chain", "chain", chain, "times", times, "err", err)
 	}
 }
 
@@ -351,7 +337,7 @@ func (s *shard) receive(ctx context.Context, now time.Time, m headersync.Message
 	}
 	f := s.follower(chain)
 	if err := s.load(ctx, f); err != nil {
-		s.c.unread.tell(s.c.c.Log, chain, err)
+		s.c.unreadable(chain, err)
 		return
 	}
 	f.purse.spent.Add(now, 0)

@@ -28,7 +28,7 @@ func (s *shard) see(ctx context.Context, now time.Time, f *follower) view {
 	}
 	state, err := s.c.c.Store.Load(ctx, f.chain)
 	if err != nil {
-		s.c.unread.tell(s.c.c.Log, f.chain, err)
+		s.c.unreadable(f.chain, err)
 		return v
 	}
 	f.recall(state)

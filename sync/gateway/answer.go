@@ -122,7 +122,7 @@ func (g *Gateway) Page(pull *headersync.Pull, most uint64) (*headersync.Pulled, 
 	} else {
 		err := g.checkBelow(page, tip, first-1, pull.Below)
 		if err != nil || page.Other != nil {
-			return headersync.OrUnavailable(page, err)
+			return orUnavailable(page, err)
 		}
 	}
 	last := min(pull.Last, tip.Height)
@@ -137,7 +137,16 @@ func (g *Gateway) Page(pull *headersync.Pull, most uint64) (*headersync.Pulled, 
 	if pull.Want == headersync.Sparse || errors.Is(err, headersync.ErrUnavailable) && pull.WantsHead(tip.Height) {
 		page.Consistency, err = g.proof(first, last, most-around)
 	}
-	return headersync.OrUnavailable(page, err)
+	return orUnavailable(page, err)
+}
+
+// orUnavailable returns the page, or where err says that what was asked for is not held, a page that says so.
+func orUnavailable(page *headersync.Pulled, err error) (*headersync.Pulled, error) {
+	if errors.Is(err, headersync.ErrUnavailable) {
+		page.Run, page.Consistency, page.Other, page.Path, page.Unavailable = nil, nil, nil, nil, true
+		return page, nil
+	}
+	return page, err
 }
 
 // checkBelow shows what this gateway has instead, if its header at height is not the one that the asker knows.

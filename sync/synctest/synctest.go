@@ -203,6 +203,7 @@ func (c *Chain) RestoreHead(tip *lightchain.Tip, copied *headersync.SparseCopy, 
 
 func (c *Chain) SealedUnconfirmed() (bool, error) { return c.Unconfirmed, nil }
 
+// Must returns v, and panics where there is an error.
 func Must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
