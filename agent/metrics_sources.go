@@ -18,25 +18,31 @@ type sourceCollector struct {
 	standing *prometheus.Desc
 	ignored  *prometheus.Desc // by filter
 	hashed   *prometheus.Desc // likewise
-	broker   []brokerMetric
-	groups   []groupMetric
+	broker   []metricOf[api.Broker]
+	groups   []metricOf[api.Group]
 }
 
-// groupMetric is one of what is polled together.
-type groupMetric struct {
+// metricOf is one number of what is told of a T.
+type metricOf[T any] struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
-	of   func(*api.Group) float64
+	of   func(*T) float64
 }
 
-func groupMetrics() []groupMetric {
-	gauge := func(name, help string, of func(*api.Group) float64) groupMetric {
-		return groupMetric{prometheus.NewDesc(name, help, []string{"source", "group"}, nil), prometheus.GaugeValue, of}
+// metricsOf returns what makes gauges and counters of a T, which have these labels.
+func metricsOf[T any](labels ...string) (gauge, counter func(name, help string, of func(*T) float64) metricOf[T]) {
+	of := func(kind prometheus.ValueType) func(name, help string, of func(*T) float64) metricOf[T] {
+		return func(name, help string, of func(*T) float64) metricOf[T] {
+			return metricOf[T]{prometheus.NewDesc(name, help, labels, nil), kind, of}
+		}
 	}
-	counter := func(name, help string, of func(*api.Group) float64) groupMetric {
-		return groupMetric{prometheus.NewDesc(name, help, []string{"source", "group"}, nil), prometheus.CounterValue, of}
-	}
-	return []groupMetric{
+	return of(prometheus.GaugeValue), of(prometheus.CounterValue)
+}
+
+// groupMetrics are those of what is polled together.
+func groupMetrics() []metricOf[api.Group] {
+	gauge, counter := metricsOf[api.Group]("source", "group")
+	return []metricOf[api.Group]{
 		gauge("edgeagent_poll_failing_reads", "Reads of a group that is polled which are not answered now.", func(g *api.Group) float64 { return float64(g.Failing) }),
 		gauge("edgeagent_poll_late", "1 if a group misses its interval, since its bus is busy, or what it gives is not taken; else 0.", func(g *api.Group) float64 { return truth(g.Late) }),
 		counter("edgeagent_polls_total", "Polls of a group.", func(g *api.Group) float64 { return float64(g.Polls) }),
@@ -45,21 +51,10 @@ func groupMetrics() []groupMetric {
 	}
 }
 
-// brokerMetric is one of the embedded broker alone.
-type brokerMetric struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	of   func(*api.Broker) float64
-}
-
-func brokerMetrics() []brokerMetric {
-	gauge := func(name, help string, of func(*api.Broker) float64) brokerMetric {
-		return brokerMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, of}
-	}
-	counter := func(name, help string, of func(*api.Broker) float64) brokerMetric {
-		return brokerMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, of}
-	}
-	return []brokerMetric{
+// brokerMetrics are those of the embedded broker alone.
+func brokerMetrics() []metricOf[api.Broker] {
+	gauge, counter := metricsOf[api.Broker]()
+	return []metricOf[api.Broker]{
 		gauge("edgeagent_broker_sessions", "Sessions at the embedded broker, connected or not.", func(b *api.Broker) float64 { return float64(b.Sessions) }),
 		gauge("edgeagent_broker_subscriptions", "Subscriptions at the embedded broker.", func(b *api.Broker) float64 { return float64(b.Subscriptions) }),
 		gauge("edgeagent_broker_retained_messages", "Retained messages at the embedded broker.", func(b *api.Broker) float64 { return float64(b.Retained) }),
