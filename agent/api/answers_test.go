@@ -122,7 +122,7 @@ func TestACutOffAnswerGoesOnWhereItsReaderIs(t *testing.T) {
 		answers.ServeHTTP(&cutting{ResponseWriter: w, left: 20_000}, r)
 	}))
 	defer server.Close()
-	client := &Client{&http.Client{Transport: toServer{server.Listener.Addr().String()}}}
+	client := &Client{localhttp.NewClient("gateway", toServer{server.Listener.Addr().String()}, refused)}
 	for _, values := range []url.Values{nil, {"reverse": {"true"}}, {"limit": {"300"}}, {"from": {"17"}, "limit": {"300"}, "reverse": {"true"}}, {"from": {"50"}, "to": {"390"}}, {"source": {"test"}}} {
 		ask := func(client *Client) (numbers []uint64) {
 			for e, err := range client.Entries(t.Context(), values) {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,9 +19,7 @@ import (
 )
 
 // Client asks a gateway.
-type Client struct {
-	http *http.Client
-}
+type Client struct{ asks localhttp.Client }
 
 // ErrNotRunning means that nobody answers on the agent's socket.
 var ErrNotRunning = errors.New("the agent does not run")
@@ -36,39 +33,25 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{&http.Client{Transport: carrier}}, nil
+	return &Client{localhttp.NewClient("gateway", carrier, refused)}, nil
 }
 
 // Local returns a client of a chain that is only read: the same handlers, without a socket between.
 func Local(s *Server) *Client {
-	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler())}}
+	return &Client{localhttp.NewClient("gateway", localhttp.InProcess(s.Handler()), refused)}
+}
+
+func refused(code int, said []byte) error {
+	var f Failure
+	if json.Unmarshal(said, &f) != nil {
+		return nil
+	}
+	return &AnswerError{code, f.Error, f.Gone}
 }
 
 // get asks, and returns the body of a good answer.
 func (c *Client) get(ctx context.Context, method, path string, values url.Values) (io.ReadCloser, error) {
-	return c.send(ctx, method, path, values, nil)
-}
-
-// send is get for a question that has a body.
-func (c *Client) send(ctx context.Context, method, path string, values url.Values, body io.Reader) (io.ReadCloser, error) {
-	u := url.URL{Scheme: "http", Host: "gateway", Path: path, RawQuery: values.Encode()}
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.http.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode == http.StatusOK {
-		return response.Body, nil
-	}
-	defer response.Body.Close()
-	var f Failure
-	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&f); err != nil {
-		return nil, fmt.Errorf("%s answers %s", path, response.Status)
-	}
-	return nil, &AnswerError{response.StatusCode, f.Error, f.Gone}
+	return c.asks.Ask(ctx, method, path, values, nil)
 }
 
 // AnswerError is an answer that is not 200.
@@ -136,11 +119,7 @@ func (c *Client) Rotate(ctx context.Context) (Rotation, error) {
 
 // Note hands the agent what a person says, and returns once that is on disk.
 func (c *Client) Note(ctx context.Context, n Noting) (Noted, error) {
-	b, err := json.Marshal(n)
-	if err != nil {
-		return Noted{}, err
-	}
-	return localhttp.Object[Noted](c.send(ctx, http.MethodPost, NotePath, nil, bytes.NewReader(b)))
+	return localhttp.Object[Noted](c.asks.Ask(ctx, http.MethodPost, NotePath, nil, n))
 }
 
 // Proof asks for the encoded proof of an entry.

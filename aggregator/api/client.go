@@ -1,11 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -18,9 +16,7 @@ import (
 
 // Client asks an aggregator. A chain is named by its 52 characters or, of one that is known there, by 8 or more of the
 // first ones.
-type Client struct {
-	http *http.Client
-}
+type Client struct{ asks localhttp.Client }
 
 // ErrNotRunning means that nobody answers on the aggregator's socket.
 var ErrNotRunning = errors.New("the aggregator does not run")
@@ -34,12 +30,12 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{&http.Client{Transport: carrier}}, nil
+	return &Client{localhttp.NewClient("aggregator", carrier, refused)}, nil
 }
 
 // Local returns a client of a store that no aggregator runs on: the same handlers, without a socket between.
 func Local(s *Server) *Client {
-	return &Client{&http.Client{Transport: localhttp.InProcess(s.Handler())}}
+	return &Client{localhttp.NewClient("aggregator", localhttp.InProcess(s.Handler()), refused)}
 }
 
 // AnswerError is an answer that is not 200.
@@ -55,49 +51,27 @@ func (e *AnswerError) Is(target error) bool {
 	return target == registry.ErrNotFound && e.Code == http.StatusNotFound
 }
 
-// ask sends a request with body, nil for none, in JSON, and returns the body of a good answer.
-func (c *Client) ask(ctx context.Context, method, path string, values url.Values, body any) (io.ReadCloser, error) {
-	var in io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		in = bytes.NewReader(b)
-	}
-	u := url.URL{Scheme: "http", Host: "aggregator", Path: path, RawQuery: values.Encode()}
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), in)
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.http.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode == http.StatusOK {
-		return response.Body, nil
-	}
-	defer response.Body.Close()
+func refused(code int, said []byte) error {
 	var f Failure
-	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&f); err != nil {
-		return nil, fmt.Errorf("%s answers %s", path, http.StatusText(response.StatusCode))
+	if json.Unmarshal(said, &f) != nil {
+		return nil
 	}
-	return nil, &AnswerError{response.StatusCode, f.Error}
+	return &AnswerError{code, f.Error}
 }
 
 // one asks for one object.
 func one[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) (T, error) {
-	return localhttp.Object[T](c.ask(ctx, method, path, values, body))
+	return localhttp.Object[T](c.asks.Ask(ctx, method, path, values, body))
 }
 
 // each asks for objects, one a line.
 func each[T any](ctx context.Context, c *Client, method, path string, values url.Values, body any) iter.Seq2[T, error] {
-	return localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.ask(ctx, method, path, values, body) })
+	return localhttp.Lines[T](ctx, func() (io.ReadCloser, error) { return c.asks.Ask(ctx, method, path, values, body) })
 }
 
 // raw asks for bytes.
 func (c *Client) raw(ctx context.Context, path string, values url.Values) ([]byte, error) {
-	answer, err := c.ask(ctx, http.MethodGet, path, values, nil)
+	answer, err := c.asks.Ask(ctx, http.MethodGet, path, values, nil)
 	if err != nil {
 		return nil, err
 	}
