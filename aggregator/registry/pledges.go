@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
+	"edgechain.example/sync/pace"
 )
 
 // pledges are the newest heads that are known in this process to be countersigned, with the states that they stood in. A
@@ -18,13 +18,13 @@ import (
 // A state is kept as the stores keep it, which is about 1 kB for a gateway. What this process countersigns itself the keeper
 // has as well, so that a program that is started anew in the middle of a failover still knows it.
 type pledges struct {
-	store  Served
-	keeper Keeper // nil: none outlives the process
-	log    *slog.Logger
+	store    Served
+	keeper   Keeper // nil: none outlives the process
+	log      *slog.Logger
+	failures pace.Seldom // of the keeper
 
-	mu   sync.Mutex
-	of   map[lightchain.ChainID]pledge // guarded by mu
-	told time.Time                     // guarded by mu: when it was last said that the keeper fails
+	mu sync.Mutex
+	of map[lightchain.ChainID]pledge // guarded by mu
 }
 
 // Keeper keeps what is countersigned where no failover of a database takes it. It may be used by many goroutines at once.
@@ -57,11 +57,8 @@ func (p *pledges) countersigned(r *Record) error {
 	}
 	// The database has it, as far as it is to be relied on: this is the second place, and its want no reason to stop.
 	if err := p.keeper.Keep(r); err != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if time.Since(p.told) > time.Minute {
-			p.told = time.Now()
-			p.log.Error("what is countersigned could not be noted beside the database: should a failover lose it and this program be started anew, nobody knows it", "err", err)
+		if times, tell := p.failures.Count(); tell {
+			p.log.Error("what is countersigned could not be noted beside the database: should a failover lose it and this program be started anew, nobody knows it", "times", times, "err", err)
 		}
 	}
 	return nil

@@ -65,6 +65,14 @@ func (g *gateway) serve() {
 	})
 }
 
+// sealed waits until the service has sealed a block.
+func (g *gateway) sealed() {
+	g.t.Helper()
+	g.await("sealing", func() bool {
+		return strings.Contains(g.must("blocks", "--set", "api.socket="+filepath.Join(g.data(), "s")), "\n1 ")
+	})
+}
+
 // onlyTheServices checks that all in the data folder is the service's.
 func onlyTheServices(t *testing.T, g *gateway, after string) {
 	t.Helper()
@@ -93,9 +101,7 @@ func TestWhatRootDoesInTheDataFolderItsOwnerHasDone(t *testing.T) {
 	}
 	must("init")
 	g.serve()
-	g.await("sealing", func() bool {
-		return strings.Contains(g.must("blocks", "--set", "api.socket="+filepath.Join(g.data(), "s")), "\n1 ")
-	})
+	g.sealed()
 	for _, running := range []bool{true, false} {
 		if !running {
 			g.process.Stop()
@@ -159,9 +165,7 @@ func TestRootFollowsNoLinkOfTheServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.serve()
-	g.await("sealing", func() bool {
-		return strings.Contains(g.must("blocks", "--set", "api.socket="+filepath.Join(g.data(), "s")), "\n1 ")
-	})
+	g.sealed()
 	for _, running := range []bool{true, false} {
 		if !running {
 			g.process.Stop()

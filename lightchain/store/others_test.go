@@ -21,19 +21,31 @@ func copied(t *testing.T, from vfs.FS, path string, to vfs.FS, copy string) {
 	overwrite(t, to, copy, b)
 }
 
+// namesOf returns the names of a folder's files of a kind.
+func namesOf(t *testing.T, fs vfs.FS, dir string, is func(name string) bool) (names []string) {
+	t.Helper()
+	all, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all {
+		if is(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		t.Fatalf("%s has only %q", dir, all)
+	}
+	return names
+}
+
 // What stands beside a chain's database under a higher number, and is none of it or less than it, hides nothing.
 func TestADatabaseThatHoldsLessHidesNone(t *testing.T) {
 	for name, others := range map[string]func(t *testing.T, fs vfs.FS, old vfs.FS){
 		"zeros": func(t *testing.T, fs, _ vfs.FS) { overwrite(t, fs, "chain/data-2/000001.log", make([]byte, 1<<16)) },
 		"one table": func(t *testing.T, fs, _ vfs.FS) {
-			names, err := fs.List("chain/data-1")
-			for _, name := range names {
-				if salvage.IsTable(name) && err == nil {
-					copied(t, fs, "chain/data-1/"+name, fs, "chain/data-2/"+name)
-					return
-				}
-			}
-			t.Fatal("no table", err)
+			name := namesOf(t, fs, "chain/data-1", salvage.IsTable)[0]
+			copied(t, fs, "chain/data-1/"+name, fs, "chain/data-2/"+name)
 		},
 		"an older copy": func(t *testing.T, fs, old vfs.FS) {
 			names, err := old.List("chain/data-1")
@@ -47,14 +59,8 @@ func TestADatabaseThatHoldsLessHidesNone(t *testing.T) {
 			}
 		},
 		"a copy without its log": func(t *testing.T, fs, _ vfs.FS) {
-			names, err := fs.List("chain/data-1")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range names {
-				if !salvage.IsLog(name) {
-					copied(t, fs, "chain/data-1/"+name, fs, "chain/data-2/"+name)
-				}
+			for _, name := range namesOf(t, fs, "chain/data-1", func(name string) bool { return !salvage.IsLog(name) }) {
+				copied(t, fs, "chain/data-1/"+name, fs, "chain/data-2/"+name)
 			}
 		},
 	} {
@@ -101,16 +107,8 @@ func TestNobodyGoesBackToARebuiltDatabase(t *testing.T) {
 	s := newStore(t, o)
 	grow(t, s, 4)
 	closeStore(t, s)
-	names, err := fs.List("chain/data-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if salvage.IsMarker(name) {
-			if err := fs.Remove("chain/data-1/" + name); err != nil {
-				t.Fatal(err)
-			}
-		}
+	for _, name := range namesOf(t, fs, "chain/data-1", salvage.IsMarker) {
+		remove(t, fs, "chain/data-1/"+name)
 	}
 	s = openStore(t, o)
 	if s.Info().Recovered.Rebuilt == "" {
@@ -119,11 +117,7 @@ func TestNobodyGoesBackToARebuiltDatabase(t *testing.T) {
 	grow(t, s, 4)
 	tip := s.Tip()
 	closeStore(t, s)
-	names, err = fs.List("chain/data-2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
+	for _, name := range namesOf(t, fs, "chain/data-2", func(string) bool { return true }) {
 		overwrite(t, fs, "chain/data-2/"+name, nil)
 	}
 	overwrite(t, fs, "chain/data-2/000001.log", []byte("something"))
@@ -156,14 +150,8 @@ func TestAChainOfWhichTheKeysAloneAreLeft(t *testing.T) {
 					copied(t, fs, "chain/"+name, rest, "chain/"+name)
 					continue
 				}
-				names, err := fs.List("chain/data-1")
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, name := range names {
-					if salvage.IsLog(name) {
-						copied(t, fs, "chain/data-1/"+name, rest, "chain/data-1/"+name)
-					}
+				for _, name := range namesOf(t, fs, "chain/data-1", salvage.IsLog) {
+					copied(t, fs, "chain/data-1/"+name, rest, "chain/data-1/"+name)
 				}
 			}
 			o = testOptions(t, rest)
@@ -199,21 +187,9 @@ func TestADatabaseWithoutItsBeginning(t *testing.T) {
 	s = openStore(t, o)
 	grow(t, s, 2)
 	closeStore(t, s)
-	for _, name := range []string{slotNames[0], slotNames[1], keysName} {
-		if err := fs.Remove("chain/" + name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	names, err := fs.List("chain/data-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if salvage.IsTable(name) {
-			if err := fs.Remove("chain/data-1/" + name); err != nil {
-				t.Fatal(err)
-			}
-		}
+	remove(t, fs, "chain/"+slotNames[0], "chain/"+slotNames[1], "chain/"+keysName)
+	for _, name := range namesOf(t, fs, "chain/data-1", salvage.IsTable) {
+		remove(t, fs, "chain/data-1/"+name)
 	}
 	if _, err := Open("chain", o); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoChain) || errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
