@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -92,13 +91,7 @@ func (d *devices) write() {
 	text, err := json.Marshal(d.known)
 	d.mu.Unlock()
 	if err == nil {
-		err = clearFor(d.path, d.log)
-	}
-	if err == nil {
-		err = os.WriteFile(d.path+".new", append(text, '\n'), 0o640)
-	}
-	if err == nil {
-		err = os.Rename(d.path+".new", d.path)
+		err = replaceSmall(d.path, append(text, '\n'), 0o640, false, d.log)
 	}
 	if err != nil {
 		d.log.Warn("it could not be written down how often each device is heard", "err", err)

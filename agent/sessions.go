@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -146,21 +145,7 @@ func (s *sessions) write() error {
 	if err != nil {
 		return err
 	}
-	if err := clearFor(s.path, s.log); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(s.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
 	// Cut off before the rename is durable there is the old note: a session is missed that was lost meanwhile, or a filter is
 	// given up again that is gone already; one that was asked for since may stay.
-	return os.Rename(s.path+".new", s.path)
+	return replaceSmall(s.path, append(text, '\n'), 0o600, true, s.log)
 }

@@ -19,6 +19,26 @@ const mostSmall = 64 << 20
 // readSmall reads a whole file. What is no file is an error.
 func readSmall(path string) ([]byte, error) { return tomlconf.ReadFile(path, mostSmall) }
 
+// replaceSmall puts a file in the place of another one. Where a power cut must not tear it, synced has its content on disk before
+// it takes the place.
+func replaceSmall(path string, content []byte, mode fs.FileMode, synced bool, log *slog.Logger) error {
+	if err := clearFor(path, log); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil && synced {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
 // clearFor makes room for a file that is written anew beside its place, and for its place: whatever is no file there gets
 // another name.
 func clearFor(path string, log *slog.Logger) error {

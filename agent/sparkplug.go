@@ -25,6 +25,7 @@ type sparkplugs struct {
 	hosts   map[string]plant // guarded by mu; by the name of their source
 	written time.Time        // by the goroutine that writes; zero: never
 	seen    uint64           // messages up to then
+	next    uint64           // entries of the chain up to then
 }
 
 // plant is what knows the nodes of a source, and where they are: at another broker others may have the same ids.

@@ -41,22 +41,23 @@ type sparkplugMemory struct {
 func (s *sparkplugs) keep(chain *store.Reader, last bool) {
 	hosts := s.all()
 	var seen uint64
-	unsaved := false
+	nodes, unsaved := 0, false
 	for _, h := range hosts {
 		stats := h.Stats()
 		seen += stats.Messages
+		nodes += stats.Nodes
 		unsaved = unsaved || h.Unsaved()
 	}
-	since := time.Since(s.written)
+	news, next, since := seen != s.seen || unsaved, chain.Next(), time.Since(s.written)
 	switch {
-	case seen == s.seen && !unsaved:
-		return
-	case last, s.written.IsZero() && unsaved, unsaved && since >= sparkplugSoon, since >= sparkplugWrite:
+	case last && (news || nodes > 0): // the next start has nothing to read again then
+	case nodes > 0 && next-s.next >= mostRecalled/2: // others' entries alone: a start would not get through them
+	case news && (unsaved && (s.written.IsZero() || since >= sparkplugSoon) || since >= sparkplugWrite):
 	default:
 		return
 	}
-	s.written, s.seen = time.Now(), seen
-	if err := s.write(chain.Next(), hosts); err != nil {
+	s.written, s.seen, s.next = time.Now(), seen, next
+	if err := s.write(next, hosts); err != nil {
 		s.log.Warn("it could not be written down what Sparkplug nodes are called what; after a start they may have to be born again", "err", err)
 	}
 }
@@ -79,7 +80,7 @@ func (s *sparkplugs) write(next uint64, hosts map[string]plant) error {
 		}
 		memory.Sources[name], memory.Servers[name], saved[name] = m, h.servers, unsaved
 		for hash, payload := range unsaved {
-			if err := replaceFile(filepath.Join(s.folder, hash.String()+birthSuffix), payload); err != nil {
+			if err := replaceSmall(filepath.Join(s.folder, hash.String()+birthSuffix), payload, 0o640, false, s.log); err != nil {
 				return err
 			}
 		}
@@ -93,11 +94,7 @@ func (s *sparkplugs) write(next uint64, hosts map[string]plant) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(s.folder, sparkplugFile)
-	if err := clearFor(file, s.log); err != nil {
-		return err
-	}
-	if err := replaceFile(file, append(text, '\n')); err != nil {
+	if err := replaceSmall(filepath.Join(s.folder, sparkplugFile), append(text, '\n'), 0o640, false, s.log); err != nil {
 		return err
 	}
 	for name, payloads := range saved {
@@ -110,14 +107,6 @@ func (s *sparkplugs) write(next uint64, hosts map[string]plant) error {
 		}
 	}
 	return err
-}
-
-// replaceFile puts a file in the place of another one.
-func replaceFile(path string, content []byte) error {
-	if err := os.WriteFile(path+".new", content, 0o640); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }
 
 // recall takes what is written down, and then what the chain has that is newer, as if it came again.
@@ -134,7 +123,7 @@ func (s *sparkplugs) recall(ctx context.Context, chain *store.Reader) {
 		s.log.Warn("it cannot be read what Sparkplug nodes are called what: the newest entries of the chain are asked", "err", err)
 		memory = sparkplugMemory{}
 	}
-	s.written = time.Now()
+	s.written, s.next = time.Now(), memory.Next
 	hosts := s.all()
 	for source, m := range memory.Sources {
 		host, is := hosts[source]

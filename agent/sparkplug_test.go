@@ -349,9 +349,21 @@ func TestSparkplugIsRecalledFromTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, stop = runAgent(t, c)
-	defer stop()
 	if s := sourceOf(a, "broker").Sparkplug; s == nil || s.Nodes != 1 || s.Online != 0 {
 		t.Errorf("that the node has died is forgotten: %+v", s)
+	}
+	stop()
+	// What others have recorded since need not be read again after a stop, though no node has said anything.
+	a, stop = runAgent(t, c)
+	next := a.store.Next()
+	stop()
+	var memory sparkplugMemory
+	text, err := os.ReadFile(filepath.Join(folder, sparkplugFile))
+	if err == nil {
+		err = json.Unmarshal(text, &memory)
+	}
+	if err != nil || memory.Next < next || len(memory.Sources["broker"].Nodes) != 1 {
+		t.Errorf("the next start reads from entry %d, the last began at %d: %v", memory.Next, next, err)
 	}
 }
 
