@@ -110,7 +110,7 @@ func TestAStartNamesTheSessionsThatNoSourceUses(t *testing.T) {
 	moved := mqttconn.Config{Name: "moved", Servers: []mqttconn.Server{"tcp://hall:1883"}, ClientID: "gateway-8"}
 	for _, m := range []*mqttconn.Config{&gone, &moved} {
 		name := sessionOf(a.store.Chain(), m)
-		a.sessions.note(name)
+		a.sessions.note(name, mqttsource.SessionKept)
 		a.sessions.at(name, m.ClientID, m.Servers)
 	}
 	next := *c
@@ -165,7 +165,7 @@ func TestTheSessionOfAnUpstreamThatIsTakenAwayEnds(t *testing.T) {
 	}
 	south.Restart()
 	awaitUpstream(t, a, "south", "the connection", isConnected)
-	await(t, "its note", func() bool { return a.sessions.has(upstreamSession(a.store.Chain(), &c.Upstream[1].Config)) })
+	await(t, "its note", func() bool { return a.sessions.state(upstreamSession(a.store.Chain(), &c.Upstream[1].Config)) == mqttsource.SessionKept })
 	south.Stop()
 	if _, err := a.Reload(&without); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"edgechain.example/lightchain/store"
 	"edgechain.example/mqttconn"
 	"edgechain.example/sensors"
+	"edgechain.example/sensors/mqttsource"
 	headersync "edgechain.example/sync"
 	"edgechain.example/tomlconf"
 )
@@ -322,7 +323,9 @@ func TestADryRunTellsWhatTheReloadDoes(t *testing.T) {
 		t.Fatalf("CONNACK % x", answer)
 	}
 	await(t, "the broker has granted the filters", func() bool { return a.running()[1].status().State == api.SourceUp })
-	await(t, "the upstream's session", func() bool { return a.sessions.has(upstreamSession(a.store.Chain(), &c.Upstream[0].Config)) })
+	await(t, "the upstream's session", func() bool {
+		return a.sessions.state(upstreamSession(a.store.Chain(), &c.Upstream[0].Config)) == mqttsource.SessionKept
+	})
 	for _, x := range []struct {
 		name   string
 		change func(*Config)

@@ -13,6 +13,7 @@ import (
 
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
+	"edgechain.example/sensors/mqttsource"
 )
 
 const sessionsFile = "sessions.json"
@@ -30,8 +31,9 @@ type sessions struct {
 
 // heldSession is what a broker keeps for this gateway.
 type heldSession struct {
-	Kept    bool     `json:"kept"`              // it has granted every filter once
-	Filters []string `json:"filters,omitempty"` // that it may hold, in the order of the alphabet
+	Kept     bool     `json:"kept"`               // it has granted filters
+	Doubtful bool     `json:"doubtful,omitempty"` // and may have forgotten the session since
+	Filters  []string `json:"filters,omitempty"`  // that it may hold, in the order of the alphabet
 
 	// Where it is, for whoever has to end it when the configuration names it no more.
 	ClientID string            `json:"client_id,omitempty"`
@@ -62,18 +64,26 @@ func sessionOf(chain lightchain.ChainID, c *mqttconn.Config) string {
 	return fmt.Sprintf("%s %x", c.Name, h[:8])
 }
 
-func (s *sessions) has(name string) bool {
+func (s *sessions) state(name string) mqttsource.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known[name].Kept
+	switch held := s.known[name]; {
+	case !held.Kept:
+		return mqttsource.SessionNone
+	case held.Doubtful:
+		return mqttsource.SessionDoubtful
+	}
+	return mqttsource.SessionKept
 }
 
-// note remembers a session, durably as far as the disk lets it.
-func (s *sessions) note(name string) {
+// note remembers what is known of a session, durably as far as the disk lets it.
+func (s *sessions) note(name string, state mqttsource.Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if held := s.known[name]; !held.Kept {
-		held.Kept = true
+	held := s.known[name]
+	kept, doubtful := state != mqttsource.SessionNone, state == mqttsource.SessionDoubtful
+	if held.Kept != kept || held.Doubtful != doubtful {
+		held.Kept, held.Doubtful = kept, doubtful
 		s.set(name, held)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
+	"edgechain.example/sensors/mqttsource"
 )
 
 func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {
@@ -18,14 +19,18 @@ func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {
 	chain := lightchain.ChainID{1}
 	name := sessionOf(chain, &c)
 	s := openSessions(dir, log)
-	if s.has(name) {
+	if s.state(name) != mqttsource.SessionNone {
 		t.Fatal("it is known before it was noted")
 	}
-	s.note(name)
-	s.note(name)
+	s.note(name, mqttsource.SessionKept)
+	s.note(name, mqttsource.SessionDoubtful)
+	if again := openSessions(dir, log); again.state(name) != mqttsource.SessionDoubtful {
+		t.Errorf("remembered is %+v", again.known)
+	}
+	s.note(name, mqttsource.SessionKept)
 	s.hold(name, []string{"b/#", "a"})
 	s.hold("another", []string{"c"})
-	if again := openSessions(dir, log); !again.has(name) || !slices.Equal(again.filters(name), []string{"a", "b/#"}) || again.has("another") {
+	if again := openSessions(dir, log); again.state(name) != mqttsource.SessionKept || !slices.Equal(again.filters(name), []string{"a", "b/#"}) || again.state("another") != mqttsource.SessionNone {
 		t.Errorf("remembered is %+v", again.known)
 	}
 	other := c
@@ -33,7 +38,7 @@ func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {
 	id := c
 	id.ClientID = "another"
 	for _, n := range []string{sessionOf(chain, &other), sessionOf(chain, &id), sessionOf(lightchain.ChainID{2}, &c)} {
-		if openSessions(dir, log).has(n) {
+		if openSessions(dir, log).state(n) != mqttsource.SessionNone {
 			t.Error("another session is taken for it")
 		}
 	}
@@ -41,11 +46,11 @@ func TestSessionsAreRememberedOverAStartAndByWhatIdentifiesThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openSessions(dir, log)
-	if s.has(name) {
+	if s.state(name) != mqttsource.SessionNone {
 		t.Error("from half a file")
 	}
-	s.note(name)
-	if !openSessions(dir, log).has(name) {
+	s.note(name, mqttsource.SessionKept)
+	if openSessions(dir, log).state(name) != mqttsource.SessionKept {
 		t.Error("a damaged file keeps sessions from being noted")
 	}
 }

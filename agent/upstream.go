@@ -12,6 +12,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/lightchain"
 	"edgechain.example/mqttconn"
+	"edgechain.example/sensors/mqttsource"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/gateway"
 	"edgechain.example/sync/mqttlink"
@@ -104,7 +105,7 @@ func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
 		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
 		Will: &mqttconn.Will{Topic: headersync.StatusTopic(s.Prefix, a.store.Chain()), Payload: []byte(gateway.Offline)},
 		Connected: func() {
-			a.sessions.note(session)
+			a.sessions.note(session, mqttsource.SessionKept)
 			a.sessions.at(session, clientID, s.Servers)
 			u.gateway.Connected()
 		},

@@ -61,19 +61,22 @@ func (s *server) start(cmd *exec.Cmd, ready func() bool) bool {
 	return true
 }
 
-// stop asks with sig, and waits for the end.
+// stop asks with sig, and waits for the end. It asks again and again: Mosquitto opens its ports first and forgets a signal
+// that comes before its loop begins.
 func (s *server) stop(sig syscall.Signal) {
 	s.t.Helper()
-	if s.exit == nil {
-		return
-	}
-	s.cmd.Process.Signal(sig) // an error says that it has ended, which is awaited next
-	select {
-	case <-s.exit:
-		s.exit = nil
-	case <-time.After(Patience):
-		s.kill()
-		s.t.Errorf("%s has not stopped %v after %v, and was killed", s.name, Patience, sig)
+	again := time.NewTicker(5 * time.Second)
+	defer again.Stop()
+	for deadline := time.After(Patience); s.exit != nil; {
+		s.cmd.Process.Signal(sig) // an error says that it has ended, which is awaited next
+		select {
+		case <-s.exit:
+			s.exit = nil
+		case <-again.C:
+		case <-deadline:
+			s.kill()
+			s.t.Errorf("%s has not stopped %v after %v, and was killed", s.name, Patience, sig)
+		}
 	}
 }
 

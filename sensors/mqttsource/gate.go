@@ -39,6 +39,8 @@ type gate struct {
 
 	writing sync.Mutex // over Write: paho writes from two goroutines and the link from a third
 	timeout time.Duration
+	asked   atomic.Bool   // something was sent, which is a CONNECT at first
+	heard   atomic.Bool   // and the broker has answered that
 	parting atomic.Bool   // a DISCONNECT was sent
 	ended   chan struct{} // closed by the goroutine that reads when it can read no more
 	ending  sync.Once
@@ -157,6 +159,7 @@ func (g *gate) next() error {
 		if err != nil {
 			return unexpected(err)
 		}
+		g.heard.Store(true)
 		if len(b) == 2 && b[1] == 0 {
 			g.link.begin(b[0]&1 == 1)
 		}
@@ -297,6 +300,7 @@ func (g *gate) Write(p []byte) (int, error) {
 	if err := g.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
 		return 0, g.reason(err)
 	}
+	g.asked.Store(true)
 	n, err := g.Conn.Write(p)
 	if err != nil {
 		// Else nobody would notice while nothing is read: paho only logs a ping that it could not send.
@@ -308,6 +312,9 @@ func (g *gate) Write(p []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// unanswered reports whether the broker may have taken a CONNECT whose answer never came.
+func (g *gate) unanswered() bool { return g.asked.Load() && !g.heard.Load() }
 
 // Close is called by paho, and wakes what waits in the gate.
 //

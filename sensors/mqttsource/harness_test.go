@@ -289,6 +289,8 @@ type wire struct {
 	mu    sync.Mutex
 	open  map[net.Conn]bool
 	deaf  bool // what the client sends is swallowed
+	mute  bool // and what the broker does, behind the bytes that are still let through
+	let   int
 	apart bool // no connection comes about
 }
 
@@ -340,11 +342,14 @@ func (w *wire) carry(to io.WriteCloser, from io.ReadCloser, fromClient bool) {
 			return
 		}
 		w.mu.Lock()
-		swallow := fromClient && w.deaf
-		w.mu.Unlock()
-		if swallow {
-			continue
+		switch {
+		case fromClient && w.deaf:
+			n = 0
+		case !fromClient && w.mute:
+			n = min(n, w.let)
+			w.let -= n
 		}
+		w.mu.Unlock()
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
 		}
@@ -355,6 +360,20 @@ func (w *wire) set(deaf, apart bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deaf, w.apart = deaf, apart
+}
+
+// hush swallows what the broker sends behind so many bytes.
+func (w *wire) hush(behind int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute, w.let = true, behind
+}
+
+// mend has everything come through again.
+func (w *wire) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf, w.mute, w.apart = false, false, false
 }
 
 // cut resets every connection.

@@ -65,6 +65,9 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 		Lost:    func(err error) { l.lost <- err },
 	})
 	if err != nil {
+		if l.gate != nil && l.gate.unanswered() {
+			s.doubt()
+		}
 		return err
 	}
 	err = l.serve(ctx)
@@ -80,17 +83,51 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 func (l *link) begin(present bool) {
 	s := l.source
 	s.mu.Lock()
-	lost := !present && s.kept
-	if !present {
+	had := s.kept != SessionNone
+	if !present || s.kept == SessionDoubtful {
 		// Another session: its packet ids start anew, and nothing of the old one will come again.
 		clear(s.unacked)
-		s.kept = false // until its filters are granted it holds nothing
+	}
+	if had && !present {
+		s.told = l
 	}
 	s.stats.Connected = true
 	s.mu.Unlock()
-	if lost {
+	if had && !present {
+		s.doubt() // until its filters are granted it holds nothing
 		s.lose(0, "the broker knows no session of this client any more: what it kept while the connection was down is lost. "+
 			"Was it started again without persistence, or the session thrown away?")
+	}
+}
+
+// doubt notes that the session that the broker kept may be lost. One that was never granted a filter kept nothing.
+func (s *Source) doubt() {
+	s.mu.Lock()
+	was := s.kept
+	if was != SessionNone {
+		s.kept = SessionDoubtful
+	}
+	s.mu.Unlock()
+	if was == SessionKept && s.cfg.NoteSession != nil {
+		s.cfg.NoteSession(SessionDoubtful)
+	}
+}
+
+// holds notes that the session holds what the broker granted of the filters.
+func (l *link) holds() {
+	s := l.source
+	s.mu.Lock()
+	was := s.kept
+	s.kept = SessionKept
+	untold := was == SessionDoubtful && s.told != l
+	s.mu.Unlock()
+	if untold {
+		s.lose(0, "nobody knows whether the broker still has the session that it kept for this client: it did not answer an earlier "+
+			"connection, which may have begun another one, or one ended before the subscriptions were granted. What came before "+
+			"them may be lost. Was the broker started again without persistence?")
+	}
+	if was != SessionKept && s.cfg.NoteSession != nil {
+		s.cfg.NoteSession(SessionKept) // before anything else may be lost with the session
 	}
 }
 
@@ -113,6 +150,9 @@ func (l *link) serve(ctx context.Context) error {
 		}
 		gone = nil
 		l.refused(refused)
+		if len(refused) < len(wanted) {
+			l.holds()
+		}
 		var again <-chan time.Time
 		if len(refused) > 0 {
 			// The others go on; the rules at the broker may be mended while we are connected.
@@ -163,12 +203,9 @@ func (l *link) refused(filters map[string]byte) {
 
 func (l *link) subscribed() {
 	s := l.source
-	if s.cfg.Session != nil {
-		s.noting.Do(s.cfg.Session) // before anything else may be lost with the session
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.Subscribed, s.kept = true, true
+	s.stats.Subscribed = true
 	s.speaking = l
 	select {
 	case <-s.ready:

@@ -15,7 +15,8 @@
 //
 // It piles up in the session that the broker keeps for this client. A broker that knows none any more, since it was
 // started again without its memory or threw the session away, has lost what was in it: that is reported too, and that
-// nobody can tell how much it was.
+// nobody can tell how much it was. That the broker knows a session does not show that it is the one of before where a
+// CONNECT got no answer, which may have begun it: such a session is doubtful, and that is reported.
 //
 // Acknowledgements are written by the source itself, many in one write. paho's Message.Ack blocks until its writer
 // takes the packet, silently drops it after the connection's end, and costs a system call each; here it must be known
@@ -123,16 +124,24 @@ type Config struct {
 	// forgotten those that are gone. It must not block for long. It may be nil.
 	Hold func(filters []string)
 
-	// HadSession says that the broker kept a session for this client when it was connected last, in another run of the
-	// program. If it knows none now, what it kept meanwhile is lost.
-	HadSession bool
-	// Session is told once that the broker keeps one and has granted every filter, for HadSession of the next run. It
-	// must not block for long. It may be nil.
-	Session func()
+	// Session is what was noted in another run of the program: if the broker kept one then and knows none now, what it kept
+	// meanwhile is lost.
+	Session Session
+	// NoteSession is told when that changes, for Session of the next run. It must not block for long. It may be nil.
+	NoteSession func(Session)
 
 	// Presence is where the source says whether it is connected; nil: nowhere.
 	Presence *Presence
 }
+
+// Session is what a source knows of the session that the broker keeps for it.
+type Session byte
+
+const (
+	SessionNone     Session = iota // no filter was granted yet: nothing was promised, and nothing can be lost
+	SessionKept                    // the broker keeps one, with what it granted of the filters
+	SessionDoubtful                // it may have lost it, and not all that may be lost by that is told yet
+)
 
 // Presence is a retained message with QoS 1 that says whether a source is connected: the broker publishes it as a will.
 type Presence struct {
@@ -209,8 +218,8 @@ type Source struct {
 	exceeded report                        // under mu: of messages beyond the rate
 	rate     atomic.Int64                  // [Config.Rate]
 	pace     sensors.Pace                  // the pump's
-	kept     bool                          // under mu: the broker kept a session, in this run or the one before
-	noting   sync.Once                     // for Session
+	kept     Session                       // under mu
+	told     *link                         // under mu: the connection on which it was told last that the session is lost
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
 	late     chan struct{}                 // for tellLate, capacity 1: losses wait to be reported
@@ -231,7 +240,7 @@ func New(cfg Config) (*Source, error) {
 		wake:    make(chan struct{}, 1),
 		idle:    make(chan struct{}, 1),
 		late:    make(chan struct{}, 1),
-		kept:    cfg.HadSession,
+		kept:    cfg.Session,
 	}
 	s.rate.Store(int64(cfg.Rate))
 	s.room = sync.NewCond(&s.mu)

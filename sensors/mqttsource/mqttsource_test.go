@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,6 +237,76 @@ func TestABrokerRestartedInMidStreamLosesNothing(t *testing.T) {
 	}
 }
 
+// A connection that the broker has taken and that ends before it shows what the session holds may have begun that session.
+func TestASessionThatMayBeAnotherIsALossThatIsTold(t *testing.T) {
+	t.Parallel()
+	const lost, doubtful = "knows no session of this client any more", "nobody knows whether the broker still has the session"
+	connack, nothing := 4, 0
+	for name, x := range map[string]struct {
+		behind int // bytes that the broker's answers get through after it forgot all
+		stops  bool
+		want   []string
+	}{
+		"no answer to CONNECT":                          {nothing, false, []string{doubtful}},
+		"no answer to CONNECT, then a stop":             {nothing, true, []string{doubtful}},
+		"an answer to CONNECT alone":                    {connack, false, []string{lost, doubtful}},
+		"an answer to CONNECT alone, and then the stop": {connack, true, []string{lost, doubtful}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := startBroker(t, "")
+			w := newWire(t, m.Addr)
+			losses := make(chan string, 16)
+			var noted atomic.Int32
+			cfg := config(w.url, 1)
+			cfg.Lost = func(n int, why string) { losses <- why }
+			cfg.NoteSession = func(s Session) { noted.Store(int32(s)) }
+			s := run(t, cfg, newDisk(t, everything))
+			s.awaitReady()
+			w.set(false, true)
+			w.cut()
+			m.Restart()
+			w.hush(x.behind)
+			w.set(false, false)
+			eventually(t, "the broker to take a connection", func() bool { return m.Connections("edgechain-gw-1-plant") == 2 })
+			if x.behind > 0 {
+				s.await("the broker's answer", func(st Stats) bool { return st.Connected })
+			}
+			w.set(false, true)
+			w.cut()
+			eventually(t, "the doubt to be noted", func() bool { return Session(noted.Load()) == SessionDoubtful })
+			if x.stops {
+				s.stop()
+				cfg.Session = Session(noted.Load())
+				w.mend()
+				s = run(t, cfg, newDisk(t, everything))
+			}
+			w.mend()
+			s.await("the subscription", func(st Stats) bool { return st.Subscribed })
+			for _, want := range x.want {
+				select {
+				case got := <-losses:
+					if !strings.Contains(got, want) {
+						t.Errorf("told is %q, not %q", got, want)
+					}
+				default:
+					t.Errorf("it is not told: %s", want)
+				}
+			}
+			if Session(noted.Load()) != SessionKept {
+				t.Error("the doubt stays")
+			}
+			w.cut()
+			s.await("another connection", func(st Stats) bool { return st.Connections >= 2 && st.Subscribed })
+			select {
+			case got := <-losses:
+				t.Errorf("told once more: %q", got)
+			default:
+			}
+		})
+	}
+}
+
 // A broker that comes back without its memory has lost what it kept for us, and cannot say how much.
 func TestASessionThatTheBrokerForgotIsALoss(t *testing.T) {
 	t.Parallel()
@@ -244,12 +315,12 @@ func TestASessionThatTheBrokerForgotIsALoss(t *testing.T) {
 		n   int
 		why string
 	}
-	start := func(url string, had bool) (s *running, losses chan loss, noted chan struct{}) {
-		losses, noted = make(chan loss, 16), make(chan struct{}, 16)
+	start := func(url string, had Session) (s *running, losses chan loss, noted chan Session) {
+		losses, noted = make(chan loss, 16), make(chan Session, 16)
 		cfg := config(url, 1)
-		cfg.HadSession = had
+		cfg.Session = had
 		cfg.Lost = func(n int, why string) { losses <- loss{n, why} }
-		cfg.Session = func() { noted <- struct{}{} }
+		cfg.NoteSession = func(s Session) { noted <- s }
 		s = run(t, cfg, newDisk(t, everything))
 		s.awaitReady()
 		return s, losses, noted
@@ -265,6 +336,14 @@ func TestASessionThatTheBrokerForgotIsALoss(t *testing.T) {
 			t.Error("nothing is said to be lost")
 		}
 	}
+	notes := func(noted chan Session, want ...Session) {
+		t.Helper()
+		for _, w := range want {
+			if got := <-noted; got != w {
+				t.Errorf("noted is %d, not %d", got, w)
+			}
+		}
+	}
 	silent := func(losses chan loss) {
 		t.Helper()
 		select {
@@ -274,26 +353,27 @@ func TestASessionThatTheBrokerForgotIsALoss(t *testing.T) {
 		}
 	}
 
-	s, losses, noted := start(forgetful.url, false)
+	s, losses, noted := start(forgetful.url, SessionNone)
 	silent(losses) // at first contact nothing can be
-	<-noted
+	notes(noted, SessionKept)
 	forgetful.Restart()
 	s.await("another connection", func(st Stats) bool { return st.Connections >= 2 && st.Subscribed })
 	told(losses)
+	notes(noted, SessionDoubtful, SessionKept)
 	s.stop()
 	silent(losses)
 
-	s, losses, _ = start(forgetful.url, true) // which kept it while we were away
+	s, losses, _ = start(forgetful.url, SessionKept) // which kept it while we were away
 	silent(losses)
 	s.stop()
 	forgetful.Restart()
-	s, losses, noted = start(forgetful.url, true)
+	s, losses, noted = start(forgetful.url, SessionKept)
 	told(losses)
-	<-noted
+	notes(noted, SessionDoubtful, SessionKept)
 	s.stop()
 
 	durable := startBroker(t, durableBroker)
-	s, losses, _ = start(durable.url, false)
+	s, losses, _ = start(durable.url, SessionNone)
 	durable.Restart()
 	s.await("another connection", func(st Stats) bool { return st.Connections >= 2 && st.Subscribed })
 	silent(losses)
