@@ -165,7 +165,9 @@ func TestTheSessionOfAnUpstreamThatIsTakenAwayEnds(t *testing.T) {
 	}
 	south.Restart()
 	awaitUpstream(t, a, "south", "the connection", isConnected)
-	await(t, "its note", func() bool { return a.sessions.state(upstreamSession(a.store.Chain(), &c.Upstream[1].Config)) == mqttsource.SessionKept })
+	await(t, "its note", func() bool {
+		return a.sessions.state(upstreamSession(a.store.Chain(), &c.Upstream[1].Config)) == mqttsource.SessionKept
+	})
 	south.Stop()
 	if _, err := a.Reload(&without); err != nil {
 		t.Fatal(err)

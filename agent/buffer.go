@@ -109,11 +109,13 @@ func shareOf(chain *store.Reader, from uint64, newest *lightchain.Header) (float
 // buffer says how long recording could go on without receipts.
 func (a *Agent) buffer() api.Buffer {
 	c := a.inForce()
-	s := a.survey(c)
 	var b api.Buffer
-	var err error
+	s, err := a.survey(c)
+	if err != nil {
+		return b // of what is damaged it is told elsewhere
+	}
 	if b.Rate, err = growth(s.chain); err != nil {
-		b.Rate = 0 // the newest header cannot be read, which is told elsewhere
+		b.Rate = 0 // the newest header cannot be read
 	}
 	b.Endless = s.endless(&c.Retention, b.Rate)
 	if s.room == noBound {

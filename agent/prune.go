@@ -123,15 +123,23 @@ func (a *Agent) retain(ctx context.Context) {
 }
 
 // survey returns how the agent measures what it holds, under a configuration.
-func (a *Agent) survey(c *Config) *survey {
-	stats := a.store.Stats()
+func (a *Agent) survey(c *Config) (*survey, error) {
 	s := &survey{chain: &a.store.Reader, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
-		synchronised: a.clock.Status().State == lightchain.ClockSynchronised, stuck: a.retention.stuck.Load()}
-	if stats.Told {
+		synchronised: a.clock.Status().State == lightchain.ClockSynchronised}
+	if a.retention.stuck.Load() {
+		oldest, err := a.store.OldestBlock()
+		if err != nil {
+			return nil, err
+		}
+		if s.unreclaimed, err = a.store.BlockBytes(1, oldest); err != nil {
+			return nil, err
+		}
+	}
+	if stats := a.store.Stats(); stats.Told {
 		free := stats.Free + stats.DiskBytes - min(stats.DiskBytes, stats.LiveBytes) // what is about to be deleted is as good as free
 		s.room = free - min(free, stats.Reserve)
 	}
-	return s
+	return s, nil
 }
 
 // prune deletes what is beyond the limits, in steps between which the chain goes on, and says what went. With slack
@@ -149,7 +157,10 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 		}
 		a.reclaim(ctx, oldest)
 	}
-	s := a.survey(c)
+	s, err := a.survey(c)
+	if err != nil {
+		return api.Retention{}, err
+	}
 	h, err := s.holding(&c.Retention, slack)
 	if err != nil {
 		return api.Retention{}, err
@@ -345,7 +356,11 @@ func (s *survey) wouldGo(c *RetentionConfig) (api.Retention, error) {
 
 // dryRun answers what limits would delete now.
 func (a *Agent) dryRun(_ context.Context, l api.Limits) (api.Retention, error) {
-	return a.survey(a.inForce()).wouldGo(retentionConfig(l))
+	s, err := a.survey(a.inForce())
+	if err != nil {
+		return api.Retention{}, err
+	}
+	return s.wouldGo(retentionConfig(l))
 }
 
 // pruneNow deletes what is beyond the limits without waiting until it is worth it.

@@ -174,8 +174,11 @@ type survey struct {
 	aggregators  []string // whose receipts count
 	now          time.Time
 	synchronised bool // now is to be believed
-	stuck        bool // the space of what was deleted is not given back, for damage
 	room         uint64
+
+	// unreclaimed is how many bytes of deleted blocks are still on the disk, 0 where they are about to go. It is measured
+	// before the size and the room: what a merge gives back between is counted twice then, and not deleted again.
+	unreclaimed uint64
 }
 
 // newest is the newest header that an aggregator has countersigned.
@@ -215,16 +218,10 @@ func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
 	if h.oldest, err = s.chain.OldestBlock(); err != nil {
 		return nil, err
 	}
-	if s.stuck {
-		// It would have sound blocks deleted instead, one after the other, and never be enough.
-		deleted, err := s.chain.BlockBytes(1, h.oldest)
-		if err != nil {
-			return nil, err
-		}
-		h.size -= min(h.size, deleted)
-		if h.room != noBound {
-			h.room += deleted
-		}
+	// It would have sound blocks deleted instead, one after the other, and never be enough.
+	h.size -= min(h.size, s.unreclaimed)
+	if h.room != noBound {
+		h.room += s.unreclaimed
 	}
 	h.bytes = func(below uint64) (uint64, error) { return s.chain.BlockBytes(h.oldest, below) }
 	receipts, err := s.receipts()
