@@ -84,8 +84,8 @@ func (l *link) begin(present bool) {
 	s := l.source
 	s.mu.Lock()
 	had := s.kept != SessionNone
-	if !present || s.kept == SessionDoubtful {
-		// Another session: its packet ids start anew, and nothing of the old one will come again.
+	if !present || s.asking != nil {
+		// Another session, or perhaps: its packet ids start anew, and nothing of the old one will come again.
 		clear(s.unacked)
 	}
 	if had && !present {
@@ -103,13 +103,30 @@ func (l *link) begin(present bool) {
 // doubt notes that the session that the broker kept may be lost. One that was never granted a filter kept nothing.
 func (s *Source) doubt() {
 	s.mu.Lock()
-	was := s.kept
-	if was != SessionNone {
+	if s.kept != SessionNone {
 		s.kept = SessionDoubtful
 	}
 	s.mu.Unlock()
-	if was == SessionKept && s.cfg.NoteSession != nil {
-		s.cfg.NoteSession(SessionDoubtful)
+	s.noteSession()
+}
+
+// certain ends the doubt, where there is one: a message came again, which a new session cannot send before it was asked for
+// filters on an earlier connection. Under s.mu.
+func (l *link) certain() {
+	if s := l.source; s.kept == SessionDoubtful && (s.asking == nil || s.asking == l) && s.told != l {
+		s.kept, s.asking = SessionKept, nil
+	}
+}
+
+// noteSession has noted what is known of the session. It is called from one goroutine at a time.
+func (s *Source) noteSession() {
+	s.mu.Lock()
+	was := s.noted
+	s.noted = s.kept
+	now := s.noted
+	s.mu.Unlock()
+	if was != now && s.cfg.NoteSession != nil {
+		s.cfg.NoteSession(now)
 	}
 }
 
@@ -117,18 +134,19 @@ func (s *Source) doubt() {
 func (l *link) holds() {
 	s := l.source
 	s.mu.Lock()
-	was := s.kept
-	s.kept = SessionKept
-	untold := was == SessionDoubtful && s.told != l
+	untold := s.kept == SessionDoubtful && s.told != l
+	s.kept, s.asking = SessionKept, nil
+	if untold {
+		// What the old session still owes would have come before the filters were granted.
+		maps.DeleteFunc(s.unacked, func(_ uint16, d *delivery) bool { return d.ticket.link != l })
+	}
 	s.mu.Unlock()
 	if untold {
 		s.lose(0, "nobody knows whether the broker still has the session that it kept for this client: it did not answer an earlier "+
 			"connection, which may have begun another one, or one ended before the subscriptions were granted. What came before "+
 			"them may be lost. Was the broker started again without persistence?")
 	}
-	if was != SessionKept && s.cfg.NoteSession != nil {
-		s.cfg.NoteSession(SessionKept) // before anything else may be lost with the session
-	}
+	s.noteSession() // before anything else may be lost with the session
 }
 
 // serve subscribes, and returns when the connection is lost or ctx ends.
@@ -244,9 +262,13 @@ func (l *link) subscribe(ctx context.Context, wanted map[string]byte, level slog
 // ask sends one SUBSCRIBE and awaits its SUBACK. There is no time limit: the answer may stand behind messages for which
 // there is no room yet; a dead connection shows by its pings.
 func (l *link) ask(ctx context.Context, filters map[string]byte) (map[string]byte, error) {
-	l.source.mu.Lock()
+	s := l.source
+	s.mu.Lock()
 	l.asked = len(filters)
-	l.source.mu.Unlock()
+	if s.kept == SessionDoubtful && s.asking == nil {
+		s.asking = l
+	}
+	s.mu.Unlock()
 	token := l.conn.SubscribeMultiple(filters, nil)
 	select {
 	case <-token.Done():

@@ -16,7 +16,8 @@
 // It piles up in the session that the broker keeps for this client. A broker that knows none any more, since it was
 // started again without its memory or threw the session away, has lost what was in it: that is reported too, and that
 // nobody can tell how much it was. That the broker knows a session does not show that it is the one of before where a
-// CONNECT got no answer, which may have begun it: such a session is doubtful, and that is reported.
+// CONNECT got no answer, which may have begun it: such a session is doubtful, and that is reported, unless it delivers
+// something again before a filter can have been granted in a new one.
 //
 // Acknowledgements are written by the source itself, many in one write. paho's Message.Ack blocks until its writer
 // takes the packet, silently drops it after the connection's end, and costs a system call each; here it must be known
@@ -219,7 +220,9 @@ type Source struct {
 	rate     atomic.Int64                  // [Config.Rate]
 	pace     sensors.Pace                  // the pump's
 	kept     Session                       // under mu
+	noted    Session                       // under mu: what NoteSession was told last
 	told     *link                         // under mu: the connection on which it was told last that the session is lost
+	asking   *link                         // under mu: the first one that asked for filters since the session is doubtful; nil: none
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
 	late     chan struct{}                 // for tellLate, capacity 1: losses wait to be reported
@@ -241,6 +244,10 @@ func New(cfg Config) (*Source, error) {
 		idle:    make(chan struct{}, 1),
 		late:    make(chan struct{}, 1),
 		kept:    cfg.Session,
+		noted:   cfg.Session,
+	}
+	if s.kept == SessionDoubtful {
+		s.asking = new(link) // perhaps
 	}
 	s.rate.Store(int64(cfg.Rate))
 	s.room = sync.NewCond(&s.mu)

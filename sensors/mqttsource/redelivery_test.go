@@ -22,7 +22,11 @@ func TestWhatComesAgainBeforeItWasAcknowledgedIsRecognised(t *testing.T) {
 				m := startBroker(t, durableBroker)
 				w := newWire(t, m.Addr)
 				d := newDisk(t, 0)
-				s := run(t, config(w.url, qos), d)
+				cfg := config(w.url, qos)
+				cfg.Lost = func(n int, why string) {
+					t.Errorf("what comes again shows that the session is the same, and this is told: %s", why)
+				}
+				s := run(t, cfg, d)
 				s.awaitReady()
 				device := publisher(t, m.url)
 				// Equal contents: only the packet ids tell them apart.
