@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -27,16 +28,90 @@ type compactions struct {
 	pause    time.Duration          // guarded by mu: after the failures in a row; 0: the last one succeeded
 	resting  bool                   // guarded by mu: until the pause is over
 
+	moved time.Time // guarded by mu: when a merge last succeeded
+
 	after func(time.Duration, func()) // calls the function then: time.AfterFunc
+
+	// Of merges that the store asks for.
+	patience time.Duration  // how long one waits while none succeeds
+	turn     chan struct{}  // holds a token while one is asked for
+	asked    sync.WaitGroup // until they have ended
+	ctx      context.Context
+	end      context.CancelFunc // of ctx
 }
 
 // The pauses after merges that failed double from the first to the longest.
 const firstPause, longestPause = time.Second, 5 * time.Minute
 
+// mergePatience is how long a merge that is asked for waits while none succeeds.
+const mergePatience = time.Minute
+
+var errNoMerge = errors.New("no tables were merged for a minute: other merges fail, and are tried before this one")
+
 func newCompactions() *compactions {
-	c := &compactions{after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
+	c := &compactions{after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }, moved: time.Now(), patience: mergePatience, turn: make(chan struct{}, 1)}
 	c.changed.L = &c.mu
+	c.ctx, c.end = context.WithCancel(context.Background())
 	return c
+}
+
+// ask calls merge, which waits for a merge of its own, and returns what that returns. It does not wait for long where others
+// only fail: what failed for damage Pebble tries again before what it is asked for. The merge comes when it can then, and until
+// it has no other is asked for.
+//
+// merge is called off by close alone: one that Pebble has picked and that is called off before it begins makes it panic.
+func (c *compactions) ask(ctx context.Context, merge func(context.Context) error) error {
+	ctx, enough := context.WithCancelCause(ctx)
+	defer enough(nil)
+	go c.watch(ctx, c.patience, enough)
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	done := make(chan error, 1)
+	c.asked.Go(func() {
+		done <- merge(c.ctx)
+		<-c.turn
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// watch has a wait end when no merge has succeeded for long, and none runs.
+func (c *compactions) watch(ctx context.Context, patience time.Duration, enough context.CancelCauseFunc) {
+	began := time.Now()
+	tick := time.NewTicker(patience / 16)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		c.mu.Lock()
+		stands := !c.running && time.Since(began) > patience && time.Since(c.moved) > patience
+		c.mu.Unlock()
+		if stands {
+			enough(errNoMerge)
+		}
+	}
+}
+
+// close has no merge begin any more, and calls off what was asked for.
+func (c *compactions) close() {
+	c.mu.Lock()
+	c.opened = false
+	for c.granting {
+		c.changed.Wait()
+	}
+	c.mu.Unlock()
+	c.end()
+	c.asked.Wait()
 }
 
 // open lets merges begin.
@@ -54,7 +129,7 @@ func (c *compactions) ended(info pebble.CompactionInfo) {
 	switch {
 	case errors.Is(info.Err, pebble.ErrCancelledCompaction):
 	case info.Err == nil:
-		c.pause = 0
+		c.pause, c.moved = 0, time.Now()
 	case !c.resting:
 		c.pause = min(max(firstPause, 2*c.pause), longestPause)
 		c.resting = true

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // wantsMerges is a database as the scheduler sees it. It remembers what it was granted, and ends nothing by itself.
@@ -128,5 +130,55 @@ func TestAMergeThatFailedIsTriedAgainLater(t *testing.T) {
 	over()
 	if len(d.granted) != 1 {
 		t.Error("a merge that the database waits for does not begin after the pause")
+	}
+}
+
+// A merge that is asked for waits behind others that fail, which are tried first. Whoever asked gets an answer then, or may give
+// up, and the merge comes when it can. One that Pebble has picked already must not be called off: it would panic.
+func TestAMergeThatCannotBeginKeepsNobodyWaiting(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	c := s.merges
+	rest := func(resting bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.resting, c.refused = resting, false
+	}
+	answered := make(chan error)
+	ask := func(ctx context.Context) {
+		t.Helper()
+		rest(true)
+		stage(t, s, testEntries(0, 5))
+		if _, err := s.Seal(SealParams{Sealed: 1}); err != nil {
+			t.Fatal(err)
+		}
+		go func() { answered <- s.Reclaim(ctx, 1, s.Tip().Height+1) }()
+		// Pebble picks it now, unless it waits since before.
+		for picked, n := false, 0; !picked && n < 100; n++ {
+			time.Sleep(time.Millisecond)
+			c.mu.Lock()
+			picked = c.refused
+			c.mu.Unlock()
+		}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	ask(gone)
+	cancel()
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	c.patience = time.Millisecond
+	if err := s.Reclaim(t.Context(), 1, 2); !errors.Is(err, errNoMerge) {
+		t.Fatal(err)
+	}
+	c.patience = mergePatience
+	rest(false)
+	c.grant()
+	if err := s.Reclaim(t.Context(), 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	ask(t.Context())
+	closeStore(t, s)
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
 	}
 }

@@ -52,7 +52,7 @@ func drop(t testing.TB, o Options, keys ...[]byte) {
 		t.Fatal(err)
 	}
 	o, _ = o.withDefaults()
-	db, err := openPebble(path, o, newGuard(o.Fatal), nil, durable{}, nil, nil)
+	db, err := openPebble(path, o, newGuard(o.Fatal), nil, durable{}, nil, nil, newCompactions())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -284,7 +284,8 @@ func (s *Store) openForWriting(path string) (err error) {
 		return err
 	}
 	s.logless = !slices.ContainsFunc(names, salvage.IsLog)
-	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due, &s.cut)
+	s.merges = newCompactions()
+	s.db, err = openPebble(path, s.options, s.guard, s.hold(), s.durable, s.due, &s.cut, s.merges)
 	s.from = s.db
 	return err
 }

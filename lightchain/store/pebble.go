@@ -34,7 +34,7 @@ func createPebble(dir string, o Options, g *guard) (*pebble.DB, error) {
 }
 
 // openPebble opens the database in dir for writing. What Pebble removes meanwhile stays, until hold is released.
-func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durable, due *dueScrub, cut *tableCut) (*pebble.DB, error) {
+func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durable, due *dueScrub, cut *tableCut, merges *compactions) (*pebble.DB, error) {
 	// Those that are damaged were repaired before. Of a torn one Pebble gets to see the whole records alone: the rest it
 	// would search for a bit that turned, as it does with tables, which after a power cut takes a small board a minute.
 	torn, err := salvage.UnreadableLogs(dir, o.logFS(), d.record)
@@ -48,7 +48,6 @@ func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durab
 	if cut != nil {
 		options.Experimental.SpanPolicyFunc = cut.spans
 	}
-	merges := newCompactions()
 	options.Experimental.CompactionScheduler = merges
 	options.EventListener.CompactionEnd = merges.ended
 	db, err := pebble.Open(dir, options)

@@ -151,7 +151,7 @@ func (s *Store) Reclaim(ctx context.Context, from, to uint64) error {
 	if from >= to {
 		return nil
 	}
-	if err := s.db.Compact(ctx, blockKey(from, partSeed), blockKey(to, partSeed), false); err != nil {
+	if err := s.compact(ctx, blockKey(from, partSeed), blockKey(to, partSeed)); err != nil {
 		return fmt.Errorf("reclaiming the space of blocks %d to %d: %w", from, to-1, readError(err))
 	}
 	return nil

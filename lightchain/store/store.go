@@ -8,6 +8,7 @@
 package store
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -166,6 +167,7 @@ type Store struct {
 	cut      tableCut
 	stored   []byte // scratch: a chunk as it is stored
 
+	merges    *compactions
 	seeing    sync.Mutex // guards the swap of Reader.now, and note
 	note      note
 	scrubbing atomic.Pointer[ScrubState] // how far it is; swapped whole by the goroutine that scrubs; nil: none has
@@ -201,10 +203,16 @@ func (s *Store) Close() error {
 		err = s.guard.commit(batch)
 		batch.Close()
 	}
+	s.merges.close()
 	if err = errors.Join(err, s.closeBeside(), s.Reader.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
+}
+
+// compact has the tables of a range merged.
+func (s *Store) compact(ctx context.Context, start, end []byte) error {
+	return s.merges.ask(ctx, func(ctx context.Context) error { return s.db.Compact(ctx, start, end, false) })
 }
 
 // closeBeside closes the files beside the database.

@@ -54,7 +54,7 @@ func (s *Store) mergeRow(ctx context.Context, row pebble.KeyRange) error {
 	if err := s.db.Ingest(ctx, []string{path}); err != nil {
 		return err
 	}
-	return s.db.Compact(ctx, row.Start, row.End, false)
+	return s.compact(ctx, row.Start, row.End)
 }
 
 // smallRows returns rows of small tables in the lowest level, each by a key in its first table and one in its last
