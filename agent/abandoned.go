@@ -120,7 +120,7 @@ func (a *Agent) tellAbandoned(c *Config) {
 }
 
 func (a *Agent) warnAbandoned(s *api.Abandoned, err error) {
-	a.log.Warn("a broker keeps a session that no source or upstream uses any more, and queues for it: it has to be ended by hand", "source", s.Source, "client_id", s.ClientID, "servers", s.Servers, "err", err)
+	a.log.Warn("failed to end a session that no source or upstream uses any more, and that a broker queues for: end it by hand", "source", s.Source, "client_id", s.ClientID, "servers", s.Servers, "err", err)
 }
 
 // endable returns the sessions of the configuration in force that end with the next one.

@@ -123,7 +123,7 @@ func TestAStartNamesTheSessionsThatNoSourceUses(t *testing.T) {
 	if len(got) != 1 || got[0].Source != "gone" || got[0].ClientID != "gateway-7" || !slices.Equal(got[0].Servers, []string{"tcp://plc:1883"}) {
 		t.Errorf("the status says %+v", got)
 	}
-	if text := log.String(); strings.Count(text, "it has to be ended by hand") != 1 || !strings.Contains(text, "gateway-7") {
+	if text := log.String(); strings.Count(text, "end it by hand") != 1 || !strings.Contains(text, "gateway-7") {
 		t.Errorf("the log says %s", text)
 	}
 	if text := got[0].String(); !strings.Contains(text, "client id gateway-7") || !strings.Contains(text, "tcp://plc:1883") {

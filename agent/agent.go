@@ -317,7 +317,7 @@ func (a *Agent) tidyDaily(ctx context.Context) {
 		select {
 		case <-tick.C:
 			if err := a.store.Tidy(ctx); err != nil && ctx.Err() == nil {
-				a.log.Warn("the store could not be tidied", "err", err)
+				a.log.Warn("failed to tidy the store", "err", err)
 			}
 		case <-ctx.Done():
 			return

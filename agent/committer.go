@@ -339,13 +339,13 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 			}
 			return staged, nil
 		case errors.As(err, &bad):
-			c.log.Error("an entry could not be encoded as its source gave it; kept without its readings", "source", entries[bad.Index].Source, "err", err)
+			c.log.Error("failed to encode an entry as its source gave it; kept without its readings", "source", entries[bad.Index].Source, "err", err)
 			entries[bad.Index] = bare(entries[bad.Index])
 		case errors.Is(err, store.ErrNoSpace):
 			if !waiting {
 				waiting = true
 				c.waiting.Store(true)
-				c.log.Error("recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room", "err", err)
+				c.log.Error("failed to record: the disk's reserve is reached; acknowledgements wait until there is room", "err", err)
 				if c.onFull != nil {
 					c.onFull()
 				}

@@ -72,7 +72,7 @@ func openDevices(data string, now func() time.Time, log *slog.Logger) *devices {
 		err = json.Unmarshal(text, &read)
 	}
 	if err != nil || len(read) > mostDevices {
-		log.Warn("it cannot be read how often each device is heard; that is learned anew", "err", err)
+		log.Warn("failed to read how often each device is heard; that is learned anew", "err", err)
 		return d
 	}
 	d.start = now()
@@ -94,7 +94,7 @@ func (d *devices) write() {
 		err = replaceSmall(d.path, append(text, '\n'), 0o640, false, d.log)
 	}
 	if err != nil {
-		d.log.Warn("it could not be written down how often each device is heard", "err", err)
+		d.log.Warn("failed to write how often each device is heard", "err", err)
 	}
 }
 

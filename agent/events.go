@@ -95,7 +95,7 @@ func (a *Agent) recordWith(ctx context.Context, word string, payload any, done f
 func (a *Agent) put(ctx context.Context, source string, payload []byte, done func(error)) (*sensors.Message, error) {
 	m := &sensors.Message{Source: source, Received: time.Now(), Flags: lightchain.ByAgent, Payload: payload, Done: done}
 	if err := a.queue.Put(ctx, m); err != nil {
-		a.log.Warn("an entry about the chain itself was not recorded", "source", source, "payload", string(payload), "err", err)
+		a.log.Warn("failed to record an entry about the chain itself", "source", source, "payload", string(payload), "err", err)
 		return nil, err
 	}
 	return m, nil
@@ -108,11 +108,11 @@ func (a *Agent) recordStart(ctx context.Context) {
 	id, _ := a.clock.BootID() // its absence was logged when the chain was opened
 	a.record(ctx, "boot", bootEvent{Boot: info.Boots, BootID: id, NewBoot: info.NewBoot, Start: info.Opens, Clean: info.Clean, Version: a.options.Version})
 	for _, gap := range info.Recovered.Gaps {
-		a.log.Error("entries of the open block are gone", "first", gap.First, "count", gap.Count, "err", gap.Err)
+		a.log.Error("failed to find all entries of the open block", "first", gap.First, "count", gap.Count, "err", gap.Err)
 		a.record(ctx, "gap", gapEvent{First: &gap.First, Count: gap.Count, Why: gap.Err.Error()})
 	}
 	if r := info.Recovered; r.LogBytes > 0 || r.Rebuilt != "" || r.Unsure || r.Mark != "" {
-		a.log.Error("the store was damaged; what could be read was kept, the rest lies aside", "log bytes", r.LogBytes, "log", r.LogFile, "database", r.Rebuilt, "head unsure", r.Unsure, "head mark", r.Mark)
+		a.log.Error("the store was damaged; what could be read was kept, the rest lies aside", "log_bytes", r.LogBytes, "log", r.LogFile, "database", r.Rebuilt, "head_unsure", r.Unsure, "head_mark", r.Mark)
 		why := ""
 		if r.Mark != "" {
 			why = "the head mark does not count: " + r.Mark

@@ -136,30 +136,30 @@ func (a *Agent) show(ctx context.Context, c *Config) {
 	file := filepath.Join(a.data, announcedFile)
 	before, err := readAnnounced(file)
 	if err != nil {
-		log.Warn("where this gateway was shown before is not known", "err", err)
+		log.Warn("failed to read where this gateway was shown before", "err", err)
 	}
 	if before != nil && (wanted == nil || *before != *wanted) {
 		if err := a.withdraw(ctx, c, *before, wanted != nil); ctx.Err() != nil {
 			return // the next start does it
 		} else if err != nil {
-			log.Warn("this gateway stays in Home Assistant; empty retained messages there would take it away", "topics", before.Topics, "err", err)
+			log.Warn("failed to withdraw this gateway from Home Assistant; empty retained messages there would take it away", "topics", before.Topics, "err", err)
 		} else {
 			log.Info("this gateway was taken out of Home Assistant")
 		}
 		if err := os.Remove(file); err != nil {
-			log.Warn("that it was is forgotten at the next start", "err", err)
+			log.Warn("failed to note that this gateway was withdrawn from Home Assistant: it is withdrawn again at the next start", "err", err)
 		}
 	}
 	if wanted == nil {
 		return
 	}
 	if err := errors.Join(clearFor(file, log), wanted.write(file)); err != nil {
-		log.Error("this gateway is not shown to Home Assistant, since it could not be withdrawn again", "err", err)
+		log.Error("failed to note that this gateway is shown to Home Assistant: it is not, since it could not be withdrawn again", "err", err)
 		return
 	}
 	link, err := a.homeAssistantLink(c, wanted.Broker, &mqttconn.Will{Topic: wanted.Topics.Availability, Payload: []byte(homeassistant.Offline)})
 	if err != nil {
-		log.Error("this gateway is not shown to Home Assistant", "err", err)
+		log.Error("failed to show this gateway to Home Assistant", "err", err)
 		return
 	}
 	var conn homeassistant.Conn = embeddedConn{a}
@@ -188,7 +188,7 @@ func (a *Agent) show(ctx context.Context, c *Config) {
 			m.Done()
 		})
 		if err != nil {
-			log.Warn("Home Assistant's start goes unnoticed", "err", err)
+			log.Warn("failed to watch for Home Assistant's start", "err", err)
 		}
 		running.Go(func() { _ = link.Run(ctx) })
 	}

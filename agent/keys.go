@@ -169,7 +169,7 @@ func (a *Agent) settle(files []keyFile, inForce lightchain.PublicKey) {
 		text := err.Error()
 		a.keys.said = text
 		a.keys.wrong.Store(&text)
-		a.log.Error("the key's files are not as they should be; it is tried again", "err", err)
+		a.log.Error("failed to put the key's files in order; it is tried again", "err", err)
 	}
 }
 
@@ -222,7 +222,7 @@ func (a *Agent) keepKeyFiles() {
 func (a *Agent) tellKeyFiles(err error) {
 	text := "the key's files are not as they should be, and the next start needs them: " + err.Error()
 	if before := a.keys.wrong.Swap(&text); before == nil || *before != text {
-		a.log.Error("the key's files are not as they should be; the key in force is at hand until the agent ends", "err", err)
+		a.log.Error("failed to put the key's files in order; the key in force is at hand until the agent ends", "err", err)
 	}
 }
 

@@ -82,7 +82,7 @@ func (a *Agent) begin() error {
 		}
 		if file := a.options.ChainFile; file != "" {
 			if err := os.WriteFile(file, []byte(genesis.ChainID().String()+"\n"), 0o644); err != nil {
-				a.log.Warn("the chain's name was not written beside the configuration", "err", err)
+				a.log.Warn("failed to write the chain's name beside the configuration", "err", err)
 			}
 		}
 	}
@@ -127,7 +127,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 		}
 	}
 	if o.BootID, err = a.clock.BootID(); err != nil {
-		a.log.Warn("the machine does not say which boot this is; every start counts as one", "err", err)
+		a.log.Warn("failed to read which boot of the machine this is; every start counts as one", "err", err)
 	}
 	if why := store.SmallDisk(c.ChainDir(), o); why != "" {
 		a.log.Warn("the disk is too small to record on for long", "folder", c.ChainDir(), "why", why)
@@ -161,9 +161,9 @@ func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store,
 		a.opening.at(why, 0, 0)
 		switch {
 		case tell && locked:
-			a.log.Warn("another program has the chain open; nothing is recorded until it ends", "who", store.LockHolder(a.config.ChainDir()), "err", err)
+			a.log.Warn("failed to open the chain: another program has it open; nothing is recorded until it ends", "who", store.LockHolder(a.config.ChainDir()), "err", err)
 		case tell:
-			a.log.Error("the disk has no room to open the chain; waiting for some", "err", err)
+			a.log.Error("failed to open the chain: the disk has no room; waiting for some", "err", err)
 		}
 	}
 	return nil, ctx.Err() // told to stop while waiting: nothing failed

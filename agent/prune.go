@@ -111,7 +111,7 @@ func (a *Agent) retain(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if _, err := a.prune(ctx, a.inForce(), true); err != nil && ctx.Err() == nil && !errors.Is(err, errClosed) {
-			a.log.Error("retention failed; it is tried again", "err", err)
+			a.log.Error("failed to delete what is beyond the limits; it is tried again", "err", err)
 		}
 		select {
 		case <-tick.C:
@@ -214,7 +214,7 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 		return store.Pruned{}, err
 	}
 	// Deleted and told, durably. If the power fails here the space comes back after the next start.
-	a.log.Info("payloads were deleted", "blocks", fmt.Sprintf("%d-%d", p.From, p.To-1), "entries", p.Next-p.First, "first", p.First, "why", d.why, "receipted by", told.By)
+	a.log.Info("payloads were deleted", "blocks", fmt.Sprintf("%d-%d", p.From, p.To-1), "entries", p.Next-p.First, "first", p.First, "why", d.why, "receipted_by", told.By)
 	a.reclaim(ctx, p.To)
 	return p, nil
 }
@@ -239,7 +239,7 @@ func (a *Agent) reclaim(ctx context.Context, below uint64) {
 		r.given, r.damaged = below, true
 	}
 	r.stuck.Store(true)
-	a.log.Warn("the space of deleted payloads was not given back", "err", err)
+	a.log.Warn("failed to give back the space of deleted payloads; it is tried again", "err", err)
 }
 
 // stepEnd returns where a step from a height on ends: before it frees more than pruneBytes, behind a block at least.

@@ -20,7 +20,7 @@ func (a *Agent) reloadOnHangup(ctx context.Context) {
 		select {
 		case <-a.options.Hangup:
 			if _, err := a.reload(ctx, false); err != nil {
-				a.log.Error("the configuration was not reloaded; the old one stays in force", "err", err)
+				a.log.Error("failed to reload the configuration; the old one stays in force", "err", err)
 			}
 		case <-ctx.Done():
 			return
@@ -226,8 +226,8 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	if hash := next.Hash(sensors.DecoderVersion); hash != old.Hash(sensors.DecoderVersion) {
 		a.record(ctx, "config", configEvent{SHA256: hash.String(), Tables: next.tables(), AskedBy: by})
 	}
-	a.log.Info("the new configuration is in force", "sources stopped", len(leaving), "sources", len(wanted),
-		"upstreams stopped", len(plan.leaving), "upstreams", len(plan.wanted), "by", by)
+	a.log.Info("the new configuration is in force", "sources_stopped", len(leaving), "sources", len(wanted),
+		"upstreams_stopped", len(plan.leaving), "upstreams", len(plan.wanted), "by", by)
 	if waiting := reloaded.Waiting; len(waiting) > 0 {
 		a.log.Warn("changes of these keys wait for the next start", "keys", strings.Join(waiting, " "))
 	}

@@ -117,7 +117,7 @@ func (a *Agent) withoutStrangers(s gateway.Settlement) gateway.Standing {
 		}
 		mark.Strangers = known.names
 		if err := store.MarkRestored(a.inForce().ChainDir(), store.Options{}, mark); err != nil {
-			a.log.Error("it could not be noted who knows nothing of this chain", "err", err)
+			a.log.Error("failed to note which aggregators know nothing of this chain", "err", err)
 		}
 	}
 	return s.Standing
@@ -135,12 +135,12 @@ func (a *Agent) finishRestore() {
 		// of them signs anything that continues this chain.
 		key, height, err := a.rotateOnTail()
 		if err != nil {
-			a.log.Error("the chain came from another board, and the key that is known there was not changed", "err", err)
+			a.log.Error("failed to change the key that another board knows, from which the chain came", "err", err)
 			return
 		}
 		a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{Key: lightchain.FormatPublicKey(key), Height: height}) })
 	}
 	if err := a.store.ForgetRestored(); err != nil {
-		a.log.Error("the next start will ask again for the newest head", "err", err)
+		a.log.Error("failed to note that the newest head is confirmed: the next start asks for it again", "err", err)
 	}
 }

@@ -67,7 +67,7 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	// cannot be done now, watchKeys does.
 	if err := keyfile.Replace(c.nextKeyFile(), c.Key.File, c.Key.Passphrase); err != nil {
 		a.keys.unfinished.Store(true)
-		a.log.Error("the chain goes on under the new key, but the old one could not be destroyed; it is tried again", "err", err)
+		a.log.Error("failed to destroy the old key: the chain goes on under the new one; it is tried again", "err", err)
 	}
 	a.keepKeyFiles() // of the new key from now on
 	a.warnOfKeys()
@@ -94,7 +94,7 @@ func (c *Config) nextKey(inForce lightchain.PublicKey, log *slog.Logger) (lightc
 	case err == nil:
 		return next, nil
 	case !errors.Is(err, fs.ErrNotExist):
-		log.Warn("a key that waited to be used cannot be, and another is made", "err", err)
+		log.Warn("failed to use the key that was made before; another is made", "err", err)
 		if err := keyfile.Destroy(file); err != nil { // nothing has named it
 			return nil, err
 		}
@@ -115,7 +115,7 @@ func (a *Agent) warnOfKeys() {
 	if err != nil || changes < manyKeyChanges {
 		return
 	}
-	a.log.Warn("the key was changed often: a chain bears a limited number of changes", "changes", changes, "most", store.MaxKeyChanges, "by itself", lastScheduled)
+	a.log.Warn("the key was changed often: a chain bears a limited number of changes", "changes", changes, "most", store.MaxKeyChanges, "by_itself", lastScheduled)
 }
 
 // rotateWhenDue changes the key every so many blocks; the committer calls it after each seal.
@@ -137,7 +137,7 @@ func (a *Agent) rotateWhenDue(height uint64) {
 	}
 	key, at, err := a.rotateOnTail()
 	if err != nil {
-		a.log.Error("the key was due to be changed, and was not", "err", err)
+		a.log.Error("failed to change the key, which was due", "err", err)
 		return
 	}
 	a.aside(func() { a.record(a.sourcesCtx, "key", keyEvent{Key: lightchain.FormatPublicKey(key), Height: at}) })

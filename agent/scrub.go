@@ -72,7 +72,7 @@ func (a *Agent) scrubStore(ctx context.Context) {
 			wait = c.ScrubEvery - time.Since(began)
 		}
 		if err != nil {
-			a.log.Warn("the store could not be read through; the round goes on later", "err", err)
+			a.log.Warn("failed to read through the store; the round goes on later", "err", err)
 			wait = min(wait, scrubRetry)
 			continue
 		}
@@ -86,7 +86,7 @@ func (a *Agent) scrubStore(ctx context.Context) {
 // recordPending has recorded what is known to be lost and not recorded yet.
 func (a *Agent) recordPending(ctx context.Context, record func(store.Damage) error) {
 	if err := a.store.RecordPending(record); err != nil && ctx.Err() == nil {
-		a.log.Warn("a loss could not be recorded yet; the next start tries again", "err", err)
+		a.log.Warn("failed to record a loss; the next start tries again", "err", err)
 	}
 }
 

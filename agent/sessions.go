@@ -51,7 +51,7 @@ func openSessions(data string, log *slog.Logger) *sessions {
 		err = json.Unmarshal(text, &s.known)
 	}
 	if err != nil || s.known == nil {
-		log.Warn("it cannot be read which brokers kept a session: one that lost it is not noticed at this start, nor a filter given up that was taken out", "file", s.path, "err", err)
+		log.Warn("failed to read which brokers kept a session: one that lost it is not noticed at this start, nor a filter given up that was taken out", "file", s.path, "err", err)
 		s.known = map[string]heldSession{}
 	}
 	return s
@@ -106,7 +106,7 @@ func (s *sessions) forget(name string) {
 	if _, known := s.known[name]; known {
 		delete(s.known, name)
 		if err := s.write(); err != nil {
-			s.log.Warn("it could not be noted that a broker keeps a session no more", "session", name, "err", err)
+			s.log.Warn("failed to note that a broker keeps a session no more", "session", name, "err", err)
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (s *sessions) hold(name string, filters []string) {
 func (s *sessions) set(name string, held heldSession) {
 	s.known[name] = held
 	if err := s.write(); err != nil {
-		s.log.Warn("it could not be noted that a broker keeps a session", "session", name, "err", err)
+		s.log.Warn("failed to note that a broker keeps a session", "session", name, "err", err)
 	}
 }
 

@@ -269,7 +269,7 @@ func (a *Agent) newBroker(c brokerSettings) (*source, error) {
 			nodes.SetAsks(next.HostID != "", next.ReorderTimeout)
 			host.become(next.HostID)
 			if err := b.SetLimits(next.limits()); err != nil {
-				a.log.Error("the embedded broker keeps its limits", "err", err)
+				a.log.Error("failed to change the limits of the embedded broker, which keeps those it has", "err", err)
 			}
 			c = next
 		}, nil

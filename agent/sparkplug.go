@@ -170,7 +170,7 @@ func (a *Agent) askForBirths(source string, host *sparkplug.Host) {
 				continue
 			}
 			if err := s.request(request.Topic, request.Payload); err != nil {
-				a.log.Warn("a Sparkplug node was not asked for its birth", "source", source, "topic", request.Topic, "err", err)
+				a.log.Warn("failed to ask a Sparkplug node for its birth", "source", source, "topic", request.Topic, "err", err)
 			}
 		}
 	}

@@ -58,7 +58,7 @@ func (s *sparkplugs) keep(chain *store.Reader, last bool) {
 	}
 	s.written, s.seen, s.next = time.Now(), seen, next
 	if err := s.write(next, hosts); err != nil {
-		s.log.Warn("it could not be written down what Sparkplug nodes are called what; after a start they may have to be born again", "err", err)
+		s.log.Warn("failed to write the aliases of Sparkplug nodes; after a start they may have to be born again", "err", err)
 	}
 }
 
@@ -120,7 +120,7 @@ func (s *sparkplugs) recall(ctx context.Context, chain *store.Reader) {
 		err = json.Unmarshal(text, &memory)
 	}
 	if err != nil {
-		s.log.Warn("it cannot be read what Sparkplug nodes are called what: the newest entries of the chain are asked", "err", err)
+		s.log.Warn("failed to read the aliases of Sparkplug nodes: the newest entries of the chain are searched for births", "err", err)
 		memory = sparkplugMemory{}
 	}
 	s.written, s.next = time.Now(), memory.Next
@@ -141,7 +141,7 @@ func (s *sparkplugs) recall(ctx context.Context, chain *store.Reader) {
 			}
 			b, err := readSmall(filepath.Join(s.folder, hash+birthSuffix))
 			if err != nil {
-				s.log.Warn("a birth of a Sparkplug node cannot be read: what it named is not known before the next one", "source", source, "hash", hash, "err", err)
+				s.log.Warn("failed to read a birth of a Sparkplug node: its aliases are not known before the next one", "source", source, "hash", hash, "err", err)
 				return nil
 			}
 			return b

@@ -35,7 +35,7 @@ func (a *Agent) settled(u *upstream, s gateway.Settlement) {
 	log := a.log.With("upstream", u.Name, "standing", string(s.Standing), "aggregators", s.By)
 	switch {
 	case s.Standing == gateway.Recovered:
-		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first entry", s.FirstEntry, "next entry", s.NextEntry)
+		log.Warn("newest headers came back from an aggregator; their entries are lost here", "from", s.From, "to", s.To, "first_entry", s.FirstEntry, "next_entry", s.NextEntry)
 		a.recordTakenBack(restoreEvent{From: s.From, To: s.To, FirstEntry: s.FirstEntry, NextEntry: s.NextEntry, Sparse: s.Sparse, By: s.By})
 	case s.Standing.MaySeal():
 		log.Info("the head is settled")
@@ -60,7 +60,7 @@ func (a *Agent) recordTakenBack(event restoreEvent) {
 func (a *Agent) recallTakenBack() {
 	t, err := a.store.TakenBack()
 	if err != nil {
-		a.log.Error("it cannot be read whether headers came back before the last run was cut off", "err", err)
+		a.log.Error("failed to read whether headers came back before the last run was cut off", "err", err)
 	}
 	if t != nil && err == nil {
 		a.recordTakenBack(restoreEvent{From: t.From, To: t.To, FirstEntry: t.First, NextEntry: t.Next, Sparse: t.Sparse})
@@ -145,7 +145,7 @@ func (a *Agent) noticed(u *upstream, n gateway.Notice) {
 	switch {
 	case n.Err != nil:
 		if a.complain(u.Name, n.Aggregator, n.Err.Error()) {
-			log.Error("an aggregator's own key signed what cannot be", "err", n.Err)
+			log.Error("failed to act on what an aggregator said: it sent a validly signed but contradictory message", "err", n.Err)
 		}
 	case n.Standing == gateway.CutOff:
 		a.mu.Lock()
@@ -206,6 +206,6 @@ func (a *Agent) onTail(log *slog.Logger, job func() error) {
 	var err error
 	doErr := a.committer.do(a.sourcesCtx, func() { err = job() })
 	if err := errors.Join(doErr, err); err != nil && a.sourcesCtx.Err() == nil {
-		log.Error("what an aggregator said could not be acted on", "err", err)
+		log.Error("failed to act on what an aggregator said", "err", err)
 	}
 }

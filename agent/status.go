@@ -138,7 +138,7 @@ func (a *Agent) alive() error {
 func (a *Agent) mayPet() bool {
 	err := a.alive()
 	if err != nil {
-		a.log.Error("the watchdog is left alone", "err", err)
+		a.log.Error("failed to commit for long: not notifying the watchdog, systemd will restart the agent", "err", err)
 	}
 	return err == nil
 }

@@ -45,7 +45,7 @@ func (a *Agent) forgetSubscribers(c *BrokerConfig) {
 		return
 	}
 	if err := subscriberstore.Remove(subscriberstore.Options{Dir: a.subscribersDir()}); err != nil {
-		a.log.Warn("what was kept for subscribers could not be removed", "err", err)
+		a.log.Warn("failed to remove what was kept for subscribers", "err", err)
 	}
 }
 

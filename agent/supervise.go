@@ -75,7 +75,7 @@ func (a *Agent) supervise(ctx context.Context, s *source) error {
 		s.trials.failed(cannot)
 		if told.IsZero() || time.Since(told) >= tellFailing {
 			told = time.Now()
-			a.log.Error("a source cannot listen; it is tried again, and the others go on", "source", s.name, "err", cannot, "again_in", pause)
+			a.log.Error("failed to listen; it is tried again, and the other sources go on", "source", s.name, "err", cannot, "again_in", pause)
 		}
 		select {
 		case <-time.After(pause):

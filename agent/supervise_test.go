@@ -63,7 +63,7 @@ func TestASourceThatCannotListenIsTriedForEverAndToldOnceAMinute(t *testing.T) {
 				t.Errorf("pause %d is %v, want %v", i, pause, want*time.Second)
 			}
 		}
-		if told, minutes := strings.Count(log.String(), "cannot listen"), int(time.Since(began)/time.Minute)+1; told < minutes/2 || told > minutes {
+		if told, minutes := strings.Count(log.String(), "failed to listen"), int(time.Since(began)/time.Minute)+1; told < minutes/2 || told > minutes {
 			t.Errorf("told %d times in %d minutes", told, minutes)
 		}
 		if st := s.status(); st.State != api.SourceUp || notListening(t.Context(), []*source{s}) != nil {

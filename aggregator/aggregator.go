@@ -185,7 +185,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		arm.PetWatchdog(ctx, func() bool {
 			err := a.alive()
 			if err != nil {
-				a.log.Error("the watchdog is left alone: systemd starts the aggregator anew", "err", err)
+				a.log.Error("failed to reach the store for long: not notifying the watchdog, systemd will restart the aggregator", "err", err)
 			}
 			return err == nil
 		})
@@ -280,7 +280,7 @@ func (a *Aggregator) stranger(ctx context.Context, s collector.Stranger) {
 	}
 	a.metrics.strangers.Inc()
 	if err != nil && ctx.Err() == nil {
-		a.log.Error("noting an unknown gateway", "chain", s.Chain, "err", err)
+		a.log.Error("failed to note an unknown gateway", "chain", s.Chain, "err", err)
 	}
 }
 
@@ -319,7 +319,7 @@ func (a *Aggregator) notify(ctx context.Context, f collector.Finding) {
 		return nil, nil
 	})
 	if err != nil && ctx.Err() == nil {
-		a.log.Error("noting a finding", "chain", f.Chain, "finding", kind, "err", err)
+		a.log.Error("failed to note a finding", "chain", f.Chain, "finding", kind, "err", err)
 	}
 	a.log.Warn("finding", "chain", f.Chain, "finding", kind, "text", text)
 }

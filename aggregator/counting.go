@@ -11,7 +11,7 @@ import (
 func (a *Aggregator) count(ctx context.Context) {
 	for {
 		if err := a.countOnce(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error("counting the gateways", "err", err)
+			a.log.Error("failed to count the gateways", "err", err)
 		}
 		pause := time.NewTimer(a.census.Pause())
 		select {

@@ -19,7 +19,7 @@ func (a *Aggregator) compare(ctx context.Context) {
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
-		a.log.Error("comparing what the database knows with what was countersigned; it is done again when gateways show heads", "err", err)
+		a.log.Error("failed to compare what the database knows with what was countersigned; it is done again when gateways show heads", "err", err)
 	}
 	defer func() { // what is found here is no reason to begin anew
 		select {
@@ -33,10 +33,10 @@ func (a *Aggregator) compare(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			a.log.Error("comparing what the database knows with what was countersigned; it is done again when gateways show heads", "chain", chain, "err", err)
+			a.log.Error("failed to compare what the database knows with what was countersigned; it is done again when gateways show heads", "chain", chain, "err", err)
 		}
 	}
-	a.log.Info("what the database knows was compared with what was countersigned in this run", "chains", chains, "put back", a.setBacks.Load()-before)
+	a.log.Info("what the database knows was compared with what was countersigned in this run", "chains", chains, "put_back", a.setBacks.Load()-before)
 }
 
 // watchServer compares when the server is another one, or was found to know less, until ctx ends.

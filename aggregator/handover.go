@@ -170,6 +170,6 @@ func (b *brokerLink) handOver(ctx context.Context, collector *collector.Collecto
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
-		b.log.Error("looking at the gateways that this replica owns now", "err", err)
+		b.log.Error("failed to look at the gateways that this replica owns now", "err", err)
 	}
 }

@@ -61,7 +61,7 @@ func (k *keyFiles) tell(err error) {
 		text = err.Error()
 	}
 	if text != "" && text != k.told {
-		k.log.Error("the key's files are not as they should be; the key is at hand until the aggregator ends", "err", err)
+		k.log.Error("failed to put the key's files in order; the key is at hand until the aggregator ends", "err", err)
 	}
 	k.told = text
 }

@@ -88,7 +88,7 @@ func (p *presence) run(ctx context.Context) {
 		p.mu.Unlock()
 		for chain, s := range all {
 			if err := p.note(ctx, chain, s); err != nil && ctx.Err() == nil {
-				p.log.Error("noting what a gateway says of itself", "chain", chain, "err", err)
+				p.log.Error("failed to note what a gateway says of itself", "chain", chain, "err", err)
 			}
 		}
 	}

@@ -19,7 +19,7 @@ func (a *Aggregator) reload(ctx context.Context, failed chan<- error) {
 	defer arm.Notify("READY=1")
 	c, err := a.options.Load()
 	if err != nil {
-		a.log.Error("the configuration stays as it was", "err", err)
+		a.log.Error("failed to reload the configuration, which stays as it was", "err", err)
 		return
 	}
 	running := a.currentLinks()
@@ -32,7 +32,7 @@ func (a *Aggregator) reload(ctx context.Context, failed chan<- error) {
 		}
 		l, err := a.newBrokerLink(&c.Broker[i])
 		if err != nil {
-			a.log.Error("the configuration stays as it was", "err", err)
+			a.log.Error("failed to reload the configuration, which stays as it was", "err", err)
 			return
 		}
 		wanted = append(wanted, l)
@@ -58,7 +58,7 @@ func (a *Aggregator) reload(ctx context.Context, failed chan<- error) {
 	if a.options.Reloaded != nil {
 		a.options.Reloaded(c)
 	}
-	a.log.Info("the new configuration is in force", "brokers stopped", len(leaving), "brokers", len(wanted))
+	a.log.Info("the new configuration is in force", "brokers_stopped", len(leaving), "brokers", len(wanted))
 	if waiting := a.config.waiting(c); len(waiting) > 0 {
 		a.log.Warn("changes of these keys wait for the next start", "keys", strings.Join(waiting, " "))
 	}

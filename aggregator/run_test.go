@@ -380,7 +380,7 @@ func TestNothingIsCountersignedByAClockThatIsNotSynchronised(t *testing.T) {
 		r, err := n.store.Record(t.Context(), c.id())
 		return err == nil && r.Head.Known
 	})
-	eventually(t, "the refusal to countersign", func() bool { return bytes.Contains([]byte(n.log.String()), []byte("not countersigned")) })
+	eventually(t, "the refusal to countersign", func() bool { return bytes.Contains([]byte(n.log.String()), []byte("failed to countersign")) })
 	r, err := n.store.Record(t.Context(), c.id())
 	if err != nil || r.Receipt.Time != 0 || r.State.Receipt != nil {
 		t.Errorf("the record: %+v, %v", r, err)
@@ -500,7 +500,7 @@ func TestTheConfigurationIsReadAgainWhenAsked(t *testing.T) {
 	newGateway(t, broker.Addr, second, "", n.self).awaitReceipt(n.self)
 	loaded = nil
 	hangup <- os.Interrupt
-	eventually(t, "the mistake to be told", func() bool { return strings.Contains(n.log.String(), "the configuration stays as it was") })
+	eventually(t, "the mistake to be told", func() bool { return strings.Contains(n.log.String(), "failed to reload the configuration") })
 }
 
 func TestBrokersComeAndGoWhileOthersStayConnected(t *testing.T) {
@@ -576,7 +576,7 @@ func TestATakenPortKeepsNothingFromBeingCountersigned(t *testing.T) {
 		}
 		return s
 	}
-	if s := status(); !strings.HasPrefix(s.Live.Deaf, "api.listen: not since ") || !strings.Contains(n.log.String(), "the API cannot listen") {
+	if s := status(); !strings.HasPrefix(s.Live.Deaf, "api.listen: not since ") || !strings.Contains(n.log.String(), "failed to listen for the API") {
 		t.Errorf("the status says %+v", s.Live)
 	}
 	taken.Close()

@@ -183,7 +183,7 @@ func RemoveCheckpoints(data string, before time.Time, log *slog.Logger) {
 			continue
 		}
 		if err := removeUnheld(dir); err != nil {
-			log.Warn("an old checkpoint stays", "dir", dir, "err", err)
+			log.Warn("failed to remove an old checkpoint", "dir", dir, "err", err)
 		}
 	}
 }

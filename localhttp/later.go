@@ -31,7 +31,7 @@ func ListenLater(address string, log *slog.Logger) *Later {
 	l := &Later{address: address, log: log, closing: make(chan struct{})}
 	l.over = sync.OnceFunc(func() { close(l.closing) })
 	if err := l.listen(); err != nil {
-		log.Warn("the API cannot listen, and is tried again", "address", address, "err", err)
+		log.Warn("failed to listen for the API; it is tried again", "address", address, "err", err)
 	}
 	return l
 }

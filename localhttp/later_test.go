@@ -20,7 +20,7 @@ func TestAPortThatIsTakenIsListenedOnLater(t *testing.T) {
 	address := taken.Addr().String()
 	var log bytes.Buffer
 	l := ListenLater(address, slog.New(slog.NewTextHandler(&log, nil)))
-	if since, err := l.Failing(); err == nil || since.IsZero() || !strings.Contains(log.String(), "the API cannot listen") || l.Addr().String() != address {
+	if since, err := l.Failing(); err == nil || since.IsZero() || !strings.Contains(log.String(), "failed to listen for the API") || l.Addr().String() != address {
 		t.Errorf("failing since %v, %v; the log says %s", since, err, &log)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -50,7 +50,7 @@ func (b *Broker) Keep(ctx context.Context, session func(context.Context, Dial) e
 		// has ports in it that change.
 		if r, _, _ := strings.Cut(err.Error(), ": "); r != reason || told&(told-1) == 0 {
 			reason = r
-			log.Warn("no connection to the broker, waiting for it", "err", err, "attempt", told, "again_in", wait.Round(time.Millisecond))
+			log.Warn("failed to connect to the broker, waiting for it", "err", err, "attempt", told, "again_in", wait.Round(time.Millisecond))
 		}
 		pause := time.NewTimer(wait)
 		select {

@@ -94,7 +94,7 @@ func Run(ctx context.Context, url string, log *slog.Logger) error {
 	for i, d := range Devices() {
 		all.Go(func() {
 			if err := d.run(ctx, url, rand.New(rand.NewPCG(7, uint64(i)))); err != nil {
-				log.Error("simulated device stopped", "device", d.Name, "err", err)
+				log.Error("failed to publish as a simulated device, which has stopped", "device", d.Name, "err", err)
 				errs <- err
 			}
 		})

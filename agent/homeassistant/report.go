@@ -67,7 +67,7 @@ func (r *Report) announce() {
 
 func (r *Report) publish(topic string, payload []byte) {
 	if err := r.Conn.Publish(topic, payload, true); err != nil {
-		r.Log.Warn("Home Assistant is not told", "topic", topic, "err", err)
+		r.Log.Warn("failed to report to Home Assistant", "topic", topic, "err", err)
 	}
 }
 

@@ -135,9 +135,9 @@ func (p *opening) options() *pebble.Options {
 		MemTableSize:       uint64(o.Cache / 8),
 		Logger:             logger{o.Logger, p.store},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { o.Logger.Warn("background work of the store failed", "err", err) },
+			BackgroundError: func(err error) { o.Logger.Warn("failed in background work of the store", "err", err) },
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
-				o.Logger.Error("damaged table in the store", "file", i.Path, "err", i.Details)
+				o.Logger.Error("failed to read a table of the store, which is damaged", "file", i.Path, "err", i.Details)
 				_ = p.store.damaged(fmt.Errorf("%w: %s", errBroken, i.Path))
 			},
 		},

@@ -17,10 +17,10 @@ import (
 // rebuild puts a database of all that can be read in the place of one that is damaged, and opens it. It takes as much space
 // again; the damaged one stays for whoever investigates.
 func (p *opening) rebuild(failed error) error {
-	p.o.Logger.Error("the store is damaged and is rebuilt from what can be read", "folder", p.dir, "err", failed)
+	p.o.Logger.Error("failed to open the store, which is damaged; it is rebuilt from what can be read", "folder", p.dir, "err", failed)
 	if p.store.db != nil {
 		if err := p.store.db.Close(); err != nil {
-			p.o.Logger.Warn("background work of the store failed", "err", err)
+			p.o.Logger.Warn("failed in background work of the store", "err", err)
 		}
 		p.store.db = nil
 	}
@@ -163,7 +163,7 @@ func (c *copying) all() error {
 
 func (c *copying) unreadable(path string, err error) {
 	c.gaps++
-	c.o.Logger.Warn("cannot be read and is left out", "file", path, "err", err)
+	c.o.Logger.Warn("failed to read a file, which is left out", "file", path, "err", err)
 }
 
 func (c *copying) table(path string, read func(*salvage.Table) error) error {

@@ -158,7 +158,7 @@ func (o *outage) broken(err error) {
 	if !o.told.IsZero() && now.Sub(o.told) < time.Minute {
 		return
 	}
-	o.log.Warn("a connection to the database broke or could not be made, and is tried again", "times", o.count, "err", err)
+	o.log.Warn("failed to reach the database; it is tried again", "times", o.count, "err", err)
 	o.told, o.open, o.count = now, true, 0
 }
 

@@ -58,7 +58,7 @@ func (p *pledges) countersigned(r *Record) error {
 	// The database has it, as far as it is to be relied on: this is the second place, and its want no reason to stop.
 	if err := p.keeper.Keep(r); err != nil {
 		if times, tell := p.failures.Count(); tell {
-			p.log.Error("what is countersigned could not be noted beside the database: should a failover lose it and this program be started anew, nobody knows it", "times", times, "err", err)
+			p.log.Error("failed to note what is countersigned beside the database: should a failover lose it and this program be started anew, nobody knows it", "times", times, "err", err)
 		}
 	}
 	return nil

@@ -161,7 +161,7 @@ var ErrUnread = errors.New("the chain's record could not be read")
 // unread tells that: each message of each gateway asks.
 func (g *Registry) unread(chain lightchain.ChainID, err error) {
 	if times, tell := g.failures.Count(); tell {
-		g.log.Error("whether a gateway is approved could not be read; its messages wait until it can", "chain", chain, "times", times, "err", err)
+		g.log.Error("failed to read whether a gateway is approved; its messages wait until it can", "chain", chain, "times", times, "err", err)
 	}
 }
 
@@ -192,7 +192,7 @@ func (g *Registry) Heard(ctx context.Context, s collector.Stranger) error {
 		if !errors.Is(err, ErrToken) {
 			return err
 		}
-		g.log.Warn("a gateway shows a token that does not let it in", "chain", s.Chain, "err", err)
+		g.log.Warn("failed to let a gateway in by its token", "chain", s.Chain, "err", err)
 	}
 	return g.inbox(ctx, s)
 }

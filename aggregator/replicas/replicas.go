@@ -117,7 +117,7 @@ func (r *Member) beat(ctx context.Context) {
 	if err != nil {
 		if time.Since(r.failed) > time.Minute {
 			r.failed = time.Now()
-			r.log.Warn("telling the other replicas that this one is alive", "err", err)
+			r.log.Warn("failed to tell the other replicas that this one is alive", "err", err)
 		}
 		r.tell(heard)
 		return

@@ -52,7 +52,7 @@ func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	}
 	plant := func() string { return m.status().Live.Sources[0].State }
 	m.await("it says that its broker is away", func() bool { return plant() == "failing" })
-	m.awaitJournal("edgeagent", "no connection to the broker, waiting for it")
+	m.awaitJournal("edgeagent", "failed to connect to the broker, waiting for it")
 	broker := m.outsider("mosquitto", "-p", "1884") // on loopback, open to everybody
 	if err := broker.Start(); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestAgentServesUnderALiveServiceManager(t *testing.T) {
 	t.Log("a reload with a mistake changes nothing and says why, another is sealed")
 	m.write("/etc/edgeagent/conf.d/plant.toml", wrong)
 	m.do("systemctl", "reload", "edgeagent")
-	m.awaitJournal("edgeagent", "the configuration was not reloaded")
+	m.awaitJournal("edgeagent", "failed to reload the configuration")
 	m.publish(22)
 	m.write("/etc/edgeagent/conf.d/plant.toml", right+"[block]\ninterval = \"1s\"\n")
 	m.do("systemctl", "reload", "edgeagent")

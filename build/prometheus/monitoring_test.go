@@ -4,6 +4,7 @@ package prometheus_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -159,7 +160,8 @@ func TestEveryWarningIsExplained(t *testing.T) {
 		}
 	}
 	met := map[string]bool{}
-	for _, line := range warnings(t) {
+	for _, w := range warnings(t) {
+		line := w.text
 		explained := false
 		for _, beginning := range beginnings {
 			if strings.HasPrefix(line, beginning) {
@@ -177,16 +179,40 @@ func TestEveryWarningIsExplained(t *testing.T) {
 	}
 }
 
+// What failed says so in the same words wherever it is looked for, and the keys beside it can be searched by.
+func TestFailuresAreLoggedAlike(t *testing.T) {
+	key := regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+	for _, w := range warnings(t) {
+		// Why nothing is sealed is a state: status and three other lines tell it in the same words.
+		if slices.Contains(w.keys, "err") && !strings.HasPrefix(w.text, "failed ") && !strings.HasPrefix(w.text, "nothing is sealed: ") {
+			t.Errorf("%s: the log line %q has an error, and does not begin with what failed: \"failed to …\"", w.at, w.text)
+		}
+		for _, k := range w.keys {
+			if !key.MatchString(k) {
+				t.Errorf("%s: the log line %q has a key %q, not in snake_case", w.at, w.text, k)
+			}
+		}
+	}
+}
+
+// A warning is a call that writes a warning or an error to a log.
+type warning struct {
+	at   string // file and line
+	text string // as far as it is a literal
+	keys []string
+}
+
 // warnings finds what the two programs write to their logs as warnings and errors: the texts that begin the arguments
 // of methods called Warn and Error.
-func warnings(t *testing.T) (lines []string) {
+func warnings(t *testing.T) (all []warning) {
 	t.Helper()
+	files := token.NewFileSet()
 	for _, folder := range []string{"agent", "aggregator", "backup", "cmd/edgeagent", "cmd/edgeaggregator", "lightchain", "localhttp", "mqttconn", "sensors", "sync"} {
 		err := filepath.WalkDir(filepath.Join("../..", folder), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "agent/demo") {
 				return err
 			}
-			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			file, err := parser.ParseFile(files, path, nil, 0)
 			if err != nil {
 				return err
 			}
@@ -208,7 +234,7 @@ func warnings(t *testing.T) (lines []string) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					lines = append(lines, line)
+					all = append(all, warning{at: fmt.Sprintf("%s:%d", path, files.Position(call.Pos()).Line), text: line, keys: keysOf(call)})
 				}
 				return true
 			})
@@ -218,10 +244,29 @@ func warnings(t *testing.T) (lines []string) {
 			t.Fatal(err)
 		}
 	}
-	if len(lines) < 50 {
-		t.Fatalf("only %d warnings found in the programs: %q", len(lines), lines)
+	if len(all) < 50 {
+		t.Fatalf("only %d warnings found in the programs: %+v", len(all), all)
 	}
-	return lines
+	return all
+}
+
+// keysOf returns the keys of what a call adds to its line, as far as they are literals. The embedded broker's told takes a
+// reason before them.
+func keysOf(call *ast.CallExpr) (keys []string) {
+	from := 1
+	if to, ok := call.Fun.(*ast.SelectorExpr).X.(*ast.SelectorExpr); ok && to.Sel.Name == "told" {
+		from = 2
+	}
+	for i := from; i < len(call.Args); i += 2 {
+		literal, ok := call.Args[i].(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			break
+		}
+		if key, err := strconv.Unquote(literal.Value); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // The rules are ones that Prometheus reads, and the aggregator's are raised by what they are for, all of them.

@@ -82,7 +82,7 @@ func TestFullDiskStopsAcknowledgementsAndLosesNone(t *testing.T) {
 	if code, body := g.get("/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz says %d %s on a full disk, which no restart makes larger", code, body)
 	}
-	if !g.logged("recording has stopped") {
+	if !g.logged("failed to record: the disk's reserve") {
 		t.Error("the log does not say that recording has stopped")
 	}
 	g.await("sent all that may wait for its acknowledgement", func() bool {

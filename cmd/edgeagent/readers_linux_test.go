@@ -190,7 +190,7 @@ func TestAnAgentThatOpensItsChainAnswers(t *testing.T) {
 	me := fmt.Sprintf("process %d: %s", os.Getpid(), os.Args[0])
 	g.launch()
 	g.await("waiting for the lock", func() bool { _, body := g.get("/readyz"); return strings.Contains(body, me) })
-	g.await("telling so", func() bool { return g.logged("another program has the chain open") && g.logged(me) })
+	g.await("telling so", func() bool { return g.logged("another program has it open") && g.logged(me) })
 	if code, _ := g.get("/healthz"); code != 200 {
 		t.Errorf("/healthz answers %d", code)
 	}

@@ -82,7 +82,7 @@ func chainFile(c *cobra.Command) string {
 // one more acknowledgement may go out.
 func exitOnStorageFailure(log *slog.Logger) func(error) {
 	return func(err error) {
-		log.Error("writing to the store failed; nothing more is acknowledged, the next start finds out what is on disk", "err", err)
+		log.Error("failed to write to the store; nothing more is acknowledged, the next start finds out what is on disk", "err", err)
 		os.Exit(command.ExitStorage)
 	}
 }

@@ -76,7 +76,7 @@ func TestTakenBrokerPortIsNamedWithItsOwner(t *testing.T) {
 	if text := strings.Join(strings.Fields(g.must("status")), " "); !strings.Contains(text, "WARNING nothing comes from source broker: failing since ") || !strings.Contains(text, owner) {
 		t.Errorf("the status does not name the owner:\n%s", text)
 	}
-	if !g.logged("a source cannot listen") || !g.logged(owner) {
+	if !g.logged("failed to listen; it is tried again") || !g.logged(owner) {
 		t.Error("the log does not name it")
 	}
 	if is := g.metric(`edgeagent_source_state{source="broker",state="failing"}`); is != 1 {
@@ -139,7 +139,7 @@ func TestTakenAPIPortKeepsNothingFromRecording(t *testing.T) {
 	if text := strings.Join(strings.Fields(g.must("status")), " "); !strings.Contains(text, "WARNING nobody is answered over TCP: api.listen: not since ") {
 		t.Errorf("the status does not tell:\n%s", text)
 	}
-	if !g.logged("the API cannot listen") {
+	if !g.logged("failed to listen for the API") {
 		t.Error("the log does not tell")
 	}
 	taken.Close()

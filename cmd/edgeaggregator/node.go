@@ -62,7 +62,7 @@ func openStore(ctx context.Context, config *aggregator.Config, begin bool, log *
 		}
 	}
 	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Cache: int64(config.Store.Cache), Fatal: func(err error) {
-		log.Error("writing to the store failed; nothing more is countersigned, the next start finds out what is on disk", "err", err)
+		log.Error("failed to write to the store; nothing more is countersigned, the next start finds out what is on disk", "err", err)
 		os.Exit(command.ExitStorage)
 	}})
 	if err != nil && !errors.Is(err, registry.ErrRunning) {

@@ -28,7 +28,7 @@ func openKeeper(config *aggregator.Config, log *slog.Logger) (registry.Keeper, f
 	}
 	keeper, err := pebblestore.OpenKeeper(filepath.Join(config.Aggregator.Data, "countersigned"), pebblestore.Options{Logger: log})
 	if err != nil {
-		log.Error("what is countersigned could not be noted beside the database: should a failover lose it and this program be started anew, nobody knows it", "err", err)
+		log.Error("failed to note what is countersigned beside the database: should a failover lose it and this program be started anew, nobody knows it", "err", err)
 		return nil, none
 	}
 	return keeper, keeper.Close
@@ -45,7 +45,7 @@ func awaitStore(ctx context.Context, config *aggregator.Config, log *slog.Logger
 			return nil, err
 		}
 		if tell {
-			log.Warn("another program has the store open; nothing is countersigned until it ends", "who", store.LockHolder(config.StoreDir()), "err", err)
+			log.Warn("failed to open the store: another program has it open; nothing is countersigned until it ends", "who", store.LockHolder(config.StoreDir()), "err", err)
 		}
 	}
 	return nil, ctx.Err()
@@ -73,7 +73,7 @@ configuration keeps it from starting it ends with 78: no restart would mend that
 			setLevel(config.Log.Level)
 			switch mended, err := keyfile.Mend(config.Key.File, config.Key.Passphrase); {
 			case err != nil:
-				log.Error("the key's files are not as they should be; what can be put right is, each minute", "err", err)
+				log.Error("failed to put the key's files in order; it is tried again each minute", "err", err)
 			case mended != "":
 				log.Warn("a file of the key was missing or damaged, and is made anew from the other", "file", mended)
 			}

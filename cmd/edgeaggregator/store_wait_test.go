@@ -26,7 +26,7 @@ func TestRunWaitsForACommandThatHasTheStore(t *testing.T) {
 	n.process = program.Start(t, n.command("run"), n.log())
 	n.process.Await("the log says for whom it waits", func() bool {
 		log, err := os.ReadFile(n.log())
-		return err == nil && strings.Contains(string(log), "another program has the store open") && strings.Contains(string(log), filepath.Base(os.Args[0]))
+		return err == nil && strings.Contains(string(log), "another program has it open") && strings.Contains(string(log), filepath.Base(os.Args[0]))
 	})
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)

@@ -567,9 +567,9 @@ func TestPagesThatLieRestoreNothing(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				refused := g.said("a page of lost headers is refused")
+				refused := g.said("failed to take a page of lost headers")
 				say(t, r.near, m.Topic, b)
-				g.process.Await("the gateway refuses: "+name, func() bool { return g.said("a page of lost headers is refused") > refused })
+				g.process.Await("the gateway refuses: "+name, func() bool { return g.said("failed to take a page of lost headers") > refused })
 				if s, ok := g.ask(); !ok || s.Head != image.Head || g.standing() != "" {
 					t.Fatalf("%s: the head went from %d to %d, %s", name, image.Height, s.Height, g.standing())
 				}

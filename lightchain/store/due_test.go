@@ -94,7 +94,7 @@ func TestDamageThatAStartMeetsMakesAScrubDue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r := s.Info().Recovered; strings.Contains(log.String(), "damaged table in the store") && !r.Lost() {
+			if r := s.Info().Recovered; strings.Contains(log.String(), "failed to read a table of the store") && !r.Lost() {
 				met++
 				known, err := s.Damages() // a table beside the blocks is mended at once
 				if err != nil {

@@ -54,7 +54,7 @@ func (s *Store) compareMark(sure bool) (above *headMark, err error) {
 			return nil, nil
 		}
 		*lost = bad.Error()
-		log.Error("the head mark cannot be read: the chain goes on from what the database holds", "height", s.tip.Height, "err", bad)
+		log.Error("failed to read the head mark: the chain goes on from what the database holds", "height", s.tip.Height, "err", bad)
 		return nil, nil
 	}
 	if m.chain() != s.tip.Chain {
@@ -86,7 +86,7 @@ func (s *Store) compareMark(sure bool) (above *headMark, err error) {
 	case bad != nil && torn:
 		log.Info("one slot of the head mark was torn", "err", bad)
 	case bad != nil:
-		log.Warn("one slot of the head mark cannot be read, and is written anew from the other: nothing is lost", "err", bad)
+		log.Warn("failed to read one slot of the head mark, which is written anew from the other: nothing is lost", "err", bad)
 	case s.tip.Height <= m.head.Height+1 && same && !s.doubted():
 		s.unsure = false // what is missing above has never left
 	}
@@ -409,7 +409,7 @@ func (s *Store) tellKeysLost() {
 		_, err = decodeKeys(b)
 	}
 	if err != nil {
-		s.options.Logger.Warn("the file of headers that set the key cannot be read, and is written anew from the database: nothing is lost", "err", err)
+		s.options.Logger.Warn("failed to read the file of headers that set the key, which is written anew from the database: nothing is lost", "err", err)
 	}
 }
 

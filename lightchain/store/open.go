@@ -145,7 +145,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.openNote(); err != nil {
-		o.Logger.Warn("the number of the newest acknowledged entry cannot be noted", "err", err)
+		o.Logger.Warn("failed to note the number of the newest acknowledged entry", "err", err)
 	}
 	s.checkSides()
 	return s, nil
@@ -199,7 +199,7 @@ func (s *Store) rebuildIfBelowMark() error {
 	}
 	err := s.rebuildOpened(fmt.Errorf("the newest headers: %w", ErrDamaged))
 	if errors.Is(err, ErrNoSpace) {
-		s.options.Logger.Error("the database ends below the head mark, and there is no room to rebuild it", "err", err)
+		s.options.Logger.Error("failed to rebuild the database, which ends below the head mark: there is no room", "err", err)
 		return nil
 	}
 	return err
@@ -340,7 +340,7 @@ func (s *Store) rebuildIfTailDamaged() error {
 	if rebuildErr := s.rebuildOpened(err); !errors.Is(rebuildErr, ErrNoSpace) {
 		return rebuildErr
 	}
-	s.options.Logger.Error("the end of the chain is damaged, and there is no room to rebuild the database", "err", err)
+	s.options.Logger.Error("failed to rebuild the database, which is damaged at the end of the chain: there is no room", "err", err)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (s *Store) takeBetter(path string, n int, failed error) (took bool, err err
 	if better == "" {
 		return false, nil
 	}
-	s.options.Logger.Error("the database with the highest number is not this chain's newest, and is put aside: another one holds what the head mark tells of", "folder", path, "goes_on", better, "err", failed)
+	s.options.Logger.Error("failed to use the database with the highest number, which is put aside: another one holds what the head mark tells of", "folder", path, "goes_on", better, "err", failed)
 	if err := s.putAside(path); err != nil {
 		return true, err
 	}

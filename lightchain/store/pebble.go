@@ -294,10 +294,10 @@ func quietListener(log *slog.Logger) *pebble.EventListener {
 	var told sync.Map // paths of damaged tables: each is told of once, for it is met at each read
 	var slow atomic.Int64
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { log.Warn("background work of the store failed", "err", err) },
+		BackgroundError: func(err error) { log.Warn("failed in background work of the store", "err", err) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			if _, before := told.LoadOrStore(info.Path, true); !before {
-				log.Error("damaged table in the store", "file", info.Path, "err", info.Details)
+				log.Error("failed to read a table of the store, which is damaged", "file", info.Path, "err", info.Details)
 			}
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {

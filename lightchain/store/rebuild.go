@@ -24,7 +24,7 @@ import (
 // rebuild makes the database after the n-th from what can be read of it, and genesis, if that is known beside
 // it. failed is why that does not open.
 func rebuild(dir, path string, n int, o Options, g *guard, known durable, genesis *lightchain.SignedHeader, failed error) (held []heightRun, err error) {
-	o.Logger.Error("the database does not open and is rebuilt from what can be read", "folder", path, "err", failed)
+	o.Logger.Error("failed to open the database, which is rebuilt from what can be read", "folder", path, "err", failed)
 	err = install(dir, n+1, o, func(fresh string) (err error) {
 		db, err := createPebble(fresh, o, g)
 		if err != nil {
@@ -150,7 +150,7 @@ const rebuildProgress = 10 * time.Second
 // unreadable notes a place that is lost and goes on.
 func (r *rebuilder) unreadable(name string, err error) {
 	r.gaps++
-	r.o.Logger.Warn("cannot be read and is left out", "file", name, "err", err)
+	r.o.Logger.Warn("failed to read a file, which is left out", "file", name, "err", err)
 }
 
 // withTable opens a table and lets it be read.

@@ -177,7 +177,7 @@ func (c *scrub) found(d Damage) error {
 	}
 	d.Since = c.s.Next()
 	for _, part := range d.news(known, c.met) {
-		c.s.options.Logger.Error("old data is damaged", "first", part.First, "count", part.Count, "from_block", part.From, "to_block", part.To, "table", part.Table, "err", part.Why)
+		c.s.options.Logger.Error("failed to read old data, which is damaged", "first", part.First, "count", part.Count, "from_block", part.From, "to_block", part.To, "table", part.Table, "err", part.Why)
 		if err := c.s.putDamage(&part); err != nil {
 			return err
 		}

@@ -48,21 +48,21 @@ func (s *Store) checkSides() {
 	s.mendHeaders()
 	s.mend(spaceNodes, spaceAbsent, spaceLost, spaceTables, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons, spaceMeta)
 	if err := s.matchRuns(); err != nil {
-		s.options.Logger.Warn("what stands beside the blocks was not mended", "holds", contents(spaceAbsent), "err", err)
+		s.options.Logger.Warn("failed to mend what stands beside the blocks", "holds", contents(spaceAbsent), "err", err)
 	}
 }
 
 // mendHeaders puts headers back that were met where they could not be read.
 func (s *Store) mendHeaders() {
 	if err := s.putBackHeaders(); err != nil {
-		s.options.Logger.Warn("headers that stand beside the database were not put back", "err", err)
+		s.options.Logger.Warn("failed to put back headers that stand beside the database", "err", err)
 	}
 }
 
 func (s *Store) mend(spaces ...byte) {
 	for _, space := range spaces {
 		if err := s.mendSpace(space); err != nil {
-			s.options.Logger.Warn("what stands beside the blocks was not mended", "holds", contents(space), "err", err)
+			s.options.Logger.Warn("failed to mend what stands beside the blocks", "holds", contents(space), "err", err)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 	if err != nil {
 		return nil, fmt.Errorf("replacing a damaged table: %w", err)
 	}
-	s.options.Logger.Error("a damaged table was replaced by what can be read of it", "holds", contents(space), "pairs", pairs, "unreadable_places", len(lost), "err", reason(why))
+	s.options.Logger.Error("failed to read a whole table, which is replaced by what can be read of it", "holds", contents(space), "pairs", pairs, "unreadable_places", len(lost), "err", reason(why))
 	return lost, nil
 }
 
@@ -179,7 +179,7 @@ func (s *Store) noteTable(t *pebble.SSTableInfo, space byte, damaged error) {
 		return // a scrub has found it
 	}
 	if err := s.putDamage(&d); err != nil {
-		s.options.Logger.Warn("a damage could not be noted", "table", d.Table, "err", err)
+		s.options.Logger.Warn("failed to note a damage", "table", d.Table, "err", err)
 	} else if s.options.Damaged != nil {
 		s.options.Damaged()
 	}

@@ -281,7 +281,7 @@ func (s *Store) showMoved(tip *lightchain.Tip, next uint64) {
 // leave. It is called with seeing held.
 func (s *Store) acknowledge(next, height uint64) {
 	if err := s.note.put(next, height); err != nil {
-		s.options.Logger.Warn("the number of the newest acknowledged entry is noted no more: after damage to the log a start may not know how many are gone", "err", err)
+		s.options.Logger.Warn("failed to note the number of the newest acknowledged entry, and does so no more: after damage to the log a start may not know how many are gone", "err", err)
 	}
 }
 

@@ -451,7 +451,7 @@ func (b *Broker) Run(ctx context.Context, sink sensors.Sink) error {
 	b.sink, b.run = sink, run
 	if from := b.predecessor(); from != nil {
 		if err := b.cfg.Subscribers.clean(); err != nil {
-			b.log.Warn("what was kept for subscribers could not be removed", "err", err)
+			b.log.Warn("failed to remove what was kept for subscribers", "err", err)
 		}
 		b.load()
 		b.inherit(from)

@@ -513,7 +513,7 @@ func (k *kept) close() {
 	k.store.Touch()
 	k.ids.Close()
 	if err := k.store.Close(); err != nil {
-		k.b.log.Warn("what was kept for subscribers may lack the newest", "err", err)
+		k.b.log.Warn("failed to write the newest of what is kept for subscribers", "err", err)
 	}
 }
 

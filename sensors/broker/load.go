@@ -230,7 +230,7 @@ func (b *Broker) load() {
 		}()
 	}
 	if err := it.err; err != nil {
-		b.log.Warn("nothing is kept for subscribers over a restart: sessions and retained messages are in memory; the chain is not concerned", "folder", o.Dir, "err", err)
+		b.log.Warn("failed to open what is kept for subscribers: sessions and retained messages are in memory, and not kept over a restart; the chain is not concerned", "folder", o.Dir, "err", err)
 		b.mu.Lock()
 		b.unkept = err
 		b.mu.Unlock()
@@ -273,7 +273,7 @@ func (b *Broker) follow(l *found) {
 	routed := 0
 	for entry, err := range k.where.Recorded(k.cursor) {
 		if err != nil {
-			b.log.Warn("entries of the chain cannot be read that subscribers may not have got", "err", err)
+			b.log.Warn("failed to read entries of the chain that subscribers may not have got", "err", err)
 			continue
 		}
 		if f := b.again(l, entry); f != nil {
@@ -298,7 +298,7 @@ func (b *Broker) follow(l *found) {
 		b.log.Info("what the last run did not pass on is passed on", "messages", routed)
 		// From here on the notes may go.
 		if err := k.store.Flush(b.run); err != nil {
-			b.log.Warn("what the last run did not pass on is passed on from memory", "err", err)
+			b.log.Warn("failed to write what the last run did not pass on, which is passed on from memory", "err", err)
 		}
 	}
 }

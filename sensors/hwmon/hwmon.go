@@ -146,7 +146,7 @@ func (s *Source) note(source string, err error) {
 	s.failures.Add(1)
 	s.known[source] = failing
 	if before != failing {
-		s.config.Logger.Warn("cannot read a sensor", "source", source, "err", err)
+		s.config.Logger.Warn("failed to read a sensor", "source", source, "err", err)
 	}
 }
 

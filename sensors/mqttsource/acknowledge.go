@@ -38,7 +38,7 @@ func (s *Source) settled(d *delivery, err error) {
 	notify(s.idle)
 	if err != nil {
 		if s.stats.Failed++; s.stats.Failed == 1 {
-			s.log.Error("a message did not become durable and is not acknowledged; the broker delivers it again on a later connection",
+			s.log.Error("failed to make a message durable, which is not acknowledged; the broker delivers it again on a later connection",
 				"topic", d.topic, "err", err)
 		}
 		s.disown(d)
@@ -163,7 +163,7 @@ func (s *Source) drain(l *link, pumped <-chan struct{}) {
 		select {
 		case <-s.idle:
 		case <-l.gate.ended:
-			s.log.Warn("the connection ended before the last messages were acknowledged; they will come again", "err", l.ended())
+			s.log.Warn("failed to acknowledge the last messages before the connection ended; they will come again", "err", l.ended())
 			return
 		case <-limit.C:
 			s.log.Warn("the last messages did not become durable in time and will come again", "unacknowledged", open)

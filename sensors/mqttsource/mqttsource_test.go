@@ -204,7 +204,7 @@ func TestABrokerThatIsDownAtTheStartIsWaitedFor(t *testing.T) {
 	}
 	m.Restart()
 	s.awaitReady()
-	if said := strings.Count(log.String(), "no connection to the broker"); said > 6 {
+	if said := strings.Count(log.String(), "failed to connect to the broker"); said > 6 {
 		t.Errorf("%d complaints for %d attempts", said, s.Stats().Failures)
 	}
 	if !strings.Contains(log.String(), "the broker is back") {

@@ -37,7 +37,7 @@ func (l *link) sayOnline() {
 		return
 	}
 	if err := l.publish(p.Topic, 1, true, p.Says(true, l.since), 0); err != nil {
-		l.source.log.Warn("that this source is connected was not published", "topic", p.Topic, "err", err)
+		l.source.log.Warn("failed to publish that this source is connected", "topic", p.Topic, "err", err)
 	}
 }
 

@@ -452,7 +452,7 @@ func (s *Source) count(g *group, begin time.Time, messages uint64) {
 // say tells the log of a change.
 func (s *Source) say(c *Change) {
 	if n := len(c.Failing); n > 0 {
-		s.log.Warn("a poll fails", "group", c.Group, "read", c.Failing[0].Read, "err", c.Failing[0].Why, "reads", n)
+		s.log.Warn("failed to poll", "group", c.Group, "read", c.Failing[0].Read, "err", c.Failing[0].Why, "reads", n)
 	}
 	if n := len(c.Recovered); n > 0 {
 		r := c.Recovered[0]

@@ -84,7 +84,7 @@ type Collector struct {
 // unreadable tells that the state of a chain cannot be read: each message of each chain finds that out.
 func (k *Collector) unreadable(chain lightchain.ChainID, err error) {
 	if times, tell := k.unread.Count(); tell {
-		k.c.Log.Error("reading the state of a chain", "chain", chain, "times", times, "err", err)
+		k.c.Log.Error("failed to read the state of a chain", "chain", chain, "times", times, "err", err)
 	}
 }
 

@@ -51,7 +51,7 @@ func (s *shard) countersign(ctx context.Context, now time.Time, f *follower) (af
 		return nil, false
 	case err != nil:
 		f.unsure = true
-		s.c.c.Log.Warn("not countersigned", "chain", f.chain, "err", err)
+		s.c.c.Log.Warn("failed to countersign", "chain", f.chain, "err", err)
 		return nil, false
 	}
 	f.unsure = false
@@ -96,7 +96,7 @@ func (k *Collector) withhold(f *follower, why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.now == 0 {
-		k.c.Log.Warn("heads are not countersigned until this is put right", "err", why)
+		k.c.Log.Warn("failed to countersign: no head is countersigned until this is put right", "err", why)
 	}
 	w.now++
 	w.since++
@@ -136,7 +136,7 @@ func (s *shard) repeatReceipt(ctx context.Context, f *follower, v view) {
 		err = s.charge(ctx, v.now, f, v.policy, s.receiptCost(f, payload))
 	}
 	if err != nil {
-		s.c.c.Log.Error("repeating a receipt", "chain", f.chain, "err", err)
+		s.c.c.Log.Error("failed to repeat a receipt", "chain", f.chain, "err", err)
 		return
 	}
 	s.publishReceipt(v.now, f, payload)

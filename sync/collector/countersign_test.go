@@ -24,7 +24,7 @@ func TestAClockThatIsWrongIsSaidOnceAndOnceThatItIsRightAgain(t *testing.T) {
 			g.seal()
 			w.run(5 * time.Minute)
 		}
-		if n := lines("not countersigned"); n != spell || k.k.Withheld() != 1 {
+		if n := lines("failed to countersign"); n != spell || k.k.Withheld() != 1 {
 			t.Fatalf("said %d times in %d spells; %d heads wait\n%s", n, spell, k.k.Withheld(), &log)
 		}
 		right = true

@@ -100,12 +100,12 @@ func (s *shard) pull(ctx context.Context, f *follower, v view, pull headersync.P
 	pull.Most = min(pageFor(v.policy, &pull, f), left-asking-answer-receipting)
 	payload, err := pull.Sign(s.c.c.Signer)
 	if err != nil {
-		s.c.c.Log.Error("signing a pull", "err", err)
+		s.c.c.Log.Error("failed to sign a pull", "err", err)
 		return troubled{}
 	}
 	f.sequence = pull.Sequence
 	if err := s.charge(ctx, v.now, f, v.policy, asking+pull.Most+answer); err != nil {
-		s.c.c.Log.Warn("not asked for what is missing, since the cost could not be stored", "chain", f.chain, "err", err)
+		s.c.c.Log.Warn("failed to store the cost of a pull: what is missing is not asked for", "chain", f.chain, "err", err)
 		return troubled{}
 	}
 	if !s.publish(v.now, f, headersync.TopicPull, "", payload, false) {

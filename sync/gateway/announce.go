@@ -18,7 +18,7 @@ func (g *Gateway) tickAnnounce(now time.Time) time.Time {
 	}
 	tip, head, err := g.c.Chain.Head()
 	if err != nil {
-		g.c.Log.Error("reading the head to announce it", "err", err)
+		g.c.Log.Error("failed to read the head to announce it", "err", err)
 		return now.Add(time.Minute)
 	}
 	due := g.repeatAt
@@ -33,7 +33,7 @@ func (g *Gateway) tickAnnounce(now time.Time) time.Time {
 	}
 	payload, err := head.Encode()
 	if err != nil {
-		g.c.Log.Error("encoding the head", "err", err)
+		g.c.Log.Error("failed to encode the head", "err", err)
 		return now.Add(time.Minute)
 	}
 	g.publish(now, headersync.Topic(g.c.Prefix, g.chain, headersync.TopicHead, ""), payload, true)

@@ -25,7 +25,7 @@ func (g *Gateway) sendHello(now time.Time, ask *headersync.RestoreRequest) {
 	}
 	tip, _, err := g.c.Chain.Head()
 	if err != nil {
-		g.c.Log.Error("reading the head to ask for it", "err", err)
+		g.c.Log.Error("failed to read the head to ask for it", "err", err)
 		return
 	}
 	h := headersync.Hello{Chain: g.chain, Height: tip.Height, Hash: tip.Hash, Restore: ask}
@@ -38,7 +38,7 @@ func (g *Gateway) sendHello(now time.Time, ask *headersync.RestoreRequest) {
 	binary.BigEndian.PutUint32(h.Nonce[:], uint32(g.c.Start))
 	binary.BigEndian.PutUint32(h.Nonce[4:], uint32(number))
 	if _, err := io.ReadFull(g.c.Random, h.Nonce[8:]); err != nil {
-		g.c.Log.Error("reading random bytes", "err", err)
+		g.c.Log.Error("failed to read random bytes", "err", err)
 		return
 	}
 	if g.c.EnrolToken != "" {
@@ -46,7 +46,7 @@ func (g *Gateway) sendHello(now time.Time, ask *headersync.RestoreRequest) {
 	}
 	payload, err := h.Sign(g.signer)
 	if err != nil {
-		g.c.Log.Error("signing a hello", "err", err)
+		g.c.Log.Error("failed to sign a hello", "err", err)
 		return
 	}
 	// A slow link may answer an older one than the last; beyond these many they are too old to say anything.

@@ -274,7 +274,7 @@ func (g *Gateway) Receive(now time.Time, m headersync.Message) {
 	case err == nil:
 	case word == headersync.TopicRestore && g.restore != nil && !errors.Is(err, headersync.ErrOld) && g.warned.Take(now):
 		// Nothing is sealed until the right page comes, so whoever waits for that is told.
-		g.c.Log.Warn("a page of lost headers is refused; they are asked for again", "aggregator", name, "err", err)
+		g.c.Log.Warn("failed to take a page of lost headers, which is refused; they are asked for again", "aggregator", name, "err", err)
 	default:
 		// Anybody on the broker can cause this line: it is no finding.
 		g.c.Log.Debug("message refused", "topic", m.Topic, "err", err)

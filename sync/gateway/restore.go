@@ -39,7 +39,7 @@ func (g *Gateway) tickRestore(now time.Time) (again time.Time, busy bool) {
 	p := g.worst()
 	tip, _, err := g.c.Chain.Head()
 	if err != nil {
-		g.c.Log.Error("reading the head", "err", err)
+		g.c.Log.Error("failed to read the head", "err", err)
 		return now.Add(time.Minute), true
 	}
 	if p != nil && p.standing == KeyChanged {
@@ -144,7 +144,7 @@ func (g *Gateway) reweigh(p *peer) {
 		err = g.foundFork(p, p.head, nil)
 	}
 	if err != nil { // it stays ahead, and is asked again
-		g.c.Log.Error("comparing restored headers", "aggregator", p.name, "err", err)
+		g.c.Log.Error("failed to compare restored headers", "aggregator", p.name, "err", err)
 	}
 }
 

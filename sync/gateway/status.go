@@ -60,7 +60,7 @@ func (g *Gateway) tickStatus(now time.Time, connected bool) time.Time {
 	}
 	tip, _, err := g.c.Chain.Head()
 	if err != nil {
-		g.c.Log.Error("reading the head to report it", "err", err)
+		g.c.Log.Error("failed to read the head to report it", "err", err)
 		return now.Add(time.Minute)
 	}
 	if g.signer == nil {
@@ -69,7 +69,7 @@ func (g *Gateway) tickStatus(now time.Time, connected bool) time.Time {
 	r := headersync.Report{Chain: g.chain, Height: tip.Height, Start: g.c.Start, Number: st.number + 1, Condition: condition}
 	payload, err := r.Sign(g.signer)
 	if err != nil {
-		g.c.Log.Error("signing a report", "err", err)
+		g.c.Log.Error("failed to sign a report", "err", err)
 		return now.Add(time.Minute)
 	}
 	g.publish(now, headersync.StatusTopic(g.c.Prefix, g.chain), payload, true)

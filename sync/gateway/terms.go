@@ -69,7 +69,7 @@ func (g *Gateway) follow(now time.Time) {
 		}
 	}
 	if err := g.listen(); err != nil {
-		g.c.Log.Error("subscribing to what new aggregators say", "err", err)
+		g.c.Log.Error("failed to subscribe to what new aggregators say", "err", err)
 	}
 }
 

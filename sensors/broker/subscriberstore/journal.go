@@ -312,7 +312,7 @@ func (j *Journal) end(why error) {
 		j.file = nil
 	}
 	j.off = true
-	j.s.o.Log.Warn("which QoS 2 messages publishers have not released is not noted any more: repetitions after the next start are recorded again, and flagged", "err", why)
+	j.s.o.Log.Warn("failed to note which QoS 2 messages publishers have not released, and does so no more: repetitions after the next start are recorded again, and flagged", "err", why)
 	j.gone()
 }
 
@@ -323,7 +323,7 @@ func (j *Journal) gone() bool {
 	}
 	err := j.s.o.FS.Remove(j.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		j.s.o.Log.Error("what is noted of QoS 2 messages is not so any more, and cannot be removed: none is released", "err", fmt.Errorf("removing %s: %w", j.path, err))
+		j.s.o.Log.Error("failed to remove the notes of QoS 2 messages, which are not true any more: none is released", "err", fmt.Errorf("removing %s: %w", j.path, err))
 		return false
 	}
 	return true

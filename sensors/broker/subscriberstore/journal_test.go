@@ -251,7 +251,7 @@ func TestAJournalThatCannotBeWrittenIsRemoved(t *testing.T) {
 	if _, err := mem.Stat("subscribers/" + journalName); err == nil {
 		t.Error("the file is there still")
 	}
-	if !strings.Contains(log.String(), "is not noted any more") {
+	if !strings.Contains(log.String(), "and does so no more") {
 		t.Errorf("not told: %s", log)
 	}
 }

@@ -232,7 +232,7 @@ func (s *Store) writeNotes() {
 		n.size += len(add)
 	}
 	if err != nil {
-		s.o.Log.Warn("a note of what was retained could not be written: killed now, the broker would forget it", "err", err)
+		s.o.Log.Warn("failed to note what was retained: killed now, the broker would forget it", "err", err)
 		s.closeNotes()
 	}
 	s.mu.Lock()

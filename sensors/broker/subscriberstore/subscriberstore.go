@@ -147,7 +147,7 @@ func Open(o Options, content Content) (*Store, error) {
 	}
 	content.Reset()
 	aside := o.Dir + asideSuffix
-	o.Log.Warn("what the broker kept for its subscribers cannot be read: it is put aside, sessions and retained messages begin anew; the chain is not concerned", "folder", aside, "err", err)
+	o.Log.Warn("failed to read what the broker kept for its subscribers: it is put aside, sessions and retained messages begin anew; the chain is not concerned", "folder", aside, "err", err)
 	// One is kept to look at. If this is cut off, the next start does it again.
 	if err := o.FS.RemoveAll(aside); err != nil {
 		return nil, fmt.Errorf("putting aside what is damaged: %w", err)
@@ -183,7 +183,7 @@ func (s *Store) mark() {
 		err = errors.Join(f.Sync(), f.Close())
 	}
 	if err != nil {
-		s.o.Log.Warn("it could not be noted that something is kept for subscribers: if it is removed, that is not told", "err", err)
+		s.o.Log.Warn("failed to note that something is kept for subscribers: if it is removed, that is not told", "err", err)
 	}
 }
 
@@ -284,7 +284,7 @@ func (s *Store) options() *pebble.Options {
 		DisableTableStats:           true,
 		Logger:                      logger{s},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { s.o.Log.Warn("background work of the subscribers' database failed", "err", err) },
+			BackgroundError: func(err error) { s.o.Log.Warn("failed in background work of the subscribers' database", "err", err) },
 		},
 	}
 }
@@ -347,7 +347,7 @@ func (s *Store) fail(err error) {
 	if s.db == nil {
 		return // it is being opened, and whoever does so hears of it
 	}
-	s.o.Log.Error("what the broker keeps for its subscribers can be written no more: it is in memory until the next start; the chain is not concerned", "err", err)
+	s.o.Log.Error("failed to write what the broker keeps for its subscribers: it is in memory until the next start; the chain is not concerned", "err", err)
 }
 
 // Err says why nothing is written any more; nil: it is.
