@@ -109,11 +109,9 @@ func shareOf(chain *store.Reader, from uint64, newest *lightchain.Header) (float
 // buffer says how long recording could go on without receipts.
 func (a *Agent) buffer() api.Buffer {
 	c := a.inForce()
+	s := a.survey(c)
 	var b api.Buffer
-	s, err := a.survey(c)
-	if err != nil {
-		return b // of what is damaged it is told elsewhere
-	}
+	var err error
 	if b.Rate, err = growth(s.chain); err != nil {
 		b.Rate = 0 // the newest header cannot be read
 	}

@@ -86,6 +86,7 @@ type retention struct {
 	mu       sync.Mutex // held while payloads are deleted: by the agent itself, or by a command
 	given    uint64     // below this height the space of what was deleted was given back
 	damaged  bool       // but for what damage keeps
+	later    bool       // in this look nothing is given back any more: no table is merged
 	told     bool       // the log says that something is held back
 	toldKept []string   // and by which keys something is kept
 
@@ -123,23 +124,20 @@ func (a *Agent) retain(ctx context.Context) {
 }
 
 // survey returns how the agent measures what it holds, under a configuration.
-func (a *Agent) survey(c *Config) (*survey, error) {
+func (a *Agent) survey(c *Config) *survey {
 	s := &survey{chain: &a.store.Reader, aggregators: c.aggregatorNames(), now: time.Now(), room: noBound,
 		synchronised: a.clock.Status().State == lightchain.ClockSynchronised}
 	if a.retention.stuck.Load() {
-		oldest, err := a.store.OldestBlock()
-		if err != nil {
-			return nil, err
-		}
-		if s.unreclaimed, err = a.store.BlockBytes(1, oldest); err != nil {
-			return nil, err
+		var oldest uint64
+		if oldest, s.err = a.store.OldestBlock(); s.err == nil {
+			s.unreclaimed, s.err = a.store.BlockBytes(1, oldest)
 		}
 	}
 	if stats := a.store.Stats(); stats.Told {
 		free := stats.Free + stats.DiskBytes - min(stats.DiskBytes, stats.LiveBytes) // what is about to be deleted is as good as free
 		s.room = free - min(free, stats.Reserve)
 	}
-	return s, nil
+	return s
 }
 
 // prune deletes what is beyond the limits, in steps between which the chain goes on, and says what went. With slack
@@ -148,6 +146,7 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 	r := &a.retention
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.later = false
 	if c.Retention.limit() != nil {
 		// A run that was cut off between a deletion and its compaction left a store that looks larger than it is, and so does a
 		// disk that had no room for the compaction.
@@ -157,10 +156,7 @@ func (a *Agent) prune(ctx context.Context, c *Config, slack bool) (api.Retention
 		}
 		a.reclaim(ctx, oldest)
 	}
-	s, err := a.survey(c)
-	if err != nil {
-		return api.Retention{}, err
-	}
+	s := a.survey(c)
 	h, err := s.holding(&c.Retention, slack)
 	if err != nil {
 		return api.Retention{}, err
@@ -224,7 +220,7 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 func (a *Agent) reclaim(ctx context.Context, below uint64) {
 	r := &a.retention
 	from := max(1, r.given)
-	if from >= below {
+	if from >= below || r.later {
 		return
 	}
 	err := r.giveBack(ctx, from, below)
@@ -237,6 +233,8 @@ func (a *Agent) reclaim(ctx context.Context, below uint64) {
 		return
 	case errors.Is(err, store.ErrDamaged):
 		r.given, r.damaged = below, true
+	case errors.Is(err, store.ErrNoMerge):
+		r.later = true
 	}
 	r.stuck.Store(true)
 	a.log.Warn("failed to give back the space of deleted payloads; it is tried again", "err", err)
@@ -356,11 +354,7 @@ func (s *survey) wouldGo(c *RetentionConfig) (api.Retention, error) {
 
 // dryRun answers what limits would delete now.
 func (a *Agent) dryRun(_ context.Context, l api.Limits) (api.Retention, error) {
-	s, err := a.survey(a.inForce())
-	if err != nil {
-		return api.Retention{}, err
-	}
-	return s.wouldGo(retentionConfig(l))
+	return a.survey(a.inForce()).wouldGo(retentionConfig(l))
 }
 
 // pruneNow deletes what is beyond the limits without waiting until it is worth it.

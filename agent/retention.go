@@ -179,6 +179,7 @@ type survey struct {
 	// unreclaimed is how many bytes of deleted blocks are still on the disk, 0 where they are about to go. It is measured
 	// before the size and the room: what a merge gives back between is counted twice then, and not deleted again.
 	unreclaimed uint64
+	err         error // why that is not known
 }
 
 // newest is the newest header that an aggregator has countersigned.
@@ -213,6 +214,9 @@ func reached(quorum int, numbers []uint64) uint64 {
 
 // holding measures what the decision rests on. With slack nothing counts as old until it is worth a deletion.
 func (s *survey) holding(c *RetentionConfig, slack bool) (*holding, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
 	h := &holding{tip: s.chain.Tip().Height, size: s.chain.Stats().LiveBytes, room: s.room}
 	var err error
 	if h.oldest, err = s.chain.OldestBlock(); err != nil {

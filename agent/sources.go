@@ -330,7 +330,7 @@ func (a *Agent) newMQTT(c mqttSettings) (*source, error) {
 		Rate: c.MaxRate, Exceeded: nodes.Unseen,
 	}
 	session := sessionOf(a.store.Chain(), &c.Config)
-	config.Session = a.sessions.state(session)
+	config.Session = func() mqttsource.Session { return a.sessions.state(session) }
 	config.NoteSession = func(state mqttsource.Session) { a.sessions.note(session, state) }
 	config.Held = func() []string { return a.sessions.filters(session) }
 	clientID := mqttsource.ClientID(&c.Config, a.gatewayID())

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -117,7 +118,7 @@ func TestADamagedBlockStopsNothingAndIsNotSearched(t *testing.T) {
 			} else if h.Header.Previous != head.Hash {
 				t.Errorf("%s at %d of %d: the chain does not go on where it was", name, at, size)
 			}
-			search(s.compact(t.Context(), []byte{0}, []byte{0xff}))
+			search(s.merges.ask(t.Context(), func(ctx context.Context) error { return s.db.Compact(ctx, []byte{0}, []byte{0xff}, false) }))
 			closeStore(t, s)
 			s = openStore(t, o)
 			if s.Tip().Height <= head.Height {

@@ -33,20 +33,22 @@ type compactions struct {
 	after func(time.Duration, func()) // calls the function then: time.AfterFunc
 
 	// Of merges that the store asks for.
-	patience time.Duration  // how long one waits while none succeeds
-	turn     chan struct{}  // holds a token while one is asked for
-	asked    sync.WaitGroup // until they have ended
+	patience time.Duration // how long one waits while none succeeds
+	turn     chan struct{} // holds a token while one is asked for
 	ctx      context.Context
 	end      context.CancelFunc // of ctx
 }
 
-// The pauses after merges that failed double from the first to the longest.
-const firstPause, longestPause = time.Second, 5 * time.Minute
+// The pauses after merges that failed double from the first to the longest. For five minutes after a failure below level 0 Pebble
+// tries nothing there by itself, and so what it is asked for.
+const firstPause, longestPause = time.Second, 4 * time.Minute
 
 // mergePatience is how long a merge that is asked for waits while none succeeds.
 const mergePatience = time.Minute
 
-var errNoMerge = errors.New("no tables were merged for a minute: other merges fail, and are tried before this one")
+// ErrNoMerge says that what was asked for comes later: for a minute no tables were merged. There may be no room, or damage over
+// which other merges fail that are tried first.
+var ErrNoMerge = errors.New("no tables were merged for a minute")
 
 func newCompactions() *compactions {
 	c := &compactions{after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }, moved: time.Now(), patience: mergePatience, turn: make(chan struct{}, 1)}
@@ -56,8 +58,8 @@ func newCompactions() *compactions {
 }
 
 // ask calls merge, which waits for a merge of its own, and returns what that returns. It does not wait for long where others
-// only fail: what failed for damage Pebble tries again before what it is asked for. The merge comes when it can then, and until
-// it has no other is asked for.
+// only fail: over a damaged table of level 0 Pebble tries the same one again and again before what it is asked for. The merge
+// comes when it can then, and until it has no other is asked for.
 //
 // merge is called off by close alone: one that Pebble has picked and that is called off before it begins makes it panic.
 func (c *compactions) ask(ctx context.Context, merge func(context.Context) error) error {
@@ -66,14 +68,20 @@ func (c *compactions) ask(ctx context.Context, merge func(context.Context) error
 	go c.watch(ctx, c.patience, enough)
 	select {
 	case c.turn <- struct{}{}:
+	case <-c.ctx.Done():
+		return c.ctx.Err()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if err := errors.Join(c.ctx.Err(), ctx.Err()); err != nil {
+		<-c.turn
+		return err
+	}
 	done := make(chan error, 1)
-	c.asked.Go(func() {
+	go func() {
 		done <- merge(c.ctx)
 		<-c.turn
-	})
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -97,12 +105,12 @@ func (c *compactions) watch(ctx context.Context, patience time.Duration, enough 
 		stands := !c.running && time.Since(began) > patience && time.Since(c.moved) > patience
 		c.mu.Unlock()
 		if stands {
-			enough(errNoMerge)
+			enough(ErrNoMerge)
 		}
 	}
 }
 
-// close has no merge begin any more, and calls off what was asked for.
+// close has no merge begin any more, and calls off what was asked for. Nothing can be asked for afterwards.
 func (c *compactions) close() {
 	c.mu.Lock()
 	c.opened = false
@@ -111,7 +119,7 @@ func (c *compactions) close() {
 	}
 	c.mu.Unlock()
 	c.end()
-	c.asked.Wait()
+	c.turn <- struct{}{}
 }
 
 // open lets merges begin.

@@ -167,7 +167,7 @@ func TestAMergeThatCannotBeginKeepsNobodyWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.patience = time.Millisecond
-	if err := s.Reclaim(t.Context(), 1, 2); !errors.Is(err, errNoMerge) {
+	if err := s.Reclaim(t.Context(), 1, 2); !errors.Is(err, ErrNoMerge) {
 		t.Fatal(err)
 	}
 	c.patience = mergePatience
@@ -180,5 +180,73 @@ func TestAMergeThatCannotBeginKeepsNobodyWaiting(t *testing.T) {
 	closeStore(t, s)
 	if err := <-answered; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+}
+
+// Whoever waits for the turn when the store closes gets an answer, too, and asks nothing of a closed database.
+func TestAStoreClosesWhileMergesAreAskedFor(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	c := s.merges
+	c.mu.Lock()
+	c.resting = true
+	c.mu.Unlock()
+	stage(t, s, testEntries(0, 5))
+	if _, err := s.Seal(SealParams{Sealed: 1}); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 3)
+	for range cap(answered) {
+		go func() { answered <- s.Reclaim(t.Context(), 1, 2) }()
+	}
+	for len(c.turn) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(10 * time.Millisecond)
+	closeStore(t, s)
+	for range cap(answered) {
+		if err := <-answered; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+// While nothing is merged, Tidy lays no table upon those that it laid before.
+func TestTidyLaysNothingAboveARowThatIsNotMerged(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	defer closeStore(t, s)
+	for range fewTables + 2 {
+		stage(t, s, testEntries(0, 5))
+		if _, err := s.Seal(SealParams{Sealed: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() (lowest, above int) {
+		levels, err := s.db.SSTables()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, level := range levels[:len(levels)-1] {
+			above += len(level)
+		}
+		return len(levels[len(levels)-1]), above
+	}
+	for lowest, above := count(); lowest < fewTables || above > 0; lowest, above = count() {
+		time.Sleep(time.Millisecond)
+	}
+	c := s.merges
+	c.mu.Lock()
+	c.resting = true
+	c.mu.Unlock()
+	c.patience = 20 * time.Millisecond
+	for range 3 {
+		if err := s.Tidy(t.Context()); !errors.Is(err, ErrNoMerge) {
+			t.Error(err)
+		}
+	}
+	if _, above := count(); above > 1 {
+		t.Errorf("%d tables lie above the row", above)
 	}
 }

@@ -151,7 +151,10 @@ func (s *Store) Reclaim(ctx context.Context, from, to uint64) error {
 	if from >= to {
 		return nil
 	}
-	if err := s.compact(ctx, blockKey(from, partSeed), blockKey(to, partSeed)); err != nil {
+	err := s.merges.ask(ctx, func(ctx context.Context) error {
+		return s.db.Compact(ctx, blockKey(from, partSeed), blockKey(to, partSeed), false)
+	})
+	if err != nil {
 		return fmt.Errorf("reclaiming the space of blocks %d to %d: %w", from, to-1, readError(err))
 	}
 	return nil

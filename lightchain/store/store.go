@@ -8,7 +8,6 @@
 package store
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -208,11 +207,6 @@ func (s *Store) Close() error {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
-}
-
-// compact has the tables of a range merged.
-func (s *Store) compact(ctx context.Context, start, end []byte) error {
-	return s.merges.ask(ctx, func(ctx context.Context) error { return s.db.Compact(ctx, start, end, false) })
 }
 
 // closeBeside closes the files beside the database.

@@ -51,10 +51,12 @@ func (s *Store) mergeRow(ctx context.Context, row pebble.KeyRange) error {
 	if err := errors.Join(w.Delete(row.Start), w.Delete(row.End), w.Close()); err != nil {
 		return err
 	}
-	if err := s.db.Ingest(ctx, []string{path}); err != nil {
-		return err
-	}
-	return s.compact(ctx, row.Start, row.End)
+	return s.merges.ask(ctx, func(ctx context.Context) error {
+		if err := s.db.Ingest(ctx, []string{path}); err != nil {
+			return err
+		}
+		return s.db.Compact(ctx, row.Start, row.End, false)
+	})
 }
 
 // smallRows returns rows of small tables in the lowest level, each by a key in its first table and one in its last

@@ -159,7 +159,7 @@ func (g *gate) next() error {
 		if err != nil {
 			return unexpected(err)
 		}
-		g.heard.Store(true)
+		g.heard.Store(len(b) == 2)
 		if len(b) == 2 && b[1] == 0 {
 			g.link.begin(b[0]&1 == 1)
 		}

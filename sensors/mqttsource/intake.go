@@ -129,9 +129,7 @@ func (s *Source) isNew(l *link, d *delivery, replay lightchain.Hash) bool {
 	if d.qos == 0 {
 		s.stats.QoS0++
 	} else {
-		if d.flags&lightchain.Redelivered != 0 {
-			l.certain()
-		}
+		l.judge(d)
 		if s.redelivered(l, d) {
 			s.stats.Recognised++
 			return false

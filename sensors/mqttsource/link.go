@@ -35,6 +35,8 @@ type link struct {
 	paused bool          // the gate holds a PUBLISH back
 	ending bool          // the gate discards every PUBLISH: those with QoS 1 and 2 come again
 	slow   bool          // and a ping had to be covered meanwhile
+	anew   bool          // the broker knew no session
+	fresh  bool          // a message came that had not come before
 
 	since time.Time // when it was begun
 }
@@ -76,77 +78,8 @@ func (s *Source) session(ctx context.Context, dial mqttconn.Dial, pumped <-chan 
 		l.leave()
 	}
 	l.end()
-	return err
-}
-
-// begin is called when the broker has accepted, before anything that it sends is seen.
-func (l *link) begin(present bool) {
-	s := l.source
-	s.mu.Lock()
-	had := s.kept != SessionNone
-	if !present || s.asking != nil {
-		// Another session, or perhaps: its packet ids start anew, and nothing of the old one will come again.
-		clear(s.unacked)
-	}
-	if had && !present {
-		s.told = l
-	}
-	s.stats.Connected = true
-	s.mu.Unlock()
-	if had && !present {
-		s.doubt() // until its filters are granted it holds nothing
-		s.lose(0, "the broker knows no session of this client any more: what it kept while the connection was down is lost. "+
-			"Was it started again without persistence, or the session thrown away?")
-	}
-}
-
-// doubt notes that the session that the broker kept may be lost. One that was never granted a filter kept nothing.
-func (s *Source) doubt() {
-	s.mu.Lock()
-	if s.kept != SessionNone {
-		s.kept = SessionDoubtful
-	}
-	s.mu.Unlock()
 	s.noteSession()
-}
-
-// certain ends the doubt, where there is one: a message came again, which a new session cannot send before it was asked for
-// filters on an earlier connection. Under s.mu.
-func (l *link) certain() {
-	if s := l.source; s.kept == SessionDoubtful && (s.asking == nil || s.asking == l) && s.told != l {
-		s.kept, s.asking = SessionKept, nil
-	}
-}
-
-// noteSession has noted what is known of the session. It is called from one goroutine at a time.
-func (s *Source) noteSession() {
-	s.mu.Lock()
-	was := s.noted
-	s.noted = s.kept
-	now := s.noted
-	s.mu.Unlock()
-	if was != now && s.cfg.NoteSession != nil {
-		s.cfg.NoteSession(now)
-	}
-}
-
-// holds notes that the session holds what the broker granted of the filters.
-func (l *link) holds() {
-	s := l.source
-	s.mu.Lock()
-	untold := s.kept == SessionDoubtful && s.told != l
-	s.kept, s.asking = SessionKept, nil
-	if untold {
-		// What the old session still owes would have come before the filters were granted.
-		maps.DeleteFunc(s.unacked, func(_ uint16, d *delivery) bool { return d.ticket.link != l })
-	}
-	s.mu.Unlock()
-	if untold {
-		s.lose(0, "nobody knows whether the broker still has the session that it kept for this client: it did not answer an earlier "+
-			"connection, which may have begun another one, or one ended before the subscriptions were granted. What came before "+
-			"them may be lost. Was the broker started again without persistence?")
-	}
-	s.noteSession() // before anything else may be lost with the session
+	return err
 }
 
 // serve subscribes, and returns when the connection is lost or ctx ends.

@@ -16,8 +16,8 @@
 // It piles up in the session that the broker keeps for this client. A broker that knows none any more, since it was
 // started again without its memory or threw the session away, has lost what was in it: that is reported too, and that
 // nobody can tell how much it was. That the broker knows a session does not show that it is the one of before where a
-// CONNECT got no answer, which may have begun it: such a session is doubtful, and that is reported, unless it delivers
-// something again before a filter can have been granted in a new one.
+// CONNECT got no answer, which may have begun it: such a session is doubtful, and that is reported, unless the first that it
+// delivers is something again, before a filter can have been granted in a new one.
 //
 // Acknowledgements are written by the source itself, many in one write. paho's Message.Ack blocks until its writer
 // takes the packet, silently drops it after the connection's end, and costs a system call each; here it must be known
@@ -125,9 +125,9 @@ type Config struct {
 	// forgotten those that are gone. It must not block for long. It may be nil.
 	Hold func(filters []string)
 
-	// Session is what was noted in another run of the program: if the broker kept one then and knows none now, what it kept
-	// meanwhile is lost.
-	Session Session
+	// Session returns what was noted last, by another source with this client id or in another run of the program: if the broker
+	// kept a session then and knows none now, what it kept meanwhile is lost. Run asks it, once. nil: nothing was.
+	Session func() Session
 	// NoteSession is told when that changes, for Session of the next run. It must not block for long. It may be nil.
 	NoteSession func(Session)
 
@@ -221,7 +221,7 @@ type Source struct {
 	pace     sensors.Pace                  // the pump's
 	kept     Session                       // under mu
 	noted    Session                       // under mu: what NoteSession was told last
-	told     *link                         // under mu: the connection on which it was told last that the session is lost
+	told     *link                         // under mu: the connection on which it was told that the session is lost; nil: none, since it was kept
 	asking   *link                         // under mu: the first one that asked for filters since the session is doubtful; nil: none
 	wake     chan struct{}                 // for the pump, capacity 1: the queue is not empty
 	idle     chan struct{}                 // for drain, capacity 1: open fell
@@ -243,11 +243,6 @@ func New(cfg Config) (*Source, error) {
 		wake:    make(chan struct{}, 1),
 		idle:    make(chan struct{}, 1),
 		late:    make(chan struct{}, 1),
-		kept:    cfg.Session,
-		noted:   cfg.Session,
-	}
-	if s.kept == SessionDoubtful {
-		s.asking = new(link) // perhaps
 	}
 	s.rate.Store(int64(cfg.Rate))
 	s.room = sync.NewCond(&s.mu)
@@ -331,6 +326,7 @@ func (s *Source) Stats() Stats {
 func (s *Source) Run(ctx context.Context, sink sensors.Sink) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.recall()
 
 	var refused error
 	pumped := make(chan struct{})
