@@ -28,7 +28,7 @@ check: ## formatting, vet, staticcheck, and that everything compiles: an answer 
 	@go run ./build/testrun check
 
 # LIMIT=85m ends what still runs after that time, with the stacks of all goroutines; without it only what hangs for hours.
-test: env ## everything that is checked, some 25 minutes on two quiet cores; PART="unit race" for some of it
+test: env ## everything that is checked, some 35 minutes on two quiet cores; PART="unit race" for some of it
 	@go run ./build/testrun $(addprefix -limit ,$(LIMIT)) $(PART)
 
 # Without the programs of the test environment the tests that need them say so and are skipped.

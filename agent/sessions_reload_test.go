@@ -52,9 +52,7 @@ func (p *played) serve(conn net.Conn) {
 		case *packets.SubscribePacket:
 			ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
 			ack.MessageID = cp.MessageID
-			for _, q := range cp.Qoss {
-				ack.ReturnCodes = append(ack.ReturnCodes, q)
-			}
+			ack.ReturnCodes = cp.Qoss
 			_ = ack.Write(conn)
 		case *packets.UnsubscribePacket:
 			ack := packets.NewControlPacket(packets.Unsuback).(*packets.UnsubackPacket)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"strconv"
@@ -77,7 +78,13 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 		if err != nil {
 			return err
 		}
-		if err := asowner.Named(data, path, func() error { return os.WriteFile(path, written, 0o644) }); err != nil {
+		err = asowner.Named(data, path, func() error {
+			if err := replaceable(path); err != nil {
+				return err
+			}
+			return os.WriteFile(path, written, 0o644)
+		})
+		if err != nil {
 			return err
 		}
 		return out.Print(map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written)}, func(w io.Writer) {
@@ -85,6 +92,32 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 		})
 	}
 	return c
+}
+
+// replaceable says why a proof cannot be written to a path: a file is there that is no proof.
+func replaceable(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return err // what is no file takes what is written, or says why not
+	}
+	there, err := io.ReadAll(io.LimitReader(f, 2*lightchain.MaxProof))
+	if err != nil {
+		return err
+	}
+	if text, err := lightchain.DecodeText(there); err == nil {
+		there = text
+	}
+	if _, err := lightchain.DecodeProof(there); err != nil {
+		return command.Failf(command.ExitUsage, "%s: a file is there that is no proof: it stays, name another one", path)
+	}
+	return nil
 }
 
 // prunedError says where the chain tells of the deletion of an entry, and what can still show it.

@@ -1,8 +1,8 @@
 // Command edgeverify is the auditor's program: it checks Edgechain proofs, bundles and evidence of forks offline, against a
 // list of whom to trust, and each against the others.
 //
-// It depends on lightchain alone, opens no connection, and writes nothing but its report and, where it is told a file for
-// it, evidence.
+// It depends on what decides (lightchain) and on what reads a payload once more (sensors), opens no connection, and writes
+// nothing but its report and, where it is told a file for it, evidence.
 package main
 
 import (
@@ -39,7 +39,7 @@ each other where they speak of the same heights.
 
 The exit code is 0 if all files verify and none contradicts another, 1 if report or evidence cannot be written and for a
 fault of this program, 2 for wrong words or a wrong trust file, 3 if something does not verify or two files contradict each other, 4 if a file is not
-there. Evidence of a fork verifies if it shows one.
+there. Of several, 3 comes first, then 4. Evidence of a fork verifies if it shows one.
 
 Options:
 `
@@ -123,14 +123,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		if err != nil {
 			return fail(exitFailed, "writing the report: %v", err)
 		}
-		code = max(code, o.exitCode())
+		code = worse(code, o.exitCode())
 		var found []contradiction
 		err = guarded(func() (err error) {
 			found, err = compared.add(&o)
 			return err
 		})
 		if err != nil { // the files after it are judged all the same
-			code = max(code, fail(exitFailed, "comparing %s with the files before it: %v", file, err))
+			code = worse(code, fail(exitFailed, "comparing %s with the files before it: %v", file, err))
 		}
 		for i := range found {
 			if err := write(&found[i]); err != nil {
@@ -142,20 +142,20 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 				}
 				*evidence = ""
 			}
-			code = max(code, exitVerification)
+			code = exitVerification
 		}
 	}
 	for _, n := range compared.otherHistories() {
 		if err := write(&n); err != nil {
 			return fail(exitFailed, "writing the report: %v", err)
 		}
-		code = max(code, exitVerification)
+		code = exitVerification
 	}
 	for _, r := range compared.reversals() {
 		if err := write(&r); err != nil {
 			return fail(exitFailed, "writing the report: %v", err)
 		}
-		code = max(code, exitVerification)
+		code = exitVerification
 	}
 	return code
 }
@@ -339,6 +339,14 @@ func (o *outcome) checkBundle(r *bufio.Reader, trust *lightchain.Trust) error {
 			return err
 		}
 	}
+}
+
+// worse returns which of two codes tells what matters more: a file that does not verify is not hidden by one that is not there.
+func worse(a, b int) int {
+	if a == exitVerification || b == exitVerification {
+		return exitVerification
+	}
+	return max(a, b)
 }
 
 func (o *outcome) exitCode() int {
