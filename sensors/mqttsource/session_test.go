@@ -266,7 +266,7 @@ func TestALostSessionIsToldOnceAndOnceWhenThereIsAnother(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
 	cfg := config(p.url, 1)
-	cfg.ConnectTimeout = 2 * time.Second
+	cfg.ConnectTimeout = 15 * time.Second // which a connection that ends at once may take to show
 	var r remembered
 	r.watch(&cfg, SessionKept)
 	s := p.run(cfg, newDisk(t, everything))
