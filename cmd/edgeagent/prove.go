@@ -55,6 +55,9 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 		if errors.Is(err, store.ErrPruned) {
 			return prunedError(c, client, number, err)
 		}
+		if errors.Is(err, store.ErrNotSealed) {
+			return fmt.Errorf("%w: ask again once its block is sealed, which takes block.interval at most", err)
+		}
 		if err != nil {
 			return err
 		}

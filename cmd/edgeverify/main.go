@@ -67,9 +67,10 @@ func main() {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	stderr = safely{stderr}
 	flags := flag.NewFlagSet("edgeverify", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	var said strings.Builder
+	flags.SetOutput(&said)
 	flags.Usage = func() {
-		fmt.Fprint(stderr, usage)
+		said.WriteString(usage)
 		flags.PrintDefaults()
 	}
 	trustFile := flags.String("trust", "", "the `FILE` that says whom to trust")
@@ -82,8 +83,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return code
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		if _, err := io.WriteString(stdout, said.String()); err != nil {
+			return fail(exitFailed, "writing the help: %v", err)
+		}
 		return exitOK
 	} else if err != nil {
+		fmt.Fprint(stderr, said.String())
 		return exitUsage
 	}
 	if *showVersion {
