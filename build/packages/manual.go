@@ -126,7 +126,7 @@ func (p *product) command(ctx context.Context, b *bytes.Buffer, names []string) 
 
 func (p *product) help(ctx context.Context, names ...string) (help, error) {
 	args := append(slices.Clone(names), "--help")
-	output, err := command(ctx, p.host, args...).CombinedOutput() // package flag prints it as an error
+	output, err := command(ctx, p.host, args...).CombinedOutput()
 	if err != nil {
 		return help{}, fmt.Errorf("%s %s: %w", p.name, strings.Join(args, " "), err)
 	}
