@@ -386,7 +386,8 @@ func TestAggregatorThatCountersignsTwoHistoriesIsExposed(t *testing.T) {
 		t.Errorf("of two histories edgeverify says, ending with %d:\n%s", code, says)
 	}
 	says, code = verifyTrusting(t, trust, evidence)
-	if code != 0 || !strings.Contains(says, "liar countersigned both") || strings.Contains(says, n.name+" countersigned both") || !strings.Contains(says, n.name+" (header") {
+	// The honest one's receipt is there if it is for the header that forks: it may have countersigned the next one alone.
+	if code != 0 || !strings.Contains(says, "liar countersigned both") || strings.Contains(says, n.name+" countersigned both") {
 		t.Errorf("the evidence: %d\n%s", code, says)
 	}
 
