@@ -17,6 +17,7 @@ import (
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/tomlconf"
 )
 
 func newProve() *cobra.Command {
@@ -97,20 +98,13 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 	return c
 }
 
-// replaceable says why a proof cannot be written to a path: a file is there that is no proof.
+// replaceable says why a proof cannot be written to a path: a file is there that is no proof. What is no regular file takes what
+// is written, or says why not.
 func replaceable(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	there, err := tomlconf.ReadFile(path, 2*lightchain.MaxProof)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, tomlconf.ErrNotRegular) || err == nil && len(there) == 0 {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return err // what is no file takes what is written, or says why not
-	}
-	there, err := io.ReadAll(io.LimitReader(f, 2*lightchain.MaxProof))
 	if err != nil {
 		return err
 	}
