@@ -27,6 +27,7 @@ type compactions struct {
 	refused  bool                   // guarded by mu: another was asked for meanwhile
 	pause    time.Duration          // guarded by mu: after the failures in a row; 0: the last one succeeded
 	resting  bool                   // guarded by mu: until the pause is over
+	failed   bool                   // guarded by mu: one did since hasFailed was called
 
 	moved time.Time // guarded by mu: when a merge last succeeded
 
@@ -139,6 +140,7 @@ func (c *compactions) ended(info pebble.CompactionInfo) {
 	case info.Err == nil:
 		c.pause, c.moved = 0, time.Now()
 	case !c.resting:
+		c.failed = true
 		c.pause = min(max(firstPause, 2*c.pause), longestPause)
 		c.resting = true
 		c.after(c.pause, func() {
@@ -148,6 +150,15 @@ func (c *compactions) ended(info pebble.CompactionInfo) {
 			c.grant()
 		})
 	}
+}
+
+// hasFailed reports whether a merge has failed since it was called last.
+func (c *compactions) hasFailed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	failed := c.failed
+	c.failed = false
+	return failed
 }
 
 // Register implements [pebble.CompactionScheduler].

@@ -89,6 +89,13 @@ func (s *Store) putDamage(d *Damage) error {
 	return s.putSynced(k, v)
 }
 
+// noteDamage is putDamage for who does not own the tail.
+func (s *Store) noteDamage(d *Damage) error {
+	s.besides.Lock()
+	defer s.besides.Unlock()
+	return s.putDamage(d)
+}
+
 // news returns what of a damage just found was not known: parts of it, where some of its entries were known to be lost.
 // Those known that it touches are marked as met.
 func (d Damage) news(known []Damage, met map[string]bool) (parts []Damage) {

@@ -14,6 +14,7 @@ type dueScrub struct {
 	mu    sync.Mutex
 	met   map[string]bool      // each once, as long as the program runs: what is damaged is met again and again
 	due   map[string]metDamage // those that no scrub has read past since
+	read  map[string]bool      // files of tables that could not be read: the owner of the tail has not looked which they are
 	noted func()               // told of each one that is new; nil: nobody is
 }
 
@@ -41,7 +42,24 @@ func (d *dueScrub) meet(m metDamage, key string) {
 }
 
 // meetTable notes that a read of a table has failed.
-func (d *dueScrub) meetTable(name, why string) { d.meet(metDamage{why: why}, name+": "+why) }
+func (d *dueScrub) meetTable(name, why string) {
+	d.mu.Lock()
+	if d.read == nil {
+		d.read = map[string]bool{}
+	}
+	d.read[name] = true
+	d.mu.Unlock()
+	d.meet(metDamage{why: why}, name+": "+why)
+}
+
+// takeTables returns which tables could not be read since it was called last; nil: none.
+func (d *dueScrub) takeTables() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	read := d.read
+	d.read = nil
+	return read
+}
 
 // meets notes damage that a reader is told of.
 func (r *Reader) meets(err error) {

@@ -148,6 +148,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 		o.Logger.Warn("failed to note the number of the newest acknowledged entry", "err", err)
 	}
 	s.checkSides()
+	s.running = true
 	return s, nil
 }
 

@@ -194,6 +194,8 @@ func (c *scrub) note() error {
 
 // putLater writes a pair that becomes durable with the next synced write.
 func (s *Store) putLater(k, v []byte) (err error) {
+	s.besides.Lock()
+	defer s.besides.Unlock()
 	defer s.guard.caught(&err)
 	if err := s.guard.err(); err != nil {
 		return err

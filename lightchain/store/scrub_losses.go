@@ -178,7 +178,7 @@ func (c *scrub) found(d Damage) error {
 	d.Since = c.s.Next()
 	for _, part := range d.news(known, c.met) {
 		c.s.options.Logger.Error("failed to read old data, which is damaged", "first", part.First, "count", part.Count, "from_block", part.From, "to_block", part.To, "table", part.Table, "err", part.Why)
-		if err := c.s.putDamage(&part); err != nil {
+		if err := c.s.noteDamage(&part); err != nil {
 			return err
 		}
 		c.met[string(part.key())] = true
@@ -187,7 +187,7 @@ func (c *scrub) found(d Damage) error {
 	for i := range known { // it had gone, and is back: that was recorded
 		if k := &known[i]; k.Gone && c.met[string(k.key())] {
 			k.Gone = false
-			if err := c.s.putDamage(k); err != nil {
+			if err := c.s.noteDamage(k); err != nil {
 				return err
 			}
 		}
@@ -214,7 +214,7 @@ func (s *Store) RecordPending(record func(Damage) error) error {
 			return err
 		}
 		d.Recorded = true
-		if err := s.putDamage(d); err != nil {
+		if err := s.noteDamage(d); err != nil {
 			return err
 		}
 	}
@@ -234,7 +234,7 @@ func (c *scrub) forget() error {
 		if d := &damages[i]; !d.SetBack && !c.met[string(d.key())] {
 			c.s.options.Logger.Info("what was damaged is not any more", "first", d.First, "count", d.Count, "from_block", d.From, "to_block", d.To, "table", d.Table)
 			d.Gone = true
-			if err := c.s.putDamage(d); err != nil {
+			if err := c.s.noteDamage(d); err != nil {
 				return err
 			}
 		}

@@ -36,6 +36,8 @@ func (c *scrub) mend() error {
 		c.round.Mended++
 	}
 	c.s.options.Logger.Warn("nodes of the history or summaries were wrong, and are written anew", "pairs", len(c.mends))
+	c.s.besides.Lock()
+	defer c.s.besides.Unlock()
 	return c.s.guard.commit(batch)
 }
 

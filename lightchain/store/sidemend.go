@@ -19,15 +19,35 @@ import (
 )
 
 // Where a table beside the blocks is damaged Pebble would merge it with what is written next, fail, and try again until
-// it takes no more writes. So the owner of the tail, who alone writes there, puts a new table in its place that holds
-// what can be read of it, in one step of Pebble's, and writes anew what follows from the rest of the chain. What scrubs
-// have found (written by the goroutine that scrubs) and the store's own notes are mended while nothing else goes on,
-// when the store is opened.
+// it takes no more writes. So the owner of the tail puts a new table in its place that holds what can be read of it, in one
+// step of Pebble's, and writes anew what follows from the rest of the chain. A scrub, which alone writes there beside the
+// owner, waits meanwhile.
 
-// mendSides mends what was met of damage since it was called last. What cannot be mended stays as it is, read past.
+// mendSides mends what was met of damage since it was called last, by whoever has read it, merges among them. What cannot be
+// mended stays as it is, read past.
 func (s *Store) mendSides() {
+	s.placeTables()
 	s.mendHeaders()
-	s.mend(spaceNodes, spaceAbsent, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons)
+	s.mend(spaceNodes, spaceAbsent, spaceLost, spaceTables, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons, spaceMeta)
+}
+
+// placeTables notes which spaces the tables belong to that could not be read: a merge does not say what it was looking for.
+func (s *Store) placeTables() {
+	read := s.due.takeTables()
+	if len(read) == 0 {
+		return
+	}
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return // it is read again
+	}
+	for _, level := range levels {
+		for i := range level {
+			if t := &level[i]; t.Smallest.UserKey[0] != spaceBlocks && read[salvage.TableName(t)] {
+				s.meetTable(t)
+			}
+		}
+	}
 }
 
 // smallSides are the spaces that are read whole at each opening: a few kilobytes after years.
@@ -45,8 +65,7 @@ func (s *Store) checkSides() {
 		scan.close()
 	}
 	_, _ = s.HeaderAt(0) // nothing else reads it before it is needed for a proof
-	s.mendHeaders()
-	s.mend(spaceNodes, spaceAbsent, spaceLost, spaceTables, spaceKeys, spaceReceipts, spaceReceived, spaceBeacons, spaceMeta)
+	s.mendSides()
 	if err := s.matchRuns(); err != nil {
 		s.options.Logger.Warn("failed to mend what stands beside the blocks", "holds", contents(spaceAbsent), "err", err)
 	}
@@ -105,6 +124,8 @@ type lostKeys struct{ from, to []byte }
 // replaceTables puts a new table in the place of those of the given ones that are damaged, and of those that overlap
 // them. It returns what cannot be read.
 func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, error) {
+	s.besides.Lock()
+	defer s.besides.Unlock()
 	if err := s.db.Flush(); err != nil {
 		return nil, readError(err)
 	}
@@ -132,7 +153,11 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 			why = damaged
 			span.Start = minKey(span.Start, t.Smallest.UserKey)
 			span.End = max2(span.End, append(bytes.Clone(t.Largest.UserKey), 0))
-			s.noteTable(t, space, damaged)
+			if space == spaceTables {
+				defer s.noteTable(t, space, damaged) // else it would go with those in its place
+			} else {
+				s.noteTable(t, space, damaged)
+			}
 			if space == spaceBlocks {
 				if err := s.keepDamaged(salvage.TableName(t)); err != nil {
 					return nil, err
@@ -413,7 +438,7 @@ func (s *Store) restoreSide(space byte, lost []lostKeys, unmatched bool) error {
 	case spaceAbsent:
 		return s.restoreRuns()
 	case spaceMeta:
-		return s.restoreMeta()
+		return errors.Join(s.restoreMeta(), s.matchRuns())
 	}
 	return nil // a beacon's receipts are found without their index; runs are matched by matchRuns
 }
@@ -424,9 +449,14 @@ func (s *Store) restoreMeta() error {
 	defer batch.Close()
 	set(batch, metaKey(metaLayout), binary.AppendUvarint(nil, layout(s.options.migrations)))
 	set(batch, metaKey(metaChain), s.tip.Chain[:])
+	set(batch, metaKey(metaMarked), nil)
+	set(batch, metaKey(metaOpens), binary.AppendUvarint(nil, s.info.Opens))
+	set(batch, metaKey(metaBoots), append(binary.AppendUvarint(nil, s.info.Boots), s.options.BootID...))
 	set(batch, metaKey(metaSealedUnconfirmed), nil)
-	set(batch, metaKey(metaUnsure), nil)
-	s.unsure = true
+	s.unsure = s.unsure || !s.running // of a run that goes on it is known
+	if s.unsure {
+		set(batch, metaKey(metaUnsure), nil)
+	}
 	return s.guard.commit(batch)
 }
 

@@ -79,6 +79,12 @@ func tablesOf(t testing.TB, o Options, space byte) (paths []string) {
 		t.Fatal(err)
 	}
 	defer r.Close()
+	return openTables(t, r, space)
+}
+
+// openTables is tablesOf for a store that is open.
+func openTables(t testing.TB, r *Reader, space byte) (paths []string) {
+	t.Helper()
 	levels, err := r.db.SSTables()
 	if err != nil {
 		t.Fatal(err)

@@ -50,6 +50,9 @@ func (s *Store) Stage(entries []lightchain.Entry) (*Staged, error) {
 	if err := s.space.enoughToStage(); err != nil {
 		return nil, fmt.Errorf("staging: %w", err)
 	}
+	if s.merges.hasFailed() { // Pebble tries it again, and takes no more writes in the end
+		s.mendSides()
+	}
 	if pieceOf(entries) < len(entries) { // of several writes none is begun unless all can be
 		for i := range entries {
 			if err := Check(&entries[i]); err != nil {

@@ -149,6 +149,7 @@ type Store struct {
 	open    openBlock
 	unsure  bool // headers may be missing above tip, or, in a restored store, may have been sealed there since; until ConfirmHead
 
+	running  bool              // it is open: what it knows of itself does not have to be read
 	logless  bool              // no log was in the database's folder when it was opened
 	withheld *salvage.Withheld // what opening the database has removed, and is there still
 	strange  map[string]bool   // tables that the database does not name and that cannot be read; by name
@@ -167,6 +168,7 @@ type Store struct {
 	stored   []byte // scratch: a chunk as it is stored
 
 	merges    *compactions
+	besides   sync.Mutex // held where tables are replaced, and where others than the owner of the tail write
 	seeing    sync.Mutex // guards the swap of Reader.now, and note
 	note      note
 	scrubbing atomic.Pointer[ScrubState] // how far it is; swapped whole by the goroutine that scrubs; nil: none has
