@@ -18,6 +18,7 @@ import (
 type conn struct {
 	net.Conn
 	b         *Broker
+	host      string // it comes from, without the port
 	anonymous bool   // the listener lets in clients that name no user
 	limits    Limits // as they were when it came; never changed
 
@@ -70,14 +71,26 @@ var errGone = errors.New("the connection is closed")
 
 // serve runs one connection to its end.
 func (b *Broker) serve(nc net.Conn, anonymous bool) {
-	c := &conn{
-		Conn: nc, b: b, anonymous: anonymous,
-		room: make(chan struct{}, 1), idle: make(chan struct{}, 1), gone: make(chan struct{}),
-	}
-	defer c.Close()
+	c := b.newConn(nc, anonymous)
 	if !b.admit(c) {
+		c.Close()
 		return
 	}
+	b.attend(c)
+}
+
+func (c *conn) from() string { return c.host }
+
+func (b *Broker) newConn(nc net.Conn, anonymous bool) *conn {
+	return &conn{
+		Conn: nc, b: b, anonymous: anonymous, host: hostOf(nc.RemoteAddr()),
+		room: make(chan struct{}, 1), idle: make(chan struct{}, 1), gone: make(chan struct{}),
+	}
+}
+
+// attend runs a connection that was admitted to its end.
+func (b *Broker) attend(c *conn) {
+	defer c.Close()
 	err := b.read(c)
 	if c.sess != nil {
 		c.end(err)
@@ -87,7 +100,7 @@ func (b *Broker) serve(nc net.Conn, anonymous bool) {
 		b.leave(c)
 	}
 	b.forget(c)
-	b.log.Debug("MQTT client gone", "client", c.clientID, "remote", nc.RemoteAddr().String(), "reason", err)
+	b.log.Debug("MQTT client gone", "client", c.clientID, "remote", c.RemoteAddr().String(), "reason", err)
 }
 
 // read reads the connection to its end. A packet that makes the broker panic ends this connection and nothing else: what

@@ -204,11 +204,10 @@ func (b *Broker) authenticate(c *conn, p *mqttwire.Connect) (code mqttwire.Reaso
 	if users.remembers(c.user, p.Password) {
 		return mqttwire.Success, "" // whatever waits for the slow check
 	}
-	from := host(c.RemoteAddr())
-	if !b.queue(from) { // its password may well be right
+	if !b.queue(c.host) { // its password may well be right
 		return mqttwire.ServerBusy, "too many passwords from its address wait to be checked"
 	}
-	defer b.unqueue(from)
+	defer b.unqueue(c.host)
 	select {
 	case b.bcrypt <- struct{}{}:
 		defer func() { <-b.bcrypt }()
@@ -245,8 +244,8 @@ func (b *Broker) unqueue(from string) {
 	}
 }
 
-// host returns an address without its port.
-func host(a net.Addr) string {
+// hostOf returns an address without its port.
+func hostOf(a net.Addr) string {
 	h, _, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()
@@ -256,7 +255,7 @@ func host(a net.Addr) string {
 
 // stranger is a connection that has not shown who it is: a conn, or a visitor.
 type stranger interface {
-	RemoteAddr() net.Addr
+	from() string // the host's address
 	Close() error
 }
 
@@ -287,16 +286,16 @@ func (b *Broker) enter(s stranger) {
 	if len(b.handshaking) >= maxHandshaking {
 		of := make(map[string]int)
 		for _, h := range b.handshaking {
-			of[host(h.RemoteAddr())]++
+			of[h.from()]++
 		}
 		most := b.handshaking[0]
 		for _, h := range b.handshaking {
-			if of[host(h.RemoteAddr())] > of[host(most.RemoteAddr())] {
+			if of[h.from()] > of[most.from()] {
 				most = h
 			}
 		}
 		b.stats.unauthenticated.Add(1)
-		b.told.Warn("MQTT client refused", "too many connections without a CONNECT", "remote", host(most.RemoteAddr()))
+		b.told.Warn("MQTT client refused", "too many connections without a CONNECT", "remote", most.from())
 		b.shakenHands(most)
 		go most.Close() // closing TLS may write
 	}
@@ -314,9 +313,8 @@ func (b *Broker) forget(c *conn) {
 	b.shakenHands(c)
 	if c.established.Load() {
 		b.clients--
-		from := host(c.RemoteAddr())
-		if b.addresses[from]--; b.addresses[from] == 0 {
-			delete(b.addresses, from)
+		if b.addresses[c.host]--; b.addresses[c.host] == 0 {
+			delete(b.addresses, c.host)
 		}
 	}
 	if c.replaced {
@@ -381,7 +379,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	c.sess = s
 	b.shakenHands(c)
 	b.clients++
-	b.addresses[host(c.RemoteAddr())]++
+	b.addresses[c.host]++
 	b.mostClients = max(b.mostClients, b.clients)
 	c.established.Store(true)
 	b.mu.Unlock()
@@ -438,7 +436,7 @@ func (b *Broker) place(c *conn, old *session) (mqttwire.Reason, string) {
 		}
 	case b.clients >= b.limits.MaxClients && (old == nil || b.clients >= b.limits.MaxClients+reservedClients):
 		return mqttwire.ServerUnavailable, fmt.Sprintf("%d clients are connected, the most that may be", b.clients)
-	case old == nil && b.cfg.Bounds.PerAddress > 0 && b.addresses[host(c.RemoteAddr())] >= b.cfg.Bounds.PerAddress:
+	case old == nil && b.cfg.Bounds.PerAddress > 0 && b.addresses[c.host] >= b.cfg.Bounds.PerAddress:
 		return mqttwire.QuotaExceeded, fmt.Sprintf("%d clients are connected from its address, the most that may be", b.cfg.Bounds.PerAddress)
 	}
 	return mqttwire.Success, ""

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -478,4 +479,54 @@ func TestTopicAliasesAreBounded(t *testing.T) {
 	}
 	alias(100, 5)
 	w.closed("DISCONNECT 97")
+}
+
+// crowd is a listener on which as many as are asked for are waiting, one after the other.
+type crowd struct {
+	net.Listener
+	left, taken atomic.Int64
+}
+
+func (c *crowd) Accept() (net.Conn, error) {
+	if c.left.Add(-1) < 0 {
+		return nil, net.ErrClosed
+	}
+	c.taken.Add(1)
+	ours, theirs := net.Pipe()
+	go func() {
+		defer ours.Close()
+		_, _ = io.Copy(io.Discard, ours)
+	}()
+	return theirs, nil
+}
+
+// Whoever connects faster than connections are admitted waits with the system: what was taken from there costs memory, and
+// nothing would bound how many.
+func TestNoConnectionIsTakenBeforeTheOneBeforeItIsAdmitted(t *testing.T) {
+	b, err := New(Config{Listeners: []Listener{{Kind: TCP, Anonymous: true}}, Decode: undecoded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.sink, b.run = newDisk(1), t.Context()
+	many := &crowd{}
+	many.left.Store(1000)
+	l := &listener{Listener: b.cfg.Listeners[0], b: b, ln: many}
+	ended := make(chan struct{})
+	b.mu.Lock()
+	go func() {
+		defer close(ended)
+		l.serve()
+	}()
+	await(t, func() bool { return many.taken.Load() > 0 })
+	time.Sleep(50 * time.Millisecond) // in which it could take all of them
+	if n := many.taken.Load(); n > 1 {
+		t.Errorf("%d connections were taken while none could be admitted", n)
+	}
+	b.mu.Unlock()
+	<-ended
+	await(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.conns) <= maxHandshaking
+	})
 }

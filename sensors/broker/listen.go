@@ -150,7 +150,12 @@ func (l *listener) serve() {
 		if l.Kind == TLS {
 			nc = tls.Server(nc, l.b.cfg.TLS) // the handshake is made when it is first read, within connectTimeout
 		}
-		go l.b.serve(nc, l.Anonymous)
+		// Whoever connects faster than connections are admitted waits in the system's backlog, and costs the broker nothing.
+		if c := l.b.newConn(nc, l.Anonymous); l.b.admit(c) {
+			go l.b.attend(c)
+		} else {
+			go c.Close() // closing TLS may write
+		}
 	}
 }
 

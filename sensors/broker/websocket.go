@@ -81,6 +81,7 @@ type visitors struct {
 type visitor struct {
 	*net.TCPConn
 	b    *Broker
+	host string
 	left atomic.Bool // its place is given back, or taken over
 }
 
@@ -89,12 +90,14 @@ func (v *visitors) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &visitor{TCPConn: nc.(*net.TCPConn), b: v.l.b}
+	c := &visitor{TCPConn: nc.(*net.TCPConn), b: v.l.b, host: hostOf(nc.RemoteAddr())}
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
 	c.b.enter(c)
 	return c, nil
 }
+
+func (v *visitor) from() string { return v.host }
 
 func (v *visitor) Close() error {
 	if !v.left.Swap(true) {
