@@ -181,10 +181,16 @@ const (
 	maxFilterLevels = 128              // of one filter
 	maxLevels       = 32 << 10         // of one client's filters
 	maxWildLevels   = 4096             // of these, + and those behind it
-	maxUnreleased   = 8192             // QoS 2 ids that one client has not released
-	maxHandshaking  = 64               // connections that may be on their way to a CONNACK
-	sessionsPerSlot = 4                // kept, for each client that may be connected
-	reservedClients = 32               // beyond MaxClients, for clients that have a session
+	allFilterBytes  = 16 << 20         // of all clients' subscriptions; beyond them a client gets ownFilterBytes
+	allLevels       = 128 << 10        // of all clients' filters; beyond them a client gets ownLevels
+	allWildLevels   = 32 << 10         // of these, + and those behind it; beyond them a client gets ownWildLevels
+	ownFilterBytes  = 4 << 10
+	ownLevels       = 64
+	ownWildLevels   = 32
+	maxUnreleased   = 8192 // QoS 2 ids that one client has not released
+	maxHandshaking  = 64   // connections that may be on their way to a CONNACK
+	sessionsPerSlot = 4    // kept, for each client that may be connected
+	reservedClients = 32   // beyond MaxClients, for clients that have a session
 )
 
 // Broker is the embedded broker.

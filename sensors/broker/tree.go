@@ -17,6 +17,9 @@ type tree struct {
 
 	mu   sync.RWMutex
 	root node
+	// Of all sessions. Guarded by mu.
+	weight weight
+	bytes  int
 }
 
 type node struct {
@@ -80,6 +83,16 @@ func (w *weight) add(v weight, sign int) {
 
 func (w weight) tooMuch() bool { return w.levels > maxLevels || w.wild > maxWildLevels }
 
+// crowded reports whether one more filter is too much beside what all have, and more than each may have in any case: whoever
+// takes all there is keeps nobody out who wants little.
+func (t *tree) crowded(s *session, filter string, w weight) bool {
+	all, own := t.weight, s.filterWeight
+	all.add(w, 1)
+	own.add(w, 1)
+	return (all.levels > allLevels || all.wild > allWildLevels || t.bytes+len(filter) > allFilterBytes) &&
+		(own.levels > ownLevels || own.wild > ownWildLevels || s.filterBytes+len(filter) > ownFilterBytes)
+}
+
 // weigh weighs a filter without its group.
 func weigh(filter string, shared bool) (w weight) {
 	const turns = 4 // finding whose turn it is takes as long as some nodes
@@ -130,10 +143,12 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 	}
 	group, filter, shared := mqttwire.SplitShare(sub.filter)
 	weight, all := weigh(filter, shared), s.filterWeight
-	if all.add(weight, 1); weight.levels > maxFilterLevels || all.tooMuch() {
+	if all.add(weight, 1); weight.levels > maxFilterLevels || all.tooMuch() || t.crowded(s, sub.filter, weight) {
 		return false, false
 	}
 	s.filterWeight = all
+	t.weight.add(weight, 1)
+	t.bytes += len(sub.filter)
 	if s.subscriptions == nil {
 		s.subscriptions = make(map[string]*subscription)
 	}
@@ -193,7 +208,10 @@ func (t *tree) drop(s *session, text string) {
 	s.filterBytes -= len(text)
 	t.count.Add(-1)
 	group, filter, shared := mqttwire.SplitShare(text)
-	s.filterWeight.add(weigh(filter, shared), -1)
+	weight := weigh(filter, shared)
+	s.filterWeight.add(weight, -1)
+	t.weight.add(weight, -1)
+	t.bytes -= len(text)
 	t.root.drop(s, group, filter, shared)
 }
 

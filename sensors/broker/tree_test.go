@@ -77,6 +77,47 @@ func TestWhatAClientsFiltersCostHasAnEnd(t *testing.T) {
 	}
 }
 
+// However many clients there are, their filters take bounded memory and cost a message bounded work; and however many of them
+// take all they can, one that wants little gets it.
+func TestWhatAllClientsFiltersCostHasAnEnd(t *testing.T) {
+	for name, filter := range costly {
+		t.Run(name, func(t *testing.T) {
+			const clients = 64
+			tr := tree{most: maxSubscriptions}
+			var all []*session
+			before := heap()
+			for client := range clients {
+				s := &session{id: fmt.Sprint(client)}
+				all = append(all, s)
+				for i, refused := 0, 0; i < maxSubscriptions && refused < 100; i++ {
+					if _, ok := tr.add(&subscription{s: s, filter: filter(client, i)}); !ok {
+						refused++
+					}
+				}
+			}
+			if held := heap() - before; held > 64<<20 {
+				t.Errorf("all clients' subscriptions take %d KiB", held>>10)
+			}
+			if w := tr.weight; w.levels > allLevels+clients*ownLevels || w.wild > allWildLevels+clients*ownWildLevels || tr.bytes > allFilterBytes+clients*ownFilterBytes {
+				t.Errorf("they weigh %+v and %d bytes", w, tr.bytes)
+			}
+			modest := &session{id: "modest"}
+			for _, filter := range []string{"plant/+/state", "plant/press-07/#", "homeassistant/status", "$share/group/plant/#"} {
+				if _, ok := tr.add(&subscription{s: modest, filter: filter}); !ok {
+					t.Errorf("%s is refused", filter)
+				}
+			}
+			for _, s := range append(all, modest) {
+				tr.removeAll(s)
+			}
+			if tr.weight != (weight{}) || tr.bytes != 0 {
+				t.Errorf("%+v and %d bytes are left", tr.weight, tr.bytes)
+			}
+			runtime.KeepAlive(all)
+		})
+	}
+}
+
 // steps is how many nodes a message has the fan-out visit: as match does.
 func (n *node) steps(topic string, more bool) int {
 	if n == nil || !more {
