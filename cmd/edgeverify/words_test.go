@@ -25,7 +25,7 @@ func TestAFaultIsThisProgramsOwn(t *testing.T) {
 	if code := run([]string{"--chain", chain, "-", file}, broken{}, &out, &stderr); code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
-	for _, words := range []string{"-: NOT VERIFIED\n  a fault of this program", file + ": VERIFIED"} {
+	for _, words := range []string{"-: NOT JUDGED\n  a fault of this program", file + ": VERIFIED"} {
 		if !strings.Contains(out.String(), words) {
 			t.Errorf("%q is not said:\n%s", words, &out)
 		}
