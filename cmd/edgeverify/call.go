@@ -34,7 +34,7 @@ type options struct {
 func newFlags(o *options) *flag.FlagSet {
 	flags := flag.NewFlagSet("edgeverify", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // its errors are told by who parses
-	flags.Usage = func() {} // the whole help is for who asks for it
+	flags.Usage = func() {}     // the whole help is for who asks for it
 	flags.StringVar(&o.trust, "trust", "", "the `FILE` that says whom to trust")
 	flags.StringVar(&o.chain, "chain", "", "trust this `CHAIN`, all 52 characters, and no aggregator")
 	flags.StringVar(&o.evidence, "evidence", "", "write evidence of the first two files that contradict each other to a new `FILE`: headers and receipts, no readings")

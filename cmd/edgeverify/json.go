@@ -97,7 +97,7 @@ type entryJSON struct {
 	Source      string        `json:"source"`
 	Flags       uint64        `json:"flags"`
 	Payload     []byte        `json:"payload"`                // base64
-	PayloadText *string       `json:"payload_text,omitempty"` // the same, where it is text
+	PayloadText *string       `json:"payload_text,omitempty"` // the same, where it is text of 1 MiB at most
 	Decoder     string        `json:"decoder"`                // what made the readings of the payload, with its version; "" if nothing is named
 	Readings    []readingJSON `json:"readings"`
 	Reread      reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, differs
@@ -249,10 +249,15 @@ func aggregators(t *lightchain.Trust) int {
 	return len(slices.Compact(names))
 }
 
+// mostText is how many bytes of payload have a place in a report twice.
+const mostText = 1 << 20
+
 func newEntryJSON(e *lightchain.Entry, again reread) entryJSON {
 	out := entryJSON{Received: stamp(e.Received), Source: e.Source, Flags: uint64(e.Flags), Payload: append([]byte{}, e.Payload...), Decoder: e.Decoder, Readings: []readingJSON{}, Reread: again}
-	if text, isText := payloadText(e.Payload); isText {
-		out.PayloadText = &text
+	if len(e.Payload) <= mostText {
+		if text, isText := payloadText(e.Payload); isText {
+			out.PayloadText = &text
+		}
 	}
 	for _, m := range e.Readings {
 		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Bytes: m.Value.Kind() == lightchain.KindBytes, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}

@@ -137,7 +137,7 @@ func armoured(b []byte) (body []byte, undone []string, err error) {
 	case bytes.Contains(after, []byte(pemBegin)):
 		return nil, nil, errors.New("a text with several proofs: save each to a file of its own")
 	}
-	const white = "\ufeff \t\r\n>"
+	const white = "\ufeff\u00a0 \t\r\n\f>|"
 	if len(bytes.Trim(before, white))+len(bytes.Trim(after, white)) > 0 {
 		undone = append(undone, doneAround)
 	}

@@ -129,12 +129,23 @@ func size(r io.Reader) int64 {
 	return 0
 }
 
-// readAtMost reads so many bytes at the most, of expected ones, into memory that is made for them at once: growing, it
-// would take twice as much.
+// readAtMost reads so many bytes at the most, of expected ones, into memory that is made for them at once. Where it must grow
+// it does so by a quarter: by twice as much it would take three times what is there.
 func readAtMost(r io.Reader, most, expected int64) ([]byte, error) {
-	b := bytes.NewBuffer(make([]byte, 0, min(most, expected)+bytes.MinRead))
-	_, err := b.ReadFrom(io.LimitReader(r, most))
-	return b.Bytes(), err
+	b := make([]byte, 0, min(most, expected+bytes.MinRead))
+	for int64(len(b)) < most {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(int(most), cap(b)+cap(b)/4)), b...)
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // checkBytes verifies what is in memory as a whole.

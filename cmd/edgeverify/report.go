@@ -439,12 +439,15 @@ func payloadLines(b *strings.Builder, payload []byte) {
 
 // payloadText returns a payload that is text: UTF-8 that steers no terminal. Lines end in LF or CR LF.
 func payloadText(b []byte) (string, bool) {
-	if !utf8.Valid(b) {
-		return "", false
+	for rest := b; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		end := r == '\r' && len(rest) > 1 && rest[1] == '\n'
+		if r != '\n' && r != '\t' && !end && (!unicode.IsPrint(r) || r == utf8.RuneError) {
+			return "", false
+		}
+		rest = rest[n:]
 	}
-	s := string(b)
-	plain := strings.NewReplacer("\r\n", "", "\n", "", "\t", "").Replace(s)
-	return s, printable(plain) == plain
+	return string(b), true
 }
 
 // printable escapes what could steer a terminal: a proof is written by whoever made it.
