@@ -235,7 +235,7 @@ func (c *call) together(s statement) error {
 // report tells of one file, unless a table is to do that.
 func (c *call) report(o *outcome) error {
 	if c.asked.summary && !c.asked.asJSON {
-		o.row() // what it cannot say must be known before the file is counted
+		o.row() // a fault in what it says shows here, where the file can still be told to be not judged
 		return nil
 	}
 	return c.write(o)
