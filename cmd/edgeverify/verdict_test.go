@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,6 +149,37 @@ func walk(v any, do func(key string, value any)) {
 	case []any:
 		for _, value := range v {
 			walk(value, do)
+		}
+	}
+}
+
+// The page has each verdict with its words and its code, the order of gravity, and each member of the JSON.
+func TestThePageSaysWhatIsSo(t *testing.T) {
+	b, err := os.ReadFile("../../docs/operation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(b)
+	for _, v := range verdicts {
+		if row := fmt.Sprintf("| `%s` | `%s` |", v.words(), v); !regexp.MustCompile(regexp.QuoteMeta(row) + fmt.Sprintf(".* %d \\|\n", v.exitCode())).MatchString(page) {
+			t.Errorf("no row %s with the code %d", row, v.exitCode())
+		}
+	}
+	var order []string
+	for _, code := range gravity {
+		order = append(order, fmt.Sprint(code))
+	}
+	if words := "the gravest code: " + strings.Replace(strings.Join(order, ", "), ", ", ", then ", 1); !strings.Contains(page, words) {
+		t.Errorf("%q is not said", words)
+	}
+	_, section, _ := strings.Cut(page, "\n### JSON\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, v := range []any{reportJSON{}, togetherJSON{}, failedJSON{}, summaryJSON{}, row{}, bundleJSON{}, bundleEntryJSON{}, readingJSON{}, noteJSON{}, forkJSON{}, sideJSON{}, receiptJSON{}, reversalJSON{}, silenceJSON{}, outsideJSON{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(section, "`"+name+"`") && !strings.Contains(section, `"`+name+`"`) {
+				t.Errorf("%T: %q is not on the page", v, name)
+			}
 		}
 	}
 }
