@@ -3,6 +3,7 @@ package lightchain
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 )
 
@@ -94,6 +95,20 @@ func BundleItem(b []byte) (start, end int, err error) {
 	}
 	start = len(b) - len(r.b)
 	return start, start + int(size), nil
+}
+
+// BundleContent returns what an item that a [BundleVerifier] has taken holds: a block's encoded header, an encoded entry, or
+// neither.
+func BundleContent(item []byte) (header, entry []byte) {
+	b, err := content(item)
+	switch {
+	case err != nil:
+	case item[1] == itemBlock:
+		header = b
+	case item[1] == itemEntry:
+		entry = b
+	}
+	return header, entry
 }
 
 // IsBundle tells a bundle from a proof, and from evidence of a fork, by its first byte.
@@ -408,11 +423,15 @@ func (v *BundleVerifier) end(item []byte) error {
 
 // Report ends the checking, once all items were added: the keys, the one signature that vouches for the run, and the
 // receipts.
-func (v *BundleVerifier) Report() (*BundleReport, error) {
+func (v *BundleVerifier) Report() (*BundleReport, error) { return v.ReportFor(v.trust) }
+
+// ReportFor is [BundleVerifier.Report] for somebody who trusts t. A bundle is read once, and may be judged by what several
+// people ask for. Its notes stay judged by the persons of whom the verifier was made for.
+func (v *BundleVerifier) ReportFor(t *Trust) (*BundleReport, error) {
 	if !v.ended {
 		return nil, v.fail(CheckDecoding, errors.New("it has no end"))
 	}
-	p, r := &v.proof, &Report{Quorum: max(1, v.trust.Quorum)}
+	p, r := &v.proof, &Report{Quorum: max(1, t.Quorum)}
 	steps := []struct {
 		name  Check
 		check func(*Trust, *Report) error
@@ -427,15 +446,16 @@ func (v *BundleVerifier) Report() (*BundleReport, error) {
 		{CheckReceipts, p.verifyReceipts},
 	}
 	for _, step := range steps {
-		if err := step.check(v.trust, r); err != nil {
+		if err := step.check(t, r); err != nil {
 			return nil, v.fail(step.name, err)
 		}
 	}
-	v.report.Chain, v.report.Name = r.Chain, r.Name
-	v.report.Next, v.report.To, v.report.Sealed = v.header.First+v.header.Count, v.header.Height, v.header.Sealed
-	v.report.ReceiptedBy, v.report.Quorum, v.report.NotAfter, v.report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
-	v.report.Receipts, v.report.Reversals, v.report.Silences = r.Receipts, r.Reversals, r.Silences
-	return &v.report, nil
+	report := v.report
+	report.Chain, report.Name = r.Chain, r.Name
+	report.Next, report.To, report.Sealed = v.header.First+v.header.Count, v.header.Height, v.header.Sealed
+	report.ReceiptedBy, report.Quorum, report.NotAfter, report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
+	report.Receipts, report.Reversals, report.Silences = r.Receipts, r.Reversals, r.Silences
+	return &report, nil
 }
 
 // verifyFirst checks that a run which begins with a genesis begins with that of its chain: the other blocks name theirs.
@@ -453,14 +473,15 @@ func (v *BundleVerifier) verifyFirst(_ *Trust, r *Report) error {
 //
 // SPEC: a key from a header whose own signature was not checked is never used
 func (v *BundleVerifier) verifyInside(*Trust, *Report) error {
+	inside := maps.Clone(v.inside)
 	for _, h := range v.keys {
 		// Those above the run are signed, and lead to the later headers.
-		if height := h.Header.Height; height >= v.report.From && height <= v.header.Height && v.inside[height] != h.Hash() {
+		if height := h.Header.Height; height >= v.report.From && height <= v.header.Height && inside[height] != h.Hash() {
 			return fmt.Errorf("header %d, which sets the key, is another one in the run", height)
 		}
-		delete(v.inside, h.Header.Height)
+		delete(inside, h.Header.Height)
 	}
-	for height := range v.inside {
+	for height := range inside {
 		if height != v.header.Height { // the last one's key signs nothing here
 			return fmt.Errorf("header %d sets a key, and stands without its own signature", height)
 		}

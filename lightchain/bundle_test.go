@@ -341,3 +341,47 @@ func TestABundlesItemsAreCheckedWithoutAllocating(t *testing.T) {
 		}
 	}
 }
+
+// A bundle is read once and judged for several people: by what each asks for, whoever came before.
+func TestABundleIsJudgedForSeveralPeople(t *testing.T) {
+	c := vectorChain(t)
+	head := c.receipted(8, map[string]uint64{"north": testTime + 600})
+	trust, strict := c.trust(1, "north"), c.trust(2, "north")
+	stranger := &Trust{Aggregators: trust.Aggregators}
+	v := NewBundleVerifier(strict)
+	entries, next := 0, uint64(0)
+	for _, item := range c.bundle(1, 7, head) {
+		start, end, err := BundleItem(item)
+		if err == nil {
+			err = v.Add(item[start:end])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		header, entry := BundleContent(item[start:end])
+		if header != nil {
+			h, err := DecodeHeader(header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next = h.First + h.Count
+		}
+		if entry != nil {
+			entries++
+		}
+	}
+	if first := c.headers[1].Header.First; uint64(entries) != next-first {
+		t.Errorf("%d entries, want those from %d up to %d", entries, first, next)
+	}
+	for range 2 {
+		if _, err := v.Report(); !errors.Is(err, CheckReceipts) {
+			t.Errorf("for whoever asks for two receipts: %v", err)
+		}
+		if _, err := v.ReportFor(stranger); !errors.Is(err, CheckChain) {
+			t.Errorf("for whoever trusts no chain: %v", err)
+		}
+		if r, err := v.ReportFor(trust); err != nil || r.Quorum != 1 || r.NotAfter == nil {
+			t.Errorf("for whoever asks for one receipt: %+v (%v)", r, err)
+		}
+	}
+}

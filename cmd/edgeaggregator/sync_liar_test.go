@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -230,11 +231,10 @@ type verified struct {
 	Verified    bool     `json:"verified"`
 	Check       string   `json:"check"`
 	Error       string   `json:"error"`
-	NotBefore   *uint64  `json:"not_before"`
-	NotAfter    *uint64  `json:"not_after"`
+	NotBefore   *uint64  `json:"-"` // seconds since the Unix epoch
+	NotAfter    *uint64  `json:"-"`
 	NotBeforeBy []string `json:"not_before_by"`
 	NotAfterBy  []string `json:"not_after_by"`
-	Reversals   []lightchain.Reversal
 	Files       []string
 	Fork        *struct {
 		Height uint64
@@ -246,8 +246,21 @@ func readVerified(t testing.TB, says string) (all []verified) {
 	t.Helper()
 	for line := range strings.Lines(says) {
 		var v verified
-		if err := json.Unmarshal([]byte(line), &v); err != nil {
+		var bounds struct {
+			NotBefore *time.Time `json:"not_before"`
+			NotAfter  *time.Time `json:"not_after"`
+		}
+		if err := errors.Join(json.Unmarshal([]byte(line), &v), json.Unmarshal([]byte(line), &bounds)); err != nil {
 			t.Fatalf("%v in %s", err, says)
+		}
+		for _, b := range []struct {
+			from *time.Time
+			to   **uint64
+		}{{bounds.NotBefore, &v.NotBefore}, {bounds.NotAfter, &v.NotAfter}} {
+			if b.from != nil {
+				second := uint64(b.from.Unix())
+				*b.to = &second
+			}
 		}
 		all = append(all, v)
 	}

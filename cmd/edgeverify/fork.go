@@ -2,20 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"edgechain.example/lightchain"
 )
-
-// checkFork verifies evidence that a gateway's keys signed two histories.
-func (o *outcome) checkFork(r io.Reader, expected int64, trust *lightchain.Trust) error {
-	b, err := readAtMost(r, lightchain.MaxProof+1, expected)
-	if err == nil {
-		o.fork, err = lightchain.VerifyFork(b, trust)
-	}
-	return err
-}
 
 // describeFork says whom evidence of a fork accuses, and of what.
 func describeFork(b *strings.Builder, r *lightchain.ForkReport) {
@@ -42,52 +32,25 @@ func describeFork(b *strings.Builder, r *lightchain.ForkReport) {
 			fmt.Fprintf(b, "  receipts  %s\n", countersigners(s.ReceiptedBy))
 		}
 	}
-	b.WriteString("\n  Proved:\n")
-	b.WriteString("  - Whoever holds this chain's key, or held it before a change, signed both. A gateway that runs as it should never does.\n")
+	list(b, "Proved", forkProved(r))
+	list(b, "Not proved", forkNotProved(r))
+}
+
+func forkProved(r *lightchain.ForkReport) []string {
+	all := []string{"Whoever holds this chain's key, or held it before a change, signed both. A gateway that runs as it should never does."}
 	for _, name := range r.Both {
-		fmt.Fprintf(b, "  - %s countersigned both, against its word that each extends all that it countersigned before.\n", name)
+		all = append(all, name+" countersigned both, against its word that each extends all that it countersigned before.")
 	}
-	b.WriteString("\n  Not proved:\n")
-	b.WriteString("  - How it came about: a copied card, an old image put back, a stolen key or intent leave the same traces.\n")
-	fmt.Fprintf(b, "  - Which history is the true one, and that they are the same below height %d.\n", r.Height)
+	return all
+}
+
+func forkNotProved(r *lightchain.ForkReport) []string {
+	return []string{"How it came about: a copied card, an old image put back, a stolen key or intent leave the same traces.",
+		fmt.Sprintf("Which history is the true one, and that they are the same below height %d.", r.Height)}
 }
 
 // reversalNote says how an aggregator contradicts itself.
 func reversalNote(r lightchain.Reversal) string {
 	return fmt.Sprintf("%s contradicts itself: it countersigned header %d at %s, and header %d, which is later, at %s: its clock or its word is wrong",
 		r.Lower.Name, r.Lower.Height, second(r.Lower.Time), r.Higher.Height, second(r.Higher.Time))
-}
-
-// forkJSON is what evidence of a fork shows.
-type forkJSON struct {
-	Height uint64      `json:"height"`             // the lower one, where the sides' heights differ
-	Why    string      `json:"conflict,omitempty"` // why no one history holds both, where their heights differ
-	Sides  [2]sideJSON `json:"sides"`
-	Both   []string    `json:"receipted_both"` // aggregators that countersigned both sides
-}
-
-type sideJSON struct {
-	Hash        lightchain.Hash          `json:"hash"`        // of this side's header at the height, or of its head
-	HeadHeight  uint64                   `json:"head_height"` // of the signed header that shows it
-	HeadHash    lightchain.Hash          `json:"head_hash"`
-	Sealed      int64                    `json:"sealed"` // when the head was, nanoseconds since the Unix epoch, by the gateway's clock
-	Clock       string                   `json:"clock"`
-	Boot        uint64                   `json:"boot"`
-	Key         string                   `json:"key"` // "ssh-ed25519 …", which signed it
-	ReceiptedBy []lightchain.ReceiptedBy `json:"receipted_by,omitempty"`
-}
-
-func newForkJSON(r *lightchain.ForkReport) *forkJSON {
-	out := &forkJSON{Height: r.Height, Both: append([]string{}, r.Both...)}
-	if r.Conflict != nil {
-		out.Why = r.Conflict.Error()
-	}
-	for i := range r.Sides {
-		s := &r.Sides[i]
-		out.Sides[i] = sideJSON{
-			Hash: s.Hash, HeadHeight: s.Head.Height, HeadHash: s.HeadHash, Sealed: s.Head.Sealed, Clock: s.Head.Clock.State.String(),
-			Boot: s.Head.Clock.Boot, Key: lightchain.FormatPublicKey(s.Key), ReceiptedBy: s.ReceiptedBy,
-		}
-	}
-	return out
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ type histories struct {
 	chains   map[lightchain.ChainID]*inSight
 	receipts map[lightchain.ChainID]map[lightchain.ReceiptedBy]string
 	accused  map[[2]string]bool // pairs of files
+	short    map[string]bool    // files that are sound and lack receipts
 	noted    []noted
 }
 
@@ -61,7 +61,7 @@ type said struct {
 
 func newHistories(t *lightchain.Trust) *histories {
 	return &histories{
-		trust: t, places: map[place][]said{}, chains: map[lightchain.ChainID]*inSight{}, accused: map[[2]string]bool{},
+		trust: t, places: map[place][]said{}, chains: map[lightchain.ChainID]*inSight{}, accused: map[[2]string]bool{}, short: map[string]bool{},
 		receipts: map[lightchain.ChainID]map[lightchain.ReceiptedBy]string{},
 	}
 }
@@ -71,14 +71,16 @@ type contradiction struct {
 	files    [2]string
 	evidence *lightchain.Fork
 	report   *lightchain.ForkReport
+	short    bool // one of them has fewer receipts than are asked for
 }
 
-// add compares a file that verified with those before it.
+// add compares a file that is sound with those before it.
 func (h *histories) add(o *outcome) (found []contradiction, err error) {
 	if len(o.sides) == 0 {
 		return nil, nil
 	}
 	chain := o.sides[0].Head.ChainID()
+	h.short[o.file] = h.short[o.file] || o.err != nil
 	if p := o.proof; p != nil && p.Note != nil && p.Note.Binding == lightchain.BindingUnseen {
 		h.noted = append(h.noted, noted{o.file, chain, p.Number, *p.Note.Note.Head})
 	}
@@ -104,7 +106,7 @@ func (h *histories) add(o *outcome) (found []contradiction, err error) {
 			return found, err
 		}
 		h.accused[files] = true
-		found = append(found, contradiction{files, f, r})
+		found = append(found, contradiction{files, f, r, h.short[files[0]] || h.short[files[1]]})
 	}
 	return found, nil
 }
@@ -257,10 +259,6 @@ func (n *otherHistory) writeText(w io.Writer) error {
 	return err
 }
 
-func (n *otherHistory) writeJSON(w io.Writer) error {
-	return json.NewEncoder(w).Encode(togetherJSON{Files: [2]string{n.file, n.other}, Chain: n.chain.String(), Note: n.text()})
-}
-
 // writeEvidence writes evidence to a file that must not be there yet: what accuses somebody is not overwritten.
 func writeEvidence(file string, f *lightchain.Fork) error {
 	b, err := f.Append(nil)
@@ -277,10 +275,17 @@ func writeEvidence(file string, f *lightchain.Fork) error {
 	return errors.Join(err, out.Close())
 }
 
+func (c *contradiction) text() string {
+	if c.short {
+		return "Each is sound by itself, though not each has the receipts that are asked for; together they show that not both can be relied on."
+	}
+	return "Each verifies by itself; together they show that not both can be relied on."
+}
+
 func (c *contradiction) writeText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", printable(c.files[0]), printable(c.files[1]))
-	b.WriteString("  Each verifies by itself; together they show that not both can be relied on.\n\n")
+	fmt.Fprintf(&b, "  %s\n\n", c.text())
 	describeFork(&b, c.report)
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
@@ -290,23 +295,4 @@ func (c *contradiction) writeText(w io.Writer) error {
 func (r *reversal) writeText(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", printable(r.files[0]), printable(r.files[1]), reversalNote(r.Reversal))
 	return err
-}
-
-// togetherJSON is what --output json prints of files that contradict each other: verified is always false.
-type togetherJSON struct {
-	Files    [2]string            `json:"files"`
-	Verified bool                 `json:"verified"`
-	Chain    string               `json:"chain"`
-	Gateway  string               `json:"gateway,omitempty"`
-	Fork     *forkJSON            `json:"fork,omitempty"`
-	Reversal *lightchain.Reversal `json:"reversal,omitempty"`
-	Note     string               `json:"note,omitempty"` // a note in one file that was about another history than the other shows
-}
-
-func (c *contradiction) writeJSON(w io.Writer) error {
-	return json.NewEncoder(w).Encode(togetherJSON{Files: c.files, Chain: c.report.Chain.String(), Gateway: c.report.Name, Fork: newForkJSON(c.report)})
-}
-
-func (r *reversal) writeJSON(w io.Writer) error {
-	return json.NewEncoder(w).Encode(togetherJSON{Files: r.files, Chain: r.chain.String(), Reversal: &r.Reversal})
 }

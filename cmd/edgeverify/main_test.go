@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,15 +16,16 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"edgeverify": main})
 }
 
-// The scripts find the published vectors of proofs and forks beside them: NAME.edgeproof or fork-NAME.edgefork, with
-// the trust file of the same name.
+// The scripts find the published vectors of proofs, forks and bundles beside them: NAME.edgeproof, fork-NAME.edgefork or
+// bundle-NAME.edgebundle, with the trust file of the same name.
 func TestScripts(t *testing.T) {
 	vectors, err := filepath.Glob("../../lightchain/testdata/vectors/proof-*.json")
 	forks, errForks := filepath.Glob("../../lightchain/testdata/vectors/fork-*.json")
-	if err := errors.Join(err, errForks); err != nil || len(vectors) == 0 || len(forks) == 0 {
+	bundles, errBundles := filepath.Glob("../../lightchain/testdata/vectors/bundle-*.json")
+	if err := errors.Join(err, errForks, errBundles); err != nil || len(vectors) == 0 || len(forks) == 0 || len(bundles) == 0 {
 		t.Fatalf("no vectors (%v)", err)
 	}
-	vectors = append(vectors, forks...)
+	vectors = slices.Concat(vectors, forks, bundles)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -43,6 +45,8 @@ func TestScripts(t *testing.T) {
 				base, extension := strings.TrimSuffix(filepath.Base(file), ".json"), ".edgefork"
 				if rest, isProof := strings.CutPrefix(base, "proof-"); isProof {
 					base, extension = rest, ".edgeproof"
+				} else if strings.HasPrefix(base, "bundle-") {
+					extension = ".edgebundle"
 				}
 				name := filepath.Join(env.WorkDir, base)
 				if err := os.WriteFile(name+extension, v.Bytes, 0o666); err != nil {

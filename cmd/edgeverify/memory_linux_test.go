@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -51,6 +52,62 @@ func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 		t.Fatal(err)
 	}
 	return proof, tip.Chain.String()
+}
+
+// bundleOf begins a chain and seals one block of so many entries.
+func bundleOf(t *testing.T, n int, e lightchain.Entry) (bundle []byte) {
+	t.Helper()
+	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis, err := lightchain.NewGenesis(lightchain.Genesis{}, signer.Public(), 0, lightchain.Clock{}).Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tip, err := lightchain.Begin(genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Source == "" {
+		e.Source = "broker:-/x:t"
+	}
+	entry, err := e.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var block lightchain.CompactRange
+	for range n {
+		block.Append(lightchain.LeafHash(entry), nil)
+	}
+	header, err := tip.Header(block.Root(), uint64(n), 0, lightchain.Clock{}).Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bundle, err = lightchain.AppendBundleStart(nil, []*lightchain.SignedHeader{genesis}); err != nil {
+		t.Fatal(err)
+	}
+	bundle = lightchain.AppendBundleBlock(bundle, header.Bytes())
+	for range n {
+		bundle = lightchain.AppendBundleEntry(bundle, entry)
+	}
+	if bundle, err = lightchain.AppendBundleEnd(bundle, header, nil); err != nil {
+		t.Fatal(err)
+	}
+	return bundle
+}
+
+func zipped(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	if _, err := z.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // Whatever a file claims, it is judged within bounded memory: the program may run where the auditor happens to be.
@@ -110,6 +167,14 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 		"the largest entry in PEM":            lightchain.EncodeText(large),
 		"PEM that never ends":                 fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"),
 		"PEM of short lines":                  fill("-----BEGIN EDGECHAIN PROOF-----\n", "AAAA\n"),
+		"the largest entry in gzip":           zipped(t, large),
+		"gzip of a bundle without end":        zipped(t, items([]byte{0x82, 0x02, 0x40})),
+		"gzip of far too many zeros":          zipped(t, make([]byte, 256<<20)),
+		"gzip of far too much text":           zipped(t, bytes.Repeat([]byte("AAAA"), 64<<20)),
+		"the largest entry, quoted":           bytes.ReplaceAll(lightchain.EncodeText(large), []byte("\n"), []byte("\n> ")),
+		"a bundle of small entries":           bundleOf(t, 300_000, lightchain.Entry{Payload: []byte("1"), Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}}),
+		"a bundle of entries that have room":  bundleOf(t, 7, lightchain.Entry{Payload: make([]byte, 1<<20)}),
+		"a bundle of the largest entries":     bundleOf(t, 3, lightchain.Entry{Payload: make([]byte, lightchain.MaxEntry-64)}),
 		"the largest entry, and bytes behind": append(bytes.Clone(large), make([]byte, size-len(large))...),
 	} {
 		path := filepath.Join(dir, "file")

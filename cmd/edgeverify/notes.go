@@ -40,10 +40,14 @@ func (o *outcome) badNotes() string {
 // headline is the first line of what is told of a file that verified.
 func (o *outcome) headline(b *strings.Builder) {
 	if bad := o.badNotes(); bad != "" {
-		fmt.Fprintf(b, "%s: NOT VERIFIED\n  What a person said does not hold here: %s. All else verifies: the gateway's key signed that this was recorded.\n\n", printable(o.file), printable(bad))
+		fmt.Fprintf(b, "%s: NOT VERIFIED\n  %s\n\n", printable(o.file), printable(badNotesText(bad)))
 		return
 	}
 	fmt.Fprintf(b, "%s: VERIFIED\n\n", printable(o.file))
+}
+
+func badNotesText(bad string) string {
+	return "What a person said does not hold here: " + bad + ". All else verifies: the gateway's key signed that this was recorded."
 }
 
 // noteLines says what a person said, and whose word that is.
@@ -161,22 +165,22 @@ func noteAhead(r *lightchain.Report) bool {
 }
 
 // noteNotProved says what does not follow from a note.
-func noteNotProved(b *strings.Builder, r *lightchain.NoteReport) {
-	b.WriteString("  - That what is said there is true.\n")
+func noteNotProved(r *lightchain.NoteReport) []string {
+	all := []string{"That what is said there is true."}
 	if r.Standing != lightchain.NoteSigned { // a signature under a key that nobody knows is not checked, so that anybody can make one
-		b.WriteString("  - That anybody said it: whoever controls the gateway when it records can invent a note.\n")
-		return
+		return append(all, "That anybody said it: whoever controls the gateway when it records can invent a note.")
 	}
-	b.WriteString("  - When it was signed: that is its author's own word; and the gateway can record the same signed note again.\n")
+	all = append(all, "When it was signed: that is its author's own word; and the gateway can record the same signed note again.")
 	switch {
 	case len(r.Note.Entries)+len(r.Note.Heights) == 0:
 	case r.Note.Head == nil:
-		b.WriteString("  - That its author had the same entries before him: what is signed names them by their numbers, not by their contents.\n")
+		all = append(all, "That its author had the same entries before him: what is signed names them by their numbers, not by their contents.")
 	case r.Binding == lightchain.BindingUnseen:
-		b.WriteString("  - That its author had the same entries before him: what is signed names a header that this file does not show.\n")
+		all = append(all, "That its author had the same entries before him: what is signed names a header that this file does not show.")
 	case r.Binding == lightchain.BindingShort:
-		b.WriteString("  - That its author had the same entries before him, of those above the header that he named.\n")
+		all = append(all, "That its author had the same entries before him, of those above the header that he named.")
 	}
+	return all
 }
 
 // bundleNoteLines says how many notes a bundle has, of whom, and how they are bound.
@@ -199,27 +203,4 @@ var bundleBinding = map[lightchain.NoteBinding]string{
 	lightchain.BindingShort:  "bound to a header that this history has, and about later entries by their numbers alone",
 	lightchain.BindingUnseen: "bound to a header that is not in this file, so that it could not be compared",
 	lightchain.BindingOther:  "CONTRADICTED",
-}
-
-// noteJSON is a person's entry.
-type noteJSON struct {
-	Number  uint64 `json:"number"`
-	Count   uint64 `json:"count,omitempty"`   // of a bundle: how many stand like this one, which is the first
-	Repeats uint64 `json:"repeats,omitempty"` // of these, signed notes that stood in the bundle before
-	Ahead   bool   `json:"ahead,omitempty"`   // of a proof: it is about what was recorded after it
-	lightchain.NoteView
-}
-
-// notesJSON returns what people said in a file that verified.
-func (o *outcome) notesJSON() (all []noteJSON) {
-	if o.proof != nil && o.proof.Note != nil {
-		all = append(all, noteJSON{o.proof.Number, 0, 0, noteAhead(o.proof), o.proof.Note.View()})
-	}
-	if o.bundle != nil {
-		for i := range o.bundle.Notes {
-			n := &o.bundle.Notes[i]
-			all = append(all, noteJSON{n.First, n.Count, n.Repeats, false, n.NoteReport.View()})
-		}
-	}
-	return all
 }

@@ -95,11 +95,11 @@ func TestWhoSignedANoteIsTold(t *testing.T) {
 		if code := run([]string{"--trust", trust, "--output", "json", file}, nil, &asJSON, &stderr); code != c.code {
 			t.Errorf("%s: exit code %d with JSON", c.about, code)
 		}
-		var report reportJSON
-		if err := json.Unmarshal([]byte(asJSON.String()), &struct {
-			Verified *bool       `json:"verified"`
-			Notes    *[]noteJSON `json:"notes"`
-		}{&report.Verified, &report.Notes}); err != nil || report.Verified != (c.code == exitOK) || len(report.Notes) != 1 || report.Notes[0].Standing != c.standing {
+		var report struct {
+			Verified bool       `json:"verified"`
+			Notes    []noteJSON `json:"notes"`
+		}
+		if err := json.Unmarshal([]byte(asJSON.String()), &report); err != nil || report.Verified != (c.code == exitOK) || len(report.Notes) != 1 || report.Notes[0].Standing != c.standing {
 			t.Errorf("%s: %s (%v)", c.about, &asJSON, err)
 		}
 	}

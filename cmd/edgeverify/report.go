@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -19,24 +17,112 @@ func (o *outcome) writeText(w io.Writer) error {
 	var b strings.Builder
 	switch {
 	case o.err != nil:
-		fmt.Fprintf(&b, "%s: NOT VERIFIED\n  %s\n\n", printable(o.file), printable(explain(o.err)))
-	case o.bundle != nil:
-		o.headline(&b)
-		describeBundle(&b, o.bundle, o.trust)
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "%s: %s\n  %s\n", printable(o.file), o.verdict().words(), printable(o.explain()))
+		o.undoneNote(&b)
 	case o.fork != nil:
 		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", printable(o.file))
+		o.undoneNote(&b)
 		describeFork(&b, o.fork)
-		b.WriteByte('\n')
 	default:
 		o.headline(&b)
-		describe(&b, o.proof, o.givers)
-		proved(&b, o.proof, o.trust)
-		notProved(&b, o.proof, o.trust)
-		b.WriteByte('\n')
+		o.undoneNote(&b)
+		if err := o.describe(&b); err != nil {
+			return err
+		}
+		list(&b, "Proved", o.proved())
+		list(&b, "Beware", sentences(o.cautions()))
+		list(&b, "Not proved", o.notProved())
 	}
+	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// list prints sentences under a heading, if there are any.
+func list(b *strings.Builder, heading string, all []string) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n  %s:\n", heading)
+	for _, s := range all {
+		fmt.Fprintf(b, "  - %s\n", s)
+	}
+}
+
+func sentences(all []string) (ended []string) {
+	for _, s := range all {
+		ended = append(ended, s+".")
+	}
+	return ended
+}
+
+// undoneNote says what was undone before the file was read.
+func (o *outcome) undoneNote(b *strings.Builder) {
+	if len(o.undone) > 0 {
+		fmt.Fprintf(b, "  note      what mail programs do to files was undone first: %s\n", strings.Join(o.undone, ", "))
+	}
+}
+
+func (o *outcome) describe(b *strings.Builder) error {
+	if o.bundle == nil {
+		describe(b, o.proof, o.givers)
+		return nil
+	}
+	describeBundle(b, o.bundle)
+	if o.entries == nil {
+		return nil
+	}
+	return o.entries.readingLines(b, o.allReadings)
+}
+
+// proved are the sentences that a file which verifies has shown, the most important first.
+func (o *outcome) proved() []string {
+	switch {
+	case o.err != nil:
+		return nil
+	case o.proof != nil:
+		return proofProved(o.proof)
+	case o.bundle != nil:
+		return bundleProved(o.bundle)
+	}
+	return forkProved(o.fork)
+}
+
+// cautions are what nobody may overlook of a file that verified, person or program.
+func (o *outcome) cautions() []string {
+	switch {
+	case o.err != nil:
+		return nil
+	case o.proof != nil:
+		return proofCautions(o.proof, o.trust)
+	case o.bundle != nil:
+		return bundleCautions(o.bundle, o.trust)
+	}
+	return nil
+}
+
+// notProved are the sentences that a file has not shown, though one might think so.
+func (o *outcome) notProved() []string {
+	switch {
+	case o.err != nil:
+		return nil
+	case o.proof != nil:
+		return proofNotProved(o.proof, o.trust)
+	case o.bundle != nil:
+		return bundleNotProved(o.bundle, o.trust)
+	}
+	return forkNotProved(o.fork)
+}
+
+// sentence says in one what became of the file.
+func (o *outcome) sentence() string {
+	if o.err != nil {
+		return o.explain()
+	}
+	if bad := o.badNotes(); bad != "" {
+		return badNotesText(bad)
+	}
+	return o.proved()[0]
 }
 
 // meaning says what a failed check means to somebody who has not read the format.
@@ -52,14 +138,6 @@ var meaning = map[lightchain.Check]string{
 	lightchain.CheckBeacon:    "The receipts said to be older than the block are not those that it names.",
 }
 
-func explain(err error) string {
-	var failed *lightchain.CheckError
-	if !errors.As(err, &failed) {
-		return err.Error()
-	}
-	return fmt.Sprintf("The check %q failed. %s (%v)", failed.Check, meaning[failed.Check], failed.Err)
-}
-
 func describe(b *strings.Builder, r *lightchain.Report, named givers) {
 	fmt.Fprintf(b, "  entry     number %d, in block %d\n", r.Number, r.Header.Height)
 	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
@@ -72,7 +150,7 @@ func describe(b *strings.Builder, r *lightchain.Report, named givers) {
 	for _, note := range flagNotes(r.Entry.Flags) {
 		fmt.Fprintf(b, "  note      %s\n", note)
 	}
-	fmt.Fprintf(b, "  payload   %s\n", payload(r.Entry.Payload))
+	payloadLines(b, r.Entry.Payload)
 	for i := range r.Entry.Readings {
 		fmt.Fprintf(b, "  reading   %s\n", reading(&r.Entry.Readings[i]))
 	}
@@ -145,20 +223,18 @@ func reading(r *lightchain.Reading) string {
 	return b.String()
 }
 
-func proved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
-	b.WriteString("\n  Proved:\n")
-	fmt.Fprintf(b, "  - %s recorded exactly these bytes as entry %d.\n", recorder(r.ReceiptedBy), r.Number)
+func proofProved(r *lightchain.Report) []string {
+	all := []string{fmt.Sprintf("%s recorded exactly these bytes as entry %d.", recorder(r.ReceiptedBy), r.Number)}
 	if len(r.ReceiptedBy) > 0 {
-		fmt.Fprintf(b, "  - It is part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
+		all = append(all, fmt.Sprintf("It is part of the history that was countersigned by %s.", countersigners(r.ReceiptedBy)))
 	}
 	if r.NotAfter != nil {
-		fmt.Fprintf(b, "  - Its block was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
+		all = append(all, fmt.Sprintf("Its block was closed not after %s; %s.", second(*r.NotAfter), unless(r.NotAfterBy)))
 	}
 	if r.NotBefore != nil {
-		fmt.Fprintf(b, "  - Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.\n", second(*r.NotBefore), unless(r.NotBeforeBy))
+		all = append(all, fmt.Sprintf("Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.", second(*r.NotBefore), unless(r.NotBeforeBy)))
 	}
-	silent(b, r.Silences)
-	beware(b, proofCautions(r, trust))
+	return append(all, silent(r.Silences)...)
 }
 
 // proofCautions are what nobody may overlook of a proof that verified, person or program.
@@ -198,11 +274,12 @@ func cautions(t *lightchain.Trust, by []lightchain.ReceiptedBy) (all []string) {
 }
 
 // silent tells of promises that were not kept, and accuses nobody.
-func silent(b *strings.Builder, all []lightchain.Silence) {
-	for _, s := range all {
-		fmt.Fprintf(b, "  - Header %d promised the next one within %d s; the chain was silent from %s (receipt of %s on header %d) to %s (receipt of %s on header %d). A power cut does that, too, or a network or an aggregator that is away.\n",
-			s.Height, s.Promised, second(s.From.Time), s.From.Name, s.From.Height, second(s.To.Time), s.To.Name, s.To.Height)
+func silent(promises []lightchain.Silence) (all []string) {
+	for _, s := range promises {
+		all = append(all, fmt.Sprintf("Header %d promised the next one within %d s; the chain was silent from %s (receipt of %s on header %d) to %s (receipt of %s on header %d). A power cut does that, too, or a network or an aggregator that is away.",
+			s.Height, s.Promised, second(s.From.Time), s.From.Name, s.From.Height, second(s.To.Time), s.To.Name, s.To.Height))
 	}
+	return all
 }
 
 // clockTolerance is how far the gateway's clock may stand outside the bracket without a word: aggregators' clocks are a
@@ -240,17 +317,6 @@ func names(by []lightchain.ReceiptedBy) (all []string) {
 	return all
 }
 
-// beware prints what the reader must not overlook.
-func beware(b *strings.Builder, notes []string) {
-	if len(notes) == 0 {
-		return
-	}
-	b.WriteString("\n  Beware:\n")
-	for _, n := range notes {
-		fmt.Fprintf(b, "  - %s.\n", n)
-	}
-}
-
 // reversalNotes names the aggregators whose word is worth nothing.
 func reversalNotes(reversals []lightchain.Reversal) (all []string) {
 	for _, r := range reversals {
@@ -267,8 +333,8 @@ func countersigners(receipted []lightchain.ReceiptedBy) string {
 	return strings.Join(names, ", ")
 }
 
-// describeBundle says what a bundle shows: completeness between two numbers, which no single proof can.
-func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *lightchain.Trust) {
+// describeBundle says what a bundle holds.
+func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
 	if r.Name != "" {
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
@@ -276,170 +342,59 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport, trust *light
 	fmt.Fprintf(b, "  blocks    %d to %d, the last sealed %s by the gateway's clock\n", r.From, r.To, instant(r.Sealed))
 	bundleNoteLines(b, r.Notes)
 	outsideNotes(b, r.Outside)
-	b.WriteString("\n  Proved:\n")
+}
+
+// bundleProved says what a bundle shows: completeness between two numbers, which no single proof can.
+func bundleProved(r *lightchain.BundleReport) (all []string) {
 	if r.Next == r.First {
-		fmt.Fprintf(b, "  - %s recorded no message at all in these blocks.\n", recorder(r.ReceiptedBy))
+		all = append(all, recorder(r.ReceiptedBy)+" recorded no message at all in these blocks.")
 	} else {
-		fmt.Fprintf(b, "  - %s recorded these as all messages from number %d to number %d: %d, none missing.\n", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First)
+		all = append(all, fmt.Sprintf("%s recorded these as all messages from number %d to number %d: %d, none missing.", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First))
 	}
 	if len(r.ReceiptedBy) > 0 {
-		fmt.Fprintf(b, "  - They are part of the history that was countersigned by %s.\n", countersigners(r.ReceiptedBy))
+		all = append(all, fmt.Sprintf("They are part of the history that was countersigned by %s.", countersigners(r.ReceiptedBy)))
 	}
 	if r.NotAfter != nil {
-		fmt.Fprintf(b, "  - All of it was closed not after %s; %s.\n", second(*r.NotAfter), unless(r.NotAfterBy))
+		all = append(all, fmt.Sprintf("All of it was closed not after %s; %s.", second(*r.NotAfter), unless(r.NotAfterBy)))
 	}
-	silent(b, r.Silences)
-	beware(b, bundleCautions(r, trust))
-	b.WriteString("\n  Not proved:\n  - That the values are true, or that every message sent reached the gateway.\n")
-	b.WriteString(notInvented)
-	unsigned(b, trust)
-	if len(r.ReceiptedBy) == 0 {
-		b.WriteString("  - When it was recorded, and that this history is the only one: no aggregator that you trust has receipted it.\n")
-	}
+	return append(all, silent(r.Silences)...)
 }
 
-const notInvented = "  - That a device sent it: whoever controls the gateway when it records can invent a message, and what it makes of one.\n"
+func bundleNotProved(r *lightchain.BundleReport, trust *lightchain.Trust) []string {
+	all := append([]string{"That the values are true, or that every message sent reached the gateway.", notInvented}, unsigned(trust)...)
+	if len(r.ReceiptedBy) == 0 {
+		all = append(all, "When it was recorded, and that this history is the only one: no aggregator that you trust has receipted it.")
+	}
+	return all
+}
+
+const notInvented = "That a device sent it: whoever controls the gateway when it records can invent a message, and what it makes of one."
 
 // unsigned says which keys of a trust file stand for nothing yet.
-func unsigned(b *strings.Builder, trust *lightchain.Trust) {
-	if len(trust.Devices) > 0 {
-		b.WriteString("  - What a device signed: your trust file has keys of some, and this program checks nothing under them yet.\n")
+func unsigned(trust *lightchain.Trust) []string {
+	if len(trust.Devices) == 0 {
+		return nil
 	}
+	return []string{"What a device signed: your trust file has keys of some, and this program checks nothing under them yet."}
 }
 
-func notProved(b *strings.Builder, r *lightchain.Report, trust *lightchain.Trust) {
-	b.WriteString("\n  Not proved:\n")
+func proofNotProved(r *lightchain.Report, trust *lightchain.Trust) []string {
+	all := []string{"That the value is true: a sensor can be wrong, or held over a candle.", notInvented}
 	if r.Note != nil {
-		noteNotProved(b, r.Note)
-	} else {
-		b.WriteString("  - That the value is true: a sensor can be wrong, or held over a candle.\n")
-		b.WriteString(notInvented)
+		all = noteNotProved(r.Note)
 	}
-	unsigned(b, trust)
+	all = append(all, unsigned(trust)...)
 	if len(r.ReceiptedBy) == 0 {
-		b.WriteString("  - When it was recorded: no aggregator that you trust has receipted it.\n")
-		b.WriteString("  - That this history is the only one that the gateway's key has signed.\n")
-		b.WriteString("  - That the history is complete.\n")
-		return
+		return append(all, "When it was recorded: no aggregator that you trust has receipted it.",
+			"That this history is the only one that the gateway's key has signed.", "That the history is complete.")
 	}
 	if r.NotAfter == nil {
-		fmt.Fprintf(b, "  - An upper bound of its time: receipts of %d aggregators, %d must agree.\n", len(r.ReceiptedBy), r.Quorum)
+		all = append(all, fmt.Sprintf("An upper bound of its time: receipts of %d aggregators, %d must agree.", len(r.ReceiptedBy), r.Quorum))
 	}
 	if r.NotBefore == nil {
-		b.WriteString("  - A lower bound of its time: too few trusted receipts came before its block, or the proof does not show them.\n")
+		all = append(all, "A lower bound of its time: too few trusted receipts came before its block, or the proof does not show them.")
 	}
-	b.WriteString("  - That nothing else was recorded beside it: one entry's proof cannot say that.\n")
-}
-
-// reportJSON is what --output json prints, one object a file.
-type reportJSON struct {
-	File     string           `json:"file"`
-	Verified bool             `json:"verified"`
-	Check    lightchain.Check `json:"check,omitempty"` // the first check that failed
-	Error    string           `json:"error,omitempty"`
-
-	Chain       string                   `json:"chain,omitempty"`
-	Gateway     string                   `json:"gateway,omitempty"`
-	Number      *uint64                  `json:"number,omitempty"`
-	Height      *uint64                  `json:"height,omitempty"`
-	Sealed      *int64                   `json:"sealed,omitempty"` // nanoseconds since the Unix epoch, by the gateway's clock
-	Entry       *entryJSON               `json:"entry,omitempty"`
-	ReceiptedBy []lightchain.ReceiptedBy `json:"receipted_by,omitempty"`
-	Quorum      uint64                   `json:"quorum,omitempty"`
-	NotBefore   *uint64                  `json:"not_before"` // seconds since the Unix epoch
-	NotAfter    *uint64                  `json:"not_after"`
-	NotBeforeBy []string                 `json:"not_before_by,omitempty"` // the bound is false only if all of these lie
-	NotAfterBy  []string                 `json:"not_after_by,omitempty"`
-	Reversals   []lightchain.Reversal    `json:"reversals,omitempty"` // aggregators that contradict themselves
-	Silent      []lightchain.Silence     `json:"silent,omitempty"`    // promises of the chain that its receipts show as not kept
-	Outside     []outsideJSON            `json:"outside,omitempty"`   // evidence that came along and was not checked
-	Bundle      *bundleJSON              `json:"bundle,omitempty"`
-	Fork        *forkJSON                `json:"fork,omitempty"`
-	Notes       []noteJSON               `json:"notes,omitempty"`  // what people said in it
-	Beware      []string                 `json:"beware,omitempty"` // what must not be overlooked: that no receipt was required, a wrong clock
-}
-
-type outsideJSON struct {
-	Kind   string `json:"kind"`
-	Height uint64 `json:"height"` // of the header that it speaks of
-	Bytes  int    `json:"bytes"`  // how many
-}
-
-func newOutsideJSON(all []lightchain.Outside) (out []outsideJSON) {
-	for _, o := range all {
-		out = append(out, outsideJSON{o.Kind, o.Height, len(o.Bytes)})
-	}
-	return out
-}
-
-type bundleJSON struct {
-	First uint64 `json:"first"` // number of the first entry
-	Count uint64 `json:"count"` // of entries, none missing
-	From  uint64 `json:"from"`  // height of the first block
-	To    uint64 `json:"to"`    // height of the last block
-}
-
-type entryJSON struct {
-	Received int64         `json:"received"` // nanoseconds since the Unix epoch, by the gateway's clock
-	Source   string        `json:"source"`
-	Flags    uint64        `json:"flags"`
-	Payload  []byte        `json:"payload"` // base64
-	Decoder  string        `json:"decoder"` // what made the readings of the payload, with its version; "" if nothing is named
-	Readings []readingJSON `json:"readings"`
-	Reread   reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, differs
-}
-
-type readingJSON struct {
-	Device  string           `json:"device"`
-	Name    string           `json:"name"`
-	Unit    string           `json:"unit"`
-	Value   lightchain.Value `json:"value"`
-	Bytes   bool             `json:"bytes,omitempty"` // the value is bytes, in hexadecimal
-	Time    *int64           `json:"time"`            // nanoseconds since the Unix epoch, by the device's clock
-	Quality uint64           `json:"quality"`
-	Derived bool             `json:"derived,omitempty"` // computed by the gateway
-	Meaning *lightchain.Hash `json:"meaning,omitempty"` // of what gave it its name and unit
-}
-
-func (o *outcome) writeJSON(w io.Writer) error {
-	out := reportJSON{File: o.file, Verified: o.err == nil && o.badNotes() == "", Notes: o.notesJSON()}
-	if !out.Verified {
-		out.Error = "what a person said does not hold: " + o.badNotes()
-	}
-	if o.err != nil {
-		out.Error = o.err.Error()
-		var failed *lightchain.CheckError
-		if errors.As(o.err, &failed) {
-			out.Check, out.Error = failed.Check, failed.Err.Error()
-		}
-		return json.NewEncoder(w).Encode(out)
-	}
-	if r := o.bundle; r != nil {
-		out.Chain, out.Gateway, out.ReceiptedBy, out.Quorum, out.NotAfter = r.Chain.String(), r.Name, r.ReceiptedBy, r.Quorum, r.NotAfter
-		out.NotAfterBy, out.Reversals, out.Outside = names(r.NotAfterBy), r.Reversals, newOutsideJSON(r.Outside)
-		out.Silent, out.Beware = r.Silences, bundleCautions(r, o.trust)
-		out.Bundle = &bundleJSON{r.First, r.Next - r.First, r.From, r.To}
-		return json.NewEncoder(w).Encode(out)
-	}
-	if r := o.fork; r != nil {
-		out.Chain, out.Gateway, out.Fork = r.Chain.String(), r.Name, newForkJSON(r)
-		return json.NewEncoder(w).Encode(out)
-	}
-	r := o.proof
-	out.Chain, out.Gateway, out.Number, out.Height, out.Sealed = r.Chain.String(), r.Name, &r.Number, &r.Header.Height, &r.Header.Sealed
-	out.ReceiptedBy, out.Quorum, out.NotBefore, out.NotAfter = r.ReceiptedBy, r.Quorum, r.NotBefore, r.NotAfter
-	out.NotBeforeBy, out.NotAfterBy, out.Reversals = names(r.NotBeforeBy), names(r.NotAfterBy), r.Reversals
-	out.Outside, out.Silent, out.Beware = newOutsideJSON(r.Outside), r.Silences, proofCautions(r, o.trust)
-	out.Entry = &entryJSON{Received: r.Entry.Received, Source: r.Entry.Source, Flags: uint64(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []readingJSON{}}
-	out.Entry.Reread, _ = readAgain(&r.Entry)
-	for _, m := range r.Entry.Readings {
-		j := readingJSON{Device: m.Device, Name: m.Name, Unit: m.Unit, Value: m.Value, Bytes: m.Value.Kind() == lightchain.KindBytes, Quality: uint64(m.Quality), Derived: m.Derived, Meaning: m.Meaning}
-		if m.Timed {
-			j.Time = &m.Time
-		}
-		out.Entry.Readings = append(out.Entry.Readings, j)
-	}
-	return json.NewEncoder(w).Encode(out)
+	return append(all, "That nothing else was recorded beside it: one entry's proof cannot say that.")
 }
 
 func instant(ns int64) string { return lighttime.Instant(ns).Format("2006-01-02T15:04:05.000Z") }
@@ -453,20 +408,46 @@ func second(s uint64) string {
 	return at.Format("2006-01-02T15:04:05Z")
 }
 
-// payload shows text as it is and anything else in hexadecimal, at most the beginning of it.
-func payload(b []byte) string {
+// payloadLines shows text as it is and anything else in hexadecimal, at most the beginning of it. Where text has several
+// lines each is marked: none of them may pass for one of this report.
+func payloadLines(b *strings.Builder, payload []byte) {
 	const most = 2000
-	shown, rest := b, ""
-	if len(b) > most {
-		shown, rest = b[:most], fmt.Sprintf(" … (%d bytes)", len(b))
-		for len(shown) > 0 && !utf8.Valid(shown) && utf8.Valid(b) {
+	shown, rest := payload, ""
+	if len(payload) > most {
+		shown, rest = payload[:most], fmt.Sprintf(" … (%d bytes)", len(payload))
+		for len(shown) > 0 && !utf8.Valid(shown) && utf8.Valid(payload) {
 			shown = shown[:len(shown)-1]
 		}
 	}
-	if s := printable(string(shown)); utf8.Valid(shown) && !strings.Contains(s, `\x`) {
-		return s + rest
+	text, isText := payloadText(shown)
+	switch {
+	case !isText:
+		fmt.Fprintf(b, "  payload   %x%s\n", shown, rest)
+	case !strings.Contains(text, "\n"):
+		fmt.Fprintf(b, "  payload   %s%s\n", text, rest)
+	default:
+		head := "  payload   | "
+		for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+			b.WriteString(head + strings.TrimSuffix(line, "\r") + "\n")
+			head = "            | "
+		}
+		if rest != "" {
+			fmt.Fprintf(b, "           %s\n", rest)
+		}
 	}
-	return fmt.Sprintf("%x", shown) + rest
+}
+
+// payloadText returns a payload that is text: UTF-8 that steers no terminal. Lines end in LF or CR LF.
+func payloadText(b []byte) (string, bool) {
+	for rest := b; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		end := r == '\r' && len(rest) > 1 && rest[1] == '\n'
+		if r != '\n' && r != '\t' && !end && (!unicode.IsPrint(r) || r == utf8.RuneError) {
+			return "", false
+		}
+		rest = rest[n:]
+	}
+	return string(b), true
 }
 
 // printable escapes what could steer a terminal: a proof is written by whoever made it.

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"edgechain.example/lightchain"
 )
@@ -25,9 +28,22 @@ func TestAFaultIsThisProgramsOwn(t *testing.T) {
 	if code := run([]string{"--chain", chain, "-", file}, broken{}, &out, &stderr); code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
-	for _, words := range []string{"-: NOT VERIFIED\n  a fault of this program", file + ": VERIFIED"} {
+	for _, words := range []string{"-: NOT JUDGED\n  a fault of this program", file + ": VERIFIED"} {
 		if !strings.Contains(out.String(), words) {
 			t.Errorf("%q is not said:\n%s", words, &out)
+		}
+	}
+}
+
+// What the disk does not give back is no forgery.
+func TestAFileThatCannotBeReadIsNotCalledForged(t *testing.T) {
+	proof, chain := proofOf(t, lightchain.Entry{})
+	bundle := bundleOf(t, 2, lightchain.Entry{})
+	for about, b := range map[string][]byte{"at once": nil, "within a proof": proof[:200], "within a bundle": bundle[:len(bundle)/2], "within gzip": zipped(t, proof)[:40]} {
+		var out strings.Builder
+		stdin := io.MultiReader(bytes.NewReader(b), iotest.ErrReader(errors.New("input/output error")))
+		if code := run([]string{"--chain", chain, "-"}, stdin, &out, io.Discard); code != exitUnreadable || !strings.HasPrefix(out.String(), "-: CANNOT BE READ\n") {
+			t.Errorf("%s: exit code %d\n%s", about, code, &out)
 		}
 	}
 }

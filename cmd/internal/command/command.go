@@ -29,6 +29,8 @@ const (
 	ExitUnreachable  = 5 // locked by another process, or not reachable
 	ExitStorage      = 6
 	ExitPartly       = 7 // done, but for a part that is tried again
+	// 8 is edgeverify's: a file that is sound and not trusted, or has too few receipts.
+
 	// ExitConfig is how a service ends that cannot start with its configuration (EX_CONFIG of sysexits.h): starting it again
 	// changes nothing, and units say so by this code. ExitUsage would not do, for a program that panics ends with 2 as well.
 	ExitConfig = 78

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"edgechain.example/lightchain"
+)
+
+// Whatever mail programs do to the form of a proof, the same bytes come out, and what was done is told.
+func TestWhatMailDoesIsUndone(t *testing.T) {
+	proof, _ := proofOf(t, lightchain.Entry{Payload: []byte("20.5")})
+	pem := string(lightchain.EncodeText(proof))
+	lines := strings.SplitAfter(strings.TrimSuffix(pem, "\n"), "\n")
+	base := base64.StdEncoding.EncodeToString(proof)
+	var wrapped strings.Builder
+	for part := range slices.Chunk([]byte(base), 40) {
+		fmt.Fprintf(&wrapped, "%s\r\n", part)
+	}
+	for about, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"quoted":                  {"> " + strings.Join(lines, "> "), []string{doneQuoted}},
+		"quoted twice, no blanks": {">>" + strings.Join(lines, ">>"), []string{doneQuoted}},
+		"in the middle of a mail": {"From: a\n\n" + pem + "\nregards", []string{doneAround}},
+		"wrapped anew":            {pemBegin + "\n" + wrapped.String() + pemEnd + "\n", []string{doneLines}},
+		"on one line":             {pemBegin + " " + base + " " + pemEnd, []string{doneLines}},
+		"indented":                {"    " + strings.Join(lines, "    "), []string{doneLines}},
+		"blank lines":             {strings.Join(lines, "\n\n"), []string{doneLines}},
+		"without its last LF":     {strings.TrimSuffix(pem, "\n"), []string{doneLines}},
+		"blanks of a web page":    {strings.ReplaceAll(pem, "\n", "\u00a0\n"), []string{doneLines}},
+		"a mark at its beginning": {"\ufeff" + pem, []string{doneMark}},
+		"base64 alone":            {base, []string{doneUnarmed}},
+		"base64 alone, quoted":    {"> " + strings.ReplaceAll(wrapped.String(), "\n", "\n> "), []string{doneUnarmed, doneQuoted}},
+	} {
+		got, undone, err := mend([]byte(c.text))
+		if err != nil || !bytes.Equal(got, proof) || !slices.Equal(undone, c.want) {
+			t.Errorf("%s: undone %q, want %q (%v)", about, undone, c.want, err)
+		}
+		if !isText([]byte(c.text)[:min(len(c.text), sniffed)]) {
+			t.Errorf("%s: not taken for text", about)
+		}
+	}
+}
+
+// Nothing is guessed: what was changed in more than its form, or is none of a file, is refused.
+func TestWhatIsNoMailedFileIsRefused(t *testing.T) {
+	proof, _ := proofOf(t, lightchain.Entry{})
+	pem := string(lightchain.EncodeText(proof))
+	for about, text := range map[string]string{
+		"a character more":       strings.Replace(pem, "A", "AA", 1),
+		"a character less":       strings.Replace(pem, "\n", "", 1)[:len(pemBegin)] + pem[len(pemBegin)+2:],
+		"a sign within a line":   pem[:len(pemBegin)+10] + ">" + pem[len(pemBegin)+10:],
+		"padding in the middle":  pemBegin + "\nAA==" + pem[len(pemBegin)+1:],
+		"two proofs":             pem + pem,
+		"no end":                 strings.TrimSuffix(pem, pemEnd+"\n"),
+		"another label":          "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		"prose":                  "not evidence of anything",
+		"prose that is base64":   "evidence",
+		"nothing in between":     pemBegin + "\n" + pemEnd + "\n",
+		"the marks of a mail":    ">\n>\n",
+		"a trust file":           "chain aaaa\n",
+		"JSON of another's":      `{"a":1}`,
+		"base64 of another file": base64.StdEncoding.EncodeToString([]byte{0, 1, 2}),
+	} {
+		if got, _, err := mend([]byte(text)); err == nil {
+			t.Errorf("%s: %x", about, got)
+		}
+	}
+}
+
+// Files of the format are never taken for text, whatever stands in them.
+func TestFilesAreToldFromText(t *testing.T) {
+	for _, v := range vectorFiles(t, "proof", "bundle", "fork", "pair") {
+		if strings.HasPrefix(v.Expect, "fail") || len(v.Bytes) == 0 || bytes.HasPrefix(v.Bytes, []byte("-----BEGIN ")) {
+			continue
+		}
+		if isText(v.Bytes[:min(len(v.Bytes), sniffed)]) {
+			t.Errorf("%s is taken for text", v.name)
+		}
+	}
+}
+
+// No text makes the reader of mailed files fail but with an error, and none comes out longer than it went in.
+func FuzzMend(f *testing.F) {
+	f.Add([]byte(pemBegin + "\n> AAAA\n" + pemEnd))
+	f.Add([]byte("\ufeff> pQEB"))
+	f.Add([]byte("WQEB\u00a0=="))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, undone, err := mend(bytes.Clone(text))
+		if err == nil && (len(got) >= len(text) || len(got) == 0 || len(undone) == 0) {
+			t.Errorf("%q becomes %x by %q", text, got, undone)
+		}
+	})
+}
