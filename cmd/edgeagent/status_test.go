@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +110,26 @@ func TestStatusEndsWithWhatItSays(t *testing.T) {
 		if code := command.Code(ending(&x.status), exitCode); code != x.code || code != endsWith(&x.status) {
 			t.Errorf("%+v: %d, want %d", x.status.Verdict, code, x.code)
 		}
+	}
+}
+
+// Whoever is called by a code finds it in the documentation, and nothing that no gateway says.
+func TestTheDocumentationExplainsEachReason(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Is it well?\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var explained []api.Code
+	for line := range strings.Lines(section) {
+		if code, is := strings.CutPrefix(line, "| `"); is {
+			code, _, _ = strings.Cut(code, "`")
+			explained = append(explained, api.Code(code))
+		}
+	}
+	if !slices.Equal(explained, api.Codes()) {
+		t.Errorf("docs/operation.md explains %q, of %q", explained, api.Codes())
 	}
 }
