@@ -19,7 +19,8 @@ const (
 	settleGrace  = 5 * time.Minute  // aggregators that are asked about the head: sync.confirm_wait is a minute
 	stuckGrace   = time.Minute      // messages of which none reaches the disk
 	clockGrace   = time.Minute      // a clock that stands before a time that is past
-	reachGrace   = 15 * time.Minute // an upstream's broker, or an aggregator that has never answered
+	reachGrace   = 15 * time.Minute // an upstream's broker, an aggregator that does not answer, or somebody who approves
+	tokenGrace   = 5 * time.Minute  // an aggregator that is shown a token, for which nobody has to approve
 	receiptGrace = time.Hour        // a receipt, beyond the time within which a head is announced
 )
 
@@ -234,9 +235,20 @@ func (j *judgement) aggregator(u *api.Upstream, g *api.Aggregator, mute bool) {
 	late := receiptGrace + time.Duration(u.Announce*float64(time.Second))
 	switch waits := g.WaitingSince; {
 	case mute || !u.Connected || waits.IsZero():
-	case !g.Answered && g.Receipted == nil && j.lasts(waits, reachGrace):
-		j.add(api.AggregatorSilent, g.Name, waits, "%s, and has not answered%s", g.Unapproved(u.Token), j.since(waits))
-	case (g.Answered || g.Receipted != nil) && j.lasts(waits, late):
+	case g.Receipted == nil && !g.Answered:
+		if j.lasts(waits, reachGrace) {
+			j.add(api.AggregatorSilent, g.Name, waits, "%s has not answered%s, though its broker is connected. "+
+				"Look there: it does not run, has another key, or has rejected this gateway: edgeaggregator gateways list", g.Name, j.since(waits))
+		}
+	case g.Receipted == nil:
+		grace, what := reachGrace, "gateways approve"
+		if u.Token {
+			grace, what = tokenGrace, "gateways approve, or gateways token"
+		}
+		if j.lasts(waits, grace) {
+			j.add(api.AggregatorUnapproved, g.Name, waits, "%s%s. There: edgeaggregator gateways list, and %s", g.Unapproved(u.Token), j.since(waits), what)
+		}
+	case j.lasts(waits, late):
 		j.add(api.ReceiptsLate, g.Name, waits, "%s has countersigned nothing new%s. "+
 			"Look there: edgeaggregator status says whether it runs, and whether its clock is synchronised", g.Name, j.since(waits))
 	}

@@ -110,12 +110,21 @@ func TestTheVerdictOnAGateway(t *testing.T) {
 		"an aggregator that may still answer": {change: func(s *api.Status) {
 			office(s).Aggregators[0] = api.Aggregator{Name: "agg-1", WaitingSince: before(10 * time.Minute)}
 		}},
-		"an aggregator that has not approved": {func(s *api.Status) {
+		"an aggregator that does not answer": {func(s *api.Status) {
 			office(s).Aggregators[0] = api.Aggregator{Name: "agg-1", WaitingSince: before(20 * time.Minute)}
-		}, []string{"aggregator_silent agg-1|agg-1: waits for approval|(20 min)|gateways approve"}},
+		}, []string{"aggregator_silent agg-1|(20 min)|does not run|rejected"}},
+		"somebody who may still approve": {change: func(s *api.Status) {
+			office(s).Aggregators[0] = api.Aggregator{Name: "agg-1", Answered: true, WaitingSince: before(10 * time.Minute)}
+		}},
+		"an aggregator that has not approved": {func(s *api.Status) {
+			office(s).Aggregators[0] = api.Aggregator{Name: "agg-1", Answered: true, WaitingSince: before(20 * time.Minute)}
+		}, []string{"aggregator_waits_for_approval agg-1|agg-1: waits for approval|(20 min)|gateways approve"}},
+		"a token that is shown": {change: func(s *api.Status) {
+			office(s).Token, office(s).Aggregators[0] = true, api.Aggregator{Name: "agg-1", Answered: true, WaitingSince: before(time.Minute)}
+		}},
 		"a token that is used": {func(s *api.Status) {
-			office(s).Token, office(s).Aggregators[0] = true, api.Aggregator{Name: "agg-1", WaitingSince: before(20 * time.Minute)}
-		}, []string{"aggregator_silent agg-1|waits for approval|token in sync.enrol_token already used|token list"}},
+			office(s).Token, office(s).Aggregators[0] = true, api.Aggregator{Name: "agg-1", Answered: true, WaitingSince: before(6 * time.Minute)}
+		}, []string{"aggregator_waits_for_approval agg-1|agg-1: waits for approval|used already|(6 min)|gateways token"}},
 		"an aggregator that nobody can ask": {func(s *api.Status) {
 			s.Live.HeldBy = []sealgate.Reason{held(sealgate.Key, time.Hour)}
 			office(s).Aggregators[0] = api.Aggregator{Name: "agg-1", WaitingSince: before(time.Hour)}

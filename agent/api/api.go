@@ -195,14 +195,13 @@ type Aggregator struct {
 	WaitingSince time.Time `json:"waiting_since,omitzero"`     // since when this agent has waited for that receipt, or for an answer
 }
 
-// Unapproved says what it means that an aggregator has never answered, and what to do. One that has not approved a gateway says
-// nothing to it, so more than that cannot be known here.
+// Unapproved says what it means that an aggregator answers, and has never countersigned anything: one that has approved a gateway
+// does so at once. token says that the gateway shows it one.
 func (g *Aggregator) Unapproved(token bool) string {
 	if token {
-		return g.Name + ": waits for approval, the token in sync.enrol_token already used or too old, or it does not run. " +
-			"There: edgeaggregator gateways list, token list"
+		return g.Name + ": waits for approval, for the token in sync.enrol_token was used already, is too old or unknown there"
 	}
-	return g.Name + ": waits for approval, or it does not run. There: edgeaggregator gateways list, gateways approve"
+	return g.Name + ": waits for approval"
 }
 
 // SourceState is what a source of messages is about.

@@ -47,6 +47,7 @@ const (
 	AggregatorWrong      Code = "aggregator_contradicts_itself"
 	UpstreamDisconnected Code = "upstream_disconnected"
 	AggregatorSilent     Code = "aggregator_silent"
+	AggregatorUnapproved Code = "aggregator_waits_for_approval"
 	ReceiptsLate         Code = "receipts_late"
 	APIDeaf              Code = "api_not_listening"
 )
@@ -55,7 +56,7 @@ const (
 func Codes() []Code {
 	return []Code{NotRunning, ChainOpening, DiskFull, BlockFull, WritesStuck, NoSource, SourceDisconnected, PollFailing, MessagesLost,
 		DamageFound, KeyNotUsable, KeyFiles, SealingHeld, ClockWrong, DiskFilling, BrokerKeepsNothing, AggregatorCutOff,
-		AggregatorWrong, UpstreamDisconnected, AggregatorSilent, ReceiptsLate, APIDeaf}
+		AggregatorWrong, UpstreamDisconnected, AggregatorSilent, AggregatorUnapproved, ReceiptsLate, APIDeaf}
 }
 
 // Has reports whether there is a reason with this code.

@@ -329,7 +329,7 @@ func receiptedText(u *api.Upstream, g *api.Aggregator) string {
 	switch {
 	case g.Receipted != nil:
 		return fmt.Sprintf("%s has receipted up to height %d", g.Name, *g.Receipted)
-	case u.Connected && !g.Answered && time.Since(g.WaitingSince) > time.Minute:
+	case g.Answered && !g.WaitingSince.IsZero() && time.Since(g.WaitingSince) > time.Minute:
 		return g.Unapproved(u.Token)
 	case !g.Answered:
 		return g.Name + " has not answered yet"
