@@ -35,8 +35,7 @@ func judge(s *api.Status, now time.Time) api.Verdict {
 	j := judgement{now: now, reasons: []api.Reason{}}
 	switch {
 	case s.Opening != nil:
-		o := s.Opening
-		j.add(api.ChainOpening, "", o.Since, "the agent is opening its chain%s, and records nothing yet: %s. Wait until it is done", j.since(o.Since), o)
+		j.opening(s.Opening)
 	case s.Live == nil:
 		j.resting(s)
 	default:
@@ -94,6 +93,16 @@ func spell(d time.Duration) string {
 		return fmt.Sprintf("%d h", int(d.Hours()))
 	}
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// opening is of an agent that has not opened its chain.
+func (j *judgement) opening(o *api.Opening) {
+	if o.Step == awaitsRoom {
+		j.add(api.DiskFull, "", o.Since, "the disk is full: the agent cannot open its chain%s, and records nothing. "+
+			"Make room: it goes on by itself", j.since(o.Since))
+		return
+	}
+	j.add(api.ChainOpening, "", o.Since, "the agent is opening its chain%s, and records nothing yet: %s. It records as soon as that is done", j.since(o.Since), o)
 }
 
 // resting is of a chain that no agent runs on.

@@ -46,7 +46,10 @@ func TestTheVerdictOnAGateway(t *testing.T) {
 			[]string{"not_running |3 h ago|systemctl start edgeagent"}},
 		"a chain that is opened": {func(s *api.Status) {
 			s.Live, s.Opening = nil, &api.Opening{Since: before(5 * time.Minute), Step: "reading what a crash has left", Done: 4, Total: 10}
-		}, []string{"opening |(5 min)|40 %|Wait"}},
+		}, []string{"opening |(5 min)|40 %|as soon as that is done"}},
+		"a chain that is not opened for want of room": {func(s *api.Status) {
+			s.Live, s.Opening = nil, &api.Opening{Since: before(5 * time.Minute), Step: awaitsRoom}
+		}, []string{"disk_full |(5 min)|Make room"}},
 		"a full disk": {func(s *api.Status) { s.Live.Waiting, s.Live.WaitingSince = true, before(2*time.Hour) },
 			[]string{"disk_full |2026-03-01T10:00:00Z (2 h)|Make room"}},
 		"a full block": {func(s *api.Status) {
