@@ -9,8 +9,8 @@ import (
 	"edgechain.example/sensors"
 )
 
-// A rate is told over pulseWindow, in parts of which the oldest one is dropped as a new one begins; by an agent that has not run
-// so long, over the time that it has, and a minute at least: what came in its first second says nothing of the next ones.
+// A rate is told over pulseWindow, in parts of which the oldest one is dropped as a new one begins; by an agent that has not
+// run so long, over the time that it has, and a minute at least: what came in its first second says nothing of the next ones.
 const (
 	pulseLeast  = time.Minute
 	pulseWindow = 5 * time.Minute

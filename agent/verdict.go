@@ -250,12 +250,12 @@ func (j *judgement) aggregator(u *api.Upstream, g *api.Aggregator, mute bool) {
 				"Look there: it does not run, has another key, or has rejected this gateway: edgeaggregator gateways list", g.Name, j.since(waits))
 		}
 	case g.Receipted == nil:
-		grace, what := reachGrace, "gateways approve"
+		grace, what := reachGrace, ""
 		if u.Token {
-			grace, what = tokenGrace, "gateways approve, or gateways token"
+			grace, what = tokenGrace, ", or make a new token: gateways token"
 		}
 		if j.lasts(waits, grace) {
-			j.add(api.AggregatorUnapproved, g.Name, waits, "%s%s. There: edgeaggregator gateways list, and %s", g.Unapproved(u.Token), j.since(waits), what)
+			j.add(api.AggregatorUnapproved, g.Name, waits, "%s. Approve it there: edgeaggregator gateways list, gateways approve%s", g.Unapproved(u.Token, j.since(waits)), what)
 		}
 	case j.lasts(waits, late):
 		j.add(api.ReceiptsLate, g.Name, waits, "%s has countersigned nothing new%s. "+

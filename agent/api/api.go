@@ -195,13 +195,15 @@ type Aggregator struct {
 	WaitingSince time.Time `json:"waiting_since,omitzero"`     // since when this agent has waited for that receipt, or for an answer
 }
 
-// Unapproved says what it means that an aggregator answers, and has never countersigned anything: one that has approved a gateway
-// does so at once. token says that the gateway shows it one.
-func (g *Aggregator) Unapproved(token bool) string {
+// Unapproved says what it means that an aggregator answers, and has never countersigned anything: one that has approved a
+// gateway does so at once. token says that the gateway shows it one; since, as in " since yesterday", how long it waits, and may
+// be "".
+func (g *Aggregator) Unapproved(token bool, since string) string {
+	text := g.Name + ": waits for approval" + since
 	if token {
-		return g.Name + ": waits for approval, for the token in sync.enrol_token was used already, is too old or unknown there"
+		text += ": the token in sync.enrol_token was used already, is too old or unknown there"
 	}
-	return g.Name + ": waits for approval"
+	return text
 }
 
 // SourceState is what a source of messages is about.

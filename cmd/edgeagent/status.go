@@ -330,7 +330,7 @@ func receiptedText(u *api.Upstream, g *api.Aggregator) string {
 	case g.Receipted != nil:
 		return fmt.Sprintf("%s has receipted up to height %d", g.Name, *g.Receipted)
 	case g.Answered && !g.WaitingSince.IsZero() && time.Since(g.WaitingSince) > time.Minute:
-		return g.Unapproved(u.Token)
+		return g.Unapproved(u.Token, "")
 	case !g.Answered:
 		return g.Name + " has not answered yet"
 	}
