@@ -196,8 +196,8 @@ type Aggregator struct {
 }
 
 // Unapproved says what it means that an aggregator answers, and has never countersigned anything: one that has approved a
-// gateway does so at once. token says that the gateway shows it one; since, as in " since yesterday", how long it waits, and may
-// be "".
+// gateway does so at once. token says that the gateway shows it one; since, as in " since yesterday", for how long it waits:
+// "" leaves that out.
 func (g *Aggregator) Unapproved(token bool, since string) string {
 	text := g.Name + ": waits for approval" + since
 	if token {
