@@ -26,6 +26,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/localhttp"
+	"edgechain.example/sensors"
 )
 
 // Options is what the command that runs an agent decides beside its configuration.
@@ -62,9 +63,11 @@ type Agent struct {
 	tally     tally
 	filtered  filterCounts
 	opening   opening
-	front     front            // what answers on the listeners
-	tcp       *localhttp.Later // of the API; nil where it listens on its socket alone
-	failed    chan error       // a source that ended by itself
+	pulses    *pulses
+	standing  atomic.Pointer[func() api.Status] // how the gateway stands, as far as it can be said by now; nil: it cannot
+	front     front                             // what answers on the listeners
+	tcp       *localhttp.Later                  // of the API; nil where it listens on its socket alone
+	failed    chan error                        // a source that ended by itself
 	retention retention
 	presence  presence
 	damaged   chan struct{} // holds a token when the store has noted damage beside a scrub
@@ -97,7 +100,7 @@ type Agent struct {
 
 // New returns an agent. It opens nothing.
 func New(c *Config, o Options) *Agent {
-	return &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(), failed: make(chan error, 1), complaints: map[[2]string]string{},
+	a := &Agent{config: c, options: o, data: c.Gateway.Data, log: o.Log, metrics: newMetrics(), failed: make(chan error, 1), complaints: map[[2]string]string{},
 		retention: retention{again: make(chan struct{}, 1)},
 		damaged:   make(chan struct{}, 1),
 		board:     boardWatch{board: o.Board},
@@ -105,6 +108,8 @@ func New(c *Config, o Options) *Agent {
 		unread:    unread{log: o.Log},
 		sparkplug: sparkplugs{folder: filepath.Join(c.Gateway.Data, sparkplugFolder), log: o.Log},
 		presence:  presence{wanted: make(chan *Config, 1)}}
+	a.metrics.registry.MustRegister(newVerdictCollector(a.verdict))
+	return a
 }
 
 // Run records until ctx ends, or until something happened after which nothing may be acknowledged any more. It
@@ -122,7 +127,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	var served sync.WaitGroup
 	a.opening.now = api.Opening{Since: a.started, Step: "starting"}
-	a.front.show(api.OpeningHandler(a.openingStatus, a.metrics.registry))
+	a.answerWith(a.openingStatus, api.OpeningHandler(a.openingStatus, a.metrics.registry))
 	access := localhttp.Access{Hosts: a.config.API.Hosts, GroupWrites: a.config.API.GroupWrites, Adds: []string{api.NotePath, api.ReadingPath, api.PollPath}}
 	served.Go(func() { localhttp.Serve(apiCtx, &a.front, a.log, access, listeners...) })
 	defer func() { // before the store is closed, which answers are read from
@@ -156,7 +161,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	lossesCtx, lossesTold := context.WithCancel(context.WithoutCancel(ctx)) // a source may tell of some while it stops
 	defer lossesTold()
 	var watchers, losses sync.WaitGroup
-	a.front.show(a.handler())
+	a.answerWith(a.Status, a.handler())
 	a.reloading.Lock() // a reload changes only what runs
 	for _, s := range a.sources {
 		a.startSource(sourcesCtx, s)
@@ -255,7 +260,11 @@ func (a *Agent) prepare() error {
 	a.filtered.know(c)
 	a.committer.filtered = &a.filtered
 	a.devices = openDevices(a.data, time.Now, a.log)
-	a.committer.onDurable = a.devices.heard
+	a.pulses = newPulses(a.started, time.Now)
+	a.committer.onDurable = func(group []*sensors.Message) {
+		a.devices.heard(group)
+		a.pulses.heard(group)
+	}
 	a.committer.onFull = func() { signal(a.retention.again) }
 	a.committer.onSeal = func(height uint64) {
 		a.rotateWhenDue(height)
@@ -267,10 +276,16 @@ func (a *Agent) prepare() error {
 	return nil
 }
 
+// answerWith has the listeners answer with a handler, and the verdict be of a status.
+func (a *Agent) answerWith(status func() api.Status, handler http.Handler) {
+	a.standing.Store(&status)
+	a.front.show(handler)
+}
+
 // handler is the interface of an agent that records.
 func (a *Agent) handler() http.Handler {
 	s := api.Server{
-		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.ready, Checkpoint: a.checkpoint, Reading: a.lend,
+		Chain: &a.store.Reader, Status: a.Status, Alive: a.alive, Ready: a.allWell, Checkpoint: a.checkpoint, Reading: a.lend,
 		Reload: a.reload, Rotate: a.RotateKey, Retention: a.dryRun, Prune: a.pruneNow, Note: a.Note, Poll: a.pollOnce, Metrics: a.metrics.registry,
 	}
 	return s.Handler()

@@ -36,8 +36,9 @@ type committer struct {
 	alive  progress    // moves whenever a group is on disk or a block is sealed, for the watchdog
 	seals  progress    // moves whenever a block is sealed
 
-	waiting atomic.Bool // staging has stopped for want of room
-	full    atomic.Bool // the open block takes no more, and may not be sealed yet
+	waiting atomic.Bool  // staging has stopped for want of room
+	since   atomic.Int64 // when it did last, nanoseconds since the Unix epoch
+	full    atomic.Bool  // the open block takes no more, and may not be sealed yet
 
 	onFull func()              // told on the committer's goroutine when staging stops for want of room; nil: nobody
 	onSeal func(height uint64) // told on the committer's goroutine, after each seal; nil: nobody
@@ -344,6 +345,7 @@ func (c *committer) stage(messages []*sensors.Message) (*store.Staged, error) {
 		case errors.Is(err, store.ErrNoSpace):
 			if !waiting {
 				waiting = true
+				c.since.Store(time.Now().UnixNano())
 				c.waiting.Store(true)
 				c.log.Error("failed to record: the disk's reserve is reached; acknowledgements wait until there is room", "err", err)
 				if c.onFull != nil {

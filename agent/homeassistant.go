@@ -64,7 +64,7 @@ func (c embeddedConn) Publish(topic string, payload []byte, retained bool) error
 func (a *Agent) homeAssistantState() homeassistant.State {
 	status := a.Status()
 	s := homeassistant.State{
-		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: a.problems(status.Live),
+		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: problems(&status.Verdict),
 		Lost: status.Lost.Entries + status.Lost.Unproved,
 		Free: status.Live.Buffer.Room, DaysLeft: status.Live.Buffer.Days,
 	}
@@ -90,22 +90,10 @@ func (a *Agent) homeAssistantState() homeassistant.State {
 	return s
 }
 
-// problems says what keeps the gateway from its work, in the words of its status.
-func (a *Agent) problems(live *api.Live) (all []string) {
-	for _, check := range []func() error{a.ready, a.alive} {
-		if err := check(); err != nil {
-			all = append(all, err.Error())
-		}
-	}
-	if live.Held != "" {
-		all = append(all, "nothing is sealed: "+live.Held)
-	}
-	for _, u := range live.Upstreams {
-		for _, g := range u.Aggregators {
-			if g.Complaint != "" {
-				all = append(all, fmt.Sprintf("aggregator %s: %s", g.Name, g.Complaint))
-			}
-		}
+// problems says what is wrong, in the words of the status.
+func problems(v *api.Verdict) (all []string) {
+	for i := range v.Reasons {
+		all = append(all, v.Reasons[i].Text)
 	}
 	return all
 }

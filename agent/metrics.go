@@ -227,13 +227,16 @@ func (m *metrics) committed(group []*sensors.Message, took time.Duration) {
 	m.redelivered.Add(float64(redelivered))
 }
 
-// sourceName returns the part of an entry's source that the configuration bounds: "mqtt:plant" of
+// sourceName returns the name of the source that made an entry's source, which the configuration bounds: "mqtt:plant" of
 // "mqtt:plant:factory/line1", else the kind of source alone.
 func sourceName(source string) string {
 	kind, rest, _ := strings.Cut(source, ":")
-	if kind != "mqtt" {
+	if kind != "mqtt" && kind != "modbus" {
 		return kind
 	}
 	name, _, _ := strings.Cut(rest, ":")
-	return source[:len(kind)+1+len(name)]
+	if !strings.Contains(name, "%") { // each message is asked for its source: no text is made for that
+		return source[:len(kind)+1+len(name)]
+	}
+	return kind + ":" + sensors.NameInSource(name)
 }

@@ -142,6 +142,9 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	return st, nil
 }
 
+// awaitsRoom is the step of an opening that a full disk holds up.
+const awaitsRoom = "waiting for room on the disk"
+
 // openWaiting opens the chain, and waits for what passes by itself: a disk without room, and a command that has the chain
 // open. Another agent on the same socket has ended this one already.
 func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store, error) {
@@ -151,7 +154,7 @@ func (a *Agent) openWaiting(ctx context.Context, o store.Options) (*store.Store,
 		if err == nil || !locked && !errors.Is(err, store.ErrNoSpace) {
 			return st, err
 		}
-		why := "waiting for room on the disk"
+		why := awaitsRoom
 		if locked {
 			why = "waiting for another program that has the chain open"
 			if who := store.LockHolder(a.config.ChainDir()); who != "" {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"edgechain.example/agent/api"
 	"edgechain.example/arm"
@@ -54,5 +55,7 @@ func (a *Agent) openingStatus() api.Status {
 	a.opening.mu.Lock()
 	defer a.opening.mu.Unlock()
 	now := a.opening.now
-	return api.Status{Running: true, Version: a.options.Version, Gateway: a.config.name(), Opening: &now}
+	s := api.Status{Running: true, Version: a.options.Version, Gateway: a.config.name(), Opening: &now}
+	s.Verdict = judge(&s, time.Now())
+	return s
 }

@@ -49,6 +49,7 @@ type source struct {
 	cancel context.CancelFunc // set while it runs
 	done   chan struct{}      // closed when it has stopped
 	trials trials             // made anew when it starts
+	begun  atomic.Int64       // when it was started last, nanoseconds since the Unix epoch; 0: it was not yet
 }
 
 // wantedSources builds a source for everything that the configuration names, but takes from running those that are

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"edgechain.example/agent/sealgate"
 	headersync "edgechain.example/sync"
@@ -29,6 +30,7 @@ type restoreEvent struct {
 // settled takes what one upstream found out about the head. Sealing begins once all have found out, and if for none
 // of them the chain must not go on.
 func (a *Agent) settled(u *upstream, s gateway.Settlement) {
+	u.heard(&a.mu, s.By...)
 	if a.awaitsWord() {
 		s.Standing = a.withoutStrangers(s)
 	}
@@ -139,8 +141,18 @@ func (a *Agent) releaseSealing(confirmed bool) error {
 	return nil
 }
 
+// heard notes that aggregators have answered. mu is the agent's.
+func (u *upstream) heard(mu *sync.Mutex, names ...string) {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, name := range names {
+		u.answered[name] = true
+	}
+}
+
 // noticed takes what an upstream tells later.
 func (a *Agent) noticed(u *upstream, n gateway.Notice) {
+	u.heard(&a.mu, n.Aggregator)
 	log := a.log.With("upstream", u.Name, "aggregator", n.Aggregator)
 	switch {
 	case n.Err != nil:

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"edgechain.example/agent/api"
@@ -46,6 +45,7 @@ func FolderStatus(c *Config, r *store.Reader) api.Status {
 	} else if err == nil && back != nil && !back.Newest {
 		s.Mark = restoredFrom(back) + ": the agent seals nothing until an aggregator has told its newest head"
 	}
+	s.Verdict = judge(&s, time.Now())
 	return s
 }
 
@@ -59,10 +59,18 @@ func (a *Agent) Status() api.Status {
 	s.Live = &api.Live{
 		Started: a.started, Boot: a.store.Info().Boots, Starts: a.store.Info().Opens, After: a.startedAfter(), Unclean: a.tally.condition().Unclean,
 		Clock: clock.State.String(), ClockError: clock.MaxError.Seconds(),
-		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(),
+		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(), Full: a.committer.full.Load(),
+		Stuck: a.stuck().Seconds(), TimeFloor: a.timeFloor(),
 	}
+	if s.Live.Waiting {
+		s.Live.WaitingSince = time.Unix(0, a.committer.since.Load())
+	}
+	s.Live.Lost, s.Live.Damaged = a.tally.newest()
 	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
 	s.Live.Held, s.Live.HeldBy = a.gate.Worst(), a.gate.Reasons()
+	if wrong := a.keys.wrong.Load(); wrong != nil {
+		s.Live.KeyWrong = *wrong
+	}
 	for _, text := range [...]*string{a.keys.wrong.Load(), a.keys.putBack.Load()} {
 		if text != nil {
 			s.Live.KeyFiles = append(s.Live.KeyFiles, *text)
@@ -76,13 +84,17 @@ func (a *Agent) Status() api.Status {
 	s.Live.HeldBack, s.Live.Kept = a.keptBack()
 	if a.tcp != nil {
 		if since, err := a.tcp.Failing(); err != nil {
+			s.Live.DeafSince = since
 			s.Live.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)
 		}
 	}
 	s.Live.Abandoned = a.abandoned(a.inForce())
 	for _, source := range a.running() {
-		s.Live.Sources = append(s.Live.Sources, source.status())
+		one := source.status()
+		a.pulses.show(&one)
+		s.Live.Sources = append(s.Live.Sources, one)
 	}
+	s.Verdict = judge(&s, time.Now())
 	return s
 }
 
@@ -154,19 +166,16 @@ func (a *Agent) stopped() error {
 	return nil
 }
 
-// ready returns nil while the gateway records what it was told to.
-func (a *Agent) ready() error {
-	if err := a.stopped(); err != nil {
-		return err
+// verdict says whether all is well, at whatever step the agent is.
+func (a *Agent) verdict() api.Verdict {
+	if status := a.standing.Load(); status != nil {
+		return (*status)().Verdict
 	}
-	var down []string
-	for _, s := range a.running() {
-		if status := s.status(); status.State != api.SourceUp {
-			down = append(down, fmt.Sprintf("source %s: %s", s.name, status.Text()))
-		}
-	}
-	if len(down) > 0 {
-		return errors.New(strings.Join(down, "; "))
-	}
-	return nil
+	return api.Verdict{}
+}
+
+// allWell returns nil while the verdict is OK: what /readyz says.
+func (a *Agent) allWell() error {
+	v := a.verdict()
+	return v.Err()
 }

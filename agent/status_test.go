@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,4 +60,17 @@ func TestAFileThatCannotBeReadNamesNoTime(t *testing.T) {
 			t.Errorf("%s: %s", name, said)
 		}
 	}
+}
+
+// ready returns nil while messages are recorded and all sources are connected, which is what tests wait for.
+func (a *Agent) ready() error {
+	if err := a.stopped(); err != nil {
+		return err
+	}
+	for _, s := range a.running() {
+		if status := s.status(); status.State != api.SourceUp {
+			return fmt.Errorf("source %s: %s", s.name, status.Text())
+		}
+	}
+	return nil
 }

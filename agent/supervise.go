@@ -46,6 +46,7 @@ func (t *trials) failed(why error) {
 // startSource keeps a source running until ctx ends or it is stopped; where it can go on no more, that goes to a.failed.
 func (a *Agent) startSource(ctx context.Context, s *source) {
 	ctx, s.cancel = context.WithCancel(ctx)
+	s.begun.Store(time.Now().UnixNano())
 	s.done, s.trials.decided = make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(s.done)
@@ -152,6 +153,11 @@ func (s *source) status() api.Source {
 		out.State, out.Since, out.Detail = api.SourceFailing, s.trials.since, why.Error()
 	case out.State == "":
 		out.State = api.SourceStarting
+	}
+	if out.State == api.SourceStarting {
+		if out.Since = time.Now(); s.begun.Load() > 0 {
+			out.Since = time.Unix(0, s.begun.Load())
+		}
 	}
 	return out
 }

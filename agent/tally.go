@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"edgechain.example/agent/api"
 	"edgechain.example/lightchain/store"
 	headersync "edgechain.example/sync"
 )
@@ -16,6 +17,9 @@ import (
 type tally struct {
 	mu    sync.Mutex
 	soFar headersync.Condition // guarded by mu; only what is counted
+
+	lost    *api.Loss // the newest of which it is known how many there were; guarded by mu, never changed
+	damaged time.Time // when damage was found last; guarded by mu
 }
 
 // counted is an event that a tally counts.
@@ -90,7 +94,27 @@ func (t *tally) add(event any) any {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.date(e, time.Now())
 	return e.count(&t.soFar)
+}
+
+// date notes when the newest loss and the newest damage were. Under t.mu.
+func (t *tally) date(event any, at time.Time) {
+	switch e := event.(type) {
+	case gapEvent:
+		if e.Count > 0 { // else messages may be lost, or not: a session that a broker may have forgotten
+			t.lost = &api.Loss{At: at, Source: e.Source, Count: e.Count, Why: e.Why}
+		}
+	case damageEvent:
+		t.damaged = at
+	}
+}
+
+// newest returns the newest loss, nil if none is known, and when damage was found last.
+func (t *tally) newest() (lost *api.Loss, damaged time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost, t.damaged
 }
 
 func (t *tally) condition() headersync.Condition {
@@ -103,12 +127,12 @@ func (t *tally) condition() headersync.Condition {
 func (t *tally) recall(r *store.Reader) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	recall[bootEvent](&t.soFar, r, "boot")
-	recall[gapEvent](&t.soFar, r, "gap")
-	recall[damageEvent](&t.soFar, r, "damage")
-	recall[pruneEvent](&t.soFar, r, "prune")
-	recall[restoreEvent](&t.soFar, r, "restore")
-	recall[clockEvent](&t.soFar, r, "clock")
+	recall[bootEvent](t, r, "boot")
+	recall[gapEvent](t, r, "gap")
+	recall[damageEvent](t, r, "damage")
+	recall[pruneEvent](t, r, "prune")
+	recall[restoreEvent](t, r, "restore")
+	recall[clockEvent](t, r, "clock")
 }
 
 // counts takes over what deleted entries agent:damage counted, where no newer one is left.
@@ -120,14 +144,15 @@ func (e pruneEvent) counts(c *headersync.Condition) {
 
 func recall[E interface {
 	counts(soFar *headersync.Condition)
-}](soFar *headersync.Condition, r *store.Reader, word string) {
+}](t *tally, r *store.Reader, word string) {
 	for m, err := range r.Find(store.Query{Source: "agent:" + word, Reverse: true, Limit: 1}) {
 		if err != nil {
 			continue // damaged blocks in between
 		}
 		var newest E
 		if json.Unmarshal(m.Entry.Payload, &newest) == nil {
-			newest.counts(soFar)
+			newest.counts(&t.soFar)
+			t.date(newest, time.Unix(0, m.Entry.Received))
 		}
 		return
 	}

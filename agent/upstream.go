@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"edgechain.example/agent/api"
 	"edgechain.example/lightchain"
@@ -25,10 +26,12 @@ type upstream struct {
 
 	cancel  context.CancelFunc // set while it runs
 	running sync.WaitGroup
+	made    time.Time
 
 	upstreamSettings                  // guarded by Agent.mu; its name never changes
 	standing         gateway.Standing // of the head; guarded by Agent.mu
 	cutOff           map[string]bool  // aggregators that cannot follow this chain any more; guarded by Agent.mu
+	answered         map[string]bool  // aggregators that have said anything; guarded by Agent.mu
 }
 
 // upstreamSettings is what an upstream is made of.
@@ -99,7 +102,7 @@ func (a *Agent) planUpstreams(c *Config) (*upstreamPlan, error) {
 }
 
 func (a *Agent) newUpstream(c *Config, s upstreamSettings) (*upstream, error) {
-	u := &upstream{upstreamSettings: s, cutOff: map[string]bool{}}
+	u := &upstream{upstreamSettings: s, made: time.Now(), cutOff: map[string]bool{}, answered: map[string]bool{}}
 	session, clientID := upstreamSession(a.store.Chain(), &s.Config), upstreamClientID(a.store.Chain(), &s.Config)
 	link := mqttlink.Config{
 		Config: s.Config, Options: mqttconn.Options{TimeFloor: a.timeFloor, Log: a.log},
@@ -216,9 +219,34 @@ func (a *Agent) upstreamStatus() []api.Upstream {
 			if height, found, err := a.store.NewestReceipt(g.Name); err == nil && found {
 				g.Receipted = &height
 			}
+			a.dateWaiting(g)
 		}
 	}
 	return all
+}
+
+// dateWaiting notes since when an aggregator owes a receipt. While the agent did not run, or did not know it, nobody waited.
+func (a *Agent) dateWaiting(g *api.Aggregator) {
+	next := uint64(0)
+	if g.Receipted != nil {
+		next = *g.Receipted + 1
+	}
+	began := g.WaitingSince
+	g.WaitingSince = time.Time{}
+	if next > a.store.Tip().Height {
+		return
+	}
+	if h, err := a.store.HeaderAt(next); err == nil {
+		g.Unreceipted = time.Unix(0, h.Sealed)
+	}
+	g.WaitingSince = latest(began, g.Unreceipted)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // linkStatus says what of that is known without reading the store, for which nobody is to be kept waiting.
@@ -227,12 +255,16 @@ func (a *Agent) linkStatus() (all []api.Upstream) {
 	defer a.mu.Unlock()
 	for _, u := range a.upstreams {
 		status := u.link.Status()
-		out := api.Upstream{Name: u.Name, Connected: status.Connected, Detail: status.Server, Standing: string(u.standing)}
+		out := api.Upstream{Name: u.Name, Connected: status.Connected, Detail: status.Server, Standing: string(u.standing), Token: u.terms.EnrolToken != "", Announce: u.terms.Announce.Seconds()}
+		if !status.Connected {
+			out.Since = latest(u.made, status.Since)
+		}
 		if !status.Connected && status.LastError != "" {
 			out.Detail = status.LastError
 		}
 		for _, g := range u.Aggregator {
-			out.Aggregators = append(out.Aggregators, api.Aggregator{Name: g.Name, CutOff: u.cutOff[g.Name], Complaint: a.complaints[[2]string{u.Name, g.Name}]})
+			out.Aggregators = append(out.Aggregators, api.Aggregator{Name: g.Name, CutOff: u.cutOff[g.Name], Complaint: a.complaints[[2]string{u.Name, g.Name}],
+				Answered: u.answered[g.Name], WaitingSince: u.made})
 		}
 		all = append(all, out)
 	}

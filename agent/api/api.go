@@ -37,6 +37,7 @@ import (
 
 // Status is how a gateway stands. Fields that only a running agent knows are absent otherwise.
 type Status struct {
+	Verdict
 	Running    bool               `json:"running"`
 	Version    string             `json:"version,omitempty"`
 	Chain      lightchain.ChainID `json:"chain"`
@@ -93,10 +94,17 @@ type Live struct {
 	InFlight      int       `json:"in_flight_messages"`
 	InFlightBytes int       `json:"in_flight_bytes"`
 	Waiting       bool      `json:"waiting_for_space"`
-	Held          string    `json:"held,omitempty"` // why nothing is sealed: the gravest reason, and what to do
+	WaitingSince  time.Time `json:"waiting_since,omitzero"`
+	Full          bool      `json:"block_full"`              // the open block takes no more, and may not be sealed yet
+	Stuck         float64   `json:"stuck_seconds,omitempty"` // for how long messages have waited and none has reached the disk
+	TimeFloor     time.Time `json:"time_floor,omitzero"`     // a time that is certainly past
+	Lost          *Loss     `json:"last_loss,omitempty"`     // the newest known loss of messages that were counted
+	Damaged       time.Time `json:"last_damage,omitzero"`    // when the disk was last found to have lost something
+	Held          string    `json:"held,omitempty"`          // why nothing is sealed: the gravest reason, and what to do
 	// HeldBy are all reasons, the gravest first. Of no_space alone sealing is tried again and again.
 	HeldBy    []sealgate.Reason `json:"held_by,omitempty"`
-	KeyFiles  []string          `json:"key_files,omitempty"` // what is wrong with the files of the key, or was put right since the start
+	KeyFiles  []string          `json:"key_files,omitempty"`       // what is wrong with the files of the key, or was put right since the start
+	KeyWrong  string            `json:"key_files_wrong,omitempty"` // of these, what is wrong now
 	Free      uint64            `json:"free_bytes"`
 	Reserve   uint64            `json:"reserve_bytes"`
 	Buffer    Buffer            `json:"buffer"`
@@ -116,7 +124,16 @@ type Live struct {
 
 	Abandoned []Abandoned `json:"abandoned_sessions,omitempty"`
 
-	Deaf string `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+	Deaf      string    `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
+	DeafSince time.Time `json:"api_not_listening_since,omitzero"`
+}
+
+// Loss is a time that messages were known to be lost.
+type Loss struct {
+	At     time.Time `json:"at"`
+	Source string    `json:"source,omitempty"` // "" where entries of the chain's end are lost
+	Count  uint64    `json:"count"`            // at most
+	Why    string    `json:"why"`
 }
 
 // Renamed is a device that was known by another name before a start: decoders of version 2 name it after its topic.
@@ -158,6 +175,9 @@ type Buffer struct {
 type Upstream struct {
 	Name        string       `json:"name"`
 	Connected   bool         `json:"connected"`
+	Since       time.Time    `json:"since,omitzero"`     // since when it is not, or has not been yet
+	Token       bool         `json:"enrol_token"`        // the gateway shows its aggregators a token
+	Announce    float64      `json:"announce_seconds"`   // a new head is announced at least so often
 	Detail      string       `json:"detail,omitempty"`   // where to, or why not
 	Standing    string       `json:"standing,omitempty"` // of this chain's head to what the aggregators know; "" not settled yet
 	Aggregators []Aggregator `json:"aggregators"`
@@ -169,6 +189,21 @@ type Aggregator struct {
 	Receipted *uint64 `json:"receipted,omitempty"` // the highest header
 	CutOff    bool    `json:"cut_off,omitempty"`   // it cannot follow this chain any more: headers that it would need are gone
 	Complaint string  `json:"complaint,omitempty"` // what it signed last that cannot be, since the agent's start
+
+	Answered     bool      `json:"answered"`                   // anything, since the agent's start or the reload that added it
+	Unreceipted  time.Time `json:"unreceipted_since,omitzero"` // when the lowest header above Receipted was sealed
+	WaitingSince time.Time `json:"waiting_since,omitzero"`     // since when this agent has waited for that receipt, or for an answer
+}
+
+// Unapproved says what it means that an aggregator answers, and has never countersigned anything: one that has approved a
+// gateway does so at once. token says that the gateway shows it one; since, as in " since yesterday", for how long it waits:
+// "" leaves that out.
+func (g *Aggregator) Unapproved(token bool, since string) string {
+	text := g.Name + ": waits for approval" + since
+	if token {
+		text += ": the token in sync.enrol_token was used already, is too old or unknown there"
+	}
+	return text
 }
 
 // SourceState is what a source of messages is about.
@@ -188,12 +223,17 @@ func SourceStates() []SourceState { return []SourceState{SourceStarting, SourceU
 type Source struct {
 	Name      string      `json:"name"`
 	State     SourceState `json:"state"`
-	Since     time.Time   `json:"since,omitzero"`    // when it began to fail
+	Since     time.Time   `json:"since,omitzero"`    // when it began to fail, or to start
 	Connected bool        `json:"connected"`         // to its broker with all filters granted, or listening: its state is up
 	Detail    string      `json:"detail,omitempty"`  // where to, or why not
 	Received  uint64      `json:"received"`          // messages, repetitions included
 	Ignored   uint64      `json:"ignored,omitempty"` // of these, the gateways' own that came back, and are not recorded
 	Clients   int         `json:"clients,omitempty"` // of the embedded broker
+
+	Last      time.Time `json:"last_message,omitzero"`    // when the newest message arrived that is on disk; since the agent's start
+	Silent    float64   `json:"silent_seconds,omitempty"` // since then, by a clock that never jumps
+	PerMinute float64   `json:"messages_per_minute"`      // put to disk, over Window
+	Window    float64   `json:"window_seconds,omitempty"` // five minutes, or less where the agent has not run so long, a minute at least
 
 	Recognised  uint64  `json:"recognised,omitempty"`  // of these, certain repetitions: acknowledged and not recorded again
 	Refused     uint64  `json:"refused,omitempty"`     // what clients of the embedded broker had no right to, clients that were not let in among it
@@ -282,7 +322,7 @@ type Server struct {
 	Chain      *store.Reader
 	Status     func() Status
 	Alive      func() error // nil while commits make progress
-	Ready      func() error // nil while the chain is open and all sources stand
+	Ready      func() error // nil while the verdict is OK
 	Checkpoint func(context.Context) (dir string, err error)
 	Reading    func(ctx context.Context, ready func(dir string) error) error // see [Client.Reading]
 	Reload     func(ctx context.Context, dryRun bool) (Reloaded, error)

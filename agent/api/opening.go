@@ -36,10 +36,14 @@ func (o *Opening) String() string {
 // OpeningHandler is the interface of an agent that has not opened its chain yet.
 func OpeningHandler(status func() Status, metrics prometheus.Gatherer) http.Handler {
 	why := func() error { return fmt.Errorf("%w: %s", ErrOpening, status().Opening) }
+	ready := func() error {
+		v := status().Verdict
+		return v.Err()
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, status()) })
 	mux.HandleFunc("GET /healthz", localhttp.Check(func() error { return nil }, ""))
-	mux.HandleFunc("GET /readyz", localhttp.Check(why, ""))
+	mux.HandleFunc("GET /readyz", localhttp.Check(ready, ""))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Kind is what a reason is of, as programs read it.
@@ -40,6 +41,8 @@ type Reason struct {
 	Of   string `json:"of,omitempty"` // whose, where several may have it: an upstream
 	Why  string `json:"why"`          // for people: what is the case,
 	Do   string `json:"do,omitempty"` // and what they can do about it; "" if it passes by itself
+
+	Since time.Time `json:"since,omitzero"` // when there began to be one of this kind and owner; Add sets it
 }
 
 // String returns the reason as a text for people.
@@ -72,6 +75,10 @@ func (g *Gate) Add(r Reason) (news bool) {
 	defer g.mu.Unlock()
 	key := id{r.Kind, r.Of}
 	before, there := g.reasons[key]
+	r.Since = before.Since // that it says something else now makes it no younger
+	if !there {
+		r.Since = time.Now()
+	}
 	if g.reasons == nil {
 		g.reasons = map[id]Reason{}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -413,10 +412,7 @@ func TestAMoveBesideAnAgentThatStartsLeavesOneOfThem(t *testing.T) {
 			if code != 5 {
 				t.Errorf("the move exits with %d\n%s%s", code, &stdout, &stderr)
 			}
-			g.await("recording", func() bool {
-				ready, _ := g.get("/readyz")
-				return ready == http.StatusOK
-			})
+			g.await("recording", g.records)
 			publish(t, g, "press/state", `{"temperature":73.9}`)
 			g.stop()
 			g.verify()

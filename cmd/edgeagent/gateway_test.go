@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -97,10 +98,23 @@ func (g *gateway) command(name string, args ...string) *exec.Cmd {
 func (g *gateway) start(args ...string) {
 	g.t.Helper()
 	g.launch(args...)
-	g.await("ready", func() bool {
-		code, _ := g.get("/readyz")
-		return code == http.StatusOK
-	})
+	g.await("ready", g.records)
+}
+
+// records reports whether the agent takes messages, and all its sources are connected. /readyz says more, and less: it is not ready
+// where the key is missing, and ready while a source has only begun to connect.
+func (g *gateway) records() bool {
+	code, body := g.get("/v1/status")
+	return code == http.StatusOK && recordsBy(body)
+}
+
+// recordsBy is records by an answer of /v1/status.
+func recordsBy(body string) bool {
+	var s api.Status
+	if json.Unmarshal([]byte(body), &s) != nil || s.Live == nil || s.Live.Waiting || s.Live.Full {
+		return false
+	}
+	return !slices.ContainsFunc(s.Live.Sources, func(one api.Source) bool { return one.State != api.SourceUp })
 }
 
 // launch runs the agent and does not wait.
@@ -198,12 +212,37 @@ func (g *gateway) status() (s api.Status) {
 	g.t.Helper()
 	testenv.Await(g.t, "the chain is open", func() bool {
 		s = api.Status{}
-		if err := json.Unmarshal([]byte(g.must("status", "--output", "json")), &s); err != nil {
-			g.t.Fatal(err)
+		stdout, stderr, code := g.output("edgeagent", "status", "--output", "json", "--config", g.config)
+		if err := json.Unmarshal([]byte(stdout), &s); err != nil {
+			g.t.Fatalf("status ends with %d: %v\n%s%s", code, err, stdout, stderr)
+		}
+		if want := endsWith(&s); code != want {
+			g.t.Fatalf("status ends with %d, want %d\n%s%s", code, want, stdout, stderr)
 		}
 		return s.Opening == nil
 	})
 	return s
+}
+
+// endsWith is the exit code that goes with a status.
+func endsWith(s *api.Status) int {
+	switch {
+	case !s.Running:
+		return 5
+	case !s.OK:
+		return 7
+	}
+	return 0
+}
+
+// stands returns what status says, which must end with the given code.
+func (g *gateway) stands(code int, args ...string) string {
+	g.t.Helper()
+	stdout, stderr, got := g.output("edgeagent", append([]string{"status", "--config", g.config}, args...)...)
+	if got != code {
+		g.t.Errorf("edgeagent status ends with %d, want %d\n%s%s", got, code, stdout, stderr)
+	}
+	return stdout
 }
 
 // verify checks the whole chain and returns its name.

@@ -149,7 +149,7 @@ func TestAGatewayThatDoesNotKnowItsHeadRecordsAndSealsNothing(t *testing.T) {
 			t.Errorf("header %d is sealed again, of %d that have left", s.Height, before.Height)
 		}
 		g.stop()
-		if says := g.must("status"); !strings.Contains(says, "init --continue") {
+		if says := g.stands(5); !strings.Contains(says, "init --continue") {
 			t.Errorf("status of a folder in doubt: %s", says)
 		}
 		if _, stderr, code := g.output("edgeagent", "verify", "--config", g.config); code != 3 {

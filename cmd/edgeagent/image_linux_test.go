@@ -35,7 +35,11 @@ func TestChainOnReadOnlyMountIsReadProvedAndVerified(t *testing.T) {
 	for _, dir := range []string{image, sealed} {
 		for _, command := range [][]string{{"verify"}, {"log"}, {"log", "--raw"}, {"blocks"}, {"status"}, {"export"}} {
 			stdout, stderr, code := g.output("edgeagent", append(command, "--data", dir)...)
-			if code != 0 {
+			want := 0
+			if command[0] == "status" { // no agent runs on an image
+				want = 5
+			}
+			if code != want {
 				t.Errorf("%v of %s exits with %d\n%s%s", command, dir, code, stdout, stderr)
 			}
 			if (command[0] == "log" || command[0] == "export") && !strings.Contains(stdout, "73.9") {

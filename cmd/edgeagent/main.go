@@ -48,7 +48,7 @@ Begin with:   edgeagent init && edgeagent run
 Or just look: edgeagent demo
 
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 not found, 5 locked or unreachable, 6 storage, 7 done but
-for a part that is tried again, 78 run cannot start with its configuration.`,
+for a part that is tried again, or of status: something is wrong, 78 run cannot start with its configuration.`,
 		Version: version,
 		Args:    command.Args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -87,12 +88,13 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 		},
 	}}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		response, err := client.Get("http://gateway/readyz")
+		response, err := client.Get("http://gateway/v1/status")
 		if err != nil {
 			continue
 		}
+		body, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if response.StatusCode == http.StatusOK {
+		if err == nil && response.StatusCode == http.StatusOK && recordsBy(string(body)) {
 			return
 		}
 	}

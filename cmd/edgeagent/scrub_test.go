@@ -43,7 +43,7 @@ func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
 	if s.Scrub.Last == nil || s.Scrub.Last.Bytes == 0 || s.Scrub.Last.Lost != 0 {
 		t.Errorf("after the third round status says %+v", s.Scrub.Last)
 	}
-	if text := g.must("status"); !strings.Contains(text, fmt.Sprintf("DAMAGE    %d entries are lost", s.Lost.Entries)) || !strings.Contains(text, "last read through") {
+	if text := g.stands(7); !strings.Contains(text, fmt.Sprintf("DAMAGE    %d entries are lost", s.Lost.Entries)) || !strings.Contains(text, "last read through") {
 		t.Errorf("status says\n%s", text)
 	}
 	g.stop()

@@ -20,7 +20,10 @@ func newStatus() *cobra.Command {
 		Use:     "status",
 		GroupID: "chain",
 		Short:   "Say how the gateway stands",
-		Args:    command.Args(cobra.NoArgs),
+		Long: `status begins with OK, or with NOT OK and the gravest reason: what is wrong, for how long, and what to do. Each other reason has a
+line of its own. Below stands how the gateway stands. It ends with 0 where all is well, with 7 where the agent runs and something is
+wrong, and with 5 where it does not run. /readyz and the metric edgeagent_ok say the same.`,
+		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, err := command.NewOutput(c)
 			if err != nil {
@@ -30,9 +33,23 @@ func newStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.Print(s, func(w io.Writer) { writeStatus(w, &s) })
+			if err := out.Print(s, func(w io.Writer) { writeStatus(w, &s) }); err != nil {
+				return err
+			}
+			return ending(&s)
 		},
 	}
+}
+
+// ending returns what the command ends with.
+func ending(s *api.Status) error {
+	switch {
+	case !s.Running:
+		return command.Said(command.ExitUnreachable)
+	case !s.OK:
+		return command.Said(command.ExitPartly)
+	}
+	return nil
 }
 
 // standing asks how the gateway stands; an agent that is opening its chain at once.
@@ -56,6 +73,9 @@ func standing(c *cobra.Command) (s api.Status, err error) {
 
 // writeStatus shows what is wrong before all else: who looks at it is called when a gateway does not behave.
 func writeStatus(w io.Writer, s *api.Status) {
+	for _, text := range s.Lines() { // not folded: programs read the first line too
+		fmt.Fprintln(w, command.Printable(text))
+	}
 	line := func(label, format string, args ...any) { writeLine(w, label, fmt.Sprintf(format, args...)) }
 	if s.Opening != nil {
 		line("gateway", "%s", command.Printable(s.Gateway))
@@ -89,13 +109,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 	line("buffer", "%s", bufferText(&l.Buffer))
 	line("in flight", "%d messages, %s", l.InFlight, size(uint64(l.InFlightBytes)))
 	for _, u := range l.Upstreams {
-		line("upstream", "%s: %s, %s, head %s", u.Name, connected(u.Connected), command.Printable(u.Detail), standingText(u.Standing))
-		for _, g := range u.Aggregators {
-			if g.Receipted == nil {
-				line("", "%s has receipted nothing yet", g.Name)
-				continue
-			}
-			line("", "%s has receipted up to height %d", g.Name, *g.Receipted)
+		line("upstream", "%s: %s, head %s", u.Name, connected(&u, s.About(api.UpstreamDisconnected, u.Name)), standingText(u.Standing))
+		for i := range u.Aggregators {
+			line("", "%s", receiptedText(&u, &u.Aggregators[i]))
 		}
 	}
 	line("devices", "%d are watched, %d of them are late", l.Devices, len(l.Late))
@@ -116,6 +132,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 	}
 	for _, source := range l.Sources {
 		line("source", "%s: %d messages, %s", source.Name, source.Received, command.Printable(source.Text()))
+		line("", "%s", pulseText(&source))
 		if b := source.Broker; b != nil {
 			line("", "%d clients, %d sessions, %d subscriptions; %d retained messages of %s; %s wait for subscribers; %d clients refused, %d cut off",
 				source.Clients, b.Sessions, b.Subscriptions, b.Retained, size(uint64(b.RetainedBytes)), size(uint64(b.QueuedBytes)), b.Strangers, b.Cut)
@@ -198,7 +215,7 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 		line("WARNING", "recording has stopped: the disk's reserve is reached; acknowledgements wait until there is room")
 	}
 	for _, source := range l.Sources {
-		if !source.Connected {
+		if !source.Connected && s.About(api.SourceDisconnected, source.Name) { // else it is only starting
 			line("WARNING", "nothing comes from source %s: %s", source.Name, command.Printable(source.Text()))
 		}
 		for i := range source.Groups {
@@ -233,6 +250,9 @@ func writeAlarms(line func(label, format string, args ...any), s *api.Status) {
 	for i, reason := range l.HeldBy {
 		if i > 0 && reason.Kind == sealgate.Unsettled {
 			continue // it waits for what the others say
+		}
+		if reason.Kind == sealgate.Unsettled && !s.Has(api.SealingHeld) {
+			continue // it has only begun to ask
 		}
 		line("WARNING", "nothing is sealed: %s", command.Printable(reason.String()))
 	}
@@ -291,11 +311,39 @@ func writeLine(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s%s\n", indent, label, text)
 }
 
-func connected(is bool) string {
-	if is {
-		return "connected"
+// connected says how an upstream's broker stands. One that has only begun is no fault, and looks like none.
+func connected(u *api.Upstream, away bool) string {
+	switch {
+	case u.Connected:
+		return "connected, " + command.Printable(u.Detail)
+	case away:
+		return "NOT CONNECTED, " + command.Printable(u.Detail)
+	case u.Detail == "":
+		return "is connecting"
 	}
-	return "NOT CONNECTED"
+	return "is connecting, " + command.Printable(u.Detail)
+}
+
+// receiptedText says what an aggregator has countersigned, or why that is nothing.
+func receiptedText(u *api.Upstream, g *api.Aggregator) string {
+	switch {
+	case g.Receipted != nil:
+		return fmt.Sprintf("%s has receipted up to height %d", g.Name, *g.Receipted)
+	case g.Answered && !g.WaitingSince.IsZero() && time.Since(g.WaitingSince) > time.Minute:
+		return g.Unapproved(u.Token, "")
+	case !g.Answered:
+		return g.Name + " has not answered yet"
+	}
+	return g.Name + " has receipted nothing yet"
+}
+
+// pulseText says when a source's newest message came, and how many do.
+func pulseText(s *api.Source) string {
+	if s.Last.IsZero() {
+		return "no message since the agent's start"
+	}
+	silent := time.Duration(s.Silent * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("last message %s, %v ago; %g a minute over the last %.0f min", s.Last.UTC().Format(time.RFC3339), silent, s.PerMinute, s.Window/60)
 }
 
 // standingText says how the chain's head stands to what the aggregators know.

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"edgechain.example/agent/api"
 	"edgechain.example/agent/sealgate"
+	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/store"
 )
 
@@ -23,7 +26,11 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 			Last: &api.ScrubRound{Ended: time.Unix(1_772_352_000, 0), Seconds: 483_840, Bytes: 20 << 30},
 			Now:  &api.ScrubProgress{Height: 1234},
 		},
-		Version: "1.0.0",
+		Version: "1.0.0", Running: true,
+		Verdict: api.Verdict{Reasons: []api.Reason{
+			{Code: api.DiskFull, Text: "the disk is full: recording has stopped since 2026-03-01T10:00:00Z (2 h), and messages wait unacknowledged. Make room"},
+			{Code: api.SourceDisconnected, Of: "line-2", Text: "source line-2 is not connected\x1b[2J: connection refused"},
+		}},
 		Live: &api.Live{
 			Waiting: true, HeldBy: []sealgate.Reason{{Kind: sealgate.Elsewhere, Why: "this chain cannot go on"}}, Clock: "unsynchronised", ClockError: 16,
 			Buffer:   api.Buffer{Rate: 1 << 30, Room: 1 << 30, Deletable: 2 << 30, Days: &days},
@@ -37,6 +44,14 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 	var out bytes.Buffer
 	writeStatus(&out, &s)
 	text := out.String()
+	first, text, _ := strings.Cut(text, "\n")
+	if want := "NOT OK: " + s.Reasons[0].Text; first != want { // one line, for programs that read no other
+		t.Errorf("it begins with %q, want %q", first, want)
+	}
+	second, text, _ := strings.Cut(text, "\n")
+	if second != `        source line-2 is not connected\u{1b}[2J: connection refused` {
+		t.Errorf("the second reason is %q", second)
+	}
 	alarms, rest, _ := strings.Cut(text, "\nheight ")
 	for _, want := range []string{
 		"recording has stopped", "source line-2", "on overlay", "restored from a backup", "this chain cannot go on", "300 entries are lost",
@@ -57,5 +72,64 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log("\n" + text)
+	}
+}
+
+// What is normal on a new gateway reads like no fault: a source and an upstream that are connecting, a head that is asked about, an
+// aggregator that has not answered yet.
+func TestStatusOfANewGatewayWarnsOfNothing(t *testing.T) {
+	t.Parallel()
+	s := api.Status{
+		Running: true, Verdict: api.Verdict{OK: true},
+		Live: &api.Live{
+			HeldBy:  []sealgate.Reason{{Kind: sealgate.Unsettled, Why: "it is not known yet how the head stands"}},
+			Sources: []api.Source{{Name: "mqtt:plant", State: api.SourceStarting}},
+			Upstreams: []api.Upstream{{Name: "office", Aggregators: []api.Aggregator{{Name: "agg-1"}}},
+				{Name: "other", Detail: "connection refused", Aggregators: []api.Aggregator{{Name: "agg-2"}}}},
+		},
+	}
+	var out bytes.Buffer
+	writeStatus(&out, &s)
+	text := out.String()
+	if !strings.HasPrefix(text, "OK\n") || strings.Contains(text, "WARNING") || strings.Contains(text, "NOT ") {
+		t.Errorf("status says\n%s", text)
+	}
+}
+
+// The exit code says what the first line says, and nothing goes to standard error.
+func TestStatusEndsWithWhatItSays(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		status api.Status
+		code   int
+	}{
+		{api.Status{Running: true, Verdict: api.Verdict{OK: true}}, 0},
+		{api.Status{Running: true}, 7},
+		{api.Status{}, 5},
+	} {
+		if code := command.Code(ending(&x.status), exitCode); code != x.code || code != endsWith(&x.status) {
+			t.Errorf("%+v: %d, want %d", x.status.Verdict, code, x.code)
+		}
+	}
+}
+
+// Whoever is called by a code finds it in the documentation, and nothing that no gateway says.
+func TestTheDocumentationExplainsEachReason(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Is it well?\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var explained []api.Code
+	for line := range strings.Lines(section) {
+		if code, is := strings.CutPrefix(line, "| `"); is {
+			code, _, _ = strings.Cut(code, "`")
+			explained = append(explained, api.Code(code))
+		}
+	}
+	if !slices.Equal(explained, api.Codes()) {
+		t.Errorf("docs/operation.md explains %q, of %q", explained, api.Codes())
 	}
 }

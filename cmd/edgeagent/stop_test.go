@@ -73,7 +73,7 @@ func TestTakenBrokerPortIsNamedWithItsOwner(t *testing.T) {
 	if s.State != api.SourceFailing || s.Since.IsZero() || !strings.Contains(s.Detail, owner) || !strings.Contains(s.Detail, taken.Addr().String()) {
 		t.Errorf("the status says %+v", s)
 	}
-	if text := strings.Join(strings.Fields(g.must("status")), " "); !strings.Contains(text, "WARNING nothing comes from source broker: failing since ") || !strings.Contains(text, owner) {
+	if text := strings.Join(strings.Fields(g.stands(7)), " "); !strings.HasPrefix(text, "NOT OK: source broker is not connected since ") || !strings.Contains(text, "WARNING nothing comes from source broker: failing since ") || !strings.Contains(text, owner) {
 		t.Errorf("the status does not name the owner:\n%s", text)
 	}
 	if !g.logged("failed to listen; it is tried again") || !g.logged(owner) {
@@ -136,7 +136,7 @@ func TestTakenAPIPortKeepsNothingFromRecording(t *testing.T) {
 	taken := take(t, port)
 	g.start("--set", fmt.Sprintf("api.listen=127.0.0.1:%d", port))
 	publish(t, g, "press/state", `{"temperature":73.9}`)
-	if text := strings.Join(strings.Fields(g.must("status")), " "); !strings.Contains(text, "WARNING nobody is answered over TCP: api.listen: not since ") {
+	if text := strings.Join(strings.Fields(g.stands(7)), " "); !strings.HasPrefix(text, "NOT OK: nobody is answered over TCP: ") || !strings.Contains(text, "WARNING nobody is answered over TCP: api.listen: not since ") {
 		t.Errorf("the status does not tell:\n%s", text)
 	}
 	if !g.logged("failed to listen for the API") {

@@ -112,8 +112,8 @@ func TestMovedGatewaysOldBoardCanSignNothingThatCounts(t *testing.T) {
 	board.record(2)
 	head := countersigned(board, n)
 	var before, after struct{ Key string }
-	g.read(&before, "status")
-	board.read(&after, "status")
+	parse(t, g.stands(5, "--output", "json"), &before)
+	parse(t, board.stands(0, "--output", "json"), &after)
 	if before.Key == after.Key {
 		t.Error("the new board signs with the key that the old one had")
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	gatewayapi "edgechain.example/agent/api"
 	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv/program"
@@ -191,4 +192,35 @@ func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
 		known, _ := n.gateway(g.chain)
 		return !finding(known, registry.Silent) && !finding(known, registry.Away)
 	})
+}
+
+// A gateway tells an aggregator that waits for somebody to approve it from one that does not answer: by these two facts its status
+// says which. Once it is approved it has a receipt, and waits for nothing.
+func TestAGatewayKnowsThatItsAggregatorHasNotApprovedIt(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	n := newNode(t, broker.Addr, "")
+	g := newGateway(t, "press-hall", broker.Addr, "", n)
+	g.start()
+	aggregator := func() gatewayapi.Aggregator {
+		s, ok := g.ask()
+		if !ok || s.Live == nil || len(s.Live.Upstreams) == 0 {
+			return gatewayapi.Aggregator{}
+		}
+		return s.Live.Upstreams[0].Aggregators[0]
+	}
+	g.process.Await("the gateway reaches the broker", func() bool {
+		s, ok := g.ask()
+		return ok && s.Live != nil && s.Live.Upstreams[0].Connected
+	})
+	if a := aggregator(); a.Answered || a.WaitingSince.IsZero() {
+		t.Errorf("of an aggregator that does not run the gateway says %+v", a)
+	}
+	n.start()
+	g.process.Await("the aggregator has answered", func() bool { return aggregator().Answered })
+	if a := aggregator(); a.Receipted != nil || a.WaitingSince.IsZero() {
+		t.Errorf("of an aggregator that has not approved it the gateway says %+v", a)
+	}
+	n.must("gateways", "approve", g.chain)
+	g.process.Await("the gateway has a receipt", func() bool { return aggregator().Receipted != nil })
 }

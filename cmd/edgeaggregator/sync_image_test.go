@@ -150,7 +150,7 @@ func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing
 	})
 	g.process.Await("the gateway knows of the fork", func() bool { return g.standing() == string(syncgateway.Forked) })
 
-	if says := g.must("status"); !strings.Contains(says, "head forked") {
+	if says := g.stands(7); !strings.Contains(says, "head forked") {
 		t.Errorf("edgeagent status does not say that the chain is forked:\n%s", says)
 	}
 	known, _ := n.gateway(g.chain)
@@ -167,7 +167,7 @@ func TestOldImageThatSealsWithoutNetworkIsFoundAndContinuesAsNewChain(t *testing
 	// The way out.
 	g.stop()
 	var end api.Status
-	g.read(&end, "status")
+	parse(t, g.stands(5, "--output", "json"), &end)
 	forked := g.chain
 	g.begin("--continue")
 	if g.chain == forked {

@@ -344,7 +344,7 @@ func TestAggregatorsThatLieAboutTimeAreOutvotedAndNamed(t *testing.T) {
 			t.Errorf("block %d has receipts of %v", r.Height, r.Receipts)
 		}
 	}
-	if says := g.must("status"); !strings.Contains(says, "future is not to be relied on: ") || !strings.Contains(says, "at 2100-01-01T00:00:00Z") {
+	if says := g.stands(7); !strings.Contains(says, "future is not to be relied on: ") || !strings.Contains(says, "at 2100-01-01T00:00:00Z") {
 		t.Errorf("edgeagent status does not say it plainly:\n%s", says)
 	}
 }
@@ -362,7 +362,7 @@ func TestAggregatorThatCountersignsTwoHistoriesIsExposed(t *testing.T) {
 	g.stop()
 	image := g.image()
 	var old struct{ Height uint64 }
-	g.read(&old, "status")
+	parse(t, g.stands(5, "--output", "json"), &old)
 	at := old.Height + 3
 	g.start()
 	var newest uint64
@@ -464,7 +464,7 @@ func TestForgedWelcomesRestoreNothingAndStopNothing(t *testing.T) {
 			Height uint64
 			Head   lightchain.Hash
 		}
-		g.read(&before, "status")
+		parse(t, g.stands(5, "--output", "json"), &before)
 		l.says(func() { l.welcome, l.hellos = lie.tell, 0 })
 		complained := g.said(lie.why)
 		g.start()

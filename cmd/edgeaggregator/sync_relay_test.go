@@ -521,7 +521,7 @@ func TestPagesThatLieRestoreNothing(t *testing.T) {
 			r := newRelay(t, near.Addr, far.Addr)
 			_, newest := outdated(t, g, n, func() {})
 			var image gatewayapi.Status
-			g.read(&image, "status")
+			parse(t, g.stands(5, "--output", "json"), &image)
 
 			mallory := newSigner(t)
 			r.hold("restore")

@@ -249,6 +249,16 @@ func (g *gateway) read(answer any, args ...string) {
 	parse(g.t, g.must(append(args, "--output", "json")...), answer)
 }
 
+// stands returns what `edgeagent status` says, which must end with the given code.
+func (g *gateway) stands(code int, args ...string) string {
+	g.t.Helper()
+	stdout, stderr, got := program.Output(g.t, g.command(append([]string{"status"}, args...)...))
+	if got != code {
+		g.t.Errorf("edgeagent status ends with %d, want %d\n%s%s", got, code, stdout, stderr)
+	}
+	return stdout
+}
+
 // ask asks the running agent how it stands.
 func (g *gateway) ask() (s gatewayapi.Status, ok bool) {
 	ctx, enough := question(g.t)

@@ -28,7 +28,7 @@ const (
 	ExitNotFound     = 4
 	ExitUnreachable  = 5 // locked by another process, or not reachable
 	ExitStorage      = 6
-	ExitPartly       = 7 // done, but for a part that is tried again
+	ExitPartly       = 7 // done, but for a part that is tried again; of status: it runs, and something is wrong
 	// 8 is edgeverify's: a file that is sound and not trusted, or has too few receipts.
 
 	// ExitConfig is how a service ends that cannot start with its configuration (EX_CONFIG of sysexits.h): starting it again
@@ -58,6 +58,12 @@ func Fail(code int, err error) error {
 func Failf(code int, format string, args ...any) error {
 	return &Error{code, fmt.Errorf(format, args...)}
 }
+
+// errSaid stands for what the output of a command says already.
+var errSaid = errors.New("the output says it")
+
+// Said returns an error that ends the program with the given code and has nothing more said: the output says what is the case.
+func Said(code int) error { return &Error{code, errSaid} }
 
 // Code returns the exit code that err asks for: what classify finds, unless the error says so itself.
 func Code(err error, classify func(error) int) int {
@@ -101,7 +107,9 @@ func Main(root *cobra.Command, classify func(error) int) {
 			strings.HasPrefix(text, "required flag(s)") {
 			err = Fail(ExitUsage, err)
 		}
-		fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
+		}
 	}
 	os.Exit(Code(err, classify))
 }
@@ -179,7 +187,8 @@ func Bound(ctx context.Context, c *cobra.Command) {
 // failing returns what a command ended with, or that its output could not be written, which tells nothing about a disk that
 // a chain is on.
 func (o *output) failing(err error) error {
-	if o.err == nil || err != nil && !errors.Is(err, o.err) && !errors.Is(err, context.Canceled) {
+	said := errors.Is(err, errSaid) // which it does not, if the output could not be written
+	if o.err == nil || err != nil && !said && !errors.Is(err, o.err) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return Failf(ExitFailed, "writing the output: %w", o.err)
