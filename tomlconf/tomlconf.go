@@ -69,8 +69,9 @@ func (p Position) String() string {
 
 // Problem is one thing wrong with a configuration, or, as a warning, worth a look.
 type Problem struct {
-	At   Position
-	Text string
+	At    Position
+	Text  string
+	Unset string // the variable that the environment does not have, where that is what is wrong: elsewhere it may be right
 }
 
 func (p Problem) Error() string {
@@ -187,7 +188,7 @@ func (d *Document) Warnings() []Problem {
 	warnings := d.sorted(d.warnings)
 	for _, name := range slices.Sorted(maps.Keys(d.ignored)) {
 		if !d.used[name] {
-			warnings = append(warnings, Problem{Position{File: environment(name)}, d.ignored[name]})
+			warnings = append(warnings, Problem{At: Position{File: environment(name)}, Text: d.ignored[name]})
 		}
 	}
 	return warnings
@@ -212,7 +213,7 @@ func (d *Document) UsesVariable(name string) { d.used[name] = true }
 // expected, and how that is written.
 func (d *Document) Refuse(field any, format string, args ...any) {
 	at, text := d.describe(field)
-	d.problems = append(d.problems, Problem{at, text + ": " + fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{At: at, Text: text + ": " + fmt.Sprintf(format, args...)})
 }
 
 // RefuseKey is [Document.Refuse] for a checker that knows keys by their names: of the key called name in the table,
@@ -231,7 +232,7 @@ func (d *Document) RefuseKey(table any, name, format string, args ...any) {
 // Warn records something about a field that is allowed but should be seen.
 func (d *Document) Warn(field any, format string, args ...any) {
 	at, text := d.describe(field)
-	d.warnings = append(d.warnings, Problem{at, text + ": " + fmt.Sprintf(format, args...)})
+	d.warnings = append(d.warnings, Problem{At: at, Text: text + ": " + fmt.Sprintf(format, args...)})
 }
 
 // Between refuses a field whose value is not in low .. high.

@@ -379,7 +379,7 @@ func TestSizesAndDurationsAreReadBackAsWritten(t *testing.T) {
 	}
 	for text, d := range map[string]time.Duration{"0s": 0, "25ms": 25 * time.Millisecond, "1m": time.Minute, "10m": 10 * time.Minute,
 		"1h": time.Hour, "1h0m1s": time.Hour + time.Second, "1m30s": 90 * time.Second, "10s": 10 * time.Second, "20h": 20 * time.Hour, "24h": 24 * time.Hour, "90d": 90 * 24 * time.Hour, "49h": 49 * time.Hour} {
-		if got, err := parseDuration(text); err != nil || got != d || formatDuration(d) != text {
+		if got, err := ParseDuration(text); err != nil || got != d || formatDuration(d) != text {
 			t.Errorf("%s: got %v, %v, written %s", text, got, err, formatDuration(d))
 		}
 	}

@@ -45,6 +45,35 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	return api.Local(server), func() { closeSnapshot(c, rest) }, nil
 }
 
+// dialAgent returns a client of the running agent for what it alone can do, of which why says the reason. An agent that is opening
+// its chain answers for itself.
+func dialAgent(c *cobra.Command, config *agent.Config, why string) (*api.Client, error) {
+	client, err := api.Dial(c.Context(), config.API.Socket)
+	if errors.Is(err, api.ErrNotRunning) {
+		return nil, notRunning(err, config, why)
+	}
+	if err != nil {
+		return nil, err
+	}
+	status, err := client.Status(c.Context())
+	if err == nil && status.Opening == nil {
+		err = config.CheckChain(status.Chain)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+// notRunning says what to do about an agent that does not run.
+func notRunning(err error, config *agent.Config, why string) error {
+	if why != "" {
+		why = ": " + why
+	}
+	return fmt.Errorf("%w%s. Nobody answers on %s (api.socket): start it (sudo systemctl start edgeagent, or edgeagent run), or name its configuration with -c",
+		err, why, config.API.Socket)
+}
+
 // openChain opens the chain as it stands for a long job. close must be called.
 func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error) {
 	config, err := quietConfig(c)

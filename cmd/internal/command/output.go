@@ -94,8 +94,13 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// Instant formats nanoseconds since the Unix epoch.
-func Instant(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000Z") }
+const instant = "2006-01-02T15:04:05.000Z07:00"
+
+// Instant formats nanoseconds since the Unix epoch for people, in local time with its zone.
+func Instant(ns int64) string { return time.Unix(0, ns).Format(instant) }
+
+// UTC formats nanoseconds since the Unix epoch for programs, for whom it is the same wherever the command runs.
+func UTC(ns int64) string { return time.Unix(0, ns).UTC().Format(instant) }
 
 // Progress shows how a long work goes on, on one line of a terminal; elsewhere it is silent.
 type Progress struct {
