@@ -24,6 +24,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -47,6 +48,9 @@ type Source struct {
 
 	// Flags is what the command line sets: a key's path ("block.interval") and the text given.
 	Flags map[string]string
+
+	// Folder is where paths begin that files name without a slash in front: see [Document.Whole].
+	Folder string
 
 	// Only names the keys and tables ("store", "mqtt.tls_ca") that are read, for a program that needs no more. What is written
 	// of others is neither looked at nor expanded, and they keep their defaults. Where it is empty all are read.
@@ -97,9 +101,11 @@ func (p Problems) Error() string {
 // with one can say where it stands.
 type Document struct {
 	files    []string
+	folder   string
 	prefix   string
 	env      map[string]string
 	ignored  map[string]string   // variables that begin with prefix and set nothing: why
+	relative map[string]string   // as they are written, paths that were made whole, by path of the field
 	used     map[string]bool     // variables that are some use: expanded, or said to be by UsesVariable
 	set      map[string]Position // what is written somewhere, by path
 	only     []string            // keys and tables that are read; none: all
@@ -121,14 +127,16 @@ type Document struct {
 // The error is about a file that cannot be read, or is not TOML: target is then as it was.
 func Read(target any, source Source) (*Document, error) {
 	d := &Document{
-		files:   source.Files,
-		prefix:  source.EnvPrefix,
-		only:    source.Only,
-		env:     map[string]string{},
-		ignored: map[string]string{},
-		used:    map[string]bool{},
-		set:     map[string]Position{},
-		paths:   map[any]string{},
+		files:    source.Files,
+		folder:   source.Folder,
+		prefix:   source.EnvPrefix,
+		only:     source.Only,
+		env:      map[string]string{},
+		ignored:  map[string]string{},
+		used:     map[string]bool{},
+		relative: map[string]string{},
+		set:      map[string]Position{},
+		paths:    map[any]string{},
 	}
 	for _, variable := range source.Env {
 		if name, value, ok := strings.Cut(variable, "="); ok {
@@ -205,6 +213,24 @@ func (d *Document) sorted(problems []Problem) []Problem {
 	return problems
 }
 
+// Whole makes the path whole that a field names, as a program needs it that is started in any folder, and as a message about it
+// needs to name it. Written in a file, a path without a slash in front begins in [Source.Folder]; the environment and the command
+// line are of who starts the program, and theirs begin where that is done.
+func (d *Document) Whole(fields ...*string) {
+	for _, field := range fields {
+		at, written := d.set[d.paths[field]]
+		if *field == "" || filepath.IsAbs(*field) || !written {
+			continue
+		}
+		d.relative[d.paths[field]] = *field
+		if at.Line > 0 {
+			*field = filepath.Join(d.folder, *field)
+		} else if whole, err := filepath.Abs(*field); err == nil {
+			*field = whole
+		}
+	}
+}
+
 // UsesVariable says that the program itself reads the variable, so that no warning calls it useless.
 func (d *Document) UsesVariable(name string) { d.used[name] = true }
 
@@ -270,6 +296,9 @@ func (d *Document) describe(field any) (Position, string) {
 	text := key(path)
 	value := reflect.ValueOf(field).Elem()
 	if d.IsSet(path) && isScalar(value.Type()) && value.Type() != secretType {
+		if relative, ok := d.relative[path]; ok {
+			value = reflect.ValueOf(relative)
+		}
 		text += " = " + written(value)
 	}
 	for at := path; at != ""; at = parent(at) {
