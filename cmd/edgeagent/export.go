@@ -75,7 +75,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 				return err
 			}
 			if err := asowner.Named(data, *proofs, func() error { return os.MkdirAll(*proofs, 0o755) }); err != nil {
-				return err
+				return command.Unwritten(*proofs, err)
 			}
 		}
 		progress := command.NewProgress(os.Stderr)
@@ -205,9 +205,8 @@ func writeProof(chain *store.Reader, data, dir string, number uint64, quorum int
 	if err != nil {
 		return err
 	}
-	return asowner.Named(data, dir, func() error {
-		return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.edgeproof", number)), b, 0o644)
-	})
+	file := filepath.Join(dir, fmt.Sprintf("%d.edgeproof", number))
+	return command.Unwritten(file, asowner.Named(data, dir, func() error { return os.WriteFile(file, b, 0o644) }))
 }
 
 // rows writes entries in one of the two formats.

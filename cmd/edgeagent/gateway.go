@@ -120,11 +120,7 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := command.CreateFile(data, file)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return command.CreateFile(data, file)
 }
 
 // dataFolder returns the configured data folder. The configuration is read as who started the command, whoever it is by now.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -10,6 +11,7 @@ import (
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 func newInit() *cobra.Command {
@@ -41,6 +43,9 @@ which history is meant. Write them down where the gateway cannot change them, fo
 			begin = agent.Continue
 		}
 		genesis, err := begin(config, log)
+		if errors.Is(err, store.ErrExists) {
+			return fmt.Errorf("%w: edgeagent run goes on with it. To begin another one, name another folder with gateway.data or --data, or let the new one name this one: edgeagent init --continue", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/cmd/internal/moment"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/tomlconf"
@@ -34,7 +35,7 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 	}
 	device := c.Flags().String("device", "", "the `DEVICE` that measured")
 	name := c.Flags().String("name", "", "the `NAME` of what it measured")
-	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the newest of all")
+	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the one recorded last: "+moment.Forms)
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`; - is standard output (default <chain>-<number>.edgeproof)")
 	text := c.Flags().Bool("text", false, "write PEM, to be pasted, instead of bytes")
 	quorum := c.Flags().Int("quorum", 1, "take in the earliest receipts of so `MANY` aggregators, if there are as many")
@@ -92,7 +93,7 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			return os.WriteFile(path, written, 0o644)
 		})
 		if err != nil {
-			return err
+			return command.Unwritten(path, err)
 		}
 		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": entry.Received, "readings": shown}
 		return out.Print(answer, func(w io.Writer) {
@@ -118,7 +119,7 @@ func replaceable(path string) error {
 		there = text
 	}
 	if _, err := lightchain.DecodeProof(there); err != nil {
-		return command.Failf(command.ExitUsage, "%s: a file is there that is no proof: it stays, name another one", path)
+		return errors.New("a file is there that is no proof: it stays, name another one")
 	}
 	return nil
 }

@@ -13,6 +13,20 @@ import (
 	"edgechain.example/lightchain/store"
 )
 
+// withRemedy says what to do about a chain that does not verify.
+func withRemedy(err error) error {
+	var failed *store.VerifyError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	below := "No block below it was found wrong."
+	if failed.Height == 0 {
+		below = "It is the first."
+	}
+	return fmt.Errorf("%w\n%s What can be read can still be exported (edgeagent export) and backed up (edgeagent backup); a backup from before has what is lost here: "+
+		"edgeagent --data ANOTHER-FOLDER restore BACKUP. Look at the disk first", err, below)
+}
+
 func newVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:     "verify",
@@ -51,7 +65,7 @@ it reads a checkpoint, so that recording goes on and the program under examinati
 			}
 			progress.Done()
 			if err != nil {
-				return err
+				return withRemedy(err)
 			}
 			return errors.Join(summary.Incomplete(), out.Print(summary, func(w io.Writer) {
 				fmt.Fprintf(w, "chain %s verifies\n", summary.Chain)

@@ -12,8 +12,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
-
-	"edgechain.example/asowner"
 )
 
 // JSON says whether the output is for programs.
@@ -29,16 +27,6 @@ func (o *Output) Print(v any, text func(w io.Writer)) error {
 	}
 	text(o.w)
 	return nil
-}
-
-// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named it; in
-// the program's data folder with its owner's. One that exists is not overwritten.
-func CreateFile(data, file string) (f *os.File, err error) {
-	err = asowner.Named(data, file, func() error {
-		f, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		return err
-	})
-	return f, Fail(ExitUsage, err)
 }
 
 // Table aligns rows for people. It writes when it is flushed, and after every few rows, so that a long answer is
