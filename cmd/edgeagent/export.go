@@ -61,6 +61,10 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 			return err
 		}
 		defer done()
+		client := api.Local(&api.Server{Chain: chain, Status: func() api.Status { return api.Status{Chain: chain.Chain()} }})
+		if err := s.known(c, client); err != nil {
+			return err
+		}
 		w, err := createOutput(c, *file)
 		if err != nil {
 			return err
@@ -89,7 +93,6 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if err != nil {
 			oldest = 0 // none is held
 		}
-		client := api.Local(&api.Server{Chain: chain})
 		for e, err := range client.Entries(c.Context(), values) {
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -181,8 +182,14 @@ func distance(d time.Duration) string {
 		return "the time asked for"
 	case d >= 2*day:
 		return fmt.Sprintf("%d days before the time asked for", d/day)
-	case d >= time.Second:
-		return d.Round(time.Second).String() + " before the time asked for"
+	case d >= time.Minute:
+		d = d.Round(time.Second)
 	}
-	return d.String() + " before the time asked for"
+	text := d.String()
+	for _, none := range [...]string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, none) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text + " before the time asked for"
 }

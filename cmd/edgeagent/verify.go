@@ -19,12 +19,8 @@ func withRemedy(err error) error {
 	if !errors.As(err, &failed) {
 		return err
 	}
-	below := "No block below it was found wrong."
-	if failed.Height == 0 {
-		below = "It is the first."
-	}
-	return fmt.Errorf("%w\n%s What can be read can still be exported (edgeagent export) and backed up (edgeagent backup); a backup from before has what is lost here: "+
-		"edgeagent --data ANOTHER-FOLDER restore BACKUP. Look at the disk first", err, below)
+	return fmt.Errorf("%w\nNone lower was found wrong. Look at the disk first. What can be read can still be exported and backed up; "+
+		"what is lost, a backup from before may have: edgeagent --data ANOTHER-FOLDER restore BACKUP", err)
 }
 
 func newVerify() *cobra.Command {
