@@ -123,16 +123,22 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	return command.CreateFile(data, file)
 }
 
-// dataFolder returns the configured data folder. The configuration is read as who started the command, whoever it is by now.
+// dataFolder returns the configured data folder.
 func dataFolder(c *cobra.Command) (data string, err error) {
+	config, err := callersConfig(c)
+	if err != nil {
+		return "", err
+	}
+	return config.Gateway.Data, nil
+}
+
+// callersConfig reads the configuration as who started the command, whoever it is by now.
+func callersConfig(c *cobra.Command) (config *agent.Config, err error) {
 	err = asowner.AsCaller(func() error {
-		config, err := quietConfig(c)
-		if err == nil {
-			data = config.Gateway.Data
-		}
+		config, err = quietConfig(c)
 		return err
 	})
-	return data, err
+	return config, err
 }
 
 type nopCloser struct{ io.Writer }

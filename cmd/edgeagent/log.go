@@ -146,7 +146,7 @@ func newLog() *cobra.Command {
 
 // followsAgent says that nothing comes in to follow.
 func followsAgent(c *cobra.Command) error {
-	config, err := quietConfig(c)
+	config, err := callersConfig(c)
 	if err != nil {
 		return err
 	}

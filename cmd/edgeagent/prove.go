@@ -27,9 +27,11 @@ func newProve() *cobra.Command {
 		GroupID: "chain",
 		Short:   "Write the proof of one entry",
 		Long: `prove writes a proof that one entry stands in the chain: a file of a few kilobytes that edgeverify checks offline.
-The entry is named by its number, as the log shows it, or as the newest reading of a device and name at a time:
+The entry is named by its number, as the log shows it, or as the reading of a device and name that was measured last at a time or
+before; the command says which one that is:
 
     edgeagent prove 1042
+    edgeagent prove --device press-07 --name temperature --at "yesterday 14:00"
     edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z`,
 		Args: command.Args(cobra.MaximumNArgs(1)),
 	}
