@@ -83,8 +83,8 @@ func (s *Snapshot) of(c *Config) error {
 	return nil
 }
 
-// CheckChain returns [ErrOtherChain] where a chain is not the one that the configuration names. Who reads another than he thinks
-// believes of the one what is true of the other.
+// CheckChain returns [ErrOtherChain] where a chain is not the one that the configuration names. Who reads another than he
+// thinks believes of the one what is true of the other.
 func (c *Config) CheckChain(chain lightchain.ChainID) error {
 	if c.Gateway.Chain == "" || c.Gateway.Chain == chain.String() {
 		return nil

@@ -213,9 +213,9 @@ func (d *Document) sorted(problems []Problem) []Problem {
 	return problems
 }
 
-// Whole makes the path whole that a field names, as a program needs it that is started in any folder, and as a message about it
-// needs to name it. Written in a file, a path without a slash in front begins in [Source.Folder]; the environment and the command
-// line are of who starts the program, and theirs begin where that is done.
+// Whole makes the path whole that a field names, as a program needs it that is started in any folder, and as a message
+// about it needs to name it. Written in a file, a path without a slash in front begins in [Source.Folder]; the environment
+// and the command line are of who starts the program, and theirs begin where that is done.
 func (d *Document) Whole(fields ...*string) {
 	for _, field := range fields {
 		at, written := d.set[d.paths[field]]

@@ -405,7 +405,8 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// A path in a file means the same wherever the program is started; one of the environment or the command line is of who starts it.
+// A path in a file means the same wherever the program is started; one of the environment or the command line is of who
+// starts it.
 func TestARelativePathBeginsWhereItsWriterStands(t *testing.T) {
 	type target struct {
 		Store struct {

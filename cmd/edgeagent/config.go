@@ -52,8 +52,9 @@ func keysOf(c *cobra.Command, keys []string) (*agent.Config, error) {
 	return config, command.Fail(command.ExitUsage, err)
 }
 
-// tellMistakes tells what is wrong with the configuration beside what a command needs of it. That keeps no one from reading, but
-// the agent would not start with it. A variable that this shell does not have is no mistake: the service may have it.
+// tellMistakes tells what is wrong with the configuration beside what a command needs of it. That keeps no one from
+// reading, but the agent would not start with it. A variable that this shell does not have is no mistake: the service may
+// have it.
 func tellMistakes(c *cobra.Command, file string, set map[string]string) {
 	var problems tomlconf.Problems
 	if !command.First(c, "mistakes") {

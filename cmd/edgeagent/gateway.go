@@ -45,8 +45,8 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	return api.Local(server), func() { closeSnapshot(c, rest) }, nil
 }
 
-// dialAgent returns a client of the running agent for what it alone can do, of which why says the reason. An agent that is opening
-// its chain answers for itself.
+// dialAgent returns a client of the running agent for what it alone can do, of which why says the reason. An agent that is
+// opening its chain answers for itself.
 func dialAgent(c *cobra.Command, config *agent.Config, why string) (*api.Client, error) {
 	client, err := api.Dial(c.Context(), config.API.Socket)
 	if errors.Is(err, api.ErrNotRunning) {

@@ -62,8 +62,8 @@ func (s *selection) values(c *cobra.Command) (url.Values, error) {
 	return values, nil
 }
 
-// setTo bounds a question by --to where that is given, and reports whether it is. People mean the last one by it; the local API is
-// asked for those before the next.
+// setTo bounds a question by --to where that is given, and reports whether it is. People mean the last one by it; the
+// local API is asked for those before the next.
 func setTo(c *cobra.Command, values url.Values, to uint64) bool {
 	if !c.Flags().Changed("to") {
 		return false

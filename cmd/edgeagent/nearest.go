@@ -47,9 +47,9 @@ func noReading(c *cobra.Command, client *api.Client, when string) error {
 	return command.Failf(command.ExitNotFound, "no such reading%s in %s", when, chainName(c.Context(), client))
 }
 
-// newestAt returns the number of the entry with the reading that was measured last at a time or before, of all that answer a
-// question. It looks at the minute before that time, then at the rest of the four minutes before it, and so on: what is near needs
-// no long search.
+// newestAt returns the number of the entry with the reading that was measured last at a time or before, of all that answer
+// a question. It looks at the minute before that time, then at the rest of the four minutes before it, and so on: what is
+// near needs no long search.
 func newestAt(c *cobra.Command, client *api.Client, values url.Values, at int64) (uint64, error) {
 	until := at + 1
 	var gone *api.Entry // with the highest number: it may have held what is looked for
@@ -76,8 +76,8 @@ func newestAt(c *cobra.Command, client *api.Client, values url.Values, at int64)
 	return 0, noReading(c, client, " at "+command.Instant(at)+" or before")
 }
 
-// newestIn returns the entry with the reading that was measured last in a span of time; nil if there is none. Of what was measured
-// at once it is the one with the highest number.
+// newestIn returns the entry with the reading that was measured last in a span of time; nil if there is none. Of what was
+// measured at once it is the one with the highest number.
 func newestIn(c *cobra.Command, client *api.Client, values url.Values, since, until int64, gone **api.Entry) (best *api.Entry, err error) {
 	asked := maps.Clone(values)
 	asked.Set("since", strconv.FormatInt(since, 10))

@@ -18,9 +18,9 @@ import (
 // lookedThrough is how many of the newest entries are looked through for names that resemble one that is not there.
 const lookedThrough = 1000
 
-// known fails, as not found, where the chain holds nothing at all of the device, name or source that is asked for: most likely it
-// is spelt wrong, and an empty list would pass for the answer that nothing was recorded. What the agent itself records may well
-// not have happened yet.
+// known fails, as not found, where the chain holds nothing at all of the device, name or source that is asked for: most
+// likely it is spelt wrong, and an empty list would pass for the answer that nothing was recorded. What the agent itself
+// records may well not have happened yet.
 func (s *selection) known(c *cobra.Command, client *api.Client) error {
 	type question struct {
 		what, word string

@@ -41,8 +41,8 @@ func ConfigFlags(c *cobra.Command, dataKey, example string) (file string, keys m
 	return file, keys, nil
 }
 
-// First reports whether a command does something for the first time: it reads its configuration more than once, and says what is
-// to be said of it once.
+// First reports whether a command does something for the first time: it reads its configuration more than once, and says
+// what is to be said of it once.
 func First(c *cobra.Command, what string) bool {
 	root := c.Root()
 	if root.Annotations[what] != "" {
@@ -55,8 +55,8 @@ func First(c *cobra.Command, what string) bool {
 	return true
 }
 
-// TellDefaults says that there is no configuration, where none is named and the usual one is not there: most likely --config was
-// forgotten. Who names the data folder, under dataKey, knows what is read.
+// TellDefaults says that there is no configuration, where none is named and the usual one is not there: most likely
+// --config was forgotten. Who names the data folder, under dataKey, knows what is read.
 func TellDefaults(c *cobra.Command, usual, dataKey string, keys map[string]string, data string) {
 	file, err := c.Flags().GetString("config")
 	if err != nil || file != "" || keys[dataKey] != "" {

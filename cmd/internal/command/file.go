@@ -10,8 +10,9 @@ import (
 	"edgechain.example/asowner"
 )
 
-// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named it; in
-// the program's data folder with its owner's. One that exists is not overwritten. All errors are those of [Unwritten].
+// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named
+// it; in the program's data folder with its owner's. One that exists is not overwritten. All errors are those of
+// [Unwritten].
 func CreateFile(data, file string) (io.WriteCloser, error) {
 	var f *os.File
 	err := asowner.Named(data, file, func() (err error) {
@@ -24,8 +25,8 @@ func CreateFile(data, file string) (io.WriteCloser, error) {
 	return &created{f}, nil
 }
 
-// Unwritten says that a result could not be written to a file, and what to do. Whatever the reason, that is [ExitFailed]: it tells
-// nothing about the chain or the store, nor whether a program runs, which other codes stand for. nil stays nil.
+// Unwritten says that a result could not be written to a file, and what to do. Whatever the reason, that is [ExitFailed]:
+// it tells nothing about the chain or the store, nor whether a program runs, which other codes stand for. nil stays nil.
 func Unwritten(file string, err error) error {
 	if err == nil {
 		return nil

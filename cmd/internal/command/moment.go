@@ -10,8 +10,8 @@ import (
 	"edgechain.example/tomlconf"
 )
 
-// Moment reads the moment that a flag names, in local time where it names no zone. One in the future is most likely not meant and
-// is warned of; it is no error, since the clock that is wrong may be this machine's.
+// Moment reads the moment that a flag names, in local time where it names no zone. One in the future is most likely not
+// meant and is warned of; it is no error, since the clock that is wrong may be this machine's.
 func Moment(c *cobra.Command, flag, text string) (time.Time, error) {
 	now := time.Now()
 	t, err := moment.Parse(text, now)

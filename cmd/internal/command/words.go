@@ -11,8 +11,8 @@ import (
 	"edgechain.example/tomlconf"
 )
 
-// Wrong words of a command line, and what was most likely meant. cobra and pflag answer some with help and a good end, some in the
-// words of the library that read a number.
+// Wrong words of a command line, and what was most likely meant. cobra and pflag answer some with help and a good end,
+// some in the words of the library that read a number.
 
 // strict has a program and all its commands answer wrong words with a hint and [ExitUsage].
 func strict(root *cobra.Command) {

@@ -80,8 +80,8 @@ func TestWhatIsNoMomentIsRefusedWithTheForms(t *testing.T) {
 	}
 }
 
-// Where clocks are put forward or back a time of day may be none, or two: it is refused, and said how to write what is meant. Days
-// begin with their first moment, and ages count hours that pass.
+// Where clocks are put forward or back a time of day may be none, or two: it is refused, and said how to write what is
+// meant. Days begin with their first moment, and ages count hours that pass.
 func TestClocksThatArePutForwardOrBack(t *testing.T) {
 	for _, c := range []struct{ zone, now, text, want, refused string }{
 		{zone: "Europe/Berlin", text: "2026-03-29 02:30", refused: "skipped"},
