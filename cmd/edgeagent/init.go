@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +46,9 @@ which history is meant. Write them down where the gateway cannot change them, fo
 		genesis, err := begin(config, log)
 		if errors.Is(err, store.ErrExists) {
 			return fmt.Errorf("%w: edgeagent run goes on with it. To begin another one, name another folder with gateway.data or --data, or let the new one name this one: edgeagent init --continue", err)
+		}
+		if errors.Is(err, fs.ErrPermission) && !errors.Is(err, agent.ErrNoFolder) {
+			return command.Failf(command.ExitFailed, "%w: begin it as root (sudo), or name a data folder of your own with gateway.data or --data", err)
 		}
 		if err != nil {
 			return err
