@@ -304,11 +304,7 @@ func (c *Config) derive() {
 // over the files, and flags, texts by "section.key", over those. What is wrong comes back as [tomlconf.Problems], all
 // of it at once; the warnings are of what is allowed but hardly meant. A file that cannot be read is its own error.
 func LoadConfig(path string, env []string, flags map[string]string) (*Config, []tomlconf.Problem, error) {
-	files, err := tomlconf.Files(path, DefaultConfigPath)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, doc, err := readConfig(tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags})
+	c, doc, err := readConfig(path, tomlconf.Source{Env: env, Flags: flags})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -343,11 +339,7 @@ func BeginningKeys() []string { return append(ReadingKeys(), "key", "log") }
 // defaults, whatever is written. A mistake there, or a variable that the service has and the operator's shell has not, is
 // nothing to it.
 func LoadKeys(path string, env []string, flags map[string]string, keys []string) (*Config, error) {
-	files, err := tomlconf.Files(path, DefaultConfigPath)
-	if err != nil {
-		return nil, err
-	}
-	c, doc, err := readConfig(tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags, Only: keys})
+	c, doc, err := readConfig(path, tomlconf.Source{Env: env, Flags: flags, Only: keys})
 	if err != nil {
 		return nil, err
 	}
@@ -357,15 +349,39 @@ func LoadKeys(path string, env []string, flags map[string]string, keys []string)
 	return c, doc.Err()
 }
 
-func readConfig(source tomlconf.Source) (*Config, *tomlconf.Document, error) {
-	c := DefaultConfig()
-	c.Key.File, c.API.Socket = "", "" // they follow the data folder, which may be another
-	doc, err := tomlconf.Read(c, source)
-	if err != nil {
+func readConfig(path string, source tomlconf.Source) (c *Config, doc *tomlconf.Document, err error) {
+	source.EnvPrefix = envPrefix
+	if source.Files, err = tomlconf.Files(path, DefaultConfigPath); err != nil {
 		return nil, nil, err
 	}
+	if source.Folder, err = tomlconf.Folder(path, DefaultConfigPath); err != nil {
+		return nil, nil, err
+	}
+	c = DefaultConfig()
+	c.Key.File, c.API.Socket = "", "" // they follow the data folder, which may be another
+	if doc, err = tomlconf.Read(c, source); err != nil {
+		return nil, nil, err
+	}
+	doc.Whole(c.paths()...)
 	c.derive()
 	return c, doc, nil
+}
+
+// paths returns the keys that name a file or a folder, but for hwmon.root, which has to be whole as it is written.
+func (c *Config) paths() []*string {
+	all := append(c.Broker.files(), &c.Gateway.Data, &c.Key.File, &c.API.Socket)
+	for i := range c.MQTT {
+		all = append(all, c.MQTT[i].Files()...)
+	}
+	for i := range c.Upstream {
+		all = append(all, c.Upstream[i].Files()...)
+	}
+	return all
+}
+
+// files returns the keys that name files of the embedded broker.
+func (c *BrokerConfig) files() []*string {
+	return []*string{&c.TLSCert, &c.TLSKey, &c.TLSClientCA, &c.Users, &c.PasswordFile, &c.ACLFile}
 }
 
 // Hash returns what an agent:config entry records: the SHA-256 over a line that names this form, one with the

@@ -231,7 +231,7 @@ func (b *BrokerConfig) check(d *tomlconf.Document) {
 		}
 	}
 	mqttconn.CheckKeyPair(d, &b.TLSCert, &b.TLSKey)
-	for _, file := range []*string{&b.TLSCert, &b.TLSKey, &b.TLSClientCA, &b.Users, &b.PasswordFile, &b.ACLFile} {
+	for _, file := range b.files() {
 		tomlconf.File(d, file)
 	}
 	if b.Enabled && b.Users != "" {

@@ -29,6 +29,9 @@ var ErrOtherChain = errors.New("the data folder holds another chain than the con
 // certificate.
 var ErrUnusable = errors.New("with this configuration the agent cannot start")
 
+// ErrNoFolder means that the data folder is not there and cannot be made.
+var ErrNoFolder = errors.New("failed to make the data folder")
+
 // ChainDir returns the folder that holds the chain's store.
 func (c *Config) ChainDir() string { return filepath.Join(c.Gateway.Data, "chain") }
 
@@ -297,10 +300,22 @@ func (c *Config) makeKey() (signer lightchain.Signer, err error) {
 	return signer, err
 }
 
+// makeData makes the data folder, where it is not there.
+func (c *Config) makeData() error {
+	err := os.MkdirAll(c.Gateway.Data, 0o750)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w %s: %w. Make it as root (sudo), or name another one with gateway.data or --data", ErrNoFolder, c.Gateway.Data, err)
+	}
+	return fmt.Errorf("%w %s: %w. Name another one with gateway.data or --data", ErrNoFolder, c.Gateway.Data, err)
+}
+
 // begin makes the key if there is none, and the chain.
 func begin(c *Config, continues *lightchain.Hash, log *slog.Logger) (*lightchain.SignedHeader, error) {
-	if err := os.MkdirAll(c.Gateway.Data, 0o750); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
+	if err := c.makeData(); err != nil {
+		return nil, err
 	}
 	signer, err := c.makeKey()
 	if err != nil {

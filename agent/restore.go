@@ -77,8 +77,8 @@ func restore(ctx context.Context, c *Config, o RestoreOptions) (*Restored, error
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(data, 0o750); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
+	if err := c.makeData(); err != nil {
+		return nil, err
 	}
 	r := &Restored{Generation: g.Number, Made: g.Made, BackupFacts: facts, Newest: o.Newest}
 	if r.HasKey, err = c.keyFits(folder, g, facts); err != nil {

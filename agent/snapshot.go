@@ -12,6 +12,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/asowner"
 	"edgechain.example/backup"
+	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 )
 
@@ -38,13 +39,15 @@ func Reach(ctx context.Context, c *Config) (agent *api.Client, rest *Snapshot, e
 		agent, err = api.Dial(ctx, c.API.Socket)
 		switch {
 		case err == nil:
-			err = stillOpening(ctx, agent)
+			err = answersFor(ctx, agent, c)
 		case errors.Is(err, api.ErrNotRunning):
 			agent = nil
 			if err = asowner.Become(c.Gateway.Data); err != nil {
 				return nil, nil, err
 			}
-			rest, err = snapshotAtRest(c)
+			if rest, err = snapshotAtRest(c); err == nil {
+				err = rest.of(c)
+			}
 		}
 		if err == nil {
 			return agent, rest, nil
@@ -60,12 +63,34 @@ func Reach(ctx context.Context, c *Config) (agent *api.Client, rest *Snapshot, e
 	}
 }
 
-func stillOpening(ctx context.Context, agent *api.Client) error {
+// answersFor asks an agent whether it can answer about the configured chain.
+func answersFor(ctx context.Context, agent *api.Client, c *Config) error {
 	s, err := agent.Status(ctx)
-	if err == nil && s.Opening != nil {
-		err = fmt.Errorf("%w: %s", api.ErrOpening, s.Opening)
+	switch {
+	case err != nil:
+		return err
+	case s.Opening != nil:
+		return fmt.Errorf("%w: %s", api.ErrOpening, s.Opening)
 	}
-	return err
+	return c.CheckChain(s.Chain)
+}
+
+// of closes a snapshot that is not of the configured chain.
+func (s *Snapshot) of(c *Config) error {
+	if err := c.CheckChain(s.Reader.Chain()); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return nil
+}
+
+// CheckChain returns [ErrOtherChain] where a chain is not the one that the configuration names. Who reads another than he
+// thinks believes of the one what is true of the other.
+func (c *Config) CheckChain(chain lightchain.ChainID) error {
+	if c.Gateway.Chain == "" || c.Gateway.Chain == chain.String() {
+		return nil
+	}
+	return fmt.Errorf("%w: gateway.chain is %s, and in %s is %s. If that is the one that is meant, say so: --set gateway.chain=%s",
+		ErrOtherChain, c.Gateway.Chain, c.Gateway.Data, chain, chain)
 }
 
 // OpenSnapshot opens the configured chain as it stands.
@@ -148,7 +173,14 @@ func seize(c *Config) (*Snapshot, error) {
 	if err := asowner.Become(c.Gateway.Data); err != nil {
 		return nil, err
 	}
-	return readInPlace(c, store.Options{MustLock: true})
+	s, err := readInPlace(c, store.Options{MustLock: true})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.of(c); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Close ends reading, and removes the checkpoint.

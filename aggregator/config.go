@@ -166,11 +166,19 @@ func LoadConfig(path string, env []string, flags map[string]string) (*Config, []
 	if err != nil {
 		return nil, nil, err
 	}
-	c := DefaultConfig()
-	c.Key.File, c.API.Socket, c.Aggregator.Replica = "", "", "" // they follow other keys
-	doc, err := tomlconf.Read(c, tomlconf.Source{Files: files, EnvPrefix: envPrefix, Env: env, Flags: flags})
+	folder, err := tomlconf.Folder(path, DefaultConfigPath)
 	if err != nil {
 		return nil, nil, err
+	}
+	c := DefaultConfig()
+	c.Key.File, c.API.Socket, c.Aggregator.Replica = "", "", "" // they follow other keys
+	doc, err := tomlconf.Read(c, tomlconf.Source{Files: files, Folder: folder, EnvPrefix: envPrefix, Env: env, Flags: flags})
+	if err != nil {
+		return nil, nil, err
+	}
+	doc.Whole(&c.Aggregator.Data, &c.Key.File, &c.API.Socket)
+	for i := range c.Broker {
+		doc.Whole(c.Broker[i].Files()...)
 	}
 	c.derive()
 	c.check(doc)

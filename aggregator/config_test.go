@@ -107,7 +107,7 @@ func TestWrongConfigurationsAreRefusedAtTheirLines(t *testing.T) {
 		{"[pull]\nworkers = 0", "expected 1 to 1024"},
 		{"[silence]\nafter = \"1ms\"", "expected 1s"},
 		{"[api]\nlisten = \"0.0.0.0:9471\"", "this machine's own address"},
-		{"[api]\nsocket = \"" + strings.Repeat("x", 108) + "\"", "a path of 108 bytes"},
+		{"[api]\nsocket = \"/" + strings.Repeat("x", 107) + "\"", "a path of 108 bytes"},
 		{"[[broker]]\nservers = [\"tcp://x\"]", "expected a name"},
 		{"[[broker]]\nname = \"a\"", "expected at least one server"},
 		{"[[broker]]\nname = \"a\"\nservers = [\"http://x\"]", "http:// is not a way to a broker"},

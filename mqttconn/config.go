@@ -52,6 +52,11 @@ func (c *Config) SetDefaults() {
 	c.ConnectTimeout = DefaultConnectTimeout
 }
 
+// Files returns the keys that name files.
+func (c *Config) Files() []*string {
+	return []*string{&c.TLSCA, &c.TLSCert, &c.TLSKey, &c.PasswordFile}
+}
+
 var configName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // CheckName refuses a name that is not 1 to 64 letters, digits, '.', '_' and '-'.
@@ -104,7 +109,7 @@ func (c *Config) Check(d *tomlconf.Document, table any, names map[string]bool) {
 	tomlconf.Between(d, &c.KeepAlive, time.Second, maxKeepAlive)
 	tomlconf.Between(d, &c.ConnectTimeout, time.Second, 10*time.Minute)
 	CheckKeyPair(d, &c.TLSCert, &c.TLSKey)
-	for _, file := range []*string{&c.TLSCA, &c.TLSCert, &c.TLSKey, &c.PasswordFile} {
+	for _, file := range c.Files() {
 		tomlconf.File(d, file)
 	}
 	for _, key := range []*string{&c.TLSCA, &c.TLSCert, &c.TLSServerName} {

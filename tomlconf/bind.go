@@ -2,6 +2,7 @@ package tomlconf
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -72,7 +73,7 @@ func eachKey(path string, t reflect.Type, visit func(path string, tables bool)) 
 }
 
 func (d *Document) problem(at Position, path, format string, args ...any) {
-	d.problems = append(d.problems, Problem{at, key(path) + ": " + fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{At: at, Text: key(path) + ": " + fmt.Sprintf(format, args...)})
 }
 
 // bindTable puts a table into a struct. Fields that no key sets are visited too, so that [Document.Refuse] knows
@@ -94,11 +95,11 @@ func (d *Document) bindTable(path string, n *node, into reflect.Value) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(table)) {
 		if !slices.Contains(known, name) {
-			hint := didYouMean(name, known)
+			hint := DidYouMean(name, known)
 			if hint == "" {
 				hint = "; expected " + alternatives(known)
 			}
-			d.problems = append(d.problems, Problem{table[name].at, "unknown key " + key(join(path, name)) + hint})
+			d.problems = append(d.problems, Problem{At: table[name].at, Text: "unknown key " + key(join(path, name)) + hint})
 		}
 	}
 }
@@ -207,6 +208,9 @@ func (d *Document) bindScalar(path string, n *node, into reflect.Value) {
 		var err error
 		if value, err = d.expand(text); err != nil {
 			d.problem(n.at, path, "%v", err)
+			if unset := (unsetError{}); errors.As(err, &unset) {
+				d.problems[len(d.problems)-1].Unset = unset.name
+			}
 			return
 		}
 	}
@@ -225,7 +229,7 @@ func (d *Document) bindScalar(path string, n *node, into reflect.Value) {
 		if into.Type() != secretType {
 			name += " = " + shown(value)
 		}
-		d.problems = append(d.problems, Problem{n.at, fmt.Sprintf("%s: expected %s", name, expected(into))})
+		d.problems = append(d.problems, Problem{At: n.at, Text: fmt.Sprintf("%s: expected %s", name, expected(into))})
 	}
 }
 
@@ -233,7 +237,7 @@ func (d *Document) bindScalar(path string, n *node, into reflect.Value) {
 func setScalar(into reflect.Value, value any, given bool) bool {
 	text, isText := value.(string)
 	if into.Type() == durationType {
-		duration, err := parseDuration(text)
+		duration, err := ParseDuration(text)
 		if !isText || err != nil {
 			return false
 		}

@@ -56,7 +56,14 @@ func (d *Document) lookup(inside string) (string, error) {
 	case hasFallback && value == "":
 		return fallback, nil
 	case !ok:
-		return "", fmt.Errorf("the environment has no variable %s; ${%s:-text} would give it a default", name, name)
+		return "", unsetError{name}
 	}
 	return value, nil
+}
+
+// unsetError names a variable that the environment does not have.
+type unsetError struct{ name string }
+
+func (e unsetError) Error() string {
+	return fmt.Sprintf("the environment has no variable %s; ${%s:-text} would give it a default", e.name, e.name)
 }

@@ -36,3 +36,15 @@ func Files(path, usual string) ([]string, error) {
 	}
 	return files, nil
 }
+
+// Folder returns the whole path of the folder that the configuration at path is in, for [Source]. Where path is empty
+// usual stands for it. What comes through a pipe is in none: then it is the folder that the program was started in.
+func Folder(path, usual string) (string, error) {
+	if path == "" {
+		path = usual
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		path = ""
+	}
+	return filepath.Abs(filepath.Dir(path))
+}

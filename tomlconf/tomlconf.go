@@ -24,6 +24,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -48,6 +49,9 @@ type Source struct {
 	// Flags is what the command line sets: a key's path ("block.interval") and the text given.
 	Flags map[string]string
 
+	// Folder is where paths begin that files name without a slash in front: see [Document.Whole].
+	Folder string
+
 	// Only names the keys and tables ("store", "mqtt.tls_ca") that are read, for a program that needs no more. What is written
 	// of others is neither looked at nor expanded, and they keep their defaults. Where it is empty all are read.
 	Only []string
@@ -69,8 +73,9 @@ func (p Position) String() string {
 
 // Problem is one thing wrong with a configuration, or, as a warning, worth a look.
 type Problem struct {
-	At   Position
-	Text string
+	At    Position
+	Text  string
+	Unset string // the variable that the environment does not have, where that is what is wrong: elsewhere it may be right
 }
 
 func (p Problem) Error() string {
@@ -96,9 +101,11 @@ func (p Problems) Error() string {
 // with one can say where it stands.
 type Document struct {
 	files    []string
+	folder   string
 	prefix   string
 	env      map[string]string
 	ignored  map[string]string   // variables that begin with prefix and set nothing: why
+	relative map[string]string   // as they are written, paths that were made whole, by path of the field
 	used     map[string]bool     // variables that are some use: expanded, or said to be by UsesVariable
 	set      map[string]Position // what is written somewhere, by path
 	only     []string            // keys and tables that are read; none: all
@@ -120,14 +127,16 @@ type Document struct {
 // The error is about a file that cannot be read, or is not TOML: target is then as it was.
 func Read(target any, source Source) (*Document, error) {
 	d := &Document{
-		files:   source.Files,
-		prefix:  source.EnvPrefix,
-		only:    source.Only,
-		env:     map[string]string{},
-		ignored: map[string]string{},
-		used:    map[string]bool{},
-		set:     map[string]Position{},
-		paths:   map[any]string{},
+		files:    source.Files,
+		folder:   source.Folder,
+		prefix:   source.EnvPrefix,
+		only:     source.Only,
+		env:      map[string]string{},
+		ignored:  map[string]string{},
+		used:     map[string]bool{},
+		relative: map[string]string{},
+		set:      map[string]Position{},
+		paths:    map[any]string{},
 	}
 	for _, variable := range source.Env {
 		if name, value, ok := strings.Cut(variable, "="); ok {
@@ -187,7 +196,7 @@ func (d *Document) Warnings() []Problem {
 	warnings := d.sorted(d.warnings)
 	for _, name := range slices.Sorted(maps.Keys(d.ignored)) {
 		if !d.used[name] {
-			warnings = append(warnings, Problem{Position{File: environment(name)}, d.ignored[name]})
+			warnings = append(warnings, Problem{At: Position{File: environment(name)}, Text: d.ignored[name]})
 		}
 	}
 	return warnings
@@ -204,6 +213,24 @@ func (d *Document) sorted(problems []Problem) []Problem {
 	return problems
 }
 
+// Whole makes the path whole that a field names, as a program needs it that is started in any folder, and as a message
+// about it needs to name it. Written in a file, a path without a slash in front begins in [Source.Folder]; the environment
+// and the command line are of who starts the program, and theirs begin where that is done.
+func (d *Document) Whole(fields ...*string) {
+	for _, field := range fields {
+		at, written := d.set[d.paths[field]]
+		if *field == "" || filepath.IsAbs(*field) || !written {
+			continue
+		}
+		d.relative[d.paths[field]] = *field
+		if at.Line > 0 {
+			*field = filepath.Join(d.folder, *field)
+		} else if whole, err := filepath.Abs(*field); err == nil {
+			*field = whole
+		}
+	}
+}
+
 // UsesVariable says that the program itself reads the variable, so that no warning calls it useless.
 func (d *Document) UsesVariable(name string) { d.used[name] = true }
 
@@ -212,7 +239,7 @@ func (d *Document) UsesVariable(name string) { d.used[name] = true }
 // expected, and how that is written.
 func (d *Document) Refuse(field any, format string, args ...any) {
 	at, text := d.describe(field)
-	d.problems = append(d.problems, Problem{at, text + ": " + fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{At: at, Text: text + ": " + fmt.Sprintf(format, args...)})
 }
 
 // RefuseKey is [Document.Refuse] for a checker that knows keys by their names: of the key called name in the table,
@@ -231,7 +258,7 @@ func (d *Document) RefuseKey(table any, name, format string, args ...any) {
 // Warn records something about a field that is allowed but should be seen.
 func (d *Document) Warn(field any, format string, args ...any) {
 	at, text := d.describe(field)
-	d.warnings = append(d.warnings, Problem{at, text + ": " + fmt.Sprintf(format, args...)})
+	d.warnings = append(d.warnings, Problem{At: at, Text: text + ": " + fmt.Sprintf(format, args...)})
 }
 
 // Between refuses a field whose value is not in low .. high.
@@ -269,6 +296,9 @@ func (d *Document) describe(field any) (Position, string) {
 	text := key(path)
 	value := reflect.ValueOf(field).Elem()
 	if d.IsSet(path) && isScalar(value.Type()) && value.Type() != secretType {
+		if relative, ok := d.relative[path]; ok {
+			value = reflect.ValueOf(relative)
+		}
 		text += " = " + written(value)
 	}
 	for at := path; at != ""; at = parent(at) {

@@ -379,7 +379,7 @@ func TestSizesAndDurationsAreReadBackAsWritten(t *testing.T) {
 	}
 	for text, d := range map[string]time.Duration{"0s": 0, "25ms": 25 * time.Millisecond, "1m": time.Minute, "10m": 10 * time.Minute,
 		"1h": time.Hour, "1h0m1s": time.Hour + time.Second, "1m30s": 90 * time.Second, "10s": 10 * time.Second, "20h": 20 * time.Hour, "24h": 24 * time.Hour, "90d": 90 * 24 * time.Hour, "49h": 49 * time.Hour} {
-		if got, err := parseDuration(text); err != nil || got != d || formatDuration(d) != text {
+		if got, err := ParseDuration(text); err != nil || got != d || formatDuration(d) != text {
 			t.Errorf("%s: got %v, %v, written %s", text, got, err, formatDuration(d))
 		}
 	}
@@ -403,4 +403,52 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A path in a file means the same wherever the program is started; one of the environment or the command line is of who
+// starts it.
+func TestARelativePathBeginsWhereItsWriterStands(t *testing.T) {
+	type target struct {
+		Store struct {
+			Data  string `toml:"data"`
+			Key   string `toml:"key"`
+			Flag  string `toml:"flag"`
+			Env   string `toml:"env"`
+			Unset string `toml:"unset"`
+			Empty string `toml:"empty"`
+		} `toml:"store"`
+	}
+	dir, started := t.TempDir(), t.TempDir()
+	t.Chdir(started)
+	started, err := os.Getwd() // as the system has it, which may differ by a link
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "c.toml")
+	if err := os.WriteFile(file, []byte("[store]\ndata = \"data\"\nkey = \"/keys/one\"\nempty = \"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder, err := Folder(file, "")
+	if err != nil || folder != dir {
+		t.Fatalf("the folder is %s, %v, want %s", folder, err, dir)
+	}
+	var c target
+	c.Store.Unset = "unset"
+	d, err := Read(&c, Source{Files: []string{file}, Folder: folder, EnvPrefix: "X", Env: []string{"X_STORE_ENV=env"}, Flags: map[string]string{"store.flag": "../flag"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &c.Store
+	d.Whole(&s.Data, &s.Key, &s.Flag, &s.Env, &s.Unset, &s.Empty)
+	for got, want := range map[string]string{
+		s.Data: filepath.Join(dir, "data"), s.Key: "/keys/one", s.Flag: filepath.Join(filepath.Dir(started), "flag"), s.Env: filepath.Join(started, "env"),
+		s.Unset: "unset", s.Empty: "",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if folder, err := Folder("/dev/null", ""); err != nil || folder != started {
+		t.Errorf("of what is no file the folder is %s, %v, want %s", folder, err, started)
+	}
 }

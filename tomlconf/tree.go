@@ -40,7 +40,7 @@ func parse(file string, text []byte) (*node, *Problem) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	var values map[string]any
 	if err := toml.Unmarshal(text, &values); err != nil {
-		problem := &Problem{Position{File: file}, strings.TrimPrefix(err.Error(), "toml: ")}
+		problem := &Problem{At: Position{File: file}, Text: strings.TrimPrefix(err.Error(), "toml: ")}
 		var at *toml.DecodeError
 		if errors.As(err, &at) {
 			problem.At.Line, problem.At.Column = at.Position()
@@ -210,7 +210,7 @@ func (d *Document) overlayEnv(root *node, target reflect.Type) {
 			d.overlay(root, path, &node{at: Position{File: environment(name)}, value: d.env[name], given: true})
 			continue
 		}
-		d.ignored[name] = "it sets no key" + didYouMean(name, slices.Collect(maps.Keys(keys)))
+		d.ignored[name] = "it sets no key" + DidYouMean(name, slices.Collect(maps.Keys(keys)))
 		for _, array := range arrays {
 			if name == array || strings.HasPrefix(name, array+"_") {
 				path := strings.ToLower(strings.TrimPrefix(array, d.prefix+"_"))

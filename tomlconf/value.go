@@ -85,8 +85,8 @@ func (s Secret) GoString() string { return strconv.Quote(s.String()) }
 // MarshalText hides the secret from encoders, those of JSON and of log lines among them.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// parseDuration reads what [time.ParseDuration] reads, and days ("7d") of 24 hours; none is negative.
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration reads what [time.ParseDuration] reads, and days ("7d") of 24 hours; none is negative.
+func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return time.Duration(n) * 24 * time.Hour, err

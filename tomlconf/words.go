@@ -14,8 +14,8 @@ func alternatives(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// didYouMean returns a hint at the word that a mistyped one was most likely meant to be, or "".
-func didYouMean(word string, words []string) string {
+// DidYouMean returns a hint at the word that a mistyped one was most likely meant to be, or "".
+func DidYouMean(word string, words []string) string {
 	nearest, least := "", max(1, len(word)/3)+1
 	for _, candidate := range slices.Sorted(slices.Values(words)) {
 		if n := distance(strings.ToLower(word), strings.ToLower(candidate)); n < least {

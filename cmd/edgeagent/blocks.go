@@ -18,7 +18,7 @@ func newBlocks() *cobra.Command {
 		Args:    command.Args(cobra.NoArgs),
 	}
 	from := c.Flags().Uint64("from", 0, "the lowest `HEIGHT`")
-	to := c.Flags().Uint64("to", 0, "the first `HEIGHT` not to list")
+	to := c.Flags().Uint64("to", 0, "the highest `HEIGHT`, which is listed too (default the newest)")
 	limit := c.Flags().IntP("limit", "n", 20, "at most so `MANY`; 0 for all")
 	forwards := c.Flags().Bool("forwards", false, "the oldest first")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -32,9 +32,7 @@ func newBlocks() *cobra.Command {
 		}
 		defer done()
 		values := url.Values{"from": {strconv.FormatUint(*from, 10)}, "reverse": {strconv.FormatBool(!*forwards)}}
-		if *to > 0 {
-			values.Set("to", strconv.FormatUint(*to, 10))
-		}
+		setTo(c, values, *to)
 		if *limit > 0 {
 			values.Set("limit", strconv.Itoa(*limit))
 		}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +45,36 @@ func keysOf(c *cobra.Command, keys []string) (*agent.Config, error) {
 		return nil, err
 	}
 	config, err := agent.LoadKeys(file, os.Environ(), set, keys)
+	if err == nil {
+		command.TellDefaults(c, agent.DefaultConfigPath, "gateway.data", set, config.Gateway.Data)
+		tellMistakes(c, file, set)
+	}
 	return config, command.Fail(command.ExitUsage, err)
+}
+
+// tellMistakes tells what is wrong with the configuration beside what a command needs of it. That keeps no one from
+// reading, but the agent would not start with it. A variable that this shell does not have is no mistake: the service may
+// have it.
+func tellMistakes(c *cobra.Command, file string, set map[string]string) {
+	var problems tomlconf.Problems
+	if !command.First(c, "mistakes") {
+		return
+	}
+	if _, _, err := agent.LoadConfig(file, os.Environ(), set); !errors.As(err, &problems) {
+		return
+	}
+	table := func(p tomlconf.Problem) string { name, _, _ := strings.Cut(p.Text, "."); return name }
+	unset := map[string]bool{} // tables with such a variable: what is wrong with them may follow from that
+	for _, p := range problems {
+		if p.Unset != "" {
+			unset[table(p)] = true
+		}
+	}
+	for _, p := range problems {
+		if !unset[table(p)] {
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: the agent does not start with this configuration: %v\n", p)
+		}
+	}
 }
 
 // warnedConfig is keysOf for a command before which the operator changed the configuration, perhaps: where all of it can be
@@ -63,5 +94,8 @@ func readConfig(c *cobra.Command) (*agent.Config, []tomlconf.Problem, error) {
 		return nil, nil, err
 	}
 	config, warnings, err := agent.LoadConfig(file, os.Environ(), keys)
+	if err == nil {
+		command.TellDefaults(c, agent.DefaultConfigPath, "gateway.data", keys, config.Gateway.Data)
+	}
 	return config, warnings, command.Fail(command.ExitUsage, err)
 }

@@ -38,7 +38,7 @@ proof with edgeverify, changes one byte of it, and verifies the whole chain. Wit
 its headers, through its own broker, to an aggregator that somebody else runs, and the proof carries a receipt.`,
 		Args: command.Args(cobra.NoArgs),
 	}
-	length := c.Flags().Duration("for", 0, "how long to show, such as 20s (default $DEMO, else until Ctrl-C)")
+	length := command.Duration(c, "for", 0, "how long to show, such as 20s (default $DEMO, else until Ctrl-C)")
 	listen := c.Flags().String("listen", "127.0.0.1:0", "where the embedded broker listens")
 	aggregator := c.Flags().String("aggregator", "", "the `LINE` of an aggregator, as edgeaggregator key show prints it for a trust file")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -230,7 +230,7 @@ func (d *demonstration) prove(client *api.Client) (file string, err error) {
 			case err != nil:
 				return "", err
 			default:
-				chain, err := chainOf(proof)
+				chain, _, err := checked(proof)
 				if err != nil {
 					return "", err
 				}

@@ -36,7 +36,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 	format := c.Flags().String("format", "", "csv or jsonl (default: as the file's name ends, else csv)")
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`, which must not exist (default standard output)")
 	from := c.Flags().Uint64("from", 0, "the first `NUMBER`")
-	to := c.Flags().Uint64("to", 0, "the first `NUMBER` not to export")
+	to := c.Flags().Uint64("to", 0, "the last `NUMBER`, which is exported too (default the newest)")
 	proofs := c.Flags().String("proofs", "", "write the proof of each entry into this `FOLDER`, which is made if it is not there")
 	bundle := c.Flags().String("bundle", "", "write all entries of the blocks `FROM-TO` as one bundle, which shows that none is missing")
 	quorum := c.Flags().Int("quorum", 1, "as in prove")
@@ -50,19 +50,21 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if err != nil {
 			return err
 		}
-		values, err := s.values()
+		values, err := s.values(c)
 		if err != nil {
 			return err
 		}
 		values.Set("from", strconv.FormatUint(*from, 10))
-		if *to > 0 {
-			values.Set("to", strconv.FormatUint(*to, 10))
-		}
+		bounded := setTo(c, values, *to)
 		chain, done, err := openChain(c)
 		if err != nil {
 			return err
 		}
 		defer done()
+		client := api.Local(&api.Server{Chain: chain, Status: func() api.Status { return api.Status{Chain: chain.Chain()} }})
+		if err := s.known(c, client); err != nil {
+			return err
+		}
 		w, err := createOutput(c, *file)
 		if err != nil {
 			return err
@@ -77,21 +79,20 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 				return err
 			}
 			if err := asowner.Named(data, *proofs, func() error { return os.MkdirAll(*proofs, 0o755) }); err != nil {
-				return err
+				return command.Unwritten(*proofs, err)
 			}
 		}
 		progress := command.NewProgress(os.Stderr)
 		defer progress.Done()
 		count, unsealed := 0, 0
 		var lost losses
-		if b := chain.SetBack(); b != nil && b.Count > 0 && (*to == 0 || *to > b.First) {
+		if b := chain.SetBack(); b != nil && b.Count > 0 && (!bounded || *to >= b.First) {
 			lost.above = b
 		}
 		oldest, _, err := chain.Oldest()
 		if err != nil {
 			oldest = 0 // none is held
 		}
-		client := api.Local(&api.Server{Chain: chain})
 		for e, err := range client.Entries(c.Context(), values) {
 			if err != nil {
 				return err
@@ -207,9 +208,8 @@ func writeProof(chain *store.Reader, data, dir string, number uint64, quorum int
 	if err != nil {
 		return err
 	}
-	return asowner.Named(data, dir, func() error {
-		return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.edgeproof", number)), b, 0o644)
-	})
+	file := filepath.Join(dir, fmt.Sprintf("%d.edgeproof", number))
+	return command.Unwritten(file, asowner.Named(data, dir, func() error { return os.WriteFile(file, b, 0o644) }))
 }
 
 // rows writes entries in one of the two formats.
@@ -263,14 +263,14 @@ func (r *rows) write(e *api.Entry) error {
 	for _, m := range readings {
 		measured := ""
 		if m.Time != nil {
-			measured = command.Instant(*m.Time)
+			measured = command.UTC(*m.Time)
 		}
 		value := string(m.Value)
 		var text string
 		if json.Unmarshal(m.Value, &text) == nil {
 			value = text
 		}
-		err := r.csv.Write([]string{strconv.FormatUint(e.Number, 10), height, command.Instant(e.Received), e.Source, strings.Join(e.Flags, " "),
+		err := r.csv.Write([]string{strconv.FormatUint(e.Number, 10), height, command.UTC(e.Received), e.Source, strings.Join(e.Flags, " "),
 			m.Device, m.Name, value, m.Unit, measured, strings.Join(m.Quality, " "), payload})
 		if err != nil {
 			return err

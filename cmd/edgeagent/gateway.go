@@ -45,6 +45,35 @@ func connect(c *cobra.Command) (client *api.Client, close func(), err error) {
 	return api.Local(server), func() { closeSnapshot(c, rest) }, nil
 }
 
+// dialAgent returns a client of the running agent for what it alone can do, of which why says the reason. An agent that is
+// opening its chain answers for itself.
+func dialAgent(c *cobra.Command, config *agent.Config, why string) (*api.Client, error) {
+	client, err := api.Dial(c.Context(), config.API.Socket)
+	if errors.Is(err, api.ErrNotRunning) {
+		return nil, notRunning(err, config, why)
+	}
+	if err != nil {
+		return nil, err
+	}
+	status, err := client.Status(c.Context())
+	if err == nil && status.Opening == nil {
+		err = config.CheckChain(status.Chain)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+// notRunning says what to do about an agent that does not run.
+func notRunning(err error, config *agent.Config, why string) error {
+	if why != "" {
+		why = ": " + why
+	}
+	return fmt.Errorf("%w%s. Nobody answers on %s (api.socket): start it (sudo systemctl start edgeagent, or edgeagent run), or name its configuration with -c",
+		err, why, config.API.Socket)
+}
+
 // openChain opens the chain as it stands for a long job. close must be called.
 func openChain(c *cobra.Command) (reader *store.Reader, close func(), err error) {
 	config, err := quietConfig(c)
@@ -91,23 +120,25 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := command.CreateFile(data, file)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return command.CreateFile(data, file)
 }
 
-// dataFolder returns the configured data folder. The configuration is read as who started the command, whoever it is by now.
+// dataFolder returns the configured data folder.
 func dataFolder(c *cobra.Command) (data string, err error) {
+	config, err := callersConfig(c)
+	if err != nil {
+		return "", err
+	}
+	return config.Gateway.Data, nil
+}
+
+// callersConfig reads the configuration as who started the command, whoever it is by now.
+func callersConfig(c *cobra.Command) (config *agent.Config, err error) {
 	err = asowner.AsCaller(func() error {
-		config, err := quietConfig(c)
-		if err == nil {
-			data = config.Gateway.Data
-		}
+		config, err = quietConfig(c)
 		return err
 	})
-	return data, err
+	return config, err
 }
 
 type nopCloser struct{ io.Writer }

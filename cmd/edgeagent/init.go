@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -10,6 +12,7 @@ import (
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 func newInit() *cobra.Command {
@@ -41,6 +44,12 @@ which history is meant. Write them down where the gateway cannot change them, fo
 			begin = agent.Continue
 		}
 		genesis, err := begin(config, log)
+		if errors.Is(err, store.ErrExists) {
+			return fmt.Errorf("%w: edgeagent run goes on with it. To begin another one, name another folder with gateway.data or --data, or let the new one name this one: edgeagent init --continue", err)
+		}
+		if errors.Is(err, fs.ErrPermission) && !errors.Is(err, agent.ErrNoFolder) {
+			return command.Failf(command.ExitFailed, "%w: begin it as root (sudo), or name a data folder of your own with gateway.data or --data", err)
+		}
 		if err != nil {
 			return err
 		}

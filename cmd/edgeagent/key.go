@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"edgechain.example/agent"
-	"edgechain.example/agent/api"
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
@@ -19,8 +18,6 @@ func newKey() *cobra.Command {
 		Use:     "key",
 		GroupID: "gateway",
 		Short:   "The gateway's signing key",
-		Args:    command.Args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	key.AddCommand(&cobra.Command{
 		Use:   "show",
@@ -72,7 +69,7 @@ certain.`,
 			if err != nil {
 				return err
 			}
-			client, err := api.Dial(c.Context(), config.API.Socket)
+			client, err := dialAgent(c, config, "")
 			if err != nil {
 				return err
 			}

@@ -3,17 +3,19 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"edgechain.example/agent/api"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/cmd/internal/moment"
 )
 
 // selection is which entries a command is about.
@@ -28,13 +30,13 @@ func (s *selection) flags(c *cobra.Command) {
 	f.StringVar(&s.device, "device", "", "only readings of this `DEVICE`")
 	f.StringVar(&s.name, "name", "", "only readings of this `NAME`")
 	f.StringVar(&s.source, "source", "", "only entries from exactly this `SOURCE`")
-	f.StringVar(&s.since, "since", "", "measured at this `TIME` or later: 2026-03-01, 2026-03-01T08:00:00Z, or 2h for two hours ago")
-	f.StringVar(&s.until, "until", "", "measured before this `TIME`")
+	f.StringVar(&s.since, "since", "", "measured at this `TIME` or later: "+moment.Forms)
+	f.StringVar(&s.until, "until", "", "measured before this `TIME`, written as for --since")
 	f.BoolVar(&s.received, "received", false, "--since and --until mean when it arrived, not what the device's clock said")
 }
 
 // values returns the selection as the local API takes it.
-func (s *selection) values() (url.Values, error) {
+func (s *selection) values(c *cobra.Command) (url.Values, error) {
 	values := url.Values{}
 	for key, text := range map[string]string{"device": s.device, "name": s.name, "source": s.source} {
 		if text != "" {
@@ -47,11 +49,11 @@ func (s *selection) values() (url.Values, error) {
 	if s.since == "" && s.until == "" {
 		return values, nil
 	}
-	since, err := parseTime("since", s.since, 1)
+	since, err := parseTime(c, "since", s.since, 1)
 	if err != nil {
 		return nil, err
 	}
-	until, err := parseTime("until", s.until, 1<<63-1)
+	until, err := parseTime(c, "until", s.until, 1<<63-1)
 	if err != nil {
 		return nil, err
 	}
@@ -60,20 +62,25 @@ func (s *selection) values() (url.Values, error) {
 	return values, nil
 }
 
-// parseTime reads a time as people write one, in nanoseconds since the Unix epoch.
-func parseTime(flag, text string, absent int64) (int64, error) {
+// setTo bounds a question by --to where that is given, and reports whether it is. People mean the last one by it; the
+// local API is asked for those before the next.
+func setTo(c *cobra.Command, values url.Values, to uint64) bool {
+	if !c.Flags().Changed("to") {
+		return false
+	}
+	if to < math.MaxInt64 { // else it bounds nothing
+		values.Set("to", strconv.FormatUint(to+1, 10))
+	}
+	return true
+}
+
+// parseTime reads the time that a flag names, in nanoseconds since the Unix epoch.
+func parseTime(c *cobra.Command, flag, text string, absent int64) (int64, error) {
 	if text == "" {
 		return absent, nil
 	}
-	if ago, err := time.ParseDuration(text); err == nil {
-		return time.Now().Add(-ago).UnixNano(), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UnixNano(), nil
-		}
-	}
-	return 0, command.Failf(command.ExitUsage, "--%s %q: expected a time such as 2026-03-01T08:00:00Z (UTC where no zone is written), or a duration ago such as 2h", flag, text)
+	t, err := command.Moment(c, flag, text)
+	return t.UnixNano(), err
 }
 
 func newLog() *cobra.Command {
@@ -93,7 +100,7 @@ func newLog() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		values, err := s.values()
+		values, err := s.values(c)
 		if err != nil {
 			return err
 		}
@@ -102,15 +109,26 @@ func newLog() *cobra.Command {
 			return err
 		}
 		defer done()
+		if err := s.known(c, client); err != nil && *follow { // it may be heard yet
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %v\n", err)
+		} else if err != nil {
+			return err
+		}
 		w := newEntryWriter(out, *raw)
 		defer w.flush()
 		next, err := showNewest(c, client, values, *limit, w)
-		if err != nil || !*follow {
+		if err != nil {
 			return err
+		}
+		if w.written == 0 && !out.JSON() {
+			fmt.Fprintln(c.ErrOrStderr(), "edgeagent: nothing in the chain matches")
+		}
+		if !*follow {
+			return nil
 		}
 		w.flush() // the next entry may be long in coming
 		if status, err := client.Status(c.Context()); err == nil && !status.Running {
-			return command.Fail(command.ExitUnreachable, api.ErrNotRunning)
+			return followsAgent(c)
 		}
 		values.Set("follow", "true")
 		values.Set("from", strconv.FormatUint(next, 10))
@@ -124,6 +142,15 @@ func newLog() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// followsAgent says that nothing comes in to follow.
+func followsAgent(c *cobra.Command) error {
+	config, err := callersConfig(c)
+	if err != nil {
+		return err
+	}
+	return notRunning(api.ErrNotRunning, config, "nothing comes in that could be followed")
 }
 
 // showNewest writes the newest entries in ascending order and returns the number to go on from.
@@ -168,9 +195,10 @@ func showNewest(c *cobra.Command, client *api.Client, values url.Values, limit i
 
 // entryWriter shows entries: a row a reading, or with raw a row an entry.
 type entryWriter struct {
-	out   *command.Output
-	raw   bool
-	table *command.Table
+	out     *command.Output
+	raw     bool
+	table   *command.Table
+	written int // rows of entries, or of what is gone
 }
 
 func newEntryWriter(out *command.Output, raw bool) *entryWriter {
@@ -192,6 +220,7 @@ func (w *entryWriter) flush() {
 }
 
 func (w *entryWriter) write(e *api.Entry) {
+	w.written++
 	if w.table == nil {
 		_ = json.NewEncoder(w.out.Writer()).Encode(e)
 		return

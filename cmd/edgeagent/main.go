@@ -77,6 +77,8 @@ func exitCode(err error) int {
 	var incomplete *store.IncompleteError
 	var answer *api.AnswerError
 	switch {
+	case errors.Is(err, agent.ErrNoFolder):
+		return command.ExitFailed
 	case errors.As(err, &problems), errors.Is(err, agent.ErrOtherChain),
 		errors.Is(err, store.ErrExists), errors.Is(err, store.ErrMoved), errors.Is(err, keyfile.ErrExposed),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther),

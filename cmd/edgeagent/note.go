@@ -232,10 +232,7 @@ func (f *noteFlags) record(c *cobra.Command, note *lightchain.Note, noting api.N
 		_, err = w.Write(statement)
 		return errors.Join(err, w.Close())
 	}
-	client, err := api.Dial(c.Context(), config.API.Socket)
-	if errors.Is(err, api.ErrNotRunning) {
-		return fmt.Errorf("%w: only it adds entries to the chain. Start it, and say this again", err)
-	}
+	client, err := dialAgent(c, config, "only it adds entries to the chain")
 	if err != nil {
 		return err
 	}

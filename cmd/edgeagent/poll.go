@@ -17,8 +17,6 @@ func newPoll() *cobra.Command {
 		Use:     "poll",
 		GroupID: "gateway",
 		Short:   "Try what is polled: Modbus",
-		Args:    command.Args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newPollOnce(), newPollTable())
 	return c

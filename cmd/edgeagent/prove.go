@@ -15,6 +15,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/cmd/internal/moment"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/tomlconf"
@@ -26,15 +27,17 @@ func newProve() *cobra.Command {
 		GroupID: "chain",
 		Short:   "Write the proof of one entry",
 		Long: `prove writes a proof that one entry stands in the chain: a file of a few kilobytes that edgeverify checks offline.
-The entry is named by its number, as the log shows it, or as the newest reading of a device and name at a time:
+The entry is named by its number, as the log shows it, or as the reading of a device and name that was measured last at a time or
+before; the command says which one that is:
 
     edgeagent prove 1042
+    edgeagent prove --device press-07 --name temperature --at "yesterday 14:00"
     edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z`,
 		Args: command.Args(cobra.MaximumNArgs(1)),
 	}
 	device := c.Flags().String("device", "", "the `DEVICE` that measured")
 	name := c.Flags().String("name", "", "the `NAME` of what it measured")
-	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the newest of all")
+	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the one recorded last: "+moment.Forms)
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`; - is standard output (default <chain>-<number>.edgeproof)")
 	text := c.Flags().Bool("text", false, "write PEM, to be pasted, instead of bytes")
 	quorum := c.Flags().Int("quorum", 1, "take in the earliest receipts of so `MANY` aggregators, if there are as many")
@@ -48,10 +51,11 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			return err
 		}
 		defer done()
-		number, err := chosenEntry(c, client, args, *device, *name, *at)
+		chosen, err := chosenEntry(c, client, args, *device, *name, *at)
 		if err != nil {
 			return err
 		}
+		number := chosen.number
 		proof, err := client.Proof(c.Context(), number, *quorum)
 		if errors.Is(err, store.ErrPruned) {
 			return prunedError(c, client, number, err)
@@ -62,10 +66,11 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 		if err != nil {
 			return err
 		}
-		chain, err := chainOf(proof)
+		chain, entry, err := checked(proof)
 		if err != nil {
 			return err
 		}
+		shown := chosen.proved(&entry)
 		path := *file
 		if path == "" {
 			path = fmt.Sprintf("%s-%d.edgeproof", chain.String()[:8], number)
@@ -75,6 +80,7 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			written = lightchain.EncodeText(proof)
 		}
 		if path == "-" {
+			writeProved(c.ErrOrStderr(), shown)
 			_, err := c.OutOrStdout().Write(written)
 			return err
 		}
@@ -89,10 +95,13 @@ The entry is named by its number, as the log shows it, or as the newest reading 
 			return os.WriteFile(path, written, 0o644)
 		})
 		if err != nil {
-			return err
+			return command.Unwritten(path, err)
 		}
-		return out.Print(map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written)}, func(w io.Writer) {
-			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\nCheck it with: edgeverify --chain %s %s\n", path, number, len(written), chain, path)
+		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": entry.Received, "readings": shown}
+		return out.Print(answer, func(w io.Writer) {
+			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\n", path, number, len(written))
+			writeProved(w, shown)
+			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, path)
 		})
 	}
 	return c
@@ -112,7 +121,7 @@ func replaceable(path string) error {
 		there = text
 	}
 	if _, err := lightchain.DecodeProof(there); err != nil {
-		return command.Failf(command.ExitUsage, "%s: a file is there that is no proof: it stays, name another one", path)
+		return errors.New("a file is there that is no proof: it stays, name another one")
 	}
 	return nil
 }
@@ -135,59 +144,57 @@ func prunedError(c *cobra.Command, client *api.Client, number uint64, err error)
 	return fmt.Errorf("%w%s; only a proof that was made before can still show it (edgeagent export --proofs)", err, told)
 }
 
-// chainOf checks a proof before it is handed out, and returns the chain that it is of.
-func chainOf(proof []byte) (lightchain.ChainID, error) {
+// checked checks a proof before it is handed out, and returns the chain and the entry that it is of.
+func checked(proof []byte) (chain lightchain.ChainID, entry lightchain.Entry, err error) {
 	p, err := lightchain.DecodeProof(proof)
 	if err != nil {
-		return lightchain.ChainID{}, err
+		return chain, entry, err
 	}
-	chain := p.Keys[0].ChainID()
-	_, err = p.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{chain}})
-	if err != nil {
-		return chain, fmt.Errorf("the proof that was made does not verify: %w", err)
+	chain = p.Keys[0].ChainID()
+	if _, err = p.Verify(&lightchain.Trust{Chains: []lightchain.ChainID{chain}}); err != nil {
+		return chain, entry, fmt.Errorf("the proof that was made does not verify: %w", err)
 	}
-	return chain, nil
+	entry, err = lightchain.DecodeEntry(p.Entry)
+	return chain, entry, err
 }
 
-// chosenEntry returns the number of the entry that the command names.
-func chosenEntry(c *cobra.Command, client *api.Client, args []string, device, name, at string) (uint64, error) {
+// chosenEntry returns the entry that the command names.
+func chosenEntry(c *cobra.Command, client *api.Client, args []string, device, name, at string) (*choice, error) {
 	byReading := device != "" || name != "" || at != ""
 	switch {
 	case len(args) == 1 && byReading:
-		return 0, command.Failf(command.ExitUsage, "name the entry by its number, or by --device, --name and --at; not both")
+		return nil, command.Failf(command.ExitUsage, "name the entry by its number, or by --device, --name and --at; not both")
 	case len(args) == 1:
 		n, err := strconv.ParseUint(args[0], 10, 63)
 		if err != nil {
-			return 0, command.Failf(command.ExitUsage, "%q is not the number of an entry", args[0])
+			return nil, command.Failf(command.ExitUsage, "%q is not the number of an entry", args[0])
 		}
-		return n, nil
+		return &choice{number: n}, nil
 	case !byReading:
-		return 0, command.Failf(command.ExitUsage, "which entry? Name its number, or --device, --name and --at")
+		return nil, command.Failf(command.ExitUsage, "which entry? Name its number, or --device, --name and --at")
 	}
 	s := selection{device: device, name: name}
-	values, err := s.values()
+	values, err := s.values(c)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	var asked *int64
 	if at != "" {
-		until, err := parseTime("at", at, 0)
+		t, err := command.Moment(c, "at", at)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		values.Set("since", strconv.FormatInt(-1<<63+1, 10))
-		values.Set("until", strconv.FormatInt(until+1, 10))
+		ns := t.UnixNano()
+		asked = &ns
 	}
-	return newestOf(c, client, values)
-}
-
-func newestOf(c *cobra.Command, client *api.Client, values url.Values) (uint64, error) {
-	values.Set("reverse", "true")
-	values.Set("limit", "1")
-	for e, err := range client.Entries(c.Context(), values) {
-		if err != nil {
-			return 0, err
-		}
-		return e.Number, nil
+	if err := s.known(c, client); err != nil {
+		return nil, err
 	}
-	return 0, command.Failf(command.ExitNotFound, "no such reading in %s", chainName(c.Context(), client))
+	chosen := &choice{asked: asked, device: device, name: name}
+	if asked == nil {
+		chosen.number, err = newestOf(c, client, values)
+	} else {
+		chosen.number, err = newestAt(c, client, values, *asked)
+	}
+	return chosen, err
 }

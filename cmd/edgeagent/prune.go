@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -56,10 +55,7 @@ now, so limits can be tried before they are set: edgeagent prune --dry-run --set
 			}
 			return out.Print(r, func(w io.Writer) { writeRetention(w, &r, "would go") })
 		}
-		client, err := api.Dial(c.Context(), config.API.Socket)
-		if errors.Is(err, api.ErrNotRunning) {
-			return fmt.Errorf("%w: only it deletes, since it alone may write the entry that says so; --dry-run shows what it would", err)
-		}
+		client, err := dialAgent(c, config, "only it deletes, since it alone may write the entry that says so; --dry-run shows what it would")
 		if err != nil {
 			return err
 		}
@@ -108,8 +104,12 @@ func writeRetention(w io.Writer, r *api.Retention, verb string) {
 }
 
 func stretchText(s *api.Stretch) string {
-	return fmt.Sprintf("blocks %d to %d, entries %d up to but not including %d, sealed %s to %s, about %s",
-		s.From, s.To, s.FirstEntry, s.NextEntry, command.Instant(s.Since), command.Instant(s.Until), size(s.Bytes))
+	entries := "no entries"
+	if s.NextEntry > s.FirstEntry {
+		entries = fmt.Sprintf("entries %d to %d", s.FirstEntry, s.NextEntry-1) // as export --from and --to take them
+	}
+	return fmt.Sprintf("blocks %d to %d, %s, sealed %s to %s, about %s",
+		s.From, s.To, entries, command.Instant(s.Since), command.Instant(s.Until), size(s.Bytes))
 }
 
 // days writes seconds in days where they are whole ones, else in hours.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -38,7 +39,10 @@ find goes on, but for sessions that end with their connection. Filters and max_r
 		if err != nil {
 			return err
 		}
-		client, err := api.Dial(c.Context(), config.API.Socket)
+		client, err := api.Dial(c.Context(), config.API.Socket) // whatever its chain: the agent says what it cannot take over
+		if errors.Is(err, api.ErrNotRunning) {
+			return notRunning(err, config, "there is nothing to reload")
+		}
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", folder+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("PORT", strconv.Itoa(port))
 			env.Setenv("SOCKET", filepath.Join(sockets, "s"))
+			env.Setenv("TZ", "UTC") // times are shown in local time
 			text := fmt.Sprintf(sampleSettings, filepath.Join(env.WorkDir, "data"), filepath.Join(sockets, "s"), port) +
 				"[[broker.decode]]\ntopics = [\"#\"]\ndevice_from = \"level\"\n"
 			return os.WriteFile(filepath.Join(env.WorkDir, "edgeagent.toml"), []byte(text), 0o666)

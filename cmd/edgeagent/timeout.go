@@ -20,12 +20,9 @@ func timed(commands ...*cobra.Command) {
 		if c.HasSubCommands() {
 			continue
 		}
-		timeout := c.Flags().Duration("timeout", 0, "give up after this `TIME`, as in 30s, with exit code 5; 0 waits for ever")
+		timeout := command.Duration(c, "timeout", 0, "give up after this `TIME`, as in 30s, with exit code 5; 0 waits for ever")
 		run := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
-			if *timeout < 0 {
-				return command.Failf(command.ExitUsage, "--timeout %v: expected a time such as 30s, or 0", *timeout)
-			}
 			if *timeout == 0 {
 				return run(c, args)
 			}

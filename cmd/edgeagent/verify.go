@@ -13,6 +13,16 @@ import (
 	"edgechain.example/lightchain/store"
 )
 
+// withRemedy says what to do about a chain that does not verify.
+func withRemedy(err error) error {
+	var failed *store.VerifyError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	return fmt.Errorf("%w\nNone lower was found wrong. Look at the disk first. What can be read can still be exported and backed up; "+
+		"what is lost, a backup from before may have: edgeagent --data ANOTHER-FOLDER restore BACKUP", err)
+}
+
 func newVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:     "verify",
@@ -51,7 +61,7 @@ it reads a checkpoint, so that recording goes on and the program under examinati
 			}
 			progress.Done()
 			if err != nil {
-				return err
+				return withRemedy(err)
 			}
 			return errors.Join(summary.Incomplete(), out.Print(summary, func(w io.Writer) {
 				fmt.Fprintf(w, "chain %s verifies\n", summary.Chain)

@@ -43,6 +43,7 @@ func readConfig(c *cobra.Command) (*aggregator.Config, []tomlconf.Problem, error
 	if url, err := c.Flags().GetString("store"); err == nil && url != "" {
 		keys["store.url"] = url
 	}
+	command.TellDefaults(c, aggregator.DefaultConfigPath, "aggregator.data", keys, aggregator.DefaultConfig().Aggregator.Data)
 	config, warnings, err := aggregator.LoadConfig(file, os.Environ(), keys)
 	return config, warnings, command.Fail(command.ExitUsage, err)
 }

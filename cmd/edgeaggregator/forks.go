@@ -16,8 +16,6 @@ func newForks() *cobra.Command {
 		Use:     "forks",
 		GroupID: "gateways",
 		Short:   "Evidence that a gateway's keys signed two histories",
-		Args:    command.Args(cobra.NoArgs),
-		RunE:    help,
 	}
 	list := &cobra.Command{
 		Use:   "list [CHAIN]",

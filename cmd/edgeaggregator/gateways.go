@@ -20,8 +20,6 @@ func newGateways() *cobra.Command {
 		Use:     "gateways",
 		GroupID: "gateways",
 		Short:   "Who is countersigned, who waits, and what is wrong with whom",
-		Args:    command.Args(cobra.NoArgs),
-		RunE:    help,
 	}
 	c.AddCommand(newGatewaysList(), newGatewaysShow(), newGatewaysApprove(), newGatewaysChange("acknowledge",
 		"Take back what was noted about gateways, but for forks",
@@ -172,7 +170,7 @@ the 52 characters that a gateway's own "edgeagent init" printed.`,
 	name := flags.String("name", "", "approve all that wait under a name that matches the `PATTERN`")
 	labelTexts := flags.StringArray("label", nil, "add a label, as in `site=north`; an empty value removes it; may be repeated")
 	mode := flags.String("mode", "", "`headers` or sparse, instead of pull.mode")
-	silence := flags.Duration("silence-after", 0, "report silence after so `LONG`, instead of silence.after")
+	silence := command.Duration(c, "silence-after", 0, "report silence after so `LONG`, instead of silence.after")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if (*name == "") == (len(args) == 0) {
 			return command.Failf(command.ExitUsage, "expected chains, or --name and a pattern\nUsage: %s", c.UseLine())

@@ -38,7 +38,7 @@ need to know. All replicas of one aggregator use one key: copy it to them.`,
 			}
 			for _, dir := range []string{data, filepath.Dir(config.Key.File)} {
 				if err := asowner.Outside(data, dir, func() error { return os.MkdirAll(dir, 0o750) }); err != nil {
-					return command.Failf(command.ExitStorage, "making the data folder: %w", err)
+					return command.Failf(command.ExitFailed, "failed to make the data folder %s: %w. Make it as root (sudo), or name another one with aggregator.data or --data", dir, err)
 				}
 			}
 			var signer lightchain.Signer

@@ -18,8 +18,6 @@ func newKey() *cobra.Command {
 		Use:     "key",
 		GroupID: "node",
 		Short:   "The aggregator's signing key",
-		Args:    command.Args(cobra.NoArgs),
-		RunE:    help,
 	}
 	key.AddCommand(&cobra.Command{
 		Use:   "show",

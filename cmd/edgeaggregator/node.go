@@ -162,11 +162,8 @@ func second(s int64) string {
 	if s == 0 {
 		return "-"
 	}
-	return strings.TrimSuffix(command.Instant(s*1e9), ".000Z") + "Z"
+	return time.Unix(s, 0).Format(time.RFC3339)
 }
-
-// help is what a command without a verb does.
-func help(c *cobra.Command, _ []string) error { return c.Help() }
 
 // line writes "name  value" where there is a value.
 func line(w io.Writer, name, value string) {

@@ -72,7 +72,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 	if s.Live == nil {
 		return
 	}
-	line(w, "since", s.Live.Started.UTC().Format(time.RFC3339))
+	line(w, "since", s.Live.Started.Local().Format(time.RFC3339))
 	clock := s.Live.Clock
 	if clock == api.ClockAssumed {
 		clock += " to be synchronised, whatever the kernel says: clock.assume_synchronised"
@@ -141,7 +141,7 @@ func writeDatabase(w io.Writer, d *registry.Database) {
 	}
 	line(w, "database", fmt.Sprintf("%s, synchronous_commit %s, synchronous_standby_names %q, timeline %d", standbys, d.Commit, d.Synchronous, d.Timeline))
 	if d.Silent != nil {
-		line(w, "", fmt.Sprintf("IT DOES NOT ANSWER, and nothing is countersigned, since %s: %s", d.Silent.UTC().Format(time.RFC3339), d.Error))
+		line(w, "", fmt.Sprintf("IT DOES NOT ANSWER, and nothing is countersigned, since %s: %s", d.Silent.Local().Format(time.RFC3339), d.Error))
 	}
 	if d.Standby {
 		line(w, "", "it is a standby now, which nothing is written to")

@@ -23,7 +23,7 @@ func newGatewaysToken() *cobra.Command {
 of no use once it was used, or has expired.`,
 		Args: command.Args(cobra.NoArgs),
 	}
-	life := c.Flags().Duration("expires", 24*time.Hour, "how `LONG` the token is good, 2160h at most")
+	life := command.Duration(c, "expires", 24*time.Hour, "how `LONG` the token is good, 90d at most")
 	labelTexts := c.Flags().StringArray("label", nil, "a label for the gateway, as in `site=north`; may be repeated")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		request := api.TokenRequest{Life: *life}

@@ -83,10 +83,7 @@ func Code(err error, classify func(error) int) int {
 func Main(root *cobra.Command, classify func(error) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from then on signals do what they do by themselves
-	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return Failf(ExitUsage, "%w\nSee %s --help.", err, c.CommandPath())
-	})
+	strict(root)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Whoever reads the output may end before it does, as head does. Left to itself the signal would end the process at once,
@@ -207,10 +204,16 @@ func Starting(err error, mistakes ...error) error {
 // Args makes a wrong number of arguments a wrong use.
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return Failf(ExitUsage, "%w\nUsage: %s", err, c.UseLine())
+		err := check(c, args)
+		switch {
+		case err == nil:
+			return nil
+		case c.HasSubCommands() && len(args) > 0:
+			return unknownCommand(c, args[0])
+		case check(c, nil) == nil && check(c, make([]string, 1)) != nil: // it takes none
+			err = fmt.Errorf("%s takes no arguments, and %q is one", c.CommandPath(), args[0])
 		}
-		return nil
+		return Failf(ExitUsage, "%w\nUsage: %s", err, c.UseLine())
 	}
 }
 

@@ -1,8 +1,11 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -36,6 +39,35 @@ func ConfigFlags(c *cobra.Command, dataKey, example string) (file string, keys m
 		}
 	}
 	return file, keys, nil
+}
+
+// First reports whether a command does something for the first time: it reads its configuration more than once, and says
+// what is to be said of it once.
+func First(c *cobra.Command, what string) bool {
+	root := c.Root()
+	if root.Annotations[what] != "" {
+		return false
+	}
+	if root.Annotations == nil {
+		root.Annotations = map[string]string{}
+	}
+	root.Annotations[what] = "done"
+	return true
+}
+
+// TellDefaults says that there is no configuration, where none is named and the usual one is not there: most likely
+// --config was forgotten. Who names the data folder, under dataKey, knows what is read.
+func TellDefaults(c *cobra.Command, usual, dataKey string, keys map[string]string, data string) {
+	file, err := c.Flags().GetString("config")
+	if err != nil || file != "" || keys[dataKey] != "" {
+		return
+	}
+	name := c.Root().Name()
+	variable := strings.ToUpper(name + "_" + strings.ReplaceAll(dataKey, ".", "_"))
+	if _, err := os.Stat(usual); !errors.Is(err, fs.ErrNotExist) || os.Getenv(variable) != "" || !First(c, "defaults") {
+		return
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%s: warning: there is no %s, and no other configuration is named (-c FILE): the defaults hold, with the data in %s\n", name, usual, data)
 }
 
 // NewConfig returns the command that prints a sample configuration.

@@ -12,8 +12,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
-
-	"edgechain.example/asowner"
 )
 
 // JSON says whether the output is for programs.
@@ -29,16 +27,6 @@ func (o *Output) Print(v any, text func(w io.Writer)) error {
 	}
 	text(o.w)
 	return nil
-}
-
-// CreateFile makes the file that a command writes its result to, with the rights of who started the command, who has named it; in
-// the program's data folder with its owner's. One that exists is not overwritten.
-func CreateFile(data, file string) (f *os.File, err error) {
-	err = asowner.Named(data, file, func() error {
-		f, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		return err
-	})
-	return f, Fail(ExitUsage, err)
 }
 
 // Table aligns rows for people. It writes when it is flushed, and after every few rows, so that a long answer is
@@ -94,8 +82,13 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// Instant formats nanoseconds since the Unix epoch.
-func Instant(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000Z") }
+const instant = "2006-01-02T15:04:05.000Z07:00"
+
+// Instant formats nanoseconds since the Unix epoch for people, in local time with its zone.
+func Instant(ns int64) string { return time.Unix(0, ns).Format(instant) }
+
+// UTC formats nanoseconds since the Unix epoch for programs, for whom it is the same wherever the command runs.
+func UTC(ns int64) string { return time.Unix(0, ns).UTC().Format(instant) }
 
 // Progress shows how a long work goes on, on one line of a terminal; elsewhere it is silent.
 type Progress struct {

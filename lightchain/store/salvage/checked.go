@@ -45,14 +45,14 @@ const BlockTrailer = 5
 func (f tableFile) ReadAt(b []byte, at int64) (int, error) {
 	n, err := f.File.ReadAt(b, at)
 	if errors.Is(err, syscall.EIO) {
-		f.tell(fmt.Sprintf("the block of %d bytes at %d: %v", len(b), at, syscall.EIO))
+		f.tell(fmt.Sprintf("the part of a table of %d bytes at %d: %v", len(b), at, syscall.EIO))
 	}
 	if err != nil || at+int64(n) >= f.size || n < BlockTrailer {
 		return n, err
 	}
 	sum := n - 4
 	if want, got := binary.LittleEndian.Uint32(b[sum:]), logChecksum(b[:sum]); want != got {
-		why := fmt.Sprintf("the block of %d bytes at %d has the checksum %08x, not %08x", n, at, got, want)
+		why := fmt.Sprintf("the part of a table of %d bytes at %d has the checksum %08x, not %08x", n, at, got, want)
 		f.tell(why)
 		return n, fmt.Errorf("%w: %s", pebble.ErrCorruption, why)
 	}

@@ -197,7 +197,7 @@ func (t *Table) Layout() (*sstable.Layout, error) {
 // block reads one data block.
 func (t *Table) block(d *blockDecoder, at block.Handle, yield func(Pair) error) error {
 	if at.Offset > uint64(t.size) || at.Length > uint64(t.size)-at.Offset {
-		t.unreadable(fmt.Errorf("the block of %d bytes at %d: the file ends before", at.Length, at.Offset))
+		t.unreadable(fmt.Errorf("the part of a table of %d bytes at %d: the file ends before", at.Length, at.Offset))
 		return nil
 	}
 	b := make([]byte, at.Length+BlockTrailer)

@@ -1,0 +1,46 @@
+package command
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"edgechain.example/cmd/internal/moment"
+	"edgechain.example/tomlconf"
+)
+
+// Moment reads the moment that a flag names, in local time where it names no zone. One in the future is most likely not
+// meant and is warned of; it is no error, since the clock that is wrong may be this machine's.
+func Moment(c *cobra.Command, flag, text string) (time.Time, error) {
+	now := time.Now()
+	t, err := moment.Parse(text, now)
+	if err != nil {
+		return time.Time{}, Failf(ExitUsage, "--%s %q: %w", flag, text, err)
+	}
+	if t.After(now) {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: warning: --%s %q is %s, in the future: it is %s by this machine's clock\n",
+			c.Root().Name(), flag, text, Instant(t.UnixNano()), Instant(now.UnixNano()))
+	}
+	return t, nil
+}
+
+// duration is a flag's value that is read as durations of the configuration are: with days, and without a sign.
+type duration time.Duration
+
+// Duration adds a flag for how long something takes, as in 30s, 12h or 7d, to a command.
+func Duration(c *cobra.Command, name string, value time.Duration, usage string) *time.Duration {
+	d := duration(value)
+	c.Flags().Var(&d, name, usage)
+	return (*time.Duration)(&d)
+}
+
+func (d *duration) Set(text string) error {
+	long, err := tomlconf.ParseDuration(text)
+	*d = duration(long)
+	return err
+}
+
+func (d *duration) Type() string { return "duration" }
+
+func (d *duration) String() string { return time.Duration(*d).String() }
