@@ -172,7 +172,7 @@ const (
 	connectTimeout  = 30 * time.Second // from the connection until its CONNECT has been read
 	maxClientID     = 256              // bytes
 	topicAliasMax   = 64               // of a client of MQTT 5, for what it publishes
-	maxAliasBytes   = 256 << 10        // of the topics that they stand for
+	maxAliasBytes   = 64 << 10         // of the topics that they stand for
 	sessionExpiry   = 7 * 24 * 3600    // seconds that a session is kept at most, and that of a client of MQTT 3.1.1, which names no such time
 	sysInterval     = 10 * time.Second // between two publications of $SYS
 	maxRetained     = 10_000           // topics with a retained message
@@ -184,13 +184,15 @@ const (
 	allFilterBytes  = 16 << 20         // of all clients' subscriptions; beyond them a client gets ownFilterBytes
 	allLevels       = 128 << 10        // of all clients' filters; beyond them a client gets ownLevels
 	allWildLevels   = 32 << 10         // of these, + and those behind it; beyond them a client gets ownWildLevels
-	ownFilterBytes  = 4 << 10
-	ownLevels       = 64
-	ownWildLevels   = 32
-	maxUnreleased   = 8192 // QoS 2 ids that one client has not released
-	maxHandshaking  = 64   // connections that may be on their way to a CONNACK
-	sessionsPerSlot = 4    // kept, for each client that may be connected
-	reservedClients = 32   // beyond MaxClients, for clients that have a session
+	ownFilterBytes  = 4 << 10          // of its subscriptions
+	ownLevels       = 64               // of its filters
+	ownWildLevels   = 32               // of these, + and those behind it
+	maxUnreleased   = 8192             // QoS 2 ids that one client has not released
+	allUnreleased   = 64 << 10         // that all have not; beyond them a client gets ownUnreleased
+	ownUnreleased   = 64               // of its own
+	maxHandshaking  = 64               // connections that may be on their way to a CONNACK
+	sessionsPerSlot = 4                // kept, for each client that may be connected
+	reservedClients = 32               // beyond MaxClients, for clients that have a session
 )
 
 // Broker is the embedded broker.
@@ -210,6 +212,7 @@ type Broker struct {
 
 	stopping chan struct{} // closed when Run's context has ended: nothing more is taken
 	owed     atomic.Int64  // messages in the sink whose Done has not been called
+	held     atomic.Int64  // QoS 2 messages whose ids sessions hold
 	settled  chan struct{} // has room for one; told when owed becomes 0
 
 	readers sync.WaitGroup // one for each of conns

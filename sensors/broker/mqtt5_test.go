@@ -431,3 +431,37 @@ func TestTheReasonIsHeardByAClientThatSendsOn(t *testing.T) {
 		return
 	}
 }
+
+// Ids that clients do not release are kept for days: all clients together have an end to them, and one that holds few gets them
+// whatever the others do. What is released, or ends with its session, counts no more.
+func TestUnreleasedIDsOfAllClientsHaveAnEnd(t *testing.T) {
+	b := start(t, autoDisk(t, 0), nil)
+	others := int64(allUnreleased - ownUnreleased)
+	b.held.Store(others)
+	w := dial(t, b, login{id: "a", clean: true})
+	publish := func(id int) {
+		t.Helper()
+		w.publish(uint16(id), 2, "x", "m")
+		w.wants(fmt.Sprintf("PUBREC %d", id))
+	}
+	for id := range ownUnreleased {
+		publish(id + 1)
+	}
+	w.sendID(0x62, 1) // PUBREL
+	w.wants("PUBCOMP 1")
+	publish(1)
+	if held := b.held.Load(); held != allUnreleased {
+		t.Errorf("%d ids are held", held)
+	}
+	w.publish(ownUnreleased+1, 2, "x", "one more")
+	w.closed()
+	await(t, func() bool { return b.held.Load() == others })
+
+	b.held.Store(allUnreleased)
+	w = dial(t, b, login{id: "b", clean: true})
+	for id := range ownUnreleased {
+		publish(id + 1)
+	}
+	w.nc.Close()
+	await(t, func() bool { return b.held.Load() == allUnreleased })
+}

@@ -395,6 +395,9 @@ func (s *session) discard(b *Broker) {
 	for _, r := range s.out.recalls {
 		b.kept.unrecall(s, r.filter)
 	}
+	if !s.ended {
+		b.held.Add(-int64(len(s.received)))
+	}
 	s.out, s.ended = outbox{}, true
 }
 

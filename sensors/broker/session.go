@@ -221,16 +221,38 @@ func (s *session) admit(c *conn, ex *exchange, dup bool) verdict {
 	}
 	ex.number = s.count
 	if ex.qos == 2 {
-		if most := c.unreleased(); s.received[ex.id] == nil && len(s.received) >= most {
+		if s.received[ex.id] == nil && !s.mayHold(c) {
 			return tooMany
 		}
-		if s.received == nil {
-			s.received = make(map[uint16]*exchange)
-		}
-		s.received[ex.id] = ex
+		s.hold(ex)
 	}
 	s.owe(c, ex)
 	return take
+}
+
+// mayHold reports whether a session has room for one more QoS 2 id. It holds s.mu.
+func (s *session) mayHold(c *conn) bool {
+	n := len(s.received)
+	return n < c.unreleased() && (n < ownUnreleased || c.b.held.Load() < allUnreleased)
+}
+
+// hold keeps the id of a QoS 2 message until it is released. It holds s.mu.
+func (s *session) hold(ex *exchange) {
+	if s.received == nil {
+		s.received = make(map[uint16]*exchange)
+	}
+	if s.received[ex.id] == nil && !s.ended {
+		ex.b.held.Add(1)
+	}
+	s.received[ex.id] = ex
+}
+
+// letGo gives back the id of a QoS 2 message that the session holds. It holds s.mu.
+func (s *session) letGo(ex *exchange) {
+	delete(s.received, ex.id)
+	if !s.ended {
+		ex.b.held.Add(-1)
+	}
 }
 
 // holds tells whether a message of QoS 2 is the one that p stands for, which may be of a former run.
@@ -274,7 +296,7 @@ func (s *session) drop(ex *exchange) {
 	s.queue = slices.DeleteFunc(s.queue, is)
 	s.orphans = slices.DeleteFunc(s.orphans, is)
 	if s.received[ex.id] == ex {
-		delete(s.received, ex.id)
+		s.letGo(ex)
 	}
 }
 
@@ -297,7 +319,7 @@ func (s *session) release(c *conn, id uint16) (code mqttwire.Reason, ok bool) {
 	// message.
 	s.received[id].silent = true
 	s.remembers = s.remembers || s.received[id].number < s.count
-	delete(s.received, id)
+	s.letGo(s.received[id])
 	return mqttwire.Success, true
 }
 

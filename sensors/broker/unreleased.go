@@ -81,11 +81,8 @@ func (k *kept) takeIDs(l *found) (young []*session) {
 		if s == nil || l.chain != k.where.Chain && !slices.Contains(young, s) {
 			return false // its client finds no session
 		}
-		if s.received == nil {
-			s.received = make(map[uint16]*exchange)
-		}
 		id := binary.BigEndian.Uint16(key[8:])
-		s.received[id] = &exchange{b: k.b, s: s, id: id, qos: 2, sum: slices.Clone(value), state: durable, restored: true, told: true}
+		s.hold(&exchange{b: k.b, s: s, id: id, qos: 2, sum: slices.Clone(value), state: durable, restored: true, told: true})
 		held++
 		return true
 	})
