@@ -121,6 +121,9 @@ func (j *judgement) recording(l *api.Live) {
 	if l.Waiting {
 		j.add(api.DiskFull, "", l.WaitingSince, "the disk is full: recording has stopped%s, and messages wait unacknowledged. "+
 			"Make room: it goes on by itself", j.since(l.WaitingSince))
+	} else if l.Free < l.Reserve {
+		j.add(api.DiskFull, "", time.Time{}, "the disk is full: %d MiB are free, and %d MiB are to stay free. The next message waits unacknowledged. "+
+			"Make room: it goes on by itself", l.Free>>20, l.Reserve>>20)
 	}
 	if l.Full {
 		j.add(api.BlockFull, "", time.Time{}, "recording has stopped: the open block is full and cannot be sealed, since %s", l.Held)

@@ -52,6 +52,9 @@ func TestTheVerdictOnAGateway(t *testing.T) {
 		}, []string{"disk_full |(5 min)|Make room"}},
 		"a full disk": {func(s *api.Status) { s.Live.Waiting, s.Live.WaitingSince = true, before(2*time.Hour) },
 			[]string{"disk_full |2026-03-01T10:00:00Z (2 h)|Make room"}},
+		"a disk that has less room than is to stay free": {func(s *api.Status) { s.Live.Free, s.Live.Reserve = 20<<20, 64<<20 },
+			[]string{"disk_full |20 MiB are free|64 MiB|Make room"}},
+		"a file system that does not say what is free": {change: func(s *api.Status) { s.Live.Free, s.Live.Reserve = 0, 0 }},
 		"a full block": {func(s *api.Status) {
 			s.Live.Full, s.Live.Held, s.Live.HeldBy = true, "it is so", []sealgate.Reason{held(sealgate.Elsewhere, time.Minute)}
 		}, []string{"block_full |it is so", "sealing_held |(1 min)|Do this"}},

@@ -28,6 +28,7 @@ type Code string
 // The codes, the gravest first: of what is not recorded, then of what is not sealed, then of what is not countersigned.
 const (
 	NotRunning           Code = "not_running"
+	NotAnswering         Code = "not_answering"
 	ChainOpening         Code = "opening"
 	DiskFull             Code = "disk_full"
 	BlockFull            Code = "block_full"
@@ -54,7 +55,7 @@ const (
 
 // Codes are all of them, the gravest first.
 func Codes() []Code {
-	return []Code{NotRunning, ChainOpening, DiskFull, BlockFull, WritesStuck, NoSource, SourceDisconnected, PollFailing, MessagesLost,
+	return []Code{NotRunning, NotAnswering, ChainOpening, DiskFull, BlockFull, WritesStuck, NoSource, SourceDisconnected, PollFailing, MessagesLost,
 		DamageFound, KeyNotUsable, KeyFiles, SealingHeld, ClockWrong, DiskFilling, BrokerKeepsNothing, AggregatorCutOff,
 		AggregatorWrong, UpstreamDisconnected, AggregatorSilent, AggregatorUnapproved, ReceiptsLate, APIDeaf}
 }

@@ -26,6 +26,9 @@ func newBlocks() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := inOrder(c, *from, *to); err != nil {
+			return err
+		}
 		client, done, err := connect(c)
 		if err != nil {
 			return err

@@ -54,6 +54,9 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if err != nil {
 			return err
 		}
+		if err := inOrder(c, *from, *to); err != nil {
+			return err
+		}
 		values.Set("from", strconv.FormatUint(*from, 10))
 		bounded := setTo(c, values, *to)
 		chain, done, err := openChain(c)

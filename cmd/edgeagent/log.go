@@ -57,9 +57,20 @@ func (s *selection) values(c *cobra.Command) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	if until <= since {
+		return nil, command.Failf(command.ExitUsage, "--until %q is not after --since %q: nothing can lie between them", s.until, s.since)
+	}
 	values.Set("since", strconv.FormatInt(since, 10))
 	values.Set("until", strconv.FormatInt(until, 10))
 	return values, nil
+}
+
+// inOrder refuses a range that ends before it begins.
+func inOrder(c *cobra.Command, from, to uint64) error {
+	if c.Flags().Changed("to") && to < from {
+		return command.Failf(command.ExitUsage, "--to %d is below --from %d: nothing lies between them", to, from)
+	}
+	return nil
 }
 
 // setTo bounds a question by --to where that is given, and reports whether it is. People mean the last one by it; the

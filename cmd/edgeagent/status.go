@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -22,7 +23,7 @@ func newStatus() *cobra.Command {
 		Short:   "Say how the gateway stands",
 		Long: `status begins with OK, or with NOT OK and the gravest reason: what is wrong, for how long, and what to do. Each other reason has a
 line of its own. Below stands how the gateway stands. It ends with 0 where all is well, with 7 where the agent runs and something is
-wrong, and with 5 where it does not run. /readyz and the metric edgeagent_ok say the same.`,
+wrong, and with 5 where it does not run, or does not answer. /readyz and the metric edgeagent_ok say the same.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, err := command.NewOutput(c)
@@ -59,8 +60,14 @@ func standing(c *cobra.Command) (s api.Status, err error) {
 		return s, err
 	}
 	if client, err := api.Dial(c.Context(), config.API.Socket); err == nil {
-		if s, err := client.Status(c.Context()); err == nil && s.Opening != nil {
+		ctx, cancel := context.WithTimeout(c.Context(), answersWithin)
+		defer cancel()
+		began := time.Now()
+		switch s, err := client.Status(ctx); {
+		case err == nil && s.Opening != nil:
 			return s, nil
+		case err != nil && ctx.Err() != nil:
+			return unanswered(began), nil
 		}
 	}
 	client, done, err := connect(c)
@@ -71,10 +78,25 @@ func standing(c *cobra.Command) (s api.Status, err error) {
 	return client.Status(c.Context())
 }
 
+// answersWithin is how long an agent has to say how it stands. One that is well takes some milliseconds.
+const answersWithin = 15 * time.Second
+
+// unanswered is the status of an agent that has the socket, and says nothing.
+func unanswered(since time.Time) api.Status {
+	return api.Status{Verdict: api.Verdict{Reasons: []api.Reason{{
+		Code: api.NotAnswering, Since: since.UTC(),
+		Text: fmt.Sprintf("the agent runs, and has not answered for %.0f s: it is stopped, or hangs, and most likely records nothing. "+
+			"Look at it with systemctl status edgeagent and journalctl -u edgeagent; systemctl restart edgeagent starts it anew", time.Since(since).Seconds()),
+	}}}}
+}
+
 // writeStatus shows what is wrong before all else: who looks at it is called when a gateway does not behave.
 func writeStatus(w io.Writer, s *api.Status) {
 	for _, text := range s.Lines() { // not folded: programs read the first line too
 		fmt.Fprintln(w, command.Printable(text))
+	}
+	if s.Has(api.NotAnswering) {
+		return
 	}
 	line := func(label, format string, args ...any) { writeLine(w, label, fmt.Sprintf(format, args...)) }
 	if s.Opening != nil {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,4 +134,27 @@ func TestTheDocumentationExplainsEachReason(t *testing.T) {
 	if !slices.Equal(explained, api.Codes()) {
 		t.Errorf("docs/operation.md explains %q, of %q", explained, api.Codes())
 	}
+}
+
+// An agent that is stopped, or hangs, does not hang whoever asks how it stands: that is the answer.
+func TestStatusOfAnAgentThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "")
+	g.start()
+	if err := syscall.Kill(g.process.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	text, _, code := g.output("edgeagent", "status", "--config", g.config, "--timeout", "1s")
+	if code != command.ExitUnreachable || !strings.HasPrefix(text, "NOT OK: the agent runs, and has not answered") || !strings.Contains(text, "systemctl restart") {
+		t.Errorf("it ends with %d and says %q", code, text)
+	}
+	var s api.Status
+	text, _, code = g.output("edgeagent", "status", "--config", g.config, "--timeout", "1s", "--output", "json")
+	if err := json.Unmarshal([]byte(text), &s); err != nil || code != command.ExitUnreachable || s.OK || !s.Has(api.NotAnswering) {
+		t.Errorf("it ends with %d and says %q: %v", code, text, err)
+	}
+	if err := syscall.Kill(g.process.PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	g.stop()
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -46,35 +47,59 @@ func newFlags(o *options) *flag.FlagSet {
 }
 
 // parse reads flags wherever they stand, and returns what else does: the files. The standard library stops at the first file.
+//
+// What a shell makes of * may hold a file whose name is an option's, put there by whoever is accused: no such word counts, and
+// none twice.
 func parse(flags *flag.FlagSet, args []string) (files []string, err error) {
+	given := map[string]bool{}
+	help := false
 	for len(args) > 0 {
-		switch first := args[0]; {
-		case first == "--":
-			return append(files, args[1:]...), nil
-		case first == "-" || !strings.HasPrefix(first, "-"):
-			files, args = append(files, first), args[1:]
-		default:
-			n := min(wordsOf(flags, first), len(args))
-			if err := flags.Parse(args[:n]); err != nil {
-				return nil, err
-			}
-			args = args[n:]
+		first := args[0]
+		if first == "--" {
+			files = append(files, args[1:]...)
+			break
 		}
+		if first == "-" || !strings.HasPrefix(first, "-") {
+			files, args = append(files, first), args[1:]
+			continue
+		}
+		name, n := optionOf(flags, first)
+		switch _, err := os.Lstat(first); {
+		case err == nil:
+			return nil, fmt.Errorf("%s is an option, and a file here has that name: write -- before the files, or ./%s", first, first)
+		case given[name]:
+			return nil, fmt.Errorf("--%s is given twice. If a file has that name, write -- before the files", name)
+		}
+		given[name] = true
+		n = min(n, len(args))
+		switch err := flags.Parse(args[:n]); {
+		case errors.Is(err, flag.ErrHelp):
+			help = true
+		case err != nil:
+			return nil, err
+		}
+		args = args[n:]
+	}
+	if (help || given["version"]) && len(files) > 0 {
+		return nil, errors.New("--help and --version take no files, and none was looked at. If a file has that name, write -- before the files")
+	}
+	if help {
+		return nil, flag.ErrHelp
 	}
 	return files, nil
 }
 
-// wordsOf returns how many words a flag takes, its value among them.
-func wordsOf(flags *flag.FlagSet, word string) int {
+// optionOf returns a flag's name, and how many words it takes, its value among them.
+func optionOf(flags *flag.FlagSet, word string) (name string, words int) {
 	name, _, hasValue := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-"), "=")
 	f := flags.Lookup(name)
 	if f == nil || hasValue {
-		return 1
+		return name, 1
 	}
 	if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
-		return 1
+		return name, 1
 	}
-	return 2
+	return name, 2
 }
 
 // wantsJSON looks for --output json by itself, so that words which cannot be read are told in JSON too.
@@ -211,8 +236,8 @@ func (c *call) contradicted(found *contradiction) error {
 	if c.asked.evidence == "" {
 		return nil
 	}
-	if err := writeEvidence(c.asked.evidence, found.evidence); err != nil {
-		return fmt.Errorf("writing the evidence: %w", err)
+	if err := writeEvidence(c.asked.evidence, found.evidence); err != nil { // that they contradict each other is graver
+		c.code = graver(c.code, c.fail(exitFailed, "writing the evidence: %v", err))
 	}
 	c.asked.evidence = ""
 	return nil

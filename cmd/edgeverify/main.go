@@ -44,7 +44,7 @@ Exit codes; of several files the first of these that applies to one of them:
     2   wrong words, or a wrong trust file; no file was looked at
     3   it does not verify: forged, damaged, cut short; or two files contradict each other
     8   it is sound, and not enough for your trust file: another chain, or too few receipts
-    1   a fault of this program; or report or evidence cannot be written, which ends it at once
+    1   a fault of this program; or evidence cannot be written; or the report cannot, which ends it at once
     6   it cannot be read: no right to it, a folder, a bad disk
     4   it is not there
     0   all files verify, and none contradicts another

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 
 	"edgechain.example/lightchain"
 )
@@ -102,7 +103,8 @@ func (o *outcome) emptiness() string {
 	return ". Was it copied to its end?"
 }
 
-// open opens what can hold a file; a folder can be opened, too, and not read.
+// open opens what can hold a file; a folder can be opened, too, and not read. A named pipe into which nobody writes is empty: to
+// wait for somebody would keep the files behind it from being looked at.
 func open(file string) (*os.File, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -111,7 +113,7 @@ func open(file string) (*os.File, error) {
 	if info.IsDir() {
 		return nil, errors.New("it is a folder: name the files in it")
 	}
-	return os.Open(file)
+	return os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // undecoded is what is no file of the format.

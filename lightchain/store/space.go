@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"os"
 )
 
 const (
@@ -68,6 +70,14 @@ func (c *spaceCheck) enough(divisor uint64) error {
 	free, reserve, known := c.state()
 	if known && free < reserve/divisor {
 		return fmt.Errorf("%w: %d MiB free, %d MiB wanted", ErrNoSpace, free>>20, reserve/divisor>>20)
+	}
+	return nil
+}
+
+// gone tells that the folder is not there any more: what is written goes into files that have no name, and with the program.
+func (c *spaceCheck) gone() error {
+	if _, _, err := c.usage(); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("its folder was removed or renamed: %w", err)
 	}
 	return nil
 }

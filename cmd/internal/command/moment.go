@@ -2,6 +2,9 @@ package command
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,11 +21,35 @@ func Moment(c *cobra.Command, flag, text string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, Failf(ExitUsage, "--%s %q: %w", flag, text, err)
 	}
+	if name := unknownZone(); name != "" && local(text, now) {
+		return time.Time{}, Failf(ExitUsage, "--%s %q: which time is meant is not known: TZ=%s names no time zone of this machine's. "+
+			"Write the zone, as in 2026-11-27T14:00:00+01:00, or set TZ to a name such as Europe/Berlin", flag, text, name)
+	}
 	if t.After(now) {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: warning: --%s %q is %s, in the future: it is %s by this machine's clock\n",
 			c.Root().Name(), flag, text, Instant(t.UnixNano()), Instant(now.UnixNano()))
 	}
 	return t, nil
+}
+
+// unknownZone returns what the variable TZ says, if no such zone is known: Go takes the time for UTC then, and other programs
+// may know better.
+func unknownZone() string {
+	name := strings.TrimPrefix(os.Getenv("TZ"), ":")
+	if name == "" || filepath.IsAbs(name) {
+		return ""
+	}
+	if _, err := time.LoadLocation(name); err == nil {
+		return ""
+	}
+	return os.Getenv("TZ")
+}
+
+// local reports whether a text names another moment in another zone.
+func local(text string, now time.Time) bool {
+	a, errA := moment.Parse(text, now.In(time.FixedZone("", -3600)))
+	b, errB := moment.Parse(text, now.In(time.FixedZone("", 3600)))
+	return errA != nil || errB != nil || !a.Equal(b)
 }
 
 // duration is a flag's value that is read as durations of the configuration are: with days, and without a sign.

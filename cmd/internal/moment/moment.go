@@ -106,11 +106,18 @@ func at(wall time.Time, zone *time.Location) (time.Time, error) {
 	all := instants(wall, zone)
 	switch len(all) {
 	case 0:
-		return time.Time{}, fmt.Errorf("the local clock skipped that time, when it was put forward: write a zone, as in %s", wall.Format(form))
+		before, after := offsetOf(wall.Add(-24*time.Hour), zone), offsetOf(wall.Add(24*time.Hour), zone)
+		return time.Time{}, fmt.Errorf("the local clock skipped that time, when it was put forward: write %s or %s",
+			wall.Add(-before).In(time.FixedZone("", int(before.Seconds()))).Format(form), wall.Add(-after).In(time.FixedZone("", int(after.Seconds()))).Format(form))
 	case 1:
 		return all[0], nil
 	}
 	return time.Time{}, fmt.Errorf("the local clock showed that time twice, when it was put back: write %s or %s", all[0].Format(form), all[1].Format(form))
+}
+
+func offsetOf(t time.Time, zone *time.Location) time.Duration {
+	_, seconds := t.In(zone).Zone()
+	return time.Duration(seconds) * time.Second
 }
 
 // beginning returns the first moment of a day. Some zones skip midnight, or have it twice.
