@@ -497,7 +497,7 @@ func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(page), "78 `run` cannot start with its configuration") {
+		if !strings.Contains(string(page), "| 78 | `run` cannot start with its configuration |") {
 			t.Error("docs/operation.md does not say what 78 is")
 		}
 	}

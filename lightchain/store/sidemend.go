@@ -516,6 +516,9 @@ func (s *Store) matchReceipts(lost []lostKeys) error {
 		} else if a, b := indexPlace(l.from), indexPlace(l.to); a.name == b.name && a.name != "" {
 			from, to, name = a.height, min(to, b.height), a.name
 		}
+		if from > to {
+			continue // above the newest header
+		}
 		if err := errors.Join(s.dropUnmatched(from, to, name), s.listReceipts(from, to)); err != nil {
 			return err
 		}
