@@ -46,7 +46,7 @@ func (s *Store) prune(below uint64, announce func(Pruned) lightchain.Entry) (p P
 	if err := s.guard.err(); err != nil {
 		return p, err
 	}
-	if err := s.space.enoughToPrune(); err != nil {
+	if err := s.room(s.space.enoughToPrune); err != nil {
 		return p, err
 	}
 	s.mendSides()

@@ -44,7 +44,7 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 	if s.signer == nil {
 		return nil, fmt.Errorf("%w, %s, which was not given", ErrWrongKey, s.tip.Key)
 	}
-	if err := s.space.enoughToSeal(); err != nil {
+	if err := s.room(s.space.enoughToSeal); err != nil {
 		return nil, err
 	}
 	s.mendSides()

@@ -33,16 +33,21 @@ func newSpaceCheck(dir string, o Options) *spaceCheck {
 
 // state returns the bytes that are free and those that are to stay so. A file system that does not tell has no bounds.
 func (c *spaceCheck) state() (free, reserve uint64, known bool) {
+	free, reserve, err := c.look()
+	return free, reserve, err == nil
+}
+
+func (c *spaceCheck) look() (free, reserve uint64, err error) {
 	free, total, err := c.usage()
 	switch {
 	case err != nil:
-		return 0, 0, false
+		return 0, 0, err
 	case c.reserve < 0:
-		return free, 0, true
+		return free, 0, nil
 	case c.reserve > 0:
-		return free, max(uint64(c.reserve), total/100*uint64(c.percent)), true
+		return free, max(uint64(c.reserve), total/100*uint64(c.percent)), nil
 	}
-	return free, max(leastReserve, total/100*reservePercent), true
+	return free, max(leastReserve, total/100*reservePercent), nil
 }
 
 // memtablesBesideReserve is how many memtables of room a chain needs beside the reserve: logs and tables of what was taken last,
@@ -66,18 +71,16 @@ func SmallDisk(dir string, o Options) string {
 	return fmt.Sprintf("it has %d MiB, of which store.reserve and store.reserve_percent keep %d MiB free; with this store.memtable %d MiB or more are expected", total>>20, reserve>>20, want>>20)
 }
 
-func (c *spaceCheck) enough(divisor uint64) error {
-	free, reserve, known := c.state()
-	if known && free < reserve/divisor {
-		return fmt.Errorf("%w: %d MiB free, %d MiB wanted", ErrNoSpace, free>>20, reserve/divisor>>20)
-	}
-	return nil
-}
+// errGone says that the folder is not there any more: what is written goes into files that have no name, and with the program.
+var errGone = errors.New("its folder was removed or renamed")
 
-// gone tells that the folder is not there any more: what is written goes into files that have no name, and with the program.
-func (c *spaceCheck) gone() error {
-	if _, _, err := c.usage(); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("its folder was removed or renamed: %w", err)
+func (c *spaceCheck) enough(divisor uint64) error {
+	free, reserve, err := c.look()
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: %w", errGone, err)
+	case err == nil && free < reserve/divisor:
+		return fmt.Errorf("%w: %d MiB free, %d MiB wanted", ErrNoSpace, free>>20, reserve/divisor>>20)
 	}
 	return nil
 }
@@ -91,6 +94,15 @@ func (c *spaceCheck) enoughToSeal() error { return c.enough(2) }
 func (c *spaceCheck) enoughToOpen() error { return c.enough(4) }
 
 func (c *spaceCheck) enoughToPrune() error { return c.enough(4) }
+
+// room fails where enough does, and ends all writing where the folder is gone.
+func (s *Store) room(enough func() error) error {
+	err := enough()
+	if errors.Is(err, errGone) {
+		return s.guard.fail(err)
+	}
+	return err
+}
 
 // checkVolatile refuses a folder that does not outlive a power cut, or warns of it. It returns the kind of file system.
 func checkVolatile(dir string, o Options) (string, error) {

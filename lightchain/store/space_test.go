@@ -36,36 +36,43 @@ func TestASmallDiskIsTold(t *testing.T) {
 // Where the folder is removed under a running program, or renamed, what is written goes with the program, or to where nobody
 // looks for it: nothing more is acknowledged, and that is said.
 func TestAFolderThatIsRemovedEndsRecording(t *testing.T) {
+	writes := map[string]func(*Store) error{
+		"staging": func(s *Store) error { _, err := s.Stage(testEntries(5, 5)); return err },
+		"sealing": func(s *Store) error { _, err := s.Seal(SealParams{Sealed: 1}); return err },
+		"pruning": func(s *Store) error { _, err := s.Prune(1, nil); return err },
+	}
 	for name, away := range map[string]func(string) error{
 		"removed": os.RemoveAll,
 		"renamed": func(dir string) error { return os.Rename(dir, dir+".away") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := testOptions(t, vfs.Default)
-			o.AllowVolatile = true
-			failed := make(chan error, 1)
-			o.Fatal = func(err error) { failed <- err }
-			dir := filepath.Join(t.TempDir(), "chain")
-			if _, err := Create(dir, o, Genesis{Name: "press hall"}); err != nil {
-				t.Fatal(err)
-			}
-			s, err := Open(dir, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			stage(t, s, testEntries(0, 5))
-			if err := away(dir); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.Stage(testEntries(5, 5)); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "removed or renamed") {
-				t.Errorf("it goes on: %v", err)
-			}
-			select {
-			case <-failed:
-			default:
-				t.Error("the program is not told")
-			}
-		})
+		for what, write := range writes {
+			t.Run(name+", "+what, func(t *testing.T) {
+				o := testOptions(t, vfs.Default)
+				o.AllowVolatile = true
+				failed := make(chan error, 1)
+				o.Fatal = func(err error) { failed <- err }
+				dir := filepath.Join(t.TempDir(), "chain")
+				if _, err := Create(dir, o, Genesis{Name: "press hall"}); err != nil {
+					t.Fatal(err)
+				}
+				s, err := Open(dir, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				stage(t, s, testEntries(0, 5))
+				if err := away(dir); err != nil {
+					t.Fatal(err)
+				}
+				if err := write(s); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "removed or renamed") {
+					t.Errorf("it goes on: %v", err)
+				}
+				select {
+				case <-failed:
+				default:
+					t.Error("the program is not told")
+				}
+			})
+		}
 	}
 }

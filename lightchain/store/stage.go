@@ -47,10 +47,7 @@ func (s *Store) Stage(entries []lightchain.Entry) (*Staged, error) {
 	if len(entries) > s.Room() {
 		return nil, fmt.Errorf("staging %d entries: %w: %d fit", len(entries), ErrBlockFull, s.Room())
 	}
-	if err := s.space.gone(); err != nil {
-		return nil, s.guard.fail(err)
-	}
-	if err := s.space.enoughToStage(); err != nil {
+	if err := s.room(s.space.enoughToStage); err != nil {
 		return nil, fmt.Errorf("staging: %w", err)
 	}
 	if s.merges.hasFailed() { // Pebble tries it again, and takes no more writes in the end
