@@ -289,7 +289,7 @@ func (c *verdictCollector) Collect(out chan<- prometheus.Metric) {
 	v := c.verdict()
 	out <- prometheus.MustNewConstMetric(c.ok, prometheus.GaugeValue, truth(v.OK))
 	for _, code := range api.Codes() {
-		if code != api.NotRunning { // whoever is asked runs
+		if code != api.NotRunning && code != api.NotAnswering { // whoever is asked does both
 			out <- prometheus.MustNewConstMetric(c.reason, prometheus.GaugeValue, truth(v.Has(code)), string(code))
 		}
 	}

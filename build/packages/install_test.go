@@ -220,16 +220,21 @@ func (r root) socket() bool {
 	return err == nil && stat.Mode().Type() == fs.ModeSocket
 }
 
+// readStatus reads what a status command says in JSON, whether the agent runs, and all is well, or not.
+func readStatus(c *exec.Cmd, into any) error {
+	out, err := c.Output()
+	if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && (exit.ExitCode() == 5 || exit.ExitCode() == 7)) {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return json.Unmarshal(out, into)
+}
+
 // chain asks edgeagent which chain it has.
 func (r root) chain() string {
 	r.t.Helper()
 	var status struct{ Chain string }
-	out, err := r.command("edgeagent", "edgeagent", "status", "--output", "json").Output()
-	if exit := (*exec.ExitError)(nil); err == nil || errors.As(err, &exit) && (exit.ExitCode() == 5 || exit.ExitCode() == 7) {
-		err = json.Unmarshal(out, &status) // whether it runs, and all is well, is not asked
-	}
-	if err != nil || len(status.Chain) != 52 {
-		r.t.Fatalf("status: %v\n%s", err, out)
+	if err := readStatus(r.command("edgeagent", "edgeagent", "status", "--output", "json"), &status); err != nil || len(status.Chain) != 52 {
+		r.t.Fatalf("status: %v, chain %q", err, status.Chain)
 	}
 	return status.Chain
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"os/exec"
 	"strings"
 	"testing"
 )
@@ -252,10 +250,7 @@ type said struct {
 
 // ask asks the agent how it stands.
 func (m machine) ask() (s said, err error) {
-	out, err := m.in("edgeagent", "status", "--output", "json").Output()
-	if exit := (*exec.ExitError)(nil); err == nil || errors.As(err, &exit) && (exit.ExitCode() == 5 || exit.ExitCode() == 7) {
-		err = json.Unmarshal(out, &s) // whether it runs, and all is well, it says itself
-	}
+	err = readStatus(m.in("edgeagent", "status", "--output", "json"), &s)
 	return s, err
 }
 

@@ -66,6 +66,8 @@ func standing(c *cobra.Command) (s api.Status, err error) {
 		switch s, err := client.Status(ctx); {
 		case err == nil && s.Opening != nil:
 			return s, nil
+		case err == nil:
+			return s, config.CheckChain(s.Chain)
 		case err != nil && ctx.Err() != nil:
 			return unanswered(began), nil
 		}

@@ -12,8 +12,9 @@ import (
 	"edgechain.example/lightchain"
 )
 
-// A note that names a header of another history than its file, or than another file of the same call, is told before all else.
-func TestANoteOfAnotherHistoryIsTold(t *testing.T) {
+// beginChain begins a chain, under a key that is always the same.
+func beginChain(t *testing.T) (lightchain.Signer, *lightchain.SignedHeader, *lightchain.Tip) {
+	t.Helper()
 	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +27,12 @@ func TestANoteOfAnotherHistoryIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return signer, genesis, tip
+}
+
+// A note that names a header of another history than its file, or than another file of the same call, is told before all else.
+func TestANoteOfAnotherHistoryIsTold(t *testing.T) {
+	signer, genesis, tip := beginChain(t)
 	dir := t.TempDir()
 	var headers []*lightchain.SignedHeader
 	seal := func(name string, e lightchain.Entry) string { // one entry, one block, one proof

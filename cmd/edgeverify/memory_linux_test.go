@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -24,18 +23,7 @@ import (
 // proofOf begins a chain and seals one block of one entry; it returns the proof.
 func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 	t.Helper()
-	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	genesis, err := lightchain.NewGenesis(lightchain.Genesis{}, signer.Public(), 0, lightchain.Clock{}).Sign(signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tip, err := lightchain.Begin(genesis)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, genesis, tip := beginChain(t)
 	if e.Source == "" {
 		e.Source = "broker:-/x:t"
 	}
@@ -57,18 +45,7 @@ func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 // bundleOf begins a chain and seals one block of so many entries.
 func bundleOf(t *testing.T, n int, e lightchain.Entry) (bundle []byte) {
 	t.Helper()
-	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	genesis, err := lightchain.NewGenesis(lightchain.Genesis{}, signer.Public(), 0, lightchain.Clock{}).Sign(signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tip, err := lightchain.Begin(genesis)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, genesis, tip := beginChain(t)
 	if e.Source == "" {
 		e.Source = "broker:-/x:t"
 	}

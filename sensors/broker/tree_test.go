@@ -35,6 +35,20 @@ func combination(i, levels int) string {
 	return strings.Join(all, "/")
 }
 
+// subscribeAll has clients subscribe to as much as each is let.
+func subscribeAll(tr *tree, clients int, filter func(client, i int) string) (all []*session) {
+	for client := range clients {
+		s := &session{id: fmt.Sprint(client)}
+		all = append(all, s)
+		for i, refused := 0, 0; i < maxSubscriptions && refused < 100; i++ {
+			if _, ok := tr.add(&subscription{s: s, filter: filter(client, i)}); !ok {
+				refused++
+			}
+		}
+	}
+	return all
+}
+
 // Whatever its filters, a client's share of the tree is a few MiB, and it costs a message the work of some thousand steps.
 func TestWhatAClientsFiltersCostHasAnEnd(t *testing.T) {
 	topics := []string{strings.Repeat("a/", 11) + "a", strings.Repeat("a/", 12) + "none", strings.Repeat("a/", 127) + "a", strings.Repeat("a/", 20) + "a", strings.Repeat("/", 60_000)}
@@ -42,17 +56,8 @@ func TestWhatAClientsFiltersCostHasAnEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const clients = 4
 			tr := tree{most: maxSubscriptions}
-			var all []*session
 			before := heap()
-			for client := range clients {
-				s := &session{id: fmt.Sprint(client)}
-				all = append(all, s)
-				for i, refused := 0, 0; i < maxSubscriptions && refused < 100; i++ {
-					if _, ok := tr.add(&subscription{s: s, filter: filter(client, i)}); !ok {
-						refused++
-					}
-				}
-			}
+			all := subscribeAll(&tr, clients, filter)
 			if held := heap() - before; held > clients*8<<20 {
 				t.Errorf("%d clients' subscriptions take %d KiB", clients, held>>10)
 			}
@@ -84,17 +89,8 @@ func TestWhatAllClientsFiltersCostHasAnEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const clients = 64
 			tr := tree{most: maxSubscriptions}
-			var all []*session
 			before := heap()
-			for client := range clients {
-				s := &session{id: fmt.Sprint(client)}
-				all = append(all, s)
-				for i, refused := 0, 0; i < maxSubscriptions && refused < 100; i++ {
-					if _, ok := tr.add(&subscription{s: s, filter: filter(client, i)}); !ok {
-						refused++
-					}
-				}
-			}
+			all := subscribeAll(&tr, clients, filter)
 			if held := heap() - before; held > 64<<20 {
 				t.Errorf("all clients' subscriptions take %d KiB", held>>10)
 			}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"edgechain.example/tomlconf"
 )
@@ -208,7 +207,7 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		err := check(c, args)
 		switch {
 		case err == nil:
-			return notEmpty(c)
+			return nil
 		case c.HasSubCommands() && len(args) > 0:
 			return unknownCommand(c, args[0])
 		case check(c, nil) == nil && check(c, make([]string, 1)) != nil: // it takes none
@@ -216,17 +215,6 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return Failf(ExitUsage, "%w\nUsage: %s", err, c.UseLine())
 	}
-}
-
-// notEmpty refuses flags with nothing behind them: as a rule a variable of a script that is not set, and without the flag the
-// command would answer another question.
-func notEmpty(c *cobra.Command) (err error) {
-	c.Flags().Visit(func(f *pflag.Flag) {
-		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
-			err = Failf(ExitUsage, "--%s is empty: leave it out, or say what is meant", f.Name)
-		}
-	})
-	return err
 }
 
 // Output is where a command's results go, and in which form.

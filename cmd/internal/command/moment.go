@@ -35,14 +35,21 @@ func Moment(c *cobra.Command, flag, text string) (time.Time, error) {
 // unknownZone returns what the variable TZ says, if no such zone is known: Go takes the time for UTC then, and other programs
 // may know better.
 func unknownZone() string {
-	name := strings.TrimPrefix(os.Getenv("TZ"), ":")
-	if name == "" || filepath.IsAbs(name) {
+	said := os.Getenv("TZ")
+	name := strings.TrimPrefix(said, ":")
+	var err error
+	if filepath.IsAbs(name) {
+		var zone []byte
+		if zone, err = tomlconf.ReadFile(name, 1<<20); err == nil {
+			_, err = time.LoadLocationFromTZData(name, zone)
+		}
+	} else {
+		_, err = time.LoadLocation(name) // "" is UTC
+	}
+	if err == nil {
 		return ""
 	}
-	if _, err := time.LoadLocation(name); err == nil {
-		return ""
-	}
-	return os.Getenv("TZ")
+	return said
 }
 
 // local reports whether a text names another moment in another zone.

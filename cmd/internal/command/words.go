@@ -23,6 +23,7 @@ func strict(root *cobra.Command) {
 	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
 		help.Run, help.RunE = nil, showHelp
 	}
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return notEmpty(c) }
 	for _, c := range root.Commands() {
 		groups(c)
 	}
@@ -40,6 +41,17 @@ func groups(c *cobra.Command) {
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return Failf(ExitUsage, "%s is a group of commands: expected %s\nSee %s --help.", c.CommandPath(), strings.Join(names(c), ", "), c.CommandPath())
 	}
+}
+
+// notEmpty refuses flags with nothing behind them: as a rule a variable of a script that is not set, and without the flag the
+// command would answer another question.
+func notEmpty(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
+			err = Failf(ExitUsage, "--%s is empty: leave it out, or say what is meant", f.Name)
+		}
+	})
+	return err
 }
 
 // showHelp is the command help: of a command that is not there it gives none.
