@@ -37,6 +37,9 @@ wrong, and with 5 where it does not run, or does not answer. /readyz and the met
 			if err := out.Print(s, func(w io.Writer) { writeStatus(w, &s) }); err != nil {
 				return err
 			}
+			if err := c.Context().Err(); err != nil && !s.Running {
+				return err // what ended the waiting is told beside what was found
+			}
 			return ending(&s)
 		},
 	}
@@ -87,8 +90,8 @@ const answersWithin = 15 * time.Second
 func unanswered(since time.Time) api.Status {
 	return api.Status{Verdict: api.Verdict{Reasons: []api.Reason{{
 		Code: api.NotAnswering, Since: since.UTC(),
-		Text: fmt.Sprintf("the agent runs, and has not answered for %.0f s: it is stopped, or hangs, and most likely records nothing. "+
-			"Look at it with systemctl status edgeagent and journalctl -u edgeagent; systemctl restart edgeagent starts it anew", time.Since(since).Seconds()),
+		Text: fmt.Sprintf("the agent runs, and has not answered for %v: it is stopped, or hangs, and most likely records nothing. "+
+			"Look at it with systemctl status edgeagent and journalctl -u edgeagent; systemctl restart edgeagent starts it anew", time.Since(since).Round(100*time.Millisecond)),
 	}}}}
 }
 
