@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -57,8 +56,7 @@ type Aggregator struct {
 //
 // SPEC: words are separated by spaces and tabs; lines end in LF or CR LF; a byte order mark may precede the first
 func ParseTrust(b []byte) (*Trust, error) {
-	t := new(Trust)
-	quorum := false
+	t := trustLines{Trust: new(Trust), chains: make(map[ChainID]bool), names: make(map[trustKey]string)}
 	rest, found := strings.TrimPrefix(string(b), "\ufeff"), true
 	for i := 0; found; i++ {
 		var line string
@@ -72,31 +70,42 @@ func ParseTrust(b []byte) (*Trust, error) {
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}
-		if err := t.parseLine(words, &quorum); err != nil {
+		if err := t.parse(words); err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
 	}
-	return t, nil
+	return t.Trust, nil
 }
 
-func (t *Trust) parseLine(words []string, quorum *bool) error {
+// trustLines is a trust file as far as it is read. What may not stand twice is looked up: a fleet's file names very many.
+type trustLines struct {
+	*Trust
+	chains map[ChainID]bool
+	names  map[trustKey]string // under which a key stands
+	quorum bool
+}
+
+// trustKey is a key as what it stands for. One key may be a person's and an aggregator's, or sign in two forms.
+type trustKey struct{ as, key string }
+
+func (t *trustLines) parse(words []string) error {
 	switch {
 	case words[0] == "chain" && len(words) == 2:
 		chain, err := ParseChainID(words[1])
 		if err != nil {
 			return err
 		}
-		if slices.Contains(t.Chains, chain) {
+		if t.chains[chain] {
 			return fmt.Errorf("chain %s stands twice", chain)
 		}
-		t.Chains = append(t.Chains, chain)
+		t.chains[chain], t.Chains = true, append(t.Chains, chain)
 		return nil
 	case words[0] == "aggregator" && len(words) == 4:
 		key, err := ParsePublicKey(words[2] + " " + words[3])
 		if err != nil {
 			return err
 		}
-		return t.add(Aggregator{words[1], key})
+		return t.addAggregator(Aggregator{words[1], key})
 	case words[0] == "device" && len(words) == 4:
 		return t.addDevice(words[1], words[2], words[3])
 	case words[0] == "person" && len(words) == 4:
@@ -110,30 +119,37 @@ func (t *Trust) parseLine(words []string, quorum *bool) error {
 		if err != nil || strconv.FormatUint(n, 10) != words[1] {
 			return fmt.Errorf("quorum %q: a whole number in plain digits", words[1])
 		}
-		if *quorum {
+		if t.quorum {
 			return errors.New("quorum stands twice")
 		}
-		t.Quorum, *quorum = n, true
+		t.Quorum, t.quorum = n, true
 		return nil
 	}
 	return errors.New(`expected "chain <52 characters>", "aggregator <name> ssh-ed25519 <base64>", "quorum <n>", "device <name> <kind> <base64>", "person <name> ssh-ed25519 <base64>", or a comment that begins with "#"`)
 }
 
-func (t *Trust) add(a Aggregator) error {
+// SPEC: a name may have several keys, a key has one name
+func (t *trustLines) once(name, as, key string) error {
+	k := trustKey{as, key}
+	if other, found := t.names[k]; found {
+		return fmt.Errorf("the key of %s stands already, under the name %s", name, other)
+	}
+	t.names[k] = name
+	return nil
+}
+
+func (t *trustLines) addAggregator(a Aggregator) error {
 	if err := CheckAggregatorName(a.Name); err != nil {
 		return err
 	}
-	for _, other := range t.Aggregators {
-		// SPEC: a name may have several keys, a key has one name
-		if other.Key == a.Key {
-			return fmt.Errorf("the key of %s stands already, under the name %s", a.Name, other.Name)
-		}
+	if err := t.once(a.Name, "aggregator", string(a.Key[:])); err != nil {
+		return err
 	}
 	t.Aggregators = append(t.Aggregators, a)
 	return nil
 }
 
-func (t *Trust) addDevice(name, kind, text string) error {
+func (t *trustLines) addDevice(name, kind, text string) error {
 	if CheckAggregatorName(name) != nil {
 		return fmt.Errorf("device %q: it is named like an aggregator", name)
 	}
@@ -145,23 +161,19 @@ func (t *Trust) addDevice(name, kind, text string) error {
 	if err != nil || len(key) == 0 || len(key) > maxDeviceKey || base64.StdEncoding.EncodeToString(key) != text {
 		return fmt.Errorf("device %s: expected the base64 of 1 to %d bytes, its public key in DER", name, maxDeviceKey)
 	}
-	for _, other := range t.Devices {
-		if other.Kind == kind && bytes.Equal(other.Key, key) {
-			return fmt.Errorf("the key of %s stands already, under the name %s", name, other.Name)
-		}
+	if err := t.once(name, kind, string(key)); err != nil {
+		return err
 	}
 	t.Devices = append(t.Devices, Device{name, kind, key})
 	return nil
 }
 
-func (t *Trust) addPerson(p Person) error {
+func (t *trustLines) addPerson(p Person) error {
 	if CheckAggregatorName(p.Name) != nil {
 		return fmt.Errorf("person %q: named like an aggregator", p.Name)
 	}
-	for _, other := range t.Persons {
-		if other.Key == p.Key {
-			return fmt.Errorf("the key of %s stands already, under the name %s", p.Name, other.Name)
-		}
+	if err := t.once(p.Name, "person", string(p.Key[:])); err != nil {
+		return err
 	}
 	t.Persons = append(t.Persons, p)
 	return nil

@@ -99,6 +99,9 @@ type statement interface {
 	writeJSON(io.Writer) error
 }
 
+// maxTrust is room for a quarter of a million chains.
+const maxTrust = 16 << 20
+
 // readTrust reads the trust file, or trusts the one chain named instead.
 func readTrust(file, chain string) (*lightchain.Trust, error) {
 	switch {
@@ -110,9 +113,17 @@ func readTrust(file, chain string) (*lightchain.Trust, error) {
 	case file == "":
 		return nil, errors.New("whom to trust? Name a trust file with --trust, or one chain with --chain")
 	}
-	b, err := os.ReadFile(file)
+	f, err := open(file)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the trust file: %w", err)
+	}
+	defer f.Close()
+	b, err := readAtMost(f, maxTrust+1, size(f))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the trust file: %w", err)
+	case len(b) > maxTrust:
+		return nil, fmt.Errorf("%s: longer than the %d MiB that a trust file may have", file, maxTrust>>20)
 	}
 	t, err := lightchain.ParseTrust(b)
 	if err != nil {
