@@ -289,7 +289,9 @@ func (c *verdictCollector) Collect(out chan<- prometheus.Metric) {
 	v := c.verdict()
 	out <- prometheus.MustNewConstMetric(c.ok, prometheus.GaugeValue, truth(v.OK))
 	for _, code := range api.Codes() {
-		if code != api.NotRunning && code != api.NotAnswering { // whoever is asked does both
+		switch code {
+		case api.NotRunning, api.NotAnswering, api.NotKnown: // what nobody says of himself
+		default:
 			out <- prometheus.MustNewConstMetric(c.reason, prometheus.GaugeValue, truth(v.Has(code)), string(code))
 		}
 	}

@@ -29,6 +29,7 @@ type Code string
 const (
 	NotRunning           Code = "not_running"
 	NotAnswering         Code = "not_answering"
+	NotKnown             Code = "not_known"
 	ChainOpening         Code = "opening"
 	DiskFull             Code = "disk_full"
 	BlockFull            Code = "block_full"
@@ -55,8 +56,8 @@ const (
 
 // Codes are all of them, the gravest first.
 func Codes() []Code {
-	return []Code{NotRunning, NotAnswering, ChainOpening, DiskFull, BlockFull, WritesStuck, NoSource, SourceDisconnected, PollFailing, MessagesLost,
-		DamageFound, KeyNotUsable, KeyFiles, SealingHeld, ClockWrong, DiskFilling, BrokerKeepsNothing, AggregatorCutOff,
+	return []Code{NotRunning, NotAnswering, NotKnown, ChainOpening, DiskFull, BlockFull, WritesStuck, NoSource, SourceDisconnected, PollFailing,
+		MessagesLost, DamageFound, KeyNotUsable, KeyFiles, SealingHeld, ClockWrong, DiskFilling, BrokerKeepsNothing, AggregatorCutOff,
 		AggregatorWrong, UpstreamDisconnected, AggregatorSilent, AggregatorUnapproved, ReceiptsLate, APIDeaf}
 }
 

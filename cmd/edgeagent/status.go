@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,7 +24,8 @@ func newStatus() *cobra.Command {
 		Short:   "Say how the gateway stands",
 		Long: `status begins with OK, or with NOT OK and the gravest reason: what is wrong, for how long, and what to do. Each other reason has a
 line of its own. Below stands how the gateway stands. It ends with 0 where all is well, with 7 where the agent runs and something is
-wrong, and with 5 where it does not run, or does not answer. /readyz and the metric edgeagent_ok say the same.`,
+wrong, and with 5 where it does not run, or does not answer; where it cannot be known how it stands, with the code of what is in the
+way. /readyz and the metric edgeagent_ok say the same.`,
 		Args: command.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, err := command.NewOutput(c)
@@ -31,14 +33,21 @@ wrong, and with 5 where it does not run, or does not answer. /readyz and the met
 				return err
 			}
 			s, err := standing(c)
-			if err != nil {
+			if errors.Is(err, context.Canceled) {
 				return err
+			} else if err != nil {
+				s = unknown(err)
 			}
 			if err := out.Print(s, func(w io.Writer) { writeStatus(w, &s) }); err != nil {
 				return err
 			}
-			if err := c.Context().Err(); err != nil && !s.Running {
-				return err // what ended the waiting is told beside what was found
+			switch late := c.Context().Err(); {
+			case late != nil && !s.Running && out.JSON():
+				return command.Said(command.ExitUnreachable)
+			case late != nil && !s.Running:
+				return late // what ended the waiting is told beside what was found
+			case err != nil:
+				return command.Said(command.Code(err, exitCode))
 			}
 			return ending(&s)
 		},
@@ -95,12 +104,19 @@ func unanswered(since time.Time) api.Status {
 	}}}}
 }
 
+// unknown is the status of a gateway of which something keeps it from being known how it stands: no chain, a mistake in the
+// configuration, no right to look.
+func unknown(err error) api.Status {
+	text := "it is not known how the gateway stands: " + strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+	return api.Status{Verdict: api.Verdict{Reasons: []api.Reason{{Code: api.NotKnown, Text: text}}}}
+}
+
 // writeStatus shows what is wrong before all else: who looks at it is called when a gateway does not behave.
 func writeStatus(w io.Writer, s *api.Status) {
 	for _, text := range s.Lines() { // not folded: programs read the first line too
 		fmt.Fprintln(w, command.Printable(text))
 	}
-	if s.Has(api.NotAnswering) {
+	if s.Has(api.NotAnswering) || s.Has(api.NotKnown) {
 		return
 	}
 	line := func(label, format string, args ...any) { writeLine(w, label, fmt.Sprintf(format, args...)) }

@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +93,8 @@ func Main(root *cobra.Command, classify func(error) int) {
 	signal.Notify(pipe, syscall.SIGPIPE)
 	out := &output{w: os.Stdout, failed: cancel, ctx: ctx}
 	root.SetOut(out)
-	err := out.failing(root.ExecuteContext(ctx))
+	c, err := root.ExecuteContextC(ctx)
+	err = out.failing(err)
 	stop()
 	if errors.Is(out.err, syscall.EPIPE) {
 		signal.Reset(syscall.SIGPIPE)
@@ -106,9 +108,27 @@ func Main(root *cobra.Command, classify func(error) int) {
 		}
 		if !errors.Is(err, errSaid) {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
+			if out.err == nil && wantsJSON(c, os.Args[1:]) {
+				_ = json.NewEncoder(out).Encode(failure{err.Error(), Code(err, classify)}) // it stands on the other output as well
+			}
 		}
 	}
 	os.Exit(Code(err, classify))
+}
+
+// failure is what a command that was asked for JSON prints last where it fails; edgeverify prints the same.
+type failure struct {
+	Error    string `json:"error"`
+	ExitCode int    `json:"exit_code"`
+}
+
+// wantsJSON reports whether a command line asks for JSON. Where its flags could not be read to the end, the words say it.
+func wantsJSON(c *cobra.Command, words []string) bool {
+	if f := c.Flag("output"); f != nil && f.Changed {
+		return f.Value.String() == "json"
+	}
+	at := slices.Index(words, "--output")
+	return slices.Contains(words, "--output=json") || at >= 0 && at+1 < len(words) && words[at+1] == "json"
 }
 
 // output is where all commands write their results. It keeps the first error, so that no command can end well whose answer
