@@ -131,13 +131,18 @@ func size(r io.Reader) int64 {
 	return 0
 }
 
-// readAtMost reads so many bytes at the most, of expected ones, into memory that is made for them at once. Where it must grow
-// it does so by a quarter: by twice as much it would take three times what is there.
+// readAtMost reads so many bytes at the most, of expected ones, into memory that is made for them at once. Where it is not known how
+// many come, what is more than a few gets room for all that may: pages that nothing is written to take no memory, and copies do.
 func readAtMost(r io.Reader, most, expected int64) ([]byte, error) {
+	const few = 1 << 20
 	b := make([]byte, 0, min(most, expected+bytes.MinRead))
 	for int64(len(b)) < most {
 		if len(b) == cap(b) {
-			b = append(make([]byte, 0, min(int(most), cap(b)+cap(b)/4)), b...)
+			room := most
+			if len(b) < few {
+				room = min(most, 4*int64(cap(b)))
+			}
+			b = append(make([]byte, 0, room), b...)
 		}
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
