@@ -30,6 +30,8 @@ func (s *selection) flags(c *cobra.Command) {
 	f.StringVar(&s.device, "device", "", "only readings of this `DEVICE`")
 	f.StringVar(&s.name, "name", "", "only readings of this `NAME`")
 	f.StringVar(&s.source, "source", "", "only entries from exactly this `SOURCE`")
+	complete(c, "device", deviceWords)
+	complete(c, "name", nameWords)
 	f.StringVar(&s.since, "since", "", "measured at this `TIME` or later: "+moment.Forms)
 	f.StringVar(&s.until, "until", "", "measured before this `TIME`, written as for --since")
 	f.BoolVar(&s.received, "received", false, "--since and --until mean when it arrived, not what the device's clock said")

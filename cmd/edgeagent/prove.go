@@ -37,6 +37,8 @@ before; the command says which one that is:
 	}
 	device := c.Flags().String("device", "", "the `DEVICE` that measured")
 	name := c.Flags().String("name", "", "the `NAME` of what it measured")
+	complete(c, "device", deviceWords)
+	complete(c, "name", nameWords)
 	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the one recorded last: "+moment.Forms)
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`; - is standard output (default <chain>-<number>.edgeproof)")
 	text := c.Flags().Bool("text", false, "write PEM, to be pasted, instead of bytes")
