@@ -79,18 +79,10 @@ func deviceNames(all *api.Devices) (names []string) {
 
 // warnOfDevices says why a list may lack something.
 func warnOfDevices(c *cobra.Command, all *api.Devices) {
-	warn := func(format string, args ...any) {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: "+format+"\n", args...)
-	}
 	if all.More {
-		warn("there are more than %d readings: these arrived last. Ask for fewer, with --device or a later --since", api.MostReadings)
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: there are more than %d readings: these arrived last. Ask for fewer, with --device or a later --since\n", api.MostReadings)
 	}
-	if !all.HeldSince.IsZero() {
-		warn("what arrived before %s was deleted (edgeagent log --source agent:prune)", command.Instant(all.HeldSince.UnixNano()))
-	}
-	if len(all.Gone) > 0 {
-		warn("newer readings may be among what is gone, in %d places: %s", len(all.Gone), all.Gone[0])
-	}
+	warnOfGaps(c, all.HeldSince, all.Gone)
 }
 
 func writeDevices(w io.Writer, all *api.Devices) {

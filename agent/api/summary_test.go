@@ -1,0 +1,48 @@
+package api
+
+import (
+	"math"
+	"net/url"
+	"testing"
+
+	"edgechain.example/lightchain"
+)
+
+func TestASummaryCountsWhatIsBadAndLeavesItOut(t *testing.T) {
+	s := newChain(t, 1)
+	const at, second = int64(1700000000e9), int64(1e9)
+	bad := reading("t", "Cel", lightchain.Int(1000))
+	bad.Quality = lightchain.Bad
+	measured(t, s, at, at, "press", reading("t", "Cel", lightchain.Int(5)))
+	measured(t, s, at+1*second, at+1*second, "press", bad)
+	measured(t, s, at+2*second, at+2*second, "press", reading("t", "Cel", lightchain.Float(9.5)))
+	measured(t, s, at+3*second, at+3*second, "press", reading("t", "Cel", lightchain.Text("open")))
+	measured(t, s, at+4*second, at-4*second, "press", reading("t", "Cel", lightchain.Float(9.5))) // stored, and sent later
+	measured(t, s, at+5*second, at+5*second, "press", reading("t", "K", lightchain.Int(270)))
+	measured(t, s, at+6*second, at+6*second, "fan", reading("n", "", lightchain.Int(math.MaxInt64)), reading("n", "", lightchain.Int(math.MaxInt64-1)))
+	client := Local(&Server{Chain: &s.Reader})
+	all, err := client.Summary(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Series) != 3 || all.Readings != 8 || all.First.UnixNano() != at-4*second || all.Last.UnixNano() != at+6*second {
+		t.Fatalf("%+v", all)
+	}
+	fan, cel, kelvin := all.Series[0], all.Series[1], all.Series[2]
+	if cel.Count != 5 || cel.Bad != 1 || cel.NotNumbers != 1 || *cel.Mean != 8 {
+		t.Errorf("%+v, mean %v", cel, *cel.Mean)
+	}
+	// The first entry is newChain's.
+	if string(cel.Min.Value) != "5" || cel.Min.Number != 1 || cel.Max.Number != 5 || string(cel.Last.Value) != `"open"` {
+		t.Errorf("min %+v, max %+v, last %+v", cel.Min, cel.Max, cel.Last)
+	}
+	if kelvin.Unit != "K" || kelvin.Count != 1 || kelvin.Min.Number != kelvin.Max.Number {
+		t.Errorf("%+v", kelvin)
+	}
+	if string(fan.Max.Value) != "9223372036854775807" || fan.Max.Index != 0 || fan.Min.Index != 1 || *fan.Mean != math.MaxInt64 {
+		t.Errorf("integers are not told apart by their last digit: min %+v, max %+v, mean %v", fan.Min, fan.Max, *fan.Mean)
+	}
+	if all, err = client.Summary(t.Context(), url.Values{"device": {"none"}}); err != nil || all.Series == nil || all.Gone == nil || len(all.Series) > 0 {
+		t.Errorf("%+v, %v: a list is never null", all, err)
+	}
+}
