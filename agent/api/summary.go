@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -19,10 +20,19 @@ type Summary struct {
 	Readings uint64    `json:"readings"`
 	First    time.Time `json:"first,omitzero"` // when the first of them was measured, or arrived if the question was for that
 	Last     time.Time `json:"last,omitzero"`
-	More     bool      `json:"more"` // there are more series than MostReadings: of those nothing is said
-	Gone     []string  `json:"gone"` // what could not be read, and may have held more
+	Blocks   *Heights  `json:"blocks"` // what a bundle must hold to show that none was left out; null where nothing is sealed
+	More     bool      `json:"more"`   // there are more series than MostReadings: of those nothing is said
+	Gone     []string  `json:"gone"`   // what could not be read, and may have held more
 	// Before this time entries were deleted, where the question reaches further back.
 	HeldSince time.Time `json:"held_since,omitzero"`
+}
+
+// Heights are blocks one after the other, both ends included: those that hold what arrived in the time that was asked for, and what
+// was found, which may have come later.
+type Heights struct {
+	From     uint64 `json:"from"`
+	To       uint64 `json:"to"`
+	Unsealed bool   `json:"unsealed"` // some of what was found is in no block yet
 }
 
 // Series is all readings of one device, name and unit: no mean is made of numbers with different units.
@@ -85,14 +95,15 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 		fail(w, errors.New(cutOff))
 		return
 	}
-	all.HeldSince = s.heldSince(query.From)
+	all.HeldSince, all.Blocks = s.heldSince(query.From), s.blocksOf(&query, &all)
 	answer(w, all.summary())
 }
 
 // summing makes a summary of one reading after the other, in the order of their numbers.
 type summing struct {
 	Summary
-	series map[[3]string]*Series
+	series    map[[3]string]*Series
+	low, high uint64 // heights of the readings, the open block's among them
 }
 
 func (s *summing) add(m *store.Match, received bool) {
@@ -118,6 +129,10 @@ func (s *summing) add(m *store.Match, received bool) {
 	if s.Readings == 0 || p.Time.After(s.Last) {
 		s.Last = p.Time
 	}
+	if s.Readings == 0 {
+		s.low = m.Height
+	}
+	s.high = m.Height
 	s.Readings++
 	series.add(&p, r.Quality&lightchain.Bad != 0)
 }
@@ -148,6 +163,33 @@ func (s *Series) add(p *Point, bad bool) {
 	if s.Max == nil || before(compareNumbers(s.Max.value, p.value), p, s.Max) {
 		s.Max = p
 	}
+}
+
+// blocksOf returns the blocks that a question is about.
+func (s *Server) blocksOf(q *store.Query, found *summing) *Heights {
+	tip := s.Chain.Tip().Height
+	if found.Readings == 0 || found.low > tip {
+		return nil
+	}
+	b := Heights{From: min(found.low, s.sealedFrom(q.From, tip)), To: min(found.high, tip), Unsealed: found.high > tip}
+	if q.To > 0 {
+		b.To = max(b.To, s.sealedFrom(q.To, tip))
+	} else {
+		b.To = tip
+	}
+	if oldest, err := s.Chain.OldestBlock(); err == nil && oldest > 1 {
+		b.From = max(b.From, oldest)
+	}
+	return &b
+}
+
+// sealedFrom returns the height of the first block that was sealed at a time or later, at most the tip's, as far as the gateway's clock
+// did not jump: of what arrived from then on no block below it holds anything.
+func (s *Server) sealedFrom(t int64, tip uint64) uint64 {
+	return uint64(sort.Search(int(tip), func(height int) bool {
+		h, err := s.Chain.HeaderAt(uint64(height))
+		return err == nil && h.Sealed >= t
+	}))
 }
 
 // before tells whether p takes the place of another: by how they compare or, where they are the same, since it was measured earlier.

@@ -3,6 +3,7 @@ package api
 import (
 	"math"
 	"net/url"
+	"strconv"
 	"testing"
 
 	"edgechain.example/lightchain"
@@ -44,5 +45,31 @@ func TestASummaryCountsWhatIsBadAndLeavesItOut(t *testing.T) {
 	}
 	if all, err = client.Summary(t.Context(), url.Values{"device": {"none"}}); err != nil || all.Series == nil || all.Gone == nil || len(all.Series) > 0 {
 		t.Errorf("%+v, %v: a list is never null", all, err)
+	}
+}
+
+// Whoever is given the bundle is to see all that could have been larger: what arrived in that time, and what came later of it.
+func TestASummaryNamesTheBlocksOfItsTime(t *testing.T) {
+	s := newChain(t, 1)
+	const at, second = int64(1700000000e9), int64(1e9)
+	for i := range int64(10) { // blocks 2 to 11
+		device := "press"
+		if i%2 == 0 {
+			device = "fan"
+		}
+		measured(t, s, at+i*second, at+i*second, device, reading("t", "Cel", lightchain.Int(i)))
+	}
+	measured(t, s, at+20*second, at+5*second, "press", reading("t", "Cel", lightchain.Int(3)))
+	client := Local(&Server{Chain: &s.Reader})
+	for _, c := range []struct{ since, until, from, to int64 }{{3, 8, 5, 12}, {4, 5, 0, 0}, {-5, 1000, 2, 12}, {9, 10, 11, 12}} {
+		all, err := client.Summary(t.Context(), url.Values{
+			"device": {"press"}, "since": {strconv.FormatInt(at+c.since*second, 10)}, "until": {strconv.FormatInt(at+c.until*second, 10)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b := all.Blocks; (c.to == 0) != (b == nil) || b != nil && (b.From != uint64(c.from) || b.To != uint64(c.to) || b.Unsealed) {
+			t.Errorf("from %d to %d: %+v", c.since, c.until, b)
+		}
 	}
 }
