@@ -5,6 +5,8 @@
 //
 //	GET  /v1/status
 //	GET  /v1/entries?from=&to=&device=&name=&source=&since=&until=&limit=&reverse=&follow=    JSON lines
+//	GET  /v1/devices?device=&since=                                                           [Devices]
+//	GET  /v1/summary?from=&to=&device=&name=&source=&since=&until=&received=                  [Summary]
 //	GET  /v1/blocks?from=&to=&limit=&reverse=                                                 JSON lines
 //	GET  /v1/proof?number=&quorum=                                                            application/vnd.edgechain.proof+cbor
 //	GET  /v1/retention?max_age=&max_size=&quorum=&min_age=&room_per_day=&delete_unreceipted_evidence=    what limits would delete
@@ -339,6 +341,8 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/entries", s.entries)
+	mux.HandleFunc("GET /v1/devices", s.devices)
+	mux.HandleFunc("GET /v1/summary", s.summary)
 	mux.HandleFunc("GET /v1/blocks", s.blocks)
 	mux.HandleFunc("GET /v1/proof", s.proof)
 	mux.HandleFunc("GET /v1/retention", s.retention)

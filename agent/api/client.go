@@ -138,6 +138,16 @@ func (c *Client) Entries(ctx context.Context, values url.Values) iter.Seq2[Entry
 	return lines(c, ctx, "/v1/entries", values, func(e *Entry) (uint64, bool) { return e.Number, e.Gone == "" })
 }
 
+// Devices asks which devices were heard; see the package comment for the values.
+func (c *Client) Devices(ctx context.Context, values url.Values) (Devices, error) {
+	return localhttp.Object[Devices](c.get(ctx, http.MethodGet, "/v1/devices", values))
+}
+
+// Summary asks for counts, extremes and means of readings; see the package comment for the values.
+func (c *Client) Summary(ctx context.Context, values url.Values) (Summary, error) {
+	return localhttp.Object[Summary](c.get(ctx, http.MethodGet, "/v1/summary", values))
+}
+
 // Blocks asks for headers. The caller may take his time.
 func (c *Client) Blocks(ctx context.Context, values url.Values) iter.Seq2[Block, error] {
 	return lines(c, ctx, "/v1/blocks", values, func(b *Block) (uint64, bool) { return b.Height, true })

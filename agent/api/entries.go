@@ -49,12 +49,7 @@ type Reading struct {
 
 func (s *Server) entries(w http.ResponseWriter, r *http.Request) {
 	q := &question{values: r.URL.Query()}
-	query := store.Query{
-		Device: q.values.Get("device"), Name: q.values.Get("name"), Source: q.values.Get("source"),
-		From: number[int64](q, "since", 0), To: number[int64](q, "until", 0), Received: q.flag("received"),
-		After: number[uint64](q, "from", 0), Before: number[uint64](q, "to", 0),
-		Reverse: q.flag("reverse"),
-	}
+	query := q.selected()
 	limit := number[uint64](q, "limit", math.MaxInt64) // of entries; the store counts readings
 	if q.err != nil {
 		fail(w, q.err)

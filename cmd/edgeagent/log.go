@@ -30,6 +30,8 @@ func (s *selection) flags(c *cobra.Command) {
 	f.StringVar(&s.device, "device", "", "only readings of this `DEVICE`")
 	f.StringVar(&s.name, "name", "", "only readings of this `NAME`")
 	f.StringVar(&s.source, "source", "", "only entries from exactly this `SOURCE`")
+	complete(c, "device", deviceWords)
+	complete(c, "name", nameWords)
 	f.StringVar(&s.since, "since", "", "measured at this `TIME` or later: "+moment.Forms)
 	f.StringVar(&s.until, "until", "", "measured before this `TIME`, written as for --since")
 	f.BoolVar(&s.received, "received", false, "--since and --until mean when it arrived, not what the device's clock said")
@@ -99,13 +101,23 @@ func newLog() *cobra.Command {
 		Use:     "log",
 		GroupID: "chain",
 		Short:   "Show readings, by device, name and time",
-		Args:    command.Args(cobra.NoArgs),
+		Long: `log shows the newest readings that the flags select, the newest last. With --summary it shows of all that they select how many there
+are by device, name and unit, with the least, the mean, the largest and the last value. Readings that are marked bad are counted,
+and count for nothing else; of what is no number there is the last value alone:
+
+    edgeagent log --device line1/press-07/state --name temperature --since 2h
+    edgeagent log --since yesterday --until today --summary`,
+		Args: command.Args(cobra.NoArgs),
 	}
 	var s selection
 	s.flags(c)
 	limit := c.Flags().IntP("limit", "n", 50, "the newest so `MANY` entries; 0 for all")
 	follow := c.Flags().BoolP("follow", "f", false, "go on as entries come in")
 	raw := c.Flags().Bool("raw", false, "show payloads as they arrived")
+	summary := c.Flags().Bool("summary", false, "show of all that is selected how many readings there are, the least, mean, largest and last value")
+	for _, other := range [...]string{"limit", "follow", "raw"} {
+		c.MarkFlagsMutuallyExclusive("summary", other)
+	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		out, err := command.NewOutput(c)
 		if err != nil {
@@ -125,6 +137,9 @@ func newLog() *cobra.Command {
 		} else if err != nil {
 			return err
 		}
+		if *summary {
+			return showSummary(c, client, values, out)
+		}
 		w := newEntryWriter(out, *raw)
 		defer w.flush()
 		next, err := showNewest(c, client, values, *limit, w)
@@ -132,7 +147,7 @@ func newLog() *cobra.Command {
 			return err
 		}
 		if w.written == 0 && !out.JSON() {
-			fmt.Fprintln(c.ErrOrStderr(), "edgeagent: nothing in the chain matches")
+			fmt.Fprintln(c.ErrOrStderr(), nothingMatches)
 		}
 		if !*follow {
 			return nil
@@ -154,6 +169,8 @@ func newLog() *cobra.Command {
 	}
 	return c
 }
+
+const nothingMatches = "edgeagent: nothing in the chain matches"
 
 // followsAgent says that nothing comes in to follow.
 func followsAgent(c *cobra.Command) error {

@@ -27,7 +27,8 @@ import (
 type choice struct {
 	number       uint64
 	device, name string
-	asked        *int64 // the time of --at, nanoseconds since the Unix epoch; nil: none
+	asked        *int64   // the time of --at, nanoseconds since the Unix epoch; nil: none
+	extreme      *extreme // what --max, --min or --last has found; nil: none is asked for
 }
 
 // newestOf returns the number of the newest entry that answers a question.
@@ -134,6 +135,9 @@ func (o *choice) proved(e *lightchain.Entry) []proved {
 	for i := range e.Readings {
 		r := &e.Readings[i]
 		t := store.MeasuredAt(e, r)
+		if o.extreme != nil && i != o.extreme.reading {
+			continue
+		}
 		if o.device != "" && o.device != r.Device || o.name != "" && o.name != r.Name || o.asked != nil && t > *o.asked {
 			continue
 		}

@@ -32,12 +32,23 @@ before; the command says which one that is:
 
     edgeagent prove 1042
     edgeagent prove --device press-07 --name temperature --at "yesterday 14:00"
-    edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z`,
+    edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z
+
+Or it is the largest, the least or the last reading of a time, with --max, --min or --last; readings that are marked bad are passed over,
+and so is for --max and --min what is no number. Of several that are the same it is the earliest. Such a proof does not show that
+no larger one was left out: a bundle of the blocks of that time does, which shows the readings of all devices in them. --complete
+writes that, too:
+
+    edgeagent prove --device press-07 --name temperature --max --since yesterday --until today`,
 		Args: command.Args(cobra.MaximumNArgs(1)),
 	}
 	device := c.Flags().String("device", "", "the `DEVICE` that measured")
 	name := c.Flags().String("name", "", "the `NAME` of what it measured")
+	complete(c, "device", deviceWords)
+	complete(c, "name", nameWords)
 	at := c.Flags().String("at", "", "the newest reading measured at this `TIME` or before; by default the one recorded last: "+moment.Forms)
+	var x extremeFlags
+	x.add(c)
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`; - is standard output (default <chain>-<number>.edgeproof)")
 	text := c.Flags().Bool("text", false, "write PEM, to be pasted, instead of bytes")
 	quorum := c.Flags().Int("quorum", 1, "take in the earliest receipts of so `MANY` aggregators, if there are as many")
@@ -46,12 +57,20 @@ before; the command says which one that is:
 		if err != nil {
 			return err
 		}
+		if err := x.check(args, *device, *name, *at); err != nil {
+			return err
+		}
 		client, done, err := connect(c)
 		if err != nil {
 			return err
 		}
 		defer done()
-		chosen, err := chosenEntry(c, client, args, *device, *name, *at)
+		var chosen *choice
+		if x.of() != nil {
+			chosen, err = x.find(c, client, *device, *name)
+		} else {
+			chosen, err = chosenEntry(c, client, args, *device, *name, *at)
+		}
 		if err != nil {
 			return err
 		}
@@ -81,8 +100,11 @@ before; the command says which one that is:
 		}
 		if path == "-" {
 			writeProved(c.ErrOrStderr(), shown)
-			_, err := c.OutOrStdout().Write(written)
-			return err
+			chosen.extreme.write(c.ErrOrStderr())
+			if _, err := c.OutOrStdout().Write(written); err != nil {
+				return err
+			}
+			return x.bundle(c, chosen.extreme, *quorum)
 		}
 		data, err := dataFolder(c)
 		if err != nil {
@@ -98,11 +120,19 @@ before; the command says which one that is:
 			return command.Unwritten(path, err)
 		}
 		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": entry.Received, "readings": shown}
-		return out.Print(answer, func(w io.Writer) {
+		if chosen.extreme != nil {
+			answer["extreme"] = chosen.extreme
+		}
+		err = out.Print(answer, func(w io.Writer) {
 			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\n", path, number, len(written))
 			writeProved(w, shown)
+			chosen.extreme.write(w)
 			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, path)
 		})
+		if err != nil {
+			return err
+		}
+		return x.bundle(c, chosen.extreme, *quorum)
 	}
 	return c
 }

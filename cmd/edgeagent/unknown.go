@@ -55,6 +55,11 @@ func (s *selection) known(c *cobra.Command, client *api.Client) error {
 		if err != nil {
 			return err
 		}
+		if q.word == s.device { // one that seldom speaks is not among the newest entries
+			if all, err := client.Devices(c.Context(), nil); err == nil {
+				words = append(words, deviceNames(&all)...)
+			}
+		}
 		return command.Failf(command.ExitNotFound, "there is no %s in chain %s%s", q.what, chainName(c.Context(), client), alike(q.word, words))
 	}
 	return nil

@@ -69,6 +69,8 @@ type finder struct {
 	found int
 	done  bool
 	gaps  []run // of blocks that are not held, in the order in which they are met
+
+	worth func(summary) bool // tells further which blocks may matter; nil: all that match
 }
 
 func (f *finder) run() {
@@ -112,7 +114,11 @@ func (f *finder) descend(level int, index uint64) {
 	default:
 	}
 	// A summary stands where its last block is sealed; the open block and runs still growing have none.
-	pruned := last <= f.at.tip.Height && !f.matches(f.r.summary(last, level))
+	pruned := false
+	if last <= f.at.tip.Height {
+		s := f.r.summary(last, level)
+		pruned = !f.matches(s) || f.worth != nil && !f.worth(s)
+	}
 	if pruned || level == 0 {
 		f.tellGaps(first, last)
 	}
