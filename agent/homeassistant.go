@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"edgechain.example/agent/api"
 	"edgechain.example/agent/homeassistant"
@@ -64,7 +63,7 @@ func (c embeddedConn) Publish(topic string, payload []byte, retained bool) error
 func (a *Agent) homeAssistantState() homeassistant.State {
 	status := a.Status()
 	s := homeassistant.State{
-		Height: status.Height, LastBlock: time.Unix(0, status.Sealed), Problems: problems(&status.Verdict),
+		Height: status.Height, LastBlock: status.Sealed, Problems: problems(&status.Verdict),
 		Lost: status.Lost.Entries + status.Lost.Unproved,
 		Free: status.Live.Buffer.Room, DaysLeft: status.Live.Buffer.Days,
 	}

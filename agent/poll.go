@@ -217,7 +217,7 @@ func polledAnswers(answers []poll.Answer) (all []api.Polled) {
 			p.Error, p.Refused = x.Err.Error(), errors.As(x.Err, new(*poll.RefusedError))
 		default:
 			m := x.Message
-			p.Source, p.Received, p.Payload, p.Decoder = m.Source, sensors.Nanoseconds(m.Received), m.Payload, m.Decoder
+			p.Source, p.Received, p.Payload, p.Decoder = m.Source, m.Received.UTC(), m.Payload, m.Decoder
 			p.Readings = api.Readings(m.Readings)
 		}
 		all = append(all, p)

@@ -196,7 +196,7 @@ func TestASourceIsAskedOnce(t *testing.T) {
 		if err != nil || len(all) != 2 {
 			t.Fatalf("%s: %+v, %v", name, all, err)
 		}
-		if p := all[0]; p.Group != "one" || p.Source != "modbus:line-1:1/3/0" || len(p.Payload) != 10 || p.Received == 0 || len(p.Readings) != 1 || string(p.Readings[0].Value) != "100.0" || p.Error != "" {
+		if p := all[0]; p.Group != "one" || p.Source != "modbus:line-1:1/3/0" || len(p.Payload) != 10 || p.Received.IsZero() || len(p.Readings) != 1 || string(p.Readings[0].Value) != "100.0" || p.Error != "" {
 			t.Errorf("%s: %+v", name, p)
 		}
 		if p := all[1]; p.Group != "two" || p.Error != "exception 2, illegal data address" || !p.Refused || p.Source != "" {

@@ -13,6 +13,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/localhttp"
 	"edgechain.example/sensors"
@@ -398,10 +399,10 @@ func (s *survey) tell(c *RetentionConfig, h *holding, d *cut) api.Retention {
 func (s *survey) stretch(from, to uint64) *api.Stretch {
 	out := &api.Stretch{From: from, To: to - 1}
 	if h, err := s.chain.HeaderAt(from); err == nil {
-		out.FirstEntry, out.Since = h.First, h.Sealed
+		out.FirstEntry, out.Since = h.First, lighttime.Instant(h.Sealed)
 	}
 	if h, err := s.chain.HeaderAt(to - 1); err == nil {
-		out.NextEntry, out.Until = h.First+h.Count, h.Sealed
+		out.NextEntry, out.Until = h.First+h.Count, lighttime.Instant(h.Sealed)
 	}
 	out.Bytes, _ = s.chain.BlockBytes(from, to)
 	return out

@@ -53,6 +53,10 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 	if err != nil {
 		return key, 0, err
 	}
+	// Somebody put it there: who has it signs for all that it once signed.
+	if used, err := a.store.UsedKey(next.Public()); err != nil || used {
+		return key, 0, cmp.Or(err, fmt.Errorf("%s: %w: move it elsewhere, and another one is made", c.nextKeyFile(), store.ErrKeyUsed))
+	}
 	// The next key is on disk. If the power fails now nothing has named it, and it is taken the next time.
 	header, err := a.committer.sealWith(next)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"edgechain.example/agent/api"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 )
 
@@ -27,7 +28,7 @@ func ChainStatus(r *store.Reader) api.Status {
 	}
 	s.Lost, s.Scrub = stats.Lost, scrubStatus(r.ScrubState())
 	if h, err := r.HeaderAt(stats.Height); err == nil {
-		s.Sealed = h.Sealed
+		s.Sealed = lighttime.Instant(h.Sealed)
 	}
 	if g, err := r.HeaderAt(0); err == nil && g.Genesis != nil && g.Genesis.Name != nil {
 		s.Gateway = *g.Genesis.Name

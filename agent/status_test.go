@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/lightchain/lighttime"
 )
 
 // Height, head and numbers of an answer are of one moment, however many blocks are sealed while it is made: an auditor who
@@ -41,7 +42,7 @@ func TestWhatStatusSaysOfTheChainsEndIsOfOneMoment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := header.Header; s.Head != header.Hash() || s.Entries-s.Open != h.First+h.Count || s.Sealed != h.Sealed {
+		if h := header.Header; s.Head != header.Hash() || s.Entries-s.Open != h.First+h.Count || !s.Sealed.Equal(lighttime.Instant(h.Sealed)) {
 			t.Fatalf("status says %+v; header %d is %s, up to entry %d", s, s.Height, header.Hash(), h.First+h.Count)
 		}
 	}

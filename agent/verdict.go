@@ -108,9 +108,8 @@ func (j *judgement) opening(o *api.Opening) {
 // resting is of a chain that no agent runs on.
 func (j *judgement) resting(s *api.Status) {
 	newest := ""
-	if s.Sealed > 0 {
-		at := time.Unix(0, s.Sealed)
-		newest = fmt.Sprintf(": its newest block is of %s (%s ago)", at.UTC().Format(time.RFC3339), j.ago(at))
+	if !s.Sealed.IsZero() {
+		newest = fmt.Sprintf(": its newest block is of %s (%s ago)", s.Sealed.Format(time.RFC3339), j.ago(s.Sealed))
 	}
 	j.add(api.NotRunning, "", time.Time{}, "the agent does not run, and nothing is recorded%s. "+
 		"Start it: systemctl start edgeagent. Why it ended says journalctl -u edgeagent", newest)

@@ -42,7 +42,7 @@ func TestTheVerdictOnAGateway(t *testing.T) {
 		want   []string // the code, and whose; each word that the text must hold, after |
 	}{
 		"all is well": {change: func(*api.Status) {}},
-		"no agent": {func(s *api.Status) { s.Running, s.Live, s.Sealed = false, nil, before(3*time.Hour).UnixNano() },
+		"no agent": {func(s *api.Status) { s.Running, s.Live, s.Sealed = false, nil, before(3*time.Hour) },
 			[]string{"not_running |3 h ago|systemctl start edgeagent"}},
 		"a chain that is opened": {func(s *api.Status) {
 			s.Live, s.Opening = nil, &api.Opening{Since: before(5 * time.Minute), Step: "reading what a crash has left", Done: 4, Total: 10}

@@ -126,6 +126,16 @@ func (f forger) refuted() []refuted {
 			p.Keys = append(p.Keys, f.sign(6, "gateway 1", func(h *Header) { h.NextKey = &same }))
 			return p
 		}},
+		{"keys-come-back", "a header of field 5 that sets the key of genesis once more", CheckKeys, func() *Proof {
+			first := testSigner("gateway 0").Public()
+			p := f.prove(f.sign(9, "gateway 0", unchanged), 0, 4)
+			p.Keys = append(p.Keys, f.sign(6, "gateway 1", func(h *Header) { h.NextKey = &first }))
+			return p
+		}},
+		{"keys-come-back-own", "the block's header, the highest, sets the key of genesis once more", CheckKeys, func() *Proof {
+			first := testSigner("gateway 0").Public()
+			return f.prove(f.sign(9, "gateway 1", func(h *Header) { h.NextKey = &first }), 0, 4)
+		}},
 		{"keys-in-force-own", "the block's header, the highest, sets the key already in force", CheckKeys, func() *Proof {
 			same := testSigner("gateway 1").Public()
 			return f.prove(f.sign(9, "gateway 1", func(h *Header) { h.NextKey = &same }), 0, 4)

@@ -166,15 +166,16 @@ func (p *Proof) verifyChain(t *Trust, r *Report) error {
 	return nil
 }
 
-// SPEC: field 5's order: each with key 12, heights ascending, all below the highest header, none names the key that the
+// SPEC: field 5's order: each with key 12, heights ascending, all below the highest header, none names a key that a
 // header before it in field 5 names; each signature under the key before, genesis under its own; a header in sight with
-// key 12, below the highest, is one of field 5, and none but genesis names the key in force at its own height
+// key 12, below the highest, is one of field 5, and none but genesis names a key that a header of field 5 below it names
 func (p *Proof) verifyKeys(*Trust, *Report) error {
 	highest := p.Header.Header.Height
 	for _, h := range p.signed() {
 		highest = max(highest, h.Header.Height)
 	}
 	// The order of all is checked before any is used: keyAt looks at each.
+	named := map[PublicKey]uint64{} // at which height
 	for i, h := range p.Keys {
 		// SPEC: genesis first, heights strictly ascending, each with key 12, all below the highest header of the proof
 		switch {
@@ -184,9 +185,11 @@ func (p *Proof) verifyKeys(*Trust, *Report) error {
 			return errors.New("the headers that set the key are not in strictly ascending order of height")
 		case h.Header.Height >= highest:
 			return fmt.Errorf("header %d sets a key that no header of the proof can be signed with", h.Header.Height)
-		case i > 0 && *h.Header.NextKey == *p.Keys[i-1].Header.NextKey:
-			return fmt.Errorf("header %d sets the key that is already in force", h.Header.Height)
 		}
+		if before, again := named[*h.Header.NextKey]; again {
+			return fmt.Errorf("header %d sets the key that header %d has set: no key comes back", h.Header.Height, before)
+		}
+		named[*h.Header.NextKey] = h.Header.Height
 	}
 	for _, h := range p.Keys {
 		if err := h.Check(p.keyAt(h.Header.Height)); err != nil {
@@ -194,12 +197,15 @@ func (p *Proof) verifyKeys(*Trust, *Report) error {
 		}
 	}
 	for _, h := range p.signed() {
-		switch next := h.Header.NextKey; {
-		case next == nil:
-		case h.Header.Height < highest && !sets(p.Keys, h.seen()):
+		next := h.Header.NextKey
+		if next == nil {
+			continue
+		}
+		if h.Header.Height < highest && !sets(p.Keys, h.seen()) {
 			return fmt.Errorf("header %d sets a key and is not among the headers that do", h.Header.Height)
-		case h.Header.Genesis == nil && *next == p.keyAt(h.Header.Height):
-			return fmt.Errorf("header %d sets the key that is already in force", h.Header.Height)
+		}
+		if before, again := named[*next]; again && before < h.Header.Height {
+			return fmt.Errorf("header %d sets the key that header %d has set: no key comes back", h.Header.Height, before)
 		}
 	}
 	return nil

@@ -46,10 +46,10 @@ type Status struct {
 	Gateway    string             `json:"gateway,omitempty"` // its name in genesis
 	Height     uint64             `json:"height"`
 	Head       lightchain.Hash    `json:"head"`
-	Sealed     int64              `json:"sealed"`       // when the newest block was, nanoseconds since the Unix epoch
-	Entries    uint64             `json:"entries"`      // that the chain numbers, the open block's included
-	Open       uint64             `json:"open_entries"` // of these, not sealed yet
-	Held       uint64             `json:"first_held"`   // number of the oldest entry that is held
+	Sealed     time.Time          `json:"sealed,omitzero"` // when the newest block was
+	Entries    uint64             `json:"entries"`         // that the chain numbers, the open block's included
+	Open       uint64             `json:"open_entries"`    // of these, not sealed yet
+	Held       uint64             `json:"first_held"`      // number of the oldest entry that is held
 	Bytes      uint64             `json:"disk_bytes"`
 	Key        string             `json:"key"`                   // the public key in force
 	KeyChanges int                `json:"key_changes,omitempty"` // how often the key was changed, once that comes near what a chain bears

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"time"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 )
 
@@ -16,7 +18,7 @@ type Block struct {
 	Hash     *lightchain.Hash `json:"hash,omitempty"`
 	First    uint64           `json:"first"`
 	Count    uint64           `json:"count"`
-	Sealed   int64            `json:"sealed"`
+	Sealed   time.Time        `json:"sealed,omitzero"`
 	Clock    string           `json:"clock"`
 	Boot     uint64           `json:"boot"`
 	Root     lightchain.Hash  `json:"root"`
@@ -76,7 +78,7 @@ func (s *Server) block(height uint64) Block {
 			b.Receipts = append(b.Receipts, r.Name)
 		}
 	}
-	b.First, b.Count, b.Sealed, b.Root = h.First, h.Count, h.Sealed, h.Root
+	b.First, b.Count, b.Sealed, b.Root = h.First, h.Count, lighttime.Instant(h.Sealed), h.Root
 	b.Clock, b.Boot, b.Beacon = h.Clock.State.String(), h.Clock.Boot, h.Beacon != nil
 	if h.NextKey != nil {
 		b.NextKey = lightchain.FormatPublicKey(*h.NextKey)

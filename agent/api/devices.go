@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 )
 
@@ -77,7 +78,7 @@ func (s *Server) devices(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	all := Devices{Since: instant(since), Now: now.UTC(), Devices: []Device{}, More: latest.More, Gone: []string{}, HeldSince: s.heldSince(since)}
+	all := Devices{Since: lighttime.Instant(since), Now: now.UTC(), Devices: []Device{}, More: latest.More, Gone: []string{}, HeldSince: s.heldSince(since)}
 	for _, err := range latest.Gone {
 		all.Gone = append(all.Gone, err.Error())
 	}
@@ -86,7 +87,7 @@ func (s *Server) devices(w http.ResponseWriter, r *http.Request) {
 		n := &latest.Series[i]
 		d := deviceOf(byName, n.Reading.Device)
 		d.Readings = append(d.Readings, lastReading(n, now))
-		if received := instant(n.Received); received.After(d.Heard) {
+		if received := lighttime.Instant(n.Received); received.After(d.Heard) {
 			d.Heard = received
 		}
 	}
@@ -119,8 +120,8 @@ func deviceOf(all map[string]*Device, name string) *Device {
 func lastReading(n *store.Newest, now time.Time) LastReading {
 	r := &n.Reading
 	l := LastReading{
-		Reading: newReading(r), Quality: []string{}, Time: instant(n.Measured), ByDevice: r.Timed && r.Quality&lightchain.Bad == 0,
-		Age: float64(now.UnixNano()-n.Measured) / 1e9, Received: instant(n.Received), Number: n.Number, Sealed: n.Sealed,
+		Reading: newReading(r), Quality: []string{}, Time: lighttime.Instant(n.Measured), ByDevice: r.Timed && r.Quality&lightchain.Bad == 0,
+		Age: float64(now.UnixNano()-n.Measured) / 1e9, Received: lighttime.Instant(n.Received), Number: n.Number, Sealed: n.Sealed,
 	}
 	l.Quality = append(l.Quality, l.Reading.Quality...)
 	return l
@@ -133,12 +134,10 @@ func (s *Server) heldSince(since int64) (t time.Time) {
 		return t
 	}
 	if h, err := s.Chain.HeaderAt(oldest - 1); err == nil && h.Sealed > since {
-		t = instant(h.Sealed)
+		t = lighttime.Instant(h.Sealed)
 	}
 	return t
 }
-
-func instant(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
 // matchesPattern reports whether the whole of a name is like a pattern: * stands for any characters, slashes among them, ? for one.
 func matchesPattern(pattern, name string) bool {

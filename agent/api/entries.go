@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 )
 
@@ -19,7 +20,7 @@ type Entry struct {
 	Number   uint64               `json:"number"`
 	Height   uint64               `json:"height"`
 	Sealed   bool                 `json:"sealed"`
-	Received int64                `json:"received"` // nanoseconds since the Unix epoch
+	Received time.Time            `json:"received,omitzero"`
 	Source   string               `json:"source"`
 	Flags    []string             `json:"flags,omitempty"`
 	Payload  []byte               `json:"payload"`           // base64
@@ -41,7 +42,7 @@ type Reading struct {
 	Unit    string          `json:"unit,omitempty"`
 	Value   json.RawMessage `json:"value"`
 	Bytes   bool            `json:"bytes,omitempty"` // the value is bytes, in hexadecimal
-	Time    *int64          `json:"time,omitempty"`  // when the device says, nanoseconds since the Unix epoch
+	Time    time.Time       `json:"time,omitzero"`   // when the device says
 	Quality []string        `json:"quality,omitempty"`
 	Derived bool            `json:"derived,omitempty"` // computed by the gateway
 	Meaning string          `json:"meaning,omitempty"` // hash of what gave it its name and unit, in hexadecimal
@@ -153,7 +154,7 @@ func (s *Server) find(ctx context.Context, query store.Query) iter.Seq2[Entry, e
 
 func newEntry(r *store.Record, chain lightchain.ChainID) *Entry {
 	e := &Entry{
-		Number: r.Number, Height: r.Height, Sealed: r.Sealed, Received: r.Entry.Received,
+		Number: r.Number, Height: r.Height, Sealed: r.Sealed, Received: lighttime.Instant(r.Entry.Received),
 		Source: r.Entry.Source, Flags: flagWords(r.Entry.Flags), Payload: r.Entry.Payload, Decoder: r.Entry.Decoder, Readings: []Reading{},
 	}
 	for i := range r.Entry.Readings {
@@ -172,9 +173,7 @@ func newReading(r *lightchain.Reading) Reading {
 		value = []byte("null")
 	}
 	out := Reading{Device: r.Device, Name: r.Name, Unit: r.Unit, Value: value, Bytes: r.Value.Kind() == lightchain.KindBytes, Quality: qualityWords(r.Quality)}
-	if r.Timed {
-		out.Time = &r.Time
-	}
+	out.Time, _ = lighttime.Measured(r)
 	out.Derived = r.Derived
 	if r.Meaning != nil {
 		out.Meaning = r.Meaning.String()

@@ -45,7 +45,7 @@ type Polled struct {
 	Group    string    `json:"group"`
 	Read     string    `json:"read"`
 	Source   string    `json:"source,omitempty"` // as an entry would have it
-	Received int64     `json:"received,omitempty"`
+	Received time.Time `json:"received,omitzero"`
 	Payload  []byte    `json:"payload,omitempty"` // base64
 	Decoder  string    `json:"decoder,omitempty"`
 	Readings []Reading `json:"readings"`

@@ -27,13 +27,13 @@ type Limits struct {
 
 // Stretch is a run of blocks with their entries.
 type Stretch struct {
-	From       uint64 `json:"from"` // heights, both included
-	To         uint64 `json:"to"`
-	FirstEntry uint64 `json:"first_entry"` // numbers, the second one not included
-	NextEntry  uint64 `json:"next_entry"`
-	Since      int64  `json:"since"` // when the first and the last block were sealed, nanoseconds since the Unix epoch
-	Until      int64  `json:"until"`
-	Bytes      uint64 `json:"bytes"` // about, on disk
+	From       uint64    `json:"from"` // heights, both included
+	To         uint64    `json:"to"`
+	FirstEntry uint64    `json:"first_entry"` // numbers, the second one not included
+	NextEntry  uint64    `json:"next_entry"`
+	Since      time.Time `json:"since"` // when the first and the last block were sealed
+	Until      time.Time `json:"until"`
+	Bytes      uint64    `json:"bytes"` // about, on disk
 }
 
 // Retention is what limits mean for a chain.

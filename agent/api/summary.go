@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 )
 
@@ -122,7 +123,7 @@ func (s *summing) add(m *store.Match, received bool) {
 		series = &Series{Device: r.Device, Name: r.Name, Unit: r.Unit}
 		s.series[of] = series
 	}
-	p := Point{Time: instant(at), Number: m.Number, Index: m.Reading, Height: m.Height, value: r.Value}
+	p := Point{Time: lighttime.Instant(at), Number: m.Number, Index: m.Reading, Height: m.Height, value: r.Value}
 	if s.Readings == 0 || p.Time.Before(s.First) {
 		s.First = p.Time
 	}

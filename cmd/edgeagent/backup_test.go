@@ -138,7 +138,7 @@ func TestBackupOfRecordingGatewayHoldsAllThatWasAcknowledged(t *testing.T) {
 	opened := elsewhere.newest().Received
 	elsewhere.await("recording for longer than an interval", func() bool {
 		publish(t, elsewhere, "press/state", `{"temperature":73.9}`)
-		return elsewhere.newest().Received-opened > int64(soonest)
+		return elsewhere.newest().Received.Sub(opened) > soonest
 	})
 	if s := elsewhere.status(); s.Height != height || s.Open == 0 {
 		t.Errorf("on a restored chain, height %d became %d with %d entries not sealed", height, s.Height, s.Open)

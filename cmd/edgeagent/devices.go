@@ -15,6 +15,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/cmd/internal/moment"
+	"edgechain.example/lightchain/lighttime"
 )
 
 func newDevices() *cobra.Command {
@@ -62,7 +63,7 @@ late; the running agent knows that.
 			if err != nil {
 				return err
 			}
-			return command.Failf(command.ExitNotFound, "no device %q was heard since %s%s", *device, command.Instant(from), alike(*device, deviceNames(&others)))
+			return command.Failf(command.ExitNotFound, "no device %q was heard since %s%s", *device, command.Instant(lighttime.Instant(from)), alike(*device, deviceNames(&others)))
 		}
 		warnOfDevices(c, &all)
 		return out.Print(all, func(w io.Writer) { writeDevices(w, &all) })
@@ -99,13 +100,13 @@ func writeDevices(w io.Writer, all *api.Devices) {
 			}
 		}
 		if len(d.Readings) == 0 {
-			t.Row(command.Printable(d.Name), "-", "-", "", ageText(all.Now.Sub(d.Heard)), command.Instant(d.Heard.UnixNano()), strings.Join(notes, " "))
+			t.Row(command.Printable(d.Name), "-", "-", "", ageText(all.Now.Sub(d.Heard)), command.Instant(d.Heard), strings.Join(notes, " "))
 		}
 		for j := range d.Readings {
 			r := &d.Readings[j]
 			readings++
 			t.Row(command.Printable(d.Name), command.Printable(r.Name), shortened(valueText(r.Value), 32), command.Printable(r.Unit),
-				ageText(seconds(r.Age)), command.Instant(r.Time.UnixNano()), strings.Join(append(slices.Clone(r.Quality), notes...), " "))
+				ageText(seconds(r.Age)), command.Instant(r.Time), strings.Join(append(slices.Clone(r.Quality), notes...), " "))
 		}
 	}
 	_ = t.Flush()
@@ -113,7 +114,7 @@ func writeDevices(w io.Writer, all *api.Devices) {
 	if !all.Running {
 		judged = "which of them are late a running agent alone knows"
 	}
-	fmt.Fprintf(w, "%s, %s that arrived since %s; %s\n", counted(len(all.Devices), "device"), counted(readings, "reading"), command.Instant(all.Since.UnixNano()), judged)
+	fmt.Fprintf(w, "%s, %s that arrived since %s; %s\n", counted(len(all.Devices), "device"), counted(readings, "reading"), command.Instant(all.Since), judged)
 }
 
 func counted(n int, what string) string {

@@ -265,8 +265,8 @@ func (r *rows) write(e *api.Entry) error {
 	}
 	for _, m := range readings {
 		measured := ""
-		if m.Time != nil {
-			measured = command.UTC(*m.Time)
+		if !m.Time.IsZero() {
+			measured = command.UTC(m.Time)
 		}
 		value := string(m.Value)
 		var text string

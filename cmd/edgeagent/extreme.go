@@ -160,10 +160,10 @@ func timeOf(values url.Values, key, text string) *time.Time {
 // span says of which time, as in " from … until …".
 func (e *extreme) span() (text string) {
 	if e.Since != nil {
-		text = " from " + command.Instant(e.Since.UnixNano())
+		text = " from " + command.Instant(*e.Since)
 	}
 	if e.Until != nil {
-		text += " until " + command.Instant(e.Until.UnixNano())
+		text += " until " + command.Instant(*e.Until)
 	}
 	return text
 }

@@ -279,8 +279,8 @@ func (w *entryWriter) write(e *api.Entry) {
 	}
 	for _, r := range e.Readings {
 		measured := ""
-		if r.Time != nil {
-			measured = command.Instant(*r.Time)
+		if !r.Time.IsZero() {
+			measured = command.Instant(r.Time)
 		}
 		notes := strings.TrimSpace(flags + " " + strings.Join(r.Quality, " "))
 		w.table.Row(number, received, command.Printable(r.Device), command.Printable(r.Name), valueText(r.Value), command.Printable(r.Unit), measured, notes)

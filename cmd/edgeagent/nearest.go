@@ -17,6 +17,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 )
 
@@ -74,7 +75,7 @@ func newestAt(c *cobra.Command, client *api.Client, values url.Values, at int64)
 	if gone != nil {
 		return gone.Number, nil // whose proof says why there is none
 	}
-	return 0, noReading(c, client, " at "+command.Instant(at)+" or before")
+	return 0, noReading(c, client, " at "+command.Instant(lighttime.Instant(at))+" or before")
 }
 
 // newestIn returns the entry with the reading that was measured last in a span of time; nil if there is none. Of what was
@@ -107,13 +108,13 @@ func lastMeasured(e *api.Entry) int64 {
 	for i := range e.Readings {
 		r := &e.Readings[i]
 		t := e.Received
-		if r.Time != nil && !slices.Contains(r.Quality, "bad") {
-			t = *r.Time
+		if !r.Time.IsZero() && !slices.Contains(r.Quality, "bad") {
+			t = r.Time
 		}
-		last = max(last, t)
+		last = max(last, t.UnixNano())
 	}
 	if len(e.Readings) == 0 {
-		return e.Received
+		return e.Received.UnixNano()
 	}
 	return last
 }
@@ -124,9 +125,9 @@ type proved struct {
 	Name     string          `json:"name"`
 	Value    json.RawMessage `json:"value"`
 	Unit     string          `json:"unit,omitempty"`
-	Time     int64           `json:"time"` // nanoseconds since the Unix epoch
+	Time     time.Time       `json:"time"`
 	ByDevice bool            `json:"time_by_device"`
-	Before   *int64          `json:"before_asked,omitempty"` // nanoseconds from it to the time of --at
+	Before   *float64        `json:"before_asked_seconds,omitempty"` // from it to the time of --at
 }
 
 // proved returns the readings of an entry that the command has asked for; all of them where it named the entry.
@@ -145,9 +146,9 @@ func (o *choice) proved(e *lightchain.Entry) []proved {
 		if err != nil {
 			value = []byte("null")
 		}
-		p := proved{Device: r.Device, Name: r.Name, Value: value, Unit: r.Unit, Time: t, ByDevice: r.Timed && t == r.Time}
+		p := proved{Device: r.Device, Name: r.Name, Value: value, Unit: r.Unit, Time: lighttime.Instant(t), ByDevice: r.Timed && t == r.Time}
 		if o.asked != nil {
-			before := *o.asked - t
+			before := time.Duration(*o.asked - t).Seconds()
 			p.Before = &before
 		}
 		all = append(all, p)
@@ -169,7 +170,7 @@ func writeProved(w io.Writer, all []proved) {
 			when = "measured " + command.Instant(p.Time) + " by the device's clock"
 		}
 		if p.Before != nil {
-			when += ", " + distance(time.Duration(*p.Before))
+			when += ", " + distance(time.Duration(*p.Before*float64(time.Second)))
 		}
 		fmt.Fprintf(w, "It shows: %s %s = %s, %s\n", command.Printable(p.Device), command.Printable(p.Name), value, when)
 	}

@@ -186,5 +186,5 @@ func readsAs(e *api.Entry, payload string) bool {
 	}
 	got, err := strconv.ParseFloat(strings.TrimSpace(string(r.Value)), 64)
 	return err == nil && got == want && r.Device == "machine-7" && r.Name == "temperature" && r.Unit == row.Unit &&
-		r.Time != nil && *r.Time == row.Time.UnixNano()
+		r.Time.Equal(row.Time)
 }

@@ -36,7 +36,7 @@ func showSummary(c *cobra.Command, client *api.Client, values url.Values, out *c
 // warnOfGaps says that what is counted, or looked for, may have been more.
 func warnOfGaps(c *cobra.Command, heldSince time.Time, gone []string) {
 	if !heldSince.IsZero() {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: what arrived before %s was deleted (edgeagent log --source agent:prune)\n", command.Instant(heldSince.UnixNano()))
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: what arrived before %s was deleted (edgeagent log --source agent:prune)\n", command.Instant(heldSince))
 	}
 	if len(gone) > 0 {
 		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: others may be among what is gone, in %s: %s\n", counted(len(gone), "place"), gone[0])
@@ -90,7 +90,7 @@ func writeSummary(w io.Writer, all *api.Summary) {
 	}
 	fmt.Fprintf(w, "%s of %s\n", counted(int(all.Readings), "reading"), counted(len(devices), "device"))
 	if all.Readings > 0 {
-		fmt.Fprintf(w, "from %s to %s\n", command.Instant(all.First.UnixNano()), command.Instant(all.Last.UnixNano()))
+		fmt.Fprintf(w, "from %s to %s\n", command.Instant(all.First), command.Instant(all.Last))
 	}
 }
 

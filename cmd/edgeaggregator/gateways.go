@@ -13,6 +13,7 @@ import (
 	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/lighttime"
 )
 
 func newGateways() *cobra.Command {
@@ -127,7 +128,7 @@ func writeGateway(w io.Writer, g *api.Gateway) {
 	if g.Head.Known {
 		line(w, "head", fmt.Sprintf("%d, %s, seen %s", g.Head.Height, g.Head.Hash, second(g.Seen)))
 		line(w, "entries", strconv.FormatUint(g.Head.Next, 10))
-		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(g.Head.Sealed), g.Head.Clock.State, g.Head.Clock.Boot))
+		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(lighttime.Instant(g.Head.Sealed)), g.Head.Clock.State, g.Head.Clock.Boot))
 		headers := "the newest head and those that set the key are held"
 		if g.Head.Every > 0 {
 			headers = fmt.Sprintf("all up to %d are held", g.Head.Every)

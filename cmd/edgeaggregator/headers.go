@@ -12,6 +12,7 @@ import (
 	"edgechain.example/aggregator/api"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 )
 
 func newHeaders() *cobra.Command {
@@ -49,7 +50,7 @@ func newHeaders() *cobra.Command {
 				if h.NextKey != "" {
 					note = "sets the key"
 				}
-				table.Row(strconv.FormatUint(h.Height, 10), command.Instant(h.Sealed), strconv.FormatUint(h.First, 10),
+				table.Row(strconv.FormatUint(h.Height, 10), command.Instant(lighttime.Instant(h.Sealed)), strconv.FormatUint(h.First, 10),
 					strconv.FormatUint(h.Count, 10), h.Clock, h.Hash.String()[:16], note)
 			}
 			return nil

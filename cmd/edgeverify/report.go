@@ -234,18 +234,18 @@ func proofProved(r *lightchain.Report) []string {
 	if r.NotBefore != nil {
 		all = append(all, fmt.Sprintf("Its block was closed not before %s; %s. That the entry itself did not arrive earlier is the gateway's word.", second(*r.NotBefore), unless(r.NotBeforeBy)))
 	}
-	return append(all, silent(r.Silences)...)
+	return all
 }
 
 // proofCautions are what nobody may overlook of a proof that verified, person or program.
 func proofCautions(r *lightchain.Report, t *lightchain.Trust) []string {
 	clock := clockNotes(r.Header.Sealed, ", and called itself "+r.Header.Clock.State.String()+",", "the block", r.NotBefore, r.NotAfter)
-	return slices.Concat(cautions(t, r.ReceiptedBy), noteCautions(r), clock, reversalNotes(r.Reversals))
+	return slices.Concat(cautions(t, r.ReceiptedBy), noteCautions(r), clock, reversalNotes(r.Reversals), silent(r.Silences))
 }
 
 // bundleCautions are the same of a bundle, of which the last block alone has a bound.
 func bundleCautions(r *lightchain.BundleReport, t *lightchain.Trust) []string {
-	return slices.Concat(cautions(t, r.ReceiptedBy), clockNotes(r.Sealed, "", "the last block", nil, r.NotAfter), reversalNotes(r.Reversals))
+	return slices.Concat(cautions(t, r.ReceiptedBy), clockNotes(r.Sealed, "", "the last block", nil, r.NotAfter), reversalNotes(r.Reversals), silent(r.Silences))
 }
 
 // recorder names who can have made the entry: where a trusted aggregator countersigned it, that aggregator has followed
@@ -273,10 +273,12 @@ func cautions(t *lightchain.Trust, by []lightchain.ReceiptedBy) (all []string) {
 	return all
 }
 
-// silent tells of promises that were not kept, and accuses nobody.
+// silent tells of promises that were not kept by the receipts of a file, and accuses nobody. It is no proof: whoever made the file may
+// have left a receipt out.
 func silent(promises []lightchain.Silence) (all []string) {
 	for _, s := range promises {
-		all = append(all, fmt.Sprintf("Header %d promised the next one within %d s; the chain was silent from %s (receipt of %s on header %d) to %s (receipt of %s on header %d). A power cut does that, too, or a network or an aggregator that is away.",
+		all = append(all, fmt.Sprintf("Header %d promised the next one within %d s; by the receipts in this file the chain was silent from %s (receipt of %s on header %d) to %s (receipt of %s on header %d). "+
+			"Whoever made the file may have left out others: ask the aggregators. A power cut does that, too, or a network or an aggregator that is away",
 			s.Height, s.Promised, second(s.From.Time), s.From.Name, s.From.Height, second(s.To.Time), s.To.Name, s.To.Height))
 	}
 	return all
@@ -357,7 +359,7 @@ func bundleProved(r *lightchain.BundleReport) (all []string) {
 	if r.NotAfter != nil {
 		all = append(all, fmt.Sprintf("All of it was closed not after %s; %s.", second(*r.NotAfter), unless(r.NotAfterBy)))
 	}
-	return append(all, silent(r.Silences)...)
+	return all
 }
 
 func bundleNotProved(r *lightchain.BundleReport, trust *lightchain.Trust) []string {

@@ -23,6 +23,7 @@ var (
 	ErrBlockFull = errors.New("the open block has no room for the group")
 	ErrUnsure    = errors.New("headers may be missing at the end of the chain: sealing now could fork it")
 	ErrKeysSpent = errors.New("the key was changed as often as one chain can: begin a new one that names this one, edgeagent init --continue")
+	ErrKeyUsed   = errors.New("the chain had this key before, and no key comes back")
 	ErrMoved     = errors.New("the chain was moved to another board")
 	ErrFailed    = errors.New("the store has failed and must be opened again")
 	ErrNotFound  = errors.New("not found")

@@ -96,6 +96,30 @@ func (r *Reader) KeyHeights(to uint64) (heights []uint64, err error) {
 	return heights, nil
 }
 
+// UsedKey reports whether a header of the chain sets a key. Of changes that cannot be read, or are not held, it does not know.
+//
+// SPEC: one that no header below sets: no key comes back
+func (r *Reader) UsedKey(k lightchain.PublicKey) (bool, error) {
+	if !r.distrustsKeys() {
+		scan, err := r.scanSide(key(spaceKeys, 0), key(spaceKeys, math.MaxUint64))
+		if err != nil {
+			return false, err
+		}
+		defer scan.close()
+		for ok := scan.first(); ok; ok = scan.next() {
+			if bytes.HasPrefix(scan.value(), k[:]) {
+				return true, nil
+			}
+		}
+		if scan.err != nil || !scan.holes {
+			return false, scan.err
+		}
+		r.distrustKeys()
+	}
+	list := r.deriveKeys(r.view().tip.Height)
+	return slices.ContainsFunc(list.changes, func(c keyChange) bool { return c.key == k }), nil
+}
+
 // MaxKeyChanges is how often the key of a chain may change: a proof shows each header that set one, genesis among them.
 //
 // SPEC: signed headers that set the key: genesis first, heights strictly ascending, each with key 12

@@ -35,7 +35,7 @@ func grow(t testing.TB, s *Store, blocks int, rotate ...uint64) {
 		p := SealParams{Sealed: 1700000000e9 + int64(s.Next())*1e9, Clock: lightchain.Clock{State: lightchain.ClockSynchronised, Boot: 1}}
 		for i, at := range rotate {
 			if at == height {
-				p.NextSigner = testSigner(t, byte(2+i))
+				p.NextSigner = testSigner(t, 2+i)
 			}
 		}
 		if _, err := s.Seal(p); err != nil {

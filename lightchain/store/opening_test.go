@@ -23,7 +23,7 @@ import (
 type rotten struct {
 	t        *testing.T
 	fs       *vfs.MemFS
-	signer   byte              // of the key in force
+	signer   int               // of the key in force
 	hashes   []lightchain.Hash // of the headers
 	entries  []string          // sources and payloads, by number
 	receipts map[uint64]bool   // heights

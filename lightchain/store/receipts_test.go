@@ -15,7 +15,7 @@ func TestProofsCarryTheEarliestReceiptsAndTheBeacons(t *testing.T) {
 	trust := &lightchain.Trust{Chains: []lightchain.ChainID{s.Chain()}, Quorum: 2}
 	signers := make([]lightchain.Signer, len(names))
 	for i, name := range names {
-		signers[i] = testSigner(t, byte(10+i))
+		signers[i] = testSigner(t, 10+i)
 		trust.Aggregators = append(trust.Aggregators, lightchain.Aggregator{Name: name, Key: signers[i].Public()})
 	}
 	receipt := func(h *lightchain.SignedHeader, who int, at uint64) {

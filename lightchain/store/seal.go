@@ -25,7 +25,8 @@ type SealParams struct {
 // before. It fails with [ErrUnsure] while the newest header on disk may not be the newest that left: see ConfirmHead;
 // and with [ErrWrongKey] while the store has no signer whose key is in force: see AddSigner.
 // Groups staged before it are then durable too, since they were written before.
-// A header that sets a key is refused with [ErrKeysSpent] where a proof could not show it any more.
+// A header that sets a key is refused with [ErrKeysSpent] where a proof could not show it any more, and with [ErrKeyUsed] where the
+// chain had that key before.
 func (s *Store) Seal(p SealParams) (*lightchain.SignedHeader, error) {
 	header, err := s.seal(p)
 	if err != nil {
@@ -55,6 +56,9 @@ func (s *Store) seal(p SealParams) (*lightchain.SignedHeader, error) {
 			return nil, cmp.Or(err, fmt.Errorf("%w: %d times", ErrKeysSpent, changes))
 		}
 		next := p.NextSigner.Public()
+		if used, err := s.UsedKey(next); err != nil || used {
+			return nil, cmp.Or(err, ErrKeyUsed)
+		}
 		h.NextKey = &next
 	}
 	batch := s.db.NewBatch()

@@ -26,14 +26,14 @@ func sidesChain(t testing.TB, disk vfs.FS) Options {
 		n += 3
 		p := SealParams{Sealed: int64(i)}
 		if i%130 == 99 {
-			p.NextSigner = testSigner(t, byte(50+i/130))
+			p.NextSigner = testSigner(t, 50+i/130)
 		}
 		h, err := s.Seal(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for a, name := range []string{"north", "south"} {
-			if err := receipt(t, s, h.Header.Height, testSigner(t, byte(10+a)), name, uint64(1000+i)); err != nil {
+			if err := receipt(t, s, h.Header.Height, testSigner(t, 10+a), name, uint64(1000+i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -285,7 +285,7 @@ func TestAScanOfASideSpaceStepsOverWhatCannotBeRead(t *testing.T) {
 	for i := range 1500 {
 		h := seal(t, s)
 		for a, name := range []string{"a", "north"} {
-			if err := receipt(t, s, h.Header.Height, testSigner(t, byte(10+a)), name, uint64(1000+i)); err != nil {
+			if err := receipt(t, s, h.Header.Height, testSigner(t, 10+a), name, uint64(1000+i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -382,7 +382,7 @@ func TestAnOverlappedDamagedTableIsReplacedWithWhatIsNewer(t *testing.T) {
 		stage(t, s, testEntries(0, 2))
 		h := seal(t, s)
 		for a, name := range []string{"a", "north"} {
-			if err := receipt(t, s, h.Header.Height, testSigner(t, byte(10+a)), name, 1000+h.Header.Height); err != nil {
+			if err := receipt(t, s, h.Header.Height, testSigner(t, 10+a), name, 1000+h.Header.Height); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -425,7 +425,7 @@ func TestKeysAreDerivedFromHeaders(t *testing.T) {
 		for i := range 150 {
 			p := SealParams{Sealed: 1}
 			if i%every == every-1 {
-				p.NextSigner = testSigner(t, byte(2+i))
+				p.NextSigner = testSigner(t, 2+i)
 			}
 			if _, err := s.Seal(p); err != nil {
 				t.Fatal(err)
@@ -620,12 +620,12 @@ func TestTheKeyChangesAsOftenAsAProofBears(t *testing.T) {
 	defer closeStore(t, s)
 	for i := range MaxKeyChanges {
 		stage(t, s, testEntries(i, 1))
-		if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, byte(2+i%2))}); err != nil {
+		if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, 2+i)}); err != nil {
 			t.Fatal(i, err)
 		}
 	}
 	stage(t, s, testEntries(0, 1))
-	if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, 9)}); !errors.Is(err, ErrKeysSpent) {
+	if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, 2+MaxKeyChanges)}); !errors.Is(err, ErrKeysSpent) {
 		t.Fatalf("one more: %v", err)
 	}
 	seal(t, s)
@@ -654,7 +654,7 @@ func TestAScrubChecksTheSignaturesOfReceipts(t *testing.T) {
 		stage(t, s, testEntries(i, 1))
 		h := seal(t, s)
 		for a, name := range []string{"north", "south"} {
-			if err := receipt(t, s, h.Header.Height, testSigner(t, byte(10+a)), name, uint64(1000+i)); err != nil {
+			if err := receipt(t, s, h.Header.Height, testSigner(t, 10+a), name, uint64(1000+i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -709,4 +709,29 @@ func TestAScrubChecksTheSignaturesOfReceipts(t *testing.T) {
 	if err := s.Scrub(t.Context(), o); err != nil || len(b.recorded) != 0 {
 		t.Errorf("%+v, %v", b.recorded, err)
 	}
+}
+
+// A key that came back would make a proof that leaves out the changes between look like another history: the gateway would stand
+// accused of what it did not do.
+func TestNoKeyComesBack(t *testing.T) {
+	fs := vfs.NewMem()
+	s := newStore(t, testOptions(t, fs))
+	for i, next := range []int{2, 3} {
+		stage(t, s, testEntries(i, 1))
+		if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, next)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for about, damage := range map[string]func(){"": func() {}, "a table of keys that cannot be read": s.distrustKeys} {
+		damage()
+		for _, former := range []int{1, 2, 3} {
+			if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, former)}); !errors.Is(err, ErrKeyUsed) {
+				t.Errorf("key %d, %s: %v", former, about, err)
+			}
+		}
+	}
+	if _, err := s.Seal(SealParams{Sealed: 1, NextSigner: testSigner(t, 4)}); err != nil {
+		t.Error(err)
+	}
+	closeStore(t, s)
 }

@@ -14,10 +14,10 @@ import (
 )
 
 // testSigner returns the signer of the n-th test key.
-func testSigner(t testing.TB, n byte) lightchain.Signer {
+func testSigner(t testing.TB, n int) lightchain.Signer {
 	t.Helper()
 	var seed [ed25519.SeedSize]byte
-	seed[0] = n
+	seed[0], seed[1] = byte(n), byte(n>>8)
 	s, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(seed[:]))
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -575,6 +576,39 @@ func TestTheDaysBudgetIsKept(t *testing.T) {
 				t.Errorf("seed %d: nothing is spent, and nothing comes", seed)
 			}
 			w.run(time.Second)
+		}
+	}
+}
+
+// A key that comes back is not followed: a proof that leaves out the changes between would look like another history, and an honest
+// aggregator would have countersigned both.
+func TestNoKeyComesBack(t *testing.T) {
+	for about, want := range map[string]headersync.Mode{"every header": headersync.EveryHeader, "heads alone": headersync.Sparse} {
+		c := synctest.NewChain(3)
+		first := c.Signer
+		for i, next := range []lightchain.Signer{nil, synctest.Signer("second"), nil, first, nil} {
+			c.Seal(1, synctest.Time*1e9+int64(i)*60e9, next)
+		}
+		g, err := gateway.New(gateway.Config{Chain: c, Receipts: c, Signer: c.Signer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := &State{Chain: c.Tip.Chain}
+		var last error
+		for range 4 {
+			p := headersync.Pull{Chain: c.Tip.Chain, Name: "a", Want: want, Last: headersync.NoCeiling}
+			if state.Head != nil {
+				p.First = state.Head.Height() + 1
+				p.Below = c.Nodes[synctest.NodeAt{Index: p.First - 1}]
+			}
+			page := synctest.Must(g.Page(&p, headersync.DefaultPage))
+			var v Verdict
+			if v, last = Judge(state, page, want == headersync.EveryHeader, nil, func(Held) error { return nil }); v == Invalid {
+				break
+			}
+		}
+		if last == nil || !strings.Contains(last.Error(), "no key comes back") || state.Head != nil && state.Head.Height() > 3 {
+			t.Errorf("%s: %v", about, last)
 		}
 	}
 }

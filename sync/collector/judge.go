@@ -141,6 +141,9 @@ func (s *State) takeRun(r *lightchain.Run, every bool, own Own, put func(Held) e
 		return Invalid, err
 	}
 	if !backlog {
+		if err := s.comeBack(keys); err != nil {
+			return Invalid, err
+		}
 		s.Keys = append(s.Keys[:len(s.Keys):len(s.Keys)], keys...)
 		s.Head, s.Receipt = to, nil
 		if every {
@@ -155,6 +158,24 @@ func (s *State) takeRun(r *lightchain.Run, every bool, own Own, put func(Held) e
 	}
 	s.Every = to
 	return Extended, nil
+}
+
+// comeBack refuses a header that sets a key which one below it has set. Were it followed, a proof that leaves out the changes between
+// would look like another history.
+//
+// SPEC: An aggregator refuses a header that names a key which one below it named
+func (s *State) comeBack(changes []*lightchain.SignedHeader) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	named := make(map[lightchain.PublicKey]uint64, len(s.Keys)+len(changes))
+	for _, h := range slices.Concat(s.Keys, changes) {
+		if before, again := named[*h.Header.NextKey]; again {
+			return fmt.Errorf("header %d sets the key that header %d has set: no key comes back", h.Header.Height, before)
+		}
+		named[*h.Header.NextKey] = h.Header.Height
+	}
+	return nil
 }
 
 // keysFrom returns the headers known that set the key, from one height to another, both included.
@@ -181,13 +202,17 @@ func (s *State) takeLeap(c *lightchain.Consistency) (Verdict, error) {
 	if err := history.Grow(height, c.Nodes); err != nil {
 		return Invalid, err
 	}
-	s.Keys = s.Keys[:len(s.Keys):len(s.Keys)]
+	var keys []*lightchain.SignedHeader
 	for _, k := range c.Keys {
-		s.Keys = append(s.Keys, k.Header)
+		keys = append(keys, k.Header)
 	}
 	if c.Head.Header.NextKey != nil {
-		s.Keys = append(s.Keys, c.Head)
+		keys = append(keys, c.Head)
 	}
+	if err := s.comeBack(keys); err != nil {
+		return Invalid, err
+	}
+	s.Keys = append(s.Keys[:len(s.Keys):len(s.Keys)], keys...)
 	s.Head, s.Receipt = &Mark{c.Head, history.Edge()}, nil
 	return Extended, nil
 }

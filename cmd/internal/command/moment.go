@@ -27,7 +27,7 @@ func Moment(c *cobra.Command, flag, text string) (time.Time, error) {
 	}
 	if t.After(now) {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: warning: --%s %q is %s, in the future: it is %s by this machine's clock\n",
-			c.Root().Name(), flag, text, Instant(t.UnixNano()), Instant(now.UnixNano()))
+			c.Root().Name(), flag, text, Instant(t), Instant(now))
 	}
 	return t, nil
 }

@@ -84,11 +84,11 @@ func Printable(s string) string {
 
 const instant = "2006-01-02T15:04:05.000Z07:00"
 
-// Instant formats nanoseconds since the Unix epoch for people, in local time with its zone.
-func Instant(ns int64) string { return time.Unix(0, ns).Format(instant) }
+// Instant formats a time for people, in local time with its zone.
+func Instant(t time.Time) string { return t.Local().Format(instant) }
 
-// UTC formats nanoseconds since the Unix epoch for programs, for whom it is the same wherever the command runs.
-func UTC(ns int64) string { return time.Unix(0, ns).UTC().Format(instant) }
+// UTC formats a time for programs that take text, for whom it is the same wherever the command runs.
+func UTC(t time.Time) string { return t.UTC().Format(instant) }
 
 // Progress shows how a long work goes on, on one line of a terminal; elsewhere it is silent.
 type Progress struct {
