@@ -43,11 +43,16 @@ func Local(s *Server) *Client {
 
 func refused(code int, said []byte) error {
 	var f Failure
-	if json.Unmarshal(said, &f) != nil {
+	if err := json.Unmarshal(said, &f); err != nil && code == http.StatusNotFound {
+		return errOlder
+	} else if err != nil {
 		return nil
 	}
 	return &AnswerError{code, f.Error, f.Gone}
 }
+
+// errOlder is what an agent answers that does not know the question: the command was updated under it.
+var errOlder = errors.New("the agent that runs is older than this command, and cannot answer that: restart it (sudo systemctl restart edgeagent)")
 
 // get asks, and returns the body of a good answer.
 func (c *Client) get(ctx context.Context, method, path string, values url.Values) (io.ReadCloser, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/localhttp"
 )
 
 // measured stages and seals a message of one device, which arrives and was measured at two times.
@@ -86,5 +88,13 @@ func TestAPatternStandsForNames(t *testing.T) {
 		if got := matchesPattern(c.pattern, c.name); got != c.want {
 			t.Errorf("%q and %q: %v", c.pattern, c.name, got)
 		}
+	}
+}
+
+// A package that is updated leaves the agent of before running until it is restarted.
+func TestAnAgentThatDoesNotKnowTheQuestionIsToBeRestarted(t *testing.T) {
+	client := &Client{localhttp.NewClient("gateway", localhttp.InProcess(http.NewServeMux()), refused)}
+	if _, err := client.Devices(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "older than this command") {
+		t.Errorf("%v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/store"
 )
 
 func TestASummaryCountsWhatIsBadAndLeavesItOut(t *testing.T) {
@@ -70,6 +71,38 @@ func TestASummaryNamesTheBlocksOfItsTime(t *testing.T) {
 		}
 		if b := all.Blocks; (c.to == 0) != (b == nil) || b != nil && (b.From != uint64(c.from) || b.To != uint64(c.to) || b.Unsealed) {
 			t.Errorf("from %d to %d: %+v", c.since, c.until, b)
+		}
+	}
+}
+
+// A count or a maximum of what is left would pass for one of all that was recorded.
+func TestWhatRetentionHasDeletedIsToldBesideWhatIsLeft(t *testing.T) {
+	s := newChain(t, 1)
+	const at, second = int64(1700000000e9), int64(1e9)
+	for i := range int64(6) { // blocks 2 to 7
+		measured(t, s, at+i*second, at+i*second, "press", reading("t", "Cel", lightchain.Int(9-i)))
+	}
+	announce := func(store.Pruned) lightchain.Entry {
+		return lightchain.Entry{Received: at + 6*second, Source: "agent:prune", Flags: lightchain.ByAgent, Payload: []byte("{}")}
+	}
+	if _, err := s.Prune(5, announce); err != nil {
+		t.Fatal(err)
+	}
+	client := Local(&Server{Chain: &s.Reader})
+	for since, held := range map[int64]int64{at: at + 2*second, at + 4*second: 0} {
+		values := url.Values{"since": {strconv.FormatInt(since, 10)}, "until": {strconv.FormatInt(at+60*second, 10)}}
+		all, err := client.Summary(t.Context(), values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all.HeldSince.IsZero() != (held == 0) || held > 0 && all.HeldSince.UnixNano() != held {
+			t.Errorf("since %d: held since %v", since-at, all.HeldSince)
+		}
+		if all.Blocks == nil || all.Blocks.From < 5 || string(all.Series[0].Max.Value) == "9" {
+			t.Errorf("since %d: blocks %+v, %+v: what is deleted cannot be shown", since-at, all.Blocks, all.Series[0].Max)
+		}
+		if devices, err := client.Devices(t.Context(), values); err != nil || len(devices.Devices) != 1 || devices.HeldSince.IsZero() != (held == 0) {
+			t.Errorf("since %d: %+v, %v", since-at, devices, err)
 		}
 	}
 }

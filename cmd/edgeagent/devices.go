@@ -63,9 +63,16 @@ late; the running agent knows that.
 			if err != nil {
 				return err
 			}
-			return command.Failf(command.ExitNotFound, "no device %q was heard since %s%s", *device, command.Instant(lighttime.Instant(from)), alike(*device, deviceNames(&others)))
+			hint := alike(*device, deviceNames(&others))
+			if !strings.HasSuffix(hint, "?") {
+				hint += "."
+			}
+			return command.Failf(command.ExitNotFound, "no device %q was heard since %s%s An earlier --since looks further back", *device, command.Instant(lighttime.Instant(from)), hint)
 		}
 		warnOfDevices(c, &all)
+		if status, err := client.Status(c.Context()); err == nil && len(all.Devices) == 0 && status.Sealed.Before(all.Since) { // an image, years later
+			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: the newest block is of %s: an earlier --since shows what was heard then\n", command.Instant(status.Sealed))
+		}
 		return out.Print(all, func(w io.Writer) { writeDevices(w, &all) })
 	}
 	return c

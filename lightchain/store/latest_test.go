@@ -123,3 +123,23 @@ func TestLatestLooksIntoFewBlocks(t *testing.T) {
 	}
 	closeStore(t, s)
 }
+
+// A list with a block missing in the middle is a list all the same, and says that it may lack something.
+func TestLatestGoesOnBehindWhatIsDamaged(t *testing.T) {
+	s := newStore(t, testOptions(t, vfs.NewMem()))
+	for n := range 5 {
+		e := testEntries(n, 1)
+		e[0].Readings[0].Device = fmt.Sprint("d", n)
+		stage(t, s, e)
+		seal(t, s)
+	}
+	wipe(t, s, blockKey(3, partSeed), headerKey(3))
+	latest, err := s.Latest(LatestQuery{Since: 1})
+	if err != nil || len(latest.Series) != 4 || len(latest.Gone) != 1 {
+		t.Fatalf("%+v, %v", latest, err)
+	}
+	if first, count := Gone(latest.Gone[0]); first != 2 || count != 1 {
+		t.Errorf("entries %d and so on, %d of them, are told to be gone", first, count)
+	}
+	closeStore(t, s)
+}
