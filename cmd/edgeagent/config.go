@@ -14,7 +14,11 @@ import (
 	"edgechain.example/tomlconf"
 )
 
-func newConfig() *cobra.Command { return command.NewConfig("gateway", agent.Sample) }
+func newConfig() *cobra.Command {
+	c := command.NewConfig("gateway", agent.Sample)
+	c.AddCommand(newSuggest())
+	return c
+}
 
 func newCheckConfig() *cobra.Command {
 	return command.NewCheckConfig("gateway", func(c *cobra.Command) (any, fmt.Stringer, error) {
