@@ -15,6 +15,7 @@ import (
 	"edgechain.example/agent"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/mqttconn"
+	"edgechain.example/mqttwire"
 	"edgechain.example/sensors/suggest"
 	"edgechain.example/tomlconf"
 )
@@ -85,6 +86,14 @@ func runSuggest(c *cobra.Command, f *suggestFlags) error {
 		}
 	default:
 		return command.Failf(command.ExitUsage, "--table %q: expected %s or %s", f.table, suggest.Subscribe, suggest.Decode)
+	}
+	for _, filter := range f.topics {
+		if err := mqttwire.CheckFilter(filter); err != nil {
+			return command.Failf(command.ExitUsage, "--topic %q: %w", filter, err)
+		}
+		if _, rest, shared := mqttwire.SplitShare(filter); shared {
+			return command.Failf(command.ExitUsage, "--topic %q: expected %q, for a member more of a shared subscription takes messages away from the others", filter, rest)
+		}
 	}
 	from := agent.NewSuggestions()
 	var heard agent.Heard
@@ -191,6 +200,9 @@ func (f *suggestFlags) listen(c *cobra.Command, into *suggest.Collector, heard *
 	if errors.Is(err, context.Canceled) {
 		return broker, err
 	}
+	if err != nil && broker.Username != "" && broker.Password == "" && broker.PasswordFile == "" {
+		err = fmt.Errorf("%w. No password was given: it is taken from the variable %s, or --password-file", err, passwordVariable)
+	}
 	if errors.Is(err, mqttconn.ErrRefused) && slices.Equal(f.topics, []string{"#"}) {
 		err = fmt.Errorf("%w: name topics that it may read, such as --topic 'factory/#'", err)
 	}
@@ -199,7 +211,7 @@ func (f *suggestFlags) listen(c *cobra.Command, into *suggest.Collector, heard *
 
 // writeSuggestion writes tables, and all else as comments.
 func writeSuggestion(w io.Writer, s *agent.Suggestion, broker *mqttconn.Config, f *suggestFlags) {
-	say := comment{w}
+	say := lines{w, "# "}
 	say.line("%s on %s, %d of them retained.", many(s.Messages, "message"), many(s.Topics, "topic"), s.Retained)
 	for i := range s.Groups {
 		writeGroup(say, &s.Groups[i])
@@ -258,14 +270,17 @@ func writeBroker(w io.Writer, broker *mqttconn.Config, f *suggestFlags) {
 	fmt.Fprintln(w)
 }
 
-// comment writes lines as comments of TOML.
-type comment struct{ w io.Writer }
-
-func (c comment) line(format string, args ...any) {
-	fmt.Fprintln(c.w, strings.TrimRight("# "+command.Printable(fmt.Sprintf(format, args...)), " "))
+// lines writes lines, as comments of TOML where they begin with "#".
+type lines struct {
+	w     io.Writer
+	begin string
 }
 
-func writeGroup(say comment, g *agent.SuggestionGroup) {
+func (l lines) line(format string, args ...any) {
+	fmt.Fprintln(l.w, strings.TrimRight(l.begin+command.Printable(fmt.Sprintf(format, args...)), " "))
+}
+
+func writeGroup(say lines, g *agent.SuggestionGroup) {
 	read := "dialect auto"
 	switch {
 	case g.Preset != "":
@@ -286,7 +301,7 @@ func writeGroup(say comment, g *agent.SuggestionGroup) {
 }
 
 // writeReading shows one message and how it reads.
-func writeReading(say comment, r *agent.SuggestedReading) {
+func writeReading(say lines, r *agent.SuggestedReading) {
 	const most = 12 // rows
 	say.line("  %s %s", r.Topic, payloadText(r.Payload))
 	switch {

@@ -257,8 +257,10 @@ type known []string
 
 func (k known) is(name string) bool {
 	name = name[strings.LastIndexByte(name, '.')+1:]
-	return slices.Contains(k, strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(name)))
+	return slices.Contains(k, strings.ToLower(wordParts.Replace(name)))
 }
+
+var wordParts = strings.NewReplacer("_", "", "-", "", " ", "")
 
 var (
 	timeNames = known{"time", "timestamp", "ts", "t", "datetime", "date", "lastseen", "receivedat", "measuredat", "createdat", "utc", "utctime",

@@ -156,7 +156,8 @@ func jsonMessage(line []byte, now time.Time) (m Message, is bool) {
 	if retained := string(said.Retain); retained == "1" || retained == "true" {
 		m.Flags |= lightchain.Retained
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700"} {
+	// mosquitto_sub writes local time with both a "Z" and its offset.
+	for _, layout := range []string{"2006-01-02T15:04:05Z-0700", "2006-01-02T15:04:05Z0700", time.RFC3339} {
 		if at, err := time.Parse(layout, strings.TrimSpace(said.Time)); err == nil {
 			m.Received = at
 			break

@@ -18,8 +18,8 @@ line1/press/state {
   "t": 1
 }
 line1/press/torn {"t":1
-{"tst":"2026-03-01T09:00:00.000000+0100","topic":"a/b","qos":1,"retain":1,"payloadlen":4,"payload":"21.5"}
-{"tst":"2026-03-01T09:00:00.000000Z+0100","topic":"a/c","qos":0,"retain":0,"payload":{"t":2}}
+{"tst":"2026-03-01T09:00:01.000000+0100","topic":"a/b","qos":1,"retain":1,"payloadlen":4,"payload":"21.5"}
+{"tst":"2026-03-01T09:00:02.186124Z+0100","topic":"a/c","qos":0,"retain":0,"payload":{"t":2}}
 {"topic":"a/d","payload":null}
 
 nothing
@@ -35,7 +35,7 @@ nothing
 	want := []string{
 		"line1/press/temp=21.5 false 08:00:00", "line1/press/text=several words false 08:00:00", "line1/press/gone= false 08:00:00",
 		"line1/press/state={\n  \"t\": 1\n} false 08:00:00", "line1/press/torn={\"t\":1 false 08:00:00",
-		"a/b=21.5 true 08:00:00", `a/c={"t":2} false 08:00:00`, "a/d= false 08:00:00",
+		"a/b=21.5 true 08:00:01", `a/c={"t":2} false 08:00:02`, "a/d= false 08:00:00",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("read are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -160,7 +160,10 @@ func (g *Group) unread(u Unread) {
 	g.Unread = append(g.Unread, u)
 }
 
-// newGroup reads the samples of topics, and takes the first that has readings for an example.
+// enough is how many readings make a message a good example.
+const enough = 8
+
+// newGroup reads the samples of topics, and takes the one with the most readings for an example, of several the first.
 func newGroup(filters []string, topics []*topic) Group {
 	g := Group{Filters: filters, Config: topics[0].config, Topics: len(topics)}
 	d, err := sensors.New(g.Config)
@@ -184,7 +187,7 @@ func newGroup(filters []string, topics []*topic) Group {
 			}
 			score := 0
 			if err == nil {
-				score = 1 + min(1, len(got.Readings))
+				score = 1 + min(enough, len(got.Readings))
 			}
 			if score > best {
 				best, g.Example = score, Example{t.name, s.payload, got, err}
