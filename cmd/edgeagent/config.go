@@ -10,7 +10,6 @@ import (
 
 	"edgechain.example/agent"
 	"edgechain.example/cmd/internal/command"
-	"edgechain.example/sensors"
 	"edgechain.example/tomlconf"
 )
 
@@ -18,16 +17,6 @@ func newConfig() *cobra.Command {
 	c := command.NewConfig("gateway", agent.Sample)
 	c.AddCommand(newSuggest())
 	return c
-}
-
-func newCheckConfig() *cobra.Command {
-	return command.NewCheckConfig("gateway", func(c *cobra.Command) (any, fmt.Stringer, error) {
-		config, err := loadConfig(c)
-		if err != nil {
-			return nil, nil, err
-		}
-		return config, config.Hash(sensors.DecoderVersion), nil
-	})
 }
 
 // loadConfig reads the configuration that the command's flags name, and tells its warnings.
