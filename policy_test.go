@@ -106,6 +106,7 @@ var floors = map[string]int{
 	"sync/internal":                  1,
 	"sync/pace":                      1,
 	"sensors/sparkplug":              2,
+	"sensors/suggest":                2,
 	"sync":                           2,
 	"sync/gateway":                   3,
 	"sync/collector":                 3,

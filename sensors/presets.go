@@ -20,7 +20,18 @@ type Preset struct {
 	Name   string `json:"name"`
 	For    string `json:"for"`    // whose payloads these are
 	Topics string `json:"topics"` // and the topics under which they come
+	Signs  []Sign `json:"signs"`  // any of them tells such a message from others
 	Config Config `json:"config"`
+}
+
+// A Sign is a topic that a pattern covers, with a payload that has all of these fields.
+type Sign struct {
+	Topic  string   `json:"topic"`  // see [mqttwire.CheckPattern]
+	Fields []string `json:"fields"` // by the names that they have as readings, or of objects around them; "*" is any one level
+
+	// Root is how many levels of such a topic lead to all that the same sender says; a negative number is how many do not, counted
+	// from the end. 0: nothing is known of other topics.
+	Root int `json:"root"`
 }
 
 // Presets returns all presets in the order of their names.

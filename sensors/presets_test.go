@@ -32,8 +32,8 @@ func TestPresetsReadWhatTheirMakersDocument(t *testing.T) {
 		}
 	}
 	for _, p := range Presets() {
-		if !tried[p.Name] || p.For == "" || p.Topics == "" {
-			t.Errorf("the preset %s lacks what it is for, its topics, or a payload in testdata", p.Name)
+		if !tried[p.Name] || p.For == "" || p.Topics == "" || len(p.Signs) == 0 {
+			t.Errorf("the preset %s lacks what it is for, its topics, its signs, or a payload in testdata", p.Name)
 		}
 	}
 }

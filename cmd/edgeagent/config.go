@@ -10,20 +10,13 @@ import (
 
 	"edgechain.example/agent"
 	"edgechain.example/cmd/internal/command"
-	"edgechain.example/sensors"
 	"edgechain.example/tomlconf"
 )
 
-func newConfig() *cobra.Command { return command.NewConfig("gateway", agent.Sample) }
-
-func newCheckConfig() *cobra.Command {
-	return command.NewCheckConfig("gateway", func(c *cobra.Command) (any, fmt.Stringer, error) {
-		config, err := loadConfig(c)
-		if err != nil {
-			return nil, nil, err
-		}
-		return config, config.Hash(sensors.DecoderVersion), nil
-	})
+func newConfig() *cobra.Command {
+	c := command.NewConfig("gateway", agent.Sample)
+	c.AddCommand(newSuggest())
+	return c
 }
 
 // loadConfig reads the configuration that the command's flags name, and tells its warnings.
