@@ -126,6 +126,11 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	decoder, _ := proofOfBytes(t, worded)
 	kind := slices.Concat([]byte("\xa6"), small[1:], []byte("\x08\x81\x83\x7a\x01\xff\xf0\x00"), bytes.Repeat([]byte("\x01"), 0x1fff000), []byte("\x00\x40"))
 
+	long := lightchain.Entry{Source: "mqtt:x:" + strings.Repeat("0/", 30_000), Payload: bytes.Repeat([]byte("a b=1\n"), 1024), Decoder: "influx/2", Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}}
+	lines, _ := proofOf(t, long)
+	long.Source += strings.Repeat("0/", 4<<20)
+	longer, _ := proofOf(t, long)
+
 	const size = lightchain.MaxProof
 	fill := func(head string, with string) []byte {
 		return append([]byte(head), bytes.Repeat([]byte(with), (size-len(head))/len(with))...)
@@ -169,6 +174,8 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 		"a decoder of nothing but escapes":    decoder,
 		"a bundle with such a decoder":        bundleOfBytes(t, 1, worded),
 		"a kind of evidence from outside":     kind,
+		"lines under a long topic":            lines,
+		"lines under a topic that is none":    longer,
 		"the largest entry, and bytes behind": append(bytes.Clone(large), make([]byte, size-len(large))...),
 	} {
 		path := filepath.Join(dir, "file")
