@@ -60,7 +60,7 @@ func appendBytes[S []byte | string](b []byte, s S) []byte {
 // SPEC: Text is valid UTF-8, kept as it is.
 func appendText(b []byte, s string) ([]byte, error) {
 	if !utf8.ValidString(s) {
-		return b, fmt.Errorf("text %q is not valid UTF-8", s)
+		return b, fmt.Errorf("text %s is not valid UTF-8", quoted(s))
 	}
 	return append(appendHead(b, majorText, uint64(len(s))), s...), nil
 }

@@ -100,7 +100,7 @@ func (e *Entry) AppendBody(b []byte) ([]byte, error) {
 	start := len(b)
 	b, err := e.appendBody(b)
 	if err != nil {
-		return b[:start], fmt.Errorf("entry from %q: %w", e.Source, err)
+		return b[:start], fmt.Errorf("entry from %s: %w", quoted(e.Source), err)
 	}
 	return b, nil
 }
@@ -141,10 +141,13 @@ func AppendEntry(b []byte, salt Salt, received int64, body []byte) []byte {
 // SPEC: its name as an aggregator's, a slash, and its version, 1 to 2^31−1 in plain digits
 func CheckDecoder(decoder string) error {
 	if !isDecoder(decoder) {
-		return fmt.Errorf("decoder %q: a name, a slash and a version, like json/1", decoder)
+		return fmt.Errorf("decoder %s: a name, a slash and a version, like json/1", quoted(decoder))
 	}
 	return nil
 }
+
+// maxDecoder is the most bytes that a decoder's name with its version has.
+const maxDecoder = maxName + len("/2147483647")
 
 func isDecoder[T string | []byte](decoder T) bool {
 	slash, version := 0, uint64(0)
@@ -264,7 +267,7 @@ func (e *Entry) read(b []byte, only bool) (payload, source []byte, err error) {
 	e.Received, source = r.int(), r.textBytes()
 	e.Source, e.Flags = r.kept(source), Flags(r.uint())
 	payload = r.bytes(MaxEntry)
-	decoder := r.textBytes()
+	decoder := r.shortText(maxDecoder)
 	if r.err == nil && !isDecoder(decoder) {
 		return nil, nil, CheckDecoder(string(decoder))
 	}

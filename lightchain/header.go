@@ -213,11 +213,11 @@ func (h *Header) checkGenesis(g *Genesis) error {
 // SPEC: the gateway's name, at most 64 bytes, no control characters
 func CheckGatewayName(name string) error {
 	if len(name) > MaxGatewayName || !utf8.ValidString(name) {
-		return fmt.Errorf("gateway name %q: at most %d bytes of UTF-8", name, MaxGatewayName)
+		return fmt.Errorf("gateway name %s: at most %d bytes of UTF-8", quoted(name), MaxGatewayName)
 	}
 	for _, r := range name {
 		if unicode.IsControl(r) {
-			return fmt.Errorf("gateway name %q: no control characters", name)
+			return fmt.Errorf("gateway name %s: no control characters", quoted(name))
 		}
 	}
 	return nil

@@ -98,12 +98,12 @@ func ParseChainID(s string) (ChainID, error) {
 	var c ChainID
 	b, err := chainText.DecodeString(s)
 	if err != nil || len(b) != len(c) {
-		return c, fmt.Errorf("chain %q: a chain is 52 characters of a-z and 2-7", s)
+		return c, fmt.Errorf("chain %s: a chain is 52 characters of a-z and 2-7", quoted(s))
 	}
 	copy(c[:], b)
 	// SPEC: In text a chain is the lower-case base32 … unused low bits zero.
 	if c.String() != s {
-		return c, fmt.Errorf("chain %q: its last character is not one that 32 bytes can give", s)
+		return c, fmt.Errorf("chain %s: its last character is not one that 32 bytes can give", quoted(s))
 	}
 	return c, nil
 }

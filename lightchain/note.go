@@ -276,7 +276,7 @@ func ParseSpans(text string) (all []Span, err error) {
 		a, errA := strconv.ParseUint(first, 10, 53)
 		b, errB := strconv.ParseUint(last, 10, 53)
 		if err := errors.Join(errA, errB); err != nil {
-			return nil, fmt.Errorf("%q: a number, or two with a hyphen between, is expected", word)
+			return nil, fmt.Errorf("%s: a number, or two with a hyphen between, is expected", quoted(word))
 		}
 		all = append(all, Span{a, b})
 	}

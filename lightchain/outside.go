@@ -39,7 +39,7 @@ func appendOutside(b []byte, all []Outside) ([]byte, error) {
 func (o *Outside) check() error {
 	switch {
 	case CheckAggregatorName(o.Kind) != nil:
-		return fmt.Errorf("outside evidence of the kind %q: 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'", o.Kind)
+		return fmt.Errorf("outside evidence of the kind %s: 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'", quoted(o.Kind))
 	case o.Height > math.MaxInt64:
 		return errors.New("outside evidence on a height above 2^63-1")
 	case len(o.Bytes) > maxOutsideBytes:
@@ -55,7 +55,7 @@ func (r *reader) outside() []Outside {
 	all := make([]Outside, r.array(1, maxOutside, 4))
 	for i := range all {
 		r.tuple(3)
-		all[i] = Outside{r.text(), r.uint(), r.bytes(maxOutsideBytes)}
+		all[i] = Outside{r.kept(r.shortText(maxName)), r.uint(), r.bytes(maxOutsideBytes)}
 		if err := all[i].check(); r.err == nil && err != nil {
 			r.fail(err)
 		}

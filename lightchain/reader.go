@@ -164,9 +164,22 @@ func (r *reader) fixed(to []byte) {
 // SPEC: Text is valid UTF-8, kept as it is.
 func (r *reader) text() string { return r.kept(r.textBytes()) }
 
+// shortText reads text of at most so many bytes; the result is a part of the input.
+func (r *reader) shortText(most int) []byte {
+	n := r.expect(majorText)
+	if n > uint64(most) {
+		r.fail(fmt.Errorf("a text of %d bytes is above the limit of %d", n, most))
+		return nil
+	}
+	return r.utf8(r.content(n))
+}
+
 // textBytes reads text; the result is a part of the input.
 func (r *reader) textBytes() []byte {
-	b := r.content(r.expect(majorText))
+	return r.utf8(r.content(r.expect(majorText)))
+}
+
+func (r *reader) utf8(b []byte) []byte {
 	if !utf8.Valid(b) {
 		r.fail(errors.New("text that is not valid UTF-8"))
 		return nil

@@ -29,13 +29,16 @@ const (
 // SPEC: a name matches [a-z0-9][a-z0-9.-]{0,62}
 func CheckAggregatorName(name string) error {
 	if !isName(name) {
-		return fmt.Errorf("aggregator name %q: 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'", name)
+		return fmt.Errorf("aggregator name %s: 1 to 63 of a-z, 0-9, and, but for the first, '.' and '-'", quoted(name))
 	}
 	return nil
 }
 
+// maxName is the most bytes of an aggregator's name, and of all that is named like one.
+const maxName = 63
+
 func isName[T string | []byte](name T) bool {
-	ok := len(name) >= 1 && len(name) <= 63
+	ok := len(name) >= 1 && len(name) <= maxName
 	for i := 0; ok && i < len(name); i++ {
 		c := name[i]
 		ok = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && (c == '.' || c == '-')

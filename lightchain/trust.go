@@ -117,7 +117,7 @@ func (t *trustLines) parse(words []string) error {
 	case words[0] == "quorum" && len(words) == 2:
 		n, err := strconv.ParseUint(words[1], 10, 31)
 		if err != nil || strconv.FormatUint(n, 10) != words[1] {
-			return fmt.Errorf("quorum %q: a whole number in plain digits", words[1])
+			return fmt.Errorf("quorum %s: a whole number in plain digits", quoted(words[1]))
 		}
 		if t.quorum {
 			return errors.New("quorum stands twice")
@@ -151,10 +151,10 @@ func (t *trustLines) addAggregator(a Aggregator) error {
 
 func (t *trustLines) addDevice(name, kind, text string) error {
 	if CheckAggregatorName(name) != nil {
-		return fmt.Errorf("device %q: it is named like an aggregator", name)
+		return fmt.Errorf("device %s: it is named like an aggregator", quoted(name))
 	}
 	if kind != "ocmf" && kind != "cose" && kind != "jws" {
-		return fmt.Errorf("device %s: kind %q is not ocmf, cose or jws", name, kind)
+		return fmt.Errorf("device %s: kind %s is not ocmf, cose or jws", name, quoted(kind))
 	}
 	key, err := base64.StdEncoding.Strict().DecodeString(text)
 	// The decoder skips CR and LF wherever they stand.
@@ -170,7 +170,7 @@ func (t *trustLines) addDevice(name, kind, text string) error {
 
 func (t *trustLines) addPerson(p Person) error {
 	if CheckAggregatorName(p.Name) != nil {
-		return fmt.Errorf("person %q: named like an aggregator", p.Name)
+		return fmt.Errorf("person %s: named like an aggregator", quoted(p.Name))
 	}
 	if err := t.once(p.Name, "person", string(p.Key[:])); err != nil {
 		return err
@@ -208,14 +208,14 @@ func ParsePublicKey(s string) (key PublicKey, err error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(blob)
 	prefix := sshKeyPrefix()
 	if !found || err != nil || len(b) != len(prefix)+len(key) || !bytes.HasPrefix(b, prefix) {
-		return key, fmt.Errorf("key %q: expected ssh-ed25519 and 68 characters of base64, as in a .pub file", s)
+		return key, fmt.Errorf("key %s: expected ssh-ed25519 and 68 characters of base64, as in a .pub file", quoted(s))
 	}
 	copy(key[:], b[len(prefix):])
 	if FormatPublicKey(key) != s { // the decoder skips CR and LF wherever they stand
-		return PublicKey{}, fmt.Errorf("key %q: something stands between its characters", s)
+		return PublicKey{}, fmt.Errorf("key %s: something stands between its characters", quoted(s))
 	}
 	if err := key.Check(); err != nil {
-		return PublicKey{}, fmt.Errorf("key %q: %w", s, err)
+		return PublicKey{}, fmt.Errorf("key %s: %w", quoted(s), err)
 	}
 	return key, nil
 }

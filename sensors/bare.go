@@ -68,7 +68,7 @@ func bareValue(s string) (v lightchain.Value, err error) {
 	// SPEC: makes the message not understood […] a bare value that is NaN
 	switch strings.ToLower(strings.TrimLeft(s, "+-")) {
 	case "nan", "inf", "infinity":
-		return v, refuse(NotFinite, "the value is %q", s)
+		return v, refuse(NotFinite, "the value is %.40q", s)
 	}
 	if !readable(s) {
 		return v, refuse(NotText, "control characters in a bare value")

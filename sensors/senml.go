@@ -64,7 +64,7 @@ func (r *record) put(f field, v lightchain.Value, text decimal) error {
 	switch {
 	case numeric&(1<<f) != 0:
 		if want = kind; kind != lightchain.KindInt && kind != lightchain.KindFloat {
-			return refuse(NotSenML, "%q, where the SenML label wants a number", v)
+			return refuse(NotSenML, "%.40q, where the SenML label wants a number", v.String())
 		}
 	case f == fieldVB:
 		want = lightchain.KindBool

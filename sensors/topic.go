@@ -3,6 +3,7 @@ package sensors
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -227,14 +228,15 @@ func join(a, sep, b string) string {
 	return a + sep + b
 }
 
-// OfTopic reports whether a value is that of a level of a topic: a rule's Fields may have made a reading of it.
-func OfTopic(v lightchain.Value, topic string) bool {
-	for level := range strings.SplitSeq(topic, "/") {
-		if levelValue(level) == v {
-			return true
+// Levels returns the values that the levels of a topic are: a rule's Fields may have made readings of them.
+func Levels(topic string) iter.Seq[lightchain.Value] {
+	return func(yield func(lightchain.Value) bool) {
+		for level := range strings.SplitSeq(topic, "/") {
+			if !yield(levelValue(level)) {
+				return
+			}
 		}
 	}
-	return false
 }
 
 // levelValue reads a level as a bare value, and what is none as the text that it is.

@@ -23,7 +23,11 @@ import (
 // proofOf begins a chain and seals one block of one entry; it returns the proof.
 func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 	t.Helper()
-	signer, genesis, tip := beginChain(t)
+	return proofOfBytes(t, encoded(t, e))
+}
+
+func encoded(t *testing.T, e lightchain.Entry) []byte {
+	t.Helper()
 	if e.Source == "" {
 		e.Source = "broker:-/x:t"
 	}
@@ -31,6 +35,13 @@ func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return entry
+}
+
+// proofOfBytes seals whatever an entry is said to be.
+func proofOfBytes(t *testing.T, entry []byte) (proof []byte, chain string) {
+	t.Helper()
+	signer, genesis, tip := beginChain(t)
 	header, err := tip.Header(lightchain.LeafHash(entry), 1, 0, lightchain.Clock{}).Sign(signer)
 	if err != nil {
 		t.Fatal(err)
@@ -45,14 +56,12 @@ func proofOf(t *testing.T, e lightchain.Entry) (proof []byte, chain string) {
 // bundleOf begins a chain and seals one block of so many entries.
 func bundleOf(t *testing.T, n int, e lightchain.Entry) (bundle []byte) {
 	t.Helper()
+	return bundleOfBytes(t, n, encoded(t, e))
+}
+
+func bundleOfBytes(t *testing.T, n int, entry []byte) (bundle []byte) {
+	t.Helper()
 	signer, genesis, tip := beginChain(t)
-	if e.Source == "" {
-		e.Source = "broker:-/x:t"
-	}
-	entry, err := e.Append(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var block lightchain.CompactRange
 	for range n {
 		block.Append(lightchain.LeafHash(entry), nil)
@@ -112,6 +121,16 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	listed, _ := proofOf(t, lightchain.Entry{Source: lightchain.SourceNote, Payload: slices.Concat([]byte(`{"entries":[`), bytes.Repeat([]byte("[],"), (lightchain.MaxEntry-128)/3), []byte(`[]]}`))})
 	spoken, _ := proofOf(t, lightchain.Entry{Source: lightchain.SourceNote, Payload: slices.Concat([]byte(`{"text":"`), bytes.Repeat([]byte(`\u0061`), (lightchain.MaxEntry-128)/6), []byte(`"}`))})
 
+	// Where a word belongs, the longest text that there is room for, all of which would be escaped.
+	worded := slices.Concat([]byte("\x87\x50"), make([]byte, 16), []byte("\x00\x60\x00\x40\x7a\x00\xff\xff\xd0"), bytes.Repeat([]byte("\x01"), 0xffffd0), []byte("\x80"))
+	decoder, _ := proofOfBytes(t, worded)
+	kind := slices.Concat([]byte("\xa6"), small[1:], []byte("\x08\x81\x83\x7a\x01\xff\xf0\x00"), bytes.Repeat([]byte("\x01"), 0x1fff000), []byte("\x00\x40"))
+
+	long := lightchain.Entry{Source: "mqtt:x:" + strings.Repeat("0/", 30_000), Payload: bytes.Repeat([]byte("a b=1\n"), 1024), Decoder: "influx/2", Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}}
+	lines, _ := proofOf(t, long)
+	long.Source += strings.Repeat("0/", 4<<20)
+	longer, _ := proofOf(t, long)
+
 	const size = lightchain.MaxProof
 	fill := func(head string, with string) []byte {
 		return append([]byte(head), bytes.Repeat([]byte(with), (size-len(head))/len(with))...)
@@ -152,6 +171,11 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 		"a bundle of small entries":           bundleOf(t, 300_000, lightchain.Entry{Payload: []byte("1"), Readings: []lightchain.Reading{{Value: lightchain.Int(1)}}}),
 		"a bundle of entries that have room":  bundleOf(t, 7, lightchain.Entry{Payload: make([]byte, 1<<20)}),
 		"a bundle of the largest entries":     bundleOf(t, 3, lightchain.Entry{Payload: make([]byte, lightchain.MaxEntry-64)}),
+		"a decoder of nothing but escapes":    decoder,
+		"a bundle with such a decoder":        bundleOfBytes(t, 1, worded),
+		"a kind of evidence from outside":     kind,
+		"lines under a long topic":            lines,
+		"lines under a topic that is none":    longer,
 		"the largest entry, and bytes behind": append(bytes.Clone(large), make([]byte, size-len(large))...),
 	} {
 		path := filepath.Join(dir, "file")

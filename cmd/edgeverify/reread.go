@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -15,11 +16,14 @@ import (
 type reread string
 
 const (
-	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there
+	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there, or no topic is so long
 	sameAll    reread = "same"    // the same readings
 	sameValues reread = "values"  // no other values, in the same order; names, units or times are others, or members are left out
 	differs    reread = "differs" // other values
 )
+
+// maxTopic is the most bytes that MQTT has room for. Readings begin with the topic: the work of reading again grows with it.
+const maxTopic = 1<<16 - 1
 
 // readAgain compares an entry's readings with what its payload gives here.
 func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
@@ -27,6 +31,9 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 		return notReread, nil
 	}
 	topic, client := arrival(e.Source)
+	if len(topic) > maxTopic {
+		return notReread, nil
+	}
 	here, known, err := sensors.Again(e.Decoder, topic, client, e.Payload, time.Unix(0, e.Received))
 	switch {
 	case !known:
@@ -36,14 +43,30 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 	case slices.EqualFunc(here, e.Readings, equalReadings):
 		return sameAll, here
 	}
-	for some := e.Readings; ; some = some[:len(some)-1] {
-		switch {
-		case among(some, here):
-			return sameValues, here
-		case len(some) == 0 || !sensors.OfTopic(some[len(some)-1].Value, topic): // those of the topic stand last
-			return differs, here
+	// Those of the topic stand last. What is among the payload's values stays so when fewer are looked for.
+	own := len(e.Readings) - lastOf(e.Readings, sensors.Levels(topic))
+	if among(e.Readings[:own], here) {
+		return sameValues, here
+	}
+	return differs, here
+}
+
+// lastOf returns how many of the last readings have values that are among others. Either list is gone through once: an entry may
+// have 65,535 readings, and as many others.
+func lastOf(readings []lightchain.Reading, others iter.Seq[lightchain.Value]) (n int) {
+	found := make(map[lightchain.Value]bool, len(readings))
+	for i := range readings {
+		found[readings[i].Value] = false
+	}
+	for v := range others {
+		if _, asked := found[v]; asked {
+			found[v] = true
 		}
 	}
+	for n < len(readings) && found[readings[len(readings)-1-n].Value] {
+		n++
+	}
+	return n
 }
 
 // among reports whether the values of some readings stand among those of others, in the same order. A configuration takes

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +24,47 @@ func TestValuesAreAmongThoseOfThePayload(t *testing.T) {
 	}{{[]int64{1, 2, 3}, true}, {[]int64{2, 3}, true}, {[]int64{1, 3}, true}, {[]int64{3, 2}, false}, {[]int64{1, 4}, false}, {[]int64{1, 1}, false}, {[]int64{1, 2, 3, 3}, false}} {
 		if got := among(values(c.some...), values(1, 2, 3)); got != c.want {
 			t.Errorf("%v among 1, 2, 3: %t", c.some, got)
+		}
+	}
+}
+
+// However many readings an entry has, and its topic levels, each is looked at once.
+func TestReadingsOfTheTopicAreFoundInOnePass(t *testing.T) {
+	const many = 65_535
+	text := func(s string) lightchain.Reading { return lightchain.Reading{Value: lightchain.Text(s)} }
+	for _, c := range []struct {
+		readings []lightchain.Reading
+		levels   []string
+		want     int
+	}{
+		{nil, []string{"a"}, 0},
+		{[]lightchain.Reading{text("a"), text("b"), text("a")}, []string{"a"}, 1},
+		{[]lightchain.Reading{text("a"), text("b"), text("a")}, []string{"b", "c", "a"}, 3},
+		{[]lightchain.Reading{text("a"), text("b")}, []string{"a"}, 0},
+		{slices.Repeat([]lightchain.Reading{text("a")}, many), append(slices.Repeat([]string{"0"}, many), "a"), many},
+		{slices.Repeat([]lightchain.Reading{text("a")}, many), slices.Repeat([]string{"0"}, many), 0},
+	} {
+		asked := 0
+		got := lastOf(c.readings, func(yield func(lightchain.Value) bool) {
+			for _, level := range c.levels {
+				if asked++; !yield(lightchain.Text(level)) {
+					return
+				}
+			}
+		})
+		if got != c.want || asked > len(c.levels) {
+			t.Errorf("%d readings, %d levels: %d are of the topic, want %d; levels were read %d times", len(c.readings), len(c.levels), got, c.want, asked)
+		}
+	}
+}
+
+// A topic that no broker can carry is not read by: what it names would be the topic over and over.
+func TestWhatCameOnNoTopicIsNotReadAgain(t *testing.T) {
+	for n, want := range map[int]reread{maxTopic: sameAll, maxTopic + 1: notReread} {
+		topic := strings.Repeat("a", n)
+		e := &lightchain.Entry{Source: "mqtt:x:" + topic, Payload: []byte(`{"b":1}`), Decoder: "json/2", Readings: []lightchain.Reading{{Device: topic, Name: "b", Value: lightchain.Int(1)}}}
+		if got, _ := readAgain(e); got != want {
+			t.Errorf("a topic of %d bytes: %q, want %q", n, got, want)
 		}
 	}
 }
