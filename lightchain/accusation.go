@@ -79,13 +79,18 @@ func (f *Fork) Verify(t *Trust) (*ForkReport, error) {
 			return nil, &CheckError{CheckReceipts, err}
 		}
 	}
+	r.Both = countersignedBoth(r)
+	return r, nil
+}
+
+func countersignedBoth(r *ForkReport) (both []string) {
 	for _, a := range r.Sides[0].ReceiptedBy {
 		if slices.ContainsFunc(r.Sides[1].ReceiptedBy, func(b ReceiptedBy) bool { return a.Name == b.Name }) {
-			r.Both = append(r.Both, a.Name)
+			both = append(both, a.Name)
 		}
 	}
-	slices.Sort(r.Both)
-	return r, nil
+	slices.Sort(both)
+	return both
 }
 
 // report says what a side shows that was checked but for its receipts. shared are the keys of both sides.
@@ -145,7 +150,7 @@ func (p *Proof) Sides() []Side {
 }
 
 // Sides returns what the bundle says of its chain's history, as [Proof.Sides] does; of the blocks before the last one
-// nothing. Call it when [BundleVerifier.Report] has returned without an error.
+// nothing, for which there is [BundleVerifier.Blocks]. Call it when [BundleVerifier.Report] has returned without an error.
 func (v *BundleVerifier) Sides() []Side { return v.proof.Sides() }
 
 // keysBelow returns those of a proof's headers that set the key under which head is signed.

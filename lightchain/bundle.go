@@ -175,6 +175,8 @@ type BundleVerifier struct {
 	hash         Hash              // of that header
 	block        CompactRange      // over its entries so far
 	inside       map[uint64]Hash   // the run's headers that set the key, by height
+	blocks       BundleBlocks      // the hashes of the first blocks' headers,
+	keep         uint64            // so many at the most
 	proof        Proof             // what the end says, in the shape of a proof
 }
 
@@ -276,6 +278,7 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 		v.first = seen{&first, LeafHash(b)}
 	}
 	v.begun, v.header, v.hash, v.block = true, h, LeafHash(b), CompactRange{}
+	v.blocks.add(v.hash, v.keep)
 	if h.NextKey != nil {
 		if len(v.inside) == maxKeyHeaders {
 			return v.fail(CheckKeys, errors.New("more changes of key than a bundle may have"))

@@ -45,6 +45,8 @@ var makers = map[string]string{
 	"note.go/UnmarshalJSON":          "for programs that read reports",
 	"note_json.go/Bytes":             "it gives an attachment's bytes back, which were checked",
 	"accusation.go":                  "it makes evidence, which is verified like any other",
+	"blocks.go/Evidence":             "as above",
+	"blocks.go/Accuse":               "it says in words what was found",
 	"tip.go":                         "an aggregator's, which follows a chain",
 	"consistency.go":                 "an aggregator's, which follows a chain; VerifyConsistency is in tree.go",
 	"run.go":                         "an aggregator's, which follows a chain",

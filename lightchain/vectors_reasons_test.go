@@ -108,10 +108,11 @@ func (v *vector) refusal() (err error) {
 // contradiction says why two files cannot be of one history.
 func (v *vector) contradiction(t *Trust) error {
 	var sides [2][]Side
+	var blocks [2]*BundleBlocks
 	var receipts []ReceiptedBy
 	for i, b := range [][]byte{v.Bytes, v.Other} {
 		var err error
-		if sides[i], err = judge(b, t); err != nil {
+		if sides[i], blocks[i], err = judgeWithBlocks(b, t); err != nil {
 			return fmt.Errorf("file %d: %w", i+1, err)
 		}
 		if report, err := Verify(b, t); err == nil {
@@ -123,6 +124,16 @@ func (v *vector) contradiction(t *Trust) error {
 			return why
 		}
 		return fmt.Errorf("two headers at height %d", f.Height())
+	}
+	for i, b := range blocks {
+		for j := range sides[1-i] {
+			if b == nil {
+				break
+			}
+			if why, _ := b.Apart(&sides[1-i][j]); why != nil {
+				return why
+			}
+		}
 	}
 	if all := Reversals(receipts); len(all) > 0 {
 		return fmt.Errorf("falling times of %s", all[0].Lower.Name)

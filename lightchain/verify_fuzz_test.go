@@ -7,35 +7,42 @@ import (
 
 // judge verifies a file of any kind, as a program does that was handed it, and returns what it says of its chain.
 func judge(b []byte, t *Trust) (sides []Side, err error) {
+	sides, _, err = judgeWithBlocks(b, t)
+	return sides, err
+}
+
+// judgeWithBlocks returns a bundle's blocks, too.
+func judgeWithBlocks(b []byte, t *Trust) (sides []Side, blocks *BundleBlocks, err error) {
 	switch {
 	case IsBundle(b):
 		v := NewBundleVerifier(t)
+		v.KeepBlocks(1 << 20)
 		for len(b) > 0 {
 			start, end, err := BundleItem(b)
 			if err != nil || end > len(b) {
-				return nil, errCutShort
+				return nil, nil, errCutShort
 			}
 			if err := v.Add(b[start:end]); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			b = b[end:]
 		}
 		if _, err := v.Report(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return v.Sides(), nil
+		return v.Sides(), v.Blocks(), nil
 	case IsFork(b):
 		_, err := VerifyFork(b, t)
-		return nil, err
+		return nil, nil, err
 	}
 	p, err := DecodeProof(b)
 	if err == nil {
 		_, err = p.Verify(t)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return p.Sides(), nil
+	return p.Sides(), nil, nil
 }
 
 // FuzzVerify claims that no file and no trust file makes verification panic, and that a file which verifies does not

@@ -35,6 +35,7 @@ export class BundleCheck {
   #setters = null;  // the start's headers
   #chain = null;
   #first = null;    // the first block's header
+  #hashes = [];     // of all blocks' headers
   #last = null;     // the block that is being read
   #tree = null;     // its entries so far
   #inRun = new Map(); // headers of the run at heights of the start
@@ -99,6 +100,7 @@ export class BundleCheck {
     if (header.key !== undefined) this.#setting.push(header);
     need(this.#setting.length <= 1024, 'keys', 'more than 1,024 blocks set a key');
     this.#first ??= header;
+    this.#hashes.push(header.hash);
     this.#last = header;
     this.#tree = new Tree();
     if (this.#setters.some(s => s.header.height === header.height)) this.#inRun.set(header.height, header);
@@ -177,7 +179,7 @@ export class BundleCheck {
       gateway: setters[0].header.name, ...bracket,
       contradicting: contradicting(upper), silences: silences(ends.map(s => s.header), upper), outside: outside.length,
       noQuorum: trust.quorum === 0n, notes: this.#notes,
-      sight: { headers: [...setters, ...ends].map(s => s.header), setters: setters.map(s => s.header), receipts: upper },
+      sight: { headers: [...setters, ...ends].map(s => s.header), setters: setters.map(s => s.header), receipts: upper, run: { first: this.#first, hashes: this.#hashes } },
     };
   }
 

@@ -180,13 +180,28 @@ func (a *answer) shows(by []lightchain.ReceiptedBy, silences []lightchain.Silenc
 	}
 }
 
+// said is what a file says of its chain's history, and who countersigned that.
+type said struct {
+	sides    []lightchain.Side
+	blocks   *lightchain.BundleBlocks
+	receipts []lightchain.ReceiptedBy
+}
+
+// apart reports whether a bundle's blocks cannot be of one history with another file.
+func (s said) apart(other said) bool {
+	return s.blocks != nil && slices.ContainsFunc(other.sides, func(one lightchain.Side) bool {
+		why, _ := s.blocks.Apart(&one)
+		return why != nil
+	})
+}
+
 // judge is what edgeverify does with one file.
-func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, receipts []lightchain.ReceiptedBy) {
+func judge(b []byte, t *lightchain.Trust) (a answer, s said) {
 	switch {
 	case lightchain.IsFork(b):
 		r, err := lightchain.VerifyFork(b, t)
 		if err != nil {
-			return failed(err), nil, nil
+			return failed(err), s
 		}
 		a = answer{Kind: "fork", Chain: r.Chain.String(), Gateway: r.Name, Height: text(r.Height), By: r.Both}
 		for _, s := range r.Sides {
@@ -197,22 +212,23 @@ func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, re
 			slices.Sort(one.By)
 			a.Sides = append(a.Sides, one)
 		}
-		return a, nil, nil
+		return a, s
 	case lightchain.IsBundle(b):
 		v := lightchain.NewBundleVerifier(t)
+		v.KeepBlocks(1 << 20)
 		for len(b) > 0 {
 			start, end, err := lightchain.BundleItem(b)
 			if err != nil || end > len(b) {
-				return answer{Fail: string(lightchain.CheckDecoding)}, nil, nil
+				return answer{Fail: string(lightchain.CheckDecoding)}, s
 			}
 			if err := v.Add(b[start:end]); err != nil {
-				return failed(err), nil, nil
+				return failed(err), s
 			}
 			b = b[end:]
 		}
 		r, err := v.Report()
 		if err != nil {
-			return failed(err), nil, nil
+			return failed(err), s
 		}
 		a = answer{Kind: "bundle", Chain: r.Chain.String(), Gateway: r.Name, Number: text(r.First), Next: text(r.Next), Height: text(r.To),
 			After: bound(r.NotAfter), Outside: text(len(r.Outside))}
@@ -220,19 +236,19 @@ func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, re
 		for _, n := range r.Notes {
 			a.Notes = append(a.Notes, note{Number: text(n.First), Count: text(n.Count), Standing: string(n.Standing), Signer: n.Signer, Binding: string(n.Binding), Repeats: text(n.Repeats)})
 		}
-		return a, v.Sides(), r.Receipts
+		return a, said{v.Sides(), v.Blocks(), r.Receipts}
 	}
 	decoded, err := lightchain.DecodeText(b)
 	if err != nil {
-		return answer{Fail: string(lightchain.CheckDecoding)}, nil, nil
+		return answer{Fail: string(lightchain.CheckDecoding)}, s
 	}
 	p, err := lightchain.DecodeProof(decoded)
 	if err != nil {
-		return answer{Fail: string(lightchain.CheckDecoding)}, nil, nil
+		return answer{Fail: string(lightchain.CheckDecoding)}, s
 	}
 	r, err := p.Verify(t)
 	if err != nil {
-		return failed(err), nil, nil
+		return failed(err), s
 	}
 	a = answer{Kind: "proof", Chain: r.Chain.String(), Gateway: r.Name, Number: text(r.Number), Height: text(r.Header.Height),
 		Before: bound(r.NotBefore), After: bound(r.NotAfter), Outside: text(len(r.Outside)), Entry: entryOf(&r.Entry)}
@@ -240,7 +256,7 @@ func judge(b []byte, t *lightchain.Trust) (a answer, sides []lightchain.Side, re
 	if r.Note != nil {
 		a.Notes = []note{noteOf(r.Note, r.Chain)}
 	}
-	return a, p.Sides(), r.Receipts
+	return a, said{p.Sides(), nil, r.Receipts}
 }
 
 func entryOf(e *lightchain.Entry) []any {
@@ -286,15 +302,16 @@ func ask(q question) answer {
 		}
 		return answer{Notes: []note{noteOf(lightchain.JudgeNote(&e, t.Chains[0], t), t.Chains[0])}}
 	}
-	a, sides, receipts := judge(q.File, t)
+	a, one := judge(q.File, t)
 	if q.Other == nil || a.Fail != "" {
 		return a
 	}
-	b, others, more := judge(q.Other, t)
+	b, other := judge(q.Other, t)
 	if b.Fail != "" {
 		return b
 	}
-	return answer{Apart: lightchain.Contradiction(sides, others, t) != nil || len(lightchain.Reversals(slices.Concat(receipts, more))) > 0}
+	return answer{Apart: lightchain.Contradiction(one.sides, other.sides, t) != nil || one.apart(other) || other.apart(one) ||
+		len(lightchain.Reversals(slices.Concat(one.receipts, other.receipts))) > 0}
 }
 
 // compare puts questions to both verifiers, and returns how many were asked, and of how many which check failed: "" of

@@ -23,6 +23,13 @@ export async function compareFiles(a, b) {
       if (why !== null) return why;
     }
   }
+  for (const [{ run }, { headers }] of [[a.sight, b.sight], [b.sight, a.sight]]) {
+    for (const header of run === undefined ? [] : headers) {
+      const at = header.height - run.first.height;
+      const why = at < 0n ? apart(header, run.first) : at < BigInt(run.hashes.length) && !equal(run.hashes[Number(at)], header.hash) ? 'another header within a bundle' : null;
+      if (why !== null) return why;
+    }
+  }
   for (const [one, other] of [[a.sight, b.sight], [b.sight, a.sight]]) {
     const top = highest(other.headers).height;
     for (const header of one.headers) {

@@ -24,6 +24,9 @@ type call struct {
 	tally    tally
 	held     []statement // of two files, to be told below the table
 	code     int
+
+	evident         bool           // evidence was written, or could not be
+	withoutEvidence *contradiction // one of which there is none
 }
 
 // options are what stands on the command line beside the files.
@@ -188,6 +191,9 @@ func (c *call) judge(files []string, trust *lightchain.Trust) int {
 			return c.fail(exitFailed, "%v", err)
 		}
 	}
+	if w := c.withoutEvidence; w != nil && !c.evident {
+		c.code = graver(c.code, c.fail(exitFailed, "no evidence is written of what %s and %s show: %v", w.files[0], w.files[1], w.without))
+	}
 	if err := c.end(); err != nil {
 		return c.fail(exitFailed, "writing the report: %v", err)
 	}
@@ -233,13 +239,17 @@ func (c *call) contradicted(found *contradiction) error {
 	if err := c.together(found); err != nil {
 		return err
 	}
-	if c.asked.evidence == "" {
+	if c.asked.evidence == "" || c.evident {
+		return nil
+	}
+	if found.evidence == nil { // another pair may have evidence
+		c.withoutEvidence = found
 		return nil
 	}
 	if err := writeEvidence(c.asked.evidence, found.evidence); err != nil { // that they contradict each other is graver
 		c.code = graver(c.code, c.fail(exitFailed, "writing the evidence: %v", err))
 	}
-	c.asked.evidence = ""
+	c.evident = true
 	return nil
 }
 

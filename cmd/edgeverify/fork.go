@@ -16,7 +16,7 @@ func describeFork(b *strings.Builder, r *lightchain.ForkReport) {
 	if r.Conflict == nil {
 		fmt.Fprintf(b, "  height    %d: two different headers stand there\n", r.Height)
 	} else {
-		fmt.Fprintf(b, "  heights   %d and %d: no one history holds both headers\n", r.Sides[0].Head.Height, r.Sides[1].Head.Height)
+		fmt.Fprintf(b, "  heights   %d and %d: no one history holds both headers\n", r.Sides[0].Height, r.Sides[1].Height)
 		fmt.Fprintf(b, "  because   %v\n", r.Conflict)
 	}
 	for i := range r.Sides {

@@ -25,12 +25,25 @@ type histories struct {
 	accused  map[[2]string]bool // pairs of files
 	short    map[string]bool    // files that are sound and lack receipts
 	noted    []noted
+	room     uint64 // for hashes of bundles' blocks
 }
+
+// keptBlocks is of how many blocks the bundles of one call have hashes here, 32 bytes each: more than two years of a block a
+// minute. That a block beyond them was not compared is told.
+const keptBlocks = 1 << 20
 
 // inSight is what the files before say of one chain at different heights, no more of it than finds a contradiction.
 type inSight struct {
-	heads []head // by height, each header once: what holds of neighbours holds of all
+	heads []head // by height, each header once: of one history what holds of neighbours holds of all
+	sides []side // each that says another hash, or of another height, than those before
+	runs  []said // the files that are bundles
 	lists []keys // each list of headers that are shown to set the key once, with the file that shows the highest header
+}
+
+// side is what a file says of one height.
+type side struct {
+	*lightchain.Side
+	said
 }
 
 // head is a signed header, and the file that shows it.
@@ -54,22 +67,24 @@ type place struct {
 
 // said is what one file says stands at a place, and all else that it says.
 type said struct {
-	file  string
-	leaf  lightchain.Hash
-	sides []lightchain.Side
+	file   string
+	leaf   lightchain.Hash
+	sides  []lightchain.Side
+	blocks *lightchain.BundleBlocks
 }
 
 func newHistories(t *lightchain.Trust) *histories {
 	return &histories{
 		trust: t, places: map[place][]said{}, chains: map[lightchain.ChainID]*inSight{}, accused: map[[2]string]bool{}, short: map[string]bool{},
-		receipts: map[lightchain.ChainID]map[lightchain.ReceiptedBy]string{},
+		receipts: map[lightchain.ChainID]map[lightchain.ReceiptedBy]string{}, room: keptBlocks,
 	}
 }
 
 // contradiction is what two files, each of which verifies, show together.
 type contradiction struct {
 	files    [2]string
-	evidence *lightchain.Fork
+	evidence *lightchain.Fork // nil: there is none that stands by itself,
+	without  error            // for this reason
 	report   *lightchain.ForkReport
 	short    bool // one of them has fewer receipts than are asked for
 }
@@ -92,30 +107,87 @@ func (h *histories) add(o *outcome) (found []contradiction, err error) {
 			h.receipts[chain][r] = o.file
 		}
 	}
-	for _, other := range h.contradicted(chain, o) {
+	mine := said{file: o.file, sides: o.sides, blocks: o.blocks}
+	if o.blocks != nil {
+		o.blocks.Keep(h.room)
+		h.room -= o.blocks.Kept()
+	}
+	others, notCompared := h.contradicted(chain, mine)
+	for _, other := range others {
 		files := [2]string{other.file, o.file}
 		if h.accused[files] {
 			continue
 		}
-		f := lightchain.Contradiction(other.sides, o.sides, h.trust)
-		if f == nil {
-			continue
-		}
-		r, err := f.Verify(h.trust)
+		c, err := h.accuse(other, mine)
 		if err != nil {
 			return found, err
+		} else if c == nil {
+			continue
 		}
 		h.accused[files] = true
-		found = append(found, contradiction{files, f, r, h.short[files[0]] || h.short[files[1]]})
+		c.files, c.short = files, h.short[files[0]] || h.short[files[1]]
+		found = append(found, *c)
 	}
-	return found, nil
+	return found, notCompared
 }
 
-// contradicted returns which files before cannot be of one history with this one, and takes note of what it says.
-func (h *histories) contradicted(chain lightchain.ChainID, o *outcome) (others []said) {
-	mine := said{file: o.file, sides: o.sides}
-	for i := range o.sides {
-		s := &o.sides[i]
+// accuse returns what two files show together; nil if one history can hold it. What stands by itself as evidence is preferred.
+func (h *histories) accuse(one, other said) (c *contradiction, err error) {
+	if f := lightchain.Contradiction(one.sides, other.sides, h.trust); f != nil {
+		r, err := f.Verify(h.trust)
+		return &contradiction{evidence: f, report: r}, err
+	}
+	for _, pair := range [][2]said{{one, other}, {other, one}} {
+		for i := range pair[1].sides {
+			s, blocks := &pair[1].sides[i], pair[0].blocks
+			if blocks == nil {
+				break
+			}
+			if why, _ := blocks.Apart(s); why == nil || c != nil && c.evidence != nil {
+				continue
+			}
+			found := &contradiction{}
+			if found.evidence, found.without = blocks.Evidence(s); found.without == nil {
+				found.report, err = found.evidence.Verify(h.trust)
+			} else if c == nil {
+				found.report, err = blocks.Accuse(s, h.trust)
+			} else {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			c = found
+		}
+	}
+	return c, nil
+}
+
+// contradicted returns which files before cannot be of one history with this one, and takes note of what it says. The error
+// says what could not be compared.
+func (h *histories) contradicted(chain lightchain.ChainID, mine said) (others []said, notCompared error) {
+	if h.chains[chain] == nil {
+		h.chains[chain] = &inSight{}
+	}
+	c := h.chains[chain]
+	compare := func(bundle said, s side, other said) {
+		switch why, compared := bundle.blocks.Apart(s.Side); {
+		case why != nil:
+			others = append(others, other)
+		case !compared && notCompared == nil:
+			notCompared = fmt.Errorf("of the bundles of one call the first %d blocks are kept, and block %d of %s is none of them, of which %s says something too: name these two alone, or smaller bundles", keptBlocks, s.Height(), bundle.file, s.file)
+		}
+	}
+	if mine.blocks != nil {
+		for _, s := range c.sides {
+			compare(mine, s, s.said)
+		}
+	}
+	for i := range mine.sides {
+		s := side{&mine.sides[i], mine}
+		for _, bundle := range c.runs {
+			compare(bundle, s, bundle)
+		}
 		at, known := place{chain, s.Height()}, false
 		for _, other := range h.places[at] {
 			if known = known || other.leaf == s.Leaf; other.leaf != s.Leaf {
@@ -123,13 +195,14 @@ func (h *histories) contradicted(chain lightchain.ChainID, o *outcome) (others [
 			}
 		}
 		if !known {
-			h.places[at] = append(h.places[at], said{o.file, s.Leaf, o.sides})
+			h.places[at] = append(h.places[at], said{mine.file, s.Leaf, mine.sides, mine.blocks})
+			c.sides = append(c.sides, s)
 		}
 	}
-	if h.chains[chain] == nil {
-		h.chains[chain] = &inSight{}
+	if mine.blocks != nil {
+		c.runs = append(c.runs, mine)
 	}
-	return append(others, h.chains[chain].add(mine)...)
+	return append(others, c.add(mine)...), notCompared
 }
 
 // add compares the headers of one file with those before it, and takes note of them.
@@ -240,11 +313,20 @@ func (h *histories) otherHistories() (found []otherHistory) {
 				shown = append(shown[:len(shown):len(shown)], head{k, l.said})
 			}
 		}
+		other, hash := n.file, n.head.Hash
 		for _, s := range shown {
-			if hash, tells := s.HashAt(n.head.Height); tells && hash != n.head.Hash {
-				found = append(found, otherHistory{n, s.file, hash})
+			if told, tells := s.HashAt(n.head.Height); tells && told != hash {
+				other, hash = s.file, told
 				break
 			}
+		}
+		for _, bundle := range h.chains[n.chain].runs {
+			if told, tells := bundle.blocks.At(n.head.Height); tells && told != n.head.Hash && hash == n.head.Hash {
+				other, hash = bundle.file, told
+			}
+		}
+		if hash != n.head.Hash {
+			found = append(found, otherHistory{n, other, hash})
 		}
 	}
 	return found
@@ -287,6 +369,9 @@ func (c *contradiction) writeText(w io.Writer) error {
 	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", printable(c.files[0]), printable(c.files[1]))
 	fmt.Fprintf(&b, "  %s\n\n", c.text())
 	describeFork(&b, c.report)
+	if c.without != nil {
+		fmt.Fprintf(&b, "\n  note      both files together show it, and no evidence can be written that does so without them: %v\n", c.without)
+	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"edgechain.example/lightchain"
@@ -118,7 +121,7 @@ func TestNoContradictionIsLostAmongSeveralFiles(t *testing.T) {
 			want, between := false, ""
 			for i := range some {
 				for j := range some[:i] {
-					if lightchain.Contradiction(some[j].sides, some[i].sides, trust) != nil {
+					if contradicts(&some[j], &some[i], trust) {
 						want, between = true, some[j].file+" and "+some[i].file
 					}
 				}
@@ -134,5 +137,201 @@ func TestNoContradictionIsLostAmongSeveralFiles(t *testing.T) {
 	}
 	if apart == 0 || apart == compared {
 		t.Errorf("of %d sets of files %d contradict themselves", compared, apart)
+	}
+}
+
+// contradicts compares all that two files say with each other.
+func contradicts(a, b *outcome, trust *lightchain.Trust) bool {
+	if lightchain.Contradiction(a.sides, b.sides, trust) != nil {
+		return true
+	}
+	for _, pair := range [][2]*outcome{{a, b}, {b, a}} {
+		for i := range pair[1].sides {
+			if blocks := pair[0].blocks; blocks != nil {
+				if why, _ := blocks.Apart(&pair[1].sides[i]); why != nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// branch is a history of a chain, of which others may begin anywhere.
+type branch struct {
+	t       *testing.T
+	signer  lightchain.Signer
+	tip     *lightchain.Tip
+	headers []*lightchain.SignedHeader
+	entries [][]byte // one a block
+}
+
+func newBranch(t *testing.T) *branch {
+	signer, genesis, tip := beginChain(t)
+	return &branch{t, signer, tip, []*lightchain.SignedHeader{genesis}, [][]byte{nil}}
+}
+
+func (b *branch) clone() *branch {
+	c := *b
+	c.tip, c.headers, c.entries = b.tip.Clone(), slices.Clone(b.headers), slices.Clone(b.entries)
+	return &c
+}
+
+func (b *branch) seal(e lightchain.Entry, change func(*lightchain.Header)) {
+	b.t.Helper()
+	entry, err := e.Append(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	h := b.tip.Header(lightchain.LeafHash(entry), 1, 0, lightchain.Clock{})
+	if change != nil {
+		change(h)
+	}
+	signed, err := h.Sign(b.signer)
+	if err == nil && change == nil {
+		err = b.tip.Extend(h, signed.Hash(), nil)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.headers, b.entries = append(b.headers, signed), append(b.entries, entry)
+}
+
+// sealUpTo seals blocks of one entry each.
+func (b *branch) sealUpTo(height int, payload string) *branch {
+	for len(b.headers) <= height {
+		b.seal(lightchain.Entry{Source: "broker:-/x:t", Payload: []byte(payload)}, nil)
+	}
+	return b
+}
+
+func (b *branch) proof(height int) string {
+	b.t.Helper()
+	p := &lightchain.Proof{Entry: b.entries[height], EntryPath: lightchain.Path{Size: 1}, Header: b.headers[height], Keys: b.headers[:1]}
+	encoded, err := p.Append(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return writeTemp(b.t, encoded)
+}
+
+func (b *branch) bundle(from, to int) string {
+	b.t.Helper()
+	all, err := lightchain.AppendBundleStart(nil, b.headers[:1])
+	for height := from; height <= to; height++ {
+		all = lightchain.AppendBundleBlock(all, b.headers[height].Bytes())
+		if b.entries[height] != nil {
+			all = lightchain.AppendBundleEntry(all, b.entries[height])
+		}
+	}
+	if err == nil {
+		all, err = lightchain.AppendBundleEnd(all, b.headers[to], nil)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return writeTemp(b.t, all)
+}
+
+// One signature vouches for each block of a bundle, so that each is compared with the other files: as evidence where the bundle
+// has a path to what is signed, and else in words that say why there is none.
+func TestEachBlockOfABundleIsCompared(t *testing.T) {
+	a := newBranch(t).sealUpTo(2, "both")
+	b := a.clone()
+	a.sealUpTo(10, "true")
+	b.sealUpTo(10, "false")
+	leaping := a.clone() // its block 11 has numbers that block 12 of a has
+	leaping.seal(lightchain.Entry{Source: "broker:-/x:t"}, func(h *lightchain.Header) { h.Count = 5 })
+	a.sealUpTo(20, "true")
+	hollow := a.clone() // its signed end commits to another history than its links
+	hollow.seal(lightchain.Entry{Source: "broker:-/x:t"}, func(h *lightchain.Header) { h.History[0] ^= 1 })
+	whole, fromGenesis, later := a.bundle(1, 10), a.bundle(0, 10), a.bundle(3, 10)
+	for about, c := range map[string]struct {
+		files    []string
+		apart    bool
+		evidence bool
+		says     string
+	}{
+		"a proof within":                  {[]string{whole, b.proof(5)}, true, true, "height    5: two different headers stand there"},
+		"from genesis":                    {[]string{fromGenesis, b.proof(5)}, true, true, "height    5: two different headers stand there"},
+		"without a path":                  {[]string{later, b.proof(5)}, true, false, "the bundle begins with block 3 and has no path from block 5 to the signed header at its end; a bundle that ends with block 5 shows that header signed"},
+		"its first block":                 {[]string{later, b.proof(3)}, true, false, "height    3: two different headers stand there"},
+		"right below it":                  {[]string{a.bundle(5, 10), b.proof(4)}, true, false, "because   header 5 names another header before it than header 4"},
+		"an end without the history":      {[]string{hollow.bundle(1, 21), b.proof(5)}, true, false, "does not commit to its blocks"},
+		"two bundles":                     {[]string{whole, b.bundle(1, 8)}, true, true, "height    8: two different headers stand there"},
+		"two bundles, neither from 1":     {[]string{a.bundle(3, 10), b.bundle(2, 8)}, true, false, "height    8: two different headers stand there"},
+		"one evidence among three":        {[]string{later, b.proof(5), whole}, true, true, "height    5: two different headers stand there"},
+		"blocks that both histories have": {[]string{whole, b.proof(2), a.proof(7), a.bundle(2, 9), a.proof(15), a.bundle(12, 20)}, false, false, ""},
+	} {
+		for _, files := range [][]string{c.files, reversed(c.files)} {
+			for _, output := range []string{"text", "json"} {
+				want := exitOK
+				if c.apart {
+					want = exitVerification
+				}
+				evidence := filepath.Join(t.TempDir(), "found.edgefork")
+				var out bytes.Buffer
+				args := append([]string{"--chain", a.tip.Chain.String(), "--evidence", evidence, "--output", output}, files...)
+				if code := run(args, nil, &out, &out); code != want {
+					t.Errorf("%s: exit code %d, want %d\n%s", about, code, want, &out)
+				}
+				if !strings.Contains(out.String(), c.says) && (output == "text" || strings.Contains(c.says, ";")) {
+					t.Errorf("%s: %q is not said\n%s", about, c.says, &out)
+				}
+				f, err := os.ReadFile(evidence)
+				if (err == nil) != c.evidence || c.apart && !c.evidence && !strings.Contains(out.String(), "no evidence is written of what") {
+					t.Errorf("%s: evidence: %v\n%s", about, err, &out)
+				}
+				if err != nil {
+					continue
+				}
+				if _, err := lightchain.VerifyFork(f, &lightchain.Trust{Chains: []lightchain.ChainID{a.tip.Chain}}); err != nil {
+					t.Errorf("%s: %v", about, err)
+				}
+			}
+		}
+	}
+	if out := (&bytes.Buffer{}); run([]string{"--chain", a.tip.Chain.String(), leaping.proof(11), a.bundle(12, 20)}, nil, out, out) != exitVerification {
+		t.Errorf("one number in two files\n%s", out)
+	}
+}
+
+func reversed(files []string) []string {
+	files = slices.Clone(files)
+	slices.Reverse(files)
+	return files
+}
+
+// What there was no room to keep is not passed over in silence.
+func TestABlockThatIsNotComparedIsTold(t *testing.T) {
+	a := newBranch(t).sealUpTo(2000, "true")
+	trust := &lightchain.Trust{Chains: []lightchain.ChainID{a.tip.Chain}}
+	for about, c := range map[string]struct {
+		height int
+		room   uint64
+		told   bool
+	}{
+		"kept":                   {900, 1500, false},
+		"the last one kept":      {1500, 1500, false},
+		"the first one not kept": {1501, 1500, true},
+		"the signed end":         {2000, 1500, false},
+		"none kept":              {1, 0, true},
+	} {
+		for _, files := range [][]string{{a.bundle(1, 2000), a.proof(c.height)}, {a.proof(c.height), a.bundle(1, 2000)}} {
+			h := newHistories(trust)
+			h.room = c.room
+			var told error
+			for _, file := range files {
+				o := check(file, nil, trust)
+				found, err := h.add(&o)
+				if len(found) > 0 {
+					t.Errorf("%s: a contradiction", about)
+				}
+				told = errors.Join(told, err)
+			}
+			if (told != nil) != c.told || told != nil && !strings.Contains(told.Error(), fmt.Sprintf("block %d of ", c.height)) {
+				t.Errorf("%s: %v", about, told)
+			}
+		}
 	}
 }

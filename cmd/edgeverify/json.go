@@ -161,6 +161,7 @@ type togetherJSON struct {
 	Gateway  string        `json:"gateway,omitempty"`
 	Fork     *forkJSON     `json:"fork,omitempty"`
 	Reversal *reversalJSON `json:"reversal,omitempty"`
+	Without  string        `json:"no_evidence,omitempty"` // why no evidence can be written that shows it without these two files
 }
 
 // The verdicts on two files.
@@ -341,10 +342,14 @@ func newForkJSON(r *lightchain.ForkReport) *forkJSON {
 }
 
 func (c *contradiction) writeJSON(w io.Writer) error {
-	return json.NewEncoder(w).Encode(togetherJSON{
+	out := togetherJSON{
 		Files: c.files, Verdict: twoHistories, ExitCode: exitVerification, Message: c.text(),
 		Chain: c.report.Chain.String(), Gateway: c.report.Name, Fork: newForkJSON(c.report),
-	})
+	}
+	if c.without != nil {
+		out.Without = c.without.Error()
+	}
+	return json.NewEncoder(w).Encode(out)
 }
 
 func (r *reversal) writeJSON(w io.Writer) error {

@@ -35,16 +35,17 @@ files; behind "--" everything is a file. A trust file has lines of UTF-8:
 What a mail program does to a file is undone, and told: quote marks, lines of another length, text around a proof, base64
 alone, gzip.
 
-Proofs and bundles named together are compared: where two of them show different headers at one height of a chain, its
-gateway signed two histories, and both files are named, even if one of them has too few receipts. That nothing is said means
-only that they do not contradict each other where they speak of the same heights.
+Proofs and bundles named together are compared, each block of a bundle too: where what two of them show cannot be of one
+history, such as different headers at one height, the chain's gateway signed two histories, and both files are named, even if
+one of them has too few receipts. That nothing is said means only that they do not contradict each other in what they show.
 
 Exit codes; of several files the first of these that applies to one of them:
 
     2   wrong words, or a wrong trust file; no file was looked at
     3   it does not verify: forged, damaged, cut short; or two files contradict each other
     8   it is sound, and not enough for your trust file: another chain, or too few receipts
-    1   a fault of this program; or evidence cannot be written; or the report cannot, which ends it at once
+    1   a fault of this program; or files cannot be compared in full, or evidence not be written; or the report cannot, which
+        ends it at once
     6   it cannot be read: no right to it, a folder, a bad disk
     4   it is not there
     0   all files verify, and none contradicts another

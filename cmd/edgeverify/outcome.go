@@ -33,6 +33,7 @@ type outcome struct {
 	allReadings bool
 
 	sides    []lightchain.Side        // what it says of its chain's history,
+	blocks   *lightchain.BundleBlocks // and of the heights of a bundle,
 	receipts []lightchain.ReceiptedBy // and who countersigned that
 	givers   givers                   // of names and units
 }
@@ -204,6 +205,7 @@ func (o *outcome) checkFork(b []byte) error {
 // checkBundle reads item by item: a bundle may be larger than the memory.
 func (o *outcome) checkBundle(r *bufio.Reader) error {
 	v := lightchain.NewBundleVerifier(o.trust)
+	v.KeepBlocks(keptBlocks)
 	o.entries = &bundleEntries{room: bundleRoom}
 	var item []byte
 	for {
@@ -236,7 +238,7 @@ func (o *outcome) checkBundle(r *bufio.Reader) error {
 
 func (o *outcome) endBundle(v *lightchain.BundleVerifier) (err error) {
 	if o.bundle, err = v.Report(); err == nil {
-		o.sides, o.receipts = v.Sides(), o.bundle.Receipts
+		o.sides, o.blocks, o.receipts = v.Sides(), v.Blocks(), o.bundle.Receipts
 		return o.entries.readAgain()
 	}
 	if !asksMore(err) {
@@ -244,7 +246,9 @@ func (o *outcome) endBundle(v *lightchain.BundleVerifier) (err error) {
 	}
 	sides := v.Sides()
 	if r, soundErr := v.ReportFor(o.asItIs(sides)); o.refused(err, soundErr) {
-		o.compare(sides, r.Receipts, r.ReceiptedBy)
+		if o.compare(sides, r.Receipts, r.ReceiptedBy); o.sides != nil {
+			o.blocks = v.Blocks()
+		}
 	}
 	return err
 }
