@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -15,7 +16,7 @@ const (
 	setting  = 1024 // headers that set the key, at most
 )
 
-// keyChain is a chain of which each header sets the key, to another of two.
+// keyChain is a chain of which each header sets the key, to one that it has not had.
 type keyChain struct {
 	t       *testing.T
 	m       *maker
@@ -38,7 +39,13 @@ func newKeyChain(t *testing.T) *keyChain {
 
 // signer returns the key that signs the header at a height.
 func (c *keyChain) signer(height int) lightchain.Signer {
-	return c.m.signers[[]string{"gateway 1", "gateway 0"}[max(0, height-1)%2]]
+	c.t.Helper()
+	seed := sha256.Sum256(fmt.Append(nil, "limits ", max(0, height-1)))
+	s, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(seed[:]))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
 }
 
 // seal adds a header with an entry, whose hash is the root, or with none.
