@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -169,7 +168,7 @@ type failedJSON struct {
 
 func (c *call) failJSON(code int, text string) {
 	if c.asked.asJSON {
-		_ = json.NewEncoder(c.stdout).Encode(failedJSON{text, code}) // it stands on the other output as well
+		_ = writeJSON(c.stdout, failedJSON{text, code}) // it stands on the other output as well
 	}
 }
 

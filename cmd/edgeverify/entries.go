@@ -2,9 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"edgechain.example/lightchain"
@@ -78,7 +78,7 @@ func (k *bundleEntries) readAgain() error {
 }
 
 // readingLines shows the readings of a bundle, and says of which payloads they are not.
-func (k *bundleEntries) readingLines(b *strings.Builder, all bool) error {
+func (k *bundleEntries) readingLines(b *strings.Builder, w io.Writer, all bool) error {
 	shown, more, none := 0, 0, 0
 	var differ []uint64
 	err := k.each(func(at bundleEntry, e *lightchain.Entry) error {
@@ -95,6 +95,9 @@ func (k *bundleEntries) readingLines(b *strings.Builder, all bool) error {
 			}
 			shown++
 			fmt.Fprintf(b, "  reading   entry %d: %s\n", at.number, reading(&e.Readings[i]))
+			if err := passOn(b, w); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -127,29 +130,22 @@ func entries(n int) string {
 // writeJSON writes a report with the entries as its last member, one after the other: together they may not fit into memory.
 func (k *bundleEntries) writeJSON(w io.Writer, report reportJSON) error {
 	report.Bundle.EntriesLeftOut = k.left
-	b, err := json.Marshal(report)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(w, `%s,"entries":[`, bytes.TrimSuffix(b, []byte("}"))); err != nil {
-		return err
-	}
-	first := true
-	err = k.each(func(at bundleEntry, e *lightchain.Entry) error {
-		b, err := json.Marshal(bundleEntryJSON{at.number, at.height, newEntryJSON(e, at.again)})
-		if err != nil {
-			return err
-		}
-		if !first {
-			b = append([]byte(","), b...)
-		}
-		first = false
-		_, err = w.Write(b)
-		return err
+	s := newJSONStream(w)
+	s.w.WriteByte('{')
+	s.members(reflect.ValueOf(report))
+	s.w.WriteString(`,"entries":`)
+	before := byte('[')
+	err := k.each(func(at bundleEntry, e *lightchain.Entry) error {
+		s.w.WriteByte(before)
+		s.value(reflect.ValueOf(bundleEntryJSON{at.number, at.height, newEntryJSON(e, at.again)}))
+		before = ','
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, "]}\n")
-	return err
+	if before == '[' {
+		s.w.WriteByte(before)
+	}
+	return s.end("]}\n")
 }

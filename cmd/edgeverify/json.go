@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -183,7 +182,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 		if errors.As(o.err, &failed) {
 			out.Check, out.Error = failed.Check, failed.Err.Error()
 		}
-		return json.NewEncoder(w).Encode(out)
+		return writeJSON(w, out)
 	}
 	if !out.Verified {
 		out.Error = "what a person said does not hold: " + o.badNotes()
@@ -200,7 +199,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 			return o.entries.writeJSON(w, out)
 		}
 	}
-	return json.NewEncoder(w).Encode(out)
+	return writeJSON(w, out)
 }
 
 func (o *outcome) proofJSON(out *reportJSON) {
@@ -254,7 +253,11 @@ func aggregators(t *lightchain.Trust) int {
 const mostText = 1 << 20
 
 func newEntryJSON(e *lightchain.Entry, again reread) entryJSON {
-	out := entryJSON{Received: stamp(e.Received), Source: e.Source, Flags: uint64(e.Flags), Payload: append([]byte{}, e.Payload...), Decoder: e.Decoder, Readings: []readingJSON{}, Reread: again}
+	payload := e.Payload
+	if payload == nil {
+		payload = []byte{}
+	}
+	out := entryJSON{Received: stamp(e.Received), Source: e.Source, Flags: uint64(e.Flags), Payload: payload, Decoder: e.Decoder, Readings: []readingJSON{}, Reread: again}
 	if len(e.Payload) <= mostText {
 		if text, isText := payloadText(e.Payload); isText {
 			out.PayloadText = &text
@@ -349,18 +352,18 @@ func (c *contradiction) writeJSON(w io.Writer) error {
 	if c.without != nil {
 		out.Without = c.without.Error()
 	}
-	return json.NewEncoder(w).Encode(out)
+	return writeJSON(w, out)
 }
 
 func (r *reversal) writeJSON(w io.Writer) error {
 	j := newReversalJSON(r.Reversal)
-	return json.NewEncoder(w).Encode(togetherJSON{
+	return writeJSON(w, togetherJSON{
 		Files: r.files, Verdict: timesThatFall, ExitCode: exitVerification, Message: reversalNote(r.Reversal) + ".", Chain: r.chain.String(), Reversal: &j,
 	})
 }
 
 func (n *otherHistory) writeJSON(w io.Writer) error {
-	return json.NewEncoder(w).Encode(togetherJSON{
+	return writeJSON(w, togetherJSON{
 		Files: [2]string{n.file, n.other}, Verdict: noteOfAnother, ExitCode: exitVerification, Message: n.text() + ".", Chain: n.chain.String(),
 	})
 }

@@ -131,6 +131,16 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	long.Source += strings.Repeat("0/", 4<<20)
 	longer, _ := proofOf(t, long)
 
+	// Characters that take five or six others each when they are told.
+	controls := func(n int) string { return strings.Repeat("\x01", n) }
+	steering, _ := proofOf(t, lightchain.Entry{Readings: []lightchain.Reading{{Value: lightchain.Text(controls(lightchain.MaxEntry - 128))}}})
+	source, _ := proofOf(t, lightchain.Entry{Source: controls(lightchain.MaxEntry - 128)})
+	all := make([]lightchain.Reading, lightchain.MaxReadings)
+	for i := range all {
+		all[i] = lightchain.Reading{Name: controls(190), Timed: true, Derived: true, Quality: 7, Meaning: &lightchain.Hash{byte(i), byte(i >> 8)}}
+	}
+	readings, _ := proofOf(t, lightchain.Entry{Readings: all})
+
 	const size = lightchain.MaxProof
 	fill := func(head string, with string) []byte {
 		return append([]byte(head), bytes.Repeat([]byte(with), (size-len(head))/len(with))...)
@@ -176,14 +186,21 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 		"a kind of evidence from outside":     kind,
 		"lines under a long topic":            lines,
 		"lines under a topic that is none":    longer,
+		"a value of control characters":       steering,
+		"a source of control characters":      source,
+		"readings named by such":              readings,
+		"a bundle of values of such":          bundleOf(t, 1, lightchain.Entry{Readings: []lightchain.Reading{{Value: lightchain.Text(controls(7 << 20))}}}),
+		"a bundle of very many readings":      bundleOf(t, 2, lightchain.Entry{Readings: all[:20_000]}),
 		"the largest entry, and bytes behind": append(bytes.Clone(large), make([]byte, size-len(large))...),
 	} {
 		path := filepath.Join(dir, "file")
 		if err := os.WriteFile(path, file, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if peak := peakOf(t, program, largeChain, path); peak >= 128<<20 {
-			t.Errorf("%s: %d bytes of memory at its peak", name, peak)
+		for _, options := range [][]string{{"--readings"}, {"--output=json"}} {
+			if peak := peakOf(t, program, largeChain, path, options...); peak >= 128<<20 {
+				t.Errorf("%s, %v: %d bytes of memory at its peak", name, options, peak)
+			}
 		}
 	}
 	path := filepath.Join(dir, "small")
@@ -195,11 +212,11 @@ func TestMemoryIsBoundedWhateverAFileHolds(t *testing.T) {
 	}
 }
 
-// peakOf has the program judge a file and then wait for another one on its standard input, looks how much memory it has
-// had resident by then, and ends it. Verified or not, it must not have ended otherwise.
-func peakOf(t *testing.T, program, chain, file string) int64 {
+// peakOf has the program judge a file, tell all of it, and then wait for another one on its standard input, looks how much
+// memory it has had resident by then, and ends it. Verified or not, it must not have ended otherwise.
+func peakOf(t *testing.T, program, chain, file string, options ...string) int64 {
 	t.Helper()
-	cmd := exec.Command(program, "--chain", chain, file, "-")
+	cmd := exec.Command(program, append(options, "--chain", chain, file, "-")...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -211,15 +228,21 @@ func peakOf(t *testing.T, program, chain, file string) int64 {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	verdict, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil || !strings.HasSuffix(verdict, "VERIFIED\n") {
-		t.Errorf("%q (%v)", verdict, err)
+	told := bufio.NewReader(stdout)
+	if !slices.Contains(options, "--output=json") {
+		if verdict, err := told.ReadString('\n'); err != nil || !strings.HasSuffix(verdict, "VERIFIED\n") {
+			t.Errorf("%q (%v)", verdict, err)
+		}
+	}
+	go io.Copy(io.Discard, told)
+	// More than the pipe has room for: when it is written, the program has begun to read it, and is through with the file.
+	if _, err := stdin.Write(make([]byte, 256<<10)); err != nil {
+		t.Error(err)
 	}
 	peak := testenv.PeakResident(t, cmd.Process.Pid)
 	stdin.Close()
-	io.Copy(io.Discard, stdout)
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitVerification { // nothing came on its standard input
+	if code := cmd.ProcessState.ExitCode(); code != exitVerification { // zeros came on its standard input
 		t.Errorf("exit code %d", code)
 	}
 	return peak

@@ -26,7 +26,7 @@ func (o *outcome) writeText(w io.Writer) error {
 	default:
 		o.headline(&b)
 		o.undoneNote(&b)
-		if err := o.describe(&b); err != nil {
+		if err := o.describe(&b, w); err != nil {
 			return err
 		}
 		list(&b, "Proved", o.proved())
@@ -63,16 +63,15 @@ func (o *outcome) undoneNote(b *strings.Builder) {
 	}
 }
 
-func (o *outcome) describe(b *strings.Builder) error {
+func (o *outcome) describe(b *strings.Builder, w io.Writer) error {
 	if o.bundle == nil {
-		describe(b, o.proof, o.givers)
-		return nil
+		return describe(b, w, o.proof, o.givers)
 	}
 	describeBundle(b, o.bundle)
 	if o.entries == nil {
 		return nil
 	}
-	return o.entries.readingLines(b, o.allReadings)
+	return o.entries.readingLines(b, w, o.allReadings)
 }
 
 // proved are the sentences that a file which verifies has shown, the most important first.
@@ -138,13 +137,24 @@ var meaning = map[lightchain.Check]string{
 	lightchain.CheckBeacon:    "The receipts said to be older than the block are not those that it names.",
 }
 
-func describe(b *strings.Builder, r *lightchain.Report, named givers) {
+// passOn writes what a report has so far once that is much: there may be 65,535 readings, of 10 KB each.
+func passOn(b *strings.Builder, w io.Writer) error {
+	if b.Len() < 1<<16 {
+		return nil
+	}
+	_, err := io.WriteString(w, b.String())
+	b.Reset()
+	return err
+}
+
+func describe(b *strings.Builder, w io.Writer, r *lightchain.Report, named givers) error {
+	again := rereadNotes(&r.Entry) // before a word is written, for it may show a fault of this program
 	fmt.Fprintf(b, "  entry     number %d, in block %d\n", r.Number, r.Header.Height)
 	fmt.Fprintf(b, "  chain     %s\n", r.Chain)
 	if r.Name != "" {
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
 	}
-	fmt.Fprintf(b, "  source    %s\n", printable(r.Entry.Source))
+	fmt.Fprintf(b, "  source    %s\n", shown(r.Entry.Source))
 	fmt.Fprintf(b, "  received  %s by the gateway's clock\n", instant(r.Entry.Received))
 	fmt.Fprintf(b, "  sealed    %s by the gateway's clock, then %s\n", instant(r.Header.Sealed), r.Header.Clock.State)
 	for _, note := range flagNotes(r.Entry.Flags) {
@@ -153,6 +163,9 @@ func describe(b *strings.Builder, r *lightchain.Report, named givers) {
 	payloadLines(b, r.Entry.Payload)
 	for i := range r.Entry.Readings {
 		fmt.Fprintf(b, "  reading   %s\n", reading(&r.Entry.Readings[i]))
+		if err := passOn(b, w); err != nil {
+			return err
+		}
 	}
 	if len(r.Entry.Readings) > 0 {
 		by := "decoder"
@@ -160,7 +173,7 @@ func describe(b *strings.Builder, r *lightchain.Report, named givers) {
 			by += " " + r.Entry.Decoder
 		}
 		fmt.Fprintf(b, "  note      readings are the gateway's interpretation of the payload, by its %s; the payload is what arrived\n", by)
-		for _, note := range append(named.notes(r), rereadNotes(&r.Entry)...) {
+		for _, note := range append(named.notes(r), again...) {
 			fmt.Fprintf(b, "  note      %s\n", note)
 		}
 	}
@@ -168,6 +181,7 @@ func describe(b *strings.Builder, r *lightchain.Report, named givers) {
 		noteLines(b, r.Note)
 	}
 	outsideNotes(b, r.Outside)
+	return nil
 }
 
 // outsideNotes says what else came with a file, of which this program knows nothing.
@@ -198,9 +212,9 @@ func flagNotes(f lightchain.Flags) (notes []string) {
 
 func reading(r *lightchain.Reading) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s = %s", printable(r.Device), printable(r.Name), printable(r.Value.String()))
+	fmt.Fprintf(&b, "%s %s = %s", shown(r.Device), shown(r.Name), shownValue(r.Value))
 	if r.Unit != "" {
-		fmt.Fprintf(&b, " %s", printable(r.Unit))
+		fmt.Fprintf(&b, " %s", shown(r.Unit))
 	}
 	if r.Derived {
 		b.WriteString(", computed by the gateway")
@@ -410,13 +424,38 @@ func second(s uint64) string {
 	return at.Format("2006-01-02T15:04:05Z")
 }
 
+// mostBytes is how much a report shows of each text, payload or value from elsewhere, which may have 16 MiB.
+const mostBytes = 2000
+
+// shown is printable for such a text: of a long one the beginning, and how many bytes it has.
+func shown(s string) string {
+	if len(s) <= mostBytes {
+		return printable(s)
+	}
+	end := mostBytes
+	for end > mostBytes-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s … (%d bytes)", printable(s[:end]), len(s))
+}
+
+func shownValue(v lightchain.Value) string {
+	text, _ := v.Text()
+	switch {
+	case v.Kind() == lightchain.KindText:
+		return shown(text)
+	case v.Kind() == lightchain.KindBytes && len(text) > mostBytes:
+		return fmt.Sprintf("%x … (%d bytes)", text[:mostBytes], len(text))
+	}
+	return v.String()
+}
+
 // payloadLines shows text as it is and anything else in hexadecimal, at most the beginning of it. Where text has several
 // lines each is marked: none of them may pass for one of this report.
 func payloadLines(b *strings.Builder, payload []byte) {
-	const most = 2000
 	shown, rest := payload, ""
-	if len(payload) > most {
-		shown, rest = payload[:most], fmt.Sprintf(" … (%d bytes)", len(payload))
+	if len(payload) > mostBytes {
+		shown, rest = payload[:mostBytes], fmt.Sprintf(" … (%d bytes)", len(payload))
 		for len(shown) > 0 && !utf8.Valid(shown) && utf8.Valid(payload) {
 			shown = shown[:len(shown)-1]
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -221,7 +220,7 @@ func (t *tally) writeJSON(w io.Writer) error {
 	for _, v := range verdicts {
 		counts[v] += 0 // each verdict has a number
 	}
-	return json.NewEncoder(w).Encode(struct {
+	return writeJSON(w, struct {
 		Summary summaryJSON `json:"summary"`
 	}{summaryJSON{t.rows, counts, t.together, t.code}})
 }

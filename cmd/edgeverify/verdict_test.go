@@ -77,7 +77,7 @@ func TestEntriesThatHaveNoRoomAreCounted(t *testing.T) {
 		true:  {"reading   entry 24: ", "note      of 5 entries more the readings are not shown"},
 	} {
 		var b strings.Builder
-		if err := k.readingLines(&b, all); err != nil {
+		if err := k.readingLines(&b, &b, all); err != nil {
 			t.Fatal(err)
 		}
 		for _, words := range want {
