@@ -302,6 +302,30 @@ func reversed(files []string) []string {
 	return files
 }
 
+// Each pair of headers that no history holds is told, whichever file comes first: the third file of three may be of the history
+// of either.
+func TestEachContradictingPairIsNamed(t *testing.T) {
+	a := newBranch(t).sealUpTo(4, "both")
+	b := a.clone()
+	a.sealUpTo(7, "true")
+	b.sealUpTo(7, "false")
+	a5, a6, b5, b6, a7 := a.proof(5), a.proof(6), b.proof(5), b.proof(6), a.proof(7)
+	for _, c := range []struct {
+		files []string
+		pairs int
+	}{
+		{[]string{a5, b5, a6}, 2}, {[]string{a6, a5, b5}, 2}, {[]string{b5, a5, a6}, 2}, {[]string{a5, b5, a6, b6}, 4}, {[]string{a5, a6, b6}, 2},
+		{[]string{a5, b5, a7}, 1}, // nothing that b5 and a7 show lies so near that one rules out the other
+		{[]string{a5, a6, a7}, 0},
+	} {
+		var out bytes.Buffer
+		run(append([]string{"--chain", a.tip.Chain.String()}, c.files...), nil, &out, &out)
+		if pairs := strings.Count(out.String(), ": TWO HISTORIES"); pairs != c.pairs {
+			t.Errorf("%d pairs are named, want %d\n%s", pairs, c.pairs, &out)
+		}
+	}
+}
+
 // What there was no room to keep is not passed over in silence.
 func TestABlockThatIsNotComparedIsTold(t *testing.T) {
 	a := newBranch(t).sealUpTo(2000, "true")
