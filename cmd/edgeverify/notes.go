@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,11 +15,12 @@ import (
 func (o *outcome) badNotes() string {
 	var all []string
 	together := uint64(0) // bad notes that are not in the list by themselves
-	if o.proof != nil && o.proof.Note != nil && o.proof.Note.Contradicted() {
-		all = append(all, fmt.Sprintf("entry %d: %v", o.proof.Number, o.proof.Note.Err))
+	proof, bundle := cmp.Or(o.proof, o.soundProof), cmp.Or(o.bundle, o.soundBundle)
+	if proof != nil && proof.Note != nil && proof.Note.Contradicted() {
+		all = append(all, fmt.Sprintf("entry %d: %v", proof.Number, proof.Note.Err))
 	}
-	if o.bundle != nil {
-		for _, n := range o.bundle.Notes {
+	if bundle != nil {
+		for _, n := range bundle.Notes {
 			if n.Contradicted() {
 				all = append(all, fmt.Sprintf("entry %d: %v", n.First, n.Err))
 				together += n.Count - 1

@@ -28,6 +28,9 @@ type outcome struct {
 	besides error
 	found   int // of a sound one, how many aggregators countersigned it
 
+	soundProof  *lightchain.Report // what it shows to such a one: its notes are judged all the same
+	soundBundle *lightchain.BundleReport
+
 	undone      []string // what was done to the file on its way
 	entries     *bundleEntries
 	allReadings bool
@@ -177,6 +180,7 @@ func (o *outcome) checkBytes(b []byte) error {
 	}
 	sides := p.Sides()
 	if r, soundErr := p.Verify(o.asItIs(sides)); o.refused(err, soundErr) {
+		o.soundProof = r
 		o.compare(sides, r.Receipts, r.ReceiptedBy)
 	}
 	return err
@@ -246,6 +250,7 @@ func (o *outcome) endBundle(v *lightchain.BundleVerifier) (err error) {
 	}
 	sides := v.Sides()
 	if r, soundErr := v.ReportFor(o.asItIs(sides)); o.refused(err, soundErr) {
+		o.soundBundle = r
 		if o.compare(sides, r.Receipts, r.ReceiptedBy); o.sides != nil {
 			o.blocks = v.Blocks()
 		}
@@ -300,7 +305,10 @@ func (o *outcome) explain() string {
 		return fmt.Sprintf("The check %q failed. The file is empty: %v", failed.Check, failed.Err)
 	}
 	text := fmt.Sprintf("The check %q failed. %s (%v)", failed.Check, meaning[failed.Check], failed.Err)
+	bad := o.badNotes()
 	switch {
+	case bad != "":
+		text += " Nor does what a person said hold here: " + bad + "."
 	case o.sound:
 		text += " By itself it is sound, which anybody can bring about with a key of his own."
 	case o.besides != nil:
@@ -317,6 +325,8 @@ func (o *outcome) brief() string {
 		return "a note that does not hold: " + o.badNotes()
 	case o.verdict() == tooFew:
 		return fmt.Sprintf("countersigned by %d of those trusted, %d asked for", o.found, o.trust.Quorum)
+	case errors.As(o.err, &failed) && o.badNotes() != "":
+		return fmt.Sprintf("%s: %v; and a note that does not hold: %s", failed.Check, failed.Err, o.badNotes())
 	case errors.As(o.err, &failed):
 		return fmt.Sprintf("%s: %v", failed.Check, failed.Err)
 	}
