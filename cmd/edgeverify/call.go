@@ -89,6 +89,15 @@ func parse(flags *flag.FlagSet, args []string) (files []string, err error) {
 	if help {
 		return nil, flag.ErrHelp
 	}
+	// An option that came out empty, as where a shell knows no such variable, was meant to do something.
+	flags.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			err = fmt.Errorf("--%s is empty: say which, or leave it out", f.Name)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	return files, nil
 }
 

@@ -297,6 +297,10 @@ func (o *outcome) explain() string {
 		}
 		return o.err.Error()
 	}
+	if named := aggregators(o.trust); o.verdict() == tooFew && uint64(named) < o.trust.Quorum {
+		return fmt.Sprintf("The check %q failed. It is sound, and no file can have the receipts that your trust file asks for: its quorum is %d, and it names %s. Name more, or ask for fewer; %d of them countersigned this one.",
+			failed.Check, o.trust.Quorum, plural(named, "aggregator"), o.found)
+	}
 	if o.verdict() == tooFew {
 		return fmt.Sprintf("The check %q failed. It is sound, and too few have countersigned it: %d of those whom your trust file names, which asks for %d. Ask for a later proof, which has more receipts.",
 			failed.Check, o.found, o.trust.Quorum)

@@ -198,9 +198,13 @@ func flagNotes(f lightchain.Flags) (notes []string) {
 
 func reading(r *lightchain.Reading) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s = %s", printable(r.Device), printable(r.Name), printable(r.Value.String()))
+	value := r.Value.String()
+	if r.Value.Kind() == lightchain.KindText {
+		value = quoted(value) // "20.5" is text, and 20.5 is none
+	}
+	fmt.Fprintf(&b, "%s %s = %s", word(r.Device), word(r.Name), value)
 	if r.Unit != "" {
-		fmt.Fprintf(&b, " %s", printable(r.Unit))
+		fmt.Fprintf(&b, " %s", word(r.Unit))
 	}
 	if r.Derived {
 		b.WriteString(", computed by the gateway")
@@ -221,6 +225,17 @@ func reading(r *lightchain.Reading) string {
 		}
 	}
 	return b.String()
+}
+
+// word is for a name or a unit from elsewhere: it stands as it is where it passes for no words of this report, and else in quotes.
+func word(s string) string {
+	foreign := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune("._-/:%#+*°²³$@~&", r)
+	}
+	if s == "" || strings.ContainsFunc(s, foreign) {
+		return quoted(s)
+	}
+	return s
 }
 
 func proofProved(r *lightchain.Report) []string {
@@ -262,9 +277,9 @@ func cautions(t *lightchain.Trust, by []lightchain.ReceiptedBy) (all []string) {
 	switch {
 	case t.Quorum > 0:
 	case len(by) > 0:
-		all = append(all, `No receipt was required: your trust file has no line "quorum <n>". This file has receipts; one without any would be VERIFIED, too`)
+		all = append(all, `No receipt was required: your trust file asks for none, by a line "quorum 0" or by no line "quorum <n>". This file has receipts; one without any would be VERIFIED, too`)
 	case len(t.Aggregators) > 0:
-		all = append(all, `No receipt was required, and none of an aggregator that you trust is here: your trust file names aggregators and has no line "quorum <n>". `+
+		all = append(all, `No receipt was required, and none of an aggregator that you trust is here: your trust file names aggregators and asks for no receipt, by a line "quorum 0" or by no line "quorum <n>". `+
 			`An old key of this chain, changed or stolen long ago, could have made this file today. Write a line "quorum 1", or a higher number`)
 	default:
 		all = append(all, "No receipt was required, and you trust no aggregator: an old key of this chain, changed or stolen long ago, could have made this file today. "+
