@@ -80,13 +80,15 @@ func (k *bundleEntries) readAgain() error {
 // readingLines shows the readings of a bundle, and says of which payloads they are not.
 func (k *bundleEntries) readingLines(b *strings.Builder, all bool) error {
 	shown, more, none := 0, 0, 0
-	var differ []uint64
+	var differ, topic []uint64
 	err := k.each(func(at bundleEntry, e *lightchain.Entry) error {
 		if len(e.Readings) == 0 {
 			none++
 		}
 		if at.again == differs {
 			differ = append(differ, at.number)
+		} else if at.again == withTopic {
+			topic = append(topic, at.number)
 		}
 		for i := range e.Readings {
 			if !all && shown == shownReadings {
@@ -109,6 +111,9 @@ func (k *bundleEntries) readingLines(b *strings.Builder, all bool) error {
 	}
 	if shown > 0 {
 		b.WriteString("  note      readings are the gateway's interpretation of the payloads; the payloads are what arrived\n")
+	}
+	if len(topic) > 0 {
+		fmt.Fprintf(b, "  note      of %s, the first is entry %d, some readings are not in the payload, but levels of the topic; a proof of one names them\n", entries(len(topic)), topic[0])
 	}
 	if len(differ) > 0 {
 		fmt.Fprintf(b, "  note      READ AGAIN by this program, the payloads of %s, the first is entry %d, do not give these readings. Unless the gateway's configuration, which is not here, explains it, they are not what arrived\n",

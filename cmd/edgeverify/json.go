@@ -100,7 +100,7 @@ type entryJSON struct {
 	PayloadText *string       `json:"payload_text,omitempty"` // the same, where it is text of 1 MiB at most
 	Decoder     string        `json:"decoder"`                // what made the readings of the payload, with its version; "" if nothing is named
 	Readings    []readingJSON `json:"readings"`
-	Reread      reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, differs
+	Reread      reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, topic, differs
 }
 
 // bundleEntryJSON is an entry of a bundle.

@@ -18,7 +18,8 @@ const (
 	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there
 	sameAll    reread = "same"    // the same readings
 	sameValues reread = "values"  // no other values, in the same order; names, units or times are others, or members are left out
-	differs    reread = "differs" // other values
+	withTopic  reread = "topic"   // the same, but for the last ones, which are levels of the topic and not in the payload
+	differs    reread = "differs" // other values, or one of them under a name that has another here
 )
 
 // readAgain compares an entry's readings with what its payload gives here.
@@ -36,14 +37,53 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 	case slices.EqualFunc(here, e.Readings, equalReadings):
 		return sameAll, here
 	}
+	if swapped(e.Readings, here) {
+		return differs, here
+	}
 	for some := e.Readings; ; some = some[:len(some)-1] {
 		switch {
-		case among(some, here):
+		case len(some) == len(e.Readings) && among(some, here):
 			return sameValues, here
+		case among(some, here):
+			return withTopic, here
 		case len(some) == 0 || !sensors.OfTopic(some[len(some)-1].Value, topic): // those of the topic stand last
 			return differs, here
 		}
 	}
+}
+
+// swapped reports whether a reading has another value than the payload gives under its name, of its device if that is there: a
+// configuration renames what it reads, and does not call one value as the payload calls another.
+func swapped(recorded, here []lightchain.Reading) bool {
+	type named struct{ device, name string }
+	values := map[named][]lightchain.Value{}
+	for i := range here {
+		r := &here[i]
+		values[named{"", r.Name}] = append(values[named{"", r.Name}], r.Value)
+		if r.Device != "" {
+			values[named{r.Device, r.Name}] = append(values[named{r.Device, r.Name}], r.Value)
+		}
+	}
+	for i := range recorded {
+		r := &recorded[i]
+		there := values[named{r.Device, r.Name}]
+		if there == nil {
+			there = values[named{"", r.Name}]
+		}
+		if r.Name != "" && there != nil && !slices.ContainsFunc(there, func(v lightchain.Value) bool { return sameValue(r.Value, v) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// ofTopic returns the readings at the end that are levels of the topic: as few as leave the others among those of the payload.
+func ofTopic(all, here []lightchain.Reading) []lightchain.Reading {
+	n := len(all)
+	for n > 0 && !among(all[:n], here) {
+		n--
+	}
+	return all[n:]
 }
 
 // among reports whether the values of some readings stand among those of others, in the same order. A configuration takes
@@ -95,6 +135,17 @@ func rereadNotes(e *lightchain.Entry) (notes []string) {
 		notes = append(notes, "read again by this program, the payload gives the same readings")
 	case sameValues:
 		notes = append(notes, "read again by this program, the payload gives these values, too; names, units, times, and what of it is left out, are the gateway's configuration's, which is not here")
+	case withTopic:
+		topic := ofTopic(e.Readings, here)
+		if len(topic) < len(e.Readings) {
+			notes = append(notes, "read again by this program, the payload gives these values, too, but for those named below; names, units, times, and what of it is left out, are the gateway's configuration's, which is not here")
+		}
+		for i := range topic[:min(len(topic), mostShown)] {
+			notes = append(notes, "not in the payload, but a level of the topic: "+reading(&topic[i]))
+		}
+		if more := len(topic) - mostShown; more > 0 {
+			notes = append(notes, fmt.Sprintf("and %d readings more", more))
+		}
 	case differs:
 		notes = append(notes, "READ AGAIN by this program, the payload does not give these readings. Unless the gateway's configuration, which is not here, explains it, they are not what arrived")
 		for i := range here[:min(len(here), mostShown)] {
