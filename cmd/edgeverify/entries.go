@@ -25,6 +25,8 @@ type bundleEntries struct {
 	room           int
 	left           uint64 // entries that there was no room for
 	number, height uint64 // of the next one
+
+	losses, notes told // entries that tell of what is not here, and what people say: of all entries, kept or not
 }
 
 type bundleEntry struct {
@@ -45,6 +47,7 @@ func (k *bundleEntries) add(item []byte) {
 	if entry == nil {
 		return
 	}
+	k.look(k.number, entry)
 	if k.room -= len(entry) + around; k.room < 0 || k.left > 0 {
 		k.left++
 	} else {

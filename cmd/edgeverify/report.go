@@ -72,6 +72,8 @@ func (o *outcome) describe(b *strings.Builder) error {
 	if o.entries == nil {
 		return nil
 	}
+	o.entries.losses.write(b, "lost")
+	o.entries.notes.write(b, "said")
 	return o.entries.readingLines(b, o.allReadings)
 }
 
@@ -96,7 +98,7 @@ func (o *outcome) cautions() []string {
 	case o.proof != nil:
 		return proofCautions(o.proof, o.trust)
 	case o.bundle != nil:
-		return bundleCautions(o.bundle, o.trust)
+		return append(bundleCautions(o.bundle, o.trust), o.entries.lossCaution()...)
 	}
 	return nil
 }
@@ -362,9 +364,9 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 // bundleProved says what a bundle shows: completeness between two numbers, which no single proof can.
 func bundleProved(r *lightchain.BundleReport) (all []string) {
 	if r.Next == r.First {
-		all = append(all, recorder(r.ReceiptedBy)+" recorded no message at all in these blocks.")
+		all = append(all, recorder(r.ReceiptedBy)+" recorded no entry at all in these blocks.")
 	} else {
-		all = append(all, fmt.Sprintf("%s recorded these as all messages from number %d to number %d: %d, none missing.", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First))
+		all = append(all, fmt.Sprintf("%s recorded these as all entries from number %d to number %d: %d, none missing.", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First))
 	}
 	if len(r.ReceiptedBy) > 0 {
 		all = append(all, fmt.Sprintf("They are part of the history that was countersigned by %s.", countersigners(r.ReceiptedBy)))
