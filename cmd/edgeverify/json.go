@@ -34,7 +34,7 @@ type reportJSON struct {
 	Entry  *entryJSON `json:"entry,omitempty"`
 	*boundsJSON
 	Bundle *bundleJSON `json:"bundle,omitempty"`
-	Fork   *forkJSON   `json:"fork,omitempty"`
+	Fork   *forkJSON   `json:"fork,omitempty"` // of what is no such evidence: that it shows two histories in itself
 }
 
 // provedJSON is what a file that verified shows, whatever it is.
@@ -182,6 +182,9 @@ func (o *outcome) writeJSON(w io.Writer) error {
 		var failed *lightchain.CheckError
 		if errors.As(o.err, &failed) {
 			out.Check, out.Error = failed.Check, failed.Err.Error()
+		}
+		if o.within != nil {
+			out.Fork = newForkJSON(o.within.report)
 		}
 		return json.NewEncoder(w).Encode(out)
 	}

@@ -35,6 +35,8 @@ type outcome struct {
 	entries     *bundleEntries
 	allReadings bool
 
+	within *contradiction // of a file that refutes itself: what its chain's key signed, both of it
+
 	sides    []lightchain.Side        // what it says of its chain's history,
 	blocks   *lightchain.BundleBlocks // and of the heights of a bundle,
 	receipts []lightchain.ReceiptedBy // and who countersigned that
@@ -176,6 +178,7 @@ func (o *outcome) checkBytes(b []byte) error {
 		return nil
 	}
 	if !asksMore(err) {
+		o.accuse(err, p.Sides)
 		return err
 	}
 	sides := p.Sides()
@@ -184,6 +187,20 @@ func (o *outcome) checkBytes(b []byte) error {
 		o.compare(sides, r.Receipts, r.ReceiptedBy)
 	}
 	return err
+}
+
+// accuse looks into a file whose headers are of no one history: where two of them are signed, whoever signed them is accused by
+// evidence that verifies without the file.
+func (o *outcome) accuse(err error, sides func() []lightchain.Side) {
+	if !errors.Is(err, lightchain.CheckBlock) && !errors.Is(err, lightchain.CheckKeys) {
+		return
+	}
+	all := sides()
+	if f := lightchain.Contradiction(all, all, o.trust); f != nil {
+		if r, err := f.Verify(o.trust); err == nil {
+			o.within = &contradiction{files: [2]string{o.file, o.file}, evidence: f, report: r}
+		}
+	}
 }
 
 // asksMore reports whether a check failed that may only be one of what the trust file asks for.
@@ -246,6 +263,7 @@ func (o *outcome) endBundle(v *lightchain.BundleVerifier) (err error) {
 		return o.entries.readAgain()
 	}
 	if !asksMore(err) {
+		o.accuse(err, v.Sides)
 		return err
 	}
 	sides := v.Sides()

@@ -19,6 +19,10 @@ func (o *outcome) writeText(w io.Writer) error {
 	case o.err != nil:
 		fmt.Fprintf(&b, "%s: %s\n  %s\n", printable(o.file), o.verdict().words(), printable(o.explain()))
 		o.undoneNote(&b)
+		if o.within != nil {
+			fmt.Fprintf(&b, "\n  It shows TWO HISTORIES in itself: the chain's key signed both headers.\n\n")
+			describeFork(&b, o.within.report)
+		}
 	case o.fork != nil:
 		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", printable(o.file))
 		o.undoneNote(&b)
