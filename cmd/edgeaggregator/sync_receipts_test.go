@@ -82,7 +82,7 @@ func TestHeadsAreCountersignedAndAllProgramsAgree(t *testing.T) {
 	bundle := filepath.Join(t.TempDir(), "all.edgebundle")
 	g.must("export", "--bundle", "0-"+strconv.FormatUint(head.Height, 10), "--file", bundle)
 	says, code = verify(g, bundle)
-	if want := "recorded these as all messages from number 0 to number " + strconv.FormatUint(head.Entries-1, 10); code != 0 || !strings.Contains(says, want) {
+	if want := "recorded these as all entries from number 0 to number " + strconv.FormatUint(head.Entries-1, 10); code != 0 || !strings.Contains(says, want) {
 		t.Errorf("exit code %d; want %q in\n%s", code, want, says)
 	}
 

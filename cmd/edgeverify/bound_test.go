@@ -30,6 +30,22 @@ func beginChain(t *testing.T) (lightchain.Signer, *lightchain.SignedHeader, *lig
 	return signer, genesis, tip
 }
 
+// A note that does not hold is told, and ends with 3, whatever else the trust file asks for.
+func TestABadNoteIsToldThoughReceiptsAreTooFew(t *testing.T) {
+	b := newBranch(t)
+	b.seal(lightchain.Entry{Source: lightchain.SourceNote, Flags: lightchain.ByAgent,
+		Payload: fmt.Appendf(nil, `{"who":"x","when":"2026-11-28T20:41:48Z","entries":[[0,0]],"head":[0,"%s"]}`, lightchain.Hash{7})}, nil)
+	trust := writeTemp(t, fmt.Appendf(nil, "chain %s\nquorum 1\n", b.tip.Chain))
+	for _, file := range []string{b.proof(1), b.bundle(1, 1)} {
+		for _, args := range [][]string{{"--trust", trust}, {"--trust", trust, "--summary"}, {"--chain", strings.Repeat("a", 52)}, {"--trust", trust, "--output", "json"}} {
+			var out bytes.Buffer
+			if code := run(append(args, file), nil, &out, &out); code != exitVerification || !strings.Contains(out.String(), "entry 0: it names header 0 with the hash") {
+				t.Errorf("%v: exit code %d, want %d\n%s", args, code, exitVerification, &out)
+			}
+		}
+	}
+}
+
 // A note that names a header of another history than its file, or than another file of the same call, is told before all else.
 func TestANoteOfAnotherHistoryIsTold(t *testing.T) {
 	signer, genesis, tip := beginChain(t)

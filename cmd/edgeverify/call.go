@@ -40,7 +40,7 @@ func newFlags(o *options) *flag.FlagSet {
 	flags.Usage = func() {}     // the whole help is for who asks for it
 	flags.StringVar(&o.trust, "trust", "", "the `FILE` that says whom to trust")
 	flags.StringVar(&o.chain, "chain", "", "trust this `CHAIN`, all 52 characters, and no aggregator")
-	flags.StringVar(&o.evidence, "evidence", "", "write evidence of the first two files that contradict each other to a new `FILE`: headers and receipts, no readings")
+	flags.StringVar(&o.evidence, "evidence", "", "write evidence of the first two files that contradict each other, or of one that shows two histories, to a new `FILE`: headers and receipts, no readings")
 	flags.StringVar(&o.output, "output", "text", "text for people, json for programs: one object a line")
 	flags.BoolVar(&o.summary, "summary", false, "a table of one line a file instead of the reports; with --output json an object more, behind the reports")
 	flags.BoolVar(&o.readings, "readings", false, "show all readings of a bundle, and not the first 20 alone; JSON has them all")
@@ -87,6 +87,15 @@ func parse(flags *flag.FlagSet, args []string) (files []string, err error) {
 	}
 	if help {
 		return nil, flag.ErrHelp
+	}
+	// An option that came out empty, as where a shell knows no such variable, was meant to do something.
+	flags.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			err = fmt.Errorf("--%s is empty: say which, or leave it out", f.Name)
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	return files, nil
 }
@@ -217,6 +226,9 @@ func (c *call) file(file string, trust *lightchain.Trust) error {
 	}
 	c.tally.add(&o)
 	c.code = graver(c.code, o.verdict().exitCode())
+	if o.within != nil {
+		c.export(o.within)
+	}
 	var found []contradiction
 	err = guarded(func() (err error) {
 		found, err = c.compared.add(&o)
@@ -238,18 +250,23 @@ func (c *call) contradicted(found *contradiction) error {
 	if err := c.together(found); err != nil {
 		return err
 	}
+	c.export(found)
+	return nil
+}
+
+// export writes evidence, of the first that there is.
+func (c *call) export(found *contradiction) {
 	if c.asked.evidence == "" || c.evident {
-		return nil
+		return
 	}
 	if found.evidence == nil { // another pair may have evidence
 		c.withoutEvidence = found
-		return nil
+		return
 	}
 	if err := writeEvidence(c.asked.evidence, found.evidence); err != nil { // that they contradict each other is graver
 		c.code = graver(c.code, c.fail(exitFailed, "writing the evidence: %v", err))
 	}
 	c.evident = true
-	return nil
 }
 
 // together tells what two files show together, which is never good.

@@ -25,6 +25,8 @@ type bundleEntries struct {
 	room           int
 	left           uint64 // entries that there was no room for
 	number, height uint64 // of the next one
+
+	losses, notes told // entries that tell of what is not here, and what people say: of all entries, kept or not
 }
 
 type bundleEntry struct {
@@ -45,6 +47,7 @@ func (k *bundleEntries) add(item []byte) {
 	if entry == nil {
 		return
 	}
+	k.look(k.number, entry)
 	if k.room -= len(entry) + around; k.room < 0 || k.left > 0 {
 		k.left++
 	} else {
@@ -80,13 +83,15 @@ func (k *bundleEntries) readAgain() error {
 // readingLines shows the readings of a bundle, and says of which payloads they are not.
 func (k *bundleEntries) readingLines(b *strings.Builder, w io.Writer, all bool) error {
 	shown, more, none := 0, 0, 0
-	var differ []uint64
+	var differ, topic []uint64
 	err := k.each(func(at bundleEntry, e *lightchain.Entry) error {
 		if len(e.Readings) == 0 {
 			none++
 		}
 		if at.again == differs {
 			differ = append(differ, at.number)
+		} else if at.again == withTopic {
+			topic = append(topic, at.number)
 		}
 		for i := range e.Readings {
 			if !all && shown == shownReadings {
@@ -112,6 +117,9 @@ func (k *bundleEntries) readingLines(b *strings.Builder, w io.Writer, all bool) 
 	}
 	if shown > 0 {
 		b.WriteString("  note      readings are the gateway's interpretation of the payloads; the payloads are what arrived\n")
+	}
+	if len(topic) > 0 {
+		fmt.Fprintf(b, "  note      of %s, the first is entry %d, some readings are not in the payload, but levels of the topic; a proof of one names them\n", entries(len(topic)), topic[0])
 	}
 	if len(differ) > 0 {
 		fmt.Fprintf(b, "  note      READ AGAIN by this program, the payloads of %s, the first is entry %d, do not give these readings. Unless the gateway's configuration, which is not here, explains it, they are not what arrived\n",

@@ -34,7 +34,7 @@ const keptBlocks = 1 << 20
 
 // inSight is what the files before say of one chain at different heights, no more of it than finds a contradiction.
 type inSight struct {
-	heads []head // by height, each header once: of one history what holds of neighbours holds of all
+	heads []head // by height, each header once
 	sides []side // each that says another hash, or of another height, than those before
 	runs  []said // the files that are bundles
 	lists []keys // each list of headers that are shown to set the key once, with the file that shows the highest header
@@ -219,15 +219,12 @@ func (c *inSight) add(mine said) (others []said) {
 		if s.Path != nil {
 			continue // the head stands by itself, too
 		}
-		at, found := slices.BinarySearchFunc(c.heads, s.Head, func(h head, to *lightchain.SignedHeader) int {
+		at, _ := slices.BinarySearchFunc(c.heads, s.Head, func(h head, to *lightchain.SignedHeader) int {
 			return cmp.Compare(h.Header.Height, to.Header.Height)
 		})
-		for _, near := range c.heads[max(0, at-1):min(len(c.heads), at+1)] {
-			if lightchain.Apart(near.SignedHeader, s.Head) {
-				others = append(others, near.said)
-			}
-		}
-		if !found {
+		above, aboveApart := c.apart(s.Head, at, 1)
+		_, belowApart := c.apart(s.Head, at-1, -1)
+		if others = append(append(others, aboveApart...), belowApart...); !above {
 			c.heads = slices.Insert(c.heads, at, head{s.Head, mine})
 		}
 	}
@@ -248,6 +245,25 @@ func (c *inSight) add(mine said) (others []said) {
 		c.lists = append(c.lists, top)
 	}
 	return others
+}
+
+// apart looks from one header on, upwards or downwards, at those at its own height and the next one, and further as long as one
+// of them cannot be of the same history: a file of a third one may lie behind it. known tells that the header is there already.
+func (c *inSight) apart(h *lightchain.SignedHeader, at, step int) (known bool, others []said) {
+	heights, found := 0, false // at which there are headers, h's own aside; one of these is apart
+	for last := h.Header.Height; at >= 0 && at < len(c.heads); at += step {
+		near := &c.heads[at]
+		if height := near.Header.Height; height != last {
+			if heights++; heights > 1 && !found {
+				break
+			}
+			last, found = height, false
+		}
+		if known = known || sameHeader(near.SignedHeader, h); lightchain.Apart(near.SignedHeader, h) {
+			others, found = append(others, near.said), true
+		}
+	}
+	return known, others
 }
 
 // leavesOut reports whether a header that another file shows to set the key, below the highest header of this one, is not

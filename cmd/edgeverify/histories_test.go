@@ -302,6 +302,88 @@ func reversed(files []string) []string {
 	return files
 }
 
+// Each pair of headers that no history holds is told, whichever file comes first: the third file of three may be of the history
+// of either.
+func TestEachContradictingPairIsNamed(t *testing.T) {
+	a := newBranch(t).sealUpTo(4, "both")
+	b := a.clone()
+	a.sealUpTo(7, "true")
+	b.sealUpTo(7, "false")
+	a5, a6, b5, b6, a7 := a.proof(5), a.proof(6), b.proof(5), b.proof(6), a.proof(7)
+	for _, c := range []struct {
+		files []string
+		pairs int
+	}{
+		{[]string{a5, b5, a6}, 2}, {[]string{a6, a5, b5}, 2}, {[]string{b5, a5, a6}, 2}, {[]string{a5, b5, a6, b6}, 4}, {[]string{a5, a6, b6}, 2},
+		{[]string{a5, b5, a7}, 1}, // nothing that b5 and a7 show lies so near that one rules out the other
+		{[]string{a5, a6, a7}, 0},
+	} {
+		var out bytes.Buffer
+		run(append([]string{"--chain", a.tip.Chain.String()}, c.files...), nil, &out, &out)
+		if pairs := strings.Count(out.String(), ": TWO HISTORIES"); pairs != c.pairs {
+			t.Errorf("%d pairs are named, want %d\n%s", pairs, c.pairs, &out)
+		}
+	}
+}
+
+// One file can hold both histories: it fails, and accuses whoever signed them where both are signed.
+func TestAFileOfTwoHistoriesAccuses(t *testing.T) {
+	a := newBranch(t).sealUpTo(4, "both")
+	b := a.clone()
+	a.sealUpTo(8, "true")
+	b.sealUpTo(8, "false")
+	leaves := func(b *branch, below int) (all []lightchain.Hash) {
+		for _, h := range b.headers[:below] {
+			all = append(all, h.Hash())
+		}
+		return all
+	}
+	signedBy := func(h *lightchain.SignedHeader, with lightchain.Signature) *lightchain.SignedHeader {
+		c := *h
+		c.Signature = with
+		return &c
+	}
+	for about, c := range map[string]struct {
+		later   *lightchain.SignedHeader
+		accuses bool
+	}{
+		"both signed":    {b.headers[6], true},
+		"one not signed": {signedBy(b.headers[6], a.headers[6].Signature), false},
+	} {
+		r, err := c.later.Countersign(a.signer, "north", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.later = signedBy(c.later, c.later.Signature)
+		c.later.Receipts = []lightchain.Receipt{r}
+		path, err := lightchain.ProveInclusion(lightchain.LeafNodes(leaves(b, 6)), 6, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &lightchain.Proof{Entry: a.entries[5], EntryPath: lightchain.Path{Size: 1}, Header: a.headers[5], Keys: a.headers[:1], Later: []lightchain.LaterHeader{{Header: c.later, Path: path}}}
+		encoded, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, output := range []string{"text", "json"} {
+			file, evidence := writeTemp(t, encoded), filepath.Join(t.TempDir(), "found.edgefork")
+			var out bytes.Buffer
+			if code := run([]string{"--chain", a.tip.Chain.String(), "--evidence", evidence, "--output", output, file}, nil, &out, &out); code != exitVerification {
+				t.Errorf("%s: exit code %d\n%s", about, code, &out)
+			}
+			if words := map[string]string{"text": "It shows TWO HISTORIES in itself", "json": `"fork":{"height":5,`}[output]; strings.Contains(out.String(), words) != c.accuses {
+				t.Errorf("%s: %q\n%s", about, words, &out)
+			}
+			f, err := os.ReadFile(evidence)
+			if (err == nil) != c.accuses {
+				t.Errorf("%s: %v\n%s", about, err, &out)
+			} else if _, failed := lightchain.VerifyFork(f, &lightchain.Trust{Chains: []lightchain.ChainID{a.tip.Chain}}); err == nil && failed != nil {
+				t.Errorf("%s: %v", about, failed)
+			}
+		}
+	}
+}
+
 // What there was no room to keep is not passed over in silence.
 func TestABlockThatIsNotComparedIsTold(t *testing.T) {
 	a := newBranch(t).sealUpTo(2000, "true")

@@ -33,7 +33,7 @@ type reportJSON struct {
 	Entry  *entryJSON `json:"entry,omitempty"`
 	*boundsJSON
 	Bundle *bundleJSON `json:"bundle,omitempty"`
-	Fork   *forkJSON   `json:"fork,omitempty"`
+	Fork   *forkJSON   `json:"fork,omitempty"` // of what is no such evidence: that it shows two histories in itself
 }
 
 // provedJSON is what a file that verified shows, whatever it is.
@@ -99,7 +99,7 @@ type entryJSON struct {
 	PayloadText *string       `json:"payload_text,omitempty"` // the same, where it is text of 1 MiB at most
 	Decoder     string        `json:"decoder"`                // what made the readings of the payload, with its version; "" if nothing is named
 	Readings    []readingJSON `json:"readings"`
-	Reread      reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, differs
+	Reread      reread        `json:"reread,omitempty"` // what the payload gives when it is read again: same, values, topic, differs
 }
 
 // bundleEntryJSON is an entry of a bundle.
@@ -181,6 +181,9 @@ func (o *outcome) writeJSON(w io.Writer) error {
 		var failed *lightchain.CheckError
 		if errors.As(o.err, &failed) {
 			out.Check, out.Error = failed.Check, failed.Err.Error()
+		}
+		if o.within != nil {
+			out.Fork = newForkJSON(o.within.report)
 		}
 		return writeJSON(w, out)
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"edgechain.example/lightchain"
 )
@@ -80,6 +81,9 @@ func (o *outcome) checkText(r io.Reader, expected int64) error {
 	}
 	strict, err := lightchain.DecodeText(b)
 	if err == nil && bytes.HasPrefix(b, []byte(pemBegin)) {
+		if err := proofAlone(strict); err != nil {
+			return undecoded(err)
+		}
 		return o.checkBytes(strict)
 	}
 	mended, undone, err := mend(b)
@@ -116,7 +120,20 @@ func mend(b []byte) (decoded []byte, undone []string, err error) {
 	if len(decoded) == 0 || decoded[0]&0xe0 != 0xa0 && !lightchain.IsBundle(decoded) { // a map, or a bundle's byte string
 		return nil, nil, errNoFile
 	}
-	return decoded, undone, nil
+	if !slices.Contains(undone, doneUnarmed) {
+		err = proofAlone(decoded)
+	}
+	return decoded, undone, err
+}
+
+// proofAlone refuses what else stands between the lines of a proof.
+//
+// SPEC: Bundle and fork have no text form
+func proofAlone(b []byte) error {
+	if lightchain.IsBundle(b) || lightchain.IsFork(b) {
+		return fmt.Errorf("a bundle or evidence of a fork behind the line %q: these have no text form", pemBegin)
+	}
+	return nil
 }
 
 var errNoFile = fmt.Errorf("a text without the line %q that is no base64 of a proof, a bundle or a fork either", pemBegin)

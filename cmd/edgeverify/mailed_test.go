@@ -74,6 +74,32 @@ func TestWhatIsNoMailedFileIsRefused(t *testing.T) {
 	}
 }
 
+// Bundle and fork have no text form: behind the lines of a proof neither verifies, mended or not. What a mail program makes base64 of
+// does.
+func TestAProofAloneHasATextForm(t *testing.T) {
+	for _, v := range vectorFiles(t, "proof", "bundle", "fork") {
+		if v.Expect != "ok" || bytes.HasPrefix(v.Bytes, []byte("-----BEGIN ")) {
+			continue
+		}
+		text := string(lightchain.EncodeText(v.Bytes))
+		trust := writeTemp(t, []byte(v.Trust))
+		for about, c := range map[string]struct{ text, without string }{
+			"strict":          {text, ""},
+			"quoted":          {"> " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n> "), ""},
+			"an attachment's": {base64.StdEncoding.EncodeToString(v.Bytes), "no lines"},
+		} {
+			var whole, out bytes.Buffer
+			want := run([]string{"--trust", trust, writeTemp(t, v.Bytes)}, nil, &whole, &whole)
+			if v.Kind != "proof" && c.without == "" {
+				want = exitVerification
+			}
+			if code := run([]string{"--trust", trust, writeTemp(t, []byte(c.text))}, nil, &out, &out); code != want {
+				t.Errorf("%s, %s: exit code %d, want %d\n%s", v.name, about, code, want, &out)
+			}
+		}
+	}
+}
+
 // Files of the format are never taken for text, whatever stands in them.
 func TestFilesAreToldFromText(t *testing.T) {
 	for _, v := range vectorFiles(t, "proof", "bundle", "fork", "pair") {

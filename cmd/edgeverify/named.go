@@ -58,7 +58,7 @@ func (g givers) notes(r *lightchain.Report) (notes []string) {
 		}
 		told[*meaning] = true
 		if by := g[giver{r.Chain, *meaning}]; by != "" {
-			notes = append(notes, "their names and units are those that "+printable(by)+", gives them")
+			notes = append(notes, "what gave them their names and units is, by its SHA-256, in "+printable(by)+"; that it gives them these was not looked at")
 		} else if strings.HasPrefix(r.Entry.Source, modbusSource) {
 			notes = append(notes, fmt.Sprintf("their names, units and values are by the table with the SHA-256 %s: ask the gateway's operator for it, or name the file that proves the entry with which it was attached before this one", meaning))
 		} else {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,11 +15,12 @@ import (
 func (o *outcome) badNotes() string {
 	var all []string
 	together := uint64(0) // bad notes that are not in the list by themselves
-	if o.proof != nil && o.proof.Note != nil && o.proof.Note.Contradicted() {
-		all = append(all, fmt.Sprintf("entry %d: %v", o.proof.Number, o.proof.Note.Err))
+	proof, bundle := cmp.Or(o.proof, o.soundProof), cmp.Or(o.bundle, o.soundBundle)
+	if proof != nil && proof.Note != nil && proof.Note.Contradicted() {
+		all = append(all, fmt.Sprintf("entry %d: %v", proof.Number, proof.Note.Err))
 	}
-	if o.bundle != nil {
-		for _, n := range o.bundle.Notes {
+	if bundle != nil {
+		for _, n := range bundle.Notes {
 			if n.Contradicted() {
 				all = append(all, fmt.Sprintf("entry %d: %v", n.First, n.Err))
 				together += n.Count - 1
@@ -61,11 +63,7 @@ func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
 				b.WriteString("  note      the attachment's bytes are not here: whoever has the file compares its SHA-256\n")
 			}
 		}
-		whose := "as the gateway says"
-		if r.Standing == lightchain.NoteSigned {
-			whose = "by his own word"
-		}
-		fmt.Fprintf(b, "  %-9s by %s, %s, written %s\n", what, quoted(n.Who), whose, printable(n.When))
+		fmt.Fprintf(b, "  %-9s by %s, written %s\n", what, author(r), printable(n.When))
 		for _, part := range [...]struct{ word, text string }{
 			{"about", aboutText(n)}, {"reason", n.Reason}, {"meaning", n.Meaning},
 		} {
@@ -83,6 +81,17 @@ func noteLines(b *strings.Builder, r *lightchain.NoteReport) {
 	if text := bindingText(r); text != "" {
 		fmt.Fprintf(b, "  bound     %s\n", printable(text))
 	}
+}
+
+// author says who a note is by: whoever signed it, and not whoever it names.
+func author(r *lightchain.NoteReport) string {
+	switch {
+	case r.Standing != lightchain.NoteSigned:
+		return quoted(r.Note.Who) + ", as the gateway says"
+	case r.Signer == r.Note.Who:
+		return r.Signer + ", by his own word"
+	}
+	return fmt.Sprintf("%s, who calls himself %s, by his own word", r.Signer, quoted(r.Note.Who))
 }
 
 // bindingText says whether what a note is about is bound by more than its numbers.
@@ -109,7 +118,8 @@ func bindingText(r *lightchain.NoteReport) string {
 
 // quoted is for text from elsewhere that shares its line with words of this report: it must not pass for one of them.
 func quoted(s string) string {
-	return `"` + printable(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)) + `"`
+	begins, more := cut(s)
+	return `"` + printable(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(begins)) + `"` + more
 }
 
 func aboutText(n *lightchain.Note) string {
@@ -147,13 +157,16 @@ func signatureText(r *lightchain.NoteReport) string {
 	return "none: it is the gateway's word alone that somebody said this"
 }
 
-// noteCautions says of a note that it speaks of what was recorded after it: no agent takes one in, so its author did not
+// noteCautions says of a note that somebody else signed it than it names, and that it speaks of what was recorded after it: no agent takes one in, so its author did not
 // see what it is about.
-func noteCautions(r *lightchain.Report) []string {
-	if !noteAhead(r) {
-		return nil
+func noteCautions(r *lightchain.Report) (all []string) {
+	if n := r.Note; n != nil && n.Note != nil && n.Standing == lightchain.NoteSigned && !strings.EqualFold(n.Signer, n.Note.Who) {
+		all = append(all, fmt.Sprintf("What is said there is signed by %s, and names another author: %s. It is the word of %s", n.Signer, quoted(n.Note.Who), n.Signer))
 	}
-	return []string{"The note is about entries or blocks that were recorded after it, so its author cannot have seen them. No agent takes such a note: ask whoever holds the gateway"}
+	if !noteAhead(r) {
+		return all
+	}
+	return append(all, "The note is about entries or blocks that were recorded after it, so its author cannot have seen them. No agent takes such a note: ask whoever holds the gateway")
 }
 
 func noteAhead(r *lightchain.Report) bool {

@@ -57,7 +57,8 @@ func TestWhoSignedANoteIsTold(t *testing.T) {
 		standing                      lightchain.NoteStanding
 		says                          []string
 	}{
-		{"a person known", signature, note.Text, "person anna " + key, exitOK, lightchain.NoteSigned, []string{"VERIFIED", "signature signed by anna, with " + key, `by "Anna", by his own word, written`, "text      |   signature signed by boss", "about     entry 3 to 5", "meaning   approved"}},
+		{"a person known", signature, note.Text, "person anna " + key, exitOK, lightchain.NoteSigned, []string{"VERIFIED", "signature signed by anna, with " + key, `by anna, who calls himself "Anna", by his own word, written`, "text      |   signature signed by boss", "about     entry 3 to 5", "meaning   approved"}},
+		{"another person", signature, note.Text, "person bob " + key, exitOK, lightchain.NoteSigned, []string{"VERIFIED", `by bob, who calls himself "Anna", by his own word`, "Beware:", `signed by bob, and names another author: "Anna". It is the word of bob.`}},
 		{"a person unknown", signature, note.Text, "", exitOK, lightchain.NoteStranger, []string{"VERIFIED", "does not name", `by "Anna", as the gateway says, written`, "can invent a note"}},
 		{"nobody", "", note.Text, "person anna " + key, exitOK, lightchain.NoteUnsigned, []string{"VERIFIED", "gateway's word alone", `by "Anna", as the gateway says, written`, "can invent a note"}},
 		{"a text that was changed", signature, "another", "person anna " + key, exitVerification, lightchain.NoteBad, []string{"NOT VERIFIED", "signature BAD", "entry 0"}},

@@ -28,9 +28,14 @@ type outcome struct {
 	besides error
 	found   int // of a sound one, how many aggregators countersigned it
 
+	soundProof  *lightchain.Report // what it shows to such a one: its notes are judged all the same
+	soundBundle *lightchain.BundleReport
+
 	undone      []string // what was done to the file on its way
 	entries     *bundleEntries
 	allReadings bool
+
+	within *contradiction // of a file that refutes itself: what its chain's key signed, both of it
 
 	sides    []lightchain.Side        // what it says of its chain's history,
 	blocks   *lightchain.BundleBlocks // and of the heights of a bundle,
@@ -173,13 +178,29 @@ func (o *outcome) checkBytes(b []byte) error {
 		return nil
 	}
 	if !asksMore(err) {
+		o.accuse(err, p.Sides)
 		return err
 	}
 	sides := p.Sides()
 	if r, soundErr := p.Verify(o.asItIs(sides)); o.refused(err, soundErr) {
+		o.soundProof = r
 		o.compare(sides, r.Receipts, r.ReceiptedBy)
 	}
 	return err
+}
+
+// accuse looks into a file whose headers are of no one history: where two of them are signed, whoever signed them is accused by
+// evidence that verifies without the file.
+func (o *outcome) accuse(err error, sides func() []lightchain.Side) {
+	if !errors.Is(err, lightchain.CheckBlock) && !errors.Is(err, lightchain.CheckKeys) {
+		return
+	}
+	all := sides()
+	if f := lightchain.Contradiction(all, all, o.trust); f != nil {
+		if r, err := f.Verify(o.trust); err == nil {
+			o.within = &contradiction{files: [2]string{o.file, o.file}, evidence: f, report: r}
+		}
+	}
 }
 
 // asksMore reports whether a check failed that may only be one of what the trust file asks for.
@@ -242,10 +263,12 @@ func (o *outcome) endBundle(v *lightchain.BundleVerifier) (err error) {
 		return o.entries.readAgain()
 	}
 	if !asksMore(err) {
+		o.accuse(err, v.Sides)
 		return err
 	}
 	sides := v.Sides()
 	if r, soundErr := v.ReportFor(o.asItIs(sides)); o.refused(err, soundErr) {
+		o.soundBundle = r
 		if o.compare(sides, r.Receipts, r.ReceiptedBy); o.sides != nil {
 			o.blocks = v.Blocks()
 		}
@@ -292,6 +315,10 @@ func (o *outcome) explain() string {
 		}
 		return o.err.Error()
 	}
+	if named := aggregators(o.trust); o.verdict() == tooFew && uint64(named) < o.trust.Quorum {
+		return fmt.Sprintf("The check %q failed. It is sound, and no file can have the receipts that your trust file asks for: its quorum is %d, and it names %s. Name more, or ask for fewer; %d of them countersigned this one.",
+			failed.Check, o.trust.Quorum, plural(named, "aggregator"), o.found)
+	}
 	if o.verdict() == tooFew {
 		return fmt.Sprintf("The check %q failed. It is sound, and too few have countersigned it: %d of those whom your trust file names, which asks for %d. Ask for a later proof, which has more receipts.",
 			failed.Check, o.found, o.trust.Quorum)
@@ -300,7 +327,10 @@ func (o *outcome) explain() string {
 		return fmt.Sprintf("The check %q failed. The file is empty: %v", failed.Check, failed.Err)
 	}
 	text := fmt.Sprintf("The check %q failed. %s (%v)", failed.Check, meaning[failed.Check], failed.Err)
+	bad := o.badNotes()
 	switch {
+	case bad != "":
+		text += " Nor does what a person said hold here: " + bad + "."
 	case o.sound:
 		text += " By itself it is sound, which anybody can bring about with a key of his own."
 	case o.besides != nil:
@@ -317,6 +347,8 @@ func (o *outcome) brief() string {
 		return "a note that does not hold: " + o.badNotes()
 	case o.verdict() == tooFew:
 		return fmt.Sprintf("countersigned by %d of those trusted, %d asked for", o.found, o.trust.Quorum)
+	case errors.As(o.err, &failed) && o.badNotes() != "":
+		return fmt.Sprintf("%s: %v; and a note that does not hold: %s", failed.Check, failed.Err, o.badNotes())
 	case errors.As(o.err, &failed):
 		return fmt.Sprintf("%s: %v", failed.Check, failed.Err)
 	}

@@ -19,6 +19,10 @@ func (o *outcome) writeText(w io.Writer) error {
 	case o.err != nil:
 		fmt.Fprintf(&b, "%s: %s\n  %s\n", printable(o.file), o.verdict().words(), printable(o.explain()))
 		o.undoneNote(&b)
+		if o.within != nil {
+			fmt.Fprintf(&b, "\n  It shows TWO HISTORIES in itself: the chain's key signed both headers.\n\n")
+			describeFork(&b, o.within.report)
+		}
 	case o.fork != nil:
 		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", printable(o.file))
 		o.undoneNote(&b)
@@ -71,6 +75,8 @@ func (o *outcome) describe(b *strings.Builder, w io.Writer) error {
 	if o.entries == nil {
 		return nil
 	}
+	o.entries.losses.write(b, "lost")
+	o.entries.notes.write(b, "said")
 	return o.entries.readingLines(b, w, o.allReadings)
 }
 
@@ -95,7 +101,7 @@ func (o *outcome) cautions() []string {
 	case o.proof != nil:
 		return proofCautions(o.proof, o.trust)
 	case o.bundle != nil:
-		return bundleCautions(o.bundle, o.trust)
+		return append(bundleCautions(o.bundle, o.trust), o.entries.lossCaution()...)
 	}
 	return nil
 }
@@ -212,9 +218,9 @@ func flagNotes(f lightchain.Flags) (notes []string) {
 
 func reading(r *lightchain.Reading) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s = %s", shown(r.Device), shown(r.Name), shownValue(r.Value))
+	fmt.Fprintf(&b, "%s %s = %s", word(r.Device), word(r.Name), shownValue(r.Value))
 	if r.Unit != "" {
-		fmt.Fprintf(&b, " %s", shown(r.Unit))
+		fmt.Fprintf(&b, " %s", word(r.Unit))
 	}
 	if r.Derived {
 		b.WriteString(", computed by the gateway")
@@ -235,6 +241,17 @@ func reading(r *lightchain.Reading) string {
 		}
 	}
 	return b.String()
+}
+
+// word is for a name or a unit from elsewhere: it stands as it is where it passes for no words of this report, and else in quotes.
+func word(s string) string {
+	foreign := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune("._-/:%#+*°²³$@~&", r)
+	}
+	if s == "" || strings.ContainsFunc(s, foreign) {
+		return quoted(s)
+	}
+	return shown(s)
 }
 
 func proofProved(r *lightchain.Report) []string {
@@ -276,9 +293,9 @@ func cautions(t *lightchain.Trust, by []lightchain.ReceiptedBy) (all []string) {
 	switch {
 	case t.Quorum > 0:
 	case len(by) > 0:
-		all = append(all, `No receipt was required: your trust file has no line "quorum <n>". This file has receipts; one without any would be VERIFIED, too`)
+		all = append(all, `No receipt was required: your trust file asks for none, by a line "quorum 0" or by no line "quorum <n>". This file has receipts; one without any would be VERIFIED, too`)
 	case len(t.Aggregators) > 0:
-		all = append(all, `No receipt was required, and none of an aggregator that you trust is here: your trust file names aggregators and has no line "quorum <n>". `+
+		all = append(all, `No receipt was required, and none of an aggregator that you trust is here: your trust file names aggregators and asks for no receipt, by a line "quorum 0" or by no line "quorum <n>". `+
 			`An old key of this chain, changed or stolen long ago, could have made this file today. Write a line "quorum 1", or a higher number`)
 	default:
 		all = append(all, "No receipt was required, and you trust no aggregator: an old key of this chain, changed or stolen long ago, could have made this file today. "+
@@ -363,9 +380,9 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 // bundleProved says what a bundle shows: completeness between two numbers, which no single proof can.
 func bundleProved(r *lightchain.BundleReport) (all []string) {
 	if r.Next == r.First {
-		all = append(all, recorder(r.ReceiptedBy)+" recorded no message at all in these blocks.")
+		all = append(all, recorder(r.ReceiptedBy)+" recorded no entry at all in these blocks.")
 	} else {
-		all = append(all, fmt.Sprintf("%s recorded these as all messages from number %d to number %d: %d, none missing.", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First))
+		all = append(all, fmt.Sprintf("%s recorded these as all entries from number %d to number %d: %d, none missing.", recorder(r.ReceiptedBy), r.First, r.Next-1, r.Next-r.First))
 	}
 	if len(r.ReceiptedBy) > 0 {
 		all = append(all, fmt.Sprintf("They are part of the history that was countersigned by %s.", countersigners(r.ReceiptedBy)))
@@ -429,21 +446,27 @@ const mostBytes = 2000
 
 // shown is printable for such a text: of a long one the beginning, and how many bytes it has.
 func shown(s string) string {
+	begins, more := cut(s)
+	return printable(begins) + more
+}
+
+// cut returns the beginning of a text that is too long to be shown, and what is to be said of the rest.
+func cut(s string) (begins, more string) {
 	if len(s) <= mostBytes {
-		return printable(s)
+		return s, ""
 	}
 	end := mostBytes
 	for end > mostBytes-utf8.UTFMax && !utf8.RuneStart(s[end]) {
 		end--
 	}
-	return fmt.Sprintf("%s … (%d bytes)", printable(s[:end]), len(s))
+	return s[:end], fmt.Sprintf(" … (%d bytes)", len(s))
 }
 
 func shownValue(v lightchain.Value) string {
 	text, _ := v.Text()
 	switch {
 	case v.Kind() == lightchain.KindText:
-		return shown(text)
+		return quoted(text) // "20.5" is text, and 20.5 is none
 	case v.Kind() == lightchain.KindBytes && len(text) > mostBytes:
 		return fmt.Sprintf("%x … (%d bytes)", text[:mostBytes], len(text))
 	}

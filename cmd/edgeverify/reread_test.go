@@ -78,8 +78,8 @@ func TestNoConfigurationMakesADifference(t *testing.T) {
 		want    reread
 	}{
 		{sensors.Config{}, `{"a":1}`, sameAll},
-		{sensors.Config{TopicParsing: []sensors.TopicRule{{Topic: "+/+/+", Fields: "_/line/_"}}}, `{"a":1}`, sameValues},
-		{sensors.Config{TopicParsing: []sensors.TopicRule{{Topic: "+/+/+", Fields: "_/line/shift"}}}, `{}`, sameValues},
+		{sensors.Config{TopicParsing: []sensors.TopicRule{{Topic: "+/+/+", Fields: "_/line/_"}}}, `{"a":1}`, withTopic},
+		{sensors.Config{TopicParsing: []sensors.TopicRule{{Topic: "+/+/+", Fields: "_/line/shift"}}}, `{}`, withTopic},
 		{sensors.Config{MessagesPath: "m.*", ValuePath: "v", NamePath: "id", TimestampPath: "t"}, `{"m":[{"id":"a","v":[1,2],"t":5},{"id":"b","v":3}]}`, sameValues},
 		{sensors.Config{Numbers: []string{"*"}}, `{"a":"23,5 V"}`, sameValues},
 		{sensors.Config{Dialect: "pairs", Separator: "|"}, `a=1|b=2`, notReread},
@@ -100,6 +100,36 @@ func TestNoConfigurationMakesADifference(t *testing.T) {
 		e.Readings = append(e.Readings, lightchain.Reading{Value: lightchain.Int(4711)})
 		if got, _ := readAgain(e); got != differs && c.want != notReread {
 			t.Errorf("%s and a value that is not in it: %q", c.payload, got)
+		}
+	}
+}
+
+// A value under the name of another, and a level of the topic that passes for what the payload says, are told.
+func TestReadingsThatContradictTheirPayloadAreTold(t *testing.T) {
+	const payload = `{"temperature": 73.97, "strokes": 1042}`
+	value := func(device, name string, v lightchain.Value) lightchain.Reading {
+		return lightchain.Reading{Device: device, Name: name, Value: v}
+	}
+	for about, c := range map[string]struct {
+		readings []lightchain.Reading
+		want     reread
+		says     string
+	}{
+		"as it is":             {[]lightchain.Reading{value("press-07", "temperature", lightchain.Float(73.97))}, sameValues, "these values, too; names"},
+		"renamed":              {[]lightchain.Reading{value("press-07", "strokes/min", lightchain.Int(1042))}, sameValues, "these values, too; names"},
+		"swapped":              {[]lightchain.Reading{value("press-07", "temperature", lightchain.Int(1042))}, differs, "READ AGAIN"},
+		"swapped, both":        {[]lightchain.Reading{value("x", "strokes", lightchain.Float(73.97)), value("x", "temperature", lightchain.Int(1042))}, differs, "READ AGAIN"},
+		"a level under a name": {[]lightchain.Reading{value("press-07", "temperature", lightchain.Int(95))}, differs, "READ AGAIN"},
+		"a level":              {[]lightchain.Reading{value("press-07", "temperature", lightchain.Float(73.97)), value("press-07", "hall", lightchain.Int(95))}, withTopic, "not in the payload, but a level of the topic: press-07 hall = 95"},
+		"a level alone":        {[]lightchain.Reading{value("press-07", "pressure", lightchain.Int(95))}, withTopic, "not in the payload, but a level of the topic: press-07 pressure = 95"},
+		"what is neither":      {[]lightchain.Reading{value("press-07", "pressure", lightchain.Int(96))}, differs, "READ AGAIN"},
+	} {
+		e := &lightchain.Entry{Source: "mqtt:plant:hall/95/press-07", Payload: []byte(payload), Decoder: "json/2", Readings: c.readings}
+		if got, _ := readAgain(e); got != c.want {
+			t.Errorf("%s: %q, want %q", about, got, c.want)
+		}
+		if notes := strings.Join(rereadNotes(e), "\n"); !strings.Contains(notes, c.says) || c.says != "these values, too; names" && strings.Contains(notes, "these values, too; names") {
+			t.Errorf("%s: %s", about, notes)
 		}
 	}
 }

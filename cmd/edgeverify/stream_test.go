@@ -76,7 +76,16 @@ func TestLongTextsAreToldByTheirBeginning(t *testing.T) {
 			t.Errorf("%.20q…: %.40q…%q", text, got, got[max(0, len(got)-40):])
 		}
 		r := reading(&lightchain.Reading{Device: text, Name: text, Unit: text, Value: lightchain.Text(text)})
-		if r != strings.Join([]string{want, want, "=", want, want}, " ") {
+		begins, more, long := strings.Cut(want, " … (")
+		value := `"` + begins + `"`
+		if long {
+			value += " … (" + more
+		}
+		name := want
+		if !unicode.IsLetter([]rune(text)[0]) {
+			name = value // it is quoted, as any text is
+		}
+		if r != strings.Join([]string{name, name, "=", value, name}, " ") {
 			t.Errorf("%.20q…: a reading of %d bytes", text, len(r))
 		}
 	}

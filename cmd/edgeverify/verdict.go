@@ -97,6 +97,8 @@ func (o *outcome) verdict() verdict {
 			return notFound
 		}
 		return unreadable
+	case o.badNotes() != "":
+		return notVerified
 	case o.sound && failed.Check == lightchain.CheckChain:
 		return notTrusted
 	case o.sound:

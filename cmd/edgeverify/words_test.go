@@ -78,6 +78,23 @@ func TestNamesAndForeignTextArePrintedSafely(t *testing.T) {
 	}
 }
 
+// A reading's names, units and text pass for no words of the report: what has a space, a comma or a sign of this program's stands
+// in quotes, and text always does.
+func TestAReadingsWordsPassForNoneOfTheReport(t *testing.T) {
+	for want, r := range map[string]lightchain.Reading{
+		`press-07 temperature = 20.5 Cel`:                              {Device: "press-07", Name: "temperature", Unit: "Cel", Value: lightchain.Float(20.5)},
+		`line/7 größe/max = "20.5" m²`:                                 {Device: "line/7", Name: "größe/max", Unit: "m²", Value: lightchain.Text("20.5")},
+		`"press-07 temperature = 20.0 Cel, measured 2026" x = 1`:       {Device: "press-07 temperature = 20.0 Cel, measured 2026", Name: "x", Value: lightchain.Int(1)},
+		`d "" = "on (bad)" "Cel, computed by the gateway"`:             {Device: "d", Unit: "Cel, computed by the gateway", Value: lightchain.Text("on (bad)")},
+		`d "a\"b\\" = "\x{9b}31m" "\x{202e}", computed by the gateway`: {Device: "d", Name: `a"b\`, Unit: "\u202e", Value: lightchain.Text("\u009b31m"), Derived: true},
+		`d a = "" (bad, stale, or with a time beyond belief)`:          {Device: "d", Name: "a", Value: lightchain.Text(""), Quality: lightchain.Bad},
+	} {
+		if got := reading(&r); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+}
+
 // Programs are told what people are: that no receipt was required, and that the gateway's clock was wrong, of bundles too.
 func TestProgramsAreToldWhatToBewareOf(t *testing.T) {
 	proof, chain := proofOf(t, lightchain.Entry{})
