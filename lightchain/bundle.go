@@ -119,6 +119,7 @@ func IsBundle(b []byte) bool { return len(b) > 0 && b[0]&0xe0 == majorBytes }
 type BundleReport struct {
 	Chain       ChainID
 	Name        string // the gateway's name in genesis, "" if it has none
+	Before      *Hash  // as in a [Report]
 	First, Next uint64 // numbers of entries
 	From, To    uint64 // heights of the first and the last block
 	Sealed      int64  // when the last block was, by the gateway's clock
@@ -454,7 +455,7 @@ func (v *BundleVerifier) ReportFor(t *Trust) (*BundleReport, error) {
 		}
 	}
 	report := v.report
-	report.Chain, report.Name = r.Chain, r.Name
+	report.Chain, report.Name, report.Before = r.Chain, r.Name, r.Before
 	report.Next, report.To, report.Sealed = v.header.First+v.header.Count, v.header.Height, v.header.Sealed
 	report.ReceiptedBy, report.Quorum, report.NotAfter, report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
 	report.Receipts, report.Reversals, report.Silences = r.Receipts, r.Reversals, r.Silences

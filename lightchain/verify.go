@@ -51,6 +51,7 @@ func (e *CheckError) Is(target error) bool {
 type Report struct {
 	Chain  ChainID
 	Name   string // the gateway's name in genesis, "" if it has none
+	Before *Hash  // of the last known header of the chain that this one continues; nil: of none
 	Number uint64 // of the entry, through the whole life of the chain
 	Entry  Entry
 	Header Header // the block's
@@ -158,6 +159,7 @@ func (p *Proof) verifyChain(t *Trust, r *Report) error {
 	if name := genesis.Header.Genesis.Name; name != nil {
 		r.Name = *name
 	}
+	r.Before = genesis.Header.Genesis.Continues
 	for _, h := range append(p.signed(), p.Keys...) {
 		if h.ChainID() != r.Chain {
 			return fmt.Errorf("header %d belongs to chain %s", h.Header.Height, h.ChainID())

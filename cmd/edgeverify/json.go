@@ -39,7 +39,8 @@ type reportJSON struct {
 // provedJSON is what a file that verified shows, whatever it is.
 type provedJSON struct {
 	Chain     string     `json:"chain"`
-	Gateway   string     `json:"gateway"` // "" if it has no name
+	Gateway   string     `json:"gateway"`             // "" if it has no name
+	Continues string     `json:"continues,omitempty"` // hash of the last known header of the chain that this one continues
 	Proved    []string   `json:"proved"`
 	NotProved []string   `json:"not_proved"`
 	Beware    []string   `json:"beware"` // what must not be overlooked: that no receipt was required, a wrong clock
@@ -191,6 +192,9 @@ func (o *outcome) writeJSON(w io.Writer) error {
 		out.Error = "what a person said does not hold: " + o.badNotes()
 	}
 	out.provedJSON = &provedJSON{Proved: texts(o.proved()), NotProved: texts(o.notProved()), Beware: texts(o.cautions()), Notes: o.notesJSON()}
+	if before := o.before(); before != nil {
+		out.Continues = before.String()
+	}
 	switch {
 	case o.proof != nil:
 		o.proofJSON(&out)
@@ -203,6 +207,17 @@ func (o *outcome) writeJSON(w io.Writer) error {
 		}
 	}
 	return writeJSON(w, out)
+}
+
+// before returns what the chain continues.
+func (o *outcome) before() *lightchain.Hash {
+	switch {
+	case o.proof != nil:
+		return o.proof.Before
+	case o.bundle != nil:
+		return o.bundle.Before
+	}
+	return nil
 }
 
 func (o *outcome) proofJSON(out *reportJSON) {

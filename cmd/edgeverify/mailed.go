@@ -86,8 +86,12 @@ func (o *outcome) checkText(r io.Reader, expected int64) error {
 		}
 		return o.checkBytes(strict)
 	}
+	isMail := bytes.Contains(bytes.ToLower(b[:min(len(b), sniffed<<6)]), []byte("content-transfer-encoding:"))
 	mended, undone, err := mend(b)
 	if err != nil {
+		if isMail {
+			err = fmt.Errorf("a whole mail: save its attachment, and name that file (%w)", err)
+		}
 		return undecoded(err)
 	}
 	o.undone = append(o.undone, undone...)

@@ -100,6 +100,18 @@ func TestAProofAloneHasATextForm(t *testing.T) {
 	}
 }
 
+// A mail that was saved with its attachment is none, and what to do is said.
+func TestAWholeMailIsToldFromItsAttachment(t *testing.T) {
+	proof, chain := proofOf(t, lightchain.Entry{})
+	mail := "From: a\nContent-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n" + base64.StdEncoding.EncodeToString(proof) + "\n"
+	for text, says := range map[string]bool{mail: true, "not evidence of anything": false} {
+		var out bytes.Buffer
+		if code := run([]string{"--chain", chain, writeTemp(t, []byte(text))}, nil, &out, &out); code != exitVerification || strings.Contains(out.String(), "save its attachment") != says {
+			t.Errorf("exit code %d\n%s", code, &out)
+		}
+	}
+}
+
 // Files of the format are never taken for text, whatever stands in them.
 func TestFilesAreToldFromText(t *testing.T) {
 	for _, v := range vectorFiles(t, "proof", "bundle", "fork", "pair") {

@@ -29,6 +29,7 @@ files; behind "--" everything is a file. A trust file has lines of UTF-8:
     aggregator <name> ssh-ed25519 <base64>
     quorum <n>                                how many aggregators must agree; by default none need to
     person <name> ssh-ed25519 <base64>        whose signatures on notes are told by name
+    device <name> <kind> <base64>             a device's key: nothing is checked under it yet
 
 --chain CHAIN trusts one chain and no aggregator: then no time is proved.
 

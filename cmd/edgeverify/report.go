@@ -160,6 +160,7 @@ func describe(b *strings.Builder, w io.Writer, r *lightchain.Report, named giver
 	if r.Name != "" {
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
 	}
+	continuesLine(b, r.Before)
 	fmt.Fprintf(b, "  source    %s\n", shown(r.Entry.Source))
 	fmt.Fprintf(b, "  received  %s by the gateway's clock\n", instant(r.Entry.Received))
 	fmt.Fprintf(b, "  sealed    %s by the gateway's clock, then %s\n", instant(r.Header.Sealed), r.Header.Clock.State)
@@ -188,6 +189,13 @@ func describe(b *strings.Builder, w io.Writer, r *lightchain.Report, named giver
 	}
 	outsideNotes(b, r.Outside)
 	return nil
+}
+
+// continuesLine says which chain this one continues: whoever has that one's newest header finds it by this hash.
+func continuesLine(b *strings.Builder, before *lightchain.Hash) {
+	if before != nil {
+		fmt.Fprintf(b, "  continues the chain whose last known header had the hash %s, as the gateway says\n", before)
+	}
 }
 
 // outsideNotes says what else came with a file, of which this program knows nothing.
@@ -372,6 +380,7 @@ func describeBundle(b *strings.Builder, r *lightchain.BundleReport) {
 	if r.Name != "" {
 		fmt.Fprintf(b, "  gateway   %s\n", printable(r.Name))
 	}
+	continuesLine(b, r.Before)
 	fmt.Fprintf(b, "  blocks    %d to %d, the last sealed %s by the gateway's clock\n", r.From, r.To, instant(r.Sealed))
 	bundleNoteLines(b, r.Notes)
 	outsideNotes(b, r.Outside)

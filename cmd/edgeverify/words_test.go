@@ -139,3 +139,20 @@ func TestProgramsAreToldWhatToBewareOf(t *testing.T) {
 	}
 	t.Error(fmt.Errorf("no bundle with a bound"))
 }
+
+// Which chain a chain continues is shown, as the gateway's word.
+func TestWhatAChainContinuesIsShown(t *testing.T) {
+	before := lightchain.Hash{7}
+	for _, o := range []outcome{
+		{file: "a", trust: &lightchain.Trust{}, proof: &lightchain.Report{Before: &before}},
+		{file: "a", trust: &lightchain.Trust{}, bundle: &lightchain.BundleReport{Before: &before}},
+	} {
+		var text, asJSON strings.Builder
+		if err := errors.Join(o.writeText(&text), o.writeJSON(&asJSON)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text.String(), "  continues the chain whose last known header had the hash "+before.String()+", as the gateway says\n") || !strings.Contains(asJSON.String(), `"continues":"`+before.String()+`"`) {
+			t.Errorf("%s%s", &text, &asJSON)
+		}
+	}
+}
