@@ -255,7 +255,7 @@ func (n *otherHistory) text() string {
 }
 
 func (n *otherHistory) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s and %s: A NOTE OF ANOTHER HISTORY\n  %s.\n\n", printable(n.file), printable(n.other), n.text())
+	_, err := fmt.Fprintf(w, "%s and %s: A NOTE OF ANOTHER HISTORY\n  %s.\n\n", nameOf(n.file), nameOf(n.other), n.text())
 	return err
 }
 
@@ -284,7 +284,7 @@ func (c *contradiction) text() string {
 
 func (c *contradiction) writeText(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", printable(c.files[0]), printable(c.files[1]))
+	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", nameOf(c.files[0]), nameOf(c.files[1]))
 	fmt.Fprintf(&b, "  %s\n\n", c.text())
 	describeFork(&b, c.report)
 	b.WriteByte('\n')
@@ -293,6 +293,6 @@ func (c *contradiction) writeText(w io.Writer) error {
 }
 
 func (r *reversal) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", printable(r.files[0]), printable(r.files[1]), reversalNote(r.Reversal))
+	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", nameOf(r.files[0]), nameOf(r.files[1]), reversalNote(r.Reversal))
 	return err
 }

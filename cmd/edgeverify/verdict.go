@@ -165,7 +165,7 @@ func (t *tally) writeTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "FILE\tVERDICT\tGATEWAY\tSHOWS")
 	for _, r := range t.rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", printable(r.File), r.Verdict.words(), printable(r.Gateway), printable(r.Shows))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", nameOf(r.File), r.Verdict.words(), printable(r.Gateway), printable(r.Shows))
 	}
 	fmt.Fprintln(table)
 	return table.Flush()
@@ -220,7 +220,11 @@ func (t *tally) writeJSON(w io.Writer) error {
 	for _, v := range verdicts {
 		counts[v] += 0 // each verdict has a number
 	}
+	rows := slices.Clone(t.rows)
+	for i := range rows {
+		rows[i].File = validName(rows[i].File)
+	}
 	return writeJSON(w, struct {
 		Summary summaryJSON `json:"summary"`
-	}{summaryJSON{t.rows, counts, t.together, t.code}})
+	}{summaryJSON{rows, counts, t.together, t.code}})
 }
