@@ -109,6 +109,7 @@ func (o *outcome) verdict() verdict {
 type tally struct {
 	rows     []row
 	together int // findings about two files
+	untold   int // pairs that contradict each other, beyond those that are told
 	code     int
 }
 
@@ -193,6 +194,9 @@ func (t *tally) writeText(w io.Writer) error {
 	if t.together > 0 {
 		line += "; " + plural(t.together, "CONTRADICTION") + " between two of them"
 	}
+	if t.untold > 0 {
+		line += fmt.Sprintf(", and between %s more that are not listed", plural(t.untold, "pair"))
+	}
 	_, err := fmt.Fprintf(w, "%s. Exit code %d.\n", line, t.code)
 	return err
 }
@@ -212,6 +216,7 @@ type summaryJSON struct {
 	Files          []row           `json:"files"`
 	Counts         map[verdict]int `json:"counts"`
 	Contradictions int             `json:"contradictions"`
+	NotListed      int             `json:"not_listed,omitempty"` // pairs of files that contradict each other, too
 	ExitCode       int             `json:"exit_code"`
 }
 
@@ -226,5 +231,5 @@ func (t *tally) writeJSON(w io.Writer) error {
 	}
 	return writeJSON(w, struct {
 		Summary summaryJSON `json:"summary"`
-	}{summaryJSON{rows, counts, t.together, t.code}})
+	}{summaryJSON{rows, counts, t.together, t.untold, t.code}})
 }
