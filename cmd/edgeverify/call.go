@@ -301,7 +301,7 @@ func (c *call) write(s statement) error {
 
 // end tells of all files together: in a line if there are several, in a table if one was asked for.
 func (c *call) end() error {
-	c.tally.code = c.code
+	c.tally.code, c.tally.untold = c.code, c.compared.untold
 	switch {
 	case c.asked.asJSON && c.asked.summary:
 		return c.tally.writeJSON(c.stdout)

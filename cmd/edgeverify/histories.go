@@ -23,6 +23,7 @@ type histories struct {
 	chains   map[lightchain.ChainID]*inSight
 	receipts map[lightchain.ChainID]map[lightchain.ReceiptedBy]string
 	accused  map[[2]string]bool // pairs of files
+	untold   int                // pairs beyond those of which evidence is made
 	short    map[string]bool    // files that are sound and lack receipts
 	noted    []noted
 	room     uint64 // for hashes of bundles' blocks
@@ -80,6 +81,10 @@ func newHistories(t *lightchain.Trust) *histories {
 	}
 }
 
+// mostPairs is of how many pairs of files evidence is made and told: a hundred files that all contradict each other are five
+// thousand pairs, of a thousand signatures each.
+const mostPairs = 32
+
 // contradiction is what two files, each of which verifies, show together.
 type contradiction struct {
 	files    [2]string
@@ -107,6 +112,7 @@ func (h *histories) add(o *outcome) (found []contradiction, err error) {
 			h.receipts[chain][r] = o.file
 		}
 	}
+	passed := map[[2]string]bool{}
 	mine := said{file: o.file, sides: o.sides, blocks: o.blocks}
 	if o.blocks != nil {
 		o.blocks.Keep(h.room)
@@ -115,7 +121,12 @@ func (h *histories) add(o *outcome) (found []contradiction, err error) {
 	others, notCompared := h.contradicted(chain, mine)
 	for _, other := range others {
 		files := [2]string{other.file, o.file}
-		if h.accused[files] {
+		if h.accused[files] || passed[files] {
+			continue
+		}
+		if len(h.accused) >= mostPairs {
+			passed[files] = true
+			h.untold++
 			continue
 		}
 		c, err := h.accuse(other, mine)
@@ -353,7 +364,7 @@ func (n *otherHistory) text() string {
 }
 
 func (n *otherHistory) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s and %s: A NOTE OF ANOTHER HISTORY\n  %s.\n\n", printable(n.file), printable(n.other), n.text())
+	_, err := fmt.Fprintf(w, "%s and %s: A NOTE OF ANOTHER HISTORY\n  %s.\n\n", nameOf(n.file), nameOf(n.other), n.text())
 	return err
 }
 
@@ -382,7 +393,7 @@ func (c *contradiction) text() string {
 
 func (c *contradiction) writeText(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", printable(c.files[0]), printable(c.files[1]))
+	fmt.Fprintf(&b, "%s and %s: TWO HISTORIES\n\n", nameOf(c.files[0]), nameOf(c.files[1]))
 	fmt.Fprintf(&b, "  %s\n\n", c.text())
 	describeFork(&b, c.report)
 	if c.without != nil {
@@ -394,6 +405,6 @@ func (c *contradiction) writeText(w io.Writer) error {
 }
 
 func (r *reversal) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", printable(r.files[0]), printable(r.files[1]), reversalNote(r.Reversal))
+	_, err := fmt.Fprintf(w, "%s and %s: TIMES THAT FALL\n  %s\n\n", nameOf(r.files[0]), nameOf(r.files[1]), reversalNote(r.Reversal))
 	return err
 }

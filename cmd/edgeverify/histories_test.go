@@ -417,3 +417,27 @@ func TestABlockThatIsNotComparedIsTold(t *testing.T) {
 		}
 	}
 }
+
+// Files that all contradict each other are so many pairs that evidence is made of some; how many more there are is said.
+func TestPairsOfFilesAreToldUpToALimit(t *testing.T) {
+	const n = 20
+	var files []string
+	chain := ""
+	for i := range n {
+		var proof []byte
+		proof, chain = proofOf(t, lightchain.Entry{Payload: []byte{byte(i)}})
+		files = append(files, writeTemp(t, proof))
+	}
+	pairs := n * (n - 1) / 2
+	var out bytes.Buffer
+	code := run(append([]string{"--chain", chain}, files...), nil, &out, &out)
+	told, more := bytes.Count(out.Bytes(), []byte("TWO HISTORIES\n\n")), fmt.Sprintf("32 CONTRADICTIONS between two of them, and between %d pairs more that are not listed. Exit code 3.", pairs-mostPairs)
+	if code != exitVerification || told != mostPairs || !bytes.Contains(out.Bytes(), []byte(more)) {
+		t.Errorf("exit code %d, %d pairs are told, and %q is to be said: %s", code, told, more, out.Bytes()[max(0, out.Len()-200):])
+	}
+	out.Reset()
+	run(append([]string{"--output=json", "--summary", "--chain", chain}, files...), nil, &out, &out)
+	if more := fmt.Sprintf(`"contradictions":%d,"not_listed":%d`, mostPairs, pairs-mostPairs); !bytes.Contains(out.Bytes(), []byte(more)) {
+		t.Errorf("%s is to be said: %s", more, out.Bytes()[max(0, out.Len()-200):])
+	}
+}

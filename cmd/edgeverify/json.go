@@ -173,7 +173,7 @@ const (
 
 func (o *outcome) writeJSON(w io.Writer) error {
 	v := o.verdict()
-	out := reportJSON{File: o.file, Verified: v == verified, Verdict: v, ExitCode: v.exitCode(), Message: o.sentence(), Undone: texts(o.undone)}
+	out := reportJSON{File: validName(o.file), Verified: v == verified, Verdict: v, ExitCode: v.exitCode(), Message: o.sentence(), Undone: texts(o.undone)}
 	if o.trust != nil {
 		out.ReceiptsAsked, out.AggregatorsTrusted = o.trust.Quorum, aggregators(o.trust)
 	}
@@ -364,7 +364,7 @@ func newForkJSON(r *lightchain.ForkReport) *forkJSON {
 
 func (c *contradiction) writeJSON(w io.Writer) error {
 	out := togetherJSON{
-		Files: c.files, Verdict: twoHistories, ExitCode: exitVerification, Message: c.text(),
+		Files: validNames(c.files), Verdict: twoHistories, ExitCode: exitVerification, Message: c.text(),
 		Chain: c.report.Chain.String(), Gateway: c.report.Name, Fork: newForkJSON(c.report),
 	}
 	if c.without != nil {
@@ -376,12 +376,12 @@ func (c *contradiction) writeJSON(w io.Writer) error {
 func (r *reversal) writeJSON(w io.Writer) error {
 	j := newReversalJSON(r.Reversal)
 	return writeJSON(w, togetherJSON{
-		Files: r.files, Verdict: timesThatFall, ExitCode: exitVerification, Message: reversalNote(r.Reversal) + ".", Chain: r.chain.String(), Reversal: &j,
+		Files: validNames(r.files), Verdict: timesThatFall, ExitCode: exitVerification, Message: reversalNote(r.Reversal) + ".", Chain: r.chain.String(), Reversal: &j,
 	})
 }
 
 func (n *otherHistory) writeJSON(w io.Writer) error {
 	return writeJSON(w, togetherJSON{
-		Files: [2]string{n.file, n.other}, Verdict: noteOfAnother, ExitCode: exitVerification, Message: n.text() + ".", Chain: n.chain.String(),
+		Files: validNames([2]string{n.file, n.other}), Verdict: noteOfAnother, ExitCode: exitVerification, Message: n.text() + ".", Chain: n.chain.String(),
 	})
 }

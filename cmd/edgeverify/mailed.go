@@ -53,14 +53,29 @@ func (o *outcome) unzip(in *bufio.Reader) (*bufio.Reader, error) {
 	if err != nil {
 		return nil, gzipError(err)
 	}
-	return bufio.NewReaderSize(unzipped{z}, 1<<16), nil
+	return bufio.NewReaderSize(&unzipped{z, maxUnzipped}, 1<<16), nil
 }
 
-// unzipped tells what is wrong with the gzip from what is wrong with the disk below it.
-type unzipped struct{ z *gzip.Reader }
+// maxUnzipped is how many bytes of a gzip are looked at: a few megabytes of it can be a thousand times as many, all of which
+// would be hashed. Who has a true bundle of more unzips it, and sees what it is.
+const maxUnzipped = 1 << 30
 
-func (u unzipped) Read(b []byte) (int, error) {
-	n, err := u.z.Read(b)
+var errUnzipped = fmt.Errorf("unzipped it has more than %d GiB: unzip it yourself, with gunzip, and name what comes out", maxUnzipped>>30)
+
+// unzipped tells what is wrong with the gzip from what is wrong with the disk below it, and gives so many bytes at most.
+type unzipped struct {
+	z    io.Reader
+	left int64
+}
+
+func (u *unzipped) Read(b []byte) (int, error) {
+	if u.left < 0 {
+		return 0, errUnzipped
+	}
+	n, err := u.z.Read(b[:min(int64(len(b)), u.left+1)]) // one beyond shows that there are more
+	if u.left -= int64(n); u.left < 0 {
+		return n - 1, errUnzipped
+	}
 	return n, gzipError(err)
 }
 

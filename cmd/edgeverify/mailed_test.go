@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -136,3 +138,30 @@ func FuzzMend(f *testing.F) {
 		}
 	})
 }
+
+// A gzip that holds more than is looked at is not called damaged: nothing is known of it.
+func TestAGzipIsLookedAtUpToALimit(t *testing.T) {
+	for _, c := range []struct {
+		has, most int64
+		err       error
+	}{{0, 0, nil}, {10, 10, nil}, {11, 10, errUnzipped}, {1 << 20, 10, errUnzipped}, {1 << 20, 1 << 20, nil}} {
+		read := int64(0)
+		in := io.TeeReader(io.LimitReader(zeros{}, c.has), counter{&read})
+		b, err := io.ReadAll(&unzipped{in, c.most})
+		if want := min(c.has, c.most); int64(len(b)) != want || !errors.Is(err, c.err) || read > want+1 {
+			t.Errorf("of %d bytes, %d at most: %d (%v), and %d were unzipped", c.has, c.most, len(b), err, read)
+		}
+	}
+	o := outcome{err: errUnzipped}
+	if o.verdict() != unreadable || !strings.Contains(o.explain(), "unzip it yourself") {
+		t.Errorf("%s: %s", o.verdict(), o.explain())
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+type counter struct{ n *int64 }
+
+func (c counter) Write(b []byte) (int, error) { *c.n += int64(len(b)); return len(b), nil }

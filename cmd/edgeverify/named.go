@@ -38,7 +38,7 @@ func (g givers) add(o *outcome) {
 		}
 		copy(hash[:], e.Payload)
 	}
-	by := fmt.Sprintf("entry %d, which %s proves", o.proof.Number, o.file)
+	by := fmt.Sprintf("entry %d, which %s proves", o.proof.Number, nameOf(o.file))
 	g[giver{o.proof.Chain, hash}] = by
 	if e.Source != lightchain.SourceAttach {
 		return

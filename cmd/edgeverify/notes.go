@@ -42,10 +42,10 @@ func (o *outcome) badNotes() string {
 // headline is the first line of what is told of a file that verified.
 func (o *outcome) headline(b *strings.Builder) {
 	if bad := o.badNotes(); bad != "" {
-		fmt.Fprintf(b, "%s: NOT VERIFIED\n  %s\n\n", printable(o.file), printable(badNotesText(bad)))
+		fmt.Fprintf(b, "%s: NOT VERIFIED\n  %s\n\n", nameOf(o.file), printable(badNotesText(bad)))
 		return
 	}
-	fmt.Fprintf(b, "%s: VERIFIED\n\n", printable(o.file))
+	fmt.Fprintf(b, "%s: VERIFIED\n\n", nameOf(o.file))
 }
 
 func badNotesText(bad string) string {

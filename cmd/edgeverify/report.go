@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,14 +18,14 @@ func (o *outcome) writeText(w io.Writer) error {
 	var b strings.Builder
 	switch {
 	case o.err != nil:
-		fmt.Fprintf(&b, "%s: %s\n  %s\n", printable(o.file), o.verdict().words(), printable(o.explain()))
+		fmt.Fprintf(&b, "%s: %s\n  %s\n", nameOf(o.file), o.verdict().words(), printable(o.explain()))
 		o.undoneNote(&b)
 		if o.within != nil {
 			fmt.Fprintf(&b, "\n  It shows TWO HISTORIES in itself: the chain's key signed both headers.\n\n")
 			describeFork(&b, o.within.report)
 		}
 	case o.fork != nil:
-		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", printable(o.file))
+		fmt.Fprintf(&b, "%s: VERIFIED, it shows TWO HISTORIES of one chain\n\n", nameOf(o.file))
 		o.undoneNote(&b)
 		describeFork(&b, o.fork)
 	default:
@@ -534,4 +535,35 @@ func printable(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// nameOf returns a file's name as a report has it. One that could be taken for words of the report, or holds what is not printed,
+// stands in quotes, and no two names look the same.
+func nameOf(file string) string {
+	if q := strconv.Quote(file); q[1:len(q)-1] != file || strings.ContainsAny(file, " :") || file == "" {
+		return q
+	}
+	return file
+}
+
+// validName returns a file's name for JSON, which has no bytes that are not UTF-8: they are written as \xff.
+func validName(file string) string {
+	if utf8.ValidString(file) {
+		return file
+	}
+	var b strings.Builder
+	for len(file) > 0 {
+		r, n := utf8.DecodeRuneInString(file)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02x`, file[0])
+		} else {
+			b.WriteString(file[:n])
+		}
+		file = file[n:]
+	}
+	return b.String()
+}
+
+func validNames(files [2]string) [2]string {
+	return [2]string{validName(files[0]), validName(files[1])}
 }

@@ -93,3 +93,26 @@ func TestLongTextsAreToldByTheirBeginning(t *testing.T) {
 		t.Errorf("%.40q", got)
 	}
 }
+
+// No name of a file passes for a verdict, and no two look the same.
+func TestNamesOfFilesAreToldApart(t *testing.T) {
+	for name, want := range map[string]string{
+		"a.edgeproof": "a.edgeproof", "evidence/é-1.edgeproof": "evidence/é-1.edgeproof", "": `""`,
+		"a: VERIFIED": `"a: VERIFIED"`, "a b": `"a b"`, "a:b": `"a:b"`, "a\nb: VERIFIED": `"a\nb: VERIFIED"`,
+		"\xff": `"\xff"`, "\xfe": `"\xfe"`, `\xff`: `"\\xff"`, "�": "�", `"a"`: `"\"a\""`, "\u202e": `"\u202e"`,
+	} {
+		if got := nameOf(name); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+	for name, want := range map[string]string{"a b:é�": "a b:é�", "a\xffb\xfe": `a\xffb\xfe`} {
+		if got := validName(name); got != want {
+			t.Errorf("%q in JSON: %s, want %s", name, got, want)
+		}
+	}
+	var b bytes.Buffer
+	run([]string{"--chain", strings.Repeat("a", 52), "none\xff", "none: VERIFIED"}, nil, &b, &b)
+	if out := b.String(); !strings.Contains(out, "\"none\\xff\": NOT FOUND\n") || !strings.Contains(out, "\"none: VERIFIED\": NOT FOUND\n") {
+		t.Error(out)
+	}
+}

@@ -111,6 +111,7 @@ func (o *outcome) verdict() verdict {
 type tally struct {
 	rows     []row
 	together int // findings about two files
+	untold   int // pairs that contradict each other, beyond those that are told
 	code     int
 }
 
@@ -167,7 +168,7 @@ func (t *tally) writeTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "FILE\tVERDICT\tGATEWAY\tSHOWS")
 	for _, r := range t.rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", printable(r.File), r.Verdict.words(), printable(r.Gateway), printable(r.Shows))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", nameOf(r.File), r.Verdict.words(), printable(r.Gateway), printable(r.Shows))
 	}
 	fmt.Fprintln(table)
 	return table.Flush()
@@ -195,6 +196,9 @@ func (t *tally) writeText(w io.Writer) error {
 	if t.together > 0 {
 		line += "; " + plural(t.together, "CONTRADICTION") + " between two of them"
 	}
+	if t.untold > 0 {
+		line += fmt.Sprintf(", and between %s more that are not listed", plural(t.untold, "pair"))
+	}
 	_, err := fmt.Fprintf(w, "%s. Exit code %d.\n", line, t.code)
 	return err
 }
@@ -214,6 +218,7 @@ type summaryJSON struct {
 	Files          []row           `json:"files"`
 	Counts         map[verdict]int `json:"counts"`
 	Contradictions int             `json:"contradictions"`
+	NotListed      int             `json:"not_listed,omitempty"` // pairs of files that contradict each other, too
 	ExitCode       int             `json:"exit_code"`
 }
 
@@ -222,7 +227,11 @@ func (t *tally) writeJSON(w io.Writer) error {
 	for _, v := range verdicts {
 		counts[v] += 0 // each verdict has a number
 	}
+	rows := slices.Clone(t.rows)
+	for i := range rows {
+		rows[i].File = validName(rows[i].File)
+	}
 	return writeJSON(w, struct {
 		Summary summaryJSON `json:"summary"`
-	}{summaryJSON{t.rows, counts, t.together, t.code}})
+	}{summaryJSON{rows, counts, t.together, t.untold, t.code}})
 }
