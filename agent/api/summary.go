@@ -21,9 +21,9 @@ type Summary struct {
 	Readings uint64    `json:"readings"`
 	First    time.Time `json:"first,omitzero"` // when the first of them was measured, or arrived if the question was for that
 	Last     time.Time `json:"last,omitzero"`
-	Blocks   *Heights  `json:"blocks"` // what a bundle must hold to show that none was left out; null where nothing is sealed
-	More     bool      `json:"more"`   // there are more series than MostReadings: of those nothing is said
-	Gone     []string  `json:"gone"`   // what could not be read, and may have held more
+	Blocks   *Heights  `json:"blocks,omitempty"` // what a bundle must hold to show that none was left out; absent where nothing is sealed
+	More     bool      `json:"more"`             // there are more series than MostReadings: of those nothing is said
+	Gone     []string  `json:"gone"`             // what could not be read, and may have held more
 	// Before this time entries were deleted, where the question reaches further back.
 	HeldSince time.Time `json:"held_since,omitzero"`
 }

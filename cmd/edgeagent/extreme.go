@@ -85,7 +85,7 @@ type extreme struct {
 	Count      uint64       `json:"count"` // of the readings that were compared
 	Bad        uint64       `json:"bad"`   // that were passed over,
 	NotNumbers uint64       `json:"not_numbers"`
-	Blocks     *api.Heights `json:"blocks"`
+	Blocks     *api.Heights `json:"blocks,omitempty"`
 	NotProved  string       `json:"not_proved"`
 }
 

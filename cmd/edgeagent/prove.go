@@ -17,6 +17,7 @@ import (
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/cmd/internal/moment"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/tomlconf"
 )
@@ -119,7 +120,7 @@ writes that, too:
 		if err != nil {
 			return command.Unwritten(path, err)
 		}
-		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": entry.Received, "readings": shown}
+		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": lighttime.Instant(entry.Received), "readings": shown}
 		if chosen.extreme != nil {
 			answer["extreme"] = chosen.extreme
 		}

@@ -38,7 +38,7 @@ way. /readyz and the metric edgeagent_ok say the same.`,
 			} else if err != nil {
 				s = unknown(err)
 			}
-			if err := out.Print(s, func(w io.Writer) { writeStatus(w, &s) }); err != nil {
+			if err := out.Print(seen(&s), func(w io.Writer) { writeStatus(w, &s) }); err != nil {
 				return err
 			}
 			switch late := c.Context().Err(); {
@@ -109,6 +109,21 @@ func unanswered(since time.Time) api.Status {
 func unknown(err error) api.Status {
 	text := "it is not known how the gateway stands: " + strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
 	return api.Status{Verdict: api.Verdict{Reasons: []api.Reason{{Code: api.NotKnown, Text: text}}}}
+}
+
+// seen is what programs get of a status: of a gateway of which nothing could be seen the verdict, and no numbers that nobody read.
+func seen(s *api.Status) any {
+	type unseen struct {
+		api.Verdict
+		Running *bool `json:"running"` // null: it is not known
+	}
+	switch yes := true; {
+	case s.Has(api.NotAnswering):
+		return unseen{s.Verdict, &yes}
+	case s.Has(api.NotKnown):
+		return unseen{s.Verdict, nil}
+	}
+	return s
 }
 
 // writeStatus shows what is wrong before all else: who looks at it is called when a gateway does not behave.

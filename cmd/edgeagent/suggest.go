@@ -120,16 +120,7 @@ func runSuggest(c *cobra.Command, f *suggestFlags) error {
 
 // readMessages reads a file, and tells which lines of it were passed over.
 func readMessages(c *cobra.Command, name string, into *suggest.Collector) error {
-	r := c.InOrStdin()
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		r = file
-	}
-	skipped, first, err := suggest.ReadFile(untilEnd{c.Context(), r}, time.Now(), into.Add)
+	skipped, first, err := suggest.ReadFile(newUntilEnd(c.Context(), c.InOrStdin(), name), time.Now(), into.Add)
 	if skipped > 0 {
 		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: passed over %s: %v\n", many(skipped, "line"), first)
 	}
@@ -139,17 +130,38 @@ func readMessages(c *cobra.Command, name string, into *suggest.Collector) error 
 	return err
 }
 
-// untilEnd ends a file where the command is told to end.
+// untilEnd ends a file where the command is told to end. A pipe into which nobody writes holds up whoever opens it, or reads: that
+// goroutine is left behind.
 type untilEnd struct {
-	ctx context.Context
-	io.Reader
+	ctx  context.Context
+	pipe *io.PipeReader
+}
+
+func newUntilEnd(ctx context.Context, stdin io.Reader, name string) untilEnd {
+	r, w := io.Pipe()
+	go func() {
+		from := stdin
+		if name != "-" {
+			file, err := os.Open(name)
+			if err != nil {
+				w.CloseWithError(err)
+				return
+			}
+			defer file.Close()
+			from = file
+		}
+		_, err := io.Copy(w, from)
+		w.CloseWithError(err) // nil is the end
+	}()
+	context.AfterFunc(ctx, func() { w.CloseWithError(io.EOF) })
+	return untilEnd{ctx, r}
 }
 
 func (u untilEnd) Read(p []byte) (int, error) {
 	if u.ctx.Err() != nil {
 		return 0, io.EOF
 	}
-	return u.Reader.Read(p)
+	return u.pipe.Read(p)
 }
 
 // listen hears what comes at the broker that the flags name.

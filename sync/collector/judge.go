@@ -169,7 +169,10 @@ func (s *State) comeBack(changes []*lightchain.SignedHeader) error {
 		return nil
 	}
 	named := make(map[lightchain.PublicKey]uint64, len(s.Keys)+len(changes))
-	for _, h := range slices.Concat(s.Keys, changes) {
+	for _, h := range s.Keys {
+		named[*h.Header.NextKey] = h.Header.Height
+	}
+	for _, h := range changes {
 		if before, again := named[*h.Header.NextKey]; again {
 			return fmt.Errorf("header %d sets the key that header %d has set: no key comes back", h.Header.Height, before)
 		}
