@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store/salvage"
@@ -120,6 +121,9 @@ func (s *Store) deletedIn(tables []layeredTable) (spans []salvage.Span, err erro
 	for i := range tables {
 		var unreadable error
 		t, err := salvage.OpenTable(s.fs, s.fs.PathJoin(s.path, salvage.TableName(tables[i].SSTableInfo)), isKey, func(err error) { unreadable = err })
+		if errors.Is(err, os.ErrNotExist) && s.isInUse(salvage.TableName(tables[i].SSTableInfo)) {
+			continue // it is lost as a whole
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"edgechain.example/lightchain"
 
@@ -361,11 +362,16 @@ func TestAStoreWhoseNewestTablesAreSpoiledOpensAndDoesNotFork(t *testing.T) {
 	}
 }
 
-// holdMerges has a store merge no tables until it is closed.
+// holdMerges has a store merge no tables until it is closed. One that runs ends first.
 func holdMerges(s *Store) {
 	s.merges.mu.Lock()
 	defer s.merges.mu.Unlock()
 	s.merges.opened = false
+	for s.merges.running {
+		s.merges.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		s.merges.mu.Lock()
+	}
 }
 
 // flipEnd flips a bit in each of the last two pieces of the table that ends highest: the newest header is in one of them.

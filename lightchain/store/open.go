@@ -148,6 +148,9 @@ func open(dir string, o Options) (_ *Store, err error) {
 		o.Logger.Warn("failed to note the number of the newest acknowledged entry", "err", err)
 	}
 	s.checkSides()
+	if err := s.space.hold(o.FS, s.dir, s.path); err != nil {
+		return nil, err
+	}
 	s.running = true
 	return s, nil
 }

@@ -50,6 +50,14 @@ func openPebble(dir string, o Options, g *guard, hold *salvage.Withheld, d durab
 	}
 	options.Experimental.CompactionScheduler = merges
 	options.EventListener.CompactionEnd = merges.ended
+	// What Pebble alone finds wrong: what stands at a table's end, with which it begins.
+	tell := options.EventListener.DataCorruption
+	options.EventListener.DataCorruption = func(info pebble.DataCorruptionInfo) {
+		tell(info)
+		if due != nil && salvage.IsTable(info.Path) {
+			due.meetTable(o.FS.PathBase(info.Path), fmt.Sprint(info.Details))
+		}
+	}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, openError(err)

@@ -147,7 +147,11 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 				continue
 			}
 			damaged := s.verifyTable(salvage.TableName(t), anySpace, func(int) error { return nil })
-			if damaged == nil || errors.Is(damaged, os.ErrNotExist) || !isDamage(damaged) {
+			gone := errors.Is(damaged, os.ErrNotExist)
+			if gone && !s.isInUse(salvage.TableName(t)) { // merged into another meanwhile
+				continue
+			}
+			if damaged == nil || !gone && !isDamage(damaged) {
 				continue
 			}
 			why = damaged
@@ -158,7 +162,7 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 			} else {
 				s.noteTable(t, space, damaged)
 			}
-			if space == spaceBlocks {
+			if space == spaceBlocks && !gone {
 				if err := s.keepDamaged(salvage.TableName(t)); err != nil {
 					return nil, err
 				}
@@ -188,6 +192,20 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 	}
 	s.options.Logger.Error("failed to read a whole table, which is replaced by what can be read of it", "holds", contents(space), "pairs", pairs, "unreadable_places", len(lost), "err", reason(why))
 	return lost, nil
+}
+
+// isInUse reports whether the database has a table, be its file there or not.
+func (s *Store) isInUse(name string) bool {
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return false // it is asked again
+	}
+	for _, level := range levels {
+		if slices.ContainsFunc(level, func(t pebble.SSTableInfo) bool { return salvage.TableName(&t) == name }) {
+			return true
+		}
+	}
+	return false
 }
 
 func minKey(a, b []byte) []byte {
@@ -329,11 +347,14 @@ func newTableCursor(s *Store, t *pebble.SSTableInfo) (*tableCursor, error) {
 		c.blocks.table = c.table
 		c.it, err = c.table.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles)
 	}
+	whole := []lostKeys{{t.Smallest.UserKey, append(bytes.Clone(t.Largest.UserKey), 0)}}
 	switch {
+	case errors.Is(err, os.ErrNotExist) && s.isInUse(salvage.TableName(t)):
+		c.it, c.lost = nil, whole
 	case errors.Is(err, os.ErrNotExist):
 		return nil, err // merged into another meanwhile
 	case err != nil:
-		c.it, c.lost = nil, []lostKeys{{t.Smallest.UserKey, append(bytes.Clone(t.Largest.UserKey), 0)}}
+		c.it, c.lost = nil, whole
 		if err := c.salvage(s.fs, path); err != nil {
 			return nil, err
 		}

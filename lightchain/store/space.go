@@ -3,7 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"os"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 const (
@@ -18,6 +21,41 @@ type spaceCheck struct {
 	reserve  int64  // as configured
 	percent  int    // as configured
 	volatile string // kind of file system that forgets everything, "" if it does not
+	folders  []folderAt
+}
+
+// folderAt is a folder that the store has files open in, and where it was found.
+type folderAt struct {
+	path string
+	info iofs.FileInfo
+}
+
+// hold remembers which folders the store has files open in. Only those of the system can be told from others with their names.
+func (c *spaceCheck) hold(fs vfs.FS, paths ...string) error {
+	if fs != vfs.Default {
+		return nil
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		c.folders = append(c.folders, folderAt{path, info})
+	}
+	return nil
+}
+
+// inPlace fails if a folder is gone, or another one has its name.
+func (c *spaceCheck) inPlace() error {
+	for _, f := range c.folders {
+		switch info, err := os.Stat(f.path); {
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("%w: %w", errGone, err)
+		case err == nil && !os.SameFile(info, f.info):
+			return fmt.Errorf("%w, and another one is in the place of %s", errGone, f.path)
+		}
+	}
+	return nil
 }
 
 func newSpaceCheck(dir string, o Options) *spaceCheck {
@@ -71,10 +109,13 @@ func SmallDisk(dir string, o Options) string {
 	return fmt.Sprintf("it has %d MiB, of which store.reserve and store.reserve_percent keep %d MiB free; with this store.memtable %d MiB or more are expected", total>>20, reserve>>20, want>>20)
 }
 
-// errGone says that the folder is not there any more: what is written goes into files that have no name, and with the program.
+// errGone says that a folder is not there any more: what is written goes into files that have no name, and with the program.
 var errGone = errors.New("its folder was removed or renamed")
 
 func (c *spaceCheck) enough(divisor uint64) error {
+	if err := c.inPlace(); err != nil {
+		return err
+	}
 	free, reserve, err := c.look()
 	switch {
 	case errors.Is(err, os.ErrNotExist):

@@ -33,7 +33,7 @@ func TestASmallDiskIsTold(t *testing.T) {
 	}
 }
 
-// Where the folder is removed under a running program, or renamed, what is written goes with the program, or to where nobody
+// Where the folder is removed under a running program, renamed, or another one put in its place, what is written goes with the program, or to where nobody
 // looks for it: nothing more is acknowledged, and that is said.
 func TestAFolderThatIsRemovedEndsRecording(t *testing.T) {
 	writes := map[string]func(*Store) error{
@@ -42,8 +42,13 @@ func TestAFolderThatIsRemovedEndsRecording(t *testing.T) {
 		"pruning": func(s *Store) error { _, err := s.Prune(1, nil); return err },
 	}
 	for name, away := range map[string]func(string) error{
-		"removed": os.RemoveAll,
-		"renamed": func(dir string) error { return os.Rename(dir, dir+".away") },
+		"removed":                os.RemoveAll,
+		"renamed":                func(dir string) error { return os.Rename(dir, dir+".away") },
+		"removed and made again": func(dir string) error { return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)) },
+		"its database removed":   func(dir string) error { return os.RemoveAll(filepath.Join(dir, "data-1")) },
+		"a copy in its place": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".away"), os.CopyFS(dir, os.DirFS(dir+".away")))
+		},
 	} {
 		for what, write := range writes {
 			t.Run(name+", "+what, func(t *testing.T) {
