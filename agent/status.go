@@ -26,6 +26,9 @@ func ChainStatus(r *store.Reader) api.Status {
 	if changes, err := r.KeyChanges(); err == nil && changes >= manyKeyChanges {
 		s.KeyChanges = changes
 	}
+	if b := r.SetBack(); b != nil {
+		s.SetBack = b.String()
+	}
 	s.Lost, s.Scrub = stats.Lost, scrubStatus(r.ScrubState())
 	if h, err := r.HeaderAt(stats.Height); err == nil {
 		s.Sealed = lighttime.Instant(h.Sealed)

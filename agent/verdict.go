@@ -108,11 +108,14 @@ func (j *judgement) opening(o *api.Opening) {
 // resting is of a chain that no agent runs on.
 func (j *judgement) resting(s *api.Status) {
 	newest := ""
-	if !s.Sealed.IsZero() {
+	if !s.Sealed.IsZero() && s.SetBack == "" {
 		newest = fmt.Sprintf(": its newest block is of %s (%s ago)", s.Sealed.Format(time.RFC3339), j.ago(s.Sealed))
 	}
 	j.add(api.NotRunning, "", time.Time{}, "the agent does not run, and nothing is recorded%s. "+
 		"Start it: systemctl start edgeagent. Why it ended says journalctl -u edgeagent", newest)
+	if s.SetBack != "" {
+		j.add(api.DamageFound, "", time.Time{}, "part of the chain cannot be read: %s", s.SetBack)
+	}
 }
 
 // recording is what keeps messages of all sources from the disk.

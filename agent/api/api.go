@@ -53,6 +53,7 @@ type Status struct {
 	Bytes      uint64             `json:"disk_bytes"`
 	Key        string             `json:"key"`                   // the public key in force
 	KeyChanges int                `json:"key_changes,omitempty"` // how often the key was changed, once that comes near what a chain bears
+	SetBack    string             `json:"set_back,omitempty"`    // of a folder that no agent runs on: which blocks at the chain's end are not in it
 	Lost       store.Lost         `json:"lost"`                  // what is known to be damaged on disk
 	Scrub      *Scrub             `json:"scrub,omitempty"`
 	Live       *Live              `json:"live,omitempty"`

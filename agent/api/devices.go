@@ -78,7 +78,7 @@ func (s *Server) devices(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	all := Devices{Since: lighttime.Instant(since), Now: now.UTC(), Devices: []Device{}, More: latest.More, Gone: []string{}, HeldSince: s.heldSince(since)}
+	all := Devices{Since: lighttime.Instant(since), Now: now.UTC(), Devices: []Device{}, More: latest.More, Gone: s.setBack(), HeldSince: s.heldSince(since)}
 	for _, err := range latest.Gone {
 		all.Gone = append(all.Gone, err.Error())
 	}
@@ -125,6 +125,14 @@ func lastReading(n *store.Newest, now time.Time) LastReading {
 	}
 	l.Quality = append(l.Quality, l.Reading.Quality...)
 	return l
+}
+
+// setBack says which blocks at its end a chain that is read as it lies does not have; empty where it has them.
+func (s *Server) setBack() []string {
+	if b := s.Chain.SetBack(); b != nil {
+		return []string{b.String()}
+	}
+	return []string{}
 }
 
 // heldSince returns when the newest of the blocks was sealed whose entries were deleted, where that was after a time; else zero.

@@ -80,7 +80,7 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 	}
 	query.Reverse, query.Done = false, r.Context().Done()
 	all := summing{series: map[[3]string]*Series{}}
-	all.Gone = []string{}
+	all.Gone = s.setBack()
 	for m, err := range s.Chain.Find(query) {
 		switch {
 		case err != nil && goneWord(err) == "":

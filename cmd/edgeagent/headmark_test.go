@@ -163,3 +163,35 @@ func TestAGatewayThatDoesNotKnowItsHeadRecordsAndSealsNothing(t *testing.T) {
 	g.await("sealing", func() bool { return g.status().Live.Held == "" })
 	g.stop()
 }
+
+// Whoever reads a chain as it lies, of which the end is lost, is told so in the answer itself: a program reads no warnings.
+func TestAnAnswerSaysThatTheChainsEndIsLost(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "")
+	g.start()
+	publish(t, g, "press/state", `{"temperature":71.5}`)
+	g.stop()
+	database := filepath.Join(g.data(), "chain", "data-1")
+	before := t.TempDir()
+	if err := os.CopyFS(before, os.DirFS(database)); err != nil {
+		t.Fatal(err)
+	}
+	g.start()
+	publish(t, g, "press/state", `{"temperature":72.5}`)
+	g.stop()
+	if err := os.RemoveAll(database); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(database, os.DirFS(before)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"devices"}, {"log", "--summary"}} {
+		var all struct{ Gone []string }
+		if text := g.must(append(args, "--output", "json")...); json.Unmarshal([]byte(text), &all) != nil || len(all.Gone) != 1 || !strings.Contains(all.Gone[0], "are not in it") {
+			t.Errorf("edgeagent %s: %s", strings.Join(args, " "), text)
+		}
+	}
+	if s := g.status(); !s.Has(api.DamageFound) || !strings.Contains(s.SetBack, "are not in it") {
+		t.Errorf("%+v", s.Verdict)
+	}
+}
