@@ -175,7 +175,7 @@ func (e *extreme) passed() string {
 		parts = append(parts, fmt.Sprintf("%d marked bad", e.Bad))
 	}
 	if e.NotNumbers > 0 {
-		parts = append(parts, fmt.Sprintf("%d that are no numbers", e.NotNumbers))
+		parts = append(parts, fmt.Sprintf("%d that are no numbers, or whole ones from 2^63 on, which are kept as texts", e.NotNumbers))
 	}
 	return strings.Join(parts, ", ")
 }

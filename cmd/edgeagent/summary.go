@@ -89,6 +89,13 @@ func writeSummary(w io.Writer, all *api.Summary) {
 		fmt.Fprintln(w, strings.TrimRight(line+"  "+row[7], " "))
 	}
 	fmt.Fprintf(w, "%s of %s\n", counted(int(all.Readings), "reading"), counted(len(devices), "device"))
+	var others uint64
+	for i := range all.Series {
+		others += all.Series[i].NotNumbers
+	}
+	if others > 0 {
+		fmt.Fprintf(w, "%d of them are no numbers, or whole ones from 2^63 on, which are kept\nas texts: in no MIN, MEAN or MAX\n", others)
+	}
 	if all.Readings > 0 {
 		fmt.Fprintf(w, "from %s to %s\n", command.Instant(all.First), command.Instant(all.Last))
 	}
