@@ -36,9 +36,8 @@ func (b *Broker) takeSessions(l *found) {
 	for _, s := range l.order {
 		b.sessions[s.id] = s
 	}
-	most := b.tree.most
-	b.tree.most = math.MaxInt
-	defer func() { b.tree.most = most }()
+	b.tree.granted = true
+	defer func() { b.tree.granted = false }()
 	for _, sub := range l.subs {
 		if _, ok := b.tree.add(sub); !ok {
 			b.told.Warn("MQTT subscription refused", "there is no room for what it was before the start", "client", sub.s.id, "user", sub.s.user, "filter", sub.filter)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -236,5 +237,54 @@ func TestAWrongClockEndsNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who wants little is let in beyond what all may have together. At a restart that counts too, in another order, and takes from
+// nobody what was granted.
+func TestARestartTakesNoSubscriptionAway(t *testing.T) {
+	b := bare()
+	device := &session{id: "device"} // had its session first, and subscribes when all is taken
+	sessions := []*session{device}
+	for i := range 4 {
+		sessions = append(sessions, &session{id: fmt.Sprint("large ", i)})
+	}
+	fill := func(s *session, most int, filter func(i int) string) {
+		for i := 0; i < most; i++ {
+			if _, ok := b.tree.add(&subscription{s: s, filter: filter(i)}); !ok {
+				return
+			}
+		}
+	}
+	deep := strings.Repeat("/a", 120)
+	for _, s := range sessions[1:] {
+		fill(s, math.MaxInt, func(i int) string { return fmt.Sprint(s.id, "/", i, deep) })
+		fill(s, math.MaxInt, func(i int) string { return fmt.Sprint(s.id, " ", i) })
+	}
+	fill(device, 20, func(i int) string { return fmt.Sprint("mine/", i) })
+	if n := len(device.subscriptions); n != 20 {
+		t.Fatalf("who wants little has %d subscriptions", n)
+	}
+	again := bare()
+	l := &found{b: again}
+	l.Reset()
+	for _, s := range sessions {
+		heir := &session{id: s.id}
+		l.order = append(l.order, heir)
+		for filter := range s.subscriptions {
+			l.subs = append(l.subs, &subscription{s: heir, filter: filter})
+		}
+	}
+	again.takeSessions(l)
+	for i, heir := range l.order {
+		if was := len(sessions[i].subscriptions); len(heir.subscriptions) != was {
+			t.Errorf("%s had %d subscriptions, and has %d after the restart", heir.id, was, len(heir.subscriptions))
+		}
+	}
+	if again.tree.weight != b.tree.weight || again.tree.bytes != b.tree.bytes {
+		t.Errorf("the filters weigh %+v and have %d bytes, before %+v and %d", again.tree.weight, again.tree.bytes, b.tree.weight, b.tree.bytes)
+	}
+	if _, ok := again.tree.add(&subscription{s: l.order[1], filter: "one/more" + deep}); ok {
+		t.Error("the bounds do not hold for what comes")
 	}
 }

@@ -14,6 +14,9 @@ type tree struct {
 	count atomic.Int64 // of subscriptions
 	most  int          // subscriptions of one session
 	kept  *kept        // written before anything else starts
+	// What is added was granted before a restart, and stays: bounds that became smaller, or were exceeded by those who may have a
+	// little in any case, hold for what comes. Written before anything else starts.
+	granted bool
 
 	mu   sync.RWMutex
 	root node
@@ -138,12 +141,12 @@ func (t *tree) add(sub *subscription) (fresh, ok bool) {
 		}
 		return false, true
 	}
-	if s.over || len(s.subscriptions) >= t.most || s.filterBytes+len(sub.filter) > maxFilterBytes {
+	if s.over || !t.granted && len(s.subscriptions) >= t.most || s.filterBytes+len(sub.filter) > maxFilterBytes {
 		return false, false
 	}
 	group, filter, shared := mqttwire.SplitShare(sub.filter)
 	weight, all := weigh(filter, shared), s.filterWeight
-	if all.add(weight, 1); weight.levels > maxFilterLevels || all.tooMuch() || t.crowded(s, sub.filter, weight) {
+	if all.add(weight, 1); weight.levels > maxFilterLevels || all.tooMuch() || !t.granted && t.crowded(s, sub.filter, weight) {
 		return false, false
 	}
 	s.filterWeight = all
