@@ -107,12 +107,12 @@ func writeDevices(w io.Writer, all *api.Devices) {
 			}
 		}
 		if len(d.Readings) == 0 {
-			t.Row(command.Printable(d.Name), "-", "-", "", ageText(all.Now.Sub(d.Heard)), command.Instant(d.Heard), strings.Join(notes, " "))
+			t.Row(nameText(d.Name), "-", "-", "", ageText(all.Now.Sub(d.Heard)), command.Instant(d.Heard), strings.Join(notes, " "))
 		}
 		for j := range d.Readings {
 			r := &d.Readings[j]
 			readings++
-			t.Row(command.Printable(d.Name), command.Printable(r.Name), shortened(valueText(r.Value), 32), command.Printable(r.Unit),
+			t.Row(nameText(d.Name), nameText(r.Name), shortened(valueText(r.Value), 32), shortened(command.Printable(r.Unit), 16),
 				ageText(seconds(r.Age)), command.Instant(r.Time), strings.Join(append(slices.Clone(r.Quality), notes...), " "))
 		}
 	}
@@ -201,3 +201,6 @@ func nameWords(c *cobra.Command, all *api.Devices) (words []string) {
 	}
 	return words
 }
+
+// nameText shows a name in a column or a sentence, which one of a thousand characters would make unreadable; JSON has all of it.
+func nameText(name string) string { return shortened(command.Printable(name), 48) }

@@ -112,7 +112,11 @@ func alike(word string, words []string) string {
 	if len(words) > most {
 		words, rest = words[:most], ", …"
 	}
-	return "; the newest entries have " + command.Printable(strings.Join(words, ", ")) + rest
+	names := make([]string, len(words))
+	for i, word := range words {
+		names[i] = nameText(word)
+	}
+	return "; the newest entries have " + strings.Join(names, ", ") + rest
 }
 
 func devices(e *api.Entry) (all []string) {
