@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"edgechain.example/build/testenv"
 )
 
 // On a disk without room for more than the reserve a chain is not recorded for long, and somebody is to know.
@@ -42,12 +45,12 @@ func TestAFolderThatIsRemovedEndsRecording(t *testing.T) {
 		"pruning": func(s *Store) error { _, err := s.Prune(1, nil); return err },
 	}
 	for name, away := range map[string]func(string) error{
-		"removed":                os.RemoveAll,
+		"removed":                removeAll,
 		"renamed":                func(dir string) error { return os.Rename(dir, dir+".away") },
-		"removed and made again": func(dir string) error { return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)) },
-		"its database removed":   func(dir string) error { return os.RemoveAll(filepath.Join(dir, "data-1")) },
-		"a copy in its place": func(dir string) error {
-			return errors.Join(os.Rename(dir, dir+".away"), os.CopyFS(dir, os.DirFS(dir+".away")))
+		"removed and made again": func(dir string) error { return errors.Join(removeAll(dir), os.Mkdir(dir, 0o700)) },
+		"its database removed":   func(dir string) error { return removeAll(filepath.Join(dir, "data-1")) },
+		"another in its place": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".away"), os.Mkdir(dir, 0o700), os.Mkdir(filepath.Join(dir, "data-1"), 0o700))
 		},
 	} {
 		for what, write := range writes {
@@ -80,4 +83,14 @@ func TestAFolderThatIsRemovedEndsRecording(t *testing.T) {
 			})
 		}
 	}
+}
+
+// removeAll removes a folder in which a store has files open, and makes more of them now and then.
+func removeAll(dir string) (err error) {
+	for began := time.Now(); time.Since(began) < testenv.Patience; time.Sleep(time.Millisecond) {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+	}
+	return err
 }
