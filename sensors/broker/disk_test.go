@@ -132,16 +132,18 @@ func (d *disk) end(n int, err error) {
 	defer d.committing.Unlock()
 	d.mu.Lock()
 	group := d.pending[:min(n, len(d.pending))]
-	d.mu.Unlock()
 	for i, m := range group {
 		m.Entry = uint64(len(d.entries) + i)
+	}
+	if err == nil { // before anybody is told that it is
+		d.entries = append(d.entries, group...)
+	}
+	d.mu.Unlock()
+	for _, m := range group {
 		m.Done(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err == nil {
-		d.entries = append(d.entries, group...)
-	}
 	d.pending = d.pending[len(group):]
 	d.changed.Broadcast()
 }
