@@ -144,12 +144,12 @@ func TestStatusOfAnAgentThatDoesNotAnswer(t *testing.T) {
 	if err := syscall.Kill(g.process.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	text, _, code := g.output("edgeagent", "status", "--config", g.config, "--timeout", "1s")
+	text, _, code := g.output("edgeagent", "status", "--config", g.config, "--timeout", "10s")
 	if code != command.ExitUnreachable || !strings.HasPrefix(text, "NOT OK: the agent runs, and has not answered") || !strings.Contains(text, "systemctl restart") {
 		t.Errorf("it ends with %d and says %q", code, text)
 	}
 	var s api.Status
-	text, _, code = g.output("edgeagent", "status", "--config", g.config, "--timeout", "1s", "--output", "json")
+	text, _, code = g.output("edgeagent", "status", "--config", g.config, "--timeout", "10s", "--output", "json")
 	if err := json.Unmarshal([]byte(text), &s); err != nil || code != command.ExitUnreachable || s.OK || !s.Has(api.NotAnswering) {
 		t.Errorf("it ends with %d and says %q: %v", code, text, err)
 	}
