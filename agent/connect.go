@@ -123,6 +123,11 @@ func (c *Config) tryMQTT(ctx context.Context, m *MQTTConfig, how Trying) Connect
 			}
 		}
 	}
+	record, err := filtersOf("mqtt:"+m.Name, m.Filter, new(filterCounts).get)
+	if err != nil {
+		t.Error = err.Error()
+		return t
+	}
 	nodes := sparkplug.New(sparkplug.Config{})
 	enough, stop := context.WithCancel(ctx)
 	defer stop()
@@ -131,52 +136,25 @@ func (c *Config) tryMQTT(ctx context.Context, m *MQTTConfig, how Trying) Connect
 			return
 		}
 		by := slices.IndexFunc(subscriptions, func(s triedSubscription) bool { return s.Matches(topic) })
-		if by < 0 || slices.ContainsFunc(c.Upstream, func(u UpstreamConfig) bool { return headersync.IsTopic(u.Prefix, topic) }) ||
-			slices.ContainsFunc(t.Messages, func(other TriedMessage) bool { return other.Topic == topic }) {
+		if by < 0 || ofSync(c.Upstream, topic) || slices.ContainsFunc(t.Messages, func(other TriedMessage) bool { return other.Topic == topic }) {
 			return
 		}
-		record := m.recordOf(topic)
-		if record == recordNothing {
+		if not, _ := record.unwanted(topic); not {
 			t.Unwanted++
 			return
 		}
-		flags := lightchain.QoS0
-		if retained {
-			flags |= lightchain.Retained
-		}
-		got, err := readOnce(subscriptions[by].decoder, nodes, topic, flags, payload)
-		if record == recordHash {
+		got, err := sensors.Intake{Decoder: subscriptions[by].decoder, Stateful: nodes.Read}.Look(topic, glanceFlags(retained), payload, time.Now())
+		f := record.of(topic)
+		hash := f != nil && f.keep.Hash
+		if hash {
 			got, err = sensors.Result{}, nil
 		}
-		t.Messages = append(t.Messages, TriedMessage{readingOf(topic, payload, got, err), subscriptions[by].text, record == recordHash})
+		t.Messages = append(t.Messages, TriedMessage{readingOf(topic, payload, got, err), subscriptions[by].text, hash})
 		if len(t.Messages) == mostTried && t.Server != "" { // else the filters are not granted yet, and it is to be seen whether they are
 			stop()
 		}
 	}})
 	return t
-}
-
-// recordOf returns what is recorded of messages on a topic.
-func (m *MQTTConfig) recordOf(topic string) string {
-	for i := range m.Filter {
-		for _, text := range m.Filter[i].Topics {
-			if mqttwire.Match(text, topic) {
-				return m.Filter[i].Record
-			}
-		}
-	}
-	return recordAll
-}
-
-// readOnce reads a message as the agent would.
-func readOnce(d *sensors.Decoder, nodes *sparkplug.Host, topic string, flags lightchain.Flags, payload []byte) (got sensors.Result, err error) {
-	in := sensors.Intake{Decoder: d, Stateful: nodes.Read,
-		Refused: func(_ string, why error) { err = why },
-		Doubted: func(_, what string) { got.Doubt = what },
-	}
-	m := in.Message("", topic, "", flags, payload, time.Now())
-	got.Readings, got.Decoder = m.Readings, m.Decoder
-	return got, err
 }
 
 // tryUpstream asks for the filters of the gateway's chain where the configuration names it: what they are is not known before.

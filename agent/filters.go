@@ -146,6 +146,11 @@ func (f *filterCounts) untold() (payload []byte, told func()) {
 
 // filters returns what a source's configuration says of its messages.
 func (a *Agent) filters(source string, config []FilterConfig) (topicFilters, error) {
+	return filtersOf(source, config, a.filtered.get)
+}
+
+// filtersOf is filters with what gives the count of each.
+func filtersOf(source string, config []FilterConfig, count func(source, filter string) *filterCount) (topicFilters, error) {
 	var filters topicFilters
 	for i, c := range config {
 		for _, topic := range c.Topics {
@@ -154,7 +159,7 @@ func (a *Agent) filters(source string, config []FilterConfig) (topicFilters, err
 				return nil, fmt.Errorf("%s: filter[%d]: %w", source, i, err)
 			}
 			keep := sensors.Keeping{Max: int(c.PayloadMax), Hash: c.Record == recordHash}
-			filters = append(filters, topicFilter{filter, c.Record, keep, a.filtered.get(source, topic)})
+			filters = append(filters, topicFilter{filter, c.Record, keep, count(source, topic)})
 		}
 	}
 	return filters, nil

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/sparkplug"
 	"edgechain.example/sensors/suggest"
-	headersync "edgechain.example/sync"
 )
 
 // Looking at brokers beside the agent, which is not disturbed: under a client id of its own, with a session that ends with the
@@ -34,6 +32,14 @@ func glanceID() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // it never fails
 	return "edgeagent-look-" + hex.EncodeToString(b[:])
+}
+
+// glanceFlags are those of a message that comes to it.
+func glanceFlags(retained bool) lightchain.Flags {
+	if retained {
+		return lightchain.QoS0 | lightchain.Retained
+	}
+	return lightchain.QoS0
 }
 
 // Source returns where to listen for what a source of the configuration would hear.
@@ -89,15 +95,11 @@ func (c *Config) Listen(ctx context.Context, broker mqttconn.Config, l Listening
 		Filters: l.Filters, For: l.For, Most: suggest.DefaultLimits.Payload + topicRoom, Granted: l.Granted, Tick: l.Tick,
 		TooLong: func() { heard.TooLong++ },
 		Hear: func(topic string, payload []byte, retained bool) {
-			if slices.ContainsFunc(c.Upstream, func(u UpstreamConfig) bool { return headersync.IsTopic(u.Prefix, topic) }) {
+			if ofSync(c.Upstream, topic) {
 				heard.Own++
 				return
 			}
-			flags := lightchain.QoS0
-			if retained {
-				flags |= lightchain.Retained
-			}
-			into.Add(suggest.Message{Topic: topic, Payload: payload, Flags: flags, Received: time.Now()})
+			into.Add(suggest.Message{Topic: topic, Payload: payload, Flags: glanceFlags(retained), Received: time.Now()})
 		},
 	})
 }

@@ -22,13 +22,17 @@ func upstreamTopic(prefixes []string, topic string) bool {
 	})
 }
 
-// ignoresSync returns what tells of a topic at a broker of the plant's whether it is of some gateway's traffic with
-// aggregators, under a prefix that an upstream in force has. The first such message is told.
+// ofSync reports whether a topic at a broker of the plant's is of some gateway's traffic with aggregators, under a prefix that an
+// upstream has.
+func ofSync(upstreams []UpstreamConfig, topic string) bool {
+	return slices.ContainsFunc(upstreams, func(u UpstreamConfig) bool { return headersync.IsTopic(u.Prefix, topic) })
+}
+
+// ignoresSync returns [ofSync] of the upstreams in force. The first such message is told.
 func (a *Agent) ignoresSync(log *slog.Logger) func(topic string) bool {
 	var told sync.Once
 	return func(topic string) bool {
-		upstreams := a.inForce().Upstream
-		is := slices.ContainsFunc(upstreams, func(u UpstreamConfig) bool { return headersync.IsTopic(u.Prefix, topic) })
+		is := ofSync(a.inForce().Upstream, topic)
 		if is {
 			told.Do(func() {
 				log.Warn("a filter covers the traffic of gateways with aggregators: it is not recorded, since each announcement of a block would be an entry of the next one", "topic", topic)

@@ -39,6 +39,15 @@ type Intake struct {
 	Doubted func(topic, what string)
 }
 
+// Look reads one message as Message does, and returns what came of it instead of telling it.
+func (in Intake) Look(topic string, flags lightchain.Flags, payload []byte, received time.Time) (got Result, err error) {
+	in.Refused = func(_ string, why error) { err = why }
+	in.Doubted = func(_, what string) { got.Doubt = what }
+	m := in.Message("", topic, "", flags, payload, received)
+	got.Readings, got.Decoder = m.Readings, m.Decoder
+	return got, err
+}
+
 // Message makes the message that arrived with a payload, which belongs to the message from now on. source is the
 // entry's source, topic and clientID are as in [Decoder.Decode]. The caller sets Done.
 //

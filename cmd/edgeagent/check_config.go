@@ -121,7 +121,7 @@ func writeConnection(w io.Writer, t *agent.Connection) {
 		say.line("  no message came: none is retained there, and none was sent meanwhile, or this user may not read them")
 	}
 	if t.Unwanted > 0 {
-		say.line("  a filter keeps %s out of the chain", many(t.Unwanted, "message"))
+		say.line("  a filter keeps %s out of the chain", counted(t.Unwanted, "message"))
 	}
 	if len(t.Polled) > 0 {
 		writePolled(w, t.Polled)

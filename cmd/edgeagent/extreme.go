@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"edgechain.example/agent/api"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain/lighttime"
 )
 
 // extremeFlags ask for the largest, the least or the last reading of a time.
@@ -149,11 +151,11 @@ func (e *extreme) among(all []api.Series) (best *api.Point, err error) {
 
 // timeOf returns the time of a question, where the flag behind it was given.
 func timeOf(values url.Values, key, text string) *time.Time {
-	var ns int64
-	if _, err := fmt.Sscan(values.Get(key), &ns); err != nil || text == "" {
+	ns, err := strconv.ParseInt(values.Get(key), 10, 64)
+	if err != nil || text == "" {
 		return nil
 	}
-	t := time.Unix(0, ns).UTC()
+	t := lighttime.Instant(ns)
 	return &t
 }
 

@@ -120,9 +120,9 @@ func runSuggest(c *cobra.Command, f *suggestFlags) error {
 
 // readMessages reads a file, and tells which lines of it were passed over.
 func readMessages(c *cobra.Command, name string, into *suggest.Collector) error {
-	skipped, first, err := suggest.ReadFile(newUntilEnd(c.Context(), c.InOrStdin(), name), time.Now(), into.Add)
+	skipped, first, err := suggest.ReadFile(untilEnd(c.Context(), c.InOrStdin(), name), time.Now(), into.Add)
 	if skipped > 0 {
-		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: passed over %s: %v\n", many(skipped, "line"), first)
+		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: passed over %s: %v\n", counted(skipped, "line"), first)
 	}
 	if errors.Is(err, suggest.ErrLine) {
 		return command.Fail(command.ExitUsage, err)
@@ -130,14 +130,9 @@ func readMessages(c *cobra.Command, name string, into *suggest.Collector) error 
 	return err
 }
 
-// untilEnd ends a file where the command is told to end. A pipe into which nobody writes holds up whoever opens it, or reads: that
-// goroutine is left behind.
-type untilEnd struct {
-	ctx  context.Context
-	pipe *io.PipeReader
-}
-
-func newUntilEnd(ctx context.Context, stdin io.Reader, name string) untilEnd {
+// untilEnd reads a file, which ends where the command is told to end. A pipe into which nobody writes holds up whoever opens it, or
+// reads: that goroutine is left behind.
+func untilEnd(ctx context.Context, stdin io.Reader, name string) io.Reader {
 	r, w := io.Pipe()
 	go func() {
 		from := stdin
@@ -154,14 +149,7 @@ func newUntilEnd(ctx context.Context, stdin io.Reader, name string) untilEnd {
 		w.CloseWithError(err) // nil is the end
 	}()
 	context.AfterFunc(ctx, func() { w.CloseWithError(io.EOF) })
-	return untilEnd{ctx, r}
-}
-
-func (u untilEnd) Read(p []byte) (int, error) {
-	if u.ctx.Err() != nil {
-		return 0, io.EOF
-	}
-	return u.pipe.Read(p)
+	return r
 }
 
 // listen hears what comes at the broker that the flags name.
@@ -224,7 +212,7 @@ func (f *suggestFlags) listen(c *cobra.Command, into *suggest.Collector, heard *
 // writeSuggestion writes tables, and all else as comments.
 func writeSuggestion(w io.Writer, s *agent.Suggestion, broker *mqttconn.Config, f *suggestFlags) {
 	say := lines{w, "# "}
-	say.line("%s on %s, %d of them retained.", many(s.Messages, "message"), many(s.Topics, "topic"), s.Retained)
+	say.line("%s on %s, %d of them retained.", counted(s.Messages, "message"), counted(s.Topics, "topic"), s.Retained)
 	for i := range s.Groups {
 		writeGroup(say, &s.Groups[i])
 	}
@@ -244,7 +232,7 @@ func writeSuggestion(w io.Writer, s *agent.Suggestion, broker *mqttconn.Config, 
 		{s.Own, "of gateways and aggregators, which are not recorded"},
 	} {
 		if left.n > 0 {
-			say.line("Left out: %s %s.", many(left.n, "message"), left.why)
+			say.line("Left out: %s %s.", counted(left.n, "message"), left.why)
 		}
 	}
 	fmt.Fprintln(w)
@@ -301,13 +289,13 @@ func writeGroup(say lines, g *agent.SuggestionGroup) {
 		read = "dialect " + g.Dialect
 	}
 	say.line("")
-	say.line("%s: %s, %s, %s", strings.Join(g.Filters, " "), many(g.Topics, "topic"), many(g.Messages, "message"), read)
+	say.line("%s: %s, %s, %s", strings.Join(g.Filters, " "), counted(g.Topics, "topic"), counted(g.Messages, "message"), read)
 	writeReading(say, &g.Example)
 	for _, u := range g.Unread {
 		if u.Reason == "doubt" {
-			say.line("  in doubt: %s; %s, the first on %s", u.Detail, many(u.Messages, "sample"), u.Topic)
+			say.line("  in doubt: %s; %s, the first on %s", u.Detail, counted(u.Messages, "sample"), u.Topic)
 		} else {
-			say.line("  not understood: %s: %s; %s, the first on %s", u.Reason, u.Detail, many(u.Messages, "sample"), u.Topic)
+			say.line("  not understood: %s: %s; %s, the first on %s", u.Reason, u.Detail, counted(u.Messages, "sample"), u.Topic)
 		}
 	}
 }
@@ -342,11 +330,4 @@ func writeReading(say lines, r *agent.SuggestedReading) {
 	if more := len(r.Readings) - most; more > 0 {
 		say.line("    and %d more", more)
 	}
-}
-
-func many(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -71,21 +71,16 @@ func newSpaceCheck(dir string, o Options) *spaceCheck {
 
 // state returns the bytes that are free and those that are to stay so. A file system that does not tell has no bounds.
 func (c *spaceCheck) state() (free, reserve uint64, known bool) {
-	free, reserve, err := c.look()
-	return free, reserve, err == nil
-}
-
-func (c *spaceCheck) look() (free, reserve uint64, err error) {
 	free, total, err := c.usage()
 	switch {
 	case err != nil:
-		return 0, 0, err
+		return 0, 0, false
 	case c.reserve < 0:
-		return free, 0, nil
+		return free, 0, true
 	case c.reserve > 0:
-		return free, max(uint64(c.reserve), total/100*uint64(c.percent)), nil
+		return free, max(uint64(c.reserve), total/100*uint64(c.percent)), true
 	}
-	return free, max(leastReserve, total/100*reservePercent), nil
+	return free, max(leastReserve, total/100*reservePercent), true
 }
 
 // memtablesBesideReserve is how many memtables of room a chain needs beside the reserve: logs and tables of what was taken last,
@@ -116,11 +111,7 @@ func (c *spaceCheck) enough(divisor uint64) error {
 	if err := c.inPlace(); err != nil {
 		return err
 	}
-	free, reserve, err := c.look()
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%w: %w", errGone, err)
-	case err == nil && free < reserve/divisor:
+	if free, reserve, known := c.state(); known && free < reserve/divisor {
 		return fmt.Errorf("%w: %d MiB free, %d MiB wanted", ErrNoSpace, free>>20, reserve/divisor>>20)
 	}
 	return nil

@@ -197,18 +197,12 @@ func (t *topic) read(c sensors.Config) (out trial) {
 }
 
 // by reads a sample as the agent would.
-func (s *sample) by(d *sensors.Decoder, topic string) (got sensors.Result, err error) {
-	in := sensors.Intake{Decoder: d,
-		Stateful: func(string, lightchain.Flags, []byte, time.Time) (sensors.Result, error) { return s.told, s.err },
-		Refused:  func(_ string, why error) { err = why },
-		Doubted:  func(_, what string) { got.Doubt = what },
+func (s *sample) by(d *sensors.Decoder, topic string) (sensors.Result, error) {
+	in := sensors.Intake{Decoder: d}
+	if s.stateful {
+		in.Stateful = func(string, lightchain.Flags, []byte, time.Time) (sensors.Result, error) { return s.told, s.err }
 	}
-	if !s.stateful {
-		in.Stateful = nil
-	}
-	m := in.Message("", topic, "", 0, s.payload, s.received)
-	got.Readings, got.Decoder = m.Readings, m.Decoder
-	return got, err
+	return in.Look(topic, 0, s.payload, s.received)
 }
 
 // named reports whether payloads name their values.
@@ -419,6 +413,8 @@ func (t *topic) numbers(before trial) {
 	}
 }
 
+var leadingZero = regexp.MustCompile(`^\s*[+-]?0\d`)
+
 // numberText reports whether a value is a text that is a number, and not a code with zeros in front.
 func numberText(v lightchain.Value) bool {
 	text, _ := v.Text()
@@ -426,7 +422,7 @@ func numberText(v lightchain.Value) bool {
 		return false
 	}
 	_, unit, ok := sensors.NumberIn(text)
-	return ok && (unit != "" || !regexp.MustCompile(`^\s*[+-]?0\d`).MatchString(text))
+	return ok && (unit != "" || !leadingZero.MatchString(text))
 }
 
 // text looks at payloads that are one text for auto: several values, or a number with its unit.
