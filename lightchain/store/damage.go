@@ -124,10 +124,8 @@ func (d *Damage) touches(k *Damage) bool {
 
 // without returns what is left of a damage beside one that is known, which touches it.
 func (d Damage) without(k *Damage) (parts []Damage) {
-	if d.Table != "" || d.Headers && k.Headers && k.From <= d.From && d.To <= k.To {
-		return nil
-	}
-	if d.Count == 0 && !d.Headers && k.From <= d.From && d.To <= k.To {
+	within := k.From <= d.From && d.To <= k.To
+	if d.Table != "" || d.Count == 0 && within && (k.Headers || !d.Headers) {
 		return nil
 	}
 	if d.Count == 0 || d.Headers && !k.Headers { // that the header is lost, too, is news

@@ -69,7 +69,7 @@ func (s *Store) noteHoles() error {
 				continue
 			}
 			hole := heightRun{at, gap.to}
-			if a, err := s.nextNotHeld(at, gap.to); err != nil {
+			if a, err := s.nextRun(at, gap.to, func(a run) bool { return a.what == headerNotHeld }); err != nil {
 				return err
 			} else if a != nil {
 				hole.to = a.from - 1
@@ -79,15 +79,22 @@ func (s *Store) noteHoles() error {
 			if err != nil {
 				return err
 			}
-			s.options.Logger.Error("headers are gone from the database", "from_block", hole.from, "to_block", hole.to, "first", first, "count", next-first)
+			lost, err := s.withoutHeaders(Damage{From: hole.from, To: hole.to, Headers: true, Why: "a part of the database is gone"})
+			if err != nil {
+				return err
+			}
+			for _, lost := range lost {
+				s.options.Logger.Error("headers are gone from the database", "from_block", lost.From, "to_block", lost.To, "first", lost.First, "count", lost.Count)
+			}
 			if err := deleteRuns(batch, hole.from, hole.to); err != nil { // what of their bodies was deleted counts no more
 				return err
 			}
 			putRun(batch, hole.from, hole.to, first, next, headerNotHeld)
 			s.putLeaves(batch, hole)
-			lost := Damage{From: hole.from, To: hole.to, First: first, Count: next - first, Headers: true, Why: "a part of the database is gone"}
-			if err := s.putLost(batch, lost, s.tip); err != nil {
-				return err
+			for _, lost := range lost {
+				if err := s.putLost(batch, lost, s.tip); err != nil {
+					return err
+				}
 			}
 			there, err := s.countStrays(hole.from, hole.to+1)
 			if err != nil {
@@ -148,15 +155,15 @@ func (s *Store) putKeyHeaders(batch *pebble.Batch) {
 	}
 }
 
-// nextNotHeld returns the lowest run of headers that are known not to be held from a height on and up to another, or nil.
-func (s *Store) nextNotHeld(from, to uint64) (*run, error) {
+// nextRun returns the lowest run of the wanted ones that begins between two heights, both included, or nil.
+func (s *Store) nextRun(from, to uint64, wanted func(run) bool) (*run, error) {
 	scan, err := s.scanSide(key(spaceAbsent, from), key(spaceAbsent, to+1))
 	if err != nil {
 		return nil, err
 	}
 	defer scan.close()
 	for ok := scan.first(); ok; ok = scan.next() {
-		if a, err := decodeRun(scan.key(), scan.value()); err == nil && a.what == headerNotHeld {
+		if a, err := decodeRun(scan.key(), scan.value()); err == nil && wanted(a) {
 			return &a, nil
 		}
 	}

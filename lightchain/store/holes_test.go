@@ -96,6 +96,33 @@ func TestATableThatIsGoneCostsWhatStoodInItAlone(t *testing.T) {
 	}
 }
 
+// A rebuild does not find headers on both sides of the edge of what retention deleted.
+func TestAGapAtTheEdgeOfWhatWasDeletedTellsOfWhatWasHeld(t *testing.T) {
+	const edge = 20
+	fs := vfs.NewMem()
+	o := testOptions(t, fs)
+	s := marked(t, o, 400)
+	blocks := prunedAt(t, s, edge)
+	closeStore(t, s)
+	gone := heightRun{edge - 3, edge + 2}
+	var keys [][]byte
+	for height := gone.from; height <= gone.to; height++ {
+		keys = append(keys, headerKey(height))
+	}
+	drop(t, o, keys...)
+	if err := fs.Remove("chain/data-1/" + lastMarker(t, fs)); err != nil {
+		t.Fatal(err)
+	}
+	o.Rand = &counter{1 << 40}
+	s = openStore(t, o)
+	defer closeStore(t, s)
+	told, err := s.Damages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLost(t, told, gone, edge, blocks)
+}
+
 // The header of a gap that the head mark does not reach any more is bridged by the next one.
 func TestAGapIsBridgedWhereTheMarkIsFarAbove(t *testing.T) {
 	for _, missing := range [][]uint64{{5}, {5, 6, 7}, {64}, {127, 128}} {

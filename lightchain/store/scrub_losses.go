@@ -117,18 +117,51 @@ func (c *scrub) flush(run **Damage) error {
 	if *run = nil; d == nil {
 		return nil
 	}
-	if d.Headers {
-		// Without its header nothing of a block counts. Its neighbours tell which numbers were in it.
-		first, next, err := c.s.between(d.From, d.To)
-		if err != nil {
-			return err
-		}
-		d.First, d.Count = first, next-first
-		if _, absent, err := c.s.absentAt(d.From); err == nil && absent {
-			d.Count = 0 // they were deleted, or never held
-		}
+	if !d.Headers {
+		return c.found(*d)
 	}
-	return c.found(*d)
+	parts, err := c.s.withoutHeaders(*d)
+	for i := 0; i < len(parts) && err == nil; i++ {
+		err = c.found(parts[i])
+	}
+	return err
+}
+
+// withoutHeaders returns what is lost with the headers of a run of blocks. Nothing of a block counts without its header;
+// its neighbours, and the notes of what is absent, tell which numbers were in it. Where entries had been deleted, or never
+// were held, none is lost with the headers.
+func (s *Store) withoutHeaders(d Damage) (parts []Damage, err error) {
+	first, end, err := s.between(d.From, d.To)
+	if err != nil {
+		return nil, err
+	}
+	for from := d.From; from <= d.To; {
+		part := d
+		part.From, part.First, part.Count = from, first, 0
+		next := end
+		switch a, absent, err := s.runFrom(from, d.To); {
+		case err != nil || a == nil: // where the notes cannot be read, all counts as lost
+			part.Count = end - first
+		case absent:
+			part.To = min(a.to, d.To)
+			next = min(a.next, end)
+		default:
+			part.To, next = a.from-1, a.first
+			part.Count = next - first
+		}
+		parts = append(parts, part)
+		from, first = part.To+1, next
+	}
+	return parts, nil
+}
+
+// runFrom returns the run of absent blocks that a height lies in, or else the next one up to another height, or nil.
+func (s *Store) runFrom(from, to uint64) (a *run, within bool, err error) {
+	if a, within, err := s.absentAt(from); err != nil || within {
+		return &a, within, err
+	}
+	a, err = s.nextRun(from, to, func(run) bool { return true })
+	return a, false, err
 }
 
 // between returns the numbers of the entries in a run of blocks whose headers are lost.
@@ -142,12 +175,19 @@ func (s *Store) between(from, to uint64) (first, next uint64, err error) {
 		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
 			return 0, 0, err
 		}
+		if a, absent, err := s.absentAt(height); err == nil && absent && a.from > to {
+			next = a.first
+			break
+		}
 	}
 	for height := from; height > 0; height-- {
 		if h, err := s.HeaderAt(height - 1); err == nil {
 			return h.First + h.Count, next, nil
 		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotHeld) {
 			return 0, 0, err
+		}
+		if a, absent, err := s.absentAt(height - 1); err == nil && absent && a.to < from {
+			return a.next, next, nil
 		}
 	}
 	return 0, next, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -272,6 +273,72 @@ func TestAScrubSkipsWhatIsPruned(t *testing.T) {
 		t.Errorf("recorded %+v, left %+v, %v", b.recorded, left, err)
 	}
 	closeStore(t, s)
+}
+
+// Headers rot at the edge of what retention deleted: the entries above the edge are lost with them, those below were deleted.
+func TestHeadersAtTheEdgeOfWhatWasDeletedTakeWhatWasHeldWithThem(t *testing.T) {
+	const edge = 20
+	o := testOptions(t, vfs.NewMem())
+	s := marked(t, o, 400)
+	blocks := prunedAt(t, s, edge)
+	closeStore(t, s)
+	for _, rotten := range []heightRun{{edge - 3, edge + 2}, {edge - 3, edge - 1}, {edge, edge + 2}} {
+		t.Run(fmt.Sprint(rotten), func(t *testing.T) {
+			fs := cloneFolder(t, o.FS)
+			o := o
+			o.FS = fs
+			s := openStore(t, o)
+			defer closeStore(t, s)
+			for height := rotten.from; height <= rotten.to; height++ {
+				if err := s.putSynced(headerKey(height), []byte{1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := &scrubber{t: t, s: s}
+			b.round()
+			b.round()
+			checkLost(t, b.recorded, rotten, edge, blocks)
+		})
+	}
+}
+
+// prunedAt deletes the entries below a height. It returns the numbers of the first entry of each block up to there and a
+// few more.
+func prunedAt(t *testing.T, s *Store, edge uint64) (first []uint64) {
+	t.Helper()
+	for height := range edge + 5 {
+		h, err := s.HeaderAt(height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = append(first, h.First)
+	}
+	pruneBelow(t, s, edge)
+	return first
+}
+
+// checkLost holds what is told against the first numbers of the blocks, whose entries below the edge were deleted.
+func checkLost(t *testing.T, told []Damage, gone heightRun, edge uint64, first []uint64) {
+	t.Helper()
+	got, want := map[uint64]int{}, map[uint64]int{}
+	headers := uint64(0)
+	for _, d := range told {
+		if !d.Headers {
+			t.Errorf("%v", &d)
+		}
+		headers += d.To - d.From + 1
+		for n := d.First; n < d.First+d.Count; n++ {
+			got[n]++
+		}
+	}
+	for height := max(edge, gone.from); height <= gone.to; height++ {
+		for n := first[height]; n < first[height+1]; n++ {
+			want[n]++
+		}
+	}
+	if !maps.Equal(got, want) || headers != gone.to-gone.from+1 {
+		t.Errorf("headers %v are gone, entries of %d and above were held: told of %d headers and the entries %v, want %v", gone, edge, headers, got, want)
+	}
 }
 
 // What follows from the rest is written anew where it was wrong.
