@@ -221,7 +221,8 @@ type Broker struct {
 	limits      Limits             // of the next connections
 	closed      bool               // no connection is added any more
 	conns       map[*conn]struct{} // all
-	handshaking []stranger         // those of conns that have had no CONNACK, and visitors, the oldest first
+	strangers   []place            // of those of conns that have had no CONNACK, and of visitors, the oldest first
+	free        chan struct{}      // closed when one of all places becomes free, and made anew
 	clients     int                // those of conns that have
 	replaced    int                // those of conns whose session a newer one has taken over
 	mostClients int
@@ -265,6 +266,7 @@ func New(cfg Config) (*Broker, error) {
 		bcrypt:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		ready:    make(chan struct{}),
 		stopping: make(chan struct{}),
+		free:     make(chan struct{}),
 		settled:  make(chan struct{}, 1),
 		conns:    make(map[*conn]struct{}),
 		sessions: make(map[string]*session),

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,6 +45,7 @@ func (b *Broker) connect(c *conn, in *bufio.Reader) error {
 	}
 	defer clear(p.Password)
 	c.version, c.v5 = p.Version, p.Version == mqttwire.V5
+	b.heardOf(c)
 	// What is kept must not be a part of the packet, which holds a password and perhaps a long will.
 	c.clientID, c.user = string(p.ClientID), string(p.User)
 	c.named = c.clientID
@@ -253,60 +253,6 @@ func hostOf(a net.Addr) string {
 	return h
 }
 
-// stranger is a connection that has not shown who it is: a conn, or a visitor.
-type stranger interface {
-	from() string // the host's address
-	Close() error
-}
-
-// admit lets a connection in, as a stranger.
-func (b *Broker) admit(c *conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return false
-	}
-	if v := visitorOf(c.Conn); v == nil {
-		b.enter(c)
-	} else if i := slices.Index(b.handshaking, stranger(v)); i >= 0 {
-		v.left.Store(true)
-		b.handshaking[i] = c // in its place
-	} else {
-		return false // it had to go
-	}
-	c.limits = b.limits
-	b.conns[c] = struct{}{}
-	b.readers.Add(1)
-	return true
-}
-
-// enter takes a place for a stranger. Where all are taken, that one goes that has waited longest among those of the address
-// with the most: whoever opens connections and says nothing keeps out himself. The caller holds mu.
-func (b *Broker) enter(s stranger) {
-	if len(b.handshaking) >= maxHandshaking {
-		of := make(map[string]int)
-		for _, h := range b.handshaking {
-			of[h.from()]++
-		}
-		most := b.handshaking[0]
-		for _, h := range b.handshaking {
-			if of[h.from()] > of[most.from()] {
-				most = h
-			}
-		}
-		b.stats.unauthenticated.Add(1)
-		b.told.Warn("MQTT client refused", "too many connections without a CONNECT", "remote", most.from())
-		b.shakenHands(most)
-		go most.Close() // closing TLS may write
-	}
-	b.handshaking = append(b.handshaking, s)
-}
-
-// shakenHands takes a connection from those that are on their way to a CONNACK. The caller holds mu.
-func (b *Broker) shakenHands(s stranger) {
-	b.handshaking = slices.DeleteFunc(b.handshaking, func(h stranger) bool { return h == s })
-}
-
 func (b *Broker) forget(c *conn) {
 	b.mu.Lock()
 	delete(b.conns, c)
@@ -341,7 +287,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	c.mostGiven = min(int(p.Properties.Number(mqttwire.TopicAliasMaximum, 0)), topicAliasMax)
 
 	b.mu.Lock()
-	if b.closed || b.isStopping() {
+	if b.closed || b.isStopping() || !b.isStranger(c) {
 		b.mu.Unlock()
 		return errGone // as if it had come a moment later, when nothing listens: some clients give up if they hear a code
 	}

@@ -91,9 +91,10 @@ func (v *visitors) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &visitor{TCPConn: nc.(*net.TCPConn), b: v.l.b, host: hostOf(nc.RemoteAddr())}
-	c.b.mu.Lock()
-	defer c.b.mu.Unlock()
-	c.b.enter(c)
+	if !c.b.enter(c) {
+		nc.Close()
+		return nil, net.ErrClosed
+	}
 	return c, nil
 }
 

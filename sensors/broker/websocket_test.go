@@ -47,7 +47,7 @@ func TestASilentClientHearsWhyOverWebSocketToo(t *testing.T) {
 func TestHTTPConnectionsKeepNobodyOut(t *testing.T) {
 	b := start(t, autoDisk(t, 0), func(c *Config) { c.Listeners[0].Kind = WS })
 	address := b.Addrs()[0].String()
-	strangers := func() int { b.mu.Lock(); defer b.mu.Unlock(); return len(b.handshaking) }
+	strangers := func() int { b.mu.Lock(); defer b.mu.Unlock(); return len(b.strangers) }
 	for i := range 3 * maxHandshaking {
 		nc, err := net.Dial("tcp", address)
 		if err != nil {
