@@ -170,7 +170,7 @@ func TestConnectionMayBreakAtEveryPoint(t *testing.T) {
 			runs := 0
 			connections := []string{"known", "new"}
 			must := []string{"to the server: before P", "to the server: after E",
-				"to the client: before D", "to the client: in the middle of D", "to the client: after Z"}
+				"to the client: after 2", "to the client: in the middle of D", "to the client: after Z"}
 			if o.name == "a record is added" {
 				connections = append(connections, "none")
 				must = append(must, "to the server: before startup")

@@ -48,7 +48,8 @@ const (
 	toClient way = "to the client"
 )
 
-// form is how much of the message passes before the connection breaks.
+// form is how much of the message passes before the connection breaks. Before counts those messages alone that answer the
+// other side: what comes behind another one on the same way is not there yet after that one.
 type form string
 
 const (
@@ -63,6 +64,7 @@ type link struct {
 	server *net.UnixConn
 	commit []byte // that is held; guarded by proxy.mu
 	deaf   bool   // the client hears no more; guarded by proxy.mu
+	last   way    // of the newest message; guarded by proxy.mu
 }
 
 // startProxy returns a proxy to the server of dsn, and the address by which a store reaches it.
@@ -184,11 +186,12 @@ func readMessage(from io.Reader, first bool) ([]byte, error) {
 func (p *proxy) rule(l *link, w way, m []byte, first bool) (pass []byte, at *point) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c := p.next
+	c, answers := p.next, l.last != w
+	l.last = w
 	switch {
 	case l.deaf && w == toClient:
 		return nil, nil
-	case c == nil || w != c.way:
+	case c == nil || w != c.way || c.form == before && !answers:
 		return m, nil
 	}
 	name := "startup"
