@@ -275,7 +275,16 @@ func TestPolicyFiles(t *testing.T) {
 	vague := regexp.MustCompile(`^(utils?|common|helpers?|types|interfaces?)$`)
 	// The brackets keep this line from finding itself.
 	registries := regexp.MustCompile(`[p]roxy\.golang|[s]um\.golang|[r]egistry\.npm|[d]eb\.debian|[p]ypi\.org|[c]rates\.io`)
-	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+	ignored, err := os.ReadFile(".gitignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := func(name string) bool { // where it is not committed by accident
+		return slices.ContainsFunc(strings.Fields(string(ignored)), func(line string) bool {
+			return line == "/"+name || strings.HasPrefix(line, "*.") && line[1:] == path.Ext(name)
+		})
+	}
+	err = filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -293,6 +302,9 @@ func TestPolicyFiles(t *testing.T) {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return err
+		}
+		if bytes.HasPrefix(text, []byte("\x7fELF")) && !built(name) {
+			t.Errorf("%s is a program: the tree has sources, from which everybody can build the same", name)
 		}
 		if at := registries.FindIndex(text); at != nil {
 			t.Errorf("%s:%d names a package registry: the project builds from whichever its builder uses", name, 1+bytes.Count(text[:at[0]], []byte("\n")))

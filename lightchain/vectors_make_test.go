@@ -138,6 +138,7 @@ func writeCodecVectors(t *testing.T, write func(string, vector)) {
 		"decoder-leading":  {"a version with a leading zero", decoder("json/01")},
 		"decoder-too-high": {"version 2^31 of a decoder", decoder("json/2147483648")},
 		"decoder-name":     {"a decoder in capital letters", decoder("JSON/1")},
+		"decoder-long":     {"a decoder's name of 64 characters", decoder(strings.Repeat("a", 64) + "/2147483647")},
 		"decoder-null":     {"null where the decoder stands", unhex(t, "8750"+"000102030405060708090a0b0c0d0e0f"+"0061730040"+"f6"+"80")},
 	} {
 		bad[name] = c
@@ -312,6 +313,7 @@ func writeProofVectors(t *testing.T, write func(string, vector)) {
 	}{
 		"none":      {"field 8 with nothing in it", []byte{8, 0x80}},
 		"kind":      {"evidence from outside of a kind in capital letters", []byte{8, 0x81, 0x83, 0x61, 'A', 0, 0x40}},
+		"kind-long": {"evidence from outside of a kind of 64 characters", append(append([]byte{8, 0x81, 0x83, 0x78, 64}, bytes.Repeat([]byte{'a'}, 64)...), 0, 0x40)},
 		"no-height": {"evidence from outside of two elements", []byte{8, 0x81, 0x82, 0x61, 'a', 0x40}},
 		"height":    {"evidence from outside on height 2^63", append(append([]byte{8, 0x81, 0x83, 0x61, 'a', 0x1b, 0x80}, make([]byte, 7)...), 0x40)},
 		"seventeen": {"seventeen pieces of evidence from outside", append([]byte{8, 0x91}, bytes.Repeat([]byte{0x83, 0x61, 'a', 0, 0x40}, 17)...)},

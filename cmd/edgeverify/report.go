@@ -134,7 +134,7 @@ func (o *outcome) sentence() string {
 // meaning says what a failed check means to somebody who has not read the format.
 var meaning = map[lightchain.Check]string{
 	lightchain.CheckDecoding:  "The file is no proof, bundle or evidence of a fork in the format's one encoding: damaged, cut short or changed.",
-	lightchain.CheckChain:     "It belongs to a chain that your trust file does not name.",
+	lightchain.CheckChain:     "It is not, in all its headers, of a chain that your trust file names.",
 	lightchain.CheckKeys:      "The chain's changes of key do not hold together.",
 	lightchain.CheckSignature: "A header is not signed with the key that the chain had in force.",
 	lightchain.CheckEntry:     "The entry is not the one that the gateway put into the block.",
