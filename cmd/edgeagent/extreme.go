@@ -89,6 +89,8 @@ type extreme struct {
 	NotNumbers uint64       `json:"not_numbers"`
 	Blocks     *api.Heights `json:"blocks,omitempty"`
 	NotProved  string       `json:"not_proved"`
+	Gone       []string     `json:"gone"` // what could not be read, and may have held more
+	HeldSince  time.Time    `json:"held_since,omitzero"`
 }
 
 // find returns the entry with the reading that is asked for.
@@ -106,7 +108,8 @@ func (x *extremeFlags) find(c *cobra.Command, client *api.Client, device, name s
 		return nil, err
 	}
 	warnOfGaps(c, all.HeldSince, all.Gone)
-	found := &extreme{kind: x.of(), Of: x.of().flag, Since: timeOf(values, "since", x.since), Until: timeOf(values, "until", x.until), Blocks: all.Blocks}
+	found := &extreme{kind: x.of(), Of: x.of().flag, Since: timeOf(values, "since", x.since), Until: timeOf(values, "until", x.until),
+		Blocks: all.Blocks, Gone: all.Gone, HeldSince: all.HeldSince}
 	if all.Readings == 0 {
 		return nil, command.Failf(command.ExitNotFound, "no such reading%s in %s", found.span(), chainName(c.Context(), client))
 	}

@@ -149,6 +149,9 @@ and count for nothing else; of what is no number there is the last value alone:
 		if w.written == 0 && !out.JSON() {
 			fmt.Fprintln(c.ErrOrStderr(), nothingMatches)
 		}
+		if err := tellLostEnd(c, client, w); err != nil {
+			return err
+		}
 		if !*follow {
 			return nil
 		}
@@ -168,6 +171,18 @@ and count for nothing else; of what is no number there is the last value alone:
 		return nil
 	}
 	return c
+}
+
+// tellLostEnd says to programs what people get as a warning: that the chain's end is lost here, and may have held more.
+func tellLostEnd(c *cobra.Command, client *api.Client, w *entryWriter) error {
+	if !w.out.JSON() {
+		return nil
+	}
+	s, err := client.Status(c.Context())
+	if err == nil && s.SetBack != "" {
+		w.write(&api.Entry{Number: s.Entries, Gone: s.SetBack, Why: "not_held"})
+	}
+	return err
 }
 
 const nothingMatches = "edgeagent: nothing in the chain matches"

@@ -84,7 +84,7 @@ writes that, too:
 			return fmt.Errorf("%w: ask again once its block is sealed, which takes block.interval at most", err)
 		}
 		if err != nil {
-			return err
+			return unprovable(c, client, err)
 		}
 		chain, entry, err := checked(proof)
 		if err != nil {
@@ -162,6 +162,26 @@ func prunedError(c *cobra.Command, client *api.Client, number uint64, err error)
 	told := ""
 	for e, findErr := range client.Entries(c.Context(), url.Values{"source": {"agent:prune"}, "from": {strconv.FormatUint(number+1, 10)}}) {
 		var said struct {
+// unprovable says what to do about an entry that is not sealed, or is not there. A chain that no agent runs on stays as it is.
+func unprovable(c *cobra.Command, client *api.Client, err error) error {
+	notSealed := errors.Is(err, store.ErrNotSealed)
+	if !notSealed && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	s, statusErr := client.Status(c.Context())
+	switch {
+	case statusErr != nil, s.SetBack != "": // which the error says
+		return err
+	case !s.Running && notSealed:
+		return fmt.Errorf("%w, and no agent runs on this chain that would seal its block: start it and ask again, or if this is a copy, take a newer one", err)
+	case !s.Running && s.Entries > 0:
+		return fmt.Errorf("%w. This chain ends at entry %d, and no agent runs on it: if this is a copy, a newer one may hold more", err, s.Entries-1)
+	case notSealed:
+		return fmt.Errorf("%w: ask again once its block is sealed, which takes block.interval at most", err)
+	}
+	return err
+}
+
 			NextEntry uint64 `json:"next_entry"`
 		}
 		if findErr != nil || json.Unmarshal(e.Payload, &said) != nil {
