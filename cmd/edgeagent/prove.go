@@ -80,9 +80,6 @@ writes that, too:
 		if errors.Is(err, store.ErrPruned) {
 			return prunedError(c, client, number, err)
 		}
-		if errors.Is(err, store.ErrNotSealed) {
-			return fmt.Errorf("%w: ask again once its block is sealed, which takes block.interval at most", err)
-		}
 		if err != nil {
 			return unprovable(c, client, err)
 		}
@@ -99,16 +96,23 @@ writes that, too:
 		if *text {
 			written = lightchain.EncodeText(proof)
 		}
+		data, err := dataFolder(c)
+		if err != nil {
+			return err
+		}
+		if path != "-" {
+			if err := asowner.Named(data, path, func() error { return replaceable(path) }); err != nil {
+				return command.Unwritten(path, err)
+			}
+		}
+		bundle, err := x.bundle(c, chosen.extreme, path, *quorum)
+		if err != nil {
+			return err
+		}
 		if path == "-" {
 			writeProved(c.ErrOrStderr(), shown)
 			chosen.extreme.write(c.ErrOrStderr())
-			if _, err := c.OutOrStdout().Write(written); err != nil {
-				return err
-			}
-			return x.bundle(c, chosen.extreme, *quorum)
-		}
-		data, err := dataFolder(c)
-		if err != nil {
+			_, err := c.OutOrStdout().Write(written)
 			return err
 		}
 		err = asowner.Named(data, path, func() error {
@@ -117,23 +121,24 @@ writes that, too:
 			}
 			return os.WriteFile(path, written, 0o644)
 		})
-		if err != nil {
+		if err != nil && bundle != "" {
+			return fmt.Errorf("%w (the bundle is written: %s)", command.Unwritten(path, err), bundle)
+		} else if err != nil {
 			return command.Unwritten(path, err)
 		}
 		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": lighttime.Instant(entry.Received), "readings": shown}
 		if chosen.extreme != nil {
 			answer["extreme"] = chosen.extreme
 		}
-		err = out.Print(answer, func(w io.Writer) {
+		if bundle != "" {
+			answer["bundle"] = bundle
+		}
+		return out.Print(answer, func(w io.Writer) {
 			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\n", path, number, len(written))
 			writeProved(w, shown)
 			chosen.extreme.write(w)
 			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, path)
 		})
-		if err != nil {
-			return err
-		}
-		return x.bundle(c, chosen.extreme, *quorum)
 	}
 	return c
 }
@@ -157,11 +162,6 @@ func replaceable(path string) error {
 	return nil
 }
 
-// prunedError says where the chain tells of the deletion of an entry, and what can still show it.
-func prunedError(c *cobra.Command, client *api.Client, number uint64, err error) error {
-	told := ""
-	for e, findErr := range client.Entries(c.Context(), url.Values{"source": {"agent:prune"}, "from": {strconv.FormatUint(number+1, 10)}}) {
-		var said struct {
 // unprovable says what to do about an entry that is not sealed, or is not there. A chain that no agent runs on stays as it is.
 func unprovable(c *cobra.Command, client *api.Client, err error) error {
 	notSealed := errors.Is(err, store.ErrNotSealed)
@@ -182,6 +182,11 @@ func unprovable(c *cobra.Command, client *api.Client, err error) error {
 	return err
 }
 
+// prunedError says where the chain tells of the deletion of an entry, and what can still show it.
+func prunedError(c *cobra.Command, client *api.Client, number uint64, err error) error {
+	told := ""
+	for e, findErr := range client.Entries(c.Context(), url.Values{"source": {"agent:prune"}, "from": {strconv.FormatUint(number+1, 10)}}) {
+		var said struct {
 			NextEntry uint64 `json:"next_entry"`
 		}
 		if findErr != nil || json.Unmarshal(e.Payload, &said) != nil {
