@@ -103,7 +103,8 @@ func newLog() *cobra.Command {
 		Short:   "Show readings, by device, name and time",
 		Long: `log shows the newest readings that the flags select, the newest last. With --summary it shows of all that they select how many there
 are by device, name and unit, with the least, the mean, the largest and the last value. Readings that are marked bad are counted,
-and count for nothing else; of what is no number there is the last value alone:
+and count for nothing else; of what is no number there is the last value alone, and so of whole numbers of 2^63 or more, which are
+kept as texts:
 
     edgeagent log --device line1/press-07/state --name temperature --since 2h
     edgeagent log --since yesterday --until today --summary`,

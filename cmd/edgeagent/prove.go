@@ -36,7 +36,7 @@ before; the command says which one that is:
     edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z
 
 Or it is the largest, the least or the last reading of a time, with --max, --min or --last; readings that are marked bad are passed over,
-and so is for --max and --min what is no number. Of several that are the same it is the earliest. Such a proof does not show that
+and so is for --max and --min what is no number, or a whole one of 2^63 or more, which is kept as a text. Of several that are the same it is the earliest. Such a proof does not show that
 no larger one was left out: a bundle of the blocks of that time does, which shows the readings of all devices in them. --complete
 writes that, too:
 
