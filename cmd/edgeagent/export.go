@@ -34,7 +34,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 	}
 	var s selection
 	s.flags(c)
-	format := c.Flags().String("format", "", "csv or jsonl (default: as the file's name ends, else csv)")
+	format := c.Flags().String("format", "", "csv or jsonl (default: as the file's name ends, else csv, and jsonl with --output json)")
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`, which must not exist (default standard output)")
 	from := c.Flags().Uint64("from", 0, "the first `NUMBER`")
 	to := c.Flags().Uint64("to", 0, "the last `NUMBER`, which is exported too (default the newest)")
@@ -44,8 +44,16 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 	c.MarkFlagsMutuallyExclusive("bundle", "format")
 	c.MarkFlagsMutuallyExclusive("bundle", "proofs")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
 		if *bundle != "" {
-			return exportBundle(c, *bundle, *file, *quorum)
+			return exportBundle(c, out, *bundle, *file, *quorum)
+		}
+		toFile := *file != "" && *file != "-"
+		if out.JSON() && !toFile && *format == "" {
+			*format = "jsonl"
 		}
 		asCSV, err := isCSV(*format, *file)
 		if err != nil {
@@ -124,6 +132,11 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if unsealed > 0 {
 			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %d entries have no proof yet: their block is not sealed\n", unsealed)
 		}
+		if out.JSON() && toFile {
+			if err := out.Print(map[string]any{"file": *file, "entries": count, "without_proof": unsealed}, nil); err != nil {
+				return err
+			}
+		}
 		return lost.err()
 	}
 	return c
@@ -162,7 +175,7 @@ func (l *losses) err() error {
 }
 
 // exportBundle writes the bundle of the blocks that text names, as in 100-200.
-func exportBundle(c *cobra.Command, text, file string, quorum int) error {
+func exportBundle(c *cobra.Command, out *command.Output, text, file string, quorum int) error {
 	low, high, found := strings.Cut(text, "-")
 	if !found {
 		high = low
@@ -180,7 +193,10 @@ func exportBundle(c *cobra.Command, text, file string, quorum int) error {
 	if file == "" {
 		file = bundleFile(chain.Chain(), from, to)
 	}
-	return writeBundle(c, chain, file, from, to, quorum)
+	if err := writeBundle(c, chain, file, from, to, quorum); err != nil || file == "-" || !out.JSON() {
+		return err
+	}
+	return out.Print(map[string]any{"bundle": file, "chain": chain.Chain(), "from": from, "to": to}, nil)
 }
 
 // bundleFile is what a bundle's file is called by default.
