@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +37,7 @@ type keys struct {
 	// For the status, nil where there is nothing to say.
 	wrong   atomic.Pointer[string] // what is not as it should be with the files
 	putBack atomic.Pointer[string] // what was, the last time since the start, and was put right
+	former  atomic.Pointer[[]string]
 }
 
 // keyFile is one of the files that may hold the key in force.
@@ -185,12 +188,40 @@ func (a *Agent) isFormerKey(public lightchain.PublicKey) bool {
 	})
 }
 
+// formerKeyFiles returns the files beside the key's own that hold a key which was in force in the chain and is not any more: in the
+// place of the next key, or in what a change of key or a repair that was cut off has left behind. Each was to be destroyed. One that
+// waits in the place of the next key and was never in force is as it should be.
+func (c *Config) formerKeyFiles(r *store.Reader) (found []string) {
+	paths := keyfile.Files(c.nextKeyFile())
+	dir, name := filepath.Split(c.Key.File)
+	if all, err := os.ReadDir(filepath.Clean(dir)); err == nil {
+		for _, e := range all {
+			if strings.HasPrefix(e.Name(), "."+name+".") {
+				paths = append(paths, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	inForce := r.Tip().Key
+	for _, path := range paths {
+		public, err := keyfile.ReadPublicKey(path)
+		if err != nil || public == inForce {
+			continue
+		}
+		if used, err := r.UsedKey(public); err == nil && used {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
 // keyFilesInterval is how often the files of the key are looked at while it can be used.
 const keyFilesInterval = time.Minute
 
 // keepKeyFiles puts files of the key in force back that were lost or damaged since they were looked at: the start that needs
 // them may be years away. It belongs to the goroutine that owns the tail, which changes keys.
 func (a *Agent) keepKeyFiles() {
+	former := a.config.formerKeyFiles(&a.store.Reader)
+	a.keys.former.Store(&former)
 	signer, file := a.store.Signer(), a.config.Key.File
 	if signer == nil || a.keys.unfinished.Load() {
 		return // that is seen to every few seconds

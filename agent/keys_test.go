@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"edgechain.example/agent/api"
 	"edgechain.example/agent/sealgate"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
@@ -228,6 +230,75 @@ func TestTheRunningAgentKeepsItsKeyFiles(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A former key that lies in the place of the next one, or in a file that was left over, is told, whether or not the agent runs. A key
+// that waits there and was never in force is as it should be.
+func TestTheStatusTellsOfAFormerKey(t *testing.T) {
+	c, _ := keptGateway(t)
+	former, err := os.ReadFile(c.Key.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, stop := runAgent(t, c)
+	awaitBlock(t, a)
+	look := func(want ...string) {
+		t.Helper()
+		a.onTail(a.log, func() error {
+			a.keepKeyFiles()
+			return nil
+		})
+		s := a.Status()
+		if !slices.Equal(s.FormerKeys, want) || s.Has(api.KeyFiles) != (len(want) > 0) {
+			t.Errorf("the status says %v, %+v", s.FormerKeys, s.Reasons)
+		}
+		for _, file := range want {
+			if !s.About(api.KeyFiles, file) {
+				t.Errorf("%s is no reason: %+v", file, s.Reasons)
+			}
+		}
+	}
+	leave := func(file string) string {
+		t.Helper()
+		if err := os.WriteFile(file, former, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	if _, err := keyfile.Create(c.nextKeyFile(), keyfile.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if _, _, err := a.RotateKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	rest := leave(filepath.Join(filepath.Dir(c.Key.File), "."+filepath.Base(c.Key.File)+".copy.271828"))
+	look(rest)
+	if _, _, err := a.RotateKey(t.Context()); err != nil {
+		t.Error(err)
+	}
+	next := leave(c.nextKeyFile())
+	look(next, rest)
+	if _, _, err := a.RotateKey(t.Context()); !errors.Is(err, store.ErrKeyUsed) {
+		t.Errorf("a former key comes back: %v", err)
+	}
+	stop()
+	r, err := store.OpenReader(c.ChainDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s := FolderStatus(c, r)
+	if text := strings.Join(s.Lines(), "\n"); !strings.Contains(text, "shred -u "+next) || strings.Count(text, "cannot be changed") != 1 {
+		t.Error(text)
+	}
+	if err := os.Remove(next); err != nil {
+		t.Fatal(err)
+	}
+	if s := FolderStatus(c, r); !slices.Equal(s.FormerKeys, []string{rest}) {
+		t.Error(s.FormerKeys)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/asowner"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
@@ -49,6 +50,10 @@ func FolderStatus(c *Config, r *store.Reader) api.Status {
 	} else if err == nil && back != nil && !back.Newest {
 		s.Mark = restoredFrom(back) + ": the agent seals nothing until an aggregator has told its newest head"
 	}
+	_ = asowner.Outside(c.Gateway.Data, c.Key.File, func() error { // where it may not be looked for, nothing is known of it
+		s.FormerKeys = c.formerKeyFiles(r)
+		return nil
+	})
 	s.Verdict = judge(&s, time.Now())
 	return s
 }
@@ -79,6 +84,9 @@ func (a *Agent) Status() api.Status {
 		if text != nil {
 			s.Live.KeyFiles = append(s.Live.KeyFiles, *text)
 		}
+	}
+	if former := a.keys.former.Load(); former != nil {
+		s.FormerKeys = *former
 	}
 	s.Live.Upstreams = a.upstreamStatus()
 	s.Live.Late, s.Live.Devices = a.devices.status()

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,10 @@ func judge(s *api.Status, now time.Time) api.Verdict {
 		j.sealing(s.Live)
 		j.surroundings(s.Live)
 		j.upstreams(s.Live)
+	}
+	for _, file := range s.FormerKeys {
+		j.add(api.KeyFiles, file, time.Time{}, "%s holds a former key of this chain, which was to be destroyed: whoever gets it can sign another history up to where it was changed. "+
+			"%sNothing needs it: shred -u %s", file, blocksChange(file), file)
 	}
 	gravity := api.Codes()
 	slices.SortStableFunc(j.reasons, func(a, b api.Reason) int {
@@ -103,6 +108,14 @@ func (j *judgement) opening(o *api.Opening) {
 		return
 	}
 	j.add(api.ChainOpening, "", o.Since, "the agent is opening its chain%s, and records nothing yet: %s. It records as soon as that is done", j.since(o.Since), o)
+}
+
+// blocksChange says what a former key does in the place of the next one.
+func blocksChange(file string) string {
+	if strings.HasPrefix(filepath.Base(file), ".") { // a file that was left over
+		return ""
+	}
+	return "While it is there the key cannot be changed. "
 }
 
 // resting is of a chain that no agent runs on.

@@ -51,10 +51,11 @@ type Status struct {
 	Open       uint64             `json:"open_entries"`    // of these, not sealed yet
 	Held       uint64             `json:"first_held"`      // number of the oldest entry that is held
 	Bytes      uint64             `json:"disk_bytes"`
-	Key        string             `json:"key"`                   // the public key in force
-	KeyChanges int                `json:"key_changes,omitempty"` // how often the key was changed, once that comes near what a chain bears
-	SetBack    string             `json:"set_back,omitempty"`    // of a folder that no agent runs on: which blocks at the chain's end are not in it
-	Lost       store.Lost         `json:"lost"`                  // what is known to be damaged on disk
+	Key        string             `json:"key"`                        // the public key in force
+	KeyChanges int                `json:"key_changes,omitempty"`      // how often the key was changed, once that comes near what a chain bears
+	FormerKeys []string           `json:"former_key_files,omitempty"` // files with a key that was in force and is not any more, which was to be destroyed
+	SetBack    string             `json:"set_back,omitempty"`         // of a folder that no agent runs on: which blocks at the chain's end are not in it
+	Lost       store.Lost         `json:"lost"`                       // what is known to be damaged on disk
 	Scrub      *Scrub             `json:"scrub,omitempty"`
 	Live       *Live              `json:"live,omitempty"`
 	Volatile   string             `json:"volatile,omitempty"` // the data folder's file system, where a power cut takes it

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"edgechain.example/agent/api"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -44,6 +45,13 @@ func newBlocks() *cobra.Command {
 			table = command.NewTable(out.Writer(), "HEIGHT", "SEALED", "FIRST", "ENTRIES", "CLOCK", "HASH", "")
 			defer table.Flush()
 		}
+		lost, err := lostBlocks(c, client, out, *to)
+		if err != nil {
+			return err
+		}
+		if !*forwards {
+			lost()
+		}
 		for b, err := range client.Blocks(c.Context(), values) {
 			if err != nil {
 				return err
@@ -67,7 +75,19 @@ func newBlocks() *cobra.Command {
 			}
 			table.Row(strconv.FormatUint(b.Height, 10), command.Instant(b.Sealed), strconv.FormatUint(b.First, 10), strconv.FormatUint(b.Count, 10), b.Clock, hash, note)
 		}
+		if *forwards {
+			lost()
+		}
 		return nil
 	}
 	return c
+}
+
+// lostBlocks returns what says to programs, in the place of the blocks, that the chain's end is lost here: people get a warning.
+func lostBlocks(c *cobra.Command, client *api.Client, out *command.Output, to uint64) (say func(), err error) {
+	s, err := client.Status(c.Context())
+	if err != nil || !out.JSON() || s.SetBack == "" || c.Flags().Changed("to") && to <= s.Height {
+		return func() {}, err
+	}
+	return func() { _ = json.NewEncoder(out.Writer()).Encode(api.Block{Height: s.Height + 1, Gone: s.SetBack}) }, nil
 }

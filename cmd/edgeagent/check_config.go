@@ -74,7 +74,11 @@ func checkConnections(c *cobra.Command, length time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := out.Print(map[string]any{"ok": true, "sha256": hash, "reached": len(failed) == 0, "connections": all}, func(w io.Writer) {
+	answer := map[string]any{"ok": true, "sha256": hash, "reached": len(failed) == 0, "connections": all}
+	if show {
+		answer["config"] = tomlconf.Format(config)
+	}
+	if err := out.Print(answer, func(w io.Writer) {
 		if show {
 			fmt.Fprint(w, tomlconf.Format(config))
 		}

@@ -17,6 +17,7 @@ import (
 	"edgechain.example/agent/api"
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 )
 
@@ -33,7 +34,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 	}
 	var s selection
 	s.flags(c)
-	format := c.Flags().String("format", "", "csv or jsonl (default: as the file's name ends, else csv)")
+	format := c.Flags().String("format", "", "csv or jsonl (default: as the file's name ends, else csv, and jsonl with --output json)")
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`, which must not exist (default standard output)")
 	from := c.Flags().Uint64("from", 0, "the first `NUMBER`")
 	to := c.Flags().Uint64("to", 0, "the last `NUMBER`, which is exported too (default the newest)")
@@ -43,8 +44,16 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 	c.MarkFlagsMutuallyExclusive("bundle", "format")
 	c.MarkFlagsMutuallyExclusive("bundle", "proofs")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
 		if *bundle != "" {
-			return exportBundle(c, *bundle, *file, *quorum)
+			return exportBundle(c, out, *bundle, *file, *quorum)
+		}
+		toFile := *file != "" && *file != "-"
+		if out.JSON() && !toFile && *format == "" {
+			*format = "jsonl"
 		}
 		asCSV, err := isCSV(*format, *file)
 		if err != nil {
@@ -72,18 +81,14 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		if err != nil {
 			return err
 		}
+		data, err := proofFolder(c, *proofs)
+		if err != nil {
+			removeOutput(c, *file) // nothing is in it
+			return errors.Join(err, w.Close())
+		}
 		rows, err := newRows(w, asCSV)
 		if err != nil {
 			return err
-		}
-		data := ""
-		if *proofs != "" {
-			if data, err = dataFolder(c); err != nil {
-				return err
-			}
-			if err := asowner.Named(data, *proofs, func() error { return os.MkdirAll(*proofs, 0o755) }); err != nil {
-				return command.Unwritten(*proofs, err)
-			}
 		}
 		progress := command.NewProgress(os.Stderr)
 		defer progress.Done()
@@ -114,7 +119,7 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 				case errors.Is(err, store.ErrNotSealed):
 					unsealed++
 				case err != nil:
-					return err
+					return errors.Join(fmt.Errorf("not all is written: what there is ends at entry %d, which has no proof: %w", e.Number, err), rows.flush(), w.Close())
 				}
 			}
 			count++
@@ -126,6 +131,11 @@ entry's proof cannot, that none between two numbers is missing; edgeverify check
 		progress.Done()
 		if unsealed > 0 {
 			fmt.Fprintf(c.ErrOrStderr(), "edgeagent: %d entries have no proof yet: their block is not sealed\n", unsealed)
+		}
+		if out.JSON() && toFile {
+			if err := out.Print(map[string]any{"file": *file, "entries": count, "without_proof": unsealed}, nil); err != nil {
+				return err
+			}
 		}
 		return lost.err()
 	}
@@ -165,7 +175,7 @@ func (l *losses) err() error {
 }
 
 // exportBundle writes the bundle of the blocks that text names, as in 100-200.
-func exportBundle(c *cobra.Command, text, file string, quorum int) error {
+func exportBundle(c *cobra.Command, out *command.Output, text, file string, quorum int) error {
 	low, high, found := strings.Cut(text, "-")
 	if !found {
 		high = low
@@ -181,8 +191,21 @@ func exportBundle(c *cobra.Command, text, file string, quorum int) error {
 	}
 	defer done()
 	if file == "" {
-		file = fmt.Sprintf("%s-%d-%d.edgebundle", chain.Chain().String()[:8], from, to)
+		file = bundleFile(chain.Chain(), from, to)
 	}
+	if err := writeBundle(c, chain, file, from, to, quorum); err != nil || file == "-" || !out.JSON() {
+		return err
+	}
+	return out.Print(map[string]any{"bundle": file, "chain": chain.Chain(), "from": from, "to": to}, nil)
+}
+
+// bundleFile is what a bundle's file is called by default.
+func bundleFile(chain lightchain.ChainID, from, to uint64) string {
+	return fmt.Sprintf("%s-%d-%d.edgebundle", chain.String()[:8], from, to)
+}
+
+// writeBundle writes a bundle to a file that is not there yet. Where it fails no file is left.
+func writeBundle(c *cobra.Command, chain *store.Reader, file string, from, to uint64, quorum int) error {
 	w, err := createOutput(c, file)
 	if err != nil {
 		return err
@@ -191,15 +214,24 @@ func exportBundle(c *cobra.Command, text, file string, quorum int) error {
 	defer progress.Done()
 	err = chain.Bundle(c.Context(), w, from, to, quorum, func(height uint64) { progress.Show("block %d of %d", height, to) })
 	if err := errors.Join(err, w.Close()); err != nil {
-		if data, dataErr := dataFolder(c); dataErr == nil && file != "-" {
-			_ = asowner.Named(data, file, func() error { return os.Remove(file) }) // half a bundle proves nothing
-		}
+		removeOutput(c, file) // half a bundle proves nothing
 		return err
 	}
 	if file != "-" {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: all entries of blocks %d to %d\n", file, from, to)
 	}
 	return nil
+}
+
+// proofFolder makes the folder for proofs, where one is named, and returns the data folder.
+func proofFolder(c *cobra.Command, folder string) (data string, err error) {
+	if folder == "" {
+		return "", nil
+	}
+	if data, err = dataFolder(c); err != nil {
+		return "", err
+	}
+	return data, command.Unwritten(folder, asowner.Named(data, folder, func() error { return os.MkdirAll(folder, 0o755) }))
 }
 
 func writeProof(chain *store.Reader, data, dir string, number uint64, quorum int) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -88,6 +89,8 @@ type extreme struct {
 	Bad        uint64       `json:"bad"`   // that were passed over,
 	NotNumbers uint64       `json:"not_numbers"`
 	Blocks     *api.Heights `json:"blocks,omitempty"`
+	Gone       []string     `json:"gone"` // what could not be read, and may have held more
+	HeldSince  time.Time    `json:"held_since,omitzero"`
 	NotProved  string       `json:"not_proved"`
 }
 
@@ -106,7 +109,8 @@ func (x *extremeFlags) find(c *cobra.Command, client *api.Client, device, name s
 		return nil, err
 	}
 	warnOfGaps(c, all.HeldSince, all.Gone)
-	found := &extreme{kind: x.of(), Of: x.of().flag, Since: timeOf(values, "since", x.since), Until: timeOf(values, "until", x.until), Blocks: all.Blocks}
+	found := &extreme{kind: x.of(), Of: x.of().flag, Since: timeOf(values, "since", x.since), Until: timeOf(values, "until", x.until),
+		Blocks: all.Blocks, Gone: all.Gone, HeldSince: all.HeldSince}
 	if all.Readings == 0 {
 		return nil, command.Failf(command.ExitNotFound, "no such reading%s in %s", found.span(), chainName(c.Context(), client))
 	}
@@ -202,11 +206,24 @@ func (e *extreme) write(w io.Writer) {
 	}
 }
 
-// bundle writes the bundle, where --complete asks for it.
-func (x *extremeFlags) bundle(c *cobra.Command, e *extreme, quorum int) error {
+// bundle writes the bundle, where --complete asks for it, and returns its file. That is before the proof is written, which goes to a
+// file of its own: where one of them cannot be had the other is not left behind.
+func (x *extremeFlags) bundle(c *cobra.Command, e *extreme, proof string, quorum int) (file string, err error) {
 	if !x.complete || e.Blocks == nil {
-		return nil
+		return "", nil
+	}
+	chain, done, err := openChain(c)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	file = bundleFile(chain.Chain(), e.Blocks.From, e.Blocks.To)
+	if filepath.Clean(proof) == file {
+		return "", command.Failf(command.ExitUsage, "-o %s: that is what the bundle is called, which --complete writes: name another file for the proof", proof)
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "edgeagent: the bundle shows all readings of all devices in blocks %d to %d: see that whoever gets it may see them\n", e.Blocks.From, e.Blocks.To)
-	return exportBundle(c, fmt.Sprintf("%d-%d", e.Blocks.From, e.Blocks.To), "", quorum)
+	if err := writeBundle(c, chain, file, e.Blocks.From, e.Blocks.To, quorum); err != nil {
+		return "", fmt.Errorf("nothing is written, for the bundle of --complete cannot be: %w", err)
+	}
+	return file, nil
 }

@@ -123,6 +123,16 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	return command.CreateFile(data, file)
 }
 
+// removeOutput removes a file that createOutput has made, where what was to be in it cannot be had.
+func removeOutput(c *cobra.Command, file string) {
+	if file == "" || file == "-" {
+		return
+	}
+	if data, err := dataFolder(c); err == nil {
+		_ = asowner.Named(data, file, func() error { return os.Remove(file) })
+	}
+}
+
 // dataFolder returns the configured data folder.
 func dataFolder(c *cobra.Command) (data string, err error) {
 	config, err := callersConfig(c)

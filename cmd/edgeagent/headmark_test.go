@@ -191,7 +191,34 @@ func TestAnAnswerSaysThatTheChainsEndIsLost(t *testing.T) {
 			t.Errorf("edgeagent %s: %s", strings.Join(args, " "), text)
 		}
 	}
-	if s := g.status(); !s.Has(api.DamageFound) || !strings.Contains(s.SetBack, "are not in it") {
+	ends := g.status()
+	for _, args := range [][]string{{"log"}, {"log", "--name", "temperature"}, {"blocks", "--forwards"}} {
+		text := strings.TrimSpace(g.must(append(args, "--output", "json")...))
+		var last struct{ Gone string }
+		if err := json.Unmarshal([]byte(text[strings.LastIndexByte(text, '\n')+1:]), &last); err != nil || !strings.Contains(last.Gone, "are not in it") {
+			t.Errorf("edgeagent %s: %s", strings.Join(args, " "), text)
+		}
+	}
+	var proved struct{ Extreme struct{ Gone []string } }
+	proof := filepath.Join(t.TempDir(), "p")
+	if text := g.must("prove", "--device", "press/state", "--name", "temperature", "--last", "-o", proof, "--output", "json"); json.Unmarshal([]byte(text), &proved) != nil || len(proved.Extreme.Gone) != 1 {
+		t.Errorf("edgeagent prove --last: %s", text)
+	}
+	// What is beyond is not there, and no block.interval brings it.
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"prove", fmt.Sprint(ends.Entries)}, "the entry was sealed, and is not here"},
+		{[]string{"prove", fmt.Sprint(ends.Entries + 1000)}, "whether there was one is not known"},
+		{[]string{"export", "--bundle", fmt.Sprint(ends.Height + 1), "-o", filepath.Join(t.TempDir(), "b")}, "was sealed, and is not here"},
+	} {
+		_, stderr, code := g.output("edgeagent", append(c.args, "--config", g.config)...)
+		if code != 4 || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "take a newer one") || strings.Contains(stderr, "not sealed yet") {
+			t.Errorf("edgeagent %s exits with %d: %s", strings.Join(c.args, " "), code, stderr)
+		}
+	}
+	if s := ends; !s.Has(api.DamageFound) || !strings.Contains(s.SetBack, "are not in it") {
 		t.Errorf("%+v", s.Verdict)
 	}
 }

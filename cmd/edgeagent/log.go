@@ -103,7 +103,8 @@ func newLog() *cobra.Command {
 		Short:   "Show readings, by device, name and time",
 		Long: `log shows the newest readings that the flags select, the newest last. With --summary it shows of all that they select how many there
 are by device, name and unit, with the least, the mean, the largest and the last value. Readings that are marked bad are counted,
-and count for nothing else; of what is no number there is the last value alone:
+and count for nothing else; of what is no number there is the last value alone, and so of whole numbers of 2^63 or more, which are
+kept as texts:
 
     edgeagent log --device line1/press-07/state --name temperature --since 2h
     edgeagent log --since yesterday --until today --summary`,
@@ -149,6 +150,9 @@ and count for nothing else; of what is no number there is the last value alone:
 		if w.written == 0 && !out.JSON() {
 			fmt.Fprintln(c.ErrOrStderr(), nothingMatches)
 		}
+		if err := tellLostEnd(c, client, w); err != nil {
+			return err
+		}
 		if !*follow {
 			return nil
 		}
@@ -168,6 +172,18 @@ and count for nothing else; of what is no number there is the last value alone:
 		return nil
 	}
 	return c
+}
+
+// tellLostEnd says to programs what people get as a warning: that the chain's end is lost here, and may have held more.
+func tellLostEnd(c *cobra.Command, client *api.Client, w *entryWriter) error {
+	if !w.out.JSON() {
+		return nil
+	}
+	s, err := client.Status(c.Context())
+	if err == nil && s.SetBack != "" {
+		w.write(&api.Entry{Number: s.Entries, Gone: s.SetBack, Why: "not_held"})
+	}
+	return err
 }
 
 const nothingMatches = "edgeagent: nothing in the chain matches"

@@ -230,7 +230,10 @@ func (f *noteFlags) record(c *cobra.Command, note *lightchain.Note, noting api.N
 			return err
 		}
 		_, err = w.Write(statement)
-		return errors.Join(err, w.Close())
+		if err := errors.Join(err, w.Close()); err != nil || f.toSign == "-" || !out.JSON() {
+			return err
+		}
+		return out.Print(map[string]any{"file": f.toSign, "bytes": len(statement)}, nil)
 	}
 	client, err := dialAgent(c, config, "only it adds entries to the chain")
 	if err != nil {
@@ -418,6 +421,10 @@ func newAttachment() *cobra.Command {
 		if err != nil {
 			return command.Failf(command.ExitUsage, "%q: the number of an entry is expected, as edgeagent log --source agent:attach shows it", args[0])
 		}
+		out, err := command.NewOutput(c)
+		if err != nil {
+			return err
+		}
 		client, done, err := connect(c)
 		if err != nil {
 			return err
@@ -449,7 +456,10 @@ func newAttachment() *cobra.Command {
 				return err
 			}
 			_, err = w.Write(b)
-			return errors.Join(err, w.Close())
+			if err := errors.Join(err, w.Close()); err != nil || *file == "-" || !out.JSON() {
+				return err
+			}
+			return out.Print(map[string]any{"file": *file, "number": number, "bytes": len(b), "name": n.File.Name, "sha256": n.File.SHA256}, nil)
 		}
 		return command.Failf(command.ExitNotFound, "there is no entry %d", number)
 	}

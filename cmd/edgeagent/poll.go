@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -129,8 +130,12 @@ with what is to be proved: "edgeagent poll table line-1/press | sha256sum".`,
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(c.OutOrStdout(), text)
-			return err
+			out, err := command.NewOutput(c)
+			if err != nil {
+				return err
+			}
+			answer := map[string]string{"table": text, "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(text)))}
+			return out.Print(answer, func(w io.Writer) { _, _ = io.WriteString(w, text) })
 		},
 	}
 }

@@ -36,7 +36,7 @@ before; the command says which one that is:
     edgeagent prove --device press-07 --name temperature --at 2026-03-01T08:00:00Z
 
 Or it is the largest, the least or the last reading of a time, with --max, --min or --last; readings that are marked bad are passed over,
-and so is for --max and --min what is no number. Of several that are the same it is the earliest. Such a proof does not show that
+and so is for --max and --min what is no number, or a whole one of 2^63 or more, which is kept as a text. Of several that are the same it is the earliest. Such a proof does not show that
 no larger one was left out: a bundle of the blocks of that time does, which shows the readings of all devices in them. --complete
 writes that, too:
 
@@ -80,11 +80,8 @@ writes that, too:
 		if errors.Is(err, store.ErrPruned) {
 			return prunedError(c, client, number, err)
 		}
-		if errors.Is(err, store.ErrNotSealed) {
-			return fmt.Errorf("%w: ask again once its block is sealed, which takes block.interval at most", err)
-		}
 		if err != nil {
-			return err
+			return unprovable(c, client, err)
 		}
 		chain, entry, err := checked(proof)
 		if err != nil {
@@ -99,16 +96,23 @@ writes that, too:
 		if *text {
 			written = lightchain.EncodeText(proof)
 		}
+		data, err := dataFolder(c)
+		if err != nil {
+			return err
+		}
+		if path != "-" {
+			if err := asowner.Named(data, path, func() error { return replaceable(path) }); err != nil {
+				return command.Unwritten(path, err)
+			}
+		}
+		bundle, err := x.bundle(c, chosen.extreme, path, *quorum)
+		if err != nil {
+			return err
+		}
 		if path == "-" {
 			writeProved(c.ErrOrStderr(), shown)
 			chosen.extreme.write(c.ErrOrStderr())
-			if _, err := c.OutOrStdout().Write(written); err != nil {
-				return err
-			}
-			return x.bundle(c, chosen.extreme, *quorum)
-		}
-		data, err := dataFolder(c)
-		if err != nil {
+			_, err := c.OutOrStdout().Write(written)
 			return err
 		}
 		err = asowner.Named(data, path, func() error {
@@ -117,23 +121,24 @@ writes that, too:
 			}
 			return os.WriteFile(path, written, 0o644)
 		})
-		if err != nil {
+		if err != nil && bundle != "" {
+			return fmt.Errorf("%w (the bundle is written: %s)", command.Unwritten(path, err), bundle)
+		} else if err != nil {
 			return command.Unwritten(path, err)
 		}
 		answer := map[string]any{"file": path, "number": number, "chain": chain, "bytes": len(written), "received": lighttime.Instant(entry.Received), "readings": shown}
 		if chosen.extreme != nil {
 			answer["extreme"] = chosen.extreme
 		}
-		err = out.Print(answer, func(w io.Writer) {
+		if bundle != "" {
+			answer["bundle"] = bundle
+		}
+		return out.Print(answer, func(w io.Writer) {
 			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\n", path, number, len(written))
 			writeProved(w, shown)
 			chosen.extreme.write(w)
 			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, path)
 		})
-		if err != nil {
-			return err
-		}
-		return x.bundle(c, chosen.extreme, *quorum)
 	}
 	return c
 }
@@ -155,6 +160,26 @@ func replaceable(path string) error {
 		return errors.New("a file is there that is no proof: it stays, name another one")
 	}
 	return nil
+}
+
+// unprovable says what to do about an entry that is not sealed, or is not there. A chain that no agent runs on stays as it is.
+func unprovable(c *cobra.Command, client *api.Client, err error) error {
+	notSealed := errors.Is(err, store.ErrNotSealed)
+	if !notSealed && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	s, statusErr := client.Status(c.Context())
+	switch {
+	case statusErr != nil, s.SetBack != "": // which the error says
+		return err
+	case !s.Running && notSealed:
+		return fmt.Errorf("%w, and no agent runs on this chain that would seal its block: start it and ask again, or if this is a copy, take a newer one", err)
+	case !s.Running && s.Entries > 0:
+		return fmt.Errorf("%w. This chain ends at entry %d, and no agent runs on it: if this is a copy, a newer one may hold more", err, s.Entries-1)
+	case notSealed:
+		return fmt.Errorf("%w: ask again once its block is sealed, which takes block.interval at most", err)
+	}
+	return err
 }
 
 // prunedError says where the chain tells of the deletion of an entry, and what can still show it.

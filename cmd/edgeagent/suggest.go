@@ -49,7 +49,7 @@ It records nothing, and disturbs nobody: it has a client id of its own, a sessio
 embedded broker, beside a running agent. Ctrl-C ends the listening early, and what came until then is reported. A file has what
 "mosquitto_sub -v" or "mosquitto_sub -F %j" writes.
 
-Exit codes: 0 done, 2 wrong words, 4 no message came, or the file or the source is not there, 5 the broker is not reached, or lets this
+Exit codes: 0 done, 2 wrong words, or a file of something else, 4 no message came, or the file or the source is not there, 5 the broker is not reached, or lets this
 user read nothing.`,
 		Args: command.Args(cobra.NoArgs),
 	}
@@ -124,10 +124,17 @@ func readMessages(c *cobra.Command, name string, into *suggest.Collector) error 
 	if skipped > 0 {
 		fmt.Fprintf(c.ErrOrStderr(), "edgeagent: warning: passed over %s: %v\n", counted(skipped, "line"), first)
 	}
-	if errors.Is(err, suggest.ErrLine) {
+	switch n := into.Messages(); {
+	case errors.Is(err, suggest.ErrLine):
 		return command.Fail(command.ExitUsage, err)
+	case err != nil:
+		return err
+	case skipped > n:
+		return command.Failf(command.ExitUsage, "--file %s: that is no file of MQTT messages, of which %d lines are one and %d are not: %w", name, n, skipped, first)
+	case n == 0 && c.Context().Err() == nil:
+		return command.Failf(command.ExitNotFound, "--file %s: no message is in it", name)
 	}
-	return err
+	return nil
 }
 
 // untilEnd reads a file, which ends where the command is told to end. A pipe into which nobody writes holds up whoever opens it, or

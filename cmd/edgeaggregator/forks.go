@@ -33,7 +33,7 @@ func newForks() *cobra.Command {
 	file := export.Flags().StringP("file", "f", "", "the `FILE`, by custom *.edgefork; - is standard output")
 	_ = export.MarkFlagRequired("file")
 	export.RunE = func(c *cobra.Command, args []string) error {
-		return with(c, func(asked *api.Client, _ *command.Output) error {
+		return with(c, func(asked *api.Client, out *command.Output) error {
 			id := ""
 			if len(args) == 2 {
 				id = args[1]
@@ -56,7 +56,7 @@ func newForks() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return writeResult(c, *file, b)
+			return writeResult(c, out, *file, b)
 		})
 	}
 	c.AddCommand(list, export)

@@ -79,7 +79,7 @@ func newReceipt() *cobra.Command {
 				return err
 			}
 			if *file != "" {
-				return writeResult(c, *file, b)
+				return writeResult(c, out, *file, b)
 			}
 			signed, err := lightchain.DecodeSignedHeader(b)
 			if err != nil || len(signed.Receipts) != 1 {

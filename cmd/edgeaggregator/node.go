@@ -126,8 +126,8 @@ func with(c *cobra.Command, work func(*api.Client, *command.Output) error) error
 	return work(asked, out)
 }
 
-// writeResult writes bytes to a file, which must not exist, or to standard output where none is named.
-func writeResult(c *cobra.Command, file string, b []byte) error {
+// writeResult writes bytes to a file, which must not exist, or to standard output where none is named. JSON tells of the file.
+func writeResult(c *cobra.Command, out *command.Output, file string, b []byte) error {
 	if file == "" || file == "-" {
 		_, err := c.OutOrStdout().Write(b)
 		return err
@@ -141,7 +141,10 @@ func writeResult(c *cobra.Command, file string, b []byte) error {
 		return err
 	}
 	_, err = f.Write(b)
-	return errors.Join(err, f.Close())
+	if err := errors.Join(err, f.Close()); err != nil || !out.JSON() {
+		return err
+	}
+	return out.Print(map[string]any{"file": file, "bytes": len(b)}, nil)
 }
 
 // labels reads --label name=value.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"edgechain.example/lightchain"
@@ -73,7 +75,9 @@ func parse(flags *flag.FlagSet, args []string) (files []string, err error) {
 			return nil, fmt.Errorf("--%s is given twice. If a file has that name, write -- before the files", name)
 		}
 		given[name] = true
-		n = min(n, len(args))
+		if err := misused(flags, name, first, n > len(args)); err != nil {
+			return nil, err
+		}
 		switch err := flags.Parse(args[:n]); {
 		case errors.Is(err, flag.ErrHelp):
 			help = true
@@ -98,6 +102,27 @@ func parse(flags *flag.FlagSet, args []string) (files []string, err error) {
 		return nil, err
 	}
 	return files, nil
+}
+
+// misused says what is wrong with an option, where the standard library's words would not.
+func misused(flags *flag.FlagSet, name, word string, missing bool) error {
+	f := flags.Lookup(name)
+	_, value, given := strings.Cut(word, "=")
+	switch {
+	case name == "h" || name == "help":
+		return nil
+	case f == nil:
+		return fmt.Errorf("there is no option %s: edgeverify --help shows all. If a file has that name, write -- before the files", word)
+	case missing:
+		what, usage := flag.UnquoteUsage(f)
+		return fmt.Errorf("--%s has nothing behind it: expected --%s %s, %s", name, name, strings.ToUpper(cmp.Or(what, "value")), usage)
+	}
+	if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() && given {
+		if _, err := strconv.ParseBool(value); err != nil {
+			return fmt.Errorf("--%s=%s: expected true or false, or nothing behind --%s", name, value, name)
+		}
+	}
+	return nil
 }
 
 // optionOf returns a flag's name, and how many words it takes, its value among them.
@@ -140,6 +165,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprint(c.stderr, forms+"edgeverify --help says more.\n")
 		return code
 	case c.asked.version:
+		if c.asked.asJSON {
+			return c.print(fmt.Sprintf("{\"version\":%q}\n", buildVersion()), "the version")
+		}
 		return c.print("edgeverify "+buildVersion()+"\n", "the version")
 	case c.asked.output != "text" && c.asked.output != "json":
 		return c.fail(exitUsage, "--output %q: expected text or json", c.asked.output)

@@ -24,7 +24,7 @@ func (r *Reader) Bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quorum int, progress func(uint64)) error {
 	top := r.Tip().Height
 	if from > to || to > top {
-		return fmt.Errorf("%w: the newest block is %d", ErrNotFound, top)
+		return r.pastTop(to, fmt.Errorf("%w: the newest block is %d", ErrNotFound, top))
 	}
 	p := &lightchain.Proof{}
 	var err error

@@ -34,9 +34,10 @@ type SetBack struct {
 	Restaged uint64 // entries that could still be read there, and were staged again under new numbers
 }
 
-// String is what a reader says who does not repair it.
+// String is what a reader says who does not repair it. Whether it reads the gateway's own folder or a copy it cannot tell.
 func (b *SetBack) String() string {
-	return fmt.Sprintf("the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. Start the agent: it goes on above them, and records what is lost",
+	return fmt.Sprintf("the database ends at header %d, and header %d has left: %d headers and %d entries from %d on are not in it. "+
+		"On the gateway, start the agent: it goes on above them, and records what is lost. If this is a copy, such as an auditor's, take a newer one",
 		b.Height, b.Mark, b.Headers, b.Count, b.First)
 }
 

@@ -28,11 +28,11 @@ func (r *Reader) Prove(number uint64, quorum int) (*lightchain.Proof, error) {
 
 func (r *Reader) prove(number uint64, quorum int) (*lightchain.Proof, error) {
 	height, sealed, err := r.BlockOf(number)
-	if err != nil {
-		return nil, err
+	if err == nil && !sealed {
+		err = ErrNotSealed
 	}
-	if !sealed {
-		return nil, ErrNotSealed
+	if err != nil {
+		return nil, r.pastEnd(number, err)
 	}
 	p := &lightchain.Proof{}
 	if p.Header, err = r.Header(height); err != nil {

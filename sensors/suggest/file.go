@@ -96,7 +96,8 @@ func (f *file) message(line []byte, now time.Time) (Message, bool) {
 		return m, true
 	}
 	topic, payload, found := bytes.Cut(bytes.TrimSuffix(line, []byte("\r")), []byte(" "))
-	if !found || len(topic) == 0 {
+	// A file of a configuration has lines such as `name = "press-hall"` and `# a comment`: those are no topics.
+	if !found || len(topic) == 0 || bytes.ContainsAny(topic, "#+") || bytes.HasPrefix(payload, []byte("= ")) {
 		return Message{}, false
 	}
 	if string(payload) == "(null)" { // how mosquitto_sub writes an empty one

@@ -101,9 +101,7 @@ func Main(root *cobra.Command, classify func(error) int) {
 		_, _ = os.Stdout.Write([]byte{'\n'}) // ends the process as the signal does
 	}
 	if err != nil {
-		// cobra has no type for these errors of use.
-		if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "if any flags in the group") ||
-			strings.HasPrefix(text, "required flag(s)") {
+		if strings.HasPrefix(err.Error(), "unknown command") { // cobra has no type for this error of use
 			err = Fail(ExitUsage, err)
 		}
 		if !errors.Is(err, errSaid) {
@@ -232,6 +230,9 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return unknownCommand(c, args[0])
 		case check(c, nil) == nil && check(c, make([]string, 1)) != nil: // it takes none
 			err = fmt.Errorf("%s takes no arguments, and %q is one", c.CommandPath(), args[0])
+		default:
+			takes := number(func(n int) bool { return check(c, make([]string, n)) == nil }, len(args))
+			err = fmt.Errorf("%s takes %s, and %d are given", c.CommandPath(), takes, len(args))
 		}
 		return Failf(ExitUsage, "%w\nUsage: %s", err, c.UseLine())
 	}

@@ -78,8 +78,11 @@ func NewConfig(group, sample string) *cobra.Command {
 		Short:   "Print a sample configuration, every key explained",
 		Args:    Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := io.WriteString(c.OutOrStdout(), sample)
-			return err
+			out, err := NewOutput(c)
+			if err != nil {
+				return err
+			}
+			return out.Print(map[string]string{"config": sample}, func(w io.Writer) { _, _ = io.WriteString(w, sample) })
 		},
 	}
 }
@@ -105,6 +108,9 @@ func NewCheckConfig(group string, load func(*cobra.Command) (config any, hash fm
 		answer, named := map[string]any{"ok": true}, ""
 		if hash != nil {
 			answer["sha256"], named = hash, fmt.Sprintf(" (sha256 %s)", hash)
+		}
+		if *show {
+			answer["config"] = tomlconf.Format(config)
 		}
 		return out.Print(answer, func(w io.Writer) {
 			if *show {

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +25,9 @@ func strict(root *cobra.Command) {
 	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
 		help.Run, help.RunE = nil, showHelp
 	}
-	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return notEmpty(c) }
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		return cmp.Or(notEmpty(c), apart(c), present(c), notNegative(c), form(c))
+	}
 	for _, c := range root.Commands() {
 		groups(c)
 	}
@@ -52,6 +56,85 @@ func notEmpty(c *cobra.Command) (err error) {
 		}
 	})
 	return err
+}
+
+// Annotations that cobra makes of flags. It looks at them later, and answers in words of its own.
+const (
+	exclusive = "cobra_annotation_mutually_exclusive" // each text is a group, its names between blanks
+	required  = cobra.BashCompOneRequiredFlag
+)
+
+// apart refuses flags that exclude one another.
+func apart(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		for _, group := range f.Annotations[exclusive] {
+			var given []string
+			for _, name := range strings.Fields(group) {
+				if c.Flags().Changed(name) {
+					given = append(given, "--"+name)
+				}
+			}
+			if err == nil && len(given) > 1 {
+				err = Failf(ExitUsage, "%s do not go together: leave all of them out but one\nSee %s --help.", strings.Join(given, " and "), c.CommandPath())
+			}
+		}
+	})
+	return err
+}
+
+// present refuses to do without a flag that a command needs.
+func present(c *cobra.Command) (err error) {
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if needed := f.Annotations[required]; err == nil && len(needed) > 0 && needed[0] == "true" && !f.Changed {
+			what, usage := pflag.UnquoteUsage(f)
+			err = Failf(ExitUsage, "expected --%s %s: %s\nSee %s --help.", f.Name, what, usage, c.CommandPath())
+		}
+	})
+	return err
+}
+
+// notNegative refuses numbers below zero: all are counts.
+func notNegative(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "int" && strings.HasPrefix(f.Value.String(), "-") {
+			err = wrongFlag(c, fmt.Errorf("--%s %s: expected %s", f.Name, f.Value, expected(f)))
+		}
+	})
+	return err
+}
+
+// form refuses a form of output that there is none of, of each command.
+func form(c *cobra.Command) error {
+	if c.Flags().Lookup("output") == nil {
+		return nil
+	}
+	_, err := NewOutput(c)
+	return err
+}
+
+// number says how many arguments a command takes that does not take so many, by trying.
+func number(check func(n int) bool, given int) string {
+	least := 0
+	for !check(least) && least < 9 {
+		least++
+	}
+	most := least
+	for check(most+1) && most <= given {
+		most++
+	}
+	said := func(n int) string {
+		if n == 1 {
+			return "1 argument"
+		}
+		return fmt.Sprintf("%d arguments", n)
+	}
+	switch {
+	case least == most:
+		return said(least)
+	case given < least:
+		return "at least " + said(least)
+	}
+	return "at most " + said(most)
 }
 
 // showHelp is the command help: of a command that is not there it gives none.
@@ -95,14 +178,28 @@ func unknownCommand(c *cobra.Command, word string) error {
 func wrongFlag(c *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var syntax *pflag.InvalidSyntaxError
 	switch {
 	case errors.As(err, &value):
 		err = fmt.Errorf("--%s %q: expected %s", value.GetFlag().Name, value.GetValue(), expected(value.GetFlag()))
+		if errors.Is(value, strconv.ErrRange) {
+			err = fmt.Errorf("%w, and a smaller one", err)
+		}
+	case errors.As(err, &missing):
+		what, usage := pflag.UnquoteUsage(missing.GetFlag())
+		err = fmt.Errorf("--%s has nothing behind it: expected --%s %s, %s", missing.GetFlag().Name, missing.GetFlag().Name, strings.ToUpper(what), usage)
+	case errors.As(err, &syntax):
+		err = fmt.Errorf("%s is no flag: expected --name, or --name=value", syntax.GetSpecifiedFlag())
 	case errors.As(err, &unknown):
 		if words := c.Flags().Args(); c.HasSubCommands() && len(words) > 0 { // the flag is of a command that is spelt wrong
 			return unknownCommand(c, words[0])
 		}
-		err = fmt.Errorf("%w%s", err, meantFlag(c, unknown))
+		word := "--" + unknown.GetSpecifiedName()
+		if short := unknown.GetSpecifiedShortnames(); short != "" {
+			word = "-" + short
+		}
+		err = fmt.Errorf("unknown flag: %s%s", word, meantFlag(c, unknown))
 	}
 	return Failf(ExitUsage, "%w\nSee %s --help.", err, c.CommandPath())
 }
@@ -113,7 +210,7 @@ func expected(f *pflag.Flag) string {
 	case "uint64":
 		return "a whole number, 0 or more"
 	case "int":
-		return "a whole number"
+		return "a whole number, 0 or more"
 	case "duration":
 		return "how long, such as 30s, 12h or 7d"
 	case "bool":
