@@ -120,7 +120,7 @@ func (b *BundleBlocks) Evidence(s *Side) (*Fork, error) {
 	mine.Leaf, mine.Path = leaf, &path
 	f := newForkOf(mine, *s)
 	if err := f.Check(b.end.Keys[0].ChainID()); err != nil {
-		return nil, fmt.Errorf("the signed header at the bundle's end does not commit to its blocks; %s shows that header signed", needs)
+		return nil, err
 	}
 	return f, nil
 }

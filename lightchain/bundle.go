@@ -167,6 +167,8 @@ type BundleVerifier struct {
 
 	begun, ended bool
 	first        seen              // header of the first block
+	run          filling           // of the tree over all headers, by those of the run below the newest
+	below        CompactRange      // that tree, where the run begins with block 0 or 1
 	recent       []placed          // the newest blocks that are complete, each at its height, less the first one's, modulo maxHeadsBack
 	begins       map[uint64]placed // what the start tells, by height
 	signed       map[Hash]bool     // what stood in notes with a good signature, that included
@@ -277,6 +279,18 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 	if !v.begun {
 		first := h
 		v.first = seen{&first, LeafHash(b)}
+		if h.Height == 1 {
+			v.below.Append(h.Previous, nil)
+		}
+	} else {
+		v.run.append(v.header.Height, v.hash)
+	}
+	// SPEC: of a run that begins with block 0 or 1, key 5 is that of all headers below
+	if h.Height == v.below.Size() {
+		if v.below.Root() != h.History {
+			return v.fail(CheckBlock, fmt.Errorf("header %d commits to another history than the headers below it", h.Height))
+		}
+		v.below.Append(LeafHash(b), nil)
 	}
 	v.begun, v.header, v.hash, v.block = true, h, LeafHash(b), CompactRange{}
 	v.blocks.add(v.hash, v.keep)
@@ -446,7 +460,7 @@ func (v *BundleVerifier) ReportFor(t *Trust) (*BundleReport, error) {
 		{CheckKeys, p.verifyKeys},
 		{CheckKeys, v.verifyInside},
 		{CheckSignature, p.verifySignatures},
-		{CheckBlock, func(*Trust, *Report) error { return p.verifyHistory([]seen{v.first}) }},
+		{CheckBlock, v.verifyRun},
 		{CheckReceipts, p.verifyReceipts},
 	}
 	for _, step := range steps {
@@ -460,6 +474,17 @@ func (v *BundleVerifier) ReportFor(t *Trust) (*BundleReport, error) {
 	report.ReceiptedBy, report.Quorum, report.NotAfter, report.NotAfterBy = r.ReceiptedBy, r.Quorum, r.NotAfter, r.NotAfterBy
 	report.Receipts, report.Reversals, report.Silences = r.Receipts, r.Reversals, r.Silences
 	return &report, nil
+}
+
+// verifyRun checks how the headers in sight stand to each other, of which the first block's is one.
+//
+// SPEC: the largest whole subtrees that the headers below the last one fill are shown
+func (v *BundleVerifier) verifyRun(*Trust, *Report) error {
+	shown := newShown()
+	if err := v.run.show(shown); err != nil {
+		return err
+	}
+	return v.proof.verifyHistory([]seen{v.first}, shown)
 }
 
 // verifyFirst checks that a run which begins with a genesis begins with that of its chain: the other blocks name theirs.

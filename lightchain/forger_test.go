@@ -78,6 +78,16 @@ func (f forger) above(height, index uint64, leaf Hash, by string, change func(*H
 	return LaterHeader{h, path}
 }
 
+// among is above for the header that stands at index, with another one at the height odd.
+func (f forger) among(height, index uint64, by string, odd uint64) LaterHeader {
+	other := f
+	c := *f.testChain
+	c.leaves = append([]Hash(nil), f.leaves...)
+	c.leaves[odd][0] ^= 1
+	other.testChain = &c
+	return other.above(height, index, f.leaves[index], by, unchanged)
+}
+
 // prove proves the second entry of a block under a header of the forger's making.
 func (f forger) prove(header *SignedHeader, keys ...uint64) *Proof {
 	p := f.testChain.prove(header.Header.Height, 1)
@@ -169,6 +179,24 @@ func (f forger) refuted() []refuted {
 		}},
 		{"history-of-header-1", "header 1 commits to another history", CheckBlock, func() *Proof {
 			return f.prove(f.sign(1, "gateway 0", func(h *Header) { h.History[0] ^= 1 }), 0)
+		}},
+		{"history-of-block", "the path of a later header has the headers below the block another history than the block's own", CheckBlock, func() *Proof {
+			p := f.prove(f.sign(6, "gateway 1", func(h *Header) { h.History[0] ^= 1 }), 0, 4)
+			return f.with(p, f.above(9, 6, p.Header.Hash(), "gateway 1", unchanged))
+		}},
+		{"history-other-genesis", "the path of a later header has another genesis", CheckBlock, func() *Proof {
+			return f.with(f.prove(f.headers[1], 0, 4), f.among(9, 1, "gateway 1", 0))
+		}},
+		{"history-other-neighbour", "the path of a later header has another header above the block than the one in sight", CheckBlock, func() *Proof {
+			p := f.with(f.prove(f.headers[6], 0, 4), LaterHeader{f.headers[7], f.pathOf(6, 7)})
+			return f.with(p, f.among(9, 6, "gateway 1", 7))
+		}},
+		{"history-other-key", "the path of a later header has another header that sets the key", CheckBlock, func() *Proof {
+			return f.with(f.prove(f.headers[5], 0, 4), f.among(9, 5, "gateway 1", 4))
+		}},
+		{"history-two-paths", "the paths of two later headers differ in the headers below the block", CheckBlock, func() *Proof {
+			p := f.with(f.prove(f.headers[6], 0, 4), LaterHeader{f.headers[9], f.pathOf(6, 9)})
+			return f.with(p, f.among(10, 6, "gateway 1", 2))
 		}},
 		{"first-falls-later", "a later header begins before the block ends", CheckBlock, func() *Proof {
 			p := f.prove(f.headers[6], 0, 4)
@@ -286,7 +314,7 @@ func TestABundleThatRefutesItselfIsNotVerified(t *testing.T) {
 		"more entries than can be numbered": {CheckBlock, write([]*SignedHeader{f.headers[0]},
 			f.sign(3, "gateway 0", func(h *Header) { h.First = math.MaxInt64 }))},
 		"the genesis of another chain before the blocks of this one": {CheckChain, write([]*SignedHeader{f.headers[0]}, stranger,
-			f.sign(1, "gateway 0", func(h *Header) { h.Previous = stranger.Hash() }))},
+			f.sign(1, "gateway 0", func(h *Header) { h.Previous, h.History = stranger.Hash(), stranger.Hash() }))},
 	} {
 		_, err := verifyBundle(c.bundle, f.trust(0))
 		var failed *CheckError

@@ -69,16 +69,16 @@ func sets(keys []*SignedHeader, h seen) bool {
 	return found && keys[i].Hash() == h.hash
 }
 
-// checkRelations checks each pair of headers in sight of one file; keys are those of them that set the key.
+// checkRelations checks how the headers in sight of one file stand to each other, and that what is shown of their tree fits
+// together; keys are those of them that set the key. What else is shown of the tree stands in shown.
 //
-// SPEC: every relation between two headers in sight
-func checkRelations(keys []*SignedHeader, others []seen) error {
+// SPEC: every relation between the headers in sight
+func checkRelations(keys []*SignedHeader, others []seen, shown *shown) error {
 	all := slices.Clone(others)
 	for _, k := range keys {
 		all = append(all, k.seen())
 	}
 	slices.SortStableFunc(all, func(a, b seen) int { return cmp.Compare(a.header.Height, b.header.Height) })
-	var history CompactRange // of the headers 0 to its size − 1, as long as all of them are in sight
 	for i, h := range all {
 		if h.header.Count > math.MaxInt64-h.header.First {
 			return fmt.Errorf("header %d: %w", h.header.Height, errNumbers)
@@ -92,19 +92,12 @@ func checkRelations(keys []*SignedHeader, others []seen) error {
 			if err := conflict(all[i-1], h, keys); err != nil {
 				return err
 			}
-			if all[i-1].header.Height == h.header.Height {
-				continue
-			}
 		}
-		if h.header.Height == history.Size() {
-			// SPEC: Merkle tree hash over the headers 0 .. height−1, each header one leaf
-			if history.Root() != h.header.History {
-				return fmt.Errorf("header %d commits to another history than the headers below it, all of which are here", h.header.Height)
-			}
-			history.Append(h.hash, nil)
+		if err := shown.header(h); err != nil {
+			return err
 		}
 	}
-	return nil
+	return shown.check()
 }
 
 // SPEC: No entry has a number above 2^63−1

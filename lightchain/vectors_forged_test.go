@@ -429,9 +429,15 @@ func writeForgedBundles(t *testing.T, write func(string, vector)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad("chain-genesis", "a run that begins with the genesis of another chain", CheckChain,
-		f.bundleOf(keys[:1], []*SignedHeader{other, f.sign(1, "gateway 0", func(h *Header) { h.Previous = other.Hash() }), f.run(1, 2, 1, func(h *Header) { h.Previous = other.Hash() })[1]},
-			f.run(1, 2, 1, func(h *Header) { h.Previous = other.Hash() })[1]))
+	above := f.sign(1, "gateway 0", func(h *Header) { h.Previous, h.History = other.Hash(), other.Hash() })
+	bad("chain-genesis", "a run that begins with the genesis of another chain", CheckChain, f.bundleOf(keys[:1], []*SignedHeader{other, above}, above))
+	torn := f.sign(2, "gateway 0", func(h *Header) { h.History[0] ^= 1 })
+	bad("history", "a block that commits to another history than the headers below it, all of which are here", CheckBlock, f.bundleOf(keys[:1], []*SignedHeader{f.headers[0], f.headers[1], torn}, torn))
+	bad("history-from-1", "the same in a run that begins right above genesis", CheckBlock, f.bundleOf(keys[:1], []*SignedHeader{f.headers[1], torn}, torn))
+	for odd, about := range map[uint64]string{5: "first", 6: "second"} {
+		bad(fmt.Sprint("history-path-", odd), "the path at the end has another header in place of the run's "+about, CheckBlock,
+			f.bundleOf(keys, honest, honest[2], f.with(&Proof{}, f.among(9, 7, "gateway 1", odd)).Later...))
+	}
 	bad("genesis-above", "a genesis in the middle of a run", CheckBlock, f.bundleOf(keys, []*SignedHeader{f.headers[5], f.headers[0], f.headers[6]}, f.headers[6]))
 	bad("height-leaps", "a block left out, and a link over it", CheckBlock, bundle(append([]*SignedHeader{f.headers[5]}, f.run(7, 8, 7, func(h *Header) {
 		h.Previous, h.First = f.leaves[5], f.headers[6].Header.First

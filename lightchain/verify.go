@@ -258,12 +258,12 @@ func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
 }
 
 // SPEC: paths of field 6: size is the height of the header, index the height of the block's header, and it leads from the
-// block's header's hash to key 5; every relation between two headers in sight
-func (p *Proof) verifyBlock(*Trust, *Report) error { return p.verifyHistory(nil) }
+// block's header's hash to key 5; every relation between the headers in sight
+func (p *Proof) verifyBlock(*Trust, *Report) error { return p.verifyHistory(nil, newShown()) }
 
 // verifyHistory checks the paths, and how the headers in sight stand to each other; more of them may be in sight than
-// the proof's own.
-func (p *Proof) verifyHistory(more []seen) error {
+// the proof's own, and more may be shown of their tree.
+func (p *Proof) verifyHistory(more []seen, shown *shown) error {
 	for _, l := range p.Later {
 		later := &l.Header.Header
 		if l.Path.Size != later.Height || l.Path.Index != p.Header.Header.Height {
@@ -277,6 +277,9 @@ func (p *Proof) verifyHistory(more []seen) error {
 		if root != later.History {
 			return fmt.Errorf("the history of header %d does not contain the block's header", later.Height)
 		}
+		if err := shown.path(&l.Path); err != nil {
+			return err
+		}
 	}
 	for _, h := range p.signed()[:1+len(p.Later)] {
 		more = append(more, h.seen())
@@ -287,7 +290,7 @@ func (p *Proof) verifyHistory(more []seen) error {
 			more = append(more, h.seen())
 		}
 	}
-	return checkRelations(p.Keys, more)
+	return checkRelations(p.Keys, more, shown)
 }
 
 // verifyReceipts checks the receipts of trusted aggregators and draws the bracket from them.

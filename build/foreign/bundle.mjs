@@ -6,7 +6,7 @@ import { form, need } from './checks.mjs';
 import { bounds, contradicting, silences } from './bounds.mjs';
 import { decodeEntry } from './entry.mjs';
 import { decodeHeader, decodeSigned, sameHeader } from './header.mjs';
-import { Tree, leafHash } from './merkle.mjs';
+import { Filling, Tree, leafHash } from './merkle.mjs';
 import { isNote, standingOf, told } from './note.mjs';
 import { decodeOutside } from './outside.mjs';
 import { checkLater, decodeLater, decodeSetters } from './proof.mjs';
@@ -36,6 +36,8 @@ export class BundleCheck {
   #chain = null;
   #first = null;    // the first block's header
   #hashes = [];     // of all blocks' headers
+  #filled = new Filling(); // by the headers below the last one
+  #below = null;    // the tree over all headers from genesis on, if the run begins there or right above
   #last = null;     // the block that is being read
   #tree = null;     // its entries so far
   #inRun = new Map(); // headers of the run at heights of the start
@@ -97,6 +99,13 @@ export class BundleCheck {
       need(header.first === this.#last.next, 'block', 'a block does not begin where the one before ends');
     }
     need(header.next <= MAX_INT, 'block', "a block's numbers exceed 2^63-1");
+    if (this.#last !== null) await this.#filled.add(this.#last.height, this.#last.hash);
+    if (this.#last === null && header.height <= 1n) this.#below = new Tree();
+    if (this.#last === null && header.height === 1n) await this.#below.add(header.before);
+    if (this.#below !== null) {
+      need(header.genesis || equal(header.history, await this.#below.root()), 'block', 'key 5 of a block of which all below are here');
+      await this.#below.add(header.hash);
+    }
     if (header.key !== undefined) this.#setting.push(header);
     need(this.#setting.length <= 1024, 'keys', 'more than 1,024 blocks set a key');
     this.#first ??= header;
@@ -169,7 +178,7 @@ export class BundleCheck {
     this.#checkRunKeys();
     for (const s of ends) await checkSignature(s, setters);
     await checkLaterPaths(later, this.#last);
-    await checkRelations([...setters.map(s => s.header), ...others]);
+    await checkRelations([...setters.map(s => s.header), ...others], later.map(l => l.path), this.#filled.whole);
 
     const upper = [];
     for (const s of ends) upper.push(...await trustedReceipts(s, trust));

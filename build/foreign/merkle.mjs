@@ -30,6 +30,86 @@ export class Tree {
   }
 }
 
+// The largest power of two below n, which is at least 2: where RFC 9162 splits n leaves.
+function split(n) {
+  let k = 1n;
+  while (k * 2n < n) k *= 2n;
+  return k;
+}
+
+// Hashes of leaves that follow each other, which are of one tree or not.
+export class Shown {
+  torn = false;
+  #hashes = new Map(); // by first and count
+  #firsts = new Set();
+  #follows = new Map(); // hashes that were computed, null for those that cannot be
+
+  add(first, count, hash) {
+    const key = `${first} ${count}`;
+    const known = this.#hashes.get(key);
+    if (known !== undefined && !equal(known.hash, hash)) this.torn = true;
+    if (known === undefined) this.#hashes.set(key, { first, count, hash });
+    this.#firsts.add(first);
+  }
+
+  // The hashes of a path, each that of the other part where its leaf lies in one.
+  path({ size, index, hashes }) {
+    let first = 0n, count = size;
+    for (const hash of hashes.toReversed()) {
+      const k = split(count);
+      if (index >= first + k) {
+        this.add(first, k, hash);
+        first += k;
+        count -= k;
+      } else {
+        this.add(first + k, count - k, hash);
+        count = k;
+      }
+    }
+  }
+
+  async check() {
+    for (const { first, count, hash } of this.#hashes.values()) {
+      const computed = await this.#computed(first, count);
+      if (computed !== null && !equal(computed, hash)) this.torn = true;
+    }
+  }
+
+  async #computed(first, count) {
+    if (count < 2n) return null;
+    const k = split(count);
+    const left = await this.#at(first, k);
+    if (left === null) return null;
+    const right = await this.#at(first + k, count - k);
+    return right === null ? null : node(left, right);
+  }
+
+  async #at(first, count) {
+    const key = `${first} ${count}`;
+    const known = this.#hashes.get(key);
+    if (known !== undefined) return known.hash;
+    if (!this.#firsts.has(first)) return null;
+    if (!this.#follows.has(key)) this.#follows.set(key, await this.#computed(first, count));
+    return this.#follows.get(key);
+  }
+}
+
+// The largest whole subtrees that leaves from a first one on fill, as [first, count, hash].
+export class Filling {
+  whole = [];
+
+  async add(height, hash) {
+    let first = height, count = 1n;
+    for (let last = this.whole.at(-1); last?.[1] === count && last[0] % (2n * count) === 0n; last = this.whole.at(-1)) {
+      hash = await node(last[2], hash);
+      first = last[0];
+      count *= 2n;
+      this.whole.pop();
+    }
+    this.whole.push([first, count, hash]);
+  }
+}
+
 export async function rootOf(hashes) {
   const tree = new Tree();
   for (const hash of hashes) await tree.add(hash);

@@ -100,7 +100,7 @@ export async function verifyProof(file, trust) {
 
   await checkLaterPaths(later, header);
   const below = beacon.filter(s => s.header.height < header.height);
-  await checkRelations([...setters, block, ...later.map(l => l.signed), ...below].map(s => s.header));
+  await checkRelations([...setters, block, ...later.map(l => l.signed), ...below].map(s => s.header), later.map(l => l.path));
 
   const upper = [];
   for (const s of [block, ...later.map(l => l.signed)]) upper.push(...await trustedReceipts(s, trust));
