@@ -107,14 +107,9 @@ func writeForgedProofs(t *testing.T, write func(string, vector)) {
 		claims(9, "gateway 1", func(h *Header) { h.Count, h.Root = 1, leaf }, Path{Size: 1, Index: 0, Hashes: make([]Hash, 1)}, k4))
 
 	// The trees of these later headers are of other sizes, or have the block at another place, than their heights say.
-	short := append([]Hash(nil), f.leaves[:8]...)
-	path8, err := ProveInclusion(LeafNodes(short), 8, 6)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bad("later-size", "a later header at height 9, and a path in a history of eight", CheckBlock, f.with(block(f.headers[6], k4),
-		LaterHeader{f.sign(9, "gateway 1", func(h *Header) { h.History = naiveRoot(short) }), path8}))
-	bad("later-index", "a later header's path of the block at another height", CheckBlock, f.with(block(f.headers[6], k4), f.above(9, 5, f.leaves[6], "gateway 1", unchanged)))
+	bad("later-size", "a later header at height 9, and a path in a history of seven", CheckBlock, f.with(block(f.headers[6], k4),
+		LaterHeader{f.sign(9, "gateway 1", func(h *Header) { h.History = naiveRoot(f.leaves[:7]) }), f.pathOf(6, 7)}))
+	bad("later-index", "a later header's path of the block at another height", CheckBlock, f.with(block(f.headers[9], k4), f.above(10, 6, f.leaves[9], "gateway 1", unchanged)))
 	twin := f.above(4, 2, f.leaves[2], "gateway 0", func(h *Header) { h.NextKey = nil })
 	bad("two-at-one-height", "a later header at the height of another of field 5", CheckBlock,
 		f.with(f.with(block(f.headers[2], k4), twin), LaterHeader{f.headers[9], f.pathOf(2, 9)}))
@@ -390,9 +385,10 @@ func (f forger) bundleOf(keys, blocks []*SignedHeader, end *SignedHeader, later 
 	return append(b, item...)
 }
 
-// run returns headers from first to last, each linked to the one before after change has had its way with one of them.
+// run returns headers from first to last, each linked to those before after change has had its way with one of them.
 func (f forger) run(first, last, at uint64, change func(*Header)) (all []*SignedHeader) {
 	f.t.Helper()
+	leaves := append([]Hash(nil), f.leaves...)
 	for height := first; height <= last; height++ {
 		by := "gateway 0"
 		if height > 4 {
@@ -401,12 +397,13 @@ func (f forger) run(first, last, at uint64, change func(*Header)) (all []*Signed
 		all = append(all, f.sign(height, by, func(h *Header) {
 			if len(all) > 0 && height != at {
 				before := all[len(all)-1]
-				h.Previous, h.First = before.Hash(), before.Header.First+before.Header.Count
+				h.Previous, h.First, h.History = before.Hash(), before.Header.First+before.Header.Count, naiveRoot(leaves[:height])
 			}
 			if height == at {
 				change(h)
 			}
 		}))
+		leaves[height] = all[len(all)-1].Hash()
 	}
 	return all
 }
@@ -431,9 +428,9 @@ func writeForgedBundles(t *testing.T, write func(string, vector)) {
 	}
 	above := f.sign(1, "gateway 0", func(h *Header) { h.Previous, h.History = other.Hash(), other.Hash() })
 	bad("chain-genesis", "a run that begins with the genesis of another chain", CheckChain, f.bundleOf(keys[:1], []*SignedHeader{other, above}, above))
-	torn := f.sign(2, "gateway 0", func(h *Header) { h.History[0] ^= 1 })
-	bad("history", "a block that commits to another history than the headers below it, all of which are here", CheckBlock, f.bundleOf(keys[:1], []*SignedHeader{f.headers[0], f.headers[1], torn}, torn))
-	bad("history-from-1", "the same in a run that begins right above genesis", CheckBlock, f.bundleOf(keys[:1], []*SignedHeader{f.headers[1], torn}, torn))
+	torn := f.run(1, 3, 2, func(h *Header) { h.History[0] ^= 1 })
+	bad("history", "a block that commits to another history than the headers below it, all of which are here", CheckBlock, f.bundleOf(keys[:1], append([]*SignedHeader{f.headers[0]}, torn...), torn[2]))
+	bad("history-from-1", "the same in a run that begins right above genesis", CheckBlock, f.bundleOf(keys[:1], torn, torn[2]))
 	for odd, about := range map[uint64]string{5: "first", 6: "second"} {
 		bad(fmt.Sprint("history-path-", odd), "the path at the end has another header in place of the run's "+about, CheckBlock,
 			f.bundleOf(keys, honest, honest[2], f.with(&Proof{}, f.among(9, 7, "gateway 1", odd)).Later...))
