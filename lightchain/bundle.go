@@ -167,8 +167,7 @@ type BundleVerifier struct {
 
 	begun, ended bool
 	first        seen              // header of the first block
-	run          filling           // of the tree over all headers, by those of the run below the newest
-	below        CompactRange      // that tree, where the run begins with block 0 or 1
+	run          filling           // of the tree over all headers, by those of the run below the newest, and genesis below block 1
 	recent       []placed          // the newest blocks that are complete, each at its height, less the first one's, modulo maxHeadsBack
 	begins       map[uint64]placed // what the start tells, by height
 	signed       map[Hash]bool     // what stood in notes with a good signature, that included
@@ -280,17 +279,14 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 		first := h
 		v.first = seen{&first, LeafHash(b)}
 		if h.Height == 1 {
-			v.below.Append(h.Previous, nil)
+			v.run.append(0, h.Previous)
 		}
 	} else {
 		v.run.append(v.header.Height, v.hash)
 	}
 	// SPEC: of a run that begins with block 0 or 1, key 5 is that of all headers below
-	if h.Height == v.below.Size() {
-		if v.below.Root() != h.History {
-			return v.fail(CheckBlock, fmt.Errorf("header %d commits to another history than the headers below it", h.Height))
-		}
-		v.below.Append(LeafHash(b), nil)
+	if root, whole := v.run.root(h.Height); whole && root != h.History {
+		return v.fail(CheckBlock, fmt.Errorf("header %d commits to another history than the headers below it", h.Height))
 	}
 	v.begun, v.header, v.hash, v.block = true, h, LeafHash(b), CompactRange{}
 	v.blocks.add(v.hash, v.keep)

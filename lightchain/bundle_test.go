@@ -297,16 +297,20 @@ func BenchmarkVerifyBundle(b *testing.B) {
 	}
 }
 
-// hashTree computes what a bundle's verifier must hash: each header, each entry, each node above.
+// hashTree computes what the verifier of a bundle from block 0 or 1 must hash: each header, each entry, each node above, and what
+// each header commits to of those below it.
 func hashTree(t testing.TB, file []byte) {
-	var r CompactRange
+	var r, below CompactRange
 	for len(file) > 0 {
 		start, end, err := BundleItem(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Append(LeafHash(file[start:end]), nil); file[start+1] == itemBlock {
+		leaf := LeafHash(file[start:end])
+		if r.Append(leaf, nil); file[start+1] == itemBlock {
 			r = CompactRange{}
+			_ = below.Root()
+			below.Append(leaf, nil)
 		}
 		file = file[end:]
 	}

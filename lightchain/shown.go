@@ -1,6 +1,9 @@
 package lightchain
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // A header commits to all below it by one hash, and a file shows other hashes of the same tree: its headers, their links, the
 // paths of one header in the history of others. All that it shows is of one tree, or nobody recorded it.
@@ -120,35 +123,47 @@ func (s *shown) at(l leaves) (h Hash, ok bool) {
 	return h, ok
 }
 
-// A filling is what headers that follow each other fill of the tree: the largest whole subtrees, in order. The zero value is
-// that of none.
-type filling []filled
-
-type filled struct {
-	leaves
-	hash Hash
+// A filling is what headers that follow each other fill of the tree: the largest whole subtrees. The zero value is that of none.
+type filling struct {
+	first, next uint64 // heights
+	edge        []Hash // of the subtrees, in order
 }
 
 // append adds the header at a height, the next one or the first.
 func (f *filling) append(height uint64, h Hash) {
-	n := filled{leaves{height, 1}, h}
-	for {
-		last := len(*f) - 1
-		if last < 0 || (*f)[last].count != n.count || (*f)[last].first%(2*n.count) != 0 {
-			break
-		}
-		n = filled{leaves{(*f)[last].first, 2 * n.count}, NodeHash((*f)[last].hash, n.hash)}
-		*f = (*f)[:last]
+	if len(f.edge) == 0 {
+		f.first, f.next = height, height
 	}
-	*f = append(*f, n)
+	f.next++
+	for size := uint64(2); f.next%size == 0 && f.next-size >= f.first; size *= 2 {
+		last := len(f.edge) - 1
+		h = NodeHash(f.edge[last], h)
+		f.edge = f.edge[:last]
+	}
+	f.edge = append(f.edge, h)
+}
+
+// root returns the hash of all headers below a height, where the filling is of them.
+func (f *filling) root(height uint64) (h Hash, ok bool) {
+	tree := CompactRange{size: f.next, edge: f.edge}
+	if f.first != 0 || f.next != height || height == 0 {
+		return h, false
+	}
+	return tree.Root(), true
 }
 
 // show adds the subtrees to what is shown.
-func (f filling) show(s *shown) error {
-	for _, n := range f {
-		if err := s.add(n.first, n.count, n.hash); err != nil {
+func (f *filling) show(s *shown) error {
+	at := f.first
+	for _, h := range f.edge {
+		size := uint64(1) << (bits.Len64(f.next-at) - 1)
+		if at > 0 {
+			size = min(size, at&-at) // a subtree begins at a multiple of its size
+		}
+		if err := s.add(at, size, h); err != nil {
 			return err
 		}
+		at += size
 	}
 	return nil
 }

@@ -85,8 +85,11 @@ func newBlocks() *cobra.Command {
 
 // lostBlocks returns what says to programs, in the place of the blocks, that the chain's end is lost here: people get a warning.
 func lostBlocks(c *cobra.Command, client *api.Client, out *command.Output, to uint64) (say func(), err error) {
+	if !out.JSON() {
+		return func() {}, nil
+	}
 	s, err := client.Status(c.Context())
-	if err != nil || !out.JSON() || s.SetBack == "" || c.Flags().Changed("to") && to <= s.Height {
+	if err != nil || s.SetBack == "" || c.Flags().Changed("to") && to <= s.Height {
 		return func() {}, err
 	}
 	return func() { _ = json.NewEncoder(out.Writer()).Encode(api.Block{Height: s.Height + 1, Gone: s.SetBack}) }, nil

@@ -123,6 +123,20 @@ func createOutput(c *cobra.Command, file string) (io.WriteCloser, error) {
 	return command.CreateFile(data, file)
 }
 
+// writeOutput writes bytes to a file that is not there yet. JSON tells of the file, with what else it says.
+func writeOutput(c *cobra.Command, out *command.Output, file string, b []byte, says map[string]any) error {
+	w, err := createOutput(c, file)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	if err := errors.Join(err, w.Close()); err != nil || file == "-" || !out.JSON() {
+		return err
+	}
+	says["file"], says["bytes"] = file, len(b)
+	return out.Print(says, nil)
+}
+
 // removeOutput removes a file that createOutput has made, where what was to be in it cannot be had.
 func removeOutput(c *cobra.Command, file string) {
 	if file == "" || file == "-" {

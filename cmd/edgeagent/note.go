@@ -225,15 +225,7 @@ func (f *noteFlags) record(c *cobra.Command, note *lightchain.Note, noting api.N
 		return err
 	}
 	if f.toSign != "" {
-		w, err := createOutput(c, f.toSign)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(statement)
-		if err := errors.Join(err, w.Close()); err != nil || f.toSign == "-" || !out.JSON() {
-			return err
-		}
-		return out.Print(map[string]any{"file": f.toSign, "bytes": len(statement)}, nil)
+		return writeOutput(c, out, f.toSign, statement, map[string]any{})
 	}
 	client, err := dialAgent(c, config, "only it adds entries to the chain")
 	if err != nil {
@@ -451,15 +443,7 @@ func newAttachment() *cobra.Command {
 			if b == nil {
 				return command.Failf(command.ExitNotFound, "entry %d holds no bytes of %s, only their SHA-256: %s", number, command.Printable(n.File.Name), n.File.SHA256)
 			}
-			w, err := createOutput(c, *file)
-			if err != nil {
-				return err
-			}
-			_, err = w.Write(b)
-			if err := errors.Join(err, w.Close()); err != nil || *file == "-" || !out.JSON() {
-				return err
-			}
-			return out.Print(map[string]any{"file": *file, "number": number, "bytes": len(b), "name": n.File.Name, "sha256": n.File.SHA256}, nil)
+			return writeOutput(c, out, *file, b, map[string]any{"number": number, "name": n.File.Name, "sha256": n.File.SHA256})
 		}
 		return command.Failf(command.ExitNotFound, "there is no entry %d", number)
 	}

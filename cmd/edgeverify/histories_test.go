@@ -243,6 +243,8 @@ func TestEachBlockOfABundleIsCompared(t *testing.T) {
 	leaping := a.clone() // its block 11 has numbers that block 12 of a has
 	leaping.seal(lightchain.Entry{Source: "broker:-/x:t"}, func(h *lightchain.Header) { h.Count = 5 })
 	a.sealUpTo(20, "true")
+	hollow := a.clone() // its signed end commits to another history than its links
+	hollow.seal(lightchain.Entry{Source: "broker:-/x:t"}, func(h *lightchain.Header) { h.History[0] ^= 1 })
 	whole, fromGenesis, later := a.bundle(1, 10), a.bundle(0, 10), a.bundle(3, 10)
 	for about, c := range map[string]struct {
 		files    []string
@@ -286,6 +288,12 @@ func TestEachBlockOfABundleIsCompared(t *testing.T) {
 					t.Errorf("%s: %v", about, err)
 				}
 			}
+		}
+	}
+	for _, bundle := range []string{hollow.bundle(1, 21), hollow.bundle(0, 21)} {
+		out := &bytes.Buffer{}
+		if code := run([]string{"--chain", a.tip.Chain.String(), bundle, b.proof(5)}, nil, out, out); code != exitVerification || !strings.Contains(out.String(), "header 21 commits to another history than the headers below it") {
+			t.Errorf("an end without the history: exit code %d\n%s", code, out)
 		}
 	}
 	if out := (&bytes.Buffer{}); run([]string{"--chain", a.tip.Chain.String(), leaping.proof(11), a.bundle(12, 20)}, nil, out, out) != exitVerification {

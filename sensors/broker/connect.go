@@ -287,7 +287,7 @@ func (b *Broker) establish(c *conn, p *mqttwire.Connect) error {
 	c.mostGiven = min(int(p.Properties.Number(mqttwire.TopicAliasMaximum, 0)), topicAliasMax)
 
 	b.mu.Lock()
-	if b.closed || b.isStopping() || !b.isStranger(c) {
+	if b.closed || b.isStopping() || b.placeOf(c) < 0 {
 		b.mu.Unlock()
 		return errGone // as if it had come a moment later, when nothing listens: some clients give up if they hear a code
 	}

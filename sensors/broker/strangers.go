@@ -117,9 +117,6 @@ func (b *Broker) placeOf(s stranger) int {
 	return slices.IndexFunc(b.strangers, func(p place) bool { return p.stranger == s })
 }
 
-// isStranger reports whether a connection still has its place. The caller holds mu.
-func (b *Broker) isStranger(c *conn) bool { return b.placeOf(c) >= 0 }
-
 // heardOf notes that a stranger has sent its CONNECT.
 func (b *Broker) heardOf(s stranger) {
 	b.mu.Lock()
