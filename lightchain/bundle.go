@@ -284,7 +284,7 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 	} else {
 		v.run.append(v.header.Height, v.hash)
 	}
-	// SPEC: of a run that begins with block 0 or 1, key 5 is that of all headers below
+	// SPEC: in a run that begins with block 0 or 1, key 5 is the hash of all headers below
 	if root, whole := v.run.root(h.Height); whole && root != h.History {
 		return v.fail(CheckBlock, fmt.Errorf("header %d commits to another history than the headers below it", h.Height))
 	}
@@ -474,7 +474,7 @@ func (v *BundleVerifier) ReportFor(t *Trust) (*BundleReport, error) {
 
 // verifyRun checks how the headers in sight stand to each other, of which the first block's is one.
 //
-// SPEC: the largest whole subtrees that the headers below the last one fill are shown
+// SPEC: Of the tree over all headers the run shows what its headers below the last one fill: whole subtrees
 func (v *BundleVerifier) verifyRun(*Trust, *Report) error {
 	shown := newShown()
 	if err := v.run.show(shown); err != nil {

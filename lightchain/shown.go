@@ -23,7 +23,7 @@ func newShown() *shown {
 	return &shown{hash: map[leaves]Hash{}, starts: map[uint64]bool{}, known: map[leaves]*Hash{}}
 }
 
-// SPEC: Two hashes of the same headers are one
+// SPEC: Two hashes of the same leaves are one
 func (s *shown) add(first, count uint64, h Hash) error {
 	l := leaves{first, count}
 	if before, ok := s.hash[l]; ok {
@@ -48,7 +48,7 @@ func (l leaves) torn() error {
 	return fmt.Errorf("what is shown of the headers %d to %d does not fit together", l.first, l.first+l.count-1)
 }
 
-// SPEC: A header at height h is leaf h, its key 4 is leaf h − 1, its key 5 the hash of the leaves 0 .. h − 1
+// SPEC: A header at height h is leaf h; above genesis its key 4 is leaf h − 1, and its key 5 is the hash of the leaves 0 .. h − 1
 func (s *shown) header(h seen) error {
 	height := h.header.Height
 	if err := s.add(height, 1, h.hash); err != nil || height == 0 {
@@ -62,7 +62,7 @@ func (s *shown) header(h seen) error {
 
 // path takes a path that fits its size and index.
 //
-// SPEC: A path shows the hash of the other part of each split on the way from the root to its leaf
+// SPEC: A path of field 6 leads from its root to its leaf over splits […] and shows at each the hash of the part in which its leaf is not
 func (s *shown) path(p *Path) error {
 	first, n := uint64(0), p.Size
 	for i := len(p.Hashes) - 1; i >= 0; i-- {
