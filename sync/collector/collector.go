@@ -114,11 +114,12 @@ type follower struct {
 	at    time.Time // when to look again; zero: not of itself
 	index int       // in the queue; -1: not there
 
-	greeter greeter
-	guess   time.Time // no pull before this because of a head whose signature cannot be checked
-	repeat  time.Time // no receipt is published again before this
-	repeats int8      // how often it was
-	lag     time.Time // no pull before this because of a head below the one known
+	greeter   greeter
+	guess     time.Time // no pull before this because of a newer head whose signature cannot be checked
+	suspicion time.Time // no pull before this because of an older one that may be of a second history
+	repeat    time.Time // no receipt is published again before this
+	repeats   int8      // how often it was
+	lag       time.Time // no pull before this because of a head below the one known
 
 	// What proves nothing costs work all the same, and anybody on the broker may send it: so much of each kind is looked
 	// at, and when there was more, what comes of this chain is not looked at for a while.

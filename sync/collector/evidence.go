@@ -23,11 +23,11 @@ func (s *shard) compareHead(ctx context.Context, now time.Time, f *follower, sta
 	}
 	try := *state
 	verdict, err = try.compare(headersync.HeadSide(head), s.own(ctx, state))
-	if err != nil || verdict != Split && (verdict != Lagging || try.Suspect == nil || now.Before(f.guess)) {
+	if err != nil || verdict != Split && (verdict != Lagging || try.Suspect == nil || now.Before(f.suspicion)) {
 		return verdict, false, err
 	}
 	if verdict == Lagging {
-		f.guess = now.Add(guessEvery) // old heads, repeated, are no reason to ask at once either
+		f.suspicion = now.Add(guessEvery) // old heads, repeated, are no reason to ask at once either
 		if f.cleared = f.cleared && try.Suspect == state.Suspect; f.cleared {
 			return verdict, false, nil
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	guessEvery    = 10 * time.Minute // pulls because of heads that cannot be checked
+	guessEvery    = 10 * time.Minute // pulls because of newer heads that cannot be checked, and because of older ones
 	repeatReceipt = 20 * time.Second // doubled each time: anybody can repeat the head that asks for it
 	lagEvery      = time.Hour
 )
@@ -138,16 +138,13 @@ func (s *shard) number(now time.Time) uint64 {
 
 // pullAgain repeats the open question. A gateway answers each number once, so nothing more is counted for its page.
 func (s *shard) pullAgain(f *follower, v view) any {
-	q := *f.open
 	if f.purse.left(v.now, v.policy.BytesPerDay) < asking {
 		return broke{}
 	}
-	if !s.publish(v.now, f, headersync.TopicPull, "", q.payload, false) {
+	if !s.publish(v.now, f, headersync.TopicPull, "", f.open.payload, false) {
 		return unsent{}
 	}
-	q.tries++
-	q.until = v.now.Add(f.patience(f.chain, q.most, q.tries))
-	return sent{q}
+	return sent{f.repeated(v)}
 }
 
 // pageFor returns how many bytes the page may have that answers a pull: enough for what is missing as far as is known,
@@ -273,10 +270,10 @@ func (s *shard) receiveOld(ctx context.Context, f *follower, v view, head *light
 	case verdict == Invalid:
 		// It is another header than ours, and no key that we know signed it: forged, or of another history that went on
 		// with a key of its own. That costs a pull to find out.
-		if v.now.Before(f.guess) {
+		if v.now.Before(f.suspicion) {
 			return errors.Join(err, headersync.ErrBusy)
 		}
-		f.guess, e.doubt = v.now.Add(guessEvery), true
+		f.suspicion, e.doubt = v.now.Add(guessEvery), true
 	case err != nil:
 		return err
 	case verdict == Lagging && f.open == nil && !v.now.Before(f.lag):

@@ -13,8 +13,8 @@ import (
 // known of the chain, and what happened, and gives what is remembered then and what is to be done. The shard does it, and
 // tells the machine what came of that as another event.
 //
-//	          something is missing:                the same number again, twice, and when connected;
-//	┌──────┐  head, hello, doubt       ┌───────┐   then a new one, for half a page
+//	          something is missing:                the same number again, twice, and when connected or
+//	┌──────┐  head, hello, doubt       ┌───────┐   greeted; then a new one, for half a page
 //	│      │ ────────────────────────▶ │       │ ─┐
 //	│ idle │                           │ asked │  │
 //	│      │ ◀──────────────────────── │       │ ◀┘ proved, and more is missing: the next
@@ -46,6 +46,7 @@ type follow struct {
 	whole     bool   // a page as large as may be is wanted: a smaller one held nothing
 	guessed   bool   // nothing vouched for the head that made it ask
 	failures  int8   // answers in a row that proved nothing
+	silent    int8   // questions in a row without an answer
 	misses    int8   // questions without an answer, less those with one: pages are smaller by as many halves
 	pace      uint32 // bytes a second that the last page took; 0: not known
 
@@ -68,16 +69,13 @@ type question struct {
 	suspect  bool // it is about the state's suspect
 }
 
-// again returns the question as one whose time is over then; tries, where it is not 0, is how often it counts as sent.
-func (q *question) again(at time.Time, tries int8) *question {
+// again returns the question as one that was sent once, and whose time is over then.
+func (q *question) again(at time.Time) *question {
 	if q == nil {
 		return nil
 	}
 	again := *q
-	again.until = at
-	if tries > 0 {
-		again.tries = tries
-	}
+	again.until, again.tries = at, 1
 	return &again
 }
 
@@ -149,12 +147,13 @@ func step(f follow, v view, e any) (follow, actions) {
 	case !missing:
 		f.open = nil // its page is welcome nevertheless
 	case q != nil && v.now.Before(q.until):
+		_, a.repeat = e.(greeted)
 	case q != nil && !f.worn():
 		a.repeat = true
 	case v.now.Before(f.rest), v.now.Before(f.budget):
 	default:
 		if q != nil {
-			f.misses, f.failures = min(f.misses+1, mostMisses), min(f.failures+1, 20)
+			f.misses, f.silent = min(f.misses+1, mostMisses), min(f.silent+1, 20)
 		}
 		a.pull = &pull
 	}
@@ -173,13 +172,12 @@ func (f follow) after(v view, e any) follow {
 		f.doubt, f.ask, f.rest = f.doubt || e.doubt, f.ask || e.suspect, time.Time{}
 	case greeted:
 		f.announced, f.rest = max(f.announced, e.height), time.Time{}
-		f.open = f.open.again(v.now, 0)
 	case continued:
 		f.announced, f.failures, f.rest, f.guessed = max(f.announced, e.height), 0, time.Time{}, false
 		f.ask = f.ask || v.state.Suspect != nil && !f.cleared
 	case connected:
 		f.trouble = v.now.Add(pace.Spread(v.chain, uint64(v.now.Unix()), pace.AfterConnect))
-		f.open = f.open.again(f.trouble, 1)
+		f.open = f.open.again(f.trouble)
 	case answered:
 		f = f.learn(v, e)
 	case sent:
@@ -202,7 +200,7 @@ func (f follow) after(v view, e any) follow {
 func (f follow) learn(v view, e answered) follow {
 	proved, about := e.verdict == Extended || e.verdict == Split, false
 	if q := f.open; q != nil && q.sequence == e.sequence {
-		about = q.suspect
+		about, f.silent = q.suspect, 0
 		if took := v.now.Sub(q.sent); q.tries == 1 && took > 0 {
 			// A small page takes what the way takes, whatever the link could carry.
 			if pace := uint32(min(max(1, float64(e.bytes)/took.Seconds()), math.MaxUint32)); e.bytes >= 4<<10 || f.pace > 0 && pace > f.pace {
@@ -228,7 +226,7 @@ func (f follow) learn(v view, e answered) follow {
 	f.ask = v.state.Suspect != nil && !f.cleared && (f.ask && !about || e.suspect || e.verdict == Extended)
 	f.failures = min(f.failures+1, 20)
 	if proved {
-		f.failures, f.misses, f.guessed = 0, max(0, f.misses-1), false
+		f.failures, f.silent, f.misses, f.guessed = 0, 0, max(0, f.misses-1), false
 		f.rest = time.Time{}
 	} else if e.verdict == Overtaken && f.failures == 1 {
 		f.rest = time.Time{}
@@ -302,10 +300,21 @@ func (f *follow) worn() bool {
 	return f.open.tries >= 3 || f.open.tries == 2 && f.pace > 0
 }
 
+// repeated returns the open question as it is when it was sent once more. One that is repeated before its time, since the
+// gateway may have dropped it, is waited for no longer than before.
+func (f *follow) repeated(v view) question {
+	q := *f.open
+	if !v.now.Before(q.until) {
+		q.tries++
+		q.until = v.now.Add(f.patience(v.chain, q.most, q.tries))
+	}
+	return q
+}
+
 // patience returns how long a question is waited for: twice as long at each try, and longer where pages are known to take
 // long.
 func (f *follow) patience(chain lightchain.ChainID, most uint64, tries int8) time.Duration {
-	d := wait(chain, pullPatience, tries-1+2*f.failures)
+	d := wait(chain, pullPatience, tries-1+2*f.silent)
 	if f.pace > 0 {
 		d += time.Duration(3 * float64(most) / float64(f.pace) * float64(time.Second))
 	}

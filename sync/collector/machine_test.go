@@ -2,6 +2,7 @@ package collector
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -96,12 +97,11 @@ func TestWhateverIsMissingIsWaitedFor(t *testing.T) {
 					came = broke{}
 				default:
 					q := question{sequence: sequence + 1, most: headersync.DefaultPage, sent: v.now, tries: 1}
+					q.until = v.now.Add(f.patience(v.chain, q.most, q.tries))
 					if a.repeat {
-						q = *f.open
-						q.tries++
+						q = f.repeated(v)
 					}
 					sequence = q.sequence
-					q.until = v.now.Add(f.patience(v.chain, q.most, q.tries))
 					came = sent{q}
 				}
 				course = append(course, came)
@@ -121,6 +121,25 @@ func TestWhateverIsMissingIsWaitedFor(t *testing.T) {
 	}
 }
 
+// A gateway that says hello may have dropped the question: it is repeated, however often, and waited for no longer.
+func TestAHelloRepeatsTheQuestionAndNothingElse(t *testing.T) {
+	v := view{now: time.Unix(synctest.Time, 0), followed: true, policy: Policy{Mode: headersync.EveryHeader}, state: &State{}}
+	f, _ := step(follow{}, v, announced{5, true})
+	f = f.after(v, sent{question{sequence: 1, most: 1000, sent: v.now, until: v.now.Add(f.patience(v.chain, 1000, 1)), tries: 1}})
+	asked := *f.open
+	for range 10 {
+		v.now = v.now.Add(100 * time.Millisecond)
+		var a actions
+		if f, a = step(f, v, greeted{5}); !a.repeat || a.pull != nil {
+			t.Fatalf("at a hello: %+v", a)
+		}
+		f = f.after(v, sent{f.repeated(v)})
+	}
+	if !reflect.DeepEqual(*f.open, asked) || f.misses != 0 || f.silent != 0 {
+		t.Errorf("after ten hellos in a second: %+v, %+v", *f.open, f)
+	}
+}
+
 // A question is repeated under its number before another is asked, and ever more rarely.
 func TestOneNumberIsRepeatedBeforeTheNext(t *testing.T) {
 	v := view{now: time.Unix(synctest.Time, 0), followed: true, policy: Policy{Mode: headersync.EveryHeader}, state: &State{}}
@@ -132,10 +151,7 @@ func TestOneNumberIsRepeatedBeforeTheNext(t *testing.T) {
 			f = f.after(v, sent{question{sequence: number, most: 1000, sent: v.now, until: v.now.Add(f.patience(v.chain, 1000, 1)), tries: 1}})
 			numbers = append(numbers, number)
 		} else if a.repeat {
-			q := *f.open
-			q.tries++
-			q.until = v.now.Add(f.patience(v.chain, q.most, q.tries))
-			f = f.after(v, sent{q})
+			f = f.after(v, sent{f.repeated(v)})
 			numbers = append(numbers, number)
 		}
 		at := f.deadline(v)

@@ -223,7 +223,10 @@ func (n *gatewayNode) start(confirm gateway.ConfirmHead) {
 
 func (n *gatewayNode) maySeal() bool { return n.settled != nil && n.settled.Standing.MaySeal() }
 
-func (n *gatewayNode) seal() {
+// seal adds a block, and now and then changes the key.
+func (n *gatewayNode) seal() { n.sealBlock(n.w.rng.IntN(25) == 0) }
+
+func (n *gatewayNode) sealBlock(change bool) {
 	if !n.maySeal() {
 		return
 	}
@@ -231,7 +234,7 @@ func (n *gatewayNode) seal() {
 		n.chain.Unconfirmed = true
 	}
 	var next lightchain.Signer
-	if n.w.rng.IntN(25) == 0 {
+	if change {
 		n.chain.Rotations++
 		next = synctest.Signer(fmt.Sprint(n.end.name, n.chain.Tip.Height, n.chain.Rotations))
 	}
