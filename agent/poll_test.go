@@ -284,7 +284,7 @@ func TestWhatCannotBePolledIsRefusedAtItsLine(t *testing.T) {
 
 // The page's configuration does what the page says.
 func TestThePageOfModbusWasRun(t *testing.T) {
-	page, err := os.ReadFile("../docs/modbus.md")
+	page, err := os.ReadFile("../docs/operate/modbus.md")
 	if err != nil {
 		t.Fatal(err)
 	}

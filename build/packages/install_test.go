@@ -268,7 +268,7 @@ func TestTheAgentsPackageLivesOnDebian(t *testing.T) {
 
 	for _, path := range []string{"/usr/share/man/man1/edgeagent.1.gz", "/usr/share/man/man5/edgeagent.toml.5.gz", "/usr/share/man/man1/edgeverify.1.gz",
 		"/usr/share/bash-completion/completions/edgeagent", "/usr/share/zsh/vendor-completions/_edgeagent", "/usr/share/fish/vendor_completions.d/edgeagent.fish",
-		"/usr/share/doc/edgeagent/operation.md.gz", "/usr/share/doc/edgeagent/examples/devices.conf"} {
+		"/usr/share/doc/edgeagent/operate/install.md.gz", "/usr/share/doc/edgeagent/reference/exit-codes.md.gz", "/usr/share/doc/edgeagent/examples/devices.conf"} {
 		debian.expect(path, "root:root 644")
 	}
 	debian.run("root", "bash", "-n", "/usr/share/bash-completion/completions/edgeagent")
@@ -498,12 +498,12 @@ func TestUnitsStartAgainWhatARestartMends(t *testing.T) {
 				t.Errorf("%s has not %q once", name, strings.TrimSpace(want))
 			}
 		}
-		page, err := os.ReadFile("../../docs/operation.md")
+		page, err := os.ReadFile("../../docs/reference/exit-codes.md")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(page), "| 78 | `run` cannot start with its configuration |") {
-			t.Error("docs/operation.md does not say what 78 is")
+			t.Error("docs/reference/exit-codes.md does not say what 78 is")
 		}
 	}
 }

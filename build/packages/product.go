@@ -176,9 +176,14 @@ func (p *product) contents(r *release, program []byte) ([]file, error) {
 	}
 	if p.service {
 		trees["/lib/systemd/system/"+p.name+".service"] = "build/systemd/" + p.name + ".service"
-		trees[doc+"/operation.md.gz"] = "docs/operation.md"
-		if p.name == "edgeagent" {
-			trees[doc+"/modbus.md.gz"] = "docs/modbus.md"
+		for _, folder := range []string{"operate", "reference"} {
+			pages, err := os.ReadDir(filepath.Join(r.root, "docs", folder))
+			if err != nil {
+				return nil, err
+			}
+			for _, page := range pages {
+				trees[path.Join(doc, folder, page.Name()+".gz")] = path.Join("docs", folder, page.Name())
+			}
 		}
 		templates["/usr/lib/sysusers.d/"+p.name+".conf"] = "sysusers"
 		etc := "/etc/" + p.name

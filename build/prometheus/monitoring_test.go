@@ -93,32 +93,45 @@ func TestEveryMetricThatIsWatchedExists(t *testing.T) {
 	}
 }
 
-// Whoever is called at night finds each metric in the manual, and in the manual none that is not there.
-func TestEveryMetricIsExplained(t *testing.T) {
-	text, err := os.ReadFile("../../docs/operation.md")
+const (
+	metricsPage = "../../docs/reference/metrics.md"
+	logPage     = "../../docs/reference/log-lines.md"
+)
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, explained := registered(t), metric.FindAllString(string(text), -1)
+	return string(text)
+}
+
+// Whoever is called at night finds each metric in the manual, and in the manual none that is not there.
+func TestEveryMetricIsExplained(t *testing.T) {
+	names := registered(t)
+	explained := metric.FindAllString(read(t, metricsPage), -1)
 	for _, name := range names {
 		if !slices.Contains(explained, name) {
-			t.Errorf("docs/operation.md says nothing of %s", name)
+			t.Errorf("%s says nothing of %s", metricsPage, name)
 		}
 	}
-	for _, name := range explained {
-		if !slices.Contains(names, name) {
-			t.Errorf("docs/operation.md explains %s, which no program has", name)
+	pages, err := filepath.Glob("../../docs/operate/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	for _, page := range append(pages, metricsPage) {
+		for _, name := range metric.FindAllString(read(t, page), -1) {
+			if !slices.Contains(names, name) {
+				t.Errorf("%s explains %s, which no program has", page, name)
+			}
 		}
 	}
 }
 
 // Whoever is called finds each alert in the manual, with what to do, and in the manual none that is not there.
 func TestEveryAlertIsExplained(t *testing.T) {
-	text, err := os.ReadFile("../../docs/operation.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "\n## Alerts\n")
+	_, section, _ := strings.Cut(read(t, metricsPage), "\n## Alerts\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var explained, raised []string
 	for row := range strings.Lines(section) {
@@ -133,26 +146,20 @@ func TestEveryAlertIsExplained(t *testing.T) {
 	}
 	for _, alert := range raised {
 		if !slices.Contains(explained, alert) {
-			t.Errorf("docs/operation.md says nothing of %s", alert)
+			t.Errorf("%s says nothing of %s", metricsPage, alert)
 		}
 	}
 	for _, alert := range explained {
 		if !slices.Contains(raised, alert) {
-			t.Errorf("docs/operation.md explains %s, which no rule raises", alert)
+			t.Errorf("%s explains %s, which no rule raises", metricsPage, alert)
 		}
 	}
 }
 
 // The tables of log lines hold how each warning and each error begins that a program writes.
 func TestEveryWarningIsExplained(t *testing.T) {
-	text, err := os.ReadFile("../../docs/operation.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "\n## Log lines\n")
-	section, _, _ = strings.Cut(section, "\n## ")
 	var beginnings []string
-	for row := range strings.Lines(section) {
+	for row := range strings.Lines(read(t, logPage)) {
 		if cells := strings.Split(row, "|"); len(cells) > 2 {
 			for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
 				beginnings = append(beginnings, span[1])
@@ -169,12 +176,12 @@ func TestEveryWarningIsExplained(t *testing.T) {
 			}
 		}
 		if !explained {
-			t.Errorf("docs/operation.md says nothing of the log line %q", line)
+			t.Errorf("%s says nothing of the log line %q", logPage, line)
 		}
 	}
 	for _, beginning := range beginnings {
 		if !met[beginning] {
-			t.Errorf("docs/operation.md explains the log line %q, which no program writes", beginning)
+			t.Errorf("%s explains the log line %q, which no program writes", logPage, beginning)
 		}
 	}
 }

@@ -45,12 +45,17 @@ func newBlocks() *cobra.Command {
 			table = command.NewTable(out.Writer(), "HEIGHT", "SEALED", "FIRST", "ENTRIES", "CLOCK", "HASH", "")
 			defer table.Flush()
 		}
-		lost, err := lostBlocks(c, client, out, *to)
+		lost, err := lostBlock(c, client, out, *to)
 		if err != nil {
 			return err
 		}
+		tell := func() {
+			if lost != nil {
+				_ = json.NewEncoder(out.Writer()).Encode(lost)
+			}
+		}
 		if !*forwards {
-			lost()
+			tell()
 		}
 		for b, err := range client.Blocks(c.Context(), values) {
 			if err != nil {
@@ -76,21 +81,22 @@ func newBlocks() *cobra.Command {
 			table.Row(strconv.FormatUint(b.Height, 10), command.Instant(b.Sealed), strconv.FormatUint(b.First, 10), strconv.FormatUint(b.Count, 10), b.Clock, hash, note)
 		}
 		if *forwards {
-			lost()
+			tell()
 		}
 		return nil
 	}
 	return c
 }
 
-// lostBlocks returns what says to programs, in the place of the blocks, that the chain's end is lost here: people get a warning.
-func lostBlocks(c *cobra.Command, client *api.Client, out *command.Output, to uint64) (say func(), err error) {
+// lostBlock returns what says to programs, in the place of the blocks, that the chain's end is lost here; nil if it is not.
+// People get a warning.
+func lostBlock(c *cobra.Command, client *api.Client, out *command.Output, to uint64) (*api.Block, error) {
 	if !out.JSON() {
-		return func() {}, nil
+		return nil, nil
 	}
 	s, err := client.Status(c.Context())
 	if err != nil || s.SetBack == "" || c.Flags().Changed("to") && to <= s.Height {
-		return func() {}, err
+		return nil, err
 	}
-	return func() { _ = json.NewEncoder(out.Writer()).Encode(api.Block{Height: s.Height + 1, Gone: s.SetBack}) }, nil
+	return &api.Block{Height: s.Height + 1, Gone: s.SetBack}, nil
 }

@@ -63,7 +63,7 @@ func TestAGatewayOutlivesItsDatabase(t *testing.T) {
 	}
 	g.stop()
 	g.prove(before.Chain.String(), before.Entries+20)
-	for _, args := range [][]string{{"blocks", "--from", "2", "--to", "4"}, {"log", "-n", "0"}} {
+	for _, args := range [][]string{{"blocks", "--from", "2", "--to", "4"}, {"receipts", "-n", "0"}, {"log", "-n", "0"}} {
 		if says := g.must(args...); !strings.Contains(says, "not held") && !strings.Contains(says, "not_held") {
 			t.Errorf("edgeagent %s says nothing of the gap:\n%.500s", args[0], says)
 		} else if strings.Contains(says, "1970") {
@@ -198,6 +198,10 @@ func TestAnAnswerSaysThatTheChainsEndIsLost(t *testing.T) {
 		if err := json.Unmarshal([]byte(text[strings.LastIndexByte(text, '\n')+1:]), &last); err != nil || !strings.Contains(last.Gone, "are not in it") {
 			t.Errorf("edgeagent %s: %s", strings.Join(args, " "), text)
 		}
+	}
+	var first struct{ Gone string }
+	if text, _, _ := strings.Cut(g.must("receipts", "--output", "json"), "\n"); json.Unmarshal([]byte(text), &first) != nil || !strings.Contains(first.Gone, "are not in it") {
+		t.Errorf("edgeagent receipts: %s", text)
 	}
 	var proved struct{ Extreme struct{ Gone []string } }
 	proof := filepath.Join(t.TempDir(), "p")

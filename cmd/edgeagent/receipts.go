@@ -6,11 +6,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"edgechain.example/cmd/internal/command"
 )
+
+// receiptsLine is a block as receipts --output json shows it.
+type receiptsLine struct {
+	Height   uint64            `json:"height"`
+	Sealed   time.Time         `json:"sealed,omitzero"`
+	Gone     string            `json:"gone,omitempty"` // why the header is not here
+	Receipts []string          `json:"receipts"`       // names of aggregators
+	Covered  map[string]uint64 `json:"covered"`        // by aggregator: the lowest header above, or this one, that it countersigned
+}
 
 func newReceipts() *cobra.Command {
 	c := &cobra.Command{
@@ -41,6 +51,15 @@ below it too: covered says which header's receipt is the first to do so.`,
 			table = command.NewTable(out.Writer(), "HEIGHT", "SEALED", "RECEIPTED BY", "COVERED")
 			defer table.Flush()
 		}
+		lost, err := lostBlock(c, client, out, 0)
+		if err != nil {
+			return err
+		}
+		if lost != nil {
+			if err := json.NewEncoder(out.Writer()).Encode(receiptsLine{Height: lost.Height, Gone: lost.Gone, Receipts: []string{}, Covered: map[string]uint64{}}); err != nil {
+				return err
+			}
+		}
 		covered := map[string]uint64{} // lowest receipted header seen so far, by aggregator
 		for b, err := range client.Blocks(c.Context(), values) {
 			if err != nil {
@@ -50,10 +69,13 @@ below it too: covered says which header's receipt is the first to do so.`,
 				covered[name] = b.Height
 			}
 			if out.JSON() {
-				line := map[string]any{"height": b.Height, "sealed": b.Sealed, "receipts": b.Receipts, "covered": covered}
-				if err := json.NewEncoder(out.Writer()).Encode(line); err != nil {
+				if err := json.NewEncoder(out.Writer()).Encode(receiptsLine{b.Height, b.Sealed, b.Gone, append([]string{}, b.Receipts...), covered}); err != nil {
 					return err
 				}
+				continue
+			}
+			if b.Gone != "" {
+				table.Row(strconv.FormatUint(b.Height, 10), "-", "-", b.Gone)
 				continue
 			}
 			table.Row(strconv.FormatUint(b.Height, 10), command.Instant(b.Sealed), orDash(strings.Join(b.Receipts, " ")), orDash(coverage(covered)))

@@ -118,7 +118,7 @@ func TestStatusEndsWithWhatItSays(t *testing.T) {
 // Whoever is called by a code finds it in the documentation, and nothing that no gateway says.
 func TestTheDocumentationExplainsEachReason(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/operation.md")
+	page, err := os.ReadFile("../../docs/operate/trouble.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestTheDocumentationExplainsEachReason(t *testing.T) {
 		}
 	}
 	if !slices.Equal(explained, api.Codes()) {
-		t.Errorf("docs/operation.md explains %q, of %q", explained, api.Codes())
+		t.Errorf("docs/operate/trouble.md explains %q, of %q", explained, api.Codes())
 	}
 }
 

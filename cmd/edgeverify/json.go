@@ -9,7 +9,7 @@ import (
 	"edgechain.example/lightchain/lighttime"
 )
 
-// What --output json prints: one object a line. docs/operation.md has its shape. Times are text of RFC 3339: as numbers they
+// What --output json prints: one object a line. docs/reference/json.md has its shape. Times are text of RFC 3339: as numbers they
 // lose digits in readers that have doubles alone. Where a list has a place it is never null.
 
 // reportJSON is one file.

@@ -12,7 +12,7 @@ import (
 	"edgechain.example/lightchain"
 )
 
-// Exit codes: stable, and the same for all programs of Edgechain. docs/operation.md has their table.
+// Exit codes: stable, and the same for all programs of Edgechain. docs/reference/exit-codes.md has their table.
 const (
 	exitOK           = 0
 	exitFailed       = 1

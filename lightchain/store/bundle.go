@@ -26,6 +26,9 @@ func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 	if from > to || to > top {
 		return r.pastTop(to, fmt.Errorf("%w: the newest block is %d", ErrNotFound, top))
 	}
+	if to == 0 {
+		return fmt.Errorf("%w: block 0 is the chain's beginning and holds no entries; the last block of a bundle is one above it", ErrNotFound)
+	}
 	p := &lightchain.Proof{}
 	var err error
 	if p.Header, err = r.Header(to); err != nil {

@@ -22,7 +22,7 @@ import (
 
 const patience = testenv.Patience
 
-// durableBroker keeps what it queued over a kill, as docs/operation.md asks for.
+// durableBroker keeps what it queued over a kill, as docs/operate/brokers.md asks for.
 const durableBroker = testenv.Persistent + testenv.KeepsAll
 
 // broker is a real Mosquitto.
