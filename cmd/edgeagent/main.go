@@ -87,7 +87,7 @@ func exitCode(err error) int {
 	case errors.As(err, &verify), errors.As(err, &incomplete), errors.Is(err, backup.ErrDamaged):
 		return command.ExitVerification
 	case errors.Is(err, agent.ErrNeedsInit), errors.Is(err, store.ErrNoChain), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotSealed), errors.Is(err, backup.ErrNoGeneration),
-		errors.Is(err, store.ErrPruned), errors.Is(err, store.ErrNotHeld), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, store.ErrPruned), errors.Is(err, store.ErrNotHeld), errors.Is(err, store.ErrUnsigned), errors.Is(err, fs.ErrNotExist):
 		return command.ExitNotFound
 	case errors.Is(err, store.ErrLocked), errors.Is(err, backup.ErrBusy), errors.Is(err, api.ErrNotRunning), errors.Is(err, fs.ErrPermission):
 		return command.ExitUnreachable

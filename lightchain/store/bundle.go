@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -11,7 +12,8 @@ import (
 
 // Bundle writes all entries of the blocks from height from to height to, both included, as one bundle: their headers,
 // one signature, the headers that set the key, and the earliest receipts that reach the quorum. It needs every one of
-// these entries; its error is [ErrNotFound], [ErrPruned], [ErrNotHeld] or [ErrDamaged] where one cannot be had.
+// these entries; its error is [ErrNotFound], [ErrPruned], [ErrNotHeld] or [ErrDamaged] where one cannot be had, and [ErrUnsigned]
+// where they all are there and the last block is one of none that came back without its signature.
 // progress, which may be nil, is told the height reached.
 func (r *Reader) Bundle(ctx context.Context, w io.Writer, from, to uint64, quorum int, progress func(height uint64)) error {
 	if err := r.bundle(ctx, w, from, to, max(1, quorum), progress); err != nil {
@@ -31,7 +33,9 @@ func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 	}
 	p := &lightchain.Proof{}
 	var err error
-	if p.Header, err = r.Header(to); err != nil {
+	if p.Header, err = r.Header(to); errors.Is(err, ErrUnsigned) {
+		return r.withoutEnd(from, to, err)
+	} else if err != nil {
 		return err
 	}
 	if err := r.addReceipts(p, quorum); err != nil {
@@ -75,4 +79,23 @@ func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 	}
 	out.Write(item)
 	return out.Flush()
+}
+
+// withoutEnd says why no bundle of these blocks can be had whose last one has no signature of its own: the first entry that is
+// not there, else that.
+func (r *Reader) withoutEnd(from, to uint64, unsigned error) error {
+	first, err := r.HeaderAt(from)
+	if err != nil {
+		return err
+	}
+	last, err := r.HeaderAt(to)
+	if err != nil {
+		return err
+	}
+	for _, err := range r.Entries(first.First, last.First+last.Count) {
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w, and a bundle needs that of its last block: end it with another one", unsigned)
 }

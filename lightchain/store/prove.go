@@ -35,15 +35,20 @@ func (r *Reader) prove(number uint64, quorum int) (*lightchain.Proof, error) {
 		return nil, r.pastEnd(number, err)
 	}
 	p := &lightchain.Proof{}
-	if p.Header, err = r.Header(height); err != nil {
+	// The entries come first: of a block that came back without them the signature may be missing as well, which is nothing to tell.
+	header, err := r.HeaderAt(height)
+	if err != nil {
 		return nil, err
 	}
-	h := &p.Header.Header
-	leaves, entry, err := r.leaves(h, number)
+	leaves, entry, err := r.leaves(&header, number)
 	if err != nil {
 		return nil, err
 	}
 	p.Entry = entry
+	if p.Header, err = r.Header(height); err != nil {
+		return nil, err
+	}
+	h := &p.Header.Header
 	if p.EntryPath, err = lightchain.ProveInclusion(lightchain.LeafNodes(leaves), h.Count, number-h.First); err != nil {
 		return nil, err
 	}
