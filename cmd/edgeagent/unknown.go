@@ -57,7 +57,11 @@ func (s *selection) known(c *cobra.Command, client *api.Client) error {
 		}
 		if q.word == s.device { // one that seldom speaks is not among the newest entries
 			if all, err := client.Devices(c.Context(), nil); err == nil {
-				words = append(words, deviceNames(&all)...)
+				for _, name := range deviceNames(&all) {
+					if !slices.Contains(words, name) {
+						words = append(words, name)
+					}
+				}
 			}
 		}
 		return command.Failf(command.ExitNotFound, "there is no %s in chain %s%s", q.what, chainName(c.Context(), client), alike(q.word, words))
