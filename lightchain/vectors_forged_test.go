@@ -435,6 +435,9 @@ func writeForgedBundles(t *testing.T, write func(string, vector)) {
 		bad(fmt.Sprint("history-path-", odd), "the path at the end has another header in place of the run's "+about, CheckBlock,
 			f.bundleOf(keys, honest, honest[2], f.with(&Proof{}, f.among(9, 7, "gateway 1", odd)).Later...))
 	}
+	changed := f.run(2, 6, 4, func(h *Header) { h.History[0] ^= 1 })
+	bad("history-key-inside", "a block in the middle that the start holds, too, and whose key 5 is another than the blocks below it and the first one's give", CheckBlock,
+		f.bundleOf([]*SignedHeader{f.headers[0], changed[2]}, changed, changed[4]))
 	bad("genesis-above", "a genesis in the middle of a run", CheckBlock, f.bundleOf(keys, []*SignedHeader{f.headers[5], f.headers[0], f.headers[6]}, f.headers[6]))
 	bad("height-leaps", "a block left out, and a link over it", CheckBlock, bundle(append([]*SignedHeader{f.headers[5]}, f.run(7, 8, 7, func(h *Header) {
 		h.Previous, h.First = f.leaves[5], f.headers[6].Header.First
