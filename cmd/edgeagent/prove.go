@@ -197,7 +197,7 @@ func prunedError(c *cobra.Command, client *api.Client, number uint64, err error)
 			break
 		}
 	}
-	return fmt.Errorf("%w%s; only a proof that was made before can still show it (edgeagent export --proofs)", err, told)
+	return fmt.Errorf("%w%s; only a proof or a bundle that was made before can still show it (edgeagent export --proofs, or --bundle)", err, told)
 }
 
 // checked checks a proof before it is handed out, and returns the chain and the entry that it is of.
