@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
@@ -421,42 +422,59 @@ func TestTheSpaceOfPrunedBlocksComesBackAtABoundedCost(t *testing.T) {
 // On a small disk that is full there is no room to write the chain anew for the space of its oldest part.
 func TestTheSpaceOfASmallChainsOldestBlocksComesBackWithoutWritingTheOthers(t *testing.T) {
 	for _, memtable := range []uint64{256 << 10, 1 << 20} {
-		o := testOptions(t, vfs.NewMem())
-		o.Rand, o.MemTableSize, o.CacheSize = nil, memtable, int64(4*memtable)
-		s := newStore(t, o)
-		random := rand.NewChaCha8([32]byte{1})
-		for i := range 350 {
-			entries := testEntries(20*i, 20)
-			for j := range entries {
-				entries[j].Payload = make([]byte, 2000)
-				random.Read(entries[j].Payload)
-			}
-			stage(t, s, entries)
-			seal(t, s)
-		}
-		for below := uint64(20); below <= 200; below += 20 {
-			// What waits to be merged anyway is no cost of a deletion.
-			for m := s.db.Metrics(); m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 || m.Levels[0].Sublevels >= 2; m = s.db.Metrics() {
-				time.Sleep(time.Millisecond)
-			}
-			before := s.Stats()
-			from, err := s.OldestBlock()
-			if err != nil {
-				t.Fatal(err)
-			}
-			pruneBelow(t, s, below)
-			stage(t, s, testEntries(int(below), 1))
-			if err := s.Reclaim(t.Context(), from, below); err != nil {
-				t.Fatal(err)
-			}
-			after := s.Stats()
-			if written := after.TableBytes - before.TableBytes; written > 3*memtable+1<<20 {
-				t.Errorf("memtables of %d KiB, below block %d: %d KiB were written, of %d that are held", memtable>>10, below, written>>10, after.LiveBytes>>10)
+		// Pebble merges by itself, too, and now and then amid a deletion. One that writes the others does so each time.
+		var wrote string
+		for range 4 {
+			if wrote = writtenByDeletions(t, memtable); wrote == "" {
+				break
 			}
 		}
-		verify(t, &s.Reader)
-		closeStore(t, s)
+		if wrote != "" {
+			t.Errorf("memtables of %d KiB, four times of four: %s", memtable>>10, wrote)
+		}
 	}
+}
+
+// writtenByDeletions makes a small chain, deletes its oldest blocks bit by bit, and says where that wrote more than the memtables
+// and what lies next to the deleted; "" if nowhere.
+func writtenByDeletions(t *testing.T, memtable uint64) (more string) {
+	t.Helper()
+	o := testOptions(t, vfs.NewMem())
+	o.Rand, o.MemTableSize, o.CacheSize = nil, memtable, int64(4*memtable)
+	s := newStore(t, o)
+	defer closeStore(t, s)
+	random := rand.NewChaCha8([32]byte{1})
+	for i := range 350 {
+		entries := testEntries(20*i, 20)
+		for j := range entries {
+			entries[j].Payload = make([]byte, 2000)
+			random.Read(entries[j].Payload)
+		}
+		stage(t, s, entries)
+		seal(t, s)
+	}
+	for below := uint64(20); below <= 200; below += 20 {
+		// What waits to be merged anyway is no cost of a deletion.
+		for m := s.db.Metrics(); m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 || m.Levels[0].Sublevels >= 2; m = s.db.Metrics() {
+			time.Sleep(time.Millisecond)
+		}
+		before := s.Stats()
+		from, err := s.OldestBlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pruneBelow(t, s, below)
+		stage(t, s, testEntries(int(below), 1))
+		if err := s.Reclaim(t.Context(), from, below); err != nil {
+			t.Fatal(err)
+		}
+		after := s.Stats()
+		if written := after.TableBytes - before.TableBytes; written > 3*memtable+1<<20 {
+			more = fmt.Sprintf("below block %d: %d KiB were written, of %d that are held", below, written>>10, after.LiveBytes>>10)
+		}
+	}
+	verify(t, &s.Reader)
+	return more
 }
 
 func TestTheOldestEntryIsFoundBehindHeartbeats(t *testing.T) {
