@@ -76,7 +76,7 @@ func TestAGatewayOutlivesItsDatabase(t *testing.T) {
 			t.Errorf("export as %s exits with %d\n%s\n%.300s", format, code, stderr, stdout)
 		}
 	}
-	if stdout, stderr, code := g.output("edgeagent", "verify", "--output", "json", "--config", g.config); code != 3 || !strings.Contains(stdout, `"NotHeld":`) || !strings.Contains(stderr, "headers with their blocks' entries: sealed, and not here") {
+	if stdout, stderr, code := g.output("edgeagent", "verify", "--output", "json", "--config", g.config); code != 3 || !strings.Contains(stdout, `"headers_not_held":`) || !strings.Contains(stderr, "headers with their blocks' entries: sealed, and not here") {
 		t.Errorf("verify exits with %d\n%s%s", code, stdout, stderr)
 	}
 	if _, stderr, code := g.output("edgeagent", "export", "--bundle", "3-14", "--file", filepath.Join(t.TempDir(), "b"), "--config", g.config); code == 0 || !strings.Contains(stderr, "header 3: not held here") {

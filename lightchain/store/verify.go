@@ -16,17 +16,17 @@ import (
 
 // Summary is what verifying a chain has shown, or had shown before it failed.
 type Summary struct {
-	Chain    lightchain.ChainID
-	Heights  uint64 // headers checked, genesis among them
-	Entries  uint64 // entries that were hashed and found under their block's root
-	Blocks   uint64 // blocks of at least one entry that were checked whole
-	Signed   uint64 // headers whose own signature was checked; one vouches for all below
-	Absent   uint64 // blocks whose entries were deleted by retention or are not held
-	Pruned   uint64 // of these, those whose entries retention has deleted
-	Lost     uint64 // and those with entries that are not held though retention has not deleted them
-	NotHeld  uint64 // heights whose headers are not held
-	Open     uint64 // entries that are staged and not sealed
-	Unsigned uint64 // headers at the end of the chain that no signature vouches for
+	Chain    lightchain.ChainID `json:"chain"`
+	Heights  uint64             `json:"headers"`          // headers checked, genesis among them
+	Entries  uint64             `json:"entries"`          // entries that were hashed and found under their block's root
+	Blocks   uint64             `json:"blocks"`           // blocks of at least one entry that were checked whole
+	Signed   uint64             `json:"signed"`           // headers whose own signature was checked; one vouches for all below
+	Absent   uint64             `json:"absent"`           // blocks whose entries were deleted by retention or are not held
+	Pruned   uint64             `json:"pruned"`           // of these, those whose entries retention has deleted
+	Lost     uint64             `json:"lost"`             // and those with entries that are not held though retention has not deleted them
+	NotHeld  uint64             `json:"headers_not_held"` // heights whose headers are not held
+	Open     uint64             `json:"open"`             // entries that are staged and not sealed
+	Unsigned uint64             `json:"unsigned"`         // headers at the end of the chain that no signature vouches for
 }
 
 // Incomplete returns an [*IncompleteError] if something is not there that was sealed and that retention did not delete,
