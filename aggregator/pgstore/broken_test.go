@@ -166,6 +166,13 @@ func TestConnectionMayBreakAtEveryPoint(t *testing.T) {
 	}
 	for _, o := range operations() {
 		t.Run(o.name, func(t *testing.T) {
+			forms := []form{before, amid, after}
+			if testing.Short() {
+				if o.name != "a record is added" {
+					t.Skip("all operations are carried out alike: one of them is broken behind every message")
+				}
+				forms = []form{after}
+			}
 			hits := map[string]int{}
 			runs := 0
 			connections := []string{"known", "new"}
@@ -189,7 +196,7 @@ func TestConnectionMayBreakAtEveryPoint(t *testing.T) {
 					}
 					p.awaitQuiet(t, s)
 					return run, check
-				}, before, amid, after)
+				}, forms...)
 			}
 			if o.name == "a record is added" || o.name == "a document is added" { // nothing is there to be read
 				must = slices.DeleteFunc(must, func(name string) bool { return strings.HasSuffix(name, " D") })
@@ -200,6 +207,9 @@ func TestConnectionMayBreakAtEveryPoint(t *testing.T) {
 					"to the client: before C COMMIT", "to the client: in the middle of C COMMIT", "to the client: after C COMMIT")
 			}
 			for _, name := range must {
+				if _, at, _ := strings.Cut(name, ": "); !slices.ContainsFunc(forms, func(f form) bool { return strings.HasPrefix(at, string(f)) }) {
+					continue
+				}
 				if hits[name] == 0 {
 					t.Errorf("no connection broke %s; they did %v", name, slices.Sorted(maps.Keys(hits)))
 				}
