@@ -17,20 +17,24 @@ const MAX_ITEM = 16 * 2 ** 20 + 16;
 const HEADS_BACK = 65536n;
 const KINDS = { start: 0n, block: 1n, entry: 2n, end: 3n };
 
-export async function verifyBundle(file, trust) {
-  const check = new BundleCheck(trust);
+// `watch` may have entry(entry, number, height), which is told of each entry as it is read, before anything is known of it, and
+// read(at), which is awaited after each item: whoever shows a page gives it room to move there.
+export async function verifyBundle(file, trust, watch = {}) {
+  const check = new BundleCheck(trust, watch);
   const reader = new Reader(file);
   while (reader.left > 0) {
     const { major, argument } = reader.head();
     form(major === 2, 'an item of a bundle is a byte string');
     form(argument <= BigInt(MAX_ITEM), 'an item of a bundle above its limit');
     await check.item(reader.take(reader.count(argument)));
+    await watch.read?.(reader.at);
   }
   return check.finish();
 }
 
 export class BundleCheck {
   #trust;
+  #watch;
   #notes = [];      // how people's entries stand, those that stand alike counted together
   #setters = null;  // the start's headers
   #chain = null;
@@ -52,8 +56,9 @@ export class BundleCheck {
   #setting = [];    // headers of the run with key 12
   #end = null;
 
-  constructor(trust) {
+  constructor(trust, watch = {}) {
     this.#trust = trust;
+    this.#watch = watch;
   }
 
   // First round: one item.
@@ -120,6 +125,7 @@ export class BundleCheck {
     const entry = decodeEntry(value[1]);
     need(this.#tree.size < this.#last.count, 'entry', 'more entries than key 8 says');
     if (isNote(entry)) this.#count(await standingOf(entry, this.#chain, this.#trust, this.#last, height => this.#known(height), this.#checks));
+    this.#watch.entry?.(entry, this.#last.first + this.#tree.size, this.#last.height);
     await this.#tree.add(await leafHash(value[1]));
   }
 
@@ -135,11 +141,11 @@ export class BundleCheck {
   }
 
   // Each that is bad or contradicted is told by itself.
-  #count({ standing, signer, key, binding, said }) {
+  #count({ standing, signer, key, binding, said, why }) {
     const alone = standing === 'bad' || binding === 'other';
     let like = this.#notes.find(n => n.standing === standing && n.key === key && n.binding === binding);
     if (like === undefined || alone) {
-      like = { number: this.#last.first + BigInt(this.#tree.size), count: 0, repeats: 0, standing, signer, key, binding };
+      like = { number: this.#last.first + BigInt(this.#tree.size), count: 0, repeats: 0, standing, signer, key, binding, why };
       this.#notes.push(like);
     }
     like.count++;
@@ -188,6 +194,7 @@ export class BundleCheck {
       gateway: setters[0].header.name, ...bracket,
       contradicting: contradicting(upper), silences: silences(ends.map(s => s.header), upper), outside: outside.length,
       noQuorum: trust.quorum === 0n, notes: this.#notes,
+      header: this.#last, genesis: setters[0].header, first: this.#first, upper, lower: [], evidence: outside,
       sight: { headers: [...setters, ...ends].map(s => s.header), setters: setters.map(s => s.header), receipts: upper, run: { first: this.#first, hashes: this.#hashes } },
     };
   }

@@ -3,7 +3,7 @@
 // WebCrypto does the work. What it may see otherwise than the page is settled before it is asked: S must be below L, and R
 // be encoded canonically, as what it is compared with always is; weak keys never get so far, since they are refused when a
 // key is decoded. WebCrypto's draft refuses an R of small order, which the page does not: such signatures are checked by
-// arithmetic of our own.
+// arithmetic of our own, and so are all where there is no WebCrypto, or none with Ed25519.
 
 import { concat, equal, fromHex, toHex } from './bytes.mjs';
 import { sha256 } from './merkle.mjs';
@@ -36,15 +36,20 @@ async function imported(key) {
   const name = toHex(key);
   if (!keys.has(name)) {
     if (keys.size === 64) keys.clear();
-    keys.set(name, await subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']));
+    keys.set(name, await importKey(key));
   }
   return keys.get(name);
 }
 
+const importKey = key => subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']);
+
+// Whether WebCrypto is here and knows the algorithm, which browsers before 2025 do not: told from a key that does not import.
+const hasEd25519 = subtle === undefined ? false : await importKey(fromHex('58' + '66'.repeat(31))).then(() => true, () => false);
+
 export async function verify(key, message, signature) {
   const r = signature.subarray(0, 32), s = number(signature.subarray(32));
   if (s >= L || !isCanonical(r)) return false;
-  if (isSmall(r)) return verifyByHand(key, message, r, s);
+  if (!hasEd25519 || isSmall(r)) return verifyByHand(key, message, r, s);
   try {
     return await subtle.verify({ name: 'Ed25519' }, await imported(key), signature, message);
   } catch {
@@ -52,13 +57,21 @@ export async function verify(key, message, signature) {
   }
 }
 
-// R = [S]B - [k]A, compared by its bytes. Rare, so plain and slow: affine points of the twisted Edwards curve.
+// R = [S]B - [k]A, compared by its bytes: points of the twisted Edwards curve as (X, Y, Z, T) with x = X/Z, y = Y/Z, xy = T/Z
+// (RFC 8032, section 5.1.4), whose sum needs no case of its own for any two points. Nothing here is secret.
 export async function verifyByHand(key, message, r, s) {
   const a = decompress(key);
   if (a === null) return false;
   const k = number(await digest('SHA-512', concat(r, key, message))) % L;
-  const point = add(times(s, BASE), times(k, [mod(-a[0]), a[1]]));
-  return equal(compress(point), r);
+  const [x, y] = a;
+  const minusA = point(mod(-x), y), both = add(BASE, minusA);
+  let sum = point(0n, 1n);
+  for (let bit = 252n; bit >= 0n; bit--) {
+    sum = add(sum, sum);
+    const ofS = (s >> bit) & 1n, ofK = (k >> bit) & 1n;
+    if (ofS | ofK) sum = add(sum, ofS & ofK ? both : ofS ? BASE : minusA);
+  }
+  return equal(compress(sum), r);
 }
 
 const mod = n => ((n % P) + P) % P;
@@ -72,15 +85,13 @@ function power(base, exponent) {
 const inverse = n => power(n, P - 2n);
 const D = mod(-121665n * inverse(121666n));
 
-function add([x1, y1], [x2, y2]) {
-  const t = D * (x1 * x2 % P * y1 % P * y2 % P) % P;
-  return [mod((x1 * y2 + x2 * y1) * inverse(1n + t)), mod((y1 * y2 + x1 * x2) * inverse(mod(1n - t)))];
-}
+const point = (x, y) => [x, y, 1n, x * y % P];
 
-function times(n, point) {
-  let out = [0n, 1n];
-  for (let p = point; n > 0n; n >>= 1n, p = add(p, p)) if (n & 1n) out = add(out, p);
-  return out;
+function add([x1, y1, z1, t1], [x2, y2, z2, t2]) {
+  const a = (y1 - x1) * (y2 - x2) % P, b = (y1 + x1) * (y2 + x2) % P;
+  const c = 2n * D * t1 % P * t2 % P, d = 2n * z1 * z2 % P;
+  const e = b - a, f = d - c, g = d + c, h = b + a;
+  return [mod(e * f), mod(g * h), mod(f * g), mod(e * h)];
 }
 
 function decompress(bytes) {
@@ -93,8 +104,9 @@ function decompress(bytes) {
   return [(x & 1n) === sign ? x : mod(-x), y];
 }
 
-function compress([x, y]) {
-  let rest = y | ((x & 1n) << 255n);
+function compress([x, y, z]) {
+  const over = inverse(z);
+  let rest = mod(y * over) | ((mod(x * over) & 1n) << 255n);
   return Uint8Array.from({ length: 32 }, () => {
     const byte = Number(rest & 255n);
     rest >>= 8n;
@@ -102,4 +114,4 @@ function compress([x, y]) {
   });
 }
 
-const BASE = decompress(fromHex('58' + '66'.repeat(31)));
+const BASE = point(...decompress(fromHex('58' + '66'.repeat(31))));

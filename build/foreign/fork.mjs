@@ -7,6 +7,7 @@ import { form, need } from './checks.mjs';
 import { decodeSigned, hasKid, hasSignature, sameHeader } from './header.mjs';
 import { decodePath, leads } from './merkle.mjs';
 import { trustedReceipts } from './receipt.mjs';
+import { FALL, GAP, LEFT_OUT, THIRD, TWO_AT_ONE } from './two.mjs';
 
 export async function decodeFork(bytes) {
   form(bytes.length <= 32 * 2 ** 20, 'a fork above 32 MiB');
@@ -50,16 +51,20 @@ export async function verifyFork(bytes, trust) {
   for (const side of sides) await checkSide(side, last);
   const [a, b] = sides;
   need(a.height < b.height || (a.height === b.height && compare(a.hash, b.hash) <= 0), 'fork', 'sides not in order');
-  need(contradict(a, b, common), 'fork', 'the sides do not contradict each other');
+  need(conflict(a, b, common) !== null, 'fork', 'the sides do not contradict each other');
 
   const receipts = new Map();
   for (const signed of all) receipts.set(signed, await trustedReceipts(signed, trust));
   const [namesA, namesB] = sides.map(s => new Set(receipts.get(s.head).map(r => r.name)));
   return {
-    chain, gateway: common[0].header.name, height: a.height, receiptedBy: [...namesA].filter(n => namesB.has(n)).sort(),
+    chain, genesis: common[0].header, gateway: common[0].header.name, height: a.height, conflict: conflict(a, b, common), receiptedBy: [...namesA].filter(n => namesB.has(n)).sort(),
+    told: sides.map(s => ({ head: s.head.header, key: keyOf(s, common), receipts: receipts.get(s.head) })),
     sides: sides.map(s => ({ height: s.height, hash: toHex(s.hash), by: [...earliest(receipts.get(s.head))].map(([name, time]) => `${name},${time}`).sort() })),
   };
 }
+
+// The key that a side's head is signed under.
+const keyOf = (side, common) => [...common, ...side.setters].at(-1).header.key;
 
 // Headers that set the key, each signed under the key of the one before; returns the last of them.
 async function follow(list, before) {
@@ -89,12 +94,13 @@ async function checkSide({ setters, head, hash, path }, common) {
   }
 }
 
-// Sides in their order.
-function contradict(a, b, common) {
-  if (a.height === b.height) return !equal(a.hash, b.hash);
-  if (a.path !== null || b.path !== null) return false;
+// Sides in their order: why no one history holds both, in the words of two.mjs, or null.
+function conflict(a, b, common) {
+  if (a.height === b.height) return equal(a.hash, b.hash) ? null : TWO_AT_ONE;
+  if (a.path !== null || b.path !== null) return null;
   const lower = a.head.header, higher = b.head.header;
-  if (higher.first < lower.next) return true;
-  if (higher.height === lower.height + 1n && (!equal(higher.before, lower.hash) || higher.first !== lower.next)) return true;
-  return lower.key !== undefined && ![...common, ...b.setters].some(s => sameHeader(s.header, lower));
+  if (higher.first < lower.next) return FALL;
+  if (higher.height === lower.height + 1n && !equal(higher.before, lower.hash)) return THIRD;
+  if (higher.height === lower.height + 1n && higher.first !== lower.next) return GAP;
+  return lower.key !== undefined && ![...common, ...b.setters].some(s => sameHeader(s.header, lower)) ? LEFT_OUT : null;
 }

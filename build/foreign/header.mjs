@@ -49,7 +49,7 @@ export async function decodeHeader(bytes) {
     chain: genesis ? hash : map.get(2n),
     height: map.get(3n), before: map.get(4n), history: map.get(5n), root: map.get(6n),
     first: map.get(7n), count: map.get(8n), time: map.get(9n), clock: map.get(10n),
-    beacon: map.get(11n), key: map.get(12n), name: map.get(13n), cadence: map.get(16n),
+    beacon: map.get(11n), key: map.get(12n), name: map.get(13n), continues: map.get(15n), cadence: map.get(16n),
     next: map.get(7n) + map.get(8n), // the number after its last entry
   };
 }

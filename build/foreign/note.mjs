@@ -22,12 +22,20 @@ const EACH = { known: () => false, mayCheck: () => true };
 // says of a statement and its signature whether they are known to be good, and whether one more may be checked.
 export async function judgeNote(entry, chain, trust, checks = EACH) {
   const note = await readNote(entry);
+  try {
+    return await judgeRead(note, chain, trust, checks);
+  } catch (e) {
+    throw Object.assign(e, { note }); // what it says can be shown, and is nobody's word
+  }
+}
+
+async function judgeRead(note, chain, trust, checks) {
   const statement = statementOf(note, chain);
   const { entries, head } = note;
-  if (note.signature === undefined) return { standing: 'unsigned', statement, entries, head };
+  if (note.signature === undefined) return { standing: 'unsigned', statement, entries, head, note };
   const signature = readSignature(note.signature);
   const person = trust.persons.find(p => equal(p.key, signature.key));
-  const found = { key: toHex(signature.key), statement, entries, head };
+  const found = { key: toHex(signature.key), statement, entries, head, note };
   if (person === undefined) return { standing: 'unknown key', ...found };
   const said = `${statement}\0${note.signature}`;
   if (!checks.known(said)) {
@@ -285,7 +293,7 @@ export async function standingOf(entry, chain, trust, own, known, checks) {
     return { ...note, binding: own && bindingOf(note, own, known) };
   } catch (e) {
     if (e.check !== 'note') throw e;
-    return { standing: 'bad' };
+    return { standing: 'bad', why: e.why, note: e.note };
   }
 }
 

@@ -118,6 +118,7 @@ export async function verifyProof(file, trust) {
     entry: proof.entry, number: header.first + path.index, chain: header.chain, gateway: setters[0].header.name, height: header.height, ...bracket,
     contradicting: contradicting(receipts), silences: silences(others, receipts), outside: proof.outside.length,
     clockOutside: clockOutside(header.time, bracket), noQuorum: trust.quorum === 0n,
+    entryBytes: proof.entryBytes, header, genesis: setters[0].header, upper, lower, evidence: proof.outside,
     sight: { headers: [...setters.map(s => s.header), ...others], setters: setters.map(s => s.header), receipts },
   };
 }

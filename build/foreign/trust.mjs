@@ -8,11 +8,11 @@ import { isName } from './names.mjs';
 const SSH_PREFIX = fromHex('0000000b' + '7373682d65643235353139' + '00000020');
 
 // A trust file from its bytes: { chains, aggregators: [{ name, key, kid }], persons: [{ name, key }],
-// quorum }. Throws Failed, its check 'trust',
+// devices: how many, quorum }. Throws Failed, its check 'trust',
 // with the number of the line.
 export async function parseTrust(bytes) {
   const seen = new Set();
-  const trust = { chains: [], aggregators: [], persons: [], quorum: 0n };
+  const trust = { chains: [], aggregators: [], persons: [], devices: 0, quorum: 0n };
   let number = 0;
   for (const line of lines(bytes)) {
     number++;
@@ -80,6 +80,7 @@ async function statement([word, ...rest], trust, refuse, once) {
       refuse(key !== null, "a device's key is base64");
       refuse(key.length >= 1 && key.length <= 1024, "a device's key has 1 to 1,024 bytes");
       once(`device ${kind} ${text}`, "a device's key twice");
+      trust.devices++;
       break;
     }
     case 'person': {

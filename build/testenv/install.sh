@@ -23,6 +23,7 @@ needs=(
 	ssh-keygen:openssh-client
 	node:nodejs # 18 or later
 	npm:npm
+	chromium-headless-shell:chromium-headless-shell # a browser without a screen, for the page
 	systemd-analyze:systemd
 	lintian:lintian
 	debootstrap:debootstrap
@@ -37,7 +38,7 @@ needs=(
 services="mosquitto postgresql prometheus prometheus-node-exporter"
 
 # Packages of npm, in a folder of their own that the tests look into.
-modules=(sparkplug-client@3.2.4 sparkplug-payload@1.0.3)
+modules=(sparkplug-client@3.2.4 sparkplug-payload@1.0.3 esbuild@0.28.2 playwright-core@1.65.1)
 folder=/usr/local/lib/edgechain-testenv
 
 missing_modules() {

