@@ -7,13 +7,15 @@ import { verifyBundle } from '../foreign/bundle.mjs';
 import { decodeFork, verifyFork } from '../foreign/fork.mjs';
 import { kindOf } from '../foreign/file.mjs';
 import { decodeProof, decodeSetters, verifyProof } from '../foreign/proof.mjs';
-import { told } from '../foreign/note.mjs';
+import { isNote, readNote, told } from '../foreign/note.mjs';
 import { twoHistories } from '../foreign/two.mjs';
 import { opened } from './mail.mjs';
 
 export const NOBODY = { chains: [], aggregators: [], persons: [], devices: 0, quorum: 0n };
 
 const MOST_PAIRS = 32; // of files that contradict each other are told
+export const TOLD = 20; // entries of a bundle that are listed, of losses and of notes each
+
 const ROOM = 65536; // entries of a bundle that are kept to be shown
 
 // The check of one file: { name, kind, verdict, check, why, shown, … }. `watch(part)` is awaited now and then.
@@ -42,6 +44,7 @@ async function look(o, watch) {
   };
   try {
     o.shown = await verify(o.trust);
+    for (const e of o.entries.filter(({ entry }) => isNote(entry)).slice(0, TOLD)) e.said = await readNote(e.entry).catch(() => undefined);
   } catch (e) {
     if (!(e instanceof Failed) || e.check !== 'chain' && e.check !== 'receipts') throw e;
     Object.assign(o, { check: e.check, why: e.why });

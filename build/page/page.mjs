@@ -102,7 +102,7 @@ async function show() {
   at('trust').setAttribute('aria-invalid', String(trust === null));
   at('files').hidden = files.length === 0;
   at('results').hidden = outcomes.length === 0;
-  at('tally').textContent = anybody ? tally(outcomes, findings, say) : '';
+  at('tally').textContent = anybody && outcomes.length > 1 ? tally(outcomes, findings, say) : '';
   at('found').replaceChildren(
     ...findings.map(found => togetherArticle(found, say)),
     ...outcomes.map(o => fileArticle(o, say, { anybody, remove: () => { files = files.filter(f => f !== o.file); judgeAll(); } })),

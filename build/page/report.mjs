@@ -2,12 +2,12 @@
 
 import { toBase32, toHex } from '../foreign/bytes.mjs';
 import { clockOutside } from '../foreign/bounds.mjs';
-import { badNotes, earliestOf, isAhead, named, proofOrInside, reversals, silence } from './judge.mjs';
+import { isNote } from '../foreign/note.mjs';
+import { TOLD, badNotes, earliestOf, isAhead, named, proofOrInside, reversals, silence } from './judge.mjs';
 import { instant, payload, printable, quoted, second, shown, sshKey } from './words.mjs';
 
 const CLOCKS = ['unknown', 'unsynchronised', 'synchronised'];
 const LOSSES = ['agent:gap', 'agent:damage', 'agent:prune', 'agent:restore', 'agent:filtered'];
-const TOLD = 20; // entries of a bundle that are listed, of losses and of notes each
 
 export const plural = (say, key, n) => (Number(n) === 1 ? say(`${key}1`) : say(`${key}N`, n));
 
@@ -169,7 +169,7 @@ export class Report {
     const { text, rest, hex } = payload(entry.payload);
     add('factPayload', text + rest, hex ? 'hex' : 'pre');
     if (entry.readings.length > 0) {
-      add('factNote', say('interpretation', entry.decoder).replace(/ (?=[;；])/, ''));
+      add('factNote', say('interpretation', entry.decoder && ` ${entry.decoder} `).replace(' ;', ';'));
       add('factNote', say('notReread'));
     }
     if (note !== undefined) this.noteFacts(note, add);
@@ -217,7 +217,7 @@ export class Report {
       add('factNotes', say('notesLine', n.count, n.number, this.signature(n), n.binding === 'other' ? `; ${say('boundOther', '').trim()}` : ''));
     }
     this.listed(add, 'factLost', e => LOSSES.includes(e.source));
-    this.listed(add, 'factSaid', e => e.source === 'agent:note' || e.source === 'agent:attach');
+    this.listed(add, 'factSaid', isNote);
     const none = o.entries.filter(e => e.entry.readings.length === 0).length;
     if (none > 0) add('factNote', say('withoutReadings', plural(say, 'entries', none)));
     if (none < o.entries.length) add('factNote', say('interpretationAll'));
@@ -227,8 +227,17 @@ export class Report {
   // Entries of the gateway's own, and of people, in a line each.
   listed(add, key, is) {
     const { say } = this, all = this.o.entries.filter(e => is(e.entry));
-    for (const { entry, number } of all.slice(0, TOLD)) add(key, say('entryIs', number, `${entry.source} ${payload(entry.payload.subarray(0, 300)).text}`));
+    for (const { entry, number, said } of all.slice(0, TOLD)) add(key, say('entryIs', number, isNote(entry) ? this.saidLine(entry, said) : `${entry.source} ${payload(entry.payload.subarray(0, 300)).text}`));
     if (all.length > TOLD) add(key, say('andMore', all.length - TOLD));
+  }
+
+  // What a note says, in one line. Whose word that is stands where the notes are counted.
+  saidLine(entry, note) {
+    const { say } = this, short = text => quoted(text.length > 300 ? `${text.slice(0, 300)}…` : text);
+    if (note === undefined) return say('saidUnread', entry.source);
+    const about = this.about(note);
+    return say('saidBy', short(note.who), printable(note.when)) + (about === '' ? '' : say('saidAbout', about)) + (note.attached ? say('saidAttaches', short(note.name)) : '')
+      + [['saidReason', note.reason], ['saidMeaning', note.meaning], ['saidText', note.text]].map(([key, text]) => (text === undefined ? '' : say(key, short(text)))).join('');
   }
 
   forkFacts(r) {

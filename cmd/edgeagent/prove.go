@@ -16,6 +16,7 @@ import (
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/cmd/internal/moment"
+	"edgechain.example/cmd/internal/verifypage"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
@@ -40,7 +41,10 @@ and so is for --max and --min what is no number, or a whole one of 2^63 or more,
 no larger one was left out: a bundle of the blocks of that time does, which shows the readings of all devices in them. --complete
 writes that, too:
 
-    edgeagent prove --device press-07 --name temperature --max --since yesterday --until today`,
+    edgeagent prove --device press-07 --name temperature --max --since yesterday --until today
+
+For somebody who has a browser and no edgeverify, --html writes a page that holds the proof and checks it. A page that came with a
+proof says nothing about itself: who must be sure opens a verify.html of his own, and gives it that file.`,
 		Args: command.Args(cobra.MaximumNArgs(1)),
 	}
 	device := c.Flags().String("device", "", "the `DEVICE` that measured")
@@ -52,6 +56,9 @@ writes that, too:
 	x.add(c)
 	file := c.Flags().StringP("file", "o", "", "write to this `FILE`; - is standard output (default <chain>-<number>.edgeproof)")
 	text := c.Flags().Bool("text", false, "write PEM, to be pasted, instead of bytes")
+	html := c.Flags().String("html", "", "write a page that holds the proof, and shows it in a browser, to this `FILE`, and no other; - is standard output")
+	c.MarkFlagsMutuallyExclusive("html", "file")
+	c.MarkFlagsMutuallyExclusive("html", "text")
 	quorum := c.Flags().Int("quorum", 1, "take in the earliest receipts of so `MANY` aggregators, if there are as many")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		out, err := command.NewOutput(c)
@@ -88,11 +95,16 @@ writes that, too:
 			return err
 		}
 		shown := chosen.proved(&entry)
-		path := *file
-		if path == "" {
-			path = fmt.Sprintf("%s-%d.edgeproof", chain.String()[:8], number)
+		path, written := *file, proof
+		switch name := fmt.Sprintf("%s-%d.edgeproof", chain.String()[:8], number); {
+		case *html != "":
+			path = *html
+			if written, err = verifypage.Enclose(name, proof); err != nil {
+				return err
+			}
+		case path == "":
+			path = name
 		}
-		written := proof
 		if *text {
 			written = lightchain.EncodeText(proof)
 		}
@@ -101,7 +113,7 @@ writes that, too:
 			return err
 		}
 		if path != "-" {
-			if err := asowner.Named(data, path, func() error { return replaceable(path) }); err != nil {
+			if err := asowner.Named(data, path, func() error { return replaceable(path, *html != "") }); err != nil {
 				return command.Unwritten(path, err)
 			}
 		}
@@ -116,7 +128,7 @@ writes that, too:
 			return err
 		}
 		err = asowner.Named(data, path, func() error {
-			if err := replaceable(path); err != nil {
+			if err := replaceable(path, *html != ""); err != nil {
 				return err
 			}
 			return os.WriteFile(path, written, 0o644)
@@ -134,18 +146,26 @@ writes that, too:
 			answer["bundle"] = bundle
 		}
 		return out.Print(answer, func(w io.Writer) {
-			fmt.Fprintf(w, "%s: proof of entry %d, %d bytes\n", path, number, len(written))
+			what := "proof"
+			if *html != "" {
+				what = "page with the proof"
+			}
+			fmt.Fprintf(w, "%s: %s of entry %d, %d bytes\n", path, what, number, len(written))
 			writeProved(w, shown)
 			chosen.extreme.write(w)
+			if *html != "" {
+				fmt.Fprintf(w, "Who opens it is asked whom to trust: tell him the chain on another way, %s\n", chain)
+				return
+			}
 			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, path)
 		})
 	}
 	return c
 }
 
-// replaceable says why a proof cannot be written to a path: a file is there that is no proof. What is no regular file takes what
-// is written, or says why not.
-func replaceable(path string) error {
+// replaceable says why a proof, or a page with one, cannot be written to a path: a file is there that is none. What is no regular file
+// takes what is written, or says why not.
+func replaceable(path string, html bool) error {
 	there, err := tomlconf.ReadFile(path, 2*lightchain.MaxProof)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, tomlconf.ErrNotRegular) || err == nil && len(there) == 0 {
 		return nil
@@ -153,7 +173,13 @@ func replaceable(path string) error {
 	if err != nil {
 		return err
 	}
-	if text, err := lightchain.DecodeText(there); err == nil {
+	if html {
+		proof, found := verifypage.Enclosed(there)
+		if !found {
+			return errors.New("a file is there that is no page with a proof: it stays, name another one")
+		}
+		there = proof
+	} else if text, err := lightchain.DecodeText(there); err == nil {
 		there = text
 	}
 	if _, err := lightchain.DecodeProof(there); err != nil {
