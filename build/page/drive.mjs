@@ -1,7 +1,7 @@
 // node drive.mjs RUNS: opens the page in a browser, as RUNS says, a file of JSON; prints what the page then shows, and what it asked
 // the world for. NODE_PATH has playwright-core, CHROMIUM is the browser.
 //
-// A run: { page, plain, language, dark, small, trust, files: [{ name, data }], drop, settle, script, picture }.
+// A run: { page, plain, language, dark, small, trust, files: [{ name, data }], drop, script, picture }.
 
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -34,7 +34,6 @@ async function drive(browser, run) {
   const files = (run.files ?? []).map(({ name, data }) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(data, 'base64') }));
   if (run.drop) await drop(page, run.files);
   else if (files.length > 0) await page.setInputFiles('#choose', files);
-  if (run.trust || files.length > 0) await page.waitForTimeout(run.settle ?? 300); // until what was typed is taken
   await ready();
   const said = run.script === undefined ? null : await page.evaluate(run.script).catch(e => `refused: ${e}`);
   if (run.script !== undefined) await page.waitForTimeout(300);

@@ -23,6 +23,13 @@ let files = []; // { name, bytes } or { name, refused }
 let judged = { outcomes: [], findings: [], anybody: false };
 let turn = 0; // of judging: what an older one finds is not shown
 
+// Whether something is being done, for those who hear the page, and for tests.
+let tasks = 0;
+function busy(more) {
+  tasks += more;
+  document.body.setAttribute('aria-busy', String(tasks > 0));
+}
+
 const say = (key, ...parts) => languages[language][key].replace(/\{(\d)\}/g, (_, i) => String(parts[i]));
 
 function speak() {
@@ -49,8 +56,15 @@ async function trustOf(text) {
 }
 
 async function judgeAll() {
-  const mine = ++turn;
-  document.body.setAttribute('aria-busy', 'true');
+  busy(1);
+  try {
+    await judgeFiles(++turn);
+  } finally {
+    busy(-1);
+  }
+}
+
+async function judgeFiles(mine) {
   const [trust] = await trustOf(at('trust').value);
   const outcomes = [], progress = new Progress(mine);
   for (const file of trust === null ? [] : files) {
@@ -64,7 +78,6 @@ async function judgeAll() {
   judged = { outcomes, findings: together(outcomes), anybody: trust !== null && trust.chains.length > 0 };
   at('progress').hidden = true;
   await show();
-  document.body.setAttribute('aria-busy', 'false');
 }
 
 // Gives the page room to move every few hundredths of a second, and says how far it is from two seconds on.
@@ -110,6 +123,7 @@ async function show() {
 }
 
 async function take(list) {
+  busy(1);
   for (const file of list) {
     if (file.size > LIMIT) {
       const size = (file.size / 2 ** 20).toFixed(1);
@@ -126,6 +140,7 @@ async function take(list) {
     }
   }
   await judgeAll();
+  busy(-1);
 }
 
 // A trust file is told by its words, for it may have any name.
@@ -148,8 +163,13 @@ function takeEnclosed() {
 function listen() {
   let pause;
   at('trust').addEventListener('input', () => {
+    if (pause === undefined) busy(1);
     clearTimeout(pause);
-    pause = setTimeout(judgeAll, 200);
+    pause = setTimeout(async () => {
+      pause = undefined;
+      await judgeAll();
+      busy(-1);
+    }, 200);
   });
   at('choose').addEventListener('change', e => {
     take([...e.target.files]);
