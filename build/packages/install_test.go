@@ -268,7 +268,8 @@ func TestTheAgentsPackageLivesOnDebian(t *testing.T) {
 
 	for _, path := range []string{"/usr/share/man/man1/edgeagent.1.gz", "/usr/share/man/man5/edgeagent.toml.5.gz", "/usr/share/man/man1/edgeverify.1.gz",
 		"/usr/share/bash-completion/completions/edgeagent", "/usr/share/zsh/vendor-completions/_edgeagent", "/usr/share/fish/vendor_completions.d/edgeagent.fish",
-		"/usr/share/doc/edgeagent/operate/install.md.gz", "/usr/share/doc/edgeagent/reference/exit-codes.md.gz", "/usr/share/doc/edgeagent/examples/devices.conf"} {
+		"/usr/share/doc/edgeagent/operate/install.md.gz", "/usr/share/doc/edgeagent/reference/exit-codes.md.gz", "/usr/share/doc/edgeagent/examples/devices.conf",
+		"/usr/share/edgechain/verify.html"} {
 		debian.expect(path, "root:root 644")
 	}
 	debian.run("root", "bash", "-n", "/usr/share/bash-completion/completions/edgeagent")
@@ -311,7 +312,7 @@ func TestTheAgentsPackageLivesOnDebian(t *testing.T) {
 
 	t.Log("purging removes all but the user")
 	debian.run("root", "dpkg", "--purge", "edgeagent", "edgeverify")
-	for _, path := range []string{"/etc/edgeagent", "/var/lib/edgeagent", "/usr/bin/edgeverify", "/usr/share/doc/edgeagent",
+	for _, path := range []string{"/etc/edgeagent", "/var/lib/edgeagent", "/usr/bin/edgeverify", "/usr/share/doc/edgeagent", "/usr/share/edgechain",
 		"/etc/systemd/system/multi-user.target.wants/edgeagent.service", "/var/lib/systemd/deb-systemd-helper-enabled/edgeagent.service.dsh-also"} {
 		debian.expect(path, "")
 	}

@@ -78,7 +78,8 @@ ever grew, keeps its headers, and countersigns them.`,
 		summary: "verifier of readings recorded by an Edgechain gateway",
 		description: evidence + `
 This is the auditor's program: it checks proofs offline, and says in plain
-words what each one proves and what it does not.`,
+words what each one proves and what it does not. With it comes a page that does so
+in a browser, /usr/share/edgechain/verify.html.`,
 	}}
 }
 
@@ -173,6 +174,9 @@ func (p *product) contents(r *release, program []byte) ([]file, error) {
 	templates := map[string]string{
 		doc + "/copyright":                       "copyright",
 		"/usr/share/lintian/overrides/" + p.name: "lintian-overrides",
+	}
+	if p.name == "edgeverify" {
+		trees["/usr/share/edgechain/verify.html"] = "cmd/internal/verifypage/verify.html"
 	}
 	if p.service {
 		trees["/lib/systemd/system/"+p.name+".service"] = "build/systemd/" + p.name + ".service"
