@@ -30,6 +30,7 @@ async function drive(browser, run) {
   await page.goto(own);
   const ready = () => page.waitForSelector('body[aria-busy=false]', { timeout: 120000 });
   await ready();
+  await page.evaluate(() => { globalThis.ticks = 0; setInterval(() => globalThis.ticks++, 5); });
   if (run.trust) await page.fill('#trust', run.trust);
   const files = (run.files ?? []).map(({ name, data }) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(data, 'base64') }));
   if (run.drop) await drop(page, run.files);
@@ -59,7 +60,7 @@ function read() {
   return {
     language: document.documentElement.lang, trusted: document.getElementById('trusted').textContent, tally: document.getElementById('tally').textContent,
     secure: isSecureContext, subtle: Boolean(globalThis.crypto?.subtle), came: !document.getElementById('came').hidden, text: document.body.innerText,
-    images: document.querySelectorAll('img').length,
+    ticks: globalThis.ticks, images: document.querySelectorAll('img').length,
     articles: [...document.querySelectorAll('article')].map(a => ({
       file: a.dataset.file, verdict: a.dataset.verdict, check: a.dataset.check, together: a.dataset.together, files: JSON.parse(a.dataset.files ?? '[]'),
       words: a.querySelector('.verdict').textContent, why: texts(a, '.why').join(''), brief: texts(a, '.brief').join(''),

@@ -3,6 +3,8 @@ package page
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 
 	"edgechain.example/build/testenv"
 	"edgechain.example/build/testenv/program"
+	"edgechain.example/lightchain"
 )
 
 const (
@@ -111,7 +114,7 @@ type evidence struct {
 type shown struct {
 	Language, Trusted, Tally, Text string
 	Secure, Subtle, Came           bool
-	Images                         int
+	Images, Ticks                  int
 	Said                           any
 	Requests, Errors               []string
 	Articles                       []article
@@ -270,7 +273,7 @@ func TestPairsInABrowser(t *testing.T) {
 // What edgeverify says of a file, of it.
 type verifier struct {
 	File, Verdict, Message, Check string
-	Proved, Beware                []string
+	Proved, Beware, Undone        []string
 	NotProved                     []string `json:"not_proved"`
 	Files                         []string
 	Number, Height                uint64
@@ -393,6 +396,100 @@ func TestNothingFromElsewhereRuns(t *testing.T) {
 			t.Errorf("run %d: the policy refused nothing", i+1)
 		}
 	}
+}
+
+// What mail programs do to a file is undone as edgeverify does it, and told in its words; what cannot be undone is refused by both.
+func TestMailedFilesInABrowser(t *testing.T) {
+	builds := program.NewBuilds("../..", "edgeverify")
+	defer builds.Remove()
+	edgeverify := filepath.Join(builds.Native(t), "edgeverify")
+	good := one(t, "proof-good-everything")
+	pem := string(lightchain.EncodeText(good.Bytes))
+	base := base64.StdEncoding.EncodeToString(good.Bytes)
+	lines := strings.SplitAfter(strings.TrimSuffix(pem, "\n"), "\n")
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write([]byte("> " + strings.Join(lines, "> "))); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	var group []vector
+	for name, text := range map[string]string{
+		"strict": pem, "windows": strings.ReplaceAll(pem, "\n", "\r\n"), "quoted": "> " + strings.Join(lines, "> "), "twice": ">>" + strings.Join(lines, ">>"),
+		"within": "From: a\n\n" + pem + "\nregards", "indented": "    " + strings.Join(lines, "    "), "blank": strings.Join(lines, "\n\n"),
+		"unended": strings.TrimSuffix(pem, "\n"), "marked": "\ufeff" + pem, "alone": base, "spaced": strings.ReplaceAll(pem, "\n", "\u00a0\n"),
+		"zipped": zipped.String(), "cut": zipped.String()[:zipped.Len()-9], "more": strings.Replace(pem, "A", "AA", 1), "two": pem + pem,
+		"prose": "not evidence of anything", "base64": "evidence", "label": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "json": `{"a":1}`,
+		"page": "<!doctype html><p>hello", "empty": "",
+	} {
+		group = append(group, vector{name: name, Trust: good.Trust, Bytes: []byte(text)})
+	}
+	said := ask(t, edgeverify, group)
+	shown := drive(t, runOf(group, false))[0]
+	if n := saysTheSame(t, shown.Articles, said); n != len(group) {
+		t.Errorf("%d of %d files are in the page", n, len(group))
+	}
+	for _, a := range shown.Articles {
+		undone := strings.Join(said[a.File].Undone, ", ")
+		if told := slices.ContainsFunc(a.Facts, func(fact []string) bool { return strings.HasSuffix(fact[1], "undone first: "+undone) }); a.Verdict == "verified" && told != (undone != "") {
+			t.Errorf("%s: edgeverify has undone %q; the page says %q", a.File, undone, a.Facts)
+		}
+	}
+}
+
+// A file above the limit is refused in a sentence, and while the page looks at a large one it moves, though it hashes by hand.
+func TestLargeFilesInABrowser(t *testing.T) {
+	const dropped = `(() => {
+		const transfer = new DataTransfer();
+		transfer.items.add(new File([new Uint8Array(32 * 2 ** 20 + 1)], 'large'));
+		document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+	})()`
+	bundle, chain := largeBundle(t, 30_000)
+	s := drive(t, run{Script: dropped}, run{Plain: true, Trust: "chain " + chain, Files: []evidence{{"many.edgebundle", bundle}}})
+	if len(s[0].Articles) != 1 || s[0].Articles[0].Verdict != "unreadable" || !strings.Contains(s[0].Articles[0].Why, "It has 32.0 MiB, and this page takes files of 32 MiB at most") {
+		t.Errorf("of a file above the limit it says %+v", s[0].Articles)
+	}
+	if len(s[1].Articles) != 1 || s[1].Articles[0].Verdict != "verified" || len(s[1].Articles[0].Readings) != 100 || s[1].Articles[0].Charts != 1 {
+		t.Errorf("of a bundle of %d bytes it says %.1000v", len(bundle), s[1].Articles)
+	}
+	if s[1].Ticks < 5 {
+		t.Errorf("while it looked at %d bytes the page moved %d times", len(bundle), s[1].Ticks)
+	}
+}
+
+// largeBundle returns a bundle of one block, and its chain.
+func largeBundle(t *testing.T, entries int) (bundle []byte, chain string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	must(err)
+	genesis, err := lightchain.NewGenesis(lightchain.Genesis{}, signer.Public(), 0, lightchain.Clock{}).Sign(signer)
+	must(err)
+	tip, err := lightchain.Begin(genesis)
+	must(err)
+	var tree lightchain.CompactRange
+	var items []byte
+	for i := range entries {
+		e := lightchain.Entry{Received: int64(i), Source: "mqtt:plant:line1/press-07", Payload: fmt.Appendf(nil, `{"temperature":%d.5}`, i%50), Decoder: "json/1",
+			Readings: []lightchain.Reading{{Device: "press-07", Name: "temperature", Unit: "Cel", Value: lightchain.Float(float64(i%50) + 0.5)}}}
+		b, err := e.Append(nil)
+		must(err)
+		tree.Append(lightchain.LeafHash(b), nil)
+		items = lightchain.AppendBundleEntry(items, b)
+	}
+	head, err := tip.Header(tree.Root(), uint64(entries), 1, lightchain.Clock{Boot: 1}).Sign(signer)
+	must(err)
+	encoded, err := head.Header.Append(nil)
+	must(err)
+	bundle, err = lightchain.AppendBundleStart(nil, []*lightchain.SignedHeader{genesis})
+	must(err)
+	bundle, err = lightchain.AppendBundleEnd(append(lightchain.AppendBundleBlock(bundle, encoded), items...), head, nil)
+	must(err)
+	return bundle, genesis.ChainID().String()
 }
 
 func one(t *testing.T, name string) vector {
