@@ -1,4 +1,4 @@
-// Package testenv starts the real programs that tests need: a Mosquitto, a PostgreSQL, a Prometheus, promtool, Node.
+// Package testenv starts the real programs that tests need: a Mosquitto, a PostgreSQL, a Prometheus, promtool, Node, a browser.
 //
 // Each server belongs to one test. It listens where nobody else can reach it, keeps its files in a folder that goes with
 // the test, shows its log when the test fails, and dies with the test process however that ends. The package knows
