@@ -78,8 +78,8 @@ ever grew, keeps its headers, and countersigns them.`,
 		summary: "verifier of readings recorded by an Edgechain gateway",
 		description: evidence + `
 This is the auditor's program: it checks proofs offline, and says in plain
-words what each one proves and what it does not. With it comes a page that does so
-in a browser, /usr/share/edgechain/verify.html.`,
+words what each one proves and what it does not. With it comes a page that
+does so in a browser, /usr/share/edgechain/verify.html.`,
 	}}
 }
 
