@@ -11,14 +11,20 @@ const { chromium } = createRequire(`${process.env.NODE_PATH}/x`)('playwright-cor
 
 const PLAIN = 'http://gateway.test/verify.html'; // no secure context: WebCrypto is not there
 
+// A context takes longer to make than the page to judge: runs that look at it alike share one.
+const contexts = new Map();
+function contextOf(browser, { language = 'en-GB', dark = false, small = false }) {
+  const key = JSON.stringify([language, dark, small]);
+  if (!contexts.has(key)) {
+    contexts.set(key, browser.newContext({ locale: language, colorScheme: dark ? 'dark' : 'light', viewport: small ? { width: 390, height: 800 } : { width: 1100, height: 900 } }));
+  }
+  return contexts.get(key);
+}
+
 async function drive(browser, run) {
-  const context = await browser.newContext({
-    locale: run.language ?? 'en-GB', colorScheme: run.dark ? 'dark' : 'light', viewport: run.small ? { width: 390, height: 800 } : { width: 1100, height: 900 },
-    offline: false, acceptDownloads: true,
-  });
-  const page = await context.newPage(), requests = [], errors = [];
+  const page = await (await contextOf(browser, run)).newPage(), requests = [], errors = [];
   const own = run.plain ? PLAIN : pathToFileURL(run.page).href;
-  await context.route('**/*', async route => {
+  await page.route('**/*', async route => {
     const url = route.request().url();
     if (url === own) return run.plain ? route.fulfill({ contentType: 'text/html; charset=utf-8', body: await readFile(run.page) }) : route.continue();
     requests.push(url);
@@ -41,7 +47,7 @@ async function drive(browser, run) {
   await ready();
   const found = await page.evaluate(read);
   if (run.picture) await page.screenshot({ path: run.picture, fullPage: true });
-  await context.close();
+  await page.close();
   return { ...found, said, requests, errors };
 }
 

@@ -186,7 +186,7 @@ func published(t *testing.T, kinds ...string) (all []vector) {
 
 // groups are vectors of one trust file each, not too many at once: they are compared with each other, too.
 func groups(all []vector) (groups [][]vector) {
-	const most = 40
+	const most = 80
 	at := map[string]int{}
 	for _, v := range all {
 		i, there := at[v.Trust]
@@ -443,7 +443,7 @@ func TestLargeFilesInABrowser(t *testing.T) {
 		transfer.items.add(new File([new Uint8Array(32 * 2 ** 20 + 1)], 'large'));
 		document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
 	})()`
-	bundle, chain := largeBundle(t, 30_000)
+	bundle, chain := largeBundle(t, 12_000)
 	s := drive(t, run{Script: dropped}, run{Plain: true, Trust: "chain " + chain, Files: []evidence{{"many.edgebundle", bundle}}})
 	if len(s[0].Articles) != 1 || s[0].Articles[0].Verdict != "unreadable" || !strings.Contains(s[0].Articles[0].Why, "It has 32.0 MiB, and this page takes files of 32 MiB at most") {
 		t.Errorf("of a file above the limit it says %+v", s[0].Articles)
