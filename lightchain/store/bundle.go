@@ -28,9 +28,6 @@ func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 	if from > to || to > top {
 		return r.pastTop(to, fmt.Errorf("%w: the newest block is %d", ErrNotFound, top))
 	}
-	if to == 0 {
-		return fmt.Errorf("%w: block 0 is the chain's beginning and holds no entries; the last block of a bundle is one above it", ErrNotFound)
-	}
 	p := &lightchain.Proof{}
 	var err error
 	if p.Header, err = r.Header(to); errors.Is(err, ErrUnsigned) {
@@ -43,6 +40,9 @@ func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 	}
 	if err := r.addKeys(p); err != nil {
 		return err
+	}
+	if len(p.Keys) == 0 { // genesis vouches for the key of what is above it
+		return fmt.Errorf("%w: nothing above block 0, which holds no entries, is in it; end the bundle with a block above", ErrNotFound)
 	}
 	out := bufio.NewWriterSize(w, 1<<16)
 	item, err := lightchain.AppendBundleStart(nil, p.Keys)
