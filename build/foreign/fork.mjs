@@ -51,13 +51,14 @@ export async function verifyFork(bytes, trust) {
   for (const side of sides) await checkSide(side, last);
   const [a, b] = sides;
   need(a.height < b.height || (a.height === b.height && compare(a.hash, b.hash) <= 0), 'fork', 'sides not in order');
-  need(conflict(a, b, common) !== null, 'fork', 'the sides do not contradict each other');
+  const why = conflict(a, b, common);
+  need(why !== null, 'fork', 'the sides do not contradict each other');
 
   const receipts = new Map();
   for (const signed of all) receipts.set(signed, await trustedReceipts(signed, trust));
   const [namesA, namesB] = sides.map(s => new Set(receipts.get(s.head).map(r => r.name)));
   return {
-    chain, genesis: common[0].header, gateway: common[0].header.name, height: a.height, conflict: conflict(a, b, common), receiptedBy: [...namesA].filter(n => namesB.has(n)).sort(),
+    chain, genesis: common[0].header, gateway: common[0].header.name, height: a.height, conflict: why, receiptedBy: [...namesA].filter(n => namesB.has(n)).sort(),
     told: sides.map(s => ({ head: s.head.header, key: keyOf(s, common), receipts: receipts.get(s.head) })),
     sides: sides.map(s => ({ height: s.height, hash: toHex(s.hash), by: [...earliest(receipts.get(s.head))].map(([name, time]) => `${name},${time}`).sort() })),
   };

@@ -3,8 +3,8 @@
 import { fromBase64, toBase64 } from './bytes.mjs';
 import { form } from './checks.mjs';
 
-const BEGIN = '-----BEGIN EDGECHAIN PROOF-----';
-const END = '-----END EDGECHAIN PROOF-----';
+export const BEGIN = '-----BEGIN EDGECHAIN PROOF-----';
+export const END = '-----END EDGECHAIN PROOF-----';
 
 export const isText = bytes => startsWith(bytes, '-----BEGIN ');
 

@@ -34,7 +34,6 @@ function written(bytes) {
   return text.replaceAll('<', '}');
 }
 
-
 const program = bundle.text.trim(), loader = await minified('loader.js', 'js');
 const hash = text => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 const parts = {

@@ -9,20 +9,21 @@ const SECOND = 1_000_000_000n;
 // Rows of { label, text, from, to } in nanoseconds; a bound that is missing is open.
 function rowsOf(report) {
   const { o, r, say } = report, rows = [], point = (label, ns) => rows.push({ label, text: instant(ns), from: ns, to: ns });
+  const receipt = ({ name, time }) => rows.push({ label: say('timeReceipt', name), text: report.second(time), from: time * SECOND, to: time * SECOND, proved: true });
   const { notBefore, notAfter } = r;
   if (notBefore !== undefined || notAfter !== undefined) {
     const text = notBefore === undefined ? say('timeTo', report.second(notAfter))
       : notAfter === undefined ? say('timeFrom', report.second(notBefore)) : say('timeBoth', report.second(notBefore), report.second(notAfter));
     rows.push({ label: say('timeClosed'), text, from: notBefore && notBefore * SECOND, to: notAfter && notAfter * SECOND, proved: true });
   }
-  for (const { name, time } of report.lower) rows.push({ label: say('timeReceipt', name), text: report.second(time), from: time * SECOND, to: time * SECOND, proved: true });
+  report.lower.forEach(receipt);
   if (o.kind === 'proof') {
     const times = new Set(r.entry.readings.map(m => m.time).filter(t => t !== null));
     if (times.size === 1) point(say('timeMeasured'), [...times][0]);
     point(say('timeReceived'), r.entry.received);
   }
   point(say('timeSealed'), r.header.time);
-  for (const { name, time } of report.upper) rows.push({ label: say('timeReceipt', name), text: report.second(time), from: time * SECOND, to: time * SECOND, proved: true });
+  report.upper.forEach(receipt);
   return rows;
 }
 

@@ -1,10 +1,10 @@
 // What mail programs do to files, undone and told, as edgeverify does before it checks one; and what comes in a page of its own.
 
 import { fromBase64 } from '../foreign/bytes.mjs';
-import { need } from '../foreign/checks.mjs';
+import { Failed, need } from '../foreign/checks.mjs';
 import { kindOf } from '../foreign/file.mjs';
+import { BEGIN, END, decodePem } from '../foreign/pem.mjs';
 
-const BEGIN = '-----BEGIN EDGECHAIN PROOF-----', END = '-----END EDGECHAIN PROOF-----';
 export const LIMIT = 32 * 2 ** 20;
 
 // Text has no control characters; each file of the format has some among its first few bytes.
@@ -36,7 +36,7 @@ async function unzipped(bytes) {
 function mended(bytes, undone) {
   if (bytes.length === 0 || !isText(bytes)) return { bytes, undone };
   const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-  if (isStrict(text)) return { bytes, undone };
+  if (isStrict(bytes)) return { bytes, undone };
   const enclosed = enclosedIn(text);
   if (enclosed !== null) return { bytes: enclosed.bytes, undone: [...undone, 'undonePage'] };
   const wrong = why => need(false, 'decoding', why);
@@ -71,7 +71,14 @@ function mended(bytes, undone) {
 }
 
 // PEM as the format has it, which the verifier reads by itself.
-const isStrict = text => text.startsWith(BEGIN) && text.trimEnd().endsWith(END) && /^-----BEGIN EDGECHAIN PROOF-----\r?\n(?:[A-Za-z0-9+/]{64}\r?\n)*[A-Za-z0-9+/=]{1,64}\r?\n-----END EDGECHAIN PROOF-----\r?\n$/.test(text);
+function isStrict(bytes) {
+  try {
+    return decodePem(bytes).length > 0;
+  } catch (e) {
+    if (!(e instanceof Failed)) throw e;
+    return false;
+  }
+}
 
 // The proof that a page of ours came with: { name, bytes }, or null.
 export function enclosedIn(text) {

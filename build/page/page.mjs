@@ -20,7 +20,7 @@ const at = id => document.getElementById(id);
 
 let language = (navigator.languages ?? [navigator.language]).find(l => /^(en|zh)\b/i.test(l))?.slice(0, 2).toLowerCase() ?? 'en';
 let files = []; // { name, bytes } or { name, refused }
-let judged = { outcomes: [], findings: [], anybody: false };
+let judged = { trust: NOBODY, trusted: speaks => speaks('trustNone'), outcomes: [], findings: [] };
 let turn = 0; // of judging: what an older one finds is not shown
 
 // Whether something is being done, for those who hear the page, and for tests.
@@ -40,18 +40,18 @@ function speak() {
   show();
 }
 
-// The trust in the field; null where it cannot be used. A chain's name alone trusts that chain, and nobody else.
+// The trust in the field, null where it cannot be used, and what is said of it. A chain's name alone trusts that chain, and nobody else.
 async function trustOf(text) {
   const words = text.trim();
-  if (words === '') return [NOBODY, say('trustNone')];
-  if (words.length > TRUST_LIMIT) return [null, say('trustLong')];
+  if (words === '') return [NOBODY, speaks => speaks('trustNone')];
+  if (words.length > TRUST_LIMIT) return [null, speaks => speaks('trustLong')];
   try {
     const trust = await parseTrust(utf8(/^[a-z2-7]{52}$/.test(words) ? `chain ${words}` : text));
-    if (trust.chains.length === 0) return [null, say('trustNoChain')];
-    return [trust, say('trustSummary', plural(say, 'chain', trust.chains.length), plural(say, 'aggregator', named(trust)), trust.quorum)];
+    if (trust.chains.length === 0) return [null, speaks => speaks('trustNoChain')];
+    return [trust, speaks => speaks('trustSummary', plural(speaks, 'chain', trust.chains.length), plural(speaks, 'aggregator', named(trust)), trust.quorum)];
   } catch (e) {
     if (!(e instanceof Failed)) throw e;
-    return [null, say('trustWrong', e.line ?? 1, e.why)];
+    return [null, speaks => speaks('trustWrong', e.line ?? 1, e.why)];
   }
 }
 
@@ -65,7 +65,7 @@ async function judgeAll() {
 }
 
 async function judgeFiles(mine) {
-  const [trust] = await trustOf(at('trust').value);
+  const [trust, trusted] = await trustOf(at('trust').value);
   const outcomes = [], progress = new Progress(mine);
   for (const file of trust === null ? [] : files) {
     outcomes.push(file.bytes === undefined ? { ...file, verdict: 'unreadable', undone: [], entries: [] }
@@ -75,9 +75,9 @@ async function judgeFiles(mine) {
     if (mine !== turn) return;
   }
   outcomes.forEach((o, i) => { o.file = files[i]; });
-  judged = { outcomes, findings: together(outcomes), anybody: trust !== null && trust.chains.length > 0 };
+  judged = { trust, trusted, outcomes, findings: together(outcomes) };
   at('progress').hidden = true;
-  await show();
+  show();
 }
 
 // Gives the page room to move every few hundredths of a second, and says how far it is from two seconds on.
@@ -107,10 +107,9 @@ class Progress {
   }
 }
 
-async function show() {
-  const { outcomes, findings, anybody } = judged;
-  const [trust, status] = await trustOf(at('trust').value);
-  at('trusted').textContent = printable(status);
+function show() {
+  const { trust, trusted, outcomes, findings } = judged, anybody = trust !== null && trust.chains.length > 0;
+  at('trusted').textContent = printable(trusted(say));
   at('trusted').className = trust === null ? 'wrong' : '';
   at('trust').setAttribute('aria-invalid', String(trust === null));
   at('files').hidden = files.length === 0;

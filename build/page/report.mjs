@@ -220,8 +220,10 @@ export class Report {
     this.listed(add, 'factSaid', isNote);
     const none = o.entries.filter(e => e.entry.readings.length === 0).length;
     if (none > 0) add('factNote', say('withoutReadings', plural(say, 'entries', none)));
-    if (none < o.entries.length) add('factNote', say('interpretationAll'));
-    if (none < o.entries.length) add('factNote', say('notReread'));
+    if (none < o.entries.length) {
+      add('factNote', say('interpretationAll'));
+      add('factNote', say('notReread'));
+    }
   }
 
   // Entries of the gateway's own, and of people, in a line each.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"edgechain.example/agent/api"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -51,34 +52,37 @@ below it too: covered says which header's receipt is the first to do so.`,
 			table = command.NewTable(out.Writer(), "HEIGHT", "SEALED", "RECEIPTED BY", "COVERED")
 			defer table.Flush()
 		}
+		covered := map[string]uint64{} // lowest receipted header seen so far, by aggregator
+		write := func(b *api.Block) error {
+			for _, name := range b.Receipts {
+				covered[name] = b.Height
+			}
+			switch height := strconv.FormatUint(b.Height, 10); {
+			case out.JSON():
+				return json.NewEncoder(out.Writer()).Encode(receiptsLine{b.Height, b.Sealed, b.Gone, append([]string{}, b.Receipts...), covered})
+			case b.Gone != "":
+				table.Row(height, "-", "-", b.Gone)
+			default:
+				table.Row(height, command.Instant(b.Sealed), orDash(strings.Join(b.Receipts, " ")), orDash(coverage(covered)))
+			}
+			return nil
+		}
 		lost, err := lostBlock(c, client, out, 0)
 		if err != nil {
 			return err
 		}
 		if lost != nil {
-			if err := json.NewEncoder(out.Writer()).Encode(receiptsLine{Height: lost.Height, Gone: lost.Gone, Receipts: []string{}, Covered: map[string]uint64{}}); err != nil {
+			if err := write(lost); err != nil {
 				return err
 			}
 		}
-		covered := map[string]uint64{} // lowest receipted header seen so far, by aggregator
 		for b, err := range client.Blocks(c.Context(), values) {
 			if err != nil {
 				return err
 			}
-			for _, name := range b.Receipts {
-				covered[name] = b.Height
+			if err := write(&b); err != nil {
+				return err
 			}
-			if out.JSON() {
-				if err := json.NewEncoder(out.Writer()).Encode(receiptsLine{b.Height, b.Sealed, b.Gone, append([]string{}, b.Receipts...), covered}); err != nil {
-					return err
-				}
-				continue
-			}
-			if b.Gone != "" {
-				table.Row(strconv.FormatUint(b.Height, 10), "-", "-", b.Gone)
-				continue
-			}
-			table.Row(strconv.FormatUint(b.Height, 10), command.Instant(b.Sealed), orDash(strings.Join(b.Receipts, " ")), orDash(coverage(covered)))
 		}
 		return nil
 	}

@@ -356,17 +356,10 @@ func TestAFailedDeletionIsWholeOrNotAtAllWhetherItPersistedOrNot(t *testing.T) {
 	}
 }
 
-// What the deletion of many megabytes writes is in proportion to what stays among them, not to the chain.
-func TestTheSpaceOfPrunedBlocksComesBackAtABoundedCost(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it needs a chain larger than what one compaction takes along")
-	}
-	o := testOptions(t, vfs.NewMem())
-	o.Rand = nil
-	s := newStore(t, o)
-	defer closeStore(t, s)
+// sealRandom seals blocks of 20 entries whose payloads no compression makes smaller.
+func sealRandom(t *testing.T, s *Store, blocks int) {
+	t.Helper()
 	random := rand.NewChaCha8([32]byte{1})
-	const blocks = 1600
 	for i := range blocks {
 		entries := testEntries(20*i, 20)
 		for j := range entries {
@@ -376,10 +369,26 @@ func TestTheSpaceOfPrunedBlocksComesBackAtABoundedCost(t *testing.T) {
 		stage(t, s, entries)
 		seal(t, s)
 	}
-	// What the writing of the chain has left to be merged is no cost of a deletion.
+}
+
+// awaitMerged waits until what the writing of the chain has left to be merged is merged: it is no cost of a deletion.
+func awaitMerged(s *Store) {
 	for m := s.db.Metrics(); m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 || m.Levels[0].Sublevels >= 2; m = s.db.Metrics() {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// What the deletion of many megabytes writes is in proportion to what stays among them, not to the chain.
+func TestTheSpaceOfPrunedBlocksComesBackAtABoundedCost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs a chain larger than what one compaction takes along")
+	}
+	o := testOptions(t, vfs.NewMem())
+	o.Rand = nil
+	s := newStore(t, o)
+	defer closeStore(t, s)
+	sealRandom(t, s, 1600)
+	awaitMerged(s)
 	before := s.Stats()
 	pruned := uint64(0)
 	for below := uint64(200); below <= 800; below += 200 {
@@ -443,21 +452,9 @@ func writtenByDeletions(t *testing.T, memtable uint64) (more string) {
 	o.Rand, o.MemTableSize, o.CacheSize = nil, memtable, int64(4*memtable)
 	s := newStore(t, o)
 	defer closeStore(t, s)
-	random := rand.NewChaCha8([32]byte{1})
-	for i := range 350 {
-		entries := testEntries(20*i, 20)
-		for j := range entries {
-			entries[j].Payload = make([]byte, 2000)
-			random.Read(entries[j].Payload)
-		}
-		stage(t, s, entries)
-		seal(t, s)
-	}
+	sealRandom(t, s, 350)
 	for below := uint64(20); below <= 200; below += 20 {
-		// What waits to be merged anyway is no cost of a deletion.
-		for m := s.db.Metrics(); m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 || m.Levels[0].Sublevels >= 2; m = s.db.Metrics() {
-			time.Sleep(time.Millisecond)
-		}
+		awaitMerged(s)
 		before := s.Stats()
 		from, err := s.OldestBlock()
 		if err != nil {

@@ -24,9 +24,6 @@ const (
 	end   = `</script>`
 )
 
-// Page returns the page without a proof.
-func Page() []byte { return bytes.Clone(page) }
-
 // Enclose returns the page with a proof in it, under a name that has letters, digits, hyphens and dots alone.
 func Enclose(name string, proof []byte) ([]byte, error) {
 	before, after, found := bytes.Cut(page, []byte(place))

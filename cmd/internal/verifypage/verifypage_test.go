@@ -15,7 +15,7 @@ func TestAProofGoesIntoThePageAndOutOfIt(t *testing.T) {
 	if got, found := Enclosed(html); !found || !bytes.Equal(got, proof) {
 		t.Errorf("out of the page comes %q, %v", got, found)
 	}
-	if got, found := Enclosed(Page()); found {
+	if got, found := Enclosed(page); found {
 		t.Errorf("a page without a proof has %q", got)
 	}
 	if more := len(html) - len(page); more > len(proof)*4/3+200 {
