@@ -9,10 +9,11 @@ import (
 // BundleBlocks are the headers of a bundle's blocks, by height. One signature vouches for all of them, since each names the
 // one before: what another file says of one of these heights must be the same.
 type BundleBlocks struct {
-	first seen   // the first block's
-	to    uint64 // height of the last one
-	end   Side   // its signed header
-	name  string // the gateway's
+	first seen         // the first block's
+	below CompactRange // the tree over the headers below it
+	to    uint64       // height of the last one
+	end   Side         // its signed header
+	name  string       // the gateway's
 
 	pages [][]Hash // of the first blocks, pageOfBlocks each
 	kept  uint64
@@ -32,7 +33,7 @@ func (v *BundleVerifier) Blocks() *BundleBlocks {
 		name = *g.Name
 	}
 	b := v.blocks
-	b.first, b.to, b.name = v.first, v.header.Height, name
+	b.first, b.below, b.to, b.name = v.first, v.below, v.header.Height, name
 	b.end = Side{Keys: keysBelow(v.keys, head), Head: head, Leaf: head.Hash()}
 	return &b
 }
@@ -92,27 +93,23 @@ func (b *BundleBlocks) Apart(s *Side) (why error, compared bool) {
 	return nil, true
 }
 
-// Evidence returns evidence that the bundle's keys and those of a side which is [BundleBlocks.Apart] signed two histories. A
-// bundle that does not begin with genesis, or right above it, has no path from one of its blocks to the signed header at its
-// end; the error says what would have one.
+// Evidence returns evidence that the bundle's keys and those of a side which is [BundleBlocks.Apart] signed two histories. Of a
+// side below the first block there is none in it, nor where too few hashes are kept; the error says what would have it.
 func (b *BundleBlocks) Evidence(s *Side) (*Fork, error) {
 	height, from := s.Height(), b.first.header.Height
-	needs := fmt.Sprintf("a bundle that ends with block %d", max(height, from))
-	if height < from || from > 1 {
-		return nil, fmt.Errorf("the bundle begins with block %d and has no path from block %d to the signed header at its end; %s shows that header signed", from, max(height, from), needs)
+	needs := fmt.Sprintf("a bundle that ends with block %d shows that header signed", max(height, from))
+	if height < from {
+		return nil, fmt.Errorf("the header that contradicts block %d is signed by itself, and that of the block is not; %s", from, needs)
 	}
 	if b.kept <= b.to-from {
-		return nil, fmt.Errorf("of the bundle's blocks too many lie between block %d and the signed header at its end; %s shows that header signed", height, needs)
+		return nil, fmt.Errorf("of the bundle's blocks too many lie between block %d and the signed header at its end; %s", height, needs)
 	}
-	leaves := make([]Hash, 0, b.to)
-	if from == 1 {
-		leaves = append(leaves, Hash(b.end.Keys[0].ChainID()))
-	}
+	leaves := make([]Hash, 0, b.kept)
 	for _, page := range b.pages {
 		leaves = append(leaves, page...)
 	}
 	leaf, _ := b.At(height)
-	path, err := ProveInclusion(LeafNodes(leaves[:b.to]), b.to, height)
+	path, err := ProveInclusion(b.below.nodes(leaves), b.to, height)
 	if err != nil {
 		return nil, err
 	}

@@ -23,16 +23,22 @@ const (
 	itemEnd
 )
 
+// maxEdge is how many hashes an edge has at the most: a bit each of the largest height.
+const maxEdge = 63
+
 // maxItem is more than any item takes: an entry, or the start with all its key headers, which takes less.
 const maxItem = MaxEntry + 16
 
 // AppendBundleStart appends the item that begins a bundle: the headers that set the key, genesis first, all below
-// the bundle's highest header.
-func AppendBundleStart(b []byte, keys []*SignedHeader) ([]byte, error) {
+// the bundle's highest header, and the edge of the tree over the headers below its first block, of [CompactRange.Edge].
+func AppendBundleStart(b []byte, keys []*SignedHeader, edge []Hash) ([]byte, error) {
 	if len(keys) == 0 || len(keys) > maxKeyHeaders {
 		return b, fmt.Errorf("bundle: %d headers that set the key, not 1 to %d", len(keys), maxKeyHeaders)
 	}
-	item := appendArray(append(appendArray(nil, 3), itemStart, Version), len(keys))
+	if len(edge) > maxEdge {
+		return b, fmt.Errorf("bundle: an edge of %d hashes, not 0 to %d", len(edge), maxEdge)
+	}
+	item := appendArray(append(appendArray(nil, 4), itemStart, Version), len(keys))
 	for _, h := range keys {
 		if len(h.Receipts) > 0 {
 			return b, fmt.Errorf("bundle: receipts on header %d, which is there to set the key", h.Header.Height)
@@ -41,6 +47,10 @@ func AppendBundleStart(b []byte, keys []*SignedHeader) ([]byte, error) {
 		if item, err = appendWrapped(item, h); err != nil {
 			return b, fmt.Errorf("bundle: %w", err)
 		}
+	}
+	item = appendArray(item, len(edge))
+	for i := range edge {
+		item = appendBytes(item, edge[i][:])
 	}
 	return appendBytes(b, item), nil
 }
@@ -166,8 +176,10 @@ type BundleVerifier struct {
 	notes  map[noteKind]int // of report.Notes, where those of a kind are counted
 
 	begun, ended bool
+	edge         []Hash            // what the start says of the tree over all headers
+	below        CompactRange      // the tree over the headers below the first block,
+	tree         CompactRange      // and below the one that is being read
 	first        seen              // header of the first block
-	run          filling           // of the tree over all headers, by those of the run below the newest, and genesis below block 1
 	recent       []placed          // the newest blocks that are complete, each at its height, less the first one's, modulo maxHeadsBack
 	begins       map[uint64]placed // what the start tells, by height
 	signed       map[Hash]bool     // what stood in notes with a good signature, that included
@@ -215,10 +227,14 @@ func (v *BundleVerifier) fail(c Check, err error) error {
 
 func (v *BundleVerifier) start(item []byte) error {
 	r := reader{b: item}
-	r.tuple(3)
+	r.tuple(4)
 	r.uint() // the kind, which Add has seen
 	r.version()
 	keys := r.wrappedAll(1, maxKeyHeaders)
+	edge := make([]Hash, r.array(0, maxEdge, 1))
+	for i := range edge {
+		r.fixed(edge[i][:])
+	}
 	if err := r.end(); err != nil {
 		return v.fail(CheckDecoding, err)
 	}
@@ -227,7 +243,7 @@ func (v *BundleVerifier) start(item []byte) error {
 			return v.fail(CheckDecoding, fmt.Errorf("receipts on header %d, which is there to set the key", h.Header.Height))
 		}
 	}
-	v.keys = keys
+	v.keys, v.edge = keys, edge
 	for _, h := range keys {
 		s, height := h.seen(), h.Header.Height
 		for _, height := range []uint64{height, height - 1} { // below genesis there is no height, and none that is asked for
@@ -278,14 +294,16 @@ func (v *BundleVerifier) addBlock(item []byte) error {
 	if !v.begun {
 		first := h
 		v.first = seen{&first, LeafHash(b)}
-		if h.Height == 1 {
-			v.run.append(0, h.Previous)
+		// SPEC: in the first block, the edge has as many hashes as its height has bits set
+		if v.below, err = NewCompactRange(h.Height, v.edge); err != nil {
+			return v.fail(CheckBlock, err)
 		}
+		v.tree = v.below.Clone()
 	} else {
-		v.run.append(v.header.Height, v.hash)
+		v.tree.Append(v.hash, nil)
 	}
-	// SPEC: in a run that begins with block 0 or 1, key 5 is the hash of all headers below
-	if root, whole := v.run.root(h.Height); whole && root != h.History {
+	// SPEC: key 5 is the hash of all headers below, from the edge and the blocks before
+	if v.tree.Root() != h.History {
 		return v.fail(CheckBlock, fmt.Errorf("header %d commits to another history than the headers below it", h.Height))
 	}
 	v.begun, v.header, v.hash, v.block = true, h, LeafHash(b), CompactRange{}
@@ -474,13 +492,9 @@ func (v *BundleVerifier) ReportFor(t *Trust) (*BundleReport, error) {
 
 // verifyRun checks how the headers in sight stand to each other, of which the first block's is one.
 //
-// SPEC: Of the tree over all headers the run shows what its headers below the last one fill: whole subtrees
+// SPEC: Of the tree over all headers the hashes of the edge are shown, too
 func (v *BundleVerifier) verifyRun(*Trust, *Report) error {
-	shown := newShown()
-	if err := v.run.show(shown); err != nil {
-		return err
-	}
-	return v.proof.verifyHistory([]seen{v.first}, shown)
+	return v.proof.verifyHistory([]seen{v.first}, newShown(&v.below))
 }
 
 // verifyFirst checks that a run which begins with a genesis begins with that of its chain: the other blocks name theirs.

@@ -15,7 +15,7 @@ func (c *testChain) bundle(from, to uint64, later ...*SignedHeader) [][]byte {
 	c.t.Helper()
 	p := c.prove(to, 0, later...)
 	keys := p.Keys
-	start, err := AppendBundleStart(nil, keys)
+	start, err := AppendBundleStart(nil, keys, c.edge(from))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestABundleHoldsNoHeaderOfAnotherChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, err := AppendBundleStart(nil, keyHeaders(c, 0, stray.Height))
+	start, err := AppendBundleStart(nil, keyHeaders(c, 0, stray.Height), c.edge(stray.Height))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func emptyBlocks(t testing.TB, size, extra int) (b []byte, trust *Trust) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, err := AppendBundleStart(nil, c.headers[:1])
+	start, err := AppendBundleStart(nil, c.headers[:1], c.edge(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func BenchmarkVerifyBundle(b *testing.B) {
 	}
 }
 
-// hashTree computes what the verifier of a bundle from block 0 or 1 must hash: each header, each entry, each node above, and what
+// hashTree computes what a bundle's verifier must hash: each header, each entry, each node above, and what
 // each header commits to of those below it.
 func hashTree(t testing.TB, file []byte) {
 	var r, below CompactRange

@@ -143,6 +143,17 @@ func (c *testChain) beacon(height uint64, times map[string]uint64) (*Hash, []*Si
 	return &hash, headers
 }
 
+// edge returns the edge of the tree over the headers below a height.
+func (c *testChain) edge(height uint64) []Hash { return edgeOf(c.leaves[:height]) }
+
+func edgeOf(leaves []Hash) []Hash {
+	var r CompactRange
+	for _, h := range leaves {
+		r.Append(h, nil)
+	}
+	return r.Edge()
+}
+
 // prove returns the proof of an entry, with the given later headers.
 func (c *testChain) prove(height, index uint64, later ...*SignedHeader) *Proof {
 	c.t.Helper()

@@ -23,7 +23,7 @@ func exampleBundle() (bundle []byte, trust *lightchain.Trust, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if bundle, err = lightchain.AppendBundleStart(nil, p.Keys); err != nil {
+	if bundle, err = lightchain.AppendBundleStart(nil, p.Keys, []lightchain.Hash{p.Header.Header.Previous}); err != nil {
 		return nil, nil, err
 	}
 	bundle = lightchain.AppendBundleBlock(bundle, p.Header.Bytes())

@@ -281,7 +281,7 @@ func TestAFileThatRefutesItselfIsNotVerified(t *testing.T) {
 func TestABundleThatRefutesItselfIsNotVerified(t *testing.T) {
 	f := dishonest(t)
 	write := func(keys []*SignedHeader, blocks ...*SignedHeader) []byte {
-		start, err := AppendBundleStart(nil, keys)
+		start, err := AppendBundleStart(nil, keys, f.edge(blocks[0].Header.Height))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,15 +1,9 @@
 package lightchain
 
-import (
-	"fmt"
-	"math/bits"
-)
+import "fmt"
 
 // A header commits to all below it by one hash, and a file shows other hashes of the same tree: its headers, their links, the
 // paths of one header in the history of others. All that it shows is of one tree, or nobody recorded it.
-
-// leaves are headers that follow each other.
-type leaves struct{ first, count uint64 }
 
 // shown is what a file shows of the tree over all headers of a chain.
 type shown struct {
@@ -19,22 +13,29 @@ type shown struct {
 	known  map[leaves]*Hash
 }
 
-func newShown() *shown {
-	return &shown{hash: map[leaves]Hash{}, starts: map[uint64]bool{}, known: map[leaves]*Hash{}}
+// newShown returns what the complete subtrees of a tree show.
+func newShown(tree *CompactRange) *shown {
+	s := &shown{hash: map[leaves]Hash{}, starts: map[uint64]bool{}, known: map[leaves]*Hash{}}
+	for l, h := range tree.parts() {
+		s.put(l, h)
+	}
+	return s
 }
 
 // SPEC: Two hashes of the same leaves are one
 func (s *shown) add(first, count uint64, h Hash) error {
 	l := leaves{first, count}
-	if before, ok := s.hash[l]; ok {
-		if before != h {
-			return l.torn()
-		}
-		return nil
+	if before, ok := s.hash[l]; !ok {
+		s.put(l, h)
+	} else if before != h {
+		return l.torn()
 	}
-	s.hash[l], s.starts[first] = h, true
-	s.order = append(s.order, l)
 	return nil
+}
+
+func (s *shown) put(l leaves, h Hash) {
+	s.hash[l], s.starts[l.first] = h, true
+	s.order = append(s.order, l)
 }
 
 // torn says that what is shown of the headers is not of one tree.
@@ -121,49 +122,4 @@ func (s *shown) at(l leaves) (h Hash, ok bool) {
 		s.known[l] = &h
 	}
 	return h, ok
-}
-
-// A filling is what headers that follow each other fill of the tree: the largest whole subtrees. The zero value is that of none.
-type filling struct {
-	first, next uint64 // heights
-	edge        []Hash // of the subtrees, in order
-}
-
-// append adds the header at a height, the next one or the first.
-func (f *filling) append(height uint64, h Hash) {
-	if len(f.edge) == 0 {
-		f.first, f.next = height, height
-	}
-	f.next++
-	for size := uint64(2); f.next%size == 0 && f.next-size >= f.first; size *= 2 {
-		last := len(f.edge) - 1
-		h = NodeHash(f.edge[last], h)
-		f.edge = f.edge[:last]
-	}
-	f.edge = append(f.edge, h)
-}
-
-// root returns the hash of all headers below a height, where the filling is of them.
-func (f *filling) root(height uint64) (h Hash, ok bool) {
-	tree := CompactRange{size: f.next, edge: f.edge}
-	if f.first != 0 || f.next != height || height == 0 {
-		return h, false
-	}
-	return tree.Root(), true
-}
-
-// show adds the subtrees to what is shown.
-func (f *filling) show(s *shown) error {
-	at := f.first
-	for _, h := range f.edge {
-		size := uint64(1) << (bits.Len64(f.next-at) - 1)
-		if at > 0 {
-			size = min(size, at&-at) // a subtree begins at a multiple of its size
-		}
-		if err := s.add(at, size, h); err != nil {
-			return err
-		}
-		at += size
-	}
-	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"math/bits"
 )
 
@@ -72,6 +74,23 @@ func (r *CompactRange) Size() uint64 { return r.size }
 // Edge returns the roots of the complete subtrees, the largest first. The caller may keep the slice.
 func (r *CompactRange) Edge() []Hash { return append([]Hash(nil), r.edge...) }
 
+// leaves are some that follow each other.
+type leaves struct{ first, count uint64 }
+
+// parts yields the complete subtrees and their roots, the largest first.
+func (r *CompactRange) parts() iter.Seq2[leaves, Hash] {
+	return func(yield func(leaves, Hash) bool) {
+		at := uint64(0)
+		for _, h := range r.edge {
+			part := leaves{at, 1 << (bits.Len64(r.size-at) - 1)}
+			if !yield(part, h) {
+				return
+			}
+			at += part.count
+		}
+	}
+}
+
 // Clone returns a copy that grows by itself.
 func (r *CompactRange) Clone() CompactRange { return CompactRange{size: r.size, edge: r.Edge()} }
 
@@ -112,16 +131,23 @@ func (r *CompactRange) Root() Hash {
 type Nodes func(level int, index uint64) (Hash, error)
 
 // LeafNodes returns the nodes of the tree over leaves, each computed when it is asked for.
-func LeafNodes(leaves []Hash) Nodes {
+func LeafNodes(leaves []Hash) Nodes { return new(CompactRange).nodes(leaves) }
+
+// nodes returns the nodes of the tree that more leaves continue: those of the edge, and those that end above it.
+func (r *CompactRange) nodes(more []Hash) Nodes {
+	edge := maps.Collect(r.parts())
 	var node Nodes
 	node = func(level int, index uint64) (Hash, error) {
-		if level == 0 {
-			if index >= uint64(len(leaves)) {
-				return Hash{}, fmt.Errorf("leaf %d of a tree of %d", index, len(leaves))
-			}
-			return leaves[index], nil
+		if h, ok := edge[leaves{index << level, 1 << level}]; ok {
+			return h, nil
 		}
-		return pair(node, level-1, 2*index)
+		if level > 0 {
+			return pair(node, level-1, 2*index)
+		}
+		if index < r.size || index-r.size >= uint64(len(more)) {
+			return Hash{}, fmt.Errorf("leaf %d of a tree of %d, of which the first %d are not known", index, r.size+uint64(len(more)), r.size)
+		}
+		return more[index-r.size], nil
 	}
 	return node
 }

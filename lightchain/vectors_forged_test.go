@@ -19,6 +19,7 @@ func writeForgedVectors(t *testing.T, write func(string, vector)) {
 	writeForgedBeacons(t, write)
 	writeReceiptVectors(t, write)
 	writeForgedBundles(t, write)
+	writeForgedEdges(t, write)
 	writeForgedForks(t, write)
 	writePairVectors(t, write)
 }
@@ -367,8 +368,13 @@ func writeReceiptVectors(t *testing.T, write func(string, vector)) {
 
 // bundleOf returns a bundle of these blocks with the entries that the chain has at their heights.
 func (f forger) bundleOf(keys, blocks []*SignedHeader, end *SignedHeader, later ...LaterHeader) []byte {
+	return f.bundleOver(f.edge(blocks[0].Header.Height), keys, blocks, end, later...)
+}
+
+// bundleOver is bundleOf with an edge of the forger's making.
+func (f forger) bundleOver(edge []Hash, keys, blocks []*SignedHeader, end *SignedHeader, later ...LaterHeader) []byte {
 	f.t.Helper()
-	b, err := AppendBundleStart(nil, keys)
+	b, err := AppendBundleStart(nil, keys, edge)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -431,6 +437,8 @@ func writeForgedBundles(t *testing.T, write func(string, vector)) {
 	torn := f.run(1, 3, 2, func(h *Header) { h.History[0] ^= 1 })
 	bad("history", "a block that commits to another history than the headers below it, all of which are here", CheckBlock, f.bundleOf(keys[:1], append([]*SignedHeader{f.headers[0]}, torn...), torn[2]))
 	bad("history-from-1", "the same in a run that begins right above genesis", CheckBlock, f.bundleOf(keys[:1], torn, torn[2]))
+	bad("history-from-5", "the same in a run that begins further above", CheckBlock, bundle(f.run(5, 7, 6, func(h *Header) { h.History[0] ^= 1 })))
+	bad("history-last", "a last block that commits to another history than the headers below it", CheckBlock, bundle(f.run(5, 7, 7, func(h *Header) { h.History[0] ^= 1 })))
 	for odd, about := range map[uint64]string{5: "first", 6: "second"} {
 		bad(fmt.Sprint("history-path-", odd), "the path at the end has another header in place of the run's "+about, CheckBlock,
 			f.bundleOf(keys, honest, honest[2], f.with(&Proof{}, f.among(9, 7, "gateway 1", odd)).Later...))
@@ -439,9 +447,12 @@ func writeForgedBundles(t *testing.T, write func(string, vector)) {
 	bad("history-key-inside", "a block in the middle that the start holds, too, and whose key 5 is another than the blocks below it and the first one's give", CheckBlock,
 		f.bundleOf([]*SignedHeader{f.headers[0], changed[2]}, changed, changed[4]))
 	bad("genesis-above", "a genesis in the middle of a run", CheckBlock, f.bundleOf(keys, []*SignedHeader{f.headers[5], f.headers[0], f.headers[6]}, f.headers[6]))
-	bad("height-leaps", "a block left out, and a link over it", CheckBlock, bundle(append([]*SignedHeader{f.headers[5]}, f.run(7, 8, 7, func(h *Header) {
-		h.Previous, h.First = f.leaves[5], f.headers[6].Header.First
-	})...)))
+	over := func(h *Header) { // above block 5, of whatever height it is
+		h.Previous, h.First, h.History = f.leaves[5], f.headers[6].Header.First, naiveRoot(f.leaves[:6])
+	}
+	bad("height-leaps", "blocks left out, a link over them, and a key 5 of the headers that are here", CheckBlock, bundle([]*SignedHeader{f.headers[5], f.sign(9, "gateway 1", over)}))
+	lower := f.sign(3, "gateway 0", over)
+	bad("height-falls", "a block below the one before, which it names, and a key 5 of the headers that are here", CheckBlock, f.bundleOf(keys[:1], []*SignedHeader{f.headers[5], lower}, lower))
 	bad("link", "a block in the middle names another one before it", CheckBlock, bundle(f.run(5, 7, 6, func(h *Header) { h.Previous[0] ^= 1 })))
 	bad("first-leaps", "a block in the middle begins later than the one before ends", CheckBlock, bundle(f.run(5, 7, 6, func(h *Header) { h.First++ })))
 	write("bundle-bad-numbers", vector{About: "numbers beyond 2^63-1, and a chain that is not trusted, which is looked at later", Kind: "bundle",
@@ -477,6 +488,79 @@ func writeForgedBundles(t *testing.T, write func(string, vector)) {
 	good("genesis", "a run from genesis on, that ends with a block that sets a key", 0, 8, 4, f.bundleOf(keys[:1], f.headers[:5], f.headers[4]))
 	good("key-above", "a header of the start that stands above the run, below a later header", 0, 4, 2, f.bundleOf(keys, f.headers[1:3], f.headers[2],
 		LaterHeader{func() *SignedHeader { h := *f.headers[9]; h.Receipts = f.receipt(&h, "mallory", 5).Receipts; return &h }(), f.pathOf(2, 9)}))
+}
+
+// Edges that are not of the tree which the rest of the file shows.
+func writeForgedEdges(t *testing.T, write func(string, vector)) {
+	f := dishonest(t)
+	g, k4 := f.headers[0], f.headers[4]
+	trust := string(f.trust(0, "north").Format())
+	bad := func(name, about string, b []byte) {
+		t.Helper()
+		write("bundle-bad-edge-"+name, vector{About: about, Kind: "bundle", Bytes: b, Trust: trust, Expect: "fail", Check: string(CheckBlock)})
+	}
+	over := func(edge []Hash, keys []*SignedHeader, blocks ...*SignedHeader) []byte {
+		return f.bundleOver(edge, keys, blocks, blocks[len(blocks)-1])
+	}
+	gk4 := []*SignedHeader{g, k4}
+	bad("few", "an edge without its last hash", over(f.edge(5)[:1], gk4, f.headers[5]))
+	bad("none", "no hash in the edge of a block above genesis", over(nil, gk4[:1], f.headers[1]))
+	bad("order", "the hashes of an edge, the smallest subtree first", over([]Hash{f.edge(5)[1], f.edge(5)[0]}, gk4, f.headers[5]))
+	bad("lower", "the edge of the height below the first block's", over(f.edge(6), gk4, f.headers[7]))
+	bad("parts", "two halves in place of their subtree: the hash of all headers below is the right one", over(f.leaves[:2], gk4[:1], f.headers[2]))
+	bad("joined", "the hash of all headers below in place of an edge of two", over([]Hash{f.headers[6].Header.History}, gk4[:1], f.sign(6, "gateway 0", unchanged)))
+	unsigned := *f.sign(5, "gateway 1", func(h *Header) { h.History[0] ^= 1 })
+	unsigned.Signature[0] ^= 1
+	bad("other", "a first block that commits to another history than the edge gives, and an end with a signature that does not check", over(f.edge(5), gk4, &unsigned))
+	bad("genesis", "a hash below a genesis", over([]Hash{emptyRoot}, gk4[:1], g, f.headers[1]))
+
+	// Blocks over a tree in which another header stands at the height odd.
+	lying := func(odd, first, last uint64, by string) (edge []Hash, blocks []*SignedHeader) {
+		c := *f.testChain
+		c.leaves = append([]Hash(nil), f.leaves...)
+		c.leaves[odd][0] ^= 1
+		other := forger{&c}
+		return c.edge(first), other.run(first, last, first, func(h *Header) { h.History = naiveRoot(c.leaves[:first]) })
+	}
+	edge, blocks := lying(0, 1, 1, "gateway 0")
+	bad("leaf-0", "an edge, to which key 5 commits, with another header than genesis", over(edge, gk4[:1], blocks...))
+	edge, blocks = lying(2, 3, 3, "gateway 0")
+	bad("leaf", "an edge, to which key 5 commits, with another header than key 4 names", over(edge, gk4[:1], blocks...))
+	edge, blocks = lying(2, 3, 4, "gateway 0")
+	bad("leaf-run", "the same, and one block more", over(edge, gk4[:1], blocks...))
+	edge, blocks = lying(1, 6, 6, "gateway 1")
+	bad("key", "an edge, to which key 5 commits, with other headers than a header of the start commits to", over(edge, gk4, blocks...))
+	edge, blocks = lying(1, 6, 8, "gateway 1")
+	bad("key-run", "the same, and a run that fills the subtree of which these are a half", over(edge, gk4, blocks...))
+	bad("path", "the path at the end has another header in place of one below the first block", f.bundleOver(f.edge(3), gk4[:1], f.headers[3:4], f.headers[3],
+		f.with(&Proof{}, f.among(4, 3, "gateway 0", 1)).Later...))
+
+	number, next, height := uint64(20), uint64(22), uint64(math.MaxInt64)
+	edge = make([]Hash, 63)
+	for i := range edge {
+		edge[i] = LeafHash([]byte{byte(i)})
+	}
+	below, err := NewCompactRange(height, edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := f.sign(10, "gateway 1", func(h *Header) {
+		h.Height, h.First, h.Previous, h.History = height, number, edge[62], below.Root()
+	})
+	b, err := AppendBundleStart(nil, gk4, edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = AppendBundleBlock(b, top.Bytes())
+	for _, e := range f.blocks[10] {
+		b = AppendBundleEntry(b, e)
+	}
+	end, err := AppendBundleEnd(nil, top, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("bundle-good-edge-highest", vector{About: "a block at the greatest height, and an edge of 63 hashes", Kind: "bundle", Bytes: append(b, end...), Trust: trust, Expect: "ok",
+		Number: &number, Next: &next, Height: &height})
 }
 
 func writeForgedForks(t *testing.T, write func(string, vector)) {

@@ -409,7 +409,7 @@ func writeBundleVectors(t *testing.T, write func(string, vector)) {
 		Expect: "ok", Number: seconds(0), Next: seconds(24), Height: seconds(6), ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 601)})
 	d := dishonest(t)
 	forged := func(keys []*SignedHeader, h *SignedHeader) []byte {
-		start, err := AppendBundleStart(nil, keys)
+		start, err := AppendBundleStart(nil, keys, d.edge(h.Header.Height))
 		if err != nil {
 			t.Fatal(err)
 		}

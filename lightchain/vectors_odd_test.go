@@ -122,6 +122,9 @@ func writeOddBundles(t *testing.T, write func(string, vector)) {
 	bad("entry-twice", "an entry twice, in place of the next", CheckEntry, with(3, items[2]))
 	spoilt := with(0, e.replace(items[0], append(x("a10b"), e.item(mustAppendWrapped(t, f.receipt(f.headers[0], "north", testTime)), inside, 1, 11)...), inside, 2, 0, inside, 1))
 	bad("start-receipt-first", "a receipt in the start, and an entry that is missing behind it", CheckDecoding, spoilt[:len(spoilt)-len(items[7])-len(items[6])], items[7])
+	torn := f.run(5, 7, 6, func(h *Header) { h.History[0] ^= 1 })
+	bad("entry-before-history", "a block without its last entry, and above it one that commits to another history", CheckEntry,
+		seq(items[:3]...), AppendBundleBlock(nil, torn[1].Bytes()), seq(items[5:7]...), items[7])
 	bad("block-twice", "a block twice", CheckBlock, seq(items[:4]...), seq(items[1:4]...), items[7])
 	bad("empty-root", "a block of no entries with another root", CheckEntry, f.bundleOf(keys, f.run(5, 6, 5, func(h *Header) { h.Count, h.Root = 0, Hash{1} })[:1], f.headers[5])[:len(items[0])],
 		AppendBundleBlock(nil, f.sign(5, "gateway 1", func(h *Header) { h.Count, h.Root = 0, Hash{1} }).Bytes()), items[7])

@@ -259,7 +259,9 @@ func (p *Proof) verifyEntry(_ *Trust, r *Report) error {
 
 // SPEC: paths of field 6: size is the height of the header, index the height of the block's header, and it leads from the
 // block's header's hash to key 5; every relation between the headers in sight
-func (p *Proof) verifyBlock(*Trust, *Report) error { return p.verifyHistory(nil, newShown()) }
+func (p *Proof) verifyBlock(*Trust, *Report) error {
+	return p.verifyHistory(nil, newShown(new(CompactRange)))
+}
 
 // verifyHistory checks the paths, and how the headers in sight stand to each other; more of them may be in sight than
 // the proof's own, and more may be shown of their tree.

@@ -143,8 +143,9 @@ func FuzzVerifyParts(f *testing.F) {
 			}
 			encoded, err = p.Append(nil)
 		case 1:
-			if encoded, err = AppendBundleStart(nil, several(picks[1])); err == nil {
-				for _, h := range append(several(picks[2]), block) {
+			blocks := append(several(picks[2]), block)
+			if encoded, err = AppendBundleStart(nil, several(picks[1]), d.edge(blocks[0].Header.Height)); err == nil {
+				for _, h := range blocks {
 					encoded = AppendBundleBlock(encoded, h.Bytes())
 					for _, e := range d.blocks[h.Header.Height] {
 						encoded = AppendBundleEntry(encoded, e)

@@ -6,7 +6,7 @@ import { form, need } from './checks.mjs';
 import { bounds, contradicting, silences } from './bounds.mjs';
 import { decodeEntry } from './entry.mjs';
 import { decodeHeader, decodeSigned, sameHeader } from './header.mjs';
-import { Filling, Tree, leafHash } from './merkle.mjs';
+import { Tree, decodeEdge, edgeLength, leafHash } from './merkle.mjs';
 import { isNote, standingOf, told } from './note.mjs';
 import { decodeOutside } from './outside.mjs';
 import { checkLater, decodeLater, decodeSetters } from './proof.mjs';
@@ -37,11 +37,11 @@ export class BundleCheck {
   #watch;
   #notes = [];      // how people's entries stand, those that stand alike counted together
   #setters = null;  // the start's headers
+  #edge = null;     // the start's edge: hashes, and once the first block is there [first, count, hash]
   #chain = null;
   #first = null;    // the first block's header
   #hashes = [];     // of all blocks' headers
-  #filled = new Filling(); // by the headers below the last one
-  #below = null;    // the tree over all headers from genesis on, if the run begins there or right above
+  #below = null;    // the tree over all headers below the last one
   #last = null;     // the block that is being read
   #tree = null;     // its entries so far
   #inRun = new Map(); // headers of the run at heights of the start
@@ -86,10 +86,11 @@ export class BundleCheck {
   }
 
   async #start(value) {
-    form(value.length === 3, 'a start has three elements');
+    form(value.length === 4, 'a start has four elements');
     form(value[1] === 1n, "a bundle's version is 1");
     this.#setters = await decodeSetters(value[2]);
     this.#chain = this.#setters[0].header.chain;
+    this.#edge = decodeEdge(value[3]);
   }
 
   async #block(value) {
@@ -104,13 +105,8 @@ export class BundleCheck {
       need(header.first === this.#last.next, 'block', 'a block does not begin where the one before ends');
     }
     need(header.next <= MAX_INT, 'block', "a block's numbers exceed 2^63-1");
-    if (this.#last !== null) await this.#filled.add(this.#last.height, this.#last.hash);
-    if (this.#last === null && header.height <= 1n) this.#below = new Tree();
-    if (this.#last === null && header.height === 1n) await this.#below.add(header.before);
-    if (this.#below !== null) {
-      need(header.genesis || equal(header.history, await this.#below.root()), 'block', 'key 5 of a block of which all below are here');
-      await this.#below.add(header.hash);
-    }
+    await this.#goUpTo(header);
+    need(equal(header.history, await this.#below.root()), 'block', "a block's key 5 is the hash of all headers below");
     if (header.key !== undefined) this.#setting.push(header);
     need(this.#setting.length <= 1024, 'keys', 'more than 1,024 blocks set a key');
     this.#first ??= header;
@@ -118,6 +114,14 @@ export class BundleCheck {
     this.#last = header;
     this.#tree = new Tree();
     if (this.#setters.some(s => s.header.height === header.height)) this.#inRun.set(header.height, header);
+  }
+
+  // The tree over all headers below a block: of the first by the start's edge.
+  async #goUpTo({ height }) {
+    if (this.#last !== null) return this.#below.add(this.#last.hash);
+    need(this.#edge.length === edgeLength(height), 'block', "the edge has a hash for each bit of the first block's height");
+    this.#below = new Tree(height, this.#edge);
+    this.#edge = this.#below.edge();
   }
 
   async #entry(value) {
@@ -184,7 +188,7 @@ export class BundleCheck {
     this.#checkRunKeys();
     for (const s of ends) await checkSignature(s, setters);
     await checkLaterPaths(later, this.#last);
-    await checkRelations([...setters.map(s => s.header), ...others], later.map(l => l.path), this.#filled.whole);
+    await checkRelations([...setters.map(s => s.header), ...others], later.map(l => l.path), this.#edge);
 
     const upper = [];
     for (const s of ends) upper.push(...await trustedReceipts(s, trust));

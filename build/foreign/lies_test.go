@@ -185,7 +185,7 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 	}
 	heights := slices.Sorted(maps.Keys(inFile))
 
-	all, headers, entries := leafMap{}, map[uint64]*lightchain.SignedHeader{}, map[uint64][][]byte{}
+	all, run, headers, entries := leafMap{}, leafMap{}, map[uint64]*lightchain.SignedHeader{}, map[uint64][][]byte{}
 	shown := &sight{hash: map[span]lightchain.Hash{}}
 	var keys []*lightchain.SignedHeader
 	var above []lightchain.LaterHeader
@@ -195,13 +195,16 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 	for i, height := range heights {
 		var h *lightchain.Header
 		var path lightchain.Path
+		below := all
+		if height > l.from && (height <= l.last || rng.IntN(2) == 0) {
+			below = run
+		}
 		if height == 0 {
 			h = lightchain.NewGenesis(lightchain.Genesis{Nonce: [16]byte{1}}, signer.Public(), 5, lightchain.Clock{Boot: 1})
 		} else {
 			if heights[i-1] != height-1 {
 				next += rng.Uint64N(1000)
 			}
-			below := all
 			if l.lies1in(1) { // of a history with another header in it
 				odd := heights[rng.IntN(i)]
 				if rng.IntN(2) == 0 {
@@ -210,7 +213,7 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 				if odd != l.last {
 					other := all.root(odd, 1)
 					other[0] ^= 1
-					below = maps.Clone(all)
+					below = maps.Clone(below)
 					below[odd] = other
 				}
 			}
@@ -251,6 +254,10 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 			chain = s.ChainID()
 		}
 		headers[height], all[height] = s, s.Hash()
+		if height == l.from { // the blocks above it stay with what it says
+			run = maps.Clone(below)
+		}
+		run[height] = s.Hash()
 		if h.NextKey != nil {
 			keys = append(keys, s)
 		}
@@ -264,8 +271,7 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 		}
 		inRun := height > l.from && height <= l.last // above its first block
 		shown.torn = shown.torn || inRun && h.Previous != all[height-1]
-		// Of a run from block 0 or 1 on each key 5 is computed, of any other those in sight.
-		if h.NextKey != nil || later[height] || height == l.last || height == l.from || inRun && l.from <= 1 {
+		if h.NextKey != nil || later[height] || height >= l.from && height <= l.last {
 			shown.header(s)
 		}
 	}
@@ -281,15 +287,15 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 		q.File = b
 		return q, shown.follow()
 	}
-	for at := l.from; at < l.last; { // what the run fills
-		size := uint64(1)
-		for at%(2*size) == 0 && 2*size <= l.last-at {
-			size *= 2
-		}
-		shown.add(at, size, all.root(at, size))
+	var edge []lightchain.Hash
+	for at := uint64(0); at < l.from; {
+		size := uint64(1) << (bits.Len64(l.from-at) - 1)
+		h := run.root(at, size)
+		edge = append(edge, h)
+		shown.add(at, size, h)
 		at += size
 	}
-	b, err := lightchain.AppendBundleStart(nil, keys)
+	b, err := lightchain.AppendBundleStart(nil, keys, edge)
 	check(err)
 	for height := l.from; height <= l.last; height++ {
 		b = lightchain.AppendBundleBlock(b, headers[height].Bytes())

@@ -176,7 +176,7 @@ func TestBothVerifiersKeepTheLimits(t *testing.T) {
 	block := c.headers[setting]
 	files = append(files, file{"1,024 headers that set the key", c.prove(small, setting), ""})
 	wholeRun := func(from int) []byte {
-		b, err := lightchain.AppendBundleStart(nil, c.headers[:setting])
+		b, err := lightchain.AppendBundleStart(nil, c.headers[:setting], edgeBelow(c.headers[:from]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,6 +249,15 @@ func TestBothVerifiersKeepTheLimits(t *testing.T) {
 	}
 }
 
+// edgeBelow returns the edge of the tree over these headers.
+func edgeBelow(headers []*lightchain.SignedHeader) []lightchain.Hash {
+	var r lightchain.CompactRange
+	for _, h := range headers {
+		r.Append(h.Hash(), nil)
+	}
+	return r.Edge()
+}
+
 // A note's header is compared with the 65,536 blocks before its own.
 func TestBothVerifiersKeepAsManyBlocksInMind(t *testing.T) {
 	if testing.Short() {
@@ -256,7 +265,7 @@ func TestBothVerifiersKeepAsManyBlocksInMind(t *testing.T) {
 	}
 	const back, last = 65536, 65540
 	c := newKeyChain(t)
-	start, err := lightchain.AppendBundleStart(nil, c.headers)
+	start, err := lightchain.AppendBundleStart(nil, c.headers, edgeBelow(c.headers[:1]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Merkle trees of RFC 9162: roots (section 2.1.1), inclusion (2.1.3.2) and consistency (2.1.4.2); and "path" of the section
-// "Proof".
+// Merkle trees of RFC 9162: roots (section 2.1.1), inclusion (2.1.3.2) and consistency (2.1.4.2); "path" of the section "Proof"
+// and "edge" of the section "Bundle".
 
 import { concat, equal } from './bytes.mjs';
 import { isArray, isHash, isUint } from './cbor.mjs';
@@ -11,10 +11,16 @@ export const sha256 = (...parts) => digest('SHA-256', concat(...parts));
 export const leafHash = bytes => sha256(Uint8Array.of(0), bytes);
 const node = (left, right) => sha256(Uint8Array.of(1), left, right);
 
-// A root that grows leaf by leaf, holding one hash for each whole subtree: so a block needs no memory to speak of.
+// A root that grows leaf by leaf, holding one hash for each whole subtree: so a block needs no memory to speak of. It may begin
+// with an edge, one hash for each bit of its size.
 export class Tree {
-  size = 0n;
-  #whole = []; // roots of whole subtrees, the largest first
+  size;
+  #whole; // roots of whole subtrees, the largest first
+
+  constructor(size = 0n, edge = []) {
+    this.size = size;
+    this.#whole = [...edge];
+  }
 
   async add(hash) {
     for (let n = this.size; n & 1n; n >>= 1n) hash = await node(this.#whole.pop(), hash);
@@ -27,6 +33,16 @@ export class Tree {
     let root = this.#whole.at(-1);
     for (let i = this.#whole.length - 2; i >= 0; i--) root = await node(this.#whole[i], root);
     return root;
+  }
+
+  // Its whole subtrees, as [first, count, hash].
+  edge() {
+    let end = this.size;
+    return this.#whole.toReversed().map(hash => {
+      const count = end & -end;
+      end -= count;
+      return [end, count, hash];
+    });
   }
 }
 
@@ -94,22 +110,6 @@ export class Shown {
   }
 }
 
-// The largest whole subtrees that leaves from a first one on fill, as [first, count, hash].
-export class Filling {
-  whole = [];
-
-  async add(height, hash) {
-    let first = height, count = 1n;
-    for (let last = this.whole.at(-1); last?.[1] === count && last[0] % (2n * count) === 0n; last = this.whole.at(-1)) {
-      hash = await node(last[2], hash);
-      first = last[0];
-      count *= 2n;
-      this.whole.pop();
-    }
-    this.whole.push([first, count, hash]);
-  }
-}
-
 export async function rootOf(hashes) {
   const tree = new Tree();
   for (const hash of hashes) await tree.add(hash);
@@ -124,6 +124,19 @@ export function decodePath(value) {
   form(isArray(hashes, 0, 63), "a path's hashes are at most 63");
   form(hashes.every(isHash), "a path's hashes have 32 bytes");
   return { size, index, hashes };
+}
+
+export function decodeEdge(value) {
+  form(isArray(value, 0, 63), 'an edge is an array of at most 63');
+  form(value.every(isHash), "an edge's hashes have 32 bytes");
+  return value;
+}
+
+// How many hashes the edge of a height has.
+export function edgeLength(height) {
+  let bits = 0;
+  for (let rest = height; rest > 0n; rest &= rest - 1n) bits++;
+  return bits;
 }
 
 // Whether a path leads from a leaf's hash to a root.

@@ -71,9 +71,9 @@ export async function checkLaterPaths(later, header) {
   }
 }
 
-// Check "block", second half: every relation between the headers in sight. `paths` are those of field 6, `filled` the subtrees
-// that a run fills, as [first, count, hash].
-export async function checkRelations(headers, paths, filled = []) {
+// Check "block", second half: every relation between the headers in sight. `paths` are those of field 6, `edge` the subtrees of
+// a bundle's edge, as [first, count, hash].
+export async function checkRelations(headers, paths, edge = []) {
   const sorted = [...headers].sort((a, b) => (a.height < b.height ? -1 : a.height > b.height ? 1 : 0));
   let before = null;
   for (const header of sorted) {
@@ -93,7 +93,7 @@ export async function checkRelations(headers, paths, filled = []) {
   }
   const shown = new Shown();
   const fits = () => need(!shown.torn, 'block', 'what is shown of the headers is of one tree');
-  for (const [first, count, hash] of filled) shown.add(first, count, hash);
+  for (const [first, count, hash] of edge) shown.add(first, count, hash);
   for (const path of paths) shown.path(path);
   for (const header of sorted) {
     shown.add(header.height, 1n, header.hash);

@@ -398,7 +398,7 @@ func largeBundle(t *testing.T, entries int) (bundle []byte, chain string) {
 	must(err)
 	encoded, err := head.Header.Append(nil)
 	must(err)
-	bundle, err = lightchain.AppendBundleStart(nil, []*lightchain.SignedHeader{genesis})
+	bundle, err = lightchain.AppendBundleStart(nil, []*lightchain.SignedHeader{genesis}, []lightchain.Hash{genesis.Hash()})
 	must(err)
 	bundle, err = lightchain.AppendBundleEnd(append(lightchain.AppendBundleBlock(bundle, encoded), items...), head, nil)
 	must(err)

@@ -217,7 +217,11 @@ func (b *branch) proof(height int) string {
 
 func (b *branch) bundle(from, to int) string {
 	b.t.Helper()
-	all, err := lightchain.AppendBundleStart(nil, b.headers[:1])
+	var below lightchain.CompactRange
+	for _, h := range b.headers[:from] {
+		below.Append(h.Hash(), nil)
+	}
+	all, err := lightchain.AppendBundleStart(nil, b.headers[:1], below.Edge())
 	for height := from; height <= to; height++ {
 		all = lightchain.AppendBundleBlock(all, b.headers[height].Bytes())
 		if b.entries[height] != nil {
@@ -254,11 +258,12 @@ func TestEachBlockOfABundleIsCompared(t *testing.T) {
 	}{
 		"a proof within":                  {[]string{whole, b.proof(5)}, true, true, "height    5: two different headers stand there"},
 		"from genesis":                    {[]string{fromGenesis, b.proof(5)}, true, true, "height    5: two different headers stand there"},
-		"without a path":                  {[]string{later, b.proof(5)}, true, false, "the bundle begins with block 3 and has no path from block 5 to the signed header at its end; a bundle that ends with block 5 shows that header signed"},
-		"its first block":                 {[]string{later, b.proof(3)}, true, false, "height    3: two different headers stand there"},
+		"from above":                      {[]string{later, b.proof(5)}, true, true, "height    5: two different headers stand there"},
+		"its first block":                 {[]string{later, b.proof(3)}, true, true, "height    3: two different headers stand there"},
+		"below its first block":           {[]string{a.bundle(5, 10), b.proof(4)}, true, false, "the header that contradicts block 5 is signed by itself, and that of the block is not; a bundle that ends with block 5 shows that header signed"},
 		"right below it":                  {[]string{a.bundle(5, 10), b.proof(4)}, true, false, "because   header 5 names another header before it than header 4"},
 		"two bundles":                     {[]string{whole, b.bundle(1, 8)}, true, true, "height    8: two different headers stand there"},
-		"two bundles, neither from 1":     {[]string{a.bundle(3, 10), b.bundle(2, 8)}, true, false, "height    8: two different headers stand there"},
+		"two bundles, neither from 1":     {[]string{a.bundle(3, 10), b.bundle(2, 8)}, true, true, "height    8: two different headers stand there"},
 		"one evidence among three":        {[]string{later, b.proof(5), whole}, true, true, "height    5: two different headers stand there"},
 		"blocks that both histories have": {[]string{whole, b.proof(2), a.proof(7), a.bundle(2, 9), a.proof(15), a.bundle(12, 20)}, false, false, ""},
 	} {
@@ -290,7 +295,7 @@ func TestEachBlockOfABundleIsCompared(t *testing.T) {
 			}
 		}
 	}
-	for _, bundle := range []string{hollow.bundle(1, 21), hollow.bundle(0, 21)} {
+	for _, bundle := range []string{hollow.bundle(1, 21), hollow.bundle(0, 21), hollow.bundle(7, 21)} {
 		out := &bytes.Buffer{}
 		if code := run([]string{"--chain", a.tip.Chain.String(), bundle, b.proof(5)}, nil, out, out); code != exitVerification || !strings.Contains(out.String(), "header 21 commits to another history than the headers below it") {
 			t.Errorf("an end without the history: exit code %d\n%s", code, out)

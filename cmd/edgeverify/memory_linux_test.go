@@ -70,7 +70,7 @@ func bundleOfBytes(t *testing.T, n int, entry []byte) (bundle []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bundle, err = lightchain.AppendBundleStart(nil, []*lightchain.SignedHeader{genesis}); err != nil {
+	if bundle, err = lightchain.AppendBundleStart(nil, []*lightchain.SignedHeader{genesis}, []lightchain.Hash{genesis.Hash()}); err != nil {
 		t.Fatal(err)
 	}
 	bundle = lightchain.AppendBundleBlock(bundle, header.Bytes())

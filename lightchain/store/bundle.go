@@ -45,7 +45,11 @@ func (r *Reader) bundle(ctx context.Context, w io.Writer, from, to uint64, quoru
 		return fmt.Errorf("%w: nothing above block 0, which holds no entries, is in it; end the bundle with a block above", ErrNotFound)
 	}
 	out := bufio.NewWriterSize(w, 1<<16)
-	item, err := lightchain.AppendBundleStart(nil, p.Keys)
+	edge, err := r.Edge(from)
+	if err != nil {
+		return err
+	}
+	item, err := lightchain.AppendBundleStart(nil, p.Keys, edge)
 	if err != nil {
 		return err
 	}
