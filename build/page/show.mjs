@@ -51,7 +51,10 @@ function explained(o, report, say, anybody) {
   if (o.refused !== undefined) return o.refused(say);
   if (anybody || o.check !== 'chain' || o.fault !== undefined) return report.explain();
   const r = o.inside;
-  if (r !== undefined) return say(o.kind === 'fork' ? 'waitingFork' : 'waiting', toBase32(r.chain));
+  if (r !== undefined) {
+    const bad = report.badText();
+    return say(o.kind === 'fork' ? 'waitingFork' : 'waiting', toBase32(r.chain)) + (bad === '' ? '' : say('noteBesides', bad));
+  }
   const { check, why } = o.besides ?? o;
   return say('waitingBad', check, say(check), why);
 }
