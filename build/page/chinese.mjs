@@ -38,6 +38,7 @@ export default {
   file1: '1 个文件', fileN: '{0} 个文件',
   tally: '{0}：{1}{2}。',
   together1: '；其中两个文件之间有 1 处矛盾', togetherN: '；文件两两之间有 {0} 处矛盾',
+  untold1: '，另有 1 对未列出', untoldN: '，另有 {0} 对未列出',
   together: '两个文件各自都能通过验证；放在一起则表明二者不可能都可信。',
   togetherShort: '两个文件各自都是完好的，只是并非都有所要求的回执；放在一起则表明二者不可能都可信。',
   evidence: '如果可行，edgeverify --evidence FILE 会写出不依赖这两个文件的证据。',

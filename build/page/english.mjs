@@ -39,6 +39,7 @@ export default {
   file1: '1 file', fileN: '{0} files',
   tally: '{0}: {1}{2}.',
   together1: '; 1 CONTRADICTION between two of them', togetherN: '; {0} CONTRADICTIONS between two of them',
+  untold1: ', and between 1 pair more that are not listed', untoldN: ', and between {0} pairs more that are not listed',
   together: 'Each verifies by itself; together they show that not both can be relied on.',
   togetherShort: 'Each is sound by itself, though not each has the receipts that are asked for; together they show that not both can be relied on.',
   evidence: 'edgeverify --evidence FILE writes what proves it without these two files, where that can be.',

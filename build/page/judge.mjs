@@ -149,7 +149,7 @@ export function silence({ height }, { headers, receipts }) {
   return { height, promised: headers.find(h => h.height === height && h.cadence !== undefined).cadence, from, to };
 }
 
-// What files show together, each by itself sound and of a chain that is trusted.
+// What files show together, each by itself sound and of a chain that is trusted; and how many pairs more contradict each other.
 export function together(all) {
   const shows = [];
   for (const o of all) {
@@ -158,12 +158,15 @@ export function together(all) {
     if (trusted) shows.push({ o, r });
   }
   const found = [];
+  let untold = 0;
   shows.forEach((one, i) => shows.slice(0, i).forEach(other => {
     const files = [other.o, one.o];
     const why = twoHistories(other.r, one.r);
-    if (why !== null && found.length < MOST_PAIRS) found.push({ kind: 'two_histories', files, why, shown: one.r });
+    if (why === null) return;
+    if (found.length < MOST_PAIRS) found.push({ kind: 'two_histories', files, why, shown: one.r });
+    else untold++;
   }));
-  return [...found, ...othersNotes(shows), ...fallingTimes(shows)];
+  return { findings: [...found, ...othersNotes(shows), ...fallingTimes(shows)], untold };
 }
 
 function othersNotes(shows) {

@@ -82,7 +82,7 @@ async function judgeFiles(mine) {
     await progress.room(file, 0);
   }
   if (mine !== turn) return;
-  judged = { trust, trusted, outcomes, findings: together(outcomes) };
+  judged = { trust, trusted, outcomes, ...together(outcomes) };
   at('progress').hidden = true;
   show();
 }
@@ -123,13 +123,13 @@ function trustChanges() {
 }
 
 function show() {
-  const { trust, trusted, outcomes, findings } = judged, anybody = trust !== null && trust.chains.length > 0;
+  const { trust, trusted, outcomes, findings, untold } = judged, anybody = trust !== null && trust.chains.length > 0;
   at('trusted').textContent = printable(trusted(say));
   at('trusted').className = trust === null ? 'wrong' : '';
   at('trust').setAttribute('aria-invalid', String(trust === null));
   at('files').hidden = files.length === 0;
   at('results').hidden = outcomes.length === 0;
-  at('tally').textContent = anybody && outcomes.length > 1 ? tally(outcomes, findings, say) : '';
+  at('tally').textContent = anybody && outcomes.length > 1 ? tally(outcomes, findings, untold, say) : '';
   at('found').replaceChildren(...findings.map(found => togetherArticle(found, say)), ...outcomes.map(o => fileArticle(o, say, { anybody, remove: () => remove(o.file) })));
 }
 

@@ -497,6 +497,19 @@ func TestANoteThatDoesNotHoldBeforeAnybodyIsTrusted(t *testing.T) {
 	}
 }
 
+// Of many files that all contradict each other the first pairs are told, and how many more there are, as edgeverify says.
+func TestManyContradictionsInABrowser(t *testing.T) {
+	var run Run
+	for n := range 9 {
+		bundle, chain := bundleOf(t, 1, n+1, temperature)
+		run.Trust, run.Files = chain, append(run.Files, File{fmt.Sprint("history-", n), bundle})
+	}
+	s := drive(t, run)[0]
+	if want := "9 files: 9 VERIFIED; 32 CONTRADICTIONS between two of them, and between 4 pairs more that are not listed."; s.Tally != want || len(s.Articles) != 41 {
+		t.Errorf("%d articles, and not 41: it says %q, and not %q", len(s.Articles), s.Tally, want)
+	}
+}
+
 // On paper, where nothing can be pressed, stands that there are more readings. The largest numbers have a course, too.
 func TestReadingsThatAreNotShown(t *testing.T) {
 	bundle, chain := bundleOf(t, 1, 103, func(i int) lightchain.Entry {
