@@ -21,17 +21,22 @@ const { outputFiles: [bundle] } = await esbuild.build({
   legalComments: 'none', define: { 'globalThis.process': 'undefined' }, external: ['node:crypto'],
   plugins: [{ name: 'style', setup: b => b.onLoad({ filter: /\.css$/ }, async () => ({ contents: style, loader: 'text' })) }],
 });
-// Four bytes as five letters of 85; see loader.js.
+// 13 bits as two letters of 91; see loader.js. What is left over and has no more than 6 bits is one letter.
 function written(bytes) {
-  let text = '';
-  for (let at = 0; at < bytes.length; at += 4) {
-    const part = bytes.subarray(at, at + 4);
-    let n = 0, letters = '';
-    for (let i = 0; i < 4; i++) n = n * 256 + (part[i] ?? 0);
-    for (let i = 0; i < 5; i++, n = Math.floor(n / 85)) letters = String.fromCharCode(n % 85 + 40) + letters;
-    text += letters.slice(0, part.length + 1);
+  let text = '', held = 0, bits = 0;
+  const letter = n => String.fromCharCode(n + 35);
+  const pair = n => letter(Math.floor(n / 91)) + letter(n % 91);
+  for (const byte of bytes) {
+    held = held << 8 | byte;
+    bits += 8;
+    if (bits < 13) continue;
+    bits -= 13;
+    text += pair(held >> bits);
+    held &= (1 << bits) - 1;
   }
-  return text.replaceAll('<', '}');
+  if (bits > 6) text += pair(held << 13 - bits);
+  else if (bits > 0) text += letter(held << 6 - bits);
+  return text.replaceAll('<', '~');
 }
 
 const program = bundle.text.trim(), loader = await minified('loader.js', 'js');

@@ -1,7 +1,6 @@
 // What the page says, in Chinese: the same keys as english.mjs. Names of files, options and words of a trust file stay as they are.
 
 export default {
-  language: '中文',
   title: 'Edgechain 验证器',
   lead: '在本浏览器内检查证明、证据包和分叉证据。任何内容都不会离开您的电脑：本页面无法访问网络。',
   noScript: '本页面用页内程序检查文件，而您的浏览器没有运行它。请允许此文件运行 JavaScript，或改用程序 edgeverify：edgeverify --trust auditor.trust FILE',
@@ -13,6 +12,8 @@ export default {
   trustSummary: '已信任：{0}，{1}；要求的回执数：{2}。',
   trustWrong: '信任文件无法使用，因此不对任何文件作出判断。第 {0} 行：{1}。',
   trustNoChain: '信任文件中没有 "chain <52 个字符>" 这一行：任何证明都无法通过验证。',
+  trustFrom: '这是文件 {0} 所写的：如果它是与下面的文件一起来的，就什么也证明不了。',
+  trustNotTaken: '这是信任文件，未被采用，因为上面已有内容。要采用它，请先清空上面，再次拖入；但切勿采用与待检查文件一起来的。',
   trustLong: '信任文件超过了允许的 16 MiB。',
   chain1: '1 条链', chainN: '{0} 条链', aggregator1: '1 个聚合器', aggregatorN: '{0} 个聚合器',
 
@@ -26,7 +27,7 @@ export default {
   resultsHeading: '检查结果',
 
   enclosedHeading: '本页面附带了一份证明',
-  enclosed: '制作此文件的人既能改动证明，也能改动页面，因此页面对自身的说法不能证明任何事。要确认结果，请打开您自己的验证器（来自您信任的软件包的 verify.html，或 edgeverify），再把这个文件或从中保存的证明交给它检查。',
+  enclosed: '制作此文件的人既能改动证明，也能改动页面，因此页面对自身的说法不能证明任何事。要确认结果，请打开您自己的 verify.html（来自您信任的软件包），再把这个文件交给它检查；或用 edgeverify 检查从中保存的证明。',
 
   verified: '验证通过', not_verified: '验证未通过', not_trusted: '不受信任', too_few_receipts: '回执不足',
   unproved: '尚无证明',
@@ -37,6 +38,7 @@ export default {
   file1: '1 个文件', fileN: '{0} 个文件',
   tally: '{0}：{1}{2}。',
   together1: '；其中两个文件之间有 1 处矛盾', togetherN: '；文件两两之间有 {0} 处矛盾',
+  untold1: '，另有 1 对未列出', untoldN: '，另有 {0} 对未列出',
   together: '两个文件各自都能通过验证；放在一起则表明二者不可能都可信。',
   togetherShort: '两个文件各自都是完好的，只是并非都有所要求的回执；放在一起则表明二者不可能都可信。',
   evidence: '如果可行，edgeverify --evidence FILE 会写出不依赖这两个文件的证据。',
@@ -58,7 +60,6 @@ export default {
   undone: '已先还原邮件程序对文件所做的改动：{0}',
   undoneGzip: 'gzip 压缩', undoneMark: '字节顺序标记', undoneAround: '前后的文字', undoneQuoted: '引用符号',
   undoneLines: '行长不同', undoneUnarmed: '缺少首行和末行的 base64', undonePage: '随证明而来的页面',
-  mixed: '文本被改动或截断，或者根本不是证明',
 
   decoding: '该文件不是以本格式唯一编码写成的证明、证据包或分叉证据：已损坏、被截断或被改动。',
   chain: '其中的头部并非全部属于您的信任文件所列的链。',
@@ -144,7 +145,7 @@ export default {
   factEntry: '条目', factChain: '链', factGateway: '网关', factContinues: '延续', factSource: '来源', factReceived: '接收', factSealed: '封存',
   factNote: '备注', factPayload: '载荷', factBlocks: '区块', factLost: '丢失', factSaid: '所说', factNotes: '说明', factAttached: '附件', factBy: '说明', factAbout: '关于', factReason: '原因',
   factMeaning: '含义', factText: '正文', factSignature: '签名', factBound: '绑定', factHeight: '高度', factHeights: '高度', factBecause: '因为',
-  factHistory: '历史 {0}', factHeader: '头部', factShownBy: '由此展示', factSigned: '签名者', factReceipts: '回执',
+  factHistory: '历史 {0}', factShownBy: '由此展示', factSigned: '签名者', factReceipts: '回执',
   isEntry: '第 {0} 号，在区块 {1} 中',
   continues: '按网关的说法，延续的是最后已知头部的散列值为 {0} 的链',
   received: '{0}，按网关的时钟', sealed: '{0}，按网关的时钟，当时{1}',
@@ -160,7 +161,6 @@ export default {
   interpretation: '读数是网关用解码器{0}对载荷的解读；载荷才是实际到达的内容',
   interpretationAll: '读数是网关对载荷的解读；载荷才是实际到达的内容',
   notReread: '本页面不会重新解读载荷来与读数比较；对它认识的格式，edgeverify 会这样做',
-  bytes: '{0} 字节', noEntry: '没有条目',
   heightTwo: '{0}：此处有两个不同的头部', heightsTwo: '{0} 和 {1}：没有一份历史能同时包含两个头部',
   headerAt: '{0}，高度 {1}', shownBy: '头部 {0}，{1}', sealedBoot: '{0}，按网关的时钟，当时{1}，第 {2} 次启动', signedBy: '{0}',
   TWO_AT_ONE: '同一高度有两个不同的头部', FALL: '较晚头部的起始条目低于较早头部的结束处',
@@ -182,6 +182,7 @@ export default {
   readingsHeading: '读数', device: '设备', name: '名称', value: '数值', unit: '单位', measured: '测量时间，按设备的时钟', remarks: '备注说明',
   derived: '由网关计算得出', quality0: '由设备存储后转发', quality1: '坏值、过期，或时间不可信', quality2: '时间没有时区',
   readingsMore: '还有 {0} 条：显示后面的', withoutReadings: '{0}没有读数；edgeverify --output json 可给出到达的内容',
+  noRoom: '另有{0}的读数未显示：放不下这么多。区块较少的证据包可以显示它们',
   chartsHeading: '变化曲线', chart: '{0} {1}：{2} 个数值，从 {3} 到 {4}，最小 {5}，最大 {6}', chartsMore: '还有更多序列；只绘出前 24 个。',
 
   timeHeading: '时间', timeClosed: '区块关闭，按回执', timeReceipt: '{0} 的回执', timeMeasured: '测量，按设备的时钟',

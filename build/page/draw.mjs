@@ -68,7 +68,7 @@ export function charts(report) {
     points.sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
     const values = points.map(p => p[1]), least = values.reduce((a, b) => Math.min(a, b)), most = values.reduce((a, b) => Math.max(a, b));
     const [from] = points[0], [to] = points.at(-1);
-    const x = t => (from === to ? 500 : Number(t - from) / Number(to - from) * 1000), y = v => (most === least ? 50 : 95 - (v - least) / (most - least) * 90);
+    const x = t => (from === to ? 500 : Number(t - from) / Number(to - from) * 1000), y = v => (most === least ? 50 : 95 - (v / 2 - least / 2) / (most / 2 - least / 2) * 90); // halves: the difference of two can be none
     const told = v => `${float(v)}${unit === '' ? '' : ` ${word(unit)}`}`;
     const text = say('chart', word(device), word(name), points.length, instant(from), instant(to), told(least), told(most));
     return h('figure', {}, h('svg', { viewBox: '0 0 1000 100', preserveAspectRatio: 'none', role: 'img', 'aria-label': text },

@@ -1,7 +1,7 @@
 // node drive.mjs RUNS: opens the page in a browser, as RUNS says, a file of JSON; prints what the page then shows, and what it asked
 // the world for. NODE_PATH has playwright-core, CHROMIUM is the browser.
 //
-// A run: { page, plain, language, dark, small, trust, files: [{ name, data }], drop, script, picture }.
+// A run: { page, plain, language, dark, small, trust, files: [{ name, data }], drop, script, print, picture }.
 
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -45,6 +45,7 @@ async function drive(browser, run) {
   const said = run.script === undefined ? null : await page.evaluate(run.script).catch(e => `refused: ${e}`);
   if (run.script !== undefined) await page.waitForTimeout(300);
   await ready();
+  if (run.print) await page.emulateMedia({ media: 'print' });
   const found = await page.evaluate(read);
   if (run.picture) await page.screenshot({ path: run.picture, fullPage: true });
   await page.close();

@@ -2,7 +2,6 @@
 // {0}, {1} are what is put in.
 
 export default {
-  language: 'English',
   title: 'Edgechain verifier',
   lead: 'Checks proofs, bundles and evidence of forks here, in this browser. Nothing leaves your machine: this page cannot reach a network.',
   noScript: 'This page checks files by a program in the page, and your browser does not run it. Allow JavaScript for this file, or use the program edgeverify: edgeverify --trust auditor.trust FILE',
@@ -14,6 +13,8 @@ export default {
   trustSummary: 'Trusted: {0}, {1}; receipts asked for: {2}.',
   trustWrong: 'The trust file cannot be used, so no file is judged. Line {0}: {1}.',
   trustNoChain: 'The trust file has no line "chain <52 characters>": no proof could verify.',
+  trustFrom: ' That is what the file {0} says: if it came with the files below, it proves nothing.',
+  trustNotTaken: 'It is a trust file, and was not taken, for the field above is filled. To trust by it, empty the field and drop it again: never one that came with the files that you check.',
   trustLong: 'The trust file is longer than the 16 MiB that it may have.',
   chain1: '1 chain', chainN: '{0} chains', aggregator1: '1 aggregator', aggregatorN: '{0} aggregators',
 
@@ -27,7 +28,7 @@ export default {
   resultsHeading: 'What they show',
 
   enclosedHeading: 'This page came with a proof',
-  enclosed: 'Whoever made this file could have changed the page as well as the proof, so what the page says proves nothing about itself. To be sure, open a verifier of your own (verify.html from a package that you trust, or edgeverify) and give it this very file, or the proof saved from it.',
+  enclosed: 'Whoever made this file could have changed the page as well as the proof, so what the page says proves nothing about itself. To be sure, open a verify.html of your own, from a package that you trust, and give it this very file; or give edgeverify the proof saved from it.',
 
   verified: 'VERIFIED', not_verified: 'NOT VERIFIED', not_trusted: 'NOT TRUSTED', too_few_receipts: 'TOO FEW RECEIPTS',
   unproved: 'NOTHING PROVED YET',
@@ -38,6 +39,7 @@ export default {
   file1: '1 file', fileN: '{0} files',
   tally: '{0}: {1}{2}.',
   together1: '; 1 CONTRADICTION between two of them', togetherN: '; {0} CONTRADICTIONS between two of them',
+  untold1: ', and between 1 pair more that are not listed', untoldN: ', and between {0} pairs more that are not listed',
   together: 'Each verifies by itself; together they show that not both can be relied on.',
   togetherShort: 'Each is sound by itself, though not each has the receipts that are asked for; together they show that not both can be relied on.',
   evidence: 'edgeverify --evidence FILE writes what proves it without these two files, where that can be.',
@@ -59,7 +61,6 @@ export default {
   undone: 'what mail programs do to files was undone first: {0}',
   undoneGzip: 'gzip', undoneMark: 'a byte order mark', undoneAround: 'text around it', undoneQuoted: 'quote marks',
   undoneLines: 'lines of another length', undoneUnarmed: 'base64 without its first and last line', undonePage: 'a page that the proof came with',
-  mixed: 'a text that was changed or cut short, or is none of a proof',
 
   decoding: 'The file is no proof, bundle or evidence of a fork in the format\'s one encoding: damaged, cut short or changed.',
   chain: 'It is not, in all its headers, of a chain that your trust file names.',
@@ -145,7 +146,7 @@ export default {
   factEntry: 'entry', factChain: 'chain', factGateway: 'gateway', factContinues: 'continues', factSource: 'source', factReceived: 'received', factSealed: 'sealed',
   factNote: 'note', factPayload: 'payload', factBlocks: 'blocks', factLost: 'lost', factSaid: 'said', factNotes: 'notes', factAttached: 'attached', factBy: 'note', factAbout: 'about', factReason: 'reason',
   factMeaning: 'meaning', factText: 'text', factSignature: 'signature', factBound: 'bound', factHeight: 'height', factHeights: 'heights', factBecause: 'because',
-  factHistory: 'history {0}', factHeader: 'header', factShownBy: 'shown by', factSigned: 'signed', factReceipts: 'receipts',
+  factHistory: 'history {0}', factShownBy: 'shown by', factSigned: 'signed', factReceipts: 'receipts',
   isEntry: 'number {0}, in block {1}',
   continues: 'the chain whose last known header had the hash {0}, as the gateway says',
   received: '{0} by the gateway\'s clock', sealed: '{0} by the gateway\'s clock, then {1}',
@@ -161,7 +162,6 @@ export default {
   interpretation: 'readings are the gateway\'s interpretation of the payload, by its decoder{0}; the payload is what arrived',
   interpretationAll: 'readings are the gateway\'s interpretation of the payloads; the payloads are what arrived',
   notReread: 'this page does not read payloads again to compare them with the readings; edgeverify does, for the dialects that it knows',
-  bytes: '{0} bytes', noEntry: 'no entry',
   heightTwo: '{0}: two different headers stand there', heightsTwo: '{0} and {1}: no one history holds both headers',
   headerAt: '{0} at height {1}', shownBy: 'header {0}, {1}', sealedBoot: '{0} by the gateway\'s clock, then {1}, in its boot {2}', signedBy: 'by {0}',
   TWO_AT_ONE: 'two different headers stand at one height', FALL: 'the later header begins with an entry below the one at which the earlier ended',
@@ -183,6 +183,7 @@ export default {
   readingsHeading: 'Readings', device: 'Device', name: 'Name', value: 'Value', unit: 'Unit', measured: 'Measured, by the device\'s clock', remarks: 'Remarks',
   derived: 'computed by the gateway', quality0: 'stored and forwarded by the device', quality1: 'bad, stale, or with a time beyond belief', quality2: 'the time came without a zone',
   readingsMore: '{0} more: show the next ones', withoutReadings: '{0} without readings; edgeverify --output json has what arrived',
+  noRoom: 'of {0} more the readings are not shown: there is no room for so many. A bundle of fewer blocks shows them',
   chartsHeading: 'Courses', chart: '{0} {1}: {2} values from {3} to {4}, the least {5}, the largest {6}', chartsMore: 'There are more series; the first 24 are drawn.',
 
   timeHeading: 'When', timeClosed: 'block closed, by receipts', timeReceipt: 'receipt of {0}', timeMeasured: 'measured, by the device\'s clock',

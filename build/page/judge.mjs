@@ -9,7 +9,7 @@ import { kindOf } from '../foreign/file.mjs';
 import { decodeProof, decodeSetters, verifyProof } from '../foreign/proof.mjs';
 import { isNote, readNote, told } from '../foreign/note.mjs';
 import { twoHistories } from '../foreign/two.mjs';
-import { opened } from './mail.mjs';
+import { TooLarge, opened } from './mail.mjs';
 
 export const NOBODY = { chains: [], aggregators: [], persons: [], devices: 0, quorum: 0n };
 
@@ -17,6 +17,8 @@ const MOST_PAIRS = 32; // of files that contradict each other are told
 export const TOLD = 20; // entries of a bundle that are listed, of losses and of notes each
 
 const ROOM = 65536; // entries of a bundle that are kept to be shown
+
+const LOSSES = ['agent:gap', 'agent:damage', 'agent:prune', 'agent:restore', 'agent:filtered'];
 
 // The check of one file: { name, kind, verdict, check, why, shown, … }. `watch(part)` is awaited now and then.
 export async function judge(name, raw, trust, watch) {
@@ -28,6 +30,7 @@ export async function judge(name, raw, trust, watch) {
     await look(o, watch);
   } catch (e) {
     o.shown = undefined;
+    if (e instanceof TooLarge) return Object.assign(o, { verdict: 'unreadable', refused: speaks => speaks('tooLarge', '> 32') });
     if (e instanceof Failed) Object.assign(o, { check: e.check, why: e.why });
     else o.fault = String(e);
   }
@@ -35,16 +38,31 @@ export async function judge(name, raw, trust, watch) {
   return o;
 }
 
+// Entries of a bundle of one kind, whether they are kept or not: all are counted, and the first are listed.
+class Told {
+  first = [];
+  count = 0;
+
+  add(entry) {
+    if (++this.count <= TOLD) this.first.push(entry);
+  }
+}
+
 async function look(o, watch) {
   const verify = trust => {
-    o.entries = [];
-    o.left = 0;
-    const keep = (entry, number, height) => (o.entries.length < ROOM ? o.entries.push({ entry, number, height }) : o.left++);
+    Object.assign(o, { entries: [], left: 0, losses: new Told(), said: new Told() });
+    const keep = (entry, number, height) => {
+      const kept = { entry, number, height };
+      if (LOSSES.includes(entry.source)) o.losses.add(kept);
+      if (isNote(entry)) o.said.add(kept);
+      if (o.entries.length < ROOM) o.entries.push(kept);
+      else o.left++;
+    };
     return { fork: verifyFork, proof: verifyProof, bundle: (bytes, t) => verifyBundle(bytes, t, { entry: keep, read: watch }) }[o.kind](o.bytes, trust);
   };
   try {
     o.shown = await verify(o.trust);
-    for (const e of o.entries.filter(({ entry }) => isNote(entry)).slice(0, TOLD)) e.said = await readNote(e.entry).catch(() => undefined);
+    for (const e of o.said.first) e.said = await readNote(e.entry).catch(() => undefined);
   } catch (e) {
     if (!(e instanceof Failed) || e.check !== 'chain' && e.check !== 'receipts') throw e;
     Object.assign(o, { check: e.check, why: e.why });
@@ -131,7 +149,7 @@ export function silence({ height }, { headers, receipts }) {
   return { height, promised: headers.find(h => h.height === height && h.cadence !== undefined).cadence, from, to };
 }
 
-// What files show together, each by itself sound and of a chain that is trusted.
+// What files show together, each by itself sound and of a chain that is trusted; and how many pairs more contradict each other.
 export function together(all) {
   const shows = [];
   for (const o of all) {
@@ -140,12 +158,15 @@ export function together(all) {
     if (trusted) shows.push({ o, r });
   }
   const found = [];
+  let untold = 0;
   shows.forEach((one, i) => shows.slice(0, i).forEach(other => {
     const files = [other.o, one.o];
     const why = twoHistories(other.r, one.r);
-    if (why !== null && found.length < MOST_PAIRS) found.push({ kind: 'two_histories', files, why, shown: one.r });
+    if (why === null) return;
+    if (found.length < MOST_PAIRS) found.push({ kind: 'two_histories', files, why, shown: one.r });
+    else untold++;
   }));
-  return [...found, ...othersNotes(shows), ...fallingTimes(shows)];
+  return { findings: [...found, ...othersNotes(shows), ...fallingTimes(shows)], untold };
 }
 
 function othersNotes(shows) {

@@ -3,12 +3,15 @@
 import { fromBase64 } from '../foreign/bytes.mjs';
 import { Failed, need } from '../foreign/checks.mjs';
 import { kindOf } from '../foreign/file.mjs';
-import { BEGIN, END, decodePem } from '../foreign/pem.mjs';
+import { BEGIN, END, decodePem, isText as isPem } from '../foreign/pem.mjs';
 
 export const LIMIT = 32 * 2 ** 20;
 
 // Text has no control characters; each file of the format has some among its first few bytes.
 export const isText = bytes => bytes.subarray(0, 512).every(c => c >= 32 ? c !== 0x7f : [9, 10, 12, 13].includes(c));
+
+// A file of which nothing is known, as it has more bytes than are looked at.
+export class TooLarge extends Error {}
 
 // The bytes of a file as the format has them, and what had to be undone: keys of the messages.
 export async function opened(bytes) {
@@ -29,14 +32,14 @@ async function unzipped(bytes) {
   } catch {
     need(false, 'decoding', 'damaged or cut short gzip');
   }
-  need(size <= LIMIT, 'decoding', 'unzipped it has more than 32 MiB');
+  if (size > LIMIT) throw new TooLarge();
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
 function mended(bytes, undone) {
   if (bytes.length === 0 || !isText(bytes)) return { bytes, undone };
   const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-  if (isStrict(bytes)) return { bytes, undone };
+  if (isPem(bytes) && isStrict(bytes)) return { bytes, undone };
   const enclosed = enclosedIn(text);
   if (enclosed !== null) return { bytes: enclosed.bytes, undone: [...undone, 'undonePage'] };
   const wrong = why => need(false, 'decoding', why);
@@ -58,7 +61,7 @@ function mended(bytes, undone) {
     body = body.slice(from + BEGIN.length, to);
     cutShort = false;
   }
-  const clean = body.split('\n').map(line => line.replace(/^[>|\s\u00a0]+/, marks => {
+  const clean = body.split('\n').map(line => line.replace(/^[>| \t\r\f\u00a0]+/, marks => {
     if (/[>|]/.test(marks) && !undone.includes('undoneQuoted')) undone.push('undoneQuoted');
     return '';
   }).replace(/[ \t\r\f\u00a0]/g, '')).join('');

@@ -23,6 +23,7 @@ type Run struct {
 	Picture  string `json:"picture,omitempty"`
 	Dark     bool   `json:"dark,omitempty"`
 	Small    bool   `json:"small,omitempty"`
+	Print    bool   `json:"print,omitempty"` // what is shown is what would be printed
 }
 
 // A File is what the page is given.

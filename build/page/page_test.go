@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,19 +67,16 @@ func unpacked(t *testing.T, html []byte) (frame, program string) {
 		t.Fatal("a page without a program")
 	}
 	var b []byte
-	for text := string(found[2]); text != ""; text = text[min(5, len(text)):] {
-		letters, n := text[:min(5, len(text))], uint64(0)
-		for i := range 5 {
-			c := byte('|')
-			if i < len(letters) {
-				c = letters[i]
-			}
-			if c == '}' {
-				c = '<'
-			}
-			n = n*85 + uint64(c-'(')
+	held, bits := uint32(0), 0
+	for text := strings.ReplaceAll(string(found[2]), "~", "<"); text != ""; text = text[min(2, len(text)):] {
+		if len(text) > 1 {
+			held, bits = held<<13|(uint32(text[0]-'#')*91+uint32(text[1]-'#')), bits+13
+		} else {
+			held, bits = held<<6|uint32(text[0]-'#'), bits+6
 		}
-		b = append(b, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}[:len(letters)-1]...)
+		for ; bits >= 8; bits -= 8 {
+			b = append(b, byte(held>>(bits-8)))
+		}
 	}
 	z, err := gzip.NewReader(bytes.NewReader(b))
 	if err != nil {
@@ -332,7 +330,7 @@ func TestMailedFilesInABrowser(t *testing.T) {
 		"unended": strings.TrimSuffix(pem, "\n"), "marked": "\ufeff" + pem, "alone": base, "spaced": strings.ReplaceAll(pem, "\n", "\u00a0\n"),
 		"zipped": zipped.String(), "cut": zipped.String()[:zipped.Len()-9], "more": strings.Replace(pem, "A", "AA", 1), "two": pem + pem,
 		"prose": "not evidence of anything", "base64": "evidence", "label": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "json": `{"a":1}`,
-		"page": "<!doctype html><p>hello", "empty": "",
+		"page": "<!doctype html><p>hello", "empty": "", "wide": "\u3000" + strings.Join(lines, "\u3000"), "tabbed": "\v" + strings.Join(lines, "\v"),
 	} {
 		group = append(group, vector{name: name, Trust: good.Trust, Bytes: []byte(text)})
 	}
@@ -356,10 +354,18 @@ func TestLargeFilesInABrowser(t *testing.T) {
 		transfer.items.add(new File([new Uint8Array(32 * 2 ** 20 + 1)], 'large'));
 		document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
 	})()`
-	bundle, chain := largeBundle(t, 12_000)
-	s := drive(t, Run{Script: dropped}, Run{Plain: true, Trust: "chain " + chain, Files: []File{{"many.edgebundle", bundle}}})
+	bundle, chain := bundleOf(t, 1, 12_000, temperature)
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write(make([]byte, 32<<20+1)); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	s := drive(t, Run{Script: dropped}, Run{Plain: true, Trust: "chain " + chain, Files: []File{{"many.edgebundle", bundle}}}, Run{Trust: chain, Files: []File{{"large.gz", zipped.Bytes()}}})
 	if len(s[0].Articles) != 1 || s[0].Articles[0].Verdict != "unreadable" || !strings.Contains(s[0].Articles[0].Why, "It has 32.0 MiB, and this page takes files of 32 MiB at most") {
 		t.Errorf("of a file above the limit it says %+v", s[0].Articles)
+	}
+	if len(s[2].Articles) != 1 || s[2].Articles[0].Verdict != "unreadable" || !strings.Contains(s[2].Articles[0].Why, "It has > 32 MiB") {
+		t.Errorf("of a file that unzipped is above the limit it says %+v", s[2].Articles)
 	}
 	if len(s[1].Articles) != 1 || s[1].Articles[0].Verdict != "verified" || len(s[1].Articles[0].Readings) != 100 || s[1].Articles[0].Charts != 1 {
 		t.Errorf("of a bundle of %d bytes it says %.1000v", len(bundle), s[1].Articles)
@@ -369,8 +375,14 @@ func TestLargeFilesInABrowser(t *testing.T) {
 	}
 }
 
-// largeBundle returns a bundle of one block, and its chain.
-func largeBundle(t *testing.T, entries int) (bundle []byte, chain string) {
+// temperature is an entry of one reading.
+func temperature(i int) lightchain.Entry {
+	return lightchain.Entry{Received: int64(i), Source: "mqtt:plant:line1/press-07", Payload: fmt.Appendf(nil, `{"temperature":%d.5}`, i%50), Decoder: "json/1",
+		Readings: []lightchain.Reading{{Device: "press-07", Name: "temperature", Unit: "Cel", Value: lightchain.Float(float64(i%50) + 0.5)}}}
+}
+
+// bundleOf returns a bundle of one block, and its chain, which a key of that number signs.
+func bundleOf(t *testing.T, key byte, entries int, entry func(int) lightchain.Entry) (bundle []byte, chain string) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -378,7 +390,7 @@ func largeBundle(t *testing.T, entries int) (bundle []byte, chain string) {
 			t.Fatal(err)
 		}
 	}
-	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	signer, err := lightchain.NewSigner(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{key}, ed25519.SeedSize)))
 	must(err)
 	genesis, err := lightchain.NewGenesis(lightchain.Genesis{}, signer.Public(), 0, lightchain.Clock{}).Sign(signer)
 	must(err)
@@ -387,8 +399,7 @@ func largeBundle(t *testing.T, entries int) (bundle []byte, chain string) {
 	var tree lightchain.CompactRange
 	var items []byte
 	for i := range entries {
-		e := lightchain.Entry{Received: int64(i), Source: "mqtt:plant:line1/press-07", Payload: fmt.Appendf(nil, `{"temperature":%d.5}`, i%50), Decoder: "json/1",
-			Readings: []lightchain.Reading{{Device: "press-07", Name: "temperature", Unit: "Cel", Value: lightchain.Float(float64(i%50) + 0.5)}}}
+		e := entry(i)
 		b, err := e.Append(nil)
 		must(err)
 		tree.Append(lightchain.LeafHash(b), nil)
@@ -403,6 +414,132 @@ func largeBundle(t *testing.T, entries int) (bundle []byte, chain string) {
 	bundle, err = lightchain.AppendBundleEnd(append(lightchain.AppendBundleBlock(bundle, encoded), items...), head, nil)
 	must(err)
 	return bundle, genesis.ChainID().String()
+}
+
+// Whom to trust is for whoever asks to say, and not for whoever made the files: a trust file among them takes the place of no other,
+// and where there was none yet the page says whose word it goes by.
+func TestATrustFileAmongTheFiles(t *testing.T) {
+	mine, chain := bundleOf(t, 1, 3, temperature)
+	other, otherChain := bundleOf(t, 2, 3, temperature)
+	trust, otherTrust := []byte("chain "+chain+"\n"), []byte("chain "+otherChain+"\n")
+	files := []File{{"press-07.edgeproof", otherTrust}, {"mine", mine}, {"other", other}}
+	s := drive(t, Run{Trust: "chain " + chain, Files: files}, Run{Trust: "chain", Files: files}, Run{Drop: true, Files: append([]File{{"a trust.txt", trust}}, files...)},
+		Run{Drop: true, Files: []File{{"cr", append([]byte("# old:\r"+string(otherTrust)), trust...)}, {"other", other}}},
+		Run{Drop: true, Files: []File{{"latin", append(trust, "# M\xfcller\n"...)}, {"mine", mine}}})
+	want := [][]string{{"not_judged", "verified", "not_trusted"}, {"not_judged"}, {"not_judged", "verified", "not_trusted"}, {"not_trusted"}, nil}
+	for i := range s {
+		var verdicts []string
+		for _, a := range s[i].Articles {
+			verdicts = append(verdicts, a.Verdict)
+		}
+		if !slices.Equal(verdicts, want[i]) {
+			t.Errorf("run %d: %q, and not %q; of whom it trusts it says %s", i, verdicts, want[i], s[i].Trusted)
+		}
+	}
+	if a := s[0].Articles[0]; !strings.Contains(a.Why, "It is a trust file, and was not taken") {
+		t.Errorf("of a trust file among the files it says %s", a.Why)
+	}
+	for i, part := range map[int]string{0: "asked for: 0.", 2: `what the file "a trust.txt" says`, 4: "not UTF-8"} {
+		if !strings.Contains(s[i].Trusted, part) || i == 0 && !strings.HasSuffix(s[i].Trusted, part) {
+			t.Errorf("run %d: of whom it trusts it says %s", i, s[i].Trusted)
+		}
+	}
+}
+
+// No verdict is shown by a trust that is not in the field any more, nor while it is judged anew.
+func TestNoVerdictOutlivesItsTrust(t *testing.T) {
+	const change = `(() => {
+		const field = document.getElementById('trust');
+		field.value = field.value.replace(/[a-z2-7]{52}/, '%s');
+		field.dispatchEvent(new Event('input'));
+		return document.querySelectorAll('article').length + document.getElementById('trusted').textContent;
+	})()`
+	mine, chain := bundleOf(t, 1, 3, temperature)
+	_, other := bundleOf(t, 2, 3, temperature)
+	s := drive(t, Run{Trust: chain, Files: []File{{"mine", mine}}, Script: fmt.Sprintf(change, other)}, Run{Trust: chain, Files: []File{{"mine", mine}}, Script: fmt.Sprintf(change, "")})
+	for i, want := range []string{"not_trusted", "waiting"} {
+		if said := fmt.Sprint(s[i].Said); said != "0" || len(s[i].Articles) != 1 || s[i].Articles[0].Verdict != want {
+			t.Errorf("right after the trust has changed it shows %q, then %+v, and not %q", said, s[i].Articles, want)
+		}
+	}
+}
+
+// Of a bundle more entries than are kept it lists what the gateway lost, wherever that stands, and says that it does not show all.
+func TestLossesBeyondWhatIsKept(t *testing.T) {
+	builds := program.NewBuilds("../..", "edgeverify")
+	defer builds.Remove()
+	const last = 66_000
+	bundle, chain := bundleOf(t, 1, last+1, func(i int) lightchain.Entry {
+		if i == last {
+			return lightchain.Entry{Received: int64(i), Source: "agent:gap", Payload: []byte(`{"lost":1}`), Flags: lightchain.ByAgent}
+		}
+		return temperature(i)
+	})
+	group := []vector{{name: "many", Trust: "chain " + chain + "\n", Bytes: bundle}}
+	s := drive(t, runOf(group, false))[0]
+	if n := saysTheSame(t, s.Articles, ask(t, filepath.Join(builds.Native(t), "edgeverify"), group)); n != 1 {
+		t.Fatalf("%d files are in the page", n)
+	}
+	facts := fmt.Sprint(s.Articles[0].Facts)
+	for _, part := range []string{`entry 66000: agent:gap {"lost":1}`, "of 465 entries more the readings are not shown"} {
+		if !strings.Contains(facts, part) {
+			t.Errorf("it does not say %q: %s", part, facts)
+		}
+	}
+}
+
+// A note about another history is told to whoever trusts nobody yet, too.
+func TestANoteThatDoesNotHoldBeforeAnybodyIsTrusted(t *testing.T) {
+	v := one(t, "proof-good-note-head-link-other")
+	s := drive(t, Run{Files: []File{{"note", v.Bytes}}})[0]
+	if len(s.Articles) != 1 || s.Articles[0].Verdict != "waiting" || !strings.Contains(s.Articles[0].Why, "Nor does what a person said hold here: ") {
+		t.Errorf("it says %+v", s.Articles)
+	}
+}
+
+// Of many files that all contradict each other the first pairs are told, and how many more there are, as edgeverify says.
+func TestManyContradictionsInABrowser(t *testing.T) {
+	var run Run
+	for n := range 9 {
+		bundle, chain := bundleOf(t, 1, n+1, temperature)
+		run.Trust, run.Files = chain, append(run.Files, File{fmt.Sprint("history-", n), bundle})
+	}
+	s := drive(t, run)[0]
+	if want := "9 files: 9 VERIFIED; 32 CONTRADICTIONS between two of them, and between 4 pairs more that are not listed."; s.Tally != want || len(s.Articles) != 41 {
+		t.Errorf("%d articles, and not 41: it says %q, and not %q", len(s.Articles), s.Tally, want)
+	}
+}
+
+// On paper, where nothing can be pressed, stands that there are more readings. The largest numbers have a course, too.
+func TestReadingsThatAreNotShown(t *testing.T) {
+	bundle, chain := bundleOf(t, 1, 103, func(i int) lightchain.Entry {
+		e := temperature(i)
+		e.Readings[0].Value = lightchain.Float([]float64{math.MaxFloat64, -math.MaxFloat64, 0}[i%3])
+		return e
+	})
+	s := drive(t, Run{Trust: chain, Files: []File{{"largest", bundle}}, Print: true})[0]
+	if len(s.Articles) != 1 || s.Articles[0].Charts != 1 || !strings.Contains(s.Text, "3 more") || strings.Contains(s.Text, "Remove all files") {
+		t.Errorf("printed it says\n%s", s.Text)
+	}
+}
+
+// What a person does beside choosing files: text is dragged into a field, a file is removed by the keyboard, the page is saved.
+func TestThePageUnderTheHand(t *testing.T) {
+	const dragged = `['trust', 'paste', 'works'].map(id => {
+		const transfer = new DataTransfer();
+		transfer.setData('text/plain', 'chain');
+		return document.getElementById(id).dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+	}).join()`
+	s := drive(t, Run{Script: dragged}, Run{Files: []File{{"a", []byte("a")}}, Script: `document.querySelector('.remove').click(), document.activeElement.id`},
+		Run{Script: `document.querySelectorAll('script').length`})
+	for i, want := range []string{"true,true,false", "choose", "2"} {
+		if said := fmt.Sprint(s[i].Said); said != want {
+			t.Errorf("run %d: %s, and not %s", i, said, want)
+		}
+	}
+	if len(s[1].Articles) != 0 {
+		t.Errorf("a file that was removed is there: %+v", s[1].Articles)
+	}
 }
 
 func one(t *testing.T, name string) vector {

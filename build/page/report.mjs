@@ -7,7 +7,6 @@ import { TOLD, badNotes, earliestOf, isAhead, named, proofOrInside, reversals, s
 import { instant, payload, printable, quoted, second, shown, sshKey } from './words.mjs';
 
 const CLOCKS = ['unknown', 'unsynchronised', 'synchronised'];
-const LOSSES = ['agent:gap', 'agent:damage', 'agent:prune', 'agent:restore', 'agent:filtered'];
 
 export const plural = (say, key, n) => (Number(n) === 1 ? say(`${key}1`) : say(`${key}N`, n));
 
@@ -101,8 +100,7 @@ export class Report {
       const { promised, from, to } = silence(s, r.sight);
       all.push(say('silent', s.height, promised, this.second(from.time), from.name, from.height, this.second(to.time), to.name, to.height));
     }
-    const lost = o.entries.filter(e => LOSSES.includes(e.entry.source)).length;
-    if (o.kind === 'bundle' && lost > 0) all.push(say('losses', plural(say, 'entries', lost)));
+    if (o.losses.count > 0) all.push(say('losses', plural(say, 'entries', o.losses.count)));
     return all;
   }
 
@@ -216,10 +214,11 @@ export class Report {
     for (const n of r.notes) {
       add('factNotes', say('notesLine', n.count, n.number, this.signature(n), n.binding === 'other' ? `; ${say('boundOther', '').trim()}` : ''));
     }
-    this.listed(add, 'factLost', e => LOSSES.includes(e.source));
-    this.listed(add, 'factSaid', isNote);
+    this.listed(add, 'factLost', o.losses);
+    this.listed(add, 'factSaid', o.said);
     const none = o.entries.filter(e => e.entry.readings.length === 0).length;
     if (none > 0) add('factNote', say('withoutReadings', plural(say, 'entries', none)));
+    if (o.left > 0) add('factNote', say('noRoom', plural(say, 'entries', o.left)));
     if (none < o.entries.length) {
       add('factNote', say('interpretationAll'));
       add('factNote', say('notReread'));
@@ -227,10 +226,10 @@ export class Report {
   }
 
   // Entries of the gateway's own, and of people, in a line each.
-  listed(add, key, is) {
-    const { say } = this, all = this.o.entries.filter(e => is(e.entry));
-    for (const { entry, number, said } of all.slice(0, TOLD)) add(key, say('entryIs', number, isNote(entry) ? this.saidLine(entry, said) : `${entry.source} ${payload(entry.payload.subarray(0, 300)).text}`));
-    if (all.length > TOLD) add(key, say('andMore', all.length - TOLD));
+  listed(add, key, { first, count }) {
+    const { say } = this;
+    for (const { entry, number, said } of first) add(key, say('entryIs', number, isNote(entry) ? this.saidLine(entry, said) : `${entry.source} ${payload(entry.payload.subarray(0, 300)).text}`));
+    if (count > first.length) add(key, say('andMore', count - first.length));
   }
 
   // What a note says, in one line. Whose word that is stands where the notes are counted.

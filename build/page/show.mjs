@@ -51,7 +51,10 @@ function explained(o, report, say, anybody) {
   if (o.refused !== undefined) return o.refused(say);
   if (anybody || o.check !== 'chain' || o.fault !== undefined) return report.explain();
   const r = o.inside;
-  if (r !== undefined) return say(o.kind === 'fork' ? 'waitingFork' : 'waiting', toBase32(r.chain));
+  if (r !== undefined) {
+    const bad = report.badText();
+    return say(o.kind === 'fork' ? 'waitingFork' : 'waiting', toBase32(r.chain)) + (bad === '' ? '' : say('noteBesides', bad));
+  }
   const { check, why } = o.besides ?? o;
   return say('waitingBad', check, say(check), why);
 }
@@ -153,8 +156,8 @@ export function togetherArticle(found, say) {
 const VERDICTS = ['verified', 'not_verified', 'not_trusted', 'too_few_receipts', 'unreadable', 'not_judged'];
 
 // All files in one line.
-export function tally(all, findings, say) {
+export function tally(all, findings, untold, say) {
   const parts = VERDICTS.map(v => [all.filter(o => o.verdict === v).length, v]).filter(([n]) => n > 0).map(([n, v]) => `${n} ${say(v)}`);
-  return say('tally', plural(say, 'file', all.length), parts.join(', '), findings.length > 0 ? plural(say, 'together', findings.length) : '');
+  return say('tally', plural(say, 'file', all.length), parts.join(', '), (findings.length > 0 ? plural(say, 'together', findings.length) : '') + (untold > 0 ? plural(say, 'untold', untold) : ''));
 }
 

@@ -101,10 +101,13 @@ func (o *outcome) checkText(r io.Reader, expected int64) error {
 		}
 		return o.checkBytes(strict)
 	}
-	isMail := bytes.Contains(bytes.ToLower(b[:min(len(b), sniffed<<6)]), []byte("content-transfer-encoding:"))
+	first := bytes.ToLower(b[:min(len(b), sniffed<<6)])
+	isMail, isPage := bytes.Contains(first, []byte("content-transfer-encoding:")), bytes.HasPrefix(first, []byte("<!doctype html"))
 	mended, undone, err := mend(b)
 	if err != nil {
-		if isMail {
+		if isPage {
+			err = fmt.Errorf("a page: open it in a browser, save the proof that came with it, and name that file (%w)", err)
+		} else if isMail {
 			err = fmt.Errorf("a whole mail: save its attachment, and name that file (%w)", err)
 		}
 		return undecoded(err)

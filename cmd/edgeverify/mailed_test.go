@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"edgechain.example/cmd/internal/verifypage"
 	"edgechain.example/lightchain"
 )
 
@@ -111,6 +112,19 @@ func TestAWholeMailIsToldFromItsAttachment(t *testing.T) {
 		if code := run([]string{"--chain", chain, writeTemp(t, []byte(text))}, nil, &out, &out); code != exitVerification || strings.Contains(out.String(), "save its attachment") != says {
 			t.Errorf("exit code %d\n%s", code, &out)
 		}
+	}
+}
+
+// A page that came with a proof is none either.
+func TestAPageIsToldFromItsProof(t *testing.T) {
+	proof, chain := proofOf(t, lightchain.Entry{})
+	page, err := verifypage.Enclose("aaaaaaaa-0.edgeproof", proof)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := run([]string{"--chain", chain, writeTemp(t, page)}, nil, &out, &out); code != exitVerification || !strings.Contains(out.String(), "a page: open it in a browser, save the proof") {
+		t.Errorf("exit code %d\n%s", code, &out)
 	}
 }
 
