@@ -301,38 +301,33 @@ func (w *walk) influxTime(when string) stamp {
 }
 
 // influxToken reads up to one of the characters in stop that is not escaped. at is where that stands, -1 if none does.
-func influxToken(s, stop string) (token string, at int) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s) && strings.IndexByte(`,= \`, s[i+1]) >= 0:
-			i++
-			b.WriteByte(s[i])
-		case strings.IndexByte(stop, c) >= 0:
-			return b.String(), i
-		default:
-			b.WriteByte(c)
+func influxToken(s, stop string) (token string, at int) { return unescape(s, stop, `,= \`) }
+
+// unescape is influxToken for text in which a backslash escapes one of some characters.
+func unescape(s, stop, escaped string) (token string, at int) {
+	var before []byte // of the token, without its backslashes
+	begin := 0
+	for at = 0; at < len(s) && strings.IndexByte(stop, s[at]) < 0; at++ {
+		if s[at] == '\\' && at+1 < len(s) && strings.IndexByte(escaped, s[at+1]) >= 0 {
+			before = append(before, s[begin:at]...)
+			at++
+			begin = at
 		}
 	}
-	return b.String(), -1
+	if token = s[begin:at]; before != nil {
+		token = string(append(before, token...))
+	}
+	if at == len(s) {
+		at = -1
+	}
+	return token, at
 }
 
 // influxValue reads a field's value and says how long it is.
 func influxValue(s string) (v lightchain.Value, literal string, size int, ok bool) {
 	if strings.HasPrefix(s, `"`) {
-		var b strings.Builder
-		for i := 1; i < len(s); i++ {
-			switch {
-			case s[i] == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
-				i++
-				b.WriteByte(s[i])
-			case s[i] == '"':
-				return lightchain.Text(b.String()), "", i + 1, true
-			default:
-				b.WriteByte(s[i])
-			}
-		}
-		return v, "", 0, false
+		text, end := unescape(s[1:], `"`, `"\`)
+		return lightchain.Text(text), "", end + 2, end >= 0
 	}
 	size = strings.IndexAny(s, ", ")
 	if size < 0 {

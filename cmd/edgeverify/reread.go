@@ -16,15 +16,19 @@ import (
 type reread string
 
 const (
-	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there, or no topic is so long
+	notReread  reread = ""        // the entry names no decoder of this program, or its payload is not there, or no topic is so long or deep
 	sameAll    reread = "same"    // the same readings
 	sameValues reread = "values"  // no other values, in the same order; names, units or times are others, or members are left out
 	withTopic  reread = "topic"   // the same, but for the last ones, which are levels of the topic and not in the payload
 	differs    reread = "differs" // other values, or one of them under a name that has another here
 )
 
-// maxTopic is the most bytes that MQTT has room for. Readings begin with the topic: the work of reading again grows with it.
-const maxTopic = 1<<16 - 1
+// Readings begin with the topic, and the work of reading again grows with it: maxTopic is the most bytes that MQTT has room for,
+// maxLevels the most levels that Mosquitto takes.
+const (
+	maxTopic  = 1<<16 - 1
+	maxLevels = 200
+)
 
 // readAgain compares an entry's readings with what its payload gives here.
 func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
@@ -32,7 +36,7 @@ func readAgain(e *lightchain.Entry) (result reread, here []lightchain.Reading) {
 		return notReread, nil
 	}
 	topic, client := arrival(e.Source)
-	if len(topic) > maxTopic {
+	if len(topic) > maxTopic || strings.Count(topic, "/") >= maxLevels {
 		return notReread, nil
 	}
 	here, known, err := sensors.Again(e.Decoder, topic, client, e.Payload, time.Unix(0, e.Received))

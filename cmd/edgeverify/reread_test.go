@@ -60,11 +60,13 @@ func TestReadingsOfTheTopicAreFoundInOnePass(t *testing.T) {
 
 // A topic that no broker can carry is not read by: what it names would be the topic over and over.
 func TestWhatCameOnNoTopicIsNotReadAgain(t *testing.T) {
-	for n, want := range map[int]reread{maxTopic: sameAll, maxTopic + 1: notReread} {
-		topic := strings.Repeat("a", n)
+	levels := func(n int) string { return strings.Repeat("a/", n-1) + "a" }
+	for topic, want := range map[string]reread{
+		strings.Repeat("a", maxTopic): sameAll, strings.Repeat("a", maxTopic+1): notReread, levels(maxLevels): sameAll, levels(maxLevels + 1): notReread,
+	} {
 		e := &lightchain.Entry{Source: "mqtt:x:" + topic, Payload: []byte(`{"b":1}`), Decoder: "json/2", Readings: []lightchain.Reading{{Device: topic, Name: "b", Value: lightchain.Int(1)}}}
 		if got, _ := readAgain(e); got != want {
-			t.Errorf("a topic of %d bytes: %q, want %q", n, got, want)
+			t.Errorf("a topic of %d bytes: %q, want %q", len(topic), got, want)
 		}
 	}
 }
