@@ -18,6 +18,7 @@ const (
 	metaUnsure = "unsure" // present while headers may be missing at the chain's end
 	metaMarked = "marked" // present since a head mark stands beside the database
 
+	metaMending           = "mending "    // and a space, as long as what was lost with a table of it is not written anew
 	metaSealedUnconfirmed = "unconfirmed" // present since something may have been sealed that no aggregator has agreed with
 )
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 
@@ -55,7 +56,11 @@ var smallSides = [...]byte{spaceAbsent, spaceLost, spaceTables, spaceKeys, space
 
 // checkSides looks for damage beside the blocks, as far as that costs little, and mends it.
 func (s *Store) checkSides() {
-	for _, space := range smallSides {
+	unfinished, err := s.findUnfinished()
+	if err != nil {
+		s.options.Logger.Warn("failed to look for what was not mended to its end", "err", err)
+	}
+	for _, space := range append(unfinished, smallSides[:]...) {
 		scan, err := s.scanSide([]byte{space}, []byte{space + 1})
 		if err != nil {
 			return
@@ -93,6 +98,8 @@ func (s *Store) mendSpace(space byte) error {
 	delete(s.sides.met, space) // not mended now, it is met again
 	unmatched, badKeys := s.sides.unmatched && space == spaceReceived, s.sides.badKeys && space == spaceKeys
 	s.sides.unmatched = s.sides.unmatched && !unmatched
+	unfinished := s.sides.unfinished[space]
+	delete(s.sides.unfinished, space)
 	s.sides.mu.Unlock()
 	if s.guard.err() != nil {
 		return nil
@@ -102,20 +109,57 @@ func (s *Store) mendSpace(space byte) error {
 			return err
 		}
 	}
-	if len(met) == 0 && !unmatched && !badKeys {
+	if len(met) == 0 && !unmatched && !badKeys && !unfinished {
 		return nil
 	}
 	var lost []lostKeys
+	if unfinished {
+		lost = append(lost, lostKeys{key(space, 0), key(space, math.MaxUint64)})
+	}
 	if len(met) > 0 {
-		var err error
-		if lost, err = s.replaceTables(space, met); err != nil {
+		// Once a table is replaced nothing tells any more what was in it.
+		if err := s.putSynced(mendingKey(space), nil); err != nil {
+			return err
+		}
+		more, err := s.replaceTables(space, met)
+		if err != nil {
+			return err
+		}
+		lost = append(lost, more...)
+	}
+	if len(lost) > 0 || unmatched || badKeys {
+		if err := s.restoreSide(space, lost, unmatched); err != nil {
 			return err
 		}
 	}
-	if len(lost) == 0 && !unmatched && !badKeys {
+	if len(met) == 0 && !unfinished {
 		return nil
 	}
-	return s.restoreSide(space, lost, unmatched)
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	return errors.Join(batch.Delete(mendingKey(space), nil), s.guard.commit(batch))
+}
+
+func mendingKey(space byte) []byte { return append(metaKey(metaMending), space) }
+
+// findUnfinished returns, and notes, of which spaces an earlier run was about to replace tables, and did not get to write anew what
+// was lost with them.
+func (s *Store) findUnfinished() (spaces []byte, err error) {
+	scan, err := s.scanSide(metaKey(metaMending), mendingKey(math.MaxUint8))
+	if err != nil {
+		return nil, err
+	}
+	defer scan.close()
+	s.sides.mu.Lock()
+	defer s.sides.mu.Unlock()
+	s.sides.unfinished = map[byte]bool{}
+	for ok := scan.first(); ok; ok = scan.next() {
+		if k := scan.key(); len(k) == len(mendingKey(0)) {
+			spaces = append(spaces, k[len(k)-1])
+			s.sides.unfinished[k[len(k)-1]] = true
+		}
+	}
+	return spaces, scan.err
 }
 
 // lostKeys is a range of keys, to excluded, in which pairs were that cannot be read any more.
@@ -259,7 +303,7 @@ func (s *Store) replace(span pebble.KeyRange, tables []layeredTable) (pairs int,
 		return 0, nil, errors.Join(err, fs.Remove(path))
 	}
 	if pairs == 0 {
-		return 0, lost, errors.Join(fs.Remove(path), s.db.Excise(context.Background(), span))
+		return 0, lost, errors.Join(s.db.Excise(context.Background(), span), fs.Remove(path))
 	}
 	_, err = s.db.IngestAndExcise(context.Background(), []string{path}, nil, nil, span)
 	if removed := fs.Remove(path); err == nil && !errors.Is(removed, os.ErrNotExist) {

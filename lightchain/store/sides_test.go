@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -275,6 +276,89 @@ func records(t testing.TB, s *Store) {
 	if p, err := s.Prune(55, tells); err != nil || p.To != 55 {
 		t.Fatalf("%+v, %v", p, err)
 	}
+}
+
+// onRemove tells when a file of some name is removed, which it is then.
+type onRemove struct {
+	vfs.FS
+	name string
+	tell func()
+}
+
+func (fs onRemove) Remove(path string) error {
+	err := fs.FS.Remove(path)
+	if err == nil && fs.PathBase(path) == fs.name {
+		fs.tell()
+	}
+	return err
+}
+
+// The power fails when a damaged table was replaced by what could be read of it, and what else the chain tells was not written anew.
+func TestWhatIsLostWithATableIsWrittenAnewAfterAPowerCut(t *testing.T) {
+	whole := vfs.NewMem()
+	sidesChain(t, whole)
+	for _, space := range []byte{spaceNodes, spaceAbsent, spaceKeys, spaceReceipts, spaceReceived} {
+		t.Run(contents(space), func(t *testing.T) {
+			disk := vfs.NewCrashableMem()
+			if ok, err := vfs.Clone(whole, disk, "chain", "chain", vfs.CloneSync); err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			for _, dir := range []string{"/", "chain", "chain/data-1"} {
+				d, err := disk.OpenDir(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(d.Sync(), d.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var cuts []*vfs.MemFS
+			uncut := testOptions(t, disk)
+			o := testOptions(t, onRemove{disk, "mend.sst", func() { cuts = append(cuts, disk.CrashClone(vfs.CrashCloneCfg{})) }})
+			o.Signer = testSigner(t, 52)
+			for _, path := range tablesOf(t, o, space) {
+				flip(t, disk, path, 20)
+			}
+			s := openStore(t, o)
+			goesOn(t, &s.Reader) // what no opening reads is met here
+			told(t, s)
+			s.mendSides()
+			closeStore(t, s)
+			if len(cuts) == 0 {
+				t.Fatal("no table was replaced")
+			}
+			for _, cut := range cuts {
+				o := testOptions(t, cut)
+				o.Signer = testSigner(t, 52)
+				closeStore(t, openStore(t, o))
+				for _, space := range []byte{space, spaceReceived} { // whose entries go with their receipts
+					if got, want := pairsOf(t, o, space), pairsOf(t, uncut, space); !maps.Equal(got, want) {
+						t.Errorf("%s: %d pairs are there, and %d without a power cut", contents(space), len(got), len(want))
+					}
+				}
+			}
+		})
+	}
+}
+
+// pairsOf returns what a chain that nobody has open holds in a space.
+func pairsOf(t testing.TB, o Options, space byte) map[string]string {
+	t.Helper()
+	r, err := OpenReader("chain", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	scan, err := r.scanSide([]byte{space}, []byte{space + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer scan.close()
+	all := map[string]string{}
+	for ok := scan.first(); ok; ok = scan.next() {
+		all[string(scan.key())] = string(scan.value())
+	}
+	return all
 }
 
 // A scan finds each pair that is not in a damaged block, from either end, whichever blocks of a table are damaged.

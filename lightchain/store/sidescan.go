@@ -27,6 +27,7 @@ type sides struct {
 
 	refused    map[named]bool  // receipts that do not check
 	lacking    map[uint64]bool // heights of headers that were had from beside the database alone
+	unfinished map[byte]bool   // spaces of which an earlier run replaced tables, and did not write anew what was lost with them
 	unmatched  bool            // the index names a receipt that is not there
 	badKeys    bool            // the table of keys is damaged, or lacks something
 	candidates []publicKey     // those given to Open: what signs may be in force
