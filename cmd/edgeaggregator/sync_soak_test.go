@@ -26,8 +26,14 @@ import (
 	"edgechain.example/mqttconn"
 )
 
-// fleetSize is how many gateways share one broker and one aggregator.
-const fleetSize = 200
+// fleetSize is how many gateways share one broker and one aggregator: as many as show that they do not wait for each other,
+// and in a soak as many as one machine bears.
+func fleetSize(t testing.TB) int {
+	if testenv.Long(t, 0) > 0 {
+		return 200
+	}
+	return 80
+}
 
 // A member is a gateway of a fleet: package agent as it runs in edgeagent, with a store and a connection of its own,
 // but in the process of the test, so that a fleet of them fits into one machine.
@@ -263,7 +269,7 @@ func work(t *testing.T, members []*member) {
 func soak(t *testing.T, broker *testenv.Broker, killed, n *node) {
 	cable := newBridge(t, broker.Addr)
 	root := shortDir(t)
-	members := make([]*member, fleetSize)
+	members := make([]*member, fleetSize(t))
 	for i := range members {
 		through := broker.Addr
 		if i == 0 {

@@ -156,17 +156,19 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Signal sends a signal. A process that has ended gets none.
 func (p *Process) Signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// Await waits until something is so of a process that goes on.
+// Await waits until something is so of a process that goes on. It asks less often the longer it waits: an answer costs the
+// program more than the wait does.
 func (p *Process) Await(what string, so func() bool) {
 	p.t.Helper()
-	deadline := time.After(Patience)
+	const shortest, longest = 20 * time.Millisecond, 100 * time.Millisecond
+	began, deadline := time.Now(), time.After(Patience)
 	for !so() {
 		select {
 		case <-p.gone:
 			p.t.Fatalf("waiting until %s: the program ended with %v", what, p.cmd.ProcessState)
 		case <-deadline:
 			p.t.Fatalf("after %v it is still not so that %s", Patience, what)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(min(max(time.Since(began)/20, shortest), longest)):
 		}
 	}
 }
