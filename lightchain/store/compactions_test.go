@@ -214,6 +214,16 @@ func TestAStoreClosesWhileMergesAreAskedFor(t *testing.T) {
 func TestTidyLaysNothingAboveARowThatIsNotMerged(t *testing.T) {
 	s := newStore(t, testOptions(t, vfs.NewMem()))
 	defer closeStore(t, s)
+	above := func() (n int) {
+		levels, err := s.db.SSTables()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, level := range levels[:len(levels)-1] {
+			n += len(level)
+		}
+		return n
+	}
 	for range fewTables + 2 {
 		stage(t, s, testEntries(0, 5))
 		if _, err := s.Seal(SealParams{Sealed: 1}); err != nil {
@@ -222,19 +232,12 @@ func TestTidyLaysNothingAboveARowThatIsNotMerged(t *testing.T) {
 		if err := s.db.Flush(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	count := func() (lowest, above int) {
-		levels, err := s.db.SSTables()
-		if err != nil {
-			t.Fatal(err)
+		for above() > 0 { // one by one: two that wait above become one
+			time.Sleep(time.Millisecond)
 		}
-		for _, level := range levels[:len(levels)-1] {
-			above += len(level)
-		}
-		return len(levels[len(levels)-1]), above
 	}
-	for lowest, above := count(); lowest < fewTables || above > 0; lowest, above = count() {
-		time.Sleep(time.Millisecond)
+	if len(s.smallRows()) == 0 {
+		t.Fatal("no row of small tables")
 	}
 	c := s.merges
 	c.mu.Lock()
@@ -246,7 +249,7 @@ func TestTidyLaysNothingAboveARowThatIsNotMerged(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, above := count(); above > 1 {
-		t.Errorf("%d tables lie above the row", above)
+	if n := above(); n > 1 {
+		t.Errorf("%d tables lie above the row", n)
 	}
 }

@@ -230,6 +230,9 @@ func (s *Store) replaceTables(space byte, met map[string]bool) ([]lostKeys, erro
 			return true
 		})
 	}
+	for i := range within {
+		within[i].whole = s.verifyTable(salvage.TableName(within[i].SSTableInfo), anySpace, func(int) error { return nil }) == nil
+	}
 	pairs, lost, err := s.replace(span, within)
 	if err != nil {
 		return nil, fmt.Errorf("replacing a damaged table: %w", err)
@@ -277,6 +280,7 @@ func (s *Store) noteTable(t *pebble.SSTableInfo, space byte, damaged error) {
 type layeredTable struct {
 	*pebble.SSTableInfo
 	level int
+	whole bool // each block could be read
 }
 
 func (t *layeredTable) newer(o *layeredTable) bool {
@@ -343,6 +347,11 @@ func (s *Store) merge(tables []layeredTable, w *sstable.Writer) (pairs int, lost
 			}
 		}
 		if next == nil {
+			for i, c := range cursors {
+				if tables[i].whole && len(c.lost) > 0 { // a disk that failed once is no reason to give anything up
+					return 0, nil, fmt.Errorf("%s could be read before, and cannot be now", salvage.TableName(tables[i].SSTableInfo))
+				}
+			}
 			return pairs, lost, nil
 		}
 		if !bytes.Equal(next.key, last) {

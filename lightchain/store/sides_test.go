@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
+	"syscall"
 	"testing"
 
 	"edgechain.example/lightchain"
@@ -499,6 +501,112 @@ func TestAnOverlappedDamagedTableIsReplacedWithWhatIsNewer(t *testing.T) {
 	}
 	compact(t, s)
 	closeStore(t, s)
+}
+
+// failOnce is a disk that fails one read of a file, the n-th since it was told which.
+type failOnce struct {
+	vfs.FS
+	mu   sync.Mutex
+	name string
+	n    int
+}
+
+func (fs *failOnce) next(name string, n int) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.name, fs.n = name, n
+}
+
+func (fs *failOnce) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.Open(name, opts...)
+	if err != nil {
+		return f, err
+	}
+	return &failOnceFile{f, fs, name}, nil
+}
+
+type failOnceFile struct {
+	vfs.File
+	fs   *failOnce
+	name string
+}
+
+func (f *failOnceFile) ReadAt(b []byte, at int64) (int, error) {
+	f.fs.mu.Lock()
+	fails := f.name == f.fs.name && f.fs.n == 0
+	if f.name == f.fs.name {
+		f.fs.n--
+	}
+	f.fs.mu.Unlock()
+	if fails {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// Where a damaged table is replaced, another that overlaps it is read, too: nothing of that is given up because its disk fails once.
+func TestAReadThatFailsOnceCostsNothing(t *testing.T) {
+	whole := vfs.NewMem()
+	o := testOptions(t, whole)
+	s := newStore(t, o)
+	countersign := func(name string, by int) {
+		t.Helper()
+		for height := uint64(1); height <= 200; height++ {
+			if err := receipt(t, s, height, testSigner(t, by), name, 1000+height); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 200 {
+		stage(t, s, testEntries(0, 2))
+		seal(t, s)
+	}
+	countersign("a", 10)
+	compact(t, s)
+	old := openTables(t, &s.Reader, spaceReceipts)
+	s.merges.mu.Lock()
+	s.merges.resting = true // what is written next stays above
+	s.merges.mu.Unlock()
+	countersign("north", 11)
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	tables := slices.DeleteFunc(tablesOf(t, o, spaceReceipts), func(path string) bool { return slices.Contains(old, path) })
+	if len(old) != 1 || len(tables) != 1 {
+		t.Fatalf("tables %v, and above them %v", old, tables)
+	}
+	flip(t, whole, old[0], 30)
+	failed := 0
+	for n := range 100 {
+		fs := &failOnce{FS: cloneFolder(t, whole)}
+		s := openStore(t, testOptions(t, fs))
+		for height := uint64(1); height <= 200; height++ { // some are met where they cannot be read
+			_, _, _ = s.heldReceipt(height, "a")
+		}
+		fs.next(tables[0], n)
+		s.mendSides()
+		if fs.n < 0 {
+			failed++
+		}
+		fs.next("", 0)
+		for range 2 {
+			for height := uint64(1); height <= 200; height++ {
+				if _, held, err := s.heldReceipt(height, "north"); err != nil || !held {
+					t.Fatalf("read %d failed: the receipt on %d is held: %t, %v", n, height, held, err)
+				}
+				_, _, _ = s.heldReceipt(height, "a")
+			}
+			s.mendSides()
+		}
+		if paths := openTables(t, &s.Reader, spaceReceipts); slices.Contains(paths, old[0]) {
+			t.Errorf("read %d failed: the damaged table is still there", n)
+		}
+		closeStore(t, s)
+	}
+	if failed == 0 || failed == 100 {
+		t.Errorf("%d of 100 reads failed: it says too little", failed)
+	}
 }
 
 // The keys that headers tell are those of the table, wherever they changed and wherever one looks.
