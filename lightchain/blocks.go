@@ -101,20 +101,22 @@ func (b *BundleBlocks) Evidence(s *Side) (*Fork, error) {
 	if height < from {
 		return nil, fmt.Errorf("the header that contradicts block %d is signed by itself, and that of the block is not; %s", from, needs)
 	}
-	if b.kept <= b.to-from {
+	if height < b.to && b.kept < b.to-from {
 		return nil, fmt.Errorf("of the bundle's blocks too many lie between block %d and the signed header at its end; %s", height, needs)
 	}
-	leaves := make([]Hash, 0, b.kept)
-	for _, page := range b.pages {
-		leaves = append(leaves, page...)
-	}
-	leaf, _ := b.At(height)
-	path, err := ProveInclusion(b.below.nodes(leaves), b.to, height)
-	if err != nil {
-		return nil, err
-	}
 	mine := b.end
-	mine.Leaf, mine.Path = leaf, &path
+	if height < b.to { // else the header at the end says it itself
+		leaves := make([]Hash, 0, b.kept)
+		for _, page := range b.pages {
+			leaves = append(leaves, page...)
+		}
+		path, err := ProveInclusion(b.below.nodes(leaves), b.to, height)
+		if err != nil {
+			return nil, err
+		}
+		mine.Leaf, _ = b.At(height)
+		mine.Path = &path
+	}
 	f := newForkOf(mine, *s)
 	if err := f.Check(b.end.Keys[0].ChainID()); err != nil {
 		return nil, err
