@@ -185,12 +185,40 @@ func Contradiction(a, b []Side, t *Trust) *Fork {
 	slices.SortStableFunc(pairs, func(p, q pair) int {
 		return cmp.Or(cmp.Compare(q.both, p.both), cmp.Compare(apart(p), apart(q)), cmp.Compare(p.a.Height(), q.a.Height()))
 	})
+	signed := signedSides()
 	for _, p := range pairs {
+		if !signed(p.a) || !signed(p.b) {
+			continue // of a file that does not verify
+		}
 		if f := newForkOf(*p.a, *p.b); f.Check(ChainID(a[0].Keys[0].Hash())) == nil {
-			return f // as a rule the first: each side was verified
+			return f
 		}
 	}
 	return nil
+}
+
+// signedSides returns what tells whether a side, which has all its keys, checks by itself. A file that does not verify may show
+// a thousand keys, and as many pairs of headers for each head that nobody signed: no signature is checked twice for them.
+func signedSides() func(*Side) bool {
+	type signature struct {
+		header *SignedHeader
+		key    PublicKey
+	}
+	known, sides := map[signature]error{}, map[*Side]bool{}
+	once := func(h *SignedHeader, key PublicKey) error {
+		at := signature{h, key}
+		if _, there := known[at]; !there {
+			known[at] = h.Check(key)
+		}
+		return known[at]
+	}
+	return func(s *Side) bool {
+		if _, there := sides[s]; !there {
+			genesis := s.Keys[0]
+			sides[s] = genesis.Header.Genesis != nil && s.check(genesis.ChainID(), *genesis.Header.NextKey, 0, once) == nil
+		}
+		return sides[s]
+	}
 }
 
 // contradicts reports whether two sides, each with all its keys, cannot be of one history.

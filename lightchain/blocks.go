@@ -94,27 +94,33 @@ func (b *BundleBlocks) Apart(s *Side) (why error, compared bool) {
 }
 
 // Evidence returns evidence that the bundle's keys and those of a side which is [BundleBlocks.Apart] signed two histories. Of a
-// side below the first block there is none in it, nor where too few hashes are kept; the error says what would have it.
+// side below the first block there is none in it, but where the edge shows the header that stands there; nor where too few hashes
+// are kept; the error says what would have it.
 func (b *BundleBlocks) Evidence(s *Side) (*Fork, error) {
 	height, from := s.Height(), b.first.header.Height
 	needs := fmt.Sprintf("a bundle that ends with block %d shows that header signed", max(height, from))
-	if height < from {
-		return nil, fmt.Errorf("the header that contradicts block %d is signed by itself, and that of the block is not; %s", from, needs)
+	leaf, known := b.At(height)
+	if height+1 == from && from&1 == 1 { // the last hash of the edge is that of one header
+		leaf, known = b.first.header.Previous, true
 	}
-	if b.kept <= b.to-from {
+	switch {
+	case height < from && (!known || leaf == s.Leaf):
+		return nil, fmt.Errorf("the header that contradicts block %d is signed by itself, and that of the block is not; %s", from, needs)
+	case height < b.to && b.kept < b.to-from:
 		return nil, fmt.Errorf("of the bundle's blocks too many lie between block %d and the signed header at its end; %s", height, needs)
 	}
-	leaves := make([]Hash, 0, b.kept)
-	for _, page := range b.pages {
-		leaves = append(leaves, page...)
-	}
-	leaf, _ := b.At(height)
-	path, err := ProveInclusion(b.below.nodes(leaves), b.to, height)
-	if err != nil {
-		return nil, err
-	}
 	mine := b.end
-	mine.Leaf, mine.Path = leaf, &path
+	if height < b.to { // else the header at the end says it itself
+		leaves := make([]Hash, 0, b.kept)
+		for _, page := range b.pages {
+			leaves = append(leaves, page...)
+		}
+		path, err := ProveInclusion(b.below.nodes(leaves), b.to, height)
+		if err != nil {
+			return nil, err
+		}
+		mine.Leaf, mine.Path = leaf, &path
+	}
 	f := newForkOf(mine, *s)
 	if err := f.Check(b.end.Keys[0].ChainID()); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"testing"
 	"time"
 )
@@ -190,11 +191,21 @@ func manyEntries(t testing.TB, size int, entry func(i int) *Entry) (b []byte, tr
 	return bytes.Join(c.bundle(1, 1), nil), c.trust(0)
 }
 
-// emptyBlocks is a bundle of blocks without entries until it has so many bytes, each with extra bytes of unknown fields.
-func emptyBlocks(t testing.TB, size, extra int) (b []byte, trust *Trust) {
+// emptyBlocks is a bundle of blocks without entries from a height on, until it has so many bytes, each with extra bytes of unknown
+// fields.
+func emptyBlocks(t testing.TB, from uint64, size, extra int) (b []byte, trust *Trust) {
 	c := newTestChain(t)
+	edge := c.edge(1)
+	if from > 1 {
+		edge = make([]Hash, bits.OnesCount64(from)) // whoever makes a file needs no headers for it
+	}
+	below, err := NewCompactRange(from, edge)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all []Header
 	blocks, tip := []byte(nil), *c.tip
+	tip.Height, tip.History = from-1, below
 	for len(blocks) < size {
 		h := *tip.Header(emptyRoot, 0, testTime, Clock{})
 		if extra > 0 {
@@ -213,7 +224,7 @@ func emptyBlocks(t testing.TB, size, extra int) (b []byte, trust *Trust) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, err := AppendBundleStart(nil, c.headers[:1], c.edge(1))
+	start, err := AppendBundleStart(nil, c.headers[:1], edge)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,8 +277,9 @@ func BenchmarkVerifyBundle(b *testing.B) {
 			e.Payload = append(e.Payload[:len(e.Payload)-1], head+"}"...)
 			return e
 		})},
-		{"empty blocks", func() ([]byte, *Trust) { return emptyBlocks(b, size, 0) }},
-		{"unknown fields", func() ([]byte, *Trust) { return emptyBlocks(b, size, 1700) }},
+		{"empty blocks", func() ([]byte, *Trust) { return emptyBlocks(b, 1, size, 0) }},
+		{"empty blocks far above", func() ([]byte, *Trust) { return emptyBlocks(b, 1<<63-1<<19, size, 0) }},
+		{"unknown fields", func() ([]byte, *Trust) { return emptyBlocks(b, 1, size, 1700) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			file, trust := c.make()
@@ -309,6 +321,15 @@ func hashTree(t testing.TB, file []byte) {
 		leaf := LeafHash(file[start:end])
 		if r.Append(leaf, nil); file[start+1] == itemBlock {
 			r = CompactRange{}
+			if header, _ := BundleContent(file[start:end]); below.Size() == 0 {
+				h, err := DecodeHeader(header)
+				if err == nil {
+					below, err = NewCompactRange(h.Height, make([]Hash, bits.OnesCount64(h.Height)))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
 			_ = below.Root()
 			below.Append(leaf, nil)
 		}
@@ -337,7 +358,7 @@ func TestABundlesItemsAreCheckedWithoutAllocating(t *testing.T) {
 				return &Entry{Decoder: "json/2", Readings: []Reading{{Device: "d", Name: "n", Value: Text("x"), Meaning: new(Hash)}, {Value: Bytes([]byte("x"))}}}
 			})
 		},
-		"empty blocks": func(size int) ([]byte, *Trust) { return emptyBlocks(t, size, 0) },
+		"empty blocks": func(size int) ([]byte, *Trust) { return emptyBlocks(t, 1, size, 0) },
 	} {
 		few, many := allocations(make, 20<<10), allocations(make, 400<<10)
 		if many > few+100 { // maps and slices that grow

@@ -3,9 +3,11 @@ package lightchain
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
+	"time"
 )
 
 // forger holds a gateway's keys, the former ones too, and signs with them whatever it likes.
@@ -369,6 +371,98 @@ func TestTwoFilesOfNoOneHistoryAccuse(t *testing.T) {
 				}
 			}
 			honest, c.other = c.other, honest
+		}
+	}
+}
+
+// A file that does not verify is looked into, too: of a hundred keys and a few heads that nobody signed, which all contradict each
+// other, each signature is checked once, and not for each pair.
+func TestHeadsThatNobodySignedCostLittle(t *testing.T) {
+	c := newTestChain(t)
+	c.seal(2, nil)
+	for i := range 100 {
+		c.rotate(0, fmt.Sprint("gateway ", i+1))
+	}
+	c.seal(2, nil)
+	f := forger{c}
+	p := c.prove(102, 1)
+	p.Header = f.sign(102, "mallory", func(h *Header) { h.First = 0 })
+	for height := uint64(110); height < 126; height++ {
+		h := p.Header.Header
+		h.Height = height
+		signed, err := h.Sign(testSigner("mallory"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Later = append(p.Later, LaterHeader{signed, Path{Size: height, Index: 102}})
+	}
+	begin, sides := time.Now(), p.Sides()
+	if fork := Contradiction(sides, sides, f.trust(0)); fork != nil {
+		t.Error("what nobody signed is taken for evidence")
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	p.Later = append(p.Later, LaterHeader{f.sign(101, "gateway 99", func(h *Header) { h.Sealed++ }), Path{Size: 101}})
+	sides = p.Sides()
+	if fork := Contradiction(sides, sides, f.trust(0)); fork == nil || fork.Height() != 101 {
+		t.Error("two headers that are signed are not found among them")
+	}
+}
+
+// Of each block of a bundle there is evidence, the first and the last ones too, wherever it begins; and of the header right below
+// the first one, where the edge shows that one alone.
+func TestEvidenceOfEachBlockOfABundle(t *testing.T) {
+	f := dishonest(t)
+	for from := uint64(0); from < 10; from++ {
+		v := NewBundleVerifier(f.trust(0))
+		v.KeepBlocks(20)
+		b, err := AppendBundleStart(nil, []*SignedHeader{f.headers[0], f.headers[4]}, f.edge(from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range f.headers[from:] {
+			b = AppendBundleBlock(b, h.Bytes())
+			for _, e := range f.blocks[h.Header.Height] {
+				b = AppendBundleEntry(b, e)
+			}
+		}
+		if b, err = AppendBundleEnd(b, f.headers[10], nil); err != nil {
+			t.Fatal(err)
+		}
+		for len(b) > 0 {
+			start, end, err := BundleItem(b)
+			if err == nil {
+				err = v.Add(b[start:end])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = b[end:]
+		}
+		if _, err := v.Report(); err != nil {
+			t.Fatal(err)
+		}
+		blocks := v.Blocks()
+		for height := max(1, from-from&1); height <= 10; height++ {
+			keys, by := []*SignedHeader{f.headers[0]}, "gateway 0"
+			if height > 4 {
+				keys, by = append(keys, f.headers[4]), "gateway 1"
+			}
+			head := f.sign(height, by, func(h *Header) { h.Sealed++ })
+			other := Side{Keys: keys, Head: head, Leaf: head.Hash()}
+			fork, err := blocks.Evidence(&other)
+			if err != nil {
+				t.Errorf("blocks %d to 10, of block %d: %v", from, height, err)
+				continue
+			}
+			encoded, err := fork.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, err := VerifyFork(encoded, f.trust(0)); err != nil || r.Height != height {
+				t.Errorf("blocks %d to 10, of block %d: %v", from, height, err)
+			}
 		}
 	}
 }

@@ -57,12 +57,12 @@ func (f *Fork) Check(chain ChainID) error {
 	if err := ofChain(chain, f.Keys...); err != nil {
 		return fmt.Errorf("fork: %w", err)
 	}
-	key, height, err := followKeys(*f.Keys[0].Header.NextKey, 0, f.Keys)
+	key, height, err := followKeys(*f.Keys[0].Header.NextKey, 0, f.Keys, (*SignedHeader).Check)
 	if err != nil {
 		return fmt.Errorf("fork: %w", err)
 	}
 	for i := range f.Sides {
-		if err := f.Sides[i].check(chain, key, height); err != nil {
+		if err := f.Sides[i].check(chain, key, height, (*SignedHeader).Check); err != nil {
 			return fmt.Errorf("fork: side %d: %w", i+1, err)
 		}
 	}
@@ -90,9 +90,12 @@ func (f *Fork) Conflict() error {
 	return conflict(lower.Head.seen(), higher.Head.seen(), slices.Concat(f.Keys, higher.Keys))
 }
 
+// signedUnder checks a header's signature: [SignedHeader.Check], or what remembers its results.
+type signedUnder func(*SignedHeader, PublicKey) error
+
 // followKeys checks headers that set the key, each under the key before, and returns the key then in force and the
 // height of the last of them.
-func followKeys(key PublicKey, lowest uint64, headers []*SignedHeader) (PublicKey, uint64, error) {
+func followKeys(key PublicKey, lowest uint64, headers []*SignedHeader, check signedUnder) (PublicKey, uint64, error) {
 	for _, h := range headers {
 		switch {
 		case h.Header.NextKey == nil:
@@ -100,7 +103,7 @@ func followKeys(key PublicKey, lowest uint64, headers []*SignedHeader) (PublicKe
 		case h.Header.Height < lowest:
 			return key, 0, errors.New("the headers that set the key are not in strictly ascending order of height")
 		}
-		if err := h.Check(key); err != nil {
+		if err := check(h, key); err != nil {
 			return key, 0, err
 		}
 		key, lowest = *h.Header.NextKey, h.Header.Height+1
@@ -118,18 +121,18 @@ func ofChain(chain ChainID, headers ...*SignedHeader) error {
 	return nil
 }
 
-func (s *Side) check(chain ChainID, key PublicKey, lowest uint64) error {
+func (s *Side) check(chain ChainID, key PublicKey, lowest uint64, check signedUnder) error {
 	if err := cmp.Or(ofChain(chain, s.Head), ofChain(chain, s.Keys...)); err != nil {
 		return err
 	}
-	key, lowest, err := followKeys(key, lowest, s.Keys)
+	key, lowest, err := followKeys(key, lowest, s.Keys, check)
 	if err != nil {
 		return err
 	}
 	if s.Head.Header.Height < lowest {
 		return fmt.Errorf("header %d stands below one that sets its key", s.Head.Header.Height)
 	}
-	if err := s.Head.Check(key); err != nil {
+	if err := check(s.Head, key); err != nil {
 		return err
 	}
 	if s.Path == nil {
