@@ -580,11 +580,11 @@ func TestAReadThatFailsOnceCostsNothing(t *testing.T) {
 	failed := 0
 	for n := range 100 {
 		fs := &failOnce{FS: cloneFolder(t, whole)}
+		fs.next(tables[0], n)
 		s := openStore(t, testOptions(t, fs))
 		for height := uint64(1); height <= 200; height++ { // some are met where they cannot be read
 			_, _, _ = s.heldReceipt(height, "a")
 		}
-		fs.next(tables[0], n)
 		s.mendSides()
 		if fs.n < 0 {
 			failed++
