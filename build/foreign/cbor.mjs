@@ -8,6 +8,7 @@ import { compare, concat, utf8 } from './bytes.mjs';
 
 export const MAX_INT = 2n ** 63n - 1n;
 const MAX_DEPTH = 8;
+const MAX_ITEMS = 2 ** 20; // 65,535 readings of twelve items each are the most that the other limits leave
 
 export class Float {
   constructor(value) {
@@ -31,6 +32,8 @@ export function decode(bytes, { tagged = false } = {}) {
 }
 
 export class Reader {
+  #items = 0;
+
   constructor(bytes) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -70,6 +73,7 @@ export class Reader {
   }
 
   item(depth) {
+    form(++this.#items <= MAX_ITEMS, 'more items than any file of the page has in one');
     const { major, argument, info } = this.head();
     switch (major) {
       case 0:

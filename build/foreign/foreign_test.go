@@ -46,6 +46,7 @@ var held = map[string]string{
 	"nested deeper than 8 (array)":                          "no item of the page is nested so deep, and another is refused for its kind",
 	"nested deeper than 8 (map)":                            "no item of the page is nested so deep, and another is refused for its kind",
 	"undefined, another simple value, or an indefinite end": "what it would be is refused for its kind, wherever it stands",
+	"more items than any file of the page has in one":       "no item that keeps the other limits has so many",
 	"an item of a bundle above its limit":                   "no item that keeps the other limits is so long",
 	"a fork above 32 MiB":                                   "no fork that keeps the other limits is so long",
 	"a signed header above 6,400 bytes":                     "no signed header that keeps the other limits is so long",

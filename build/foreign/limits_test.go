@@ -163,7 +163,8 @@ func TestBothVerifiersKeepTheLimits(t *testing.T) {
 	c.seal(large, false, nil)
 	proof = c.prove(large, 1)
 	longer := outside(16, mebibyte)
-	files = append(files, file{"a proof of 32 MiB and a byte", longer, "decoding"})
+	hollow := append([]byte{0xa5, 1, 1, 2, 0x9a, 0x01, 0xef, 0, 0}, bytes.Repeat([]byte{0x80}, 32*mebibyte-9)...)
+	files = append(files, file{"a proof of 32 MiB and a byte", longer, "decoding"}, file{"a proof of empty arrays", hollow, "decoding"})
 	if len(whole) != 32*mebibyte || len(longer) != 32*mebibyte+1 {
 		t.Fatalf("proofs of %d and %d bytes", len(whole), len(longer))
 	}
