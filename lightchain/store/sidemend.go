@@ -150,15 +150,16 @@ func (s *Store) findUnfinished() (spaces []byte, err error) {
 		return nil, err
 	}
 	defer scan.close()
-	s.sides.mu.Lock()
-	defer s.sides.mu.Unlock()
-	s.sides.unfinished = map[byte]bool{}
+	unfinished := map[byte]bool{}
 	for ok := scan.first(); ok; ok = scan.next() {
 		if k := scan.key(); len(k) == len(mendingKey(0)) {
 			spaces = append(spaces, k[len(k)-1])
-			s.sides.unfinished[k[len(k)-1]] = true
+			unfinished[k[len(k)-1]] = true
 		}
 	}
+	s.sides.mu.Lock()
+	defer s.sides.mu.Unlock()
+	s.sides.unfinished = unfinished
 	return spaces, scan.err
 }
 

@@ -609,6 +609,24 @@ func TestAReadThatFailsOnceCostsNothing(t *testing.T) {
 	}
 }
 
+// Whichever read of what the store remembers about itself fails once, the chain opens.
+func TestAReadThatFailsOnceKeepsNoChainFromOpening(t *testing.T) {
+	whole := vfs.NewMem()
+	o := sidesChain(t, whole)
+	for _, space := range []byte{spaceMeta, spaceKeys, spaceAbsent} {
+		paths := tablesOf(t, o, space)
+		for n := range 30 {
+			fs := &failOnce{FS: cloneFolder(t, whole)}
+			fs.next(paths[len(paths)-1], n)
+			o := testOptions(t, fs)
+			o.Signer = testSigner(t, 52)
+			s := openStore(t, o)
+			goesOn(t, &s.Reader)
+			closeStore(t, s)
+		}
+	}
+}
+
 // The keys that headers tell are those of the table, wherever they changed and wherever one looks.
 func TestKeysAreDerivedFromHeaders(t *testing.T) {
 	for _, every := range []int{1, 2, 7, 50, 1000} {
