@@ -40,12 +40,7 @@ func (s *Store) SetSealedUnconfirmed(unconfirmed bool) error {
 	if unconfirmed {
 		return s.putSynced(metaKey(metaSealedUnconfirmed), nil)
 	}
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	if err := batch.Delete(metaKey(metaSealedUnconfirmed), nil); err != nil {
-		return err
-	}
-	return s.guard.commit(batch)
+	return s.deleteSynced(metaKey(metaSealedUnconfirmed))
 }
 
 // A migration brings a store from one layout to the next. What it puts into the batch becomes durable together with

@@ -83,6 +83,15 @@ func (s *Store) putSynced(k, v []byte) error {
 	return s.guard.commit(batch)
 }
 
+func (s *Store) deleteSynced(k []byte) error {
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	if err := batch.Delete(k, nil); err != nil {
+		return err
+	}
+	return s.guard.commit(batch)
+}
+
 // NewestReceipt returns the highest header that the aggregator has receipted.
 func (r *Reader) NewestReceipt(name string) (height uint64, found bool, err error) {
 	height, _, found, err = r.newestBefore(name, math.MaxUint64)

@@ -135,9 +135,7 @@ func (s *Store) mendSpace(space byte) error {
 	if len(met) == 0 && !unfinished {
 		return nil
 	}
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	return errors.Join(batch.Delete(mendingKey(space), nil), s.guard.commit(batch))
+	return s.deleteSynced(mendingKey(space))
 }
 
 func mendingKey(space byte) []byte { return append(metaKey(metaMending), space) }

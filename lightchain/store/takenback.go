@@ -55,11 +55,4 @@ func (s *Store) putTakenBack(batch *pebble.Batch, from, to *lightchain.Tip) erro
 }
 
 // ForgetTakenBack removes the note, when an entry that tells of it is durable. It belongs to the owner of the tail.
-func (s *Store) ForgetTakenBack() error {
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	if err := batch.Delete(metaKey(metaTakenBack), nil); err != nil {
-		return err
-	}
-	return s.guard.commit(batch)
-}
+func (s *Store) ForgetTakenBack() error { return s.deleteSynced(metaKey(metaTakenBack)) }
