@@ -1,7 +1,6 @@
 package lightchain
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -282,22 +281,7 @@ func TestAFileThatRefutesItselfIsNotVerified(t *testing.T) {
 func TestABundleThatRefutesItselfIsNotVerified(t *testing.T) {
 	f := dishonest(t)
 	write := func(keys []*SignedHeader, blocks ...*SignedHeader) []byte {
-		start, err := AppendBundleStart(nil, keys, f.edge(blocks[0].Header.Height))
-		if err != nil {
-			t.Fatal(err)
-		}
-		items := [][]byte{start}
-		for _, h := range blocks {
-			items = append(items, AppendBundleBlock(nil, h.Bytes()))
-			for _, e := range f.blocks[h.Header.Height] {
-				items = append(items, AppendBundleEntry(nil, e))
-			}
-		}
-		end, err := AppendBundleEnd(nil, blocks[len(blocks)-1], nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return bytes.Join(append(items, end), nil)
+		return f.bundleOf(keys, blocks, blocks[len(blocks)-1])
 	}
 	stranger, err := NewGenesis(Genesis{}, f.signer.Public(), 0, Clock{}).Sign(f.signer)
 	if err != nil {
@@ -417,35 +401,11 @@ func TestHeadsThatNobodySignedCostLittle(t *testing.T) {
 func TestEvidenceOfEachBlockOfABundle(t *testing.T) {
 	f := dishonest(t)
 	for from := uint64(0); from < 10; from++ {
-		v := NewBundleVerifier(f.trust(0))
-		v.KeepBlocks(20)
-		b, err := AppendBundleStart(nil, []*SignedHeader{f.headers[0], f.headers[4]}, f.edge(from))
+		b := f.bundleOf([]*SignedHeader{f.headers[0], f.headers[4]}, f.headers[from:], f.headers[10])
+		_, blocks, err := judgeWithBlocks(b, f.trust(0))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, h := range f.headers[from:] {
-			b = AppendBundleBlock(b, h.Bytes())
-			for _, e := range f.blocks[h.Header.Height] {
-				b = AppendBundleEntry(b, e)
-			}
-		}
-		if b, err = AppendBundleEnd(b, f.headers[10], nil); err != nil {
-			t.Fatal(err)
-		}
-		for len(b) > 0 {
-			start, end, err := BundleItem(b)
-			if err == nil {
-				err = v.Add(b[start:end])
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			b = b[end:]
-		}
-		if _, err := v.Report(); err != nil {
-			t.Fatal(err)
-		}
-		blocks := v.Blocks()
 		for height := max(1, from-from&1); height <= 10; height++ {
 			keys, by := []*SignedHeader{f.headers[0]}, "gateway 0"
 			if height > 4 {

@@ -408,21 +408,7 @@ func writeBundleVectors(t *testing.T, write func(string, vector)) {
 	write("bundle-good", vector{About: "all entries of blocks 1 to 6, a change of key among them", Kind: "bundle", Bytes: whole, Trust: trust,
 		Expect: "ok", Number: seconds(0), Next: seconds(24), Height: seconds(6), ReceiptedBy: []string{"north"}, NotAfter: seconds(testTime + 601)})
 	d := dishonest(t)
-	forged := func(keys []*SignedHeader, h *SignedHeader) []byte {
-		start, err := AppendBundleStart(nil, keys, d.edge(h.Header.Height))
-		if err != nil {
-			t.Fatal(err)
-		}
-		end, err := AppendBundleEnd(nil, h, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := AppendBundleBlock(start, h.Bytes())
-		for _, e := range d.blocks[h.Header.Height] {
-			b = AppendBundleEntry(b, e)
-		}
-		return append(b, end...)
-	}
+	forged := func(keys []*SignedHeader, h *SignedHeader) []byte { return d.bundleOf(keys, []*SignedHeader{h}, h) }
 	for name, v := range map[string]vector{
 		"bad-keys-none-above": {About: "a header of the start that sets no key, above one that does", Check: "keys", Trust: string(d.trust(0).Format()),
 			Bytes: forged([]*SignedHeader{d.headers[0], d.headers[7], d.headers[4]}, d.headers[9])},
