@@ -37,7 +37,7 @@ export class BundleCheck {
   #watch;
   #notes = [];      // how people's entries stand, those that stand alike counted together
   #setters = null;  // the start's headers
-  #edge = null;     // the start's edge: hashes, and once the first block is there [first, count, hash]
+  #edge = null;     // the start's: hashes of the tree over all headers below the first block
   #chain = null;
   #first = null;    // the first block's header
   #hashes = [];     // of all blocks' headers
@@ -121,7 +121,6 @@ export class BundleCheck {
     if (this.#last !== null) return this.#below.add(this.#last.hash);
     need(this.#edge.length === edgeLength(height), 'block', "the edge has a hash for each bit of the first block's height");
     this.#below = new Tree(height, this.#edge);
-    this.#edge = this.#below.edge();
   }
 
   async #entry(value) {
@@ -188,7 +187,7 @@ export class BundleCheck {
     this.#checkRunKeys();
     for (const s of ends) await checkSignature(s, setters);
     await checkLaterPaths(later, this.#last);
-    await checkRelations([...setters.map(s => s.header), ...others], later.map(l => l.path), this.#edge);
+    await checkRelations([...setters.map(s => s.header), ...others], later.map(l => l.path), new Tree(this.#first.height, this.#edge).edge());
 
     const upper = [];
     for (const s of ends) upper.push(...await trustedReceipts(s, trust));

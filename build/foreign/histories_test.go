@@ -3,7 +3,6 @@ package foreign
 import (
 	"fmt"
 	"maps"
-	"math/bits"
 	"slices"
 	"testing"
 
@@ -115,11 +114,7 @@ func (h *history) bundle() *shown {
 	s := &shown{of: h, about: fmt.Sprintf("blocks %d to %d of %s", from, to, h.name), signed: []*lightchain.SignedHeader{h.headers[to]}, top: to, blocks: h.headers[from : to+1]}
 	above := h.later(s, to)
 	h.setters(s)
-	var edge []lightchain.Hash
-	for at := uint64(0); at < from; {
-		size := uint64(1) << (bits.Len64(from-at) - 1)
-		edge, at = append(edge, h.leaves.root(at, size)), at+size
-	}
+	edge := h.leaves.edge(from, func(_, _ uint64, _ lightchain.Hash) {})
 	b, err := lightchain.AppendBundleStart(nil, s.keys, edge)
 	h.check(err)
 	for height := from; height <= to; height++ {

@@ -61,6 +61,17 @@ func parts(size, index uint64, visit func(first, count uint64)) {
 	}
 }
 
+// edge returns the edge of a height, and calls visit for each part of the tree of which it has the hash.
+func (m leafMap) edge(height uint64, visit func(first, count uint64, h lightchain.Hash)) (all []lightchain.Hash) {
+	for at := uint64(0); at < height; {
+		size := uint64(1) << (bits.Len64(height-at) - 1)
+		h := m.root(at, size)
+		visit(at, size, h)
+		all, at = append(all, h), at+size
+	}
+	return all
+}
+
 // span are leaves that follow each other.
 type span struct{ first, count uint64 }
 
@@ -269,8 +280,6 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 			above = append(above, lightchain.LaterHeader{Header: &with, Path: path})
 			shown.path(path)
 		}
-		inRun := height > l.from && height <= l.last // above its first block
-		shown.torn = shown.torn || inRun && h.Previous != all[height-1]
 		if h.NextKey != nil || later[height] || height >= l.from && height <= l.last {
 			shown.header(s)
 		}
@@ -287,14 +296,7 @@ func (l *liar) file(t *testing.T, bundle bool) (q question, torn bool) {
 		q.File = b
 		return q, shown.follow()
 	}
-	var edge []lightchain.Hash
-	for at := uint64(0); at < l.from; {
-		size := uint64(1) << (bits.Len64(l.from-at) - 1)
-		h := run.root(at, size)
-		edge = append(edge, h)
-		shown.add(at, size, h)
-		at += size
-	}
+	edge := run.edge(l.from, func(first, count uint64, h lightchain.Hash) { shown.add(first, count, h) })
 	b, err := lightchain.AppendBundleStart(nil, keys, edge)
 	check(err)
 	for height := l.from; height <= l.last; height++ {
