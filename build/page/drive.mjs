@@ -30,11 +30,12 @@ async function drive(browser, run) {
     requests.push(url);
     return route.abort();
   });
+  page.setDefaultTimeout(0); // how long a page takes is no failure: a large file alone is half a minute on a busy machine
   page.on('console', m => m.type() === 'error' && errors.push(m.text()));
   page.on('pageerror', e => errors.push(String(e)));
   page.on('dialog', d => { errors.push(`a dialog: ${d.message()}`); d.dismiss(); });
   await page.goto(own);
-  const ready = () => page.waitForSelector('body[aria-busy=false]', { timeout: 120000 });
+  const ready = () => page.waitForSelector('body[aria-busy=false]');
   await ready();
   await page.evaluate(() => { globalThis.ticks = 0; setInterval(() => globalThis.ticks++, 5); });
   if (run.trust) await page.fill('#trust', run.trust);
@@ -43,7 +44,7 @@ async function drive(browser, run) {
   else if (files.length > 0) await page.setInputFiles('#choose', files);
   await ready();
   const said = run.script === undefined ? null : await page.evaluate(run.script).catch(e => `refused: ${e}`);
-  if (run.script !== undefined) await page.waitForTimeout(300);
+  if (run.script !== undefined) await page.waitForTimeout(300); // what must not come of it gets a moment to come
   await ready();
   if (run.print) await page.emulateMedia({ media: 'print' });
   const found = await page.evaluate(read);
@@ -78,7 +79,7 @@ function read() {
   };
 }
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, timeout: 0, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
 try {
   const shown = [];
   for (const run of JSON.parse(await readFile(process.argv[2], 'utf8'))) shown.push(await drive(browser, run));
