@@ -58,6 +58,11 @@ func (c *Config) check(d *tomlconf.Document) {
 	c.checkClientIDs(d)
 	c.checkRetention(d)
 	c.checkHomeAssistant(d)
+	for path, table := range map[string]any{"broker": &c.Broker, "hwmon": &c.Hwmon, "homeassistant": &c.HomeAssistant} {
+		if d.IsSet(path) && !d.IsSet(path+".enabled") {
+			d.Warn(table, "nothing of it is in force: expected enabled = true, or enabled = false")
+		}
+	}
 	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT)+len(c.Modbus) == 0 {
 		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], no [[modbus]], and neither [broker] nor [hwmon] is enabled")
 	}

@@ -277,6 +277,20 @@ func TestWhatIsHardlyMeantIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestATableThatIsWrittenAndNotEnabledIsWarnedOf(t *testing.T) {
+	text := mqttTable + "[hwmon]\nenabled = false\n[broker]\nlisten = \"127.0.0.1:1884\"\n[homeassistant]\n"
+	_, warnings, err := loadText(t, text, nil, nil)
+	var got []string
+	for _, w := range warnings {
+		_, what, _ := strings.Cut(w.Error(), ": ")
+		got = append(got, what)
+	}
+	want := []string{"broker: nothing of it is in force: expected enabled = true, or enabled = false", "homeassistant: nothing of it is in force: expected enabled = true, or enabled = false"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestFilesThatAreNotThereAreWarnedOfAtTheirLine(t *testing.T) {
 	text := "[broker]\nenabled = true\nusers = \"/nowhere/users\"\n[[mqtt]]\nname = \"a\"\nservers = [\"ssl://b\"]\ntls_ca = \"/nowhere/ca.pem\"\n[[mqtt.subscribe]]\ntopics = [\"#\"]\n"
 	_, warnings, err := loadText(t, text, nil, nil)
