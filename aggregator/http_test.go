@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/api"
@@ -82,6 +84,81 @@ func TestTheInterfaceAnswersWhatIsStored(t *testing.T) {
 	}
 	if err := asked.RemoveToken(t.Context(), token.ID); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is told of is written as everywhere: names in snake_case, times as RFC 3339 has them, and no number that a reader of JSON
+// would round.
+func TestAnswersAreWrittenAlike(t *testing.T) {
+	s, c := newServer(t)
+	err := s.Store.Update(t.Context(), c.id(), func(r *registry.Record) (*registry.Change, error) {
+		r.Note(registry.Gap, chainTime, 3, "messages are missing")
+		r.Report = &registry.ReportNote{At: chainTime, Condition: headersync.Condition{Version: "1.0"}}
+		r.Traffic.Day, r.Traffic.Bytes = chainTime/86400, 7
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Registry.NewToken(t.Context(), 1e9, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Live = func() *api.Live {
+		return &api.Live{Brokers: []api.Broker{}, Database: &registry.Database{System: 7629871423857236481, Standbys: []registry.Standby{}}}
+	}
+	server := httptest.NewServer(s.Handler())
+	defer server.Close()
+	times, gateway := map[string]bool{}, "/v1/gateways/"+c.id().String()
+	for _, path := range []string{"/v1/status", "/v1/gateways", gateway, gateway + "/headers", "/v1/tokens"} {
+		response, err := http.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := json.NewDecoder(response.Body)
+		in.UseNumber()
+		for {
+			var v any
+			if err := in.Decode(&v); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(path, err)
+			}
+			lookAt(t, path, v, times)
+		}
+		response.Body.Close()
+	}
+	for _, name := range []string{"added", "decided", "seen", "sealed", "time", "first", "last", "at", "genesis", "made", "expires"} {
+		if !times[name] {
+			t.Errorf("%s is no time anywhere", name)
+		}
+	}
+}
+
+// lookAt looks at all members of a value, and notes the names of those that are times.
+func lookAt(t *testing.T, path string, v any, times map[string]bool) {
+	t.Helper()
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			at := path + " " + name
+			if !regexp.MustCompile(`^[a-z0-9]+([_-][a-z0-9]+)*$`).MatchString(name) { // a finding is called clock-step
+				t.Errorf("%s: not in snake_case", at)
+			}
+			if text, ok := member.(string); ok {
+				if _, err := time.Parse(time.RFC3339Nano, text); err == nil {
+					times[name] = true
+				}
+			}
+			lookAt(t, at, member, times)
+		}
+	case []any:
+		for _, member := range v {
+			lookAt(t, path, member, times)
+		}
+	case json.Number:
+		if n, err := v.Int64(); err != nil || n >= 1<<53 || n > 1e9 && n < 1e10 {
+			t.Errorf("%s: %s is rounded by readers of JSON, or a time in seconds", path, v)
+		}
 	}
 }
 

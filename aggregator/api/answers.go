@@ -12,6 +12,7 @@ import (
 
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 )
 
 // wrongQuestion is an error of who asks.
@@ -109,7 +110,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if counted != nil {
 		st.Gateways, st.Ailing = counted.Standings, counted.Ailing
 		if before {
-			st.Counted = counted.At.Unix()
+			st.Counted = counted.At.UTC()
 		}
 	}
 	if m, ok := s.Store.(registry.Mended); ok {
@@ -132,10 +133,6 @@ func (s *Server) count(ctx context.Context, live *Live) (n *registry.Count, befo
 	return s.Census.Soon(ctx, away)
 }
 
-func (s *Server) tell(r *registry.Record) Gateway {
-	return Gateway{Record: *r, Ailments: append([]registry.Ailment{}, r.Ailments(s.Now(), s.Registry.Rules().Silence)...)}
-}
-
 func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {
 	standing, finding := registry.Standing(r.FormValue("standing")), registry.Kind(r.FormValue("finding"))
 	if standing != "" && !slices.Contains(registry.Standings, standing) {
@@ -152,25 +149,15 @@ func (s *Server) gateways(w http.ResponseWriter, r *http.Request) {
 				return nil
 			}
 			g := s.tell(r)
-			if finding != "" && !g.has(finding) {
-				return nil
+			if finding == "" || finding == anyKind && len(g.Findings) > 0 || g.Finding(finding) != nil {
+				return send(g)
 			}
-			return send(g)
+			return nil
 		})
 	})
 }
 
 const anyKind = "any" // whichever
-
-// has reports whether there is a finding.
-func (g *Gateway) has(kind registry.Kind) bool {
-	for _, a := range g.Ailments {
-		if a.Kind == kind || kind == anyKind {
-			return true
-		}
-	}
-	return false
-}
 
 func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 	record, err := s.find(r)
@@ -182,7 +169,7 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 	if state := record.State; state != nil && len(state.Keys) > 0 {
 		g.Keys = len(state.Keys)
 		g.Key = lightchain.FormatPublicKey(*state.Keys[g.Keys-1].Header.NextKey)
-		g.Genesis = state.Keys[0].Header.Sealed
+		g.Genesis = lighttime.Instant(state.Keys[0].Header.Sealed)
 	}
 	answer(w, g)
 }

@@ -121,7 +121,7 @@ func (s *Server) tokens(w http.ResponseWriter, r *http.Request) {
 	}
 	lines(w, func(send func(any) error) error {
 		for _, t := range tokens {
-			if err := send(t); err != nil {
+			if err := send(tellToken(t)); err != nil {
 				return err
 			}
 		}
@@ -142,7 +142,7 @@ func (s *Server) newToken(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	answer(w, t)
+	answer(w, tellToken(t))
 }
 
 func (s *Server) removeToken(w http.ResponseWriter, r *http.Request) {

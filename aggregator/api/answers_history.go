@@ -8,6 +8,7 @@ import (
 
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
+	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/sync/collector"
 )
 
@@ -53,7 +54,7 @@ func (s *Server) headers(w http.ResponseWriter, r *http.Request) {
 
 func tellHeader(h *lightchain.Header, hash lightchain.Hash, signed bool) Header {
 	told := Header{
-		Height: h.Height, Hash: hash, First: h.First, Count: h.Count, Sealed: h.Sealed, Clock: h.Clock.State.String(),
+		Height: h.Height, Hash: hash, First: h.First, Count: h.Count, Sealed: lighttime.Instant(h.Sealed), Clock: h.Clock.State.String(),
 		Boot: h.Clock.Boot, Root: h.Root, Beacon: h.Beacon != nil, Signed: signed,
 	}
 	if h.NextKey != nil {
@@ -103,7 +104,7 @@ func (s *Server) forks(w http.ResponseWriter, r *http.Request) {
 	}
 	lines(w, func(send func(any) error) error {
 		for _, e := range found {
-			if err := send(Fork{record.Chain, record.Name, e.ID, e.Height, e.Seen, len(e.Body)}); err != nil {
+			if err := send(Fork{record.Chain, record.Name, e.ID, e.Height, second(e.Seen), len(e.Body)}); err != nil {
 				return err
 			}
 		}

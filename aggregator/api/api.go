@@ -67,8 +67,8 @@ type Status struct {
 	Running bool `json:"running"`
 	Identity
 	Gateways map[registry.Standing]int `json:"gateways"`
-	Ailing   map[registry.Kind]int     `json:"ailing"`            // of those that are approved
-	Counted  int64                     `json:"counted,omitempty"` // when they were counted, seconds since the Unix epoch; 0: just now
+	Ailing   map[registry.Kind]int     `json:"findings"`         // of those that are approved
+	Counted  time.Time                 `json:"counted,omitzero"` // when they were counted; the zero time: just now
 	// Uncounted says why the gateways could not be counted now; what is shown of them is from before, or nothing.
 	Uncounted string           `json:"uncounted,omitempty"`
 	Opened    *registry.Opened `json:"damage,omitempty"` // what the store's last start found damaged
@@ -102,22 +102,13 @@ type Broker struct {
 	Sent      int64  `json:"sent"`
 }
 
-// Gateway is what is told of one gateway.
-type Gateway struct {
-	registry.Record
-	Ailments []registry.Ailment `json:"ailments"`
-	Key      string             `json:"key,omitempty"`     // in force; only where one gateway is asked for
-	Keys     int                `json:"keys,omitempty"`    // how many there were
-	Genesis  int64              `json:"genesis,omitempty"` // when the chain was begun, by the gateway's clock
-}
-
 // Header is what is told of one header.
 type Header struct {
 	Height  uint64          `json:"height"`
 	Hash    lightchain.Hash `json:"hash"`
 	First   uint64          `json:"first"`
 	Count   uint64          `json:"count"`
-	Sealed  int64           `json:"sealed"` // nanoseconds since the Unix epoch, by the gateway's clock
+	Sealed  time.Time       `json:"sealed"` // by the gateway's clock
 	Clock   string          `json:"clock"`
 	Boot    uint64          `json:"boot"`
 	Root    lightchain.Hash `json:"root"`
@@ -132,7 +123,7 @@ type Fork struct {
 	Name   string             `json:"name,omitempty"`
 	ID     lightchain.Hash    `json:"id"`
 	Height uint64             `json:"height"`
-	Seen   int64              `json:"seen"` // seconds since the Unix epoch
+	Seen   time.Time          `json:"seen"`
 	Bytes  int                `json:"bytes"`
 }
 

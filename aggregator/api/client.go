@@ -159,13 +159,13 @@ func (c *Client) Evidence(ctx context.Context, chain, id string) ([]byte, error)
 }
 
 // Tokens asks for all tokens, without their texts.
-func (c *Client) Tokens(ctx context.Context) iter.Seq2[registry.Token, error] {
-	return each[registry.Token](ctx, c, http.MethodGet, "/v1/tokens", nil, nil)
+func (c *Client) Tokens(ctx context.Context) iter.Seq2[Token, error] {
+	return each[Token](ctx, c, http.MethodGet, "/v1/tokens", nil, nil)
 }
 
 // NewToken asks for a new one.
-func (c *Client) NewToken(ctx context.Context, r TokenRequest) (registry.Token, error) {
-	return one[registry.Token](ctx, c, http.MethodPost, "/v1/tokens", nil, r)
+func (c *Client) NewToken(ctx context.Context, r TokenRequest) (Token, error) {
+	return one[Token](ctx, c, http.MethodPost, "/v1/tokens", nil, r)
 }
 
 // RemoveToken takes one back.

@@ -36,10 +36,10 @@ const (
 // Database is what a store's server says of how it keeps what is committed. Texts are sentences for the operator.
 type Database struct {
 	Asked       time.Time `json:"asked"`
-	Standby     bool      `json:"standby,omitempty"`  // it was one, and was not used; the rest is from before
-	System      uint64    `json:"system,omitempty"`   // its cluster's identifier; 0: it cannot be read
-	Timeline    uint32    `json:"timeline,omitempty"` // of its history; grows when a standby takes over; 0: it cannot be read
-	Commit      string    `json:"synchronous_commit"` // of the sessions here
+	Standby     bool      `json:"standby,omitempty"`       // it was one, and was not used; the rest is from before
+	System      uint64    `json:"system,omitempty,string"` // its cluster's identifier; 0: it cannot be read
+	Timeline    uint32    `json:"timeline,omitempty"`      // of its history; grows when a standby takes over; 0: it cannot be read
+	Commit      string    `json:"synchronous_commit"`      // of the sessions here
 	Synchronous string    `json:"synchronous_standby_names"`
 	Standbys    []Standby `json:"standbys"`
 

@@ -169,16 +169,16 @@ func (p *page) tell(out io.Writer) {
 // in cmd/, started, killed and looked at from outside), the packages, installed and removed, the modules that only build,
 // measure or torture, and the policy.
 //
-// The race detector gets another run of all packages, -short: it slows a test some ten times and sees nothing of the
-// programs a test starts, so tests that are long, or start programs, leave there, and those that open a chain on one goroutine hundreds of times are
-// left out. It needs cgo, with which Pebble
-// compresses by another library than the one we ship; hence apart. Under emulation, another ten times as slow, run
-// the packages that decide what a byte means.
+// The race detector gets another run of all packages in which goroutines are started, -short: it slows a test some ten
+// times and sees nothing of the programs a test starts, so tests that are long, or start programs, leave there, and those
+// that open a chain on one goroutine hundreds of times are left out. It needs cgo, with which Pebble compresses by another
+// library than the one we ship; hence apart. Under emulation, another ten times as slow, run the packages that decide what
+// a byte means. Of `go vet` all of these have nothing to ask: the first part has looked at the packages.
 //
 // All are compiled with -trimpath, so that what is compiled once serves the tests, the programs as they are shipped, the
 // packages, and the policy, which weighs the programs.
 func parts() ([]part, error) {
-	listed, err := ask("go", "list", "./...")
+	listed, err := ask("go", "list", "-f", "{{.ImportPath}} {{.Dir}}", "./...")
 	if err != nil {
 		return nil, err
 	}
@@ -188,17 +188,24 @@ func parts() ([]part, error) {
 	}
 	trimmed := "GOFLAGS=" + strings.TrimSpace(flags+" -trimpath")
 	pure := []string{"CGO_ENABLED=0", trimmed}
-	var units, systems []string
-	for pkg := range strings.FieldsSeq(listed) {
-		switch {
-		case pkg == "edgechain.example": // the policy
-		case strings.HasPrefix(pkg, "edgechain.example/cmd/"):
+	var units, systems, raced []string
+	for line := range strings.Lines(listed) {
+		pkg, folder, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if pkg == "edgechain.example" { // the policy
+			continue
+		}
+		if strings.HasPrefix(pkg, "edgechain.example/cmd/") {
 			systems = append(systems, pkg)
-		default:
+		} else {
 			units = append(units, pkg)
 		}
+		if starts, err := concurrent(folder); err != nil {
+			return nil, err
+		} else if starts {
+			raced = append(raced, pkg)
+		}
 	}
-	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, mendDamage, damageFiles)}, append(units, systems...)...)...)
+	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, mendDamage, damageFiles)}, raced...)...)
 	race.needs = "gcc"
 	all := []part{
 		{"check", alone, []step{
@@ -252,13 +259,13 @@ const atOnce = "-p=4"
 func separate(env []string, dir string) []step {
 	return []step{
 		{env: env, args: []string{"go", "vet", "-C", dir, "./..."}},
-		{env: env, args: []string{"go", "test", "-C", dir, "-json", "-count=1", "-parallel=4", "./..."}, events: true},
+		{env: env, args: []string{"go", "test", "-C", dir, "-json", "-vet=off", "-count=1", "-parallel=4", "./..."}, events: true},
 	}
 }
 
 // test makes the step of a test run.
 func test(env []string, args ...string) step {
-	return step{env: env, args: append([]string{"go", "test", "-json"}, args...), events: true}
+	return step{env: env, args: append([]string{"go", "test", "-json", "-vet=off"}, args...), events: true}
 }
 
 func (s step) run(ctx context.Context, out io.Writer) (c counts, err error) {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +15,6 @@ import (
 	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/cmd/internal/command"
-	"edgechain.example/lightchain/lighttime"
 )
 
 func newGateways() *cobra.Command {
@@ -61,7 +62,7 @@ func newGatewaysList() *cobra.Command {
 					continue
 				}
 				receipt := "-"
-				if g.Receipt.Time > 0 {
+				if g.Receipt != (api.Receipt{}) {
 					receipt = strconv.FormatUint(g.Receipt.Height, 10)
 				}
 				height := strconv.FormatUint(max(g.Head.Height, g.Announced), 10)
@@ -76,7 +77,7 @@ func newGatewaysList() *cobra.Command {
 
 func findings(g *api.Gateway) string {
 	var kinds []string
-	for _, a := range g.Ailments {
+	for _, a := range g.Findings {
 		kinds = append(kinds, string(a.Kind))
 	}
 	if kinds == nil {
@@ -87,7 +88,7 @@ func findings(g *api.Gateway) string {
 
 func labelText(g *api.Gateway) string {
 	var all []string
-	for _, name := range g.LabelNames() {
+	for _, name := range slices.Sorted(maps.Keys(g.Labels)) {
 		all = append(all, command.Printable(name+"="+g.Labels[name]))
 	}
 	return strings.Join(all, ",")
@@ -125,13 +126,13 @@ func writeGateway(w io.Writer, g *api.Gateway) {
 	if g.Standing == registry.Waiting {
 		line(w, "announced", fmt.Sprintf("%d, as it says; that was not checked", g.Announced))
 	}
-	if g.Head.Known {
-		line(w, "head", fmt.Sprintf("%d, %s, seen %s", g.Head.Height, g.Head.Hash, second(g.Seen)))
-		line(w, "entries", strconv.FormatUint(g.Head.Next, 10))
-		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(lighttime.Instant(g.Head.Sealed)), g.Head.Clock.State, g.Head.Clock.Boot))
+	if h := g.Head; h != (api.Head{}) {
+		line(w, "head", fmt.Sprintf("%d, %s, seen %s", h.Height, h.Hash, second(g.Seen)))
+		line(w, "entries", strconv.FormatUint(h.Next, 10))
+		line(w, "sealed", fmt.Sprintf("%s by its clock, which is %s; boot %d", command.Instant(h.Sealed), h.Clock, h.Boot))
 		headers := "the newest head and those that set the key are held"
-		if g.Head.Every > 0 {
-			headers = fmt.Sprintf("all up to %d are held", g.Head.Every)
+		if h.Every > 0 {
+			headers = fmt.Sprintf("all up to %d are held", h.Every)
 		}
 		line(w, "headers", headers)
 	}
@@ -148,13 +149,13 @@ func writeGateway(w io.Writer, g *api.Gateway) {
 	if g.Keys > 1 {
 		line(w, "", fmt.Sprintf("changed %d times", g.Keys-1))
 	}
-	if g.Receipt.Time > 0 {
-		line(w, "receipt", fmt.Sprintf("on %d, at %s", g.Receipt.Height, second(int64(g.Receipt.Time))))
+	if r := g.Receipt; r != (api.Receipt{}) {
+		line(w, "receipt", fmt.Sprintf("on %d, at %s", r.Height, second(r.Time)))
 	}
-	if g.Traffic.Bytes > 0 {
-		line(w, "traffic", fmt.Sprintf("%d bytes on %s", g.Traffic.Bytes, time.Unix(g.Traffic.Day*86400, 0).UTC().Format(time.DateOnly)))
+	if t := g.Traffic; t != nil {
+		line(w, "traffic", fmt.Sprintf("%d bytes on %s", t.Bytes, t.Day))
 	}
-	for _, a := range g.Ailments {
+	for _, a := range g.Findings {
 		line(w, "finding", fmt.Sprintf("%s: %s (first %s, last %s, %d times)", a.Kind, command.Printable(a.Text), second(a.First), second(a.Last), a.Count))
 	}
 }
@@ -240,7 +241,7 @@ func newGatewaysChange(verb, short string, do func(*api.Client, ctx, string) (ap
 func tell(out *command.Output, g *api.Gateway) error {
 	return out.Print(g, func(w io.Writer) {
 		text := strings.TrimSpace(fmt.Sprintf("%s %s %s", g.Chain, g.Standing, command.Printable(g.Name)))
-		if !g.Head.Known && g.Seen == 0 {
+		if g.Head == (api.Head{}) && g.Seen.IsZero() {
 			text += "; it was never heard of, so look at its name again" // a letter of it may be wrong
 		}
 		fmt.Fprintln(w, text)

@@ -50,7 +50,7 @@ func newHeaders() *cobra.Command {
 				if h.NextKey != "" {
 					note = "sets the key"
 				}
-				table.Row(strconv.FormatUint(h.Height, 10), command.Instant(lighttime.Instant(h.Sealed)), strconv.FormatUint(h.First, 10),
+				table.Row(strconv.FormatUint(h.Height, 10), command.Instant(h.Sealed), strconv.FormatUint(h.First, 10),
 					strconv.FormatUint(h.Count, 10), h.Clock, h.Hash.String()[:16], note)
 			}
 			return nil
@@ -86,13 +86,14 @@ func newReceipt() *cobra.Command {
 				return command.Failf(command.ExitStorage, "the stored receipt does not read: %v", err)
 			}
 			r := &signed.Receipts[0]
-			told := map[string]any{"chain": signed.ChainID(), "height": signed.Header.Height, "hash": signed.Hash(), "name": r.Name, "time": r.Time, "header": b}
+			at, _ := lighttime.Second(r.Time)
+			told := map[string]any{"chain": signed.ChainID(), "height": signed.Header.Height, "hash": signed.Hash(), "name": r.Name, "time": at, "header": b}
 			return out.Print(told, func(w io.Writer) {
 				line(w, "chain", signed.ChainID().String())
 				line(w, "height", fmt.Sprint(signed.Header.Height))
 				line(w, "hash", signed.Hash().String())
 				line(w, "by", r.Name)
-				line(w, "at", second(int64(r.Time)))
+				line(w, "at", second(at))
 			})
 		})
 	}

@@ -161,11 +161,11 @@ func labels(texts []string) (map[string]string, error) {
 }
 
 // second formats seconds since the Unix epoch; 0 is never.
-func second(s int64) string {
-	if s == 0 {
+func second(t time.Time) string {
+	if t.IsZero() {
 		return "-"
 	}
-	return time.Unix(s, 0).Format(time.RFC3339)
+	return t.Local().Format(time.RFC3339)
 }
 
 // line writes "name  value" where there is a value.

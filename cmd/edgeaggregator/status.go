@@ -51,7 +51,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 		gateways = []string{"none yet"}
 	}
 	counted := ""
-	if s.Counted != 0 {
+	if !s.Counted.IsZero() {
 		counted = ", counted at " + second(s.Counted)
 	}
 	if s.Uncounted != "" && s.Gateways == nil {

@@ -9,7 +9,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"edgechain.example/agent/api"
+	gatewayapi "edgechain.example/agent/api"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv/program"
 	headersync "edgechain.example/sync"
@@ -44,7 +45,7 @@ func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
 	})
 	fork := n.evidence(first.chain)
 	for _, g := range []*gateway{first, second} {
-		if !slices.ContainsFunc(g.blocks(), func(b api.Block) bool { return b.Hash != nil && slices.Contains(leaves(fork), *b.Hash) }) {
+		if !slices.ContainsFunc(g.blocks(), func(b gatewayapi.Block) bool { return b.Hash != nil && slices.Contains(leaves(fork), *b.Hash) }) {
 			t.Errorf("neither side of the evidence, %v, is a block of the gateway in %s", leaves(fork), g.dir)
 		}
 	}
@@ -79,7 +80,7 @@ func TestKeyChangeIsFollowedAndImageFromBeforeCannotGoOn(t *testing.T) {
 		t.Errorf("after the head was found out of date the chain went from %d to %d with %d entries open", before.Height, after.Height, after.Open)
 	}
 	if known, _ := n.gateway(g.chain); finding(known, registry.Forked) || known.Key != key {
-		t.Errorf("nothing was forked; the aggregator shows %+v under key %s", known.Ailments, known.Key)
+		t.Errorf("nothing was forked; the aggregator shows %+v under key %s", known.Findings, known.Key)
 	}
 }
 
@@ -217,13 +218,15 @@ func TestForgeriesAndReplaysOnTheBrokerChangeNothing(t *testing.T) {
 		t.Errorf("the head is %d, was %d before", head.Height, before.Height)
 	}
 	known, _ := n.gateway(g.chain)
-	if finding(known, registry.Forked) || finding(known, registry.Rollback) && known.Findings[registry.Rollback].Height > before.Height {
-		t.Errorf("the aggregator shows %+v", known.Ailments)
+	if slices.ContainsFunc(known.Findings, func(f api.Finding) bool {
+		return f.Kind == registry.Forked || f.Kind == registry.Rollback && f.Height > before.Height
+	}) {
+		t.Errorf("the aggregator shows %+v", known.Findings)
 	}
 	if held := n.headers(g.chain); uint64(len(held)) != head.Height+1 || held[head.Height].Hash != head.Head {
 		t.Errorf("the aggregator holds %d headers, want all %d", len(held), head.Height+1)
 	}
-	if asked, known := n.gateway(stranger); known && (asked.Head.Known || asked.Receipt.Time != 0) {
+	if asked, known := n.gateway(stranger); known && (asked.Head != (api.Head{}) || asked.Receipt != (api.Receipt{})) {
 		t.Errorf("a chain that nobody has is %+v", asked)
 	}
 	g.stop()

@@ -81,7 +81,7 @@ func TestRestoredBackupTakesItsNewestHeadersBackBeforeItSeals(t *testing.T) {
 	}
 	g.lacksEntries()
 	if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
-		t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
+		t.Errorf("the aggregator sees a fork: %+v", known.Findings)
 	}
 	g.start("--set", "sync.confirm_head=if_reachable") // once it is settled, a start is one like any other
 	g.process.Await("sealing goes on after the next start", func() bool { return g.held() == "" })
@@ -127,7 +127,7 @@ func TestMovedGatewaysOldBoardCanSignNothingThatCounts(t *testing.T) {
 	g.stop()
 	known, _ := n.gateway(g.chain)
 	if finding(known, registry.Forked) || known.Head.Height < head.Height {
-		t.Errorf("the aggregator has height %d, was %d: %+v", known.Head.Height, head.Height, known.Ailments)
+		t.Errorf("the aggregator has height %d, was %d: %+v", known.Head.Height, head.Height, known.Findings)
 	}
 	board.start()
 	board.record(1)
@@ -213,7 +213,7 @@ func TestRestoredAggregatorIsToldAgainWhatItForgot(t *testing.T) {
 	}
 	known, _ := n.gateway(g.chain)
 	if finding(known, registry.Forked) {
-		t.Errorf("it takes the gateway for a fork: %+v", known.Ailments)
+		t.Errorf("it takes the gateway for a fork: %+v", known.Findings)
 	}
 	g.stop()
 	if left, err := filepath.Glob(filepath.Join(data, "checkpoint-*")); err != nil || len(left) > 0 {

@@ -98,7 +98,7 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 		return known.Report != nil && known.Report.Start > 0
 	})
 	if sound := n.listed(g.chain); finding(sound, registry.Gap) || finding(sound, registry.Damage) || sound.Report.Gaps.Times != 0 {
-		t.Fatalf("a gateway that lost nothing: %+v, %+v", sound.Report, sound.Ailments)
+		t.Fatalf("a gateway that lost nothing: %+v, %+v", sound.Report, sound.Findings)
 	}
 	g.stop()
 
@@ -114,7 +114,7 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 		return finding(known, registry.Damage) && finding(known, registry.Gap)
 	})
 	lost := n.listed(g.chain)
-	gap := lost.Findings[registry.Gap]
+	gap := lost.Finding(registry.Gap)
 	if recorded := g.eventsSoFar("gap"); gap.Lost == 0 || gap.Lost != recorded || lost.Report.Gaps.Count != recorded || lost.Report.Unclean == 0 {
 		t.Errorf("the chain records %d missing; the aggregator has %+v, %+v", recorded, gap, lost.Report)
 	}
@@ -132,8 +132,8 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 	g.start()
 	g.record(2)
 	countersigned(g, n)
-	if still := n.listed(g.chain); !finding(still, registry.Damage) || still.Findings[registry.Gap].Lost != gap.Lost {
-		t.Errorf("nobody has acknowledged it; listed are %+v", still.Ailments)
+	if still := n.listed(g.chain); !finding(still, registry.Damage) || still.Finding(registry.Gap).Lost != gap.Lost {
+		t.Errorf("nobody has acknowledged it; listed are %+v", still.Findings)
 	}
 	n.must("gateways", "acknowledge", g.chain)
 	g.stop()
@@ -141,7 +141,7 @@ func TestWhatGatewayLostShowsUntilItIsAcknowledged(t *testing.T) {
 	g.record(2)
 	countersigned(g, n)
 	if after := n.listed(g.chain); finding(after, registry.Damage) || finding(after, registry.Gap) || after.Report.Gaps.Count != gap.Lost {
-		t.Errorf("after it was acknowledged: %+v, %+v", after.Report, after.Ailments)
+		t.Errorf("after it was acknowledged: %+v, %+v", after.Report, after.Findings)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
 		one.record(1)
 		one.process.Await("the gateway reports", func() bool {
 			known, _ := n.gateway(one.chain)
-			return known.Report != nil && known.Receipt.Time > 0
+			return known.Report != nil && known.Receipt != (api.Receipt{})
 		})
 	}
 	if within := n.listed(g.chain).Report.Within; within != 6 { // heartbeat, interval and announcement
@@ -185,7 +185,7 @@ func TestGatewayThatStopsIsOverdueByItsOwnPromise(t *testing.T) {
 	n.process.Await("the metrics count it", func() bool { return n.metric(ailing(registry.Silent)) == "1" })
 	n.process.Await("the other one is offline", func() bool { return finding(n.listed(slow.chain), registry.Away) })
 	if other := n.listed(slow.chain); finding(other, registry.Silent) {
-		t.Errorf("the other one is not overdue yet: %+v", other.Ailments)
+		t.Errorf("the other one is not overdue yet: %+v", other.Findings)
 	}
 	g.start("--set", "block.heartbeat=4s")
 	g.process.Await("it is heard again", func() bool {

@@ -63,7 +63,7 @@ func TestOldImageTakesItsOwnHeadersBack(t *testing.T) {
 			}
 			g.lacksEntries()
 			if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
-				t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
+				t.Errorf("the aggregator sees a fork: %+v", known.Findings)
 			}
 		})
 	}
@@ -125,7 +125,7 @@ func TestAChainSetBackBelowAChangeOfKeyTakesItsHeadersBackWithTheNewKey(t *testi
 			g.stop()
 			g.lacksEntries()
 			if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
-				t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
+				t.Errorf("the aggregator sees a fork: %+v", known.Findings)
 			}
 		})
 	}

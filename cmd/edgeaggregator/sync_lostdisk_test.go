@@ -50,7 +50,7 @@ func checkLoss(t *testing.T, g *gateway, n *node, grown uint64) {
 		t.Errorf("recorded as lost: %v entries from %v on, of a chain of %d blocks", count, first, grown)
 	}
 	if known, _ := n.gateway(g.chain); finding(known, registry.Forked) {
-		t.Errorf("the aggregator sees a fork: %+v", known.Ailments)
+		t.Errorf("the aggregator sees a fork: %+v", known.Findings)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestAGatewayThatLostItsDatabaseSaysWhoCannotFollow(t *testing.T) {
 	})
 	n.process.Await("the aggregator says so", func() bool {
 		gateway, _ := n.gateway(g.chain)
-		for _, a := range gateway.Ailments {
+		for _, a := range gateway.Findings {
 			if a.Kind == registry.Damage && strings.Contains(a.Text, "edgeagent init --continue") {
 				return true
 			}

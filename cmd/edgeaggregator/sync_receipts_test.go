@@ -132,7 +132,7 @@ func TestUnknownGatewayWaitsUntilApproved(t *testing.T) {
 	})
 
 	g, _ := n.gateway(waiting.chain)
-	if g.Standing != registry.Waiting || g.Receipt.Time != 0 {
+	if g.Standing != registry.Waiting || g.Receipt != (api.Receipt{}) {
 		t.Fatalf("before anybody approved it the gateway is %s, receipt %+v", g.Standing, g.Receipt)
 	}
 	if s, _ := waiting.ask(); s.Live.Upstreams[0].Aggregators[0].Receipted != nil {

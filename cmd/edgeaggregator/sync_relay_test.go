@@ -450,16 +450,16 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 				var known api.Gateway
 				g.process.Await("the aggregator finds: "+l.name, func() bool {
 					known, _ = n.gateway(g.chain)
-					f := known.Findings[registry.Invalid]
+					f := known.Finding(registry.Invalid)
 					return f != nil && f.Count > told
 				})
-				f := known.Findings[registry.Invalid]
+				f := known.Finding(registry.Invalid)
 				told = f.Count
 				if f.Text == "" || !strings.Contains(f.Text, l.why) {
 					t.Errorf("%s: the aggregator says %q, want %q in it", l.name, f.Text, l.why)
 				}
 				if known.Head.Hash != before.Head || known.Receipt.Height != before.Height || finding(known, registry.Forked) {
-					t.Fatalf("%s: the head went from %d to %d, countersigned is %d; %+v", l.name, before.Height, known.Head.Height, known.Receipt.Height, known.Ailments)
+					t.Fatalf("%s: the head went from %d to %d, countersigned is %d; %+v", l.name, before.Height, known.Head.Height, known.Receipt.Height, known.Findings)
 				}
 			}
 			if now := len(n.headers(g.chain)); now != held {
@@ -496,7 +496,7 @@ func TestPagesThatLieChangeNothingAndTheTrueOneStillCounts(t *testing.T) {
 			g.record(2)
 			head := countersigned(g, n)
 			if known, _ := n.gateway(g.chain); finding(known, registry.Invalid) || finding(known, registry.Forked) || known.Keys != 2 {
-				t.Errorf("after the true page: %d keys, %+v", known.Keys, known.Ailments)
+				t.Errorf("after the true page: %d keys, %+v", known.Keys, known.Findings)
 			}
 			if c.mode == registry.Dense {
 				// A height that lies makes the aggregator leap to the newest head; what it leapt over comes behind.

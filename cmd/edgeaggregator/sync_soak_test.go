@@ -343,7 +343,7 @@ func soak(t *testing.T, broker *testenv.Broker, killed, n *node) {
 		known, _ := n.gateway(m.chain)
 		for _, kind := range []registry.Kind{registry.Forked, registry.Rollback, registry.Invalid} {
 			if finding(known, kind) {
-				t.Errorf("gateway %d: the aggregator shows %+v", i, known.Ailments)
+				t.Errorf("gateway %d: the aggregator shows %+v", i, known.Findings)
 			}
 		}
 	}

@@ -479,7 +479,7 @@ func leaves(f *lightchain.Fork) []lightchain.Hash {
 
 // finding reports whether the aggregator shows one of a kind for a gateway.
 func finding(g api.Gateway, kind registry.Kind) bool {
-	return slices.ContainsFunc(g.Ailments, func(a registry.Ailment) bool { return a.Kind == kind })
+	return g.Finding(kind) != nil
 }
 
 func parse(t testing.TB, text string, v any) {
