@@ -48,6 +48,7 @@ var cutPower = []string{
 	"TestKeysAreDerivedFromHeaders",
 	"TestNoHeightIsSignedTwiceWhateverIsLostAtOnce",
 	"TestTheKeyChangesAsOftenAsAProofBears",
+	"TestWhatIsLostWithATableIsWrittenAnewAfterAPowerCut",
 	"TestWhatStandsBehindAGapMovesInPieces",
 }
 
@@ -57,6 +58,16 @@ var damageFiles = []string{"TestNoFileCostsMoreThanItHolds"}
 
 // Tests of the store that look what becomes of one kind of damage, in many places.
 var mendDamage = []string{
+	"TestADamagedLastButOneGroupCostsNoOther",
+	"TestADatabaseThatDoesNotOpenIsDamaged",
+	"TestADatabaseThatIsSetBackGoesOnAboveTheMark",
+	"TestAGapIsBridgedWhereTheMarkIsFarAbove",
+	"TestAnOverlappedDamagedTableIsReplacedWithWhatIsNewer",
+	"TestAReadThatFailsOnceCostsNothing",
+	"TestAReadThatFailsOnceKeepsNoChainFromOpening",
+	"TestASectorThatCannotBeReadCostsItselfAlone",
+	"TestAStrayFolderHidesNoDatabase",
+	"TestWhatTheSystemRefusesIsNoDamage",
 	"TestATableThatIsGoneCostsWhatStoodInItAlone",
 	"TestDamageThatIsMetMakesAScrubDue",
 	"TestGenesisIsHadFromBesideAndPutBack",
@@ -78,3 +89,13 @@ var mendDamage = []string{
 // A test of the store that looks, of each kind of table, whether one that is damaged ends recording: a hundred flushes each. The
 // race detector has an eye on it.
 var mendRunning = []string{"TestADamagedTableBesideTheBlocksNeverEndsWriting"}
+
+// Tests that compute for many seconds on one goroutine, of which the race detector sees nothing that it does not see of others.
+var onOneGoroutine = []string{
+	"TestALargeGroupIsStagedInPieces",
+	"TestAPayloadOfTenMegabytesIsDecodedOrRefused",
+	"TestAPayloadWithAnyByteChangedNeverPanics",
+	"TestEveryProofAndBundleOfAnHonestChainVerifies",
+	"TestHeadsAgreeAndForksShowWhateverTheLinkDoes",
+	"TestNoContradictionIsLostAmongSeveralFiles",
+}

@@ -171,9 +171,9 @@ func (p *page) tell(out io.Writer) {
 //
 // The race detector gets another run of all packages in which goroutines are started, -short: it slows a test some ten
 // times and sees nothing of the programs a test starts, so tests that are long, or start programs, leave there, and those
-// that open a chain on one goroutine hundreds of times are left out. It needs cgo, with which Pebble compresses by another
-// library than the one we ship; hence apart. Under emulation, another ten times as slow, run the packages that decide what
-// a byte means. Of `go vet` all of these have nothing to ask: the first part has looked at the packages.
+// that compute for long on one goroutine are left out. It needs cgo, with which Pebble compresses by another library than
+// the one we ship; hence apart. Under emulation, another ten times as slow, run the packages that decide what a byte means.
+// None of these runs asks `go vet` again: the first part has.
 //
 // All are compiled with -trimpath, so that what is compiled once serves the tests, the programs as they are shipped, the
 // packages, and the policy, which weighs the programs.
@@ -205,7 +205,7 @@ func parts() ([]part, error) {
 			raced = append(raced, pkg)
 		}
 	}
-	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, mendDamage, damageFiles)}, raced...)...)
+	race := test([]string{"CGO_ENABLED=1", trimmed}, append([]string{"-race", "-short", atOnce, leaveOut(cutPower, mendDamage, damageFiles, onOneGoroutine)}, raced...)...)
 	race.needs = "gcc"
 	all := []part{
 		{"check", alone, []step{

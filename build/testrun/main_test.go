@@ -233,23 +233,23 @@ func TestWhatHangsLeavesTimeForTheRest(t *testing.T) {
 	}
 }
 
-// What is left out on boards is a test that there is, and one board, of 32 bits, damages files.
-func TestWhatIsLeftOutOnBoardsExists(t *testing.T) {
-	files, err := filepath.Glob("../../lightchain/store/*_test.go")
+// What is left out, on boards or under the race detector, is a test that there is, and one board, of 32 bits, damages files.
+func TestWhatIsLeftOutExists(t *testing.T) {
+	var source []byte
+	err := filepath.WalkDir("../..", func(name string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		source = append(source, text...)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var source []byte
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		source = append(source, text...)
-	}
-	for _, name := range slices.Concat(cutPower, mendDamage, damageFiles) {
+	for _, name := range slices.Concat(cutPower, mendDamage, mendRunning, damageFiles, onOneGoroutine) {
 		if !regexp.MustCompile(`(?m)^func ` + name + `\(t \*testing\.T\)`).Match(source) {
-			t.Errorf("lightchain/store has no test called %s", name)
+			t.Errorf("no test is called %s", name)
 		}
 	}
 	damaging := 0
