@@ -154,10 +154,26 @@ func TestALargeOpenBlockMovesInPieces(t *testing.T) {
 // durable while it was opened before, and did what is given.
 func atEachWrite(t *testing.T, disk *vfs.MemFS, o Options, check func(t *testing.T, s *Store, first bool), do func(*Store) error) {
 	t.Helper()
+	most := 12 // disks at once: each holds all that is staged
+	if testing.Short() {
+		most = 6
+	}
 	var cuts []*vfs.MemFS
+	moments, stride := 0, 1
 	whole := disk.CrashClone(vfs.CrashCloneCfg{})
 	watched := &cutFS{FS: whole}
-	watched.cut = func() { cuts = append(cuts, whole.CrashClone(vfs.CrashCloneCfg{})) }
+	watched.cut = func() {
+		if len(cuts) == most { // every second one goes
+			for i := range most / 2 {
+				cuts[i] = cuts[2*i]
+			}
+			clear(cuts[most/2:])
+			cuts, stride = cuts[:most/2], 2*stride
+		}
+		if moments++; moments%stride == 0 {
+			cuts = append(cuts, whole.CrashClone(vfs.CrashCloneCfg{}))
+		}
+	}
 	o.FS = watched
 	o.Rand = &counter{1 << 40}
 	s := openStore(t, o)
@@ -168,15 +184,11 @@ func atEachWrite(t *testing.T, disk *vfs.MemFS, o Options, check func(t *testing
 	}
 	watched.stop()
 	closeStore(t, s)
-	if len(cuts) < 5 {
-		t.Fatalf("%d moments", len(cuts))
+	if moments < 5 {
+		t.Fatalf("%d moments", moments)
 	}
-	step := 1 + len(cuts)/20 // each holds all that is staged
-	if testing.Short() {
-		step = 1 + len(cuts)/5
-	}
-	for i := 0; i < len(cuts); i += step {
-		o.FS = cuts[i]
+	for i := range cuts {
+		o.FS, cuts[i] = cuts[i], nil
 		o.Rand = &counter{1 << 50}
 		s := openStore(t, o)
 		check(t, s, false)
