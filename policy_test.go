@@ -87,6 +87,7 @@ var floors = map[string]int{
 	"asowner":                        0,
 	"lightchain":                     0,
 	"mqttwire":                       0,
+	"shellword":                      0,
 	"lightchain/store":               1,
 	"lightchain/keyfile":             1,
 	"lightchain/lighttime":           1,

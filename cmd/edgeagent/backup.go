@@ -14,6 +14,7 @@ import (
 	"edgechain.example/backup"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/shellword"
 	"edgechain.example/tomlconf"
 )
 
@@ -108,7 +109,7 @@ func makeBackup(c *cobra.Command, out *command.Output, o agent.BackupOptions) er
 		switch {
 		case facts.Moved:
 			fmt.Fprintln(w, "The chain is handed over. This board cannot record on it any more, and its key is destroyed as far as that can be done.")
-			fmt.Fprintf(w, "On the new board: edgeagent restore %s, then start the agent.\n", command.Printable(o.Dir))
+			fmt.Fprintf(w, "On the new board: edgeagent restore %s, then start the agent.\n", shellword.Path(o.Dir))
 		case facts.WithKey:
 			fmt.Fprintln(w, "The private key is in it: whoever has this folder can sign as this gateway.")
 		default:

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +15,7 @@ import (
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/shellword"
 )
 
 // connect returns a client of the chain: through the running agent if there is one, else of a snapshot. close must be
@@ -92,7 +92,7 @@ func asRoot(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() <= 0 {
 		return err
 	}
-	return fmt.Errorf("%w; while the agent runs, the group of the data folder can, else this does it: sudo %s", err, strings.Join(os.Args, " "))
+	return fmt.Errorf("%w; while the agent runs, the group of the data folder can, else this does it: sudo %s", err, shellword.Command(os.Args...))
 }
 
 func closeSnapshot(c *cobra.Command, s *agent.Snapshot) {

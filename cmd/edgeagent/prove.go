@@ -20,6 +20,7 @@ import (
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/shellword"
 	"edgechain.example/tomlconf"
 )
 
@@ -150,14 +151,14 @@ proof says nothing about itself: who must be sure opens a verify.html of his own
 			if *html != "" {
 				what = "page with the proof"
 			}
-			fmt.Fprintf(w, "%s: %s of entry %d, %d bytes\n", path, what, number, len(written))
+			fmt.Fprintf(w, "%s: %s of entry %d, %d bytes\n", command.Printable(path), what, number, len(written))
 			writeProved(w, shown)
 			chosen.extreme.write(w)
 			if *html != "" {
 				fmt.Fprintf(w, "Who opens it is asked whom to trust: tell him the chain on another way, %s\n", chain)
 				return
 			}
-			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, path)
+			fmt.Fprintf(w, "Check it with: edgeverify --chain %s %s\n", chain, shellword.Path(path))
 		})
 	}
 	return c

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
+
+	"edgechain.example/shellword"
 )
 
 // overwritesAfterRename says that a file which is open keeps its blocks when another takes its name.
@@ -17,7 +18,7 @@ const overwritesAfterRename = true
 // neither root, nor whom the program runs as. Root itself may use anybody's, since `sudo edgeagent key show` does.
 func checkPrivate(path string, info fs.FileInfo) error {
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return fmt.Errorf("%s: %w (mode %#o): run `chmod 600 %s`", path, ErrExposed, perm, shellWord(path))
+		return fmt.Errorf("%s: %w (mode %#o): run `chmod 600 %s`", path, ErrExposed, perm, shellword.Path(path))
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -25,23 +26,9 @@ func checkPrivate(path string, info fs.FileInfo) error {
 	}
 	if uid := uint32(os.Geteuid()); uid != 0 && stat.Uid != 0 && stat.Uid != uid {
 		return fmt.Errorf("%s: %w: it belongs to user %d and this program runs as %d: run `chown %d %s`",
-			path, ErrExposed, stat.Uid, uid, uid, shellWord(path))
+			path, ErrExposed, stat.Uid, uid, uid, shellword.Path(path))
 	}
 	return nil
-}
-
-// shellWord quotes a path where a shell would take it apart.
-func shellWord(s string) string {
-	plain := func(r rune) bool {
-		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("/._-+,:@%", r)
-	}
-	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	if strings.HasPrefix(s, "-") {
-		s = "./" + s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // syncDir makes the names in dir durable.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"edgechain.example/shellword"
 )
 
 // Changing a key takes three steps, and a power cut between any two must leave a gateway that can go on:
@@ -58,7 +60,7 @@ func CheckReplace(path string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("key file %s could not be replaced: %w: run `chmod 600 %s`", file, reason(err), shellWord(file))
+			return fmt.Errorf("key file %s could not be replaced: %w: run `chmod 600 %s`", file, reason(err), shellword.Path(file))
 		}
 		if err := f.Close(); err != nil {
 			return err
