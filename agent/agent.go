@@ -1,9 +1,9 @@
 // Package agent is the gateway as a running thing: its configuration, its wiring, and every goroutine.
 //
-// Messages flow one way: a source hands them to the queue, the committer stages them in groups and seals blocks, and
-// each message's Done tells its source that it is on disk, whereupon the source acknowledges it. What a payload
-// means, what a chain is and how it lies on disk is owned elsewhere; here it is decided when things happen, and in
-// which order they start and stop.
+// Messages flow one way: a source hands them to the recorder's queue, its committer stages them in groups and seals blocks,
+// and each message's Done tells its source that it is on disk, whereupon the source acknowledges it. What a payload
+// means, what a chain is, how it lies on disk and when it gets there is owned elsewhere; here it is decided what runs,
+// and in which order it starts and stops.
 package agent
 
 import (
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/agent/recorder"
 	"edgechain.example/agent/sealgate"
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
@@ -57,8 +58,8 @@ type Agent struct {
 	data    string // the data folder
 
 	store     *store.Store
-	queue     *queue
-	committer *committer
+	queue     *recorder.Queue
+	committer *recorder.Committer
 	losses    losses
 	tally     tally
 	filtered  filterCounts
@@ -152,7 +153,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer cancelSources()
 	a.sourcesCtx = sourcesCtx
 	committed := make(chan error, 1)
-	go func() { committed <- a.committer.run() }()
+	go func() { committed <- a.committer.Run() }()
 	a.recordStart(ctx)
 	a.recordRestored()
 	a.recallTakenBack()
@@ -197,13 +198,13 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	watchers.Wait()
 	a.reloading.Lock() // what a reload has begun it ends first
 	stopUpstreams(a.upstreams)
-	calm := a.queue.hurry() // sources stop when what they gave is on disk
+	calm := a.queue.Hurry() // sources stop when what they gave is on disk
 	stopSources(a.running())
 	calm()
 	a.reloading.Unlock()
 	lossesTold()
 	losses.Wait()
-	a.queue.close()
+	a.queue.Close()
 	failure = errors.Join(failure, dropDuplicate(failure, <-committed))
 	a.asides.Wait() // nobody is left who begins another
 	return failure
@@ -224,12 +225,24 @@ func (a *Agent) prepare() error {
 		a.settle(a.keys.files, a.store.Tip().Key)
 		a.keepKeyFiles()
 	}
-	a.queue = newQueue(int(c.Ingest.MaxBytes), c.Commit.MaxEntries)
-	a.committer = &committer{
-		store: a.store, queue: a.queue, gate: &a.gate, commit: c.Commit, block: c.Block, clock: a.chainClock, now: time.Now,
-		log: a.log, metrics: a.metrics,
-		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
-	}
+	a.queue = recorder.NewQueue(int(c.Ingest.MaxBytes), c.Commit.MaxEntries)
+	a.committer = recorder.New(recorder.Config{
+		Store: a.store, Queue: a.queue, Gate: &a.gate, Commit: c.Commit, Block: c.Block, Clock: a.chainClock, Now: time.Now, Log: a.log,
+		Unrecorded: &a.filtered,
+		Full:       func() { signal(a.retention.again) },
+		Sealed: func(height uint64) {
+			a.metrics.blocks.Inc()
+			a.rotateWhenDue(height)
+			for _, u := range a.upstreams {
+				u.gateway.Sealed()
+			}
+		},
+		Durable: func(group []*sensors.Message, took time.Duration) {
+			a.metrics.committed(group, took)
+			a.devices.heard(group)
+			a.pulses.heard(group)
+		},
+	})
 	a.sessions = openSessions(a.data, a.log)
 	a.knowPresence(c)
 	a.tellAbandoned(c)
@@ -258,20 +271,8 @@ func (a *Agent) prepare() error {
 		a.gate.Release(a.store.Tip().Height)
 	}
 	a.filtered.know(c)
-	a.committer.filtered = &a.filtered
 	a.devices = openDevices(a.data, time.Now, a.log)
 	a.pulses = newPulses(a.started, time.Now)
-	a.committer.onDurable = func(group []*sensors.Message) {
-		a.devices.heard(group)
-		a.pulses.heard(group)
-	}
-	a.committer.onFull = func() { signal(a.retention.again) }
-	a.committer.onSeal = func(height uint64) {
-		a.rotateWhenDue(height)
-		for _, u := range a.upstreams {
-			u.gateway.Sealed()
-		}
-	}
 	a.registerGauges()
 	return nil
 }
@@ -355,4 +356,12 @@ func (a *Agent) listen() ([]net.Listener, error) {
 		listeners = append(listeners, a.tcp)
 	}
 	return listeners, nil
+}
+
+// signal leaves a token in a channel that holds one, if there is none.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

@@ -5,8 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"edgechain.example/agent/recorder"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
@@ -17,26 +16,13 @@ import (
 const mostCommitAllocs = 0.5
 
 func TestCommittingAMessageCostsFewAllocations(t *testing.T) {
-	fs := vfs.NewMem()
-	o := testOptions(t, fs)
-	o.MaxBlockEntries = lightchain.MaxBlock
-	if _, err := store.Create("chain", o, store.Genesis{}); err != nil {
-		t.Fatal(err)
-	}
 	const n, groups = 1000, 20
-	b := newBench(t, func(c *committer) {
-		c.queue = newQueue(64<<20, n)
-		c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: n, Idle: time.Hour} // a group is closed by its number alone
-		c.block.MaxEntries = lightchain.MaxBlock
+	b := newRecording(t, func(o *store.Options, c *recorder.Config) {
+		o.MaxBlockEntries = lightchain.MaxBlock
+		c.Queue = recorder.NewQueue(64<<20, n)
+		c.Commit = recorder.CommitConfig{MaxDelay: time.Hour, MaxEntries: n, Idle: time.Hour} // a group is closed by its number alone
+		c.Block.MaxEntries = lightchain.MaxBlock
 	})
-	if err := b.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	st, err := store.Open("chain", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.store, b.committer.store = st, st
 	b.start()
 	done := make(chan error, n)
 	notify := func(err error) { done <- err }

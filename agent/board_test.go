@@ -75,7 +75,9 @@ func TestAnUnderVoltageOfTwoSecondsIsSeen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			a := &Agent{log: slog.New(slog.DiscardHandler), queue: newQueue(1<<20, 100), board: boardWatch{board: arm.Board{Root: root}}}
+			b := newRecording(t, nil)
+			b.start()
+			a := &Agent{log: slog.New(slog.DiscardHandler), queue: b.queue, board: boardWatch{board: arm.Board{Root: root}}}
 			ctx, stop := context.WithCancel(t.Context())
 			watched := make(chan struct{})
 			go func() { defer close(watched); a.watchBoard(ctx) }()
@@ -96,14 +98,12 @@ func TestAnUnderVoltageOfTwoSecondsIsSeen(t *testing.T) {
 			}
 			stop()
 			<-watched
-			var power int
-			for _, m := range a.queue.take(nil, 100, 1<<20) {
-				if m.Source == arm.SourcePower {
-					power++
-				}
-			}
-			if power != 2 {
+			b.drain(t)
+			if power := len(entriesBelow(t, &b.store.Reader, arm.SourcePower)); power != 2 {
 				t.Errorf("%d times: %d entries, want 2", times, power)
+			}
+			if err := b.store.Close(); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func TestTheBufferIsWhatCouldBeRecordedWithoutReceipts(t *testing.T) {
 	if b := k.buffer(); b.Rate != 0 || b.Days != nil || !math.IsNaN(bufferSeconds(&b)) {
 		t.Errorf("of a chain without a block: %+v", b)
 	}
-	if err := k.committer.do(t.Context(), func() { c.seal(48) }); err != nil {
+	if err := k.committer.Do(t.Context(), func() { c.seal(48) }); err != nil {
 		t.Fatal(err)
 	}
 	b := k.buffer()

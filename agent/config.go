@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edgechain.example/agent/homeassistant"
+	"edgechain.example/agent/recorder"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 	"edgechain.example/mqttconn"
@@ -32,22 +33,22 @@ var Sample string
 // Config is everything that can be set about a gateway. sample.toml explains each key to the operator; here stands
 // only what a caller must know besides.
 type Config struct {
-	Gateway   GatewayConfig    `toml:"gateway"`
-	Key       KeyConfig        `toml:"key"`
-	Store     StoreConfig      `toml:"store"`
-	Retention RetentionConfig  `toml:"retention"`
-	Commit    CommitConfig     `toml:"commit"`
-	Block     BlockConfig      `toml:"block"`
-	Payload   PayloadConfig    `toml:"payload"`
-	Ingest    IngestConfig     `toml:"ingest"`
-	API       APIConfig        `toml:"api"`
-	Log       LogConfig        `toml:"log"`
-	Hwmon     HwmonConfig      `toml:"hwmon"`
-	Broker    BrokerConfig     `toml:"broker"`
-	MQTT      []MQTTConfig     `toml:"mqtt"`
-	Modbus    []modbus.Config  `toml:"modbus"`
-	Sync      SyncConfig       `toml:"sync"`
-	Upstream  []UpstreamConfig `toml:"upstream"`
+	Gateway   GatewayConfig         `toml:"gateway"`
+	Key       KeyConfig             `toml:"key"`
+	Store     StoreConfig           `toml:"store"`
+	Retention RetentionConfig       `toml:"retention"`
+	Commit    recorder.CommitConfig `toml:"commit"`
+	Block     recorder.BlockConfig  `toml:"block"`
+	Payload   PayloadConfig         `toml:"payload"`
+	Ingest    IngestConfig          `toml:"ingest"`
+	API       APIConfig             `toml:"api"`
+	Log       LogConfig             `toml:"log"`
+	Hwmon     HwmonConfig           `toml:"hwmon"`
+	Broker    BrokerConfig          `toml:"broker"`
+	MQTT      []MQTTConfig          `toml:"mqtt"`
+	Modbus    []modbus.Config       `toml:"modbus"`
+	Sync      SyncConfig            `toml:"sync"`
+	Upstream  []UpstreamConfig      `toml:"upstream"`
 
 	HomeAssistant HomeAssistantConfig `toml:"homeassistant"`
 }
@@ -75,21 +76,6 @@ type StoreConfig struct {
 	Memtable       tomlconf.Size `toml:"memtable"`
 	ScrubEvery     time.Duration `toml:"scrub_every"` // 0 is never
 	ScrubRate      tomlconf.Size `toml:"scrub_rate"`  // bytes per second, at most
-}
-
-// CommitConfig says when a group of entries is put to disk.
-type CommitConfig struct {
-	MaxDelay   time.Duration `toml:"max_delay"`
-	MaxEntries int           `toml:"max_entries"`
-	Idle       time.Duration `toml:"idle"`
-}
-
-// BlockConfig says when a block is sealed.
-type BlockConfig struct {
-	Interval   time.Duration `toml:"interval"`
-	MaxEntries int           `toml:"max_entries"`
-	Heartbeat  time.Duration `toml:"heartbeat"`
-	Cadence    time.Duration `toml:"cadence"` // whole seconds; 0: the chain promises nothing
 }
 
 // PayloadConfig bounds a payload; of a larger one the chain keeps the SHA-256.
@@ -262,8 +248,8 @@ func DefaultConfig() *Config {
 		Gateway:   GatewayConfig{Data: "/var/lib/edgeagent"},
 		Store:     StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB, ScrubEvery: 7 * 24 * time.Hour, ScrubRate: 256 * tomlconf.KiB},
 		Retention: RetentionConfig{Quorum: 1, MinAge: 24 * time.Hour},
-		Commit:    CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
-		Block:     BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
+		Commit:    recorder.CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
+		Block:     recorder.BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
 		Payload:   PayloadConfig{Max: 256 * tomlconf.KiB},
 		Ingest:    IngestConfig{MaxBytes: 16 * tomlconf.MiB},
 		Log:       LogConfig{Level: "info", Format: "auto"},

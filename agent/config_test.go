@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"edgechain.example/agent/recorder"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/modbus"
 	"edgechain.example/tomlconf"
@@ -125,7 +126,7 @@ func TestPrecedence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := BlockConfig{Interval: 4 * time.Second, MaxEntries: 3, Heartbeat: 2 * time.Hour}
+	want := recorder.BlockConfig{Interval: 4 * time.Second, MaxEntries: 3, Heartbeat: 2 * time.Hour}
 	if c.Block != want || c.Commit != DefaultConfig().Commit {
 		t.Errorf("got %+v, %+v", c.Block, c.Commit)
 	}

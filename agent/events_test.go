@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/agent/recorder"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
@@ -53,7 +54,7 @@ func TestWhatASourceLosesWhileItStopsIsRecorded(t *testing.T) {
 
 func TestLossesDoNotKeepAnAgentWithAFullDiskFromStopping(t *testing.T) {
 	a := New(DefaultConfig(), Options{Log: slog.New(slog.DiscardHandler)})
-	a.queue = newQueue(1, 1)
+	a.queue = recorder.NewQueue(1, 1)
 	if !a.queue.TryPut(&sensors.Message{Payload: []byte("it waits for the disk")}) {
 		t.Fatal("one message alone always fits")
 	}
@@ -64,7 +65,7 @@ func TestLossesDoNotKeepAnAgentWithAFullDiskFromStopping(t *testing.T) {
 }
 
 func TestTheReturnFromABackupKeepsTheCountOfRestores(t *testing.T) {
-	b := newBench(t, nil)
+	b := newRecording(t, nil)
 	b.start()
 	defer b.stop(t)
 	var before tally
@@ -83,7 +84,7 @@ func TestTheReturnFromABackupKeepsTheCountOfRestores(t *testing.T) {
 		}
 	}
 	var after tally
-	after.recall(&b.committer.store.Reader)
+	after.recall(&b.store.Reader)
 	if got := after.condition().Restored; got.Times != 1 || got.Count != 40 {
 		t.Errorf("%+v: expected one restore that lost 40 entries", got)
 	}

@@ -108,16 +108,16 @@ type filteredCount struct {
 	Count  uint64 `json:"count"`
 }
 
-// waits reports whether something was ignored that no entry tells of.
-func (f *filterCounts) waits() bool {
+// Waits implements [recorder.Unrecorded]: whether something was ignored that no entry tells of.
+func (f *filterCounts) Waits() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.ContainsFunc(f.of, func(c *filterCount) bool { return c.ignored.Load() > c.told })
 }
 
-// untold returns the payload of an entry that tells what was ignored since the one before, nil if nothing was, and what says that
-// the entry is made. Both are the committer's goroutine's.
-func (f *filterCounts) untold() (payload []byte, told func()) {
+// Untold implements [recorder.Unrecorded]: the payload of an entry that tells what was ignored since the one before, nil if nothing
+// was, and what says that the entry is made. Both are the committer's goroutine's.
+func (f *filterCounts) Untold() (payload []byte, told func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var event filteredEvent

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"edgechain.example/agent/api"
 	"edgechain.example/build/testenv"
@@ -39,7 +37,7 @@ func entriesBelow(t *testing.T, r *store.Reader, prefix string) (found []store.M
 func toldFiltered(t *testing.T, r *store.Reader) map[string]uint64 {
 	t.Helper()
 	told := map[string]uint64{}
-	for _, m := range entriesBelow(t, r, sourceFiltered) {
+	for _, m := range entriesBelow(t, r, "agent:filtered") {
 		var event filteredEvent
 		if err := json.Unmarshal(m.Entry.Payload, &event); err != nil || len(event.Filters) == 0 || m.Entry.Flags != lightchain.ByAgent {
 			t.Errorf("%s, flags %b: %v", m.Entry.Payload, m.Entry.Flags, err)
@@ -163,95 +161,6 @@ func TestFiltersAreChecked(t *testing.T) {
 	}
 }
 
-// counting is a bench whose committer tells of one filter.
-func counting(t *testing.T, change func(*committer)) (*bench, *filterCount) {
-	counts := new(filterCounts)
-	count := counts.get("broker", "noise")
-	return newBench(t, func(c *committer) {
-		c.filtered = counts
-		if change != nil {
-			change(c)
-		}
-	}), count
-}
-
-// Each block tells of what was ignored before it, in the block itself; where nothing was, none does.
-func TestEachBlockTellsOnceWhatWasIgnored(t *testing.T) {
-	b, count := counting(t, func(c *committer) { c.block.MaxEntries = 2 })
-	b.start()
-	for round := range 3 {
-		for range 5 * round {
-			count.ignore()
-		}
-		done := b.put(t, payloads(2)...)
-		<-done
-		<-done
-		await(t, "the block", func() bool { return b.store.Tip().Height >= uint64(round)+1 })
-	}
-	b.queue.close()
-	if err := <-b.ended; err != nil {
-		t.Fatal(err)
-	}
-	told := entriesBelow(t, &b.store.Reader, sourceFiltered)
-	if len(told) != 2 || string(told[0].Entry.Payload) != `{"filters":[{"source":"broker","filter":"noise","count":5}]}` ||
-		string(told[1].Entry.Payload) != `{"filters":[{"source":"broker","filter":"noise","count":10}]}` {
-		t.Errorf("told are %v", told)
-	}
-	for i, m := range told {
-		if h, err := b.store.HeaderAt(uint64(i) + 2); err != nil || m.Number < h.First || m.Number >= h.First+h.Count {
-			t.Errorf("entry %d is not in block %d: %+v, %v", m.Number, i+2, h, err)
-		}
-	}
-	if err := b.store.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// A block that has no place left leaves the count to the next one, and a stop tells of it.
-func TestACountWaitsForRoomAndAStopTells(t *testing.T) {
-	b, count := counting(t, hold)
-	b.start()
-	done := b.put(t, payloads(8)...) // as many as the store takes into one block
-	for range 8 {
-		<-done
-	}
-	count.ignore()
-	b.gate.Release(0)
-	if err := b.do(t.Context(), func() {}); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the block", func() bool { return b.store.Tip().Height == 1 })
-	if told := entriesBelow(t, &b.store.Reader, sourceFiltered); len(told) != 0 {
-		t.Errorf("told are %v, and the block was full", told)
-	}
-	b.queue.close()
-	if err := <-b.ended; err != nil {
-		t.Fatal(err)
-	}
-	if told := toldFiltered(t, &b.store.Reader); told["broker noise"] != 1 {
-		t.Errorf("told are %v", told)
-	}
-	if err := b.store.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// While the disk has no room nothing is told, and the count stays.
-func TestACountIsToldWhenTheDiskHasRoomAgain(t *testing.T) {
-	b, count := counting(t, nil)
-	count.ignore()
-	b.free.Store(0)
-	if err := b.recordFiltered(); err != nil || !b.filtered.waits() {
-		t.Errorf("without room: %v", err)
-	}
-	b.free.Store(1 << 30)
-	b.start()
-	b.stop(t)
-	if b.committer.filtered != nil || count.told != 1 {
-		t.Errorf("told are %d", count.told)
-	}
-}
-
 // What no configuration names any more is forgotten once it is told, and not while messages may be on their way to it.
 func TestCountsOfFiltersThatAreGoneAreForgotten(t *testing.T) {
 	counts := new(filterCounts)
@@ -265,7 +174,7 @@ func TestCountsOfFiltersThatAreGoneAreForgotten(t *testing.T) {
 	counts.know(without)
 	b.ignore()
 	counts.know(without)
-	if payload, told := counts.untold(); string(payload) != `{"filters":[{"source":"broker","filter":"a","count":1},{"source":"broker","filter":"b","count":1}]}` {
+	if payload, told := counts.Untold(); string(payload) != `{"filters":[{"source":"broker","filter":"a","count":1},{"source":"broker","filter":"b","count":1}]}` {
 		t.Errorf("untold is %s", payload)
 	} else {
 		told()
@@ -282,29 +191,8 @@ func TestAllFiltersHaveRoomInOneEntry(t *testing.T) {
 		c := counts.get("mqtt:"+strings.Repeat("x", 64), fmt.Sprintf("%03d", i)+strings.Repeat("\x01", mostFilterBytes-3))
 		c.ignored.Store(1<<64 - 1)
 	}
-	payload, _ := counts.untold()
+	payload, _ := counts.Untold()
 	if len(payload) > 4<<20 {
 		t.Errorf("an entry of %v", tomlconf.Size(len(payload)))
 	}
-}
-
-// A gateway whose messages are all ignored tells of them with its heartbeat, and makes no block for each.
-func TestWhatIsIgnoredBeginsNoBlock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, count := counting(t, func(c *committer) { c.block.Interval = time.Minute })
-		b.start()
-		for range 50 {
-			count.ignore()
-			time.Sleep(time.Minute)
-		}
-		if h := b.store.Tip().Height; h != 0 {
-			t.Errorf("%d blocks before the heartbeat", h)
-		}
-		time.Sleep(11 * time.Minute)
-		synctest.Wait()
-		if h, told := b.store.Tip().Height, toldFiltered(t, &b.store.Reader); h != 1 || told["broker noise"] != 50 {
-			t.Errorf("%d blocks, told are %v", h, told)
-		}
-		b.stop(t)
-	})
 }

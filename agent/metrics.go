@@ -122,15 +122,15 @@ func (a *Agent) registerGauges() {
 		}
 		return float64(h.Sealed) / 1e9
 	})
-	m.gauge("edgeagent_since_last_block_seconds", "Time since a block was sealed, or since the start, by a clock that never jumps.", func() float64 { return time.Since(a.committer.seals.last()).Seconds() })
+	m.gauge("edgeagent_since_last_block_seconds", "Time since a block was sealed, or since the start, by a clock that never jumps.", func() float64 { return time.Since(a.committer.LastSealed()).Seconds() })
 	m.gauge("edgeagent_block_due_seconds", "Time within which a block is sealed at the latest: block.heartbeat and block.interval.", func() float64 {
 		block := a.inForce().Block
 		return (block.Heartbeat + block.Interval).Seconds()
 	})
-	m.gauge("edgeagent_stuck_seconds", "How long messages have waited without any of them reaching the disk, 0 where none waits. At 120 the watchdog is left alone.", func() float64 { return a.stuck().Seconds() })
-	m.gauge("edgeagent_in_flight_bytes", "Bytes of messages taken and not yet on disk.", func() float64 { _, b := a.queue.pending(); return float64(b) })
-	m.gauge("edgeagent_in_flight_messages", "Messages taken and not yet on disk.", func() float64 { n, _ := a.queue.pending(); return float64(n) })
-	m.gauge("edgeagent_waiting_for_space", "1 while staging has stopped because the disk's reserve is reached, else 0.", func() float64 { return truth(a.committer.waiting.Load()) })
+	m.gauge("edgeagent_stuck_seconds", "How long messages have waited without any of them reaching the disk, 0 where none waits. At 120 the watchdog is left alone.", func() float64 { return a.committer.Stuck().Seconds() })
+	m.gauge("edgeagent_in_flight_bytes", "Bytes of messages taken and not yet on disk.", func() float64 { _, b := a.queue.Pending(); return float64(b) })
+	m.gauge("edgeagent_in_flight_messages", "Messages taken and not yet on disk.", func() float64 { n, _ := a.queue.Pending(); return float64(n) })
+	m.gauge("edgeagent_waiting_for_space", "1 while staging has stopped because the disk's reserve is reached, else 0.", func() float64 { _, waiting := a.committer.Waiting(); return truth(waiting) })
 	for _, kind := range sealgate.Kinds() {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "edgeagent_sealing_stopped", ConstLabels: prometheus.Labels{"reason": string(kind)},

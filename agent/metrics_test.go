@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"edgechain.example/agent/recorder"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
@@ -74,7 +75,7 @@ func TestSeriesAreThereBeforeAnythingHappens(t *testing.T) {
 // A loss of which nobody can tell how much it was is a loss.
 func TestALossOfUnknownSizeIsCounted(t *testing.T) {
 	a := New(DefaultConfig(), Options{Log: slog.New(slog.DiscardHandler)})
-	a.queue = newQueue(1<<20, 100)
+	a.queue = recorder.NewQueue(1<<20, 100)
 	a.losses.add("mqtt:plant", 0, "the broker has forgotten the session")
 	ended, end := context.WithCancel(t.Context())
 	end()
@@ -118,19 +119,4 @@ func TestStartsAreCountedOverRuns(t *testing.T) {
 		}
 		stop()
 	}
-}
-
-// Messages that wait for a disk that hangs are seen long before the watchdog ends the agent.
-func TestWaitingForADiskThatHangsShows(t *testing.T) {
-	b := newBench(t, nil)
-	a := &Agent{queue: b.queue, committer: b.committer}
-	if a.stuck() != 0 {
-		t.Error("nothing waits, and it is stuck")
-	}
-	b.put(t, "one")
-	first := a.stuck()
-	await(t, "stuck for longer", func() bool { return a.stuck() > first })
-	b.start()
-	await(t, "stuck no more", func() bool { return a.stuck() == 0 })
-	b.stop(t)
 }

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/agent/recorder"
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/lighttime"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/localhttp"
-	"edgechain.example/sensors"
 	"edgechain.example/tomlconf"
 )
 
@@ -112,7 +112,7 @@ func (a *Agent) retain(ctx context.Context) {
 	tick := time.NewTicker(retentionInterval)
 	defer tick.Stop()
 	for {
-		if _, err := a.prune(ctx, a.inForce(), true); err != nil && ctx.Err() == nil && !errors.Is(err, errClosed) {
+		if _, err := a.prune(ctx, a.inForce(), true); err != nil && ctx.Err() == nil && !errors.Is(err, recorder.ErrClosed) {
 			a.log.Error("failed to delete what is beyond the limits; it is tried again", "err", err)
 		}
 		select {
@@ -196,8 +196,8 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 		a.log.Debug("a deletion joins a table with others", "err", err)
 	}
 	enough()
-	doErr := a.committer.do(ctx, func() {
-		p, err = a.committer.prune(to, func(p store.Pruned) any {
+	doErr := a.committer.Do(ctx, func() {
+		p, err = a.committer.Prune(to, func(p store.Pruned) any {
 			told = pruneEvent{From: p.From, To: p.To - 1, FirstEntry: p.First, NextEntry: p.Next, Why: d.why, By: []string{}, Bytes: bytes, AskedBy: localhttp.PeerOf(ctx), Damage: damageBefore(&a.store.Reader, p.First, p.Next)}
 			for _, r := range receipts {
 				if r.height >= told.To {
@@ -209,6 +209,10 @@ func (a *Agent) pruneStep(ctx context.Context, from uint64, d cut, receipts []ne
 	})
 	if err := errors.Join(doErr, err); err != nil || p.To == 0 {
 		return store.Pruned{}, err
+	}
+	if p.Next > p.First {
+		a.metrics.entries.WithLabelValues("agent").Inc()
+		a.metrics.pruned.Add(float64(p.Next - p.First))
 	}
 	// Deleted and told, durably. If the power fails here the space comes back after the next start.
 	a.log.Info("payloads were deleted", "blocks", fmt.Sprintf("%d-%d", p.From, p.To-1), "entries", p.Next-p.First, "first", p.First, "why", d.why, "receipted_by", told.By)
@@ -299,37 +303,6 @@ func (a *Agent) keptBack() (heldBack *api.Stretch, kept []api.Kept) {
 	a.retention.seeing.Lock()
 	defer a.retention.seeing.Unlock()
 	return a.retention.heldBack, a.retention.kept
-}
-
-// errClosed keeps retention from deleting anything of a chain that may not be able to go on.
-var errClosed = errors.New("nothing is deleted while nothing is sealed")
-
-// prune deletes payloads below a height, with the entry that tells of it. It is called where the tail stands still.
-func (c *committer) prune(below uint64, tell func(store.Pruned) any) (store.Pruned, error) {
-	if c.gate.Closed() {
-		return store.Pruned{}, fmt.Errorf("%w: %s", errClosed, c.gate.Worst())
-	}
-	if c.room() < 1 || c.store.Room() <= c.group { // a group that waits for space has been given its place
-		if err := c.seal(); err != nil {
-			return store.Pruned{}, err
-		}
-	}
-	p, err := c.store.Prune(below, func(p store.Pruned) lightchain.Entry {
-		payload, err := json.Marshal(tell(p))
-		if err != nil {
-			panic(fmt.Sprintf("an agent:prune entry that is no JSON: %v", err))
-		}
-		return lightchain.Entry{Received: sensors.Nanoseconds(c.now()), Source: "agent:prune", Flags: lightchain.ByAgent, Payload: payload}
-	})
-	if c.begun.IsZero() && c.open() > 0 {
-		c.begun = c.now()
-	}
-	if err == nil && p.Next > p.First {
-		c.heard = true
-		c.metrics.entries.WithLabelValues("agent").Inc()
-		c.metrics.pruned.Add(float64(p.Next - p.First))
-	}
-	return p, err
 }
 
 // RetentionOf says what limits would delete of a chain that is only read. The configuration names the aggregators. How

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"edgechain.example/agent/recorder"
+	"edgechain.example/agent/sealgate"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
@@ -33,17 +35,16 @@ func newKeeper(t *testing.T, c *aged, limits RetentionConfig) *keeper {
 	a := New(config, Options{Log: slog.New(slog.DiscardHandler)})
 	a.store = c.store
 	a.retention.giveBack = a.store.Reclaim
-	a.queue = newQueue(1<<20, 4)
-	a.committer = &committer{
-		store: a.store, queue: a.queue, gate: &a.gate, commit: CommitConfig{MaxDelay: time.Millisecond, MaxEntries: 4},
-		block: BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
-		clock: func() lightchain.Clock { return lightchain.Clock{} }, now: time.Now, log: a.log, metrics: a.metrics,
-		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
-	}
+	a.queue = recorder.NewQueue(1<<20, 4)
+	a.committer = recorder.New(recorder.Config{
+		Store: a.store, Queue: a.queue, Gate: &a.gate, Commit: recorder.CommitConfig{MaxDelay: time.Millisecond, MaxEntries: 4},
+		Block: recorder.BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
+		Clock: func() lightchain.Clock { return lightchain.Clock{} }, Now: time.Now, Log: a.log, Durable: a.metrics.committed,
+	})
 	ended := make(chan error, 1)
-	go func() { ended <- a.committer.run() }()
+	go func() { ended <- a.committer.Run() }()
 	t.Cleanup(func() {
-		a.queue.close()
+		a.queue.Close()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
@@ -156,7 +157,7 @@ func TestSpaceThatDamageKeepsIsNotCounted(t *testing.T) {
 	c.receipt("north", 40, time.Now())
 	k := newKeeper(t, c, RetentionConfig{MaxSize: 12 << 20, Quorum: 1}) // of 16 MB, logs not counted
 	var err error
-	if doErr := k.committer.do(t.Context(), func() { _, err = k.committer.prune(21, func(p store.Pruned) any { return p }) }); doErr != nil || err != nil {
+	if doErr := k.committer.Do(t.Context(), func() { _, err = k.committer.Prune(21, func(p store.Pruned) any { return p }) }); doErr != nil || err != nil {
 		t.Fatal(doErr, err)
 	}
 	limits := k.config.Retention.Limits()
@@ -210,13 +211,13 @@ func TestNothingGoesWhileTheHeadIsNotSettledNorUnderOtherLimits(t *testing.T) {
 	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
 	c.receipt("north", 25, time.Now())
 	limits := k.config.Retention.Limits()
-	if err := k.committer.do(t.Context(), func() { hold(k.committer) }); err != nil {
+	if err := k.committer.Do(t.Context(), func() { k.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled}) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.pruneNow(t.Context(), limits); !errors.Is(err, errClosed) {
+	if _, err := k.pruneNow(t.Context(), limits); !errors.Is(err, recorder.ErrClosed) {
 		t.Error(err)
 	}
-	if err := k.committer.do(t.Context(), func() { k.committer.gate.Release(0) }); err != nil {
+	if err := k.committer.Do(t.Context(), func() { k.gate.Release(0) }); err != nil {
 		t.Fatal(err)
 	}
 	limits.MaxAge *= 2
@@ -226,47 +227,6 @@ func TestNothingGoesWhileTheHeadIsNotSettledNorUnderOtherLimits(t *testing.T) {
 	if _, err := k.store.Entry(0); err != nil || len(k.told(t)) != 0 {
 		t.Errorf("something went: %v", err)
 	}
-}
-
-// Messages wait for room with their group's place in the open block taken: the entry about the deletion that makes
-// the room finds its own.
-func TestADeletionMakesRoomWhileMessagesWaitForIt(t *testing.T) {
-	b := newBench(t, nil)
-	b.start()
-	for i := range 8 { // a full block, which is sealed
-		<-b.put(t, fmt.Sprint(i))
-	}
-	first := b.put(t, "in the open block", "with it", "and this", "and that")
-	for range 4 {
-		<-first
-	}
-	b.free.Store(1 << 19) // below the reserve of a mebibyte
-	done := b.put(t, "a", "b", "c", "d")
-	await(t, "the disk to be full", b.waiting.Load)
-	var p store.Pruned
-	var err error
-	if doErr := b.do(t.Context(), func() {
-		p, err = b.prune(2, func(store.Pruned) any { return "gone" })
-		b.free.Store(1 << 30)
-	}); doErr != nil || err != nil || p.Next != 8 {
-		t.Fatalf("%+v, %v, %v", p, doErr, err)
-	}
-	for range 4 {
-		if o := <-done; o.err != nil {
-			t.Fatal(o)
-		}
-	}
-	var payloads []string
-	for rec, err := range b.store.Entries(8, 100) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		payloads = append(payloads, string(rec.Entry.Payload))
-	}
-	if want := []string{"in the open block", "with it", "and this", "and that", `"gone"`, "a", "b", "c", "d"}; !slices.Equal(payloads, want) {
-		t.Errorf("the chain goes on with %q, want %q", payloads, want)
-	}
-	b.stop(t)
 }
 
 // Deletions go on between groups, and each message is there once.
@@ -336,7 +296,7 @@ func TestWhatWasLostIsSaidAfterAnyNumberOfDeletions(t *testing.T) {
 	c.receipt("south", 1, time.Now()) // by whose clock it is late, whatever this machine's is worth
 	k := newKeeper(t, c, RetentionConfig{MaxAge: time.Hour, Quorum: 1})
 	for n := range uint64(4) {
-		if err := k.committer.do(t.Context(), func() {
+		if err := k.committer.Do(t.Context(), func() {
 			if n < 3 {
 				damaged(n + 1)
 			}

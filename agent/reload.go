@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/agent/recorder"
 	"edgechain.example/localhttp"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
@@ -49,7 +50,7 @@ func (a *Agent) WouldReload(next *Config) (api.Reloaded, error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	if a.sourcesCtx.Err() != nil {
-		return api.Reloaded{}, errStopping
+		return api.Reloaded{}, recorder.ErrStopping
 	}
 	p, err := a.planReload(next)
 	if err != nil {
@@ -163,7 +164,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	defer a.reloading.Unlock()
 	ctx := a.sourcesCtx
 	if ctx.Err() != nil {
-		return api.Reloaded{}, errStopping
+		return api.Reloaded{}, recorder.ErrStopping
 	}
 	p, err := a.planReload(next)
 	if err != nil {
@@ -182,7 +183,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	}
 	a.knowPresence(next)
 	// A successor may need its predecessor's port, which Bind has not got then, or its session at a broker.
-	calm := a.queue.hurry()
+	calm := a.queue.Hurry()
 	stopSources(leaving)
 	calm()
 	if from != nil {
@@ -192,9 +193,9 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	if from != nil && to != nil {
 		to.Inherit(from)
 	}
-	a.queue.setLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
-	err = a.committer.do(ctx, func() {
-		a.committer.commit, a.committer.block = next.Commit, next.Block
+	a.queue.SetLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
+	err = a.committer.Do(ctx, func() {
+		a.committer.Configure(next.Commit, next.Block)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.config, a.sources = next, wanted

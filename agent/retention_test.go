@@ -317,7 +317,7 @@ func TestADiskThatSomebodyElseFillsTakesSoMuchADay(t *testing.T) {
 			t.Fatalf("an hour later blocks below %d are gone, %v; before, those below %d", o, err, oldest)
 		}
 		// The day is over once a header says so: it stands after the deletions, and is a day old.
-		if err := k.committer.do(t.Context(), func() { c.next = now; c.seal(1) }); err != nil {
+		if err := k.committer.Do(t.Context(), func() { c.next = now; c.seal(1) }); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(26 * time.Hour)

@@ -25,7 +25,7 @@ type keyEvent struct {
 // RotateKey seals the open block with a header that hands over to a new key, and destroys the old one as far as that
 // can be done. A power cut between any two steps leaves a gateway that goes on; see package keyfile.
 func (a *Agent) RotateKey(ctx context.Context) (key lightchain.PublicKey, height uint64, err error) {
-	doErr := a.committer.do(ctx, func() { key, height, err = a.rotateOnTail() })
+	doErr := a.committer.Do(ctx, func() { key, height, err = a.rotateOnTail() })
 	if err := errors.Join(doErr, err); err != nil {
 		return key, 0, fmt.Errorf("changing the key: %w", err)
 	}
@@ -58,10 +58,11 @@ func (a *Agent) rotateOnTail() (key lightchain.PublicKey, height uint64, err err
 		return key, 0, cmp.Or(err, fmt.Errorf("%s: %w: move it elsewhere, and another one is made", c.nextKeyFile(), store.ErrKeyUsed))
 	}
 	// The next key is on disk. If the power fails now nothing has named it, and it is taken the next time.
-	header, err := a.committer.sealWith(next)
+	header, err := a.committer.SealWith(next)
 	if err != nil {
 		return key, 0, err
 	}
+	a.metrics.blocks.Inc()
 	a.keys.kept.Forget() // the old key is to be nowhere from now on
 	for _, u := range a.upstreams {
 		u.gateway.SetSigner(next)
@@ -125,7 +126,7 @@ func (a *Agent) warnOfKeys() {
 // rotateWhenDue changes the key every so many blocks; the committer calls it after each seal.
 func (a *Agent) rotateWhenDue(height uint64) {
 	every := uint64(a.inForce().Key.RotateEvery)
-	if every == 0 || a.queue.stopped() { // the entry that tells of it would come too late: the next start does it
+	if every == 0 || a.queue.Stopped() { // the entry that tells of it would come too late: the next start does it
 		return
 	}
 	heights, err := a.store.KeyHeights(height + 1)

@@ -165,8 +165,8 @@ func (a *Agent) paceScrub(ctx context.Context, read int, rate float64) error {
 
 // crowded says that messages come faster than the disk takes them.
 func (a *Agent) crowded() bool {
-	_, inFlight := a.queue.pending()
-	return inFlight > a.queue.limit()/4
+	_, inFlight := a.queue.Pending()
+	return inFlight > a.queue.Limit()/4
 }
 
 // sleep waits, and reports whether ctx still goes on.

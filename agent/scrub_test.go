@@ -35,9 +35,9 @@ func TestARoundTakesMostOfItsTimeWithinBounds(t *testing.T) {
 
 // A run that ended between making the entry and noting it makes no second one, and another damage makes its own.
 func TestADamageIsRecordedOnce(t *testing.T) {
-	b := newBench(t, nil)
+	b := newRecording(t, nil)
 	b.start()
-	a := &Agent{store: b.store, queue: b.queue, log: b.log, metrics: b.metrics}
+	a := &Agent{store: b.store, queue: b.queue, log: slog.New(slog.DiscardHandler), metrics: b.metrics}
 	first := store.Damage{From: 3, To: 4, First: 100, Count: 20, Why: "a sector is gone"}
 	second := store.Damage{From: 9, To: 9, First: 300, Count: 7, Headers: true, Why: "a sector is gone"}
 	for _, d := range []store.Damage{first, second, first, second} {
@@ -138,7 +138,7 @@ func TestDamageThatIsMetIsToldByNumber(t *testing.T) {
 }
 
 func TestAScrubOfAStoreThatWasJustReadWaits(t *testing.T) {
-	b := newBench(t, nil)
+	b := newRecording(t, nil)
 	b.start()
 	a := &Agent{store: b.store}
 	if wait := a.untilScrub(time.Hour); wait > 0 {

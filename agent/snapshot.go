@@ -212,7 +212,7 @@ func (a *Agent) lend(ctx context.Context, ready func(dir string) error) error {
 	}
 	defer a.lent.Add(-1)
 	held, err := backup.TakeCheckpoint(a.data, "chain", time.Now(), a.log, func(dir string) (err error) {
-		if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
+		if doErr := a.committer.Do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
 			return doErr
 		}
 		return err
@@ -232,7 +232,7 @@ func (a *Agent) lend(ctx context.Context, ready func(dir string) error) error {
 // checkpoint makes a copy of the chain beside it, for a reader that must not disturb the recording.
 func (a *Agent) checkpoint(ctx context.Context) (string, error) {
 	return backup.MakeCheckpoint(a.data, "chain", time.Now(), a.log, func(dir string) (err error) {
-		if doErr := a.committer.do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
+		if doErr := a.committer.Do(ctx, func() { err = a.store.Checkpoint(dir) }); doErr != nil {
 			return doErr
 		}
 		return err

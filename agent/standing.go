@@ -216,7 +216,7 @@ const cutOff = "the headers between the newest one that it knows and the newest 
 // onTail does something where the tail stands still, and logs what fails but for the agent's end.
 func (a *Agent) onTail(log *slog.Logger, job func() error) {
 	var err error
-	doErr := a.committer.do(a.sourcesCtx, func() { err = job() })
+	doErr := a.committer.Do(a.sourcesCtx, func() { err = job() })
 	if err := errors.Join(doErr, err); err != nil && a.sourcesCtx.Err() == nil {
 		log.Error("failed to act on what an aggregator said", "err", err)
 	}

@@ -68,14 +68,12 @@ func (a *Agent) Status() api.Status {
 	s.Live = &api.Live{
 		Started: a.started, Boot: a.store.Info().Boots, Starts: a.store.Info().Opens, After: a.startedAfter(), Unclean: a.tally.condition().Unclean,
 		Clock: clock.State.String(), ClockError: clock.MaxError.Seconds(),
-		Free: stats.Free, Reserve: stats.Reserve, Waiting: a.committer.waiting.Load(), Full: a.committer.full.Load(),
-		Stuck: a.stuck().Seconds(), TimeFloor: a.timeFloor(),
+		Free: stats.Free, Reserve: stats.Reserve, Full: a.committer.Full(),
+		Stuck: a.committer.Stuck().Seconds(), TimeFloor: a.timeFloor(),
 	}
-	if s.Live.Waiting {
-		s.Live.WaitingSince = time.Unix(0, a.committer.since.Load())
-	}
+	s.Live.WaitingSince, s.Live.Waiting = a.committer.Waiting()
 	s.Live.Lost, s.Live.Damaged = a.tally.newest()
-	s.Live.InFlight, s.Live.InFlightBytes = a.queue.pending()
+	s.Live.InFlight, s.Live.InFlightBytes = a.queue.Pending()
 	s.Live.Held, s.Live.HeldBy = a.gate.Worst(), a.gate.Reasons()
 	if wrong := a.keys.wrong.Load(); wrong != nil {
 		s.Live.KeyWrong = *wrong
@@ -137,22 +135,9 @@ func endBefore(info store.OpenInfo) string {
 // stuckAfter is how long messages may wait without any of them reaching the disk.
 const stuckAfter = 2 * time.Minute
 
-// stuck is for how long messages have waited without any of them reaching the disk, 0 where none waits. A full disk is not
-// an ailment of the program, nor is a full block that may not be sealed: restarting it would help nobody.
-func (a *Agent) stuck() time.Duration {
-	begun := a.queue.busySince() // before that there was nothing to make progress with
-	if begun.IsZero() || a.committer.waiting.Load() || a.committer.full.Load() {
-		return 0
-	}
-	if last := a.committer.alive.last(); last.After(begun) {
-		begun = last
-	}
-	return time.Since(begun)
-}
-
 // alive returns nil while commits make progress, or while there is nothing to commit.
 func (a *Agent) alive() error {
-	if since := a.stuck(); since > stuckAfter {
+	if since := a.committer.Stuck(); since > stuckAfter {
 		return fmt.Errorf("nothing has reached the disk for %s though messages wait", since.Round(time.Second))
 	}
 	return nil
@@ -169,10 +154,10 @@ func (a *Agent) mayPet() bool {
 
 // stopped returns why nothing is recorded for now; nil: it is.
 func (a *Agent) stopped() error {
-	if a.committer.waiting.Load() {
+	if _, waiting := a.committer.Waiting(); waiting {
 		return errors.New("recording has stopped: no room on the disk")
 	}
-	if a.committer.full.Load() {
+	if a.committer.Full() {
 		return fmt.Errorf("recording has stopped: the block is full, and cannot be sealed: %s", a.gate.Worst())
 	}
 	return nil

@@ -61,8 +61,8 @@ func (a *Agent) startSource(ctx context.Context, s *source) {
 
 // supervise runs a source until ctx ends, again whenever it could not listen.
 func (a *Agent) supervise(ctx context.Context, s *source) error {
-	share := a.queue.share(s.name)
-	defer share.retire()
+	share := a.queue.Share(s.name)
+	defer share.Retire()
 	var told time.Time
 	for pause := leastPause; ; pause = min(2*pause, mostPause) {
 		err := s.run(ctx, share)

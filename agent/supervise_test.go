@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"edgechain.example/agent/api"
+	"edgechain.example/agent/recorder"
 	"edgechain.example/build/testenv"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
@@ -43,7 +44,7 @@ func unlucky(times int) (s *source, tries *[]time.Time) {
 func TestASourceThatCannotListenIsTriedForEverAndToldOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		a := &Agent{log: slog.New(slog.NewTextHandler(&log, nil)), failed: make(chan error, 1), queue: newQueue(1<<20, 4)}
+		a := &Agent{log: slog.New(slog.NewTextHandler(&log, nil)), failed: make(chan error, 1), queue: recorder.NewQueue(1<<20, 4)}
 		began := time.Now()
 		s, tries := unlucky(100)
 		if state := s.status().State; state != api.SourceStarting {
@@ -77,11 +78,11 @@ func TestASourceThatCannotListenIsTriedForEverAndToldOnceAMinute(t *testing.T) {
 }
 
 func TestASourceThatTheSinkRefusesEndsTheAgent(t *testing.T) {
-	a := &Agent{log: slog.New(slog.DiscardHandler), failed: make(chan error, 1), queue: newQueue(1<<20, 4)}
+	a := &Agent{log: slog.New(slog.DiscardHandler), failed: make(chan error, 1), queue: recorder.NewQueue(1<<20, 4)}
 	s, _ := unlucky(0)
-	s.run = func(context.Context, sensors.Sink) error { return errStopping }
+	s.run = func(context.Context, sensors.Sink) error { return recorder.ErrStopping }
 	a.startSource(t.Context(), s)
-	if err := <-a.failed; !errors.Is(err, errStopping) || !strings.Contains(err.Error(), "source broker") {
+	if err := <-a.failed; !errors.Is(err, recorder.ErrStopping) || !strings.Contains(err.Error(), "source broker") {
 		t.Error(err)
 	}
 }

@@ -64,7 +64,7 @@ func (r syncReceipts) NewestReceipt(aggregator string) (uint64, bool, error) {
 }
 
 func (r syncReceipts) Countersigned(aggregator string) (height uint64, found bool, err error) {
-	err = r.a.committer.do(r.a.sourcesCtx, func() { height, found = r.a.store.MarkedReceipt(aggregator) })
+	err = r.a.committer.Do(r.a.sourcesCtx, func() { height, found = r.a.store.MarkedReceipt(aggregator) })
 	return height, found, err
 }
 
@@ -74,12 +74,12 @@ func (r syncReceipts) HasReceipt(height uint64, aggregator string) (bool, error)
 }
 
 func (r syncReceipts) PutReceipt(height uint64, receipt lightchain.Receipt) (err error) {
-	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
+	doErr := r.a.committer.Do(r.a.sourcesCtx, func() {
 		if err = r.inOrder(height, receipt); err != nil {
 			return
 		}
 		err = r.a.store.PutReceipt(height, receipt, func() uint64 {
-			inFlight, _ := r.a.queue.pending()
+			inFlight, _ := r.a.queue.Pending()
 			return uint64(inFlight)
 		})
 		// An aggregator countersigns one history of a chain. Its receipt on a header that was sealed since the start agrees
@@ -152,7 +152,7 @@ func (r syncRestorer) RestoreHead(_ *lightchain.Tip, copied *headersync.SparseCo
 func (r syncRestorer) SealedUnconfirmed() (bool, error) { return r.a.store.SealedUnconfirmed() }
 
 func (r syncRestorer) onTail(job func() error) (err error) {
-	doErr := r.a.committer.do(r.a.sourcesCtx, func() {
+	doErr := r.a.committer.Do(r.a.sourcesCtx, func() {
 		if _, ever := r.a.gate.Released(); ever {
 			err = errors.New("blocks were sealed since")
 			return

@@ -150,7 +150,7 @@ func upstreamClientID(chain lightchain.ChainID, c *mqttconn.Config) string {
 func (a *Agent) switchUpstreams(ctx context.Context, plan *upstreamPlan) error {
 	stopUpstreams(plan.leaving)
 	// On the tail, so that no change of key falls between what a new upstream was given and its place in the list.
-	err := a.committer.do(ctx, func() {
+	err := a.committer.Do(ctx, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.upstreams = plan.wanted

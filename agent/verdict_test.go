@@ -176,39 +176,45 @@ func TestTheVerdictOnAGateway(t *testing.T) {
 	}
 }
 
-// A status, /readyz, the metrics and Home Assistant say the same of one gateway, whatever is wrong with it.
-func TestAllWhoTellOfAGatewayAgree(t *testing.T) {
-	c := quickConfig(t)
-	a := startAgent(t, c)
-	agree := func(codes ...api.Code) {
-		t.Helper()
-		s := a.Status()
-		said := make([]api.Code, len(s.Reasons))
-		for i := range s.Reasons {
-			said[i] = s.Reasons[i].Code
-		}
-		if !slices.Equal(said, codes) || s.OK != (len(codes) == 0) {
-			t.Errorf("the status says %v: %v, want %v", s.OK, s.Lines(), codes)
-		}
-		if err := a.allWell(); (err == nil) != s.OK {
-			t.Errorf("/readyz says %v, the status %v", err, s.OK)
-		}
-		if n := shown(t, a.metrics, "edgeagent_ok")[""]; n != truth(s.OK) {
-			t.Errorf("edgeagent_ok is %v, the status %v", n, s.OK)
-		}
-		for code, n := range shown(t, a.metrics, "edgeagent_not_ok") {
-			if n != truth(slices.Contains(codes, api.Code(code))) {
-				t.Errorf("edgeagent_not_ok{reason=%q} is %v", code, n)
-			}
-		}
-		if told := a.homeAssistantState().Problems; len(told) != len(codes) {
-			t.Errorf("Home Assistant is told %q", told)
+// allAgree holds all who tell of an agent to these reasons.
+func allAgree(t *testing.T, a *Agent, codes ...api.Code) {
+	t.Helper()
+	s := a.Status()
+	said := make([]api.Code, len(s.Reasons))
+	for i := range s.Reasons {
+		said[i] = s.Reasons[i].Code
+	}
+	if !slices.Equal(said, codes) || s.OK != (len(codes) == 0) {
+		t.Errorf("the status says %v: %v, want %v", s.OK, s.Lines(), codes)
+	}
+	if err := a.allWell(); (err == nil) != s.OK {
+		t.Errorf("/readyz says %v, the status %v", err, s.OK)
+	}
+	if n := shown(t, a.metrics, "edgeagent_ok")[""]; n != truth(s.OK) {
+		t.Errorf("edgeagent_ok is %v, the status %v", n, s.OK)
+	}
+	for code, n := range shown(t, a.metrics, "edgeagent_not_ok") {
+		if n != truth(slices.Contains(codes, api.Code(code))) {
+			t.Errorf("edgeagent_not_ok{reason=%q} is %v", code, n)
 		}
 	}
+	if told := a.homeAssistantState().Problems; len(told) != len(codes) {
+		t.Errorf("Home Assistant is told %q", told)
+	}
+}
+
+// A status, /readyz, the metrics and Home Assistant say the same of one gateway, whatever is wrong with it.
+func TestAllWhoTellOfAGatewayAgree(t *testing.T) {
+	full := quickConfig(t)
+	full.Store.Reserve = 1 << 60 // no disk has as much
+	waits := startAgent(t, full)
+	await(t, "the first message to wait for room", func() bool { return waits.Status().Live.Waiting })
+	allAgree(t, waits, api.DiskFull, api.NoSource)
+
+	c := quickConfig(t)
+	a := startAgent(t, c)
+	agree := func(codes ...api.Code) { t.Helper(); allAgree(t, a, codes...) }
 	agree(api.NoSource)
-	a.committer.waiting.Store(true)
-	agree(api.DiskFull, api.NoSource)
-	a.committer.waiting.Store(false)
 
 	next := *c
 	next.Hwmon.Enabled, next.Hwmon.Root, next.Hwmon.Interval = true, t.TempDir(), time.Hour

@@ -1,4 +1,4 @@
-package agent
+package recorder
 
 import (
 	"context"
@@ -18,7 +18,7 @@ func message(payload string) *sensors.Message {
 
 func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 	one := message("x").Size()
-	q := newQueue(2*one, 10)
+	q := NewQueue(2*one, 10)
 	if !q.TryPut(message("a")) || !q.TryPut(message("b")) {
 		t.Fatal("two messages do not fit into a budget for two")
 	}
@@ -39,7 +39,7 @@ func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 	if err := <-put; err != nil {
 		t.Fatal(err)
 	}
-	if n, bytes := q.pending(); n != 2 || bytes != 2*one {
+	if n, bytes := q.Pending(); n != 2 || bytes != 2*one {
 		t.Errorf("%d messages of %d bytes in flight", n, bytes)
 	}
 }
@@ -47,36 +47,37 @@ func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 // A gateway that heard nothing for an hour is not stuck when the next message comes, nor one that has only begun.
 func TestWaitingBeginsWithTheFirstMessageAfterAQuietTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &Agent{queue: newQueue(1<<20, 10), committer: &committer{}}
+		q := NewQueue(1<<20, 10)
+		c := New(Config{Queue: q})
 		begin := time.Now()
-		if since := a.queue.busySince(); !since.IsZero() {
+		if since := q.busySince(); !since.IsZero() {
 			t.Errorf("nothing is in flight, since %v", since)
 		}
-		a.queue.TryPut(message("x"))
-		first := a.queue.busySince()
+		q.TryPut(message("x"))
+		first := q.busySince()
 		if first.Before(begin) {
 			t.Errorf("a message put after %v waits since %v", begin, first)
 		}
-		if err := a.alive(); err != nil {
-			t.Errorf("before the first commit: %v", err)
+		if stuck := c.Stuck(); stuck != 0 {
+			t.Errorf("before the first commit it is stuck for %v", stuck)
 		}
-		a.committer.alive.mark(begin.Add(-time.Hour))
-		if err := a.alive(); err != nil {
-			t.Errorf("an hour after the last commit: %v", err)
+		c.alive.mark(begin.Add(-time.Hour))
+		if stuck := c.Stuck(); stuck != 0 {
+			t.Errorf("an hour after the last commit it is stuck for %v", stuck)
 		}
-		a.queue.TryPut(message("y"))
-		if since := a.queue.busySince(); since != first {
+		q.TryPut(message("y"))
+		if since := q.busySince(); since != first {
 			t.Error("a second message makes the first one younger")
 		}
-		a.queue.release(a.queue.take(nil, 10, 1<<20))
-		if since := a.queue.busySince(); !since.IsZero() {
+		q.release(q.take(nil, 10, 1<<20))
+		if since := q.busySince(); !since.IsZero() {
 			t.Errorf("all is done, and something waits since %v", since)
 		}
 	})
 }
 
 func TestAMessageLargerThanTheBudgetGoesAlone(t *testing.T) {
-	q := newQueue(10, 10)
+	q := NewQueue(10, 10)
 	if !q.TryPut(message("larger than ten bytes")) {
 		t.Fatal("it never goes")
 	}
@@ -86,7 +87,7 @@ func TestAMessageLargerThanTheBudgetGoesAlone(t *testing.T) {
 }
 
 func TestMessagesOfOneGoroutineKeepTheirOrder(t *testing.T) {
-	q := newQueue(1<<20, 100)
+	q := NewQueue(1<<20, 100)
 	for _, p := range []string{"1", "2", "3", "4", "5"} {
 		if err := q.Put(t.Context(), message(p)); err != nil {
 			t.Fatal(err)
@@ -104,12 +105,12 @@ func TestMessagesOfOneGoroutineKeepTheirOrder(t *testing.T) {
 }
 
 func TestAClosedQueueTakesNothingAndKeepsWhatItHas(t *testing.T) {
-	q := newQueue(message("x").Size(), 10)
+	q := NewQueue(message("x").Size(), 10)
 	q.TryPut(message("x"))
 	waiting := make(chan error, 1)
 	go func() { waiting <- q.Put(context.Background(), message("y")) }()
-	q.close()
-	if err := <-waiting; !errors.Is(err, errStopping) {
+	q.Close()
+	if err := <-waiting; !errors.Is(err, ErrStopping) {
 		t.Errorf("one that waited for room hears %v", err)
 	}
 	if q.TryPut(message("z")) || q.drained() {
@@ -121,7 +122,7 @@ func TestAClosedQueueTakesNothingAndKeepsWhatItHas(t *testing.T) {
 }
 
 func TestWaitingForRoomEndsWithTheContext(t *testing.T) {
-	q := newQueue(1, 10)
+	q := NewQueue(1, 10)
 	q.TryPut(message("x"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -132,7 +133,7 @@ func TestWaitingForRoomEndsWithTheContext(t *testing.T) {
 
 // A group ends by bytes, too, and never before its first message.
 func TestAGroupHoldsNoMoreThanItsBytes(t *testing.T) {
-	q := newQueue(1<<30, 100)
+	q := NewQueue(1<<30, 100)
 	for _, size := range []int{50, 1 << 20, 50, 50, 1 << 20} {
 		if err := q.Put(t.Context(), &sensors.Message{Payload: make([]byte, size)}); err != nil {
 			t.Fatal(err)
@@ -153,11 +154,11 @@ func TestNoSourceKeepsAnotherOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const putters, groups, each = 64, 200, 10
 		one := message("x").Size()
-		q := newQueue(100*one, 1000)
+		q := NewQueue(100*one, 1000)
 		ctx, stop := context.WithCancel(t.Context())
 		counts := map[string]int{}
-		flood, quiet := q.share("flood"), q.share("quiet")
-		put := func(s *share, source string) {
+		flood, quiet := q.Share("flood"), q.Share("quiet")
+		put := func(s *Share, source string) {
 			for s.Put(ctx, &sensors.Message{Source: source, Payload: []byte("x")}) == nil {
 			}
 		}
@@ -173,7 +174,7 @@ func TestNoSourceKeepsAnotherOut(t *testing.T) {
 		go put(quiet, "quiet:")
 		for range groups {
 			synctest.Wait()
-			if _, bytes := q.pending(); bytes > 100*one {
+			if _, bytes := q.Pending(); bytes > 100*one {
 				t.Fatalf("%d bytes in flight", bytes)
 			}
 			group := q.take(nil, each, 1<<20)
@@ -188,7 +189,7 @@ func TestNoSourceKeepsAnotherOut(t *testing.T) {
 		// It ends: all is left to the other, once what it had in flight is done.
 		stop()
 		synctest.Wait()
-		quiet.retire()
+		quiet.Retire()
 		q.release(q.take(nil, 1000, 1<<20))
 		n := 0
 		for flood.TryPut(message("x")) {
@@ -202,8 +203,8 @@ func TestNoSourceKeepsAnotherOut(t *testing.T) {
 
 func TestQoS0FillsHalfOfTheQueueAtMost(t *testing.T) {
 	one := message("x").Size()
-	q := newQueue(100*one, 1000)
-	s := q.share("broker")
+	q := NewQueue(100*one, 1000)
+	s := q.Share("broker")
 	promised := 0
 	for n := 0; ; n++ {
 		if !s.TryPut(&sensors.Message{Source: "test:x", Payload: []byte("x"), Flags: lightchain.QoS0}) {

@@ -1,4 +1,4 @@
-package agent
+package recorder
 
 import (
 	"context"
@@ -11,20 +11,20 @@ import (
 	"edgechain.example/sensors"
 )
 
-// errStopping is what a source hears that still has a message when the agent stops taking any.
-var errStopping = errors.New("the agent is stopping and takes no more messages")
+// ErrStopping is what a source hears that still has a message when the agent stops taking any.
+var ErrStopping = errors.New("the agent is stopping and takes no more messages")
 
-// queue is the one queue between all sources and the committer. It is bounded by the bytes of the messages in flight,
+// Queue is the one queue between all sources and the committer. It is bounded by the bytes of the messages in flight,
 // which are those taken and not yet done, so that a slow disk delays acknowledgements and stops sockets being read instead
 // of filling the memory.
 //
 // Each source has a share of its own, so that none that floods keeps another out: see admits. As a [sensors.Sink] the queue
 // is the share of the agent's own entries.
-type queue struct {
+type Queue struct {
 	maxBytes int
 	wake     int // the committer is woken at once when as many messages wait
 
-	own *share // of the agent's own entries; never changed
+	own *Share // of the agent's own entries; never changed
 
 	first chan struct{} // holds a token while messages wait that the committer has not seen
 	full  chan struct{} // holds a token while wake or more messages wait, or groupBytes of them
@@ -37,21 +37,21 @@ type queue struct {
 	qos0         int       // of these, bytes of messages of which no delivery was promised
 	busy         time.Time // since when there have been any; zero while there are none
 	taken        map[*sensors.Message]taken
-	shares       []*share // the agent's own first
+	shares       []*Share // the agent's own first
 	closed       bool
 	hurries      int // of those who wait for what is taken to be on disk: no group is gathered meanwhile
 }
 
 // taken is what a message in flight counts.
 type taken struct {
-	share *share
+	share *Share
 	bytes int
 	qos0  int
 }
 
-// share is the part of the queue that one source has. It is its [sensors.Sink].
-type share struct {
-	queue    *queue
+// Share is the part of the queue that one source has. It is its [sensors.Sink].
+type Share struct {
+	queue    *Queue
 	name     string
 	inFlight int        // bytes; guarded by the queue's mutex, as all below
 	waiters  []*putting // who wait for room, in the order in which they came
@@ -66,19 +66,20 @@ type putting struct {
 }
 
 var (
-	_ sensors.Sink = (*queue)(nil)
-	_ sensors.Sink = (*share)(nil)
+	_ sensors.Sink = (*Queue)(nil)
+	_ sensors.Sink = (*Share)(nil)
 )
 
-func newQueue(maxBytes, wake int) *queue {
-	q := &queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}}
-	q.own = &share{queue: q}
-	q.shares = []*share{q.own}
+// NewQueue returns a queue for so many bytes, which wakes the committer at once when as many messages wait.
+func NewQueue(maxBytes, wake int) *Queue {
+	q := &Queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}}
+	q.own = &Share{queue: q}
+	q.shares = []*Share{q.own}
 	return q
 }
 
-// share returns the share of the source with that name, until it is retired.
-func (q *queue) share(name string) *share {
+// Share returns the share of the source with that name, until it is retired.
+func (q *Queue) Share(name string) *Share {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, s := range q.shares[1:] {
@@ -87,13 +88,13 @@ func (q *queue) share(name string) *share {
 			return s
 		}
 	}
-	s := &share{queue: q, name: name}
+	s := &Share{queue: q, name: name}
 	q.shares = append(q.shares, s)
 	return s
 }
 
-// retire gives back what is kept free for a source that has stopped.
-func (s *share) retire() {
+// Retire gives back what is kept free for a source that has stopped.
+func (s *Share) Retire() {
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -103,25 +104,25 @@ func (s *share) retire() {
 }
 
 // forget drops a share that is retired and has nothing in flight any more.
-func (q *queue) forget(s *share) {
+func (q *Queue) forget(s *Share) {
 	if s.retired && s.inFlight == 0 && len(s.waiters) == 0 {
-		q.shares = slices.DeleteFunc(q.shares, func(other *share) bool { return other == s })
+		q.shares = slices.DeleteFunc(q.shares, func(other *Share) bool { return other == s })
 	}
 }
 
 // Put implements [sensors.Sink].
-func (q *queue) Put(ctx context.Context, m *sensors.Message) error { return q.own.Put(ctx, m) }
+func (q *Queue) Put(ctx context.Context, m *sensors.Message) error { return q.own.Put(ctx, m) }
 
 // TryPut implements [sensors.Sink].
-func (q *queue) TryPut(m *sensors.Message) bool { return q.own.TryPut(m) }
+func (q *Queue) TryPut(m *sensors.Message) bool { return q.own.TryPut(m) }
 
 // Put implements [sensors.Sink].
-func (s *share) Put(ctx context.Context, m *sensors.Message) error {
+func (s *Share) Put(ctx context.Context, m *sensors.Message) error {
 	q := s.queue
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return errStopping
+		return ErrStopping
 	}
 	if s.takes(m) {
 		q.admit(s, m)
@@ -147,7 +148,7 @@ func (s *share) Put(ctx context.Context, m *sensors.Message) error {
 }
 
 // TryPut implements [sensors.Sink].
-func (s *share) TryPut(m *sensors.Message) bool {
+func (s *Share) TryPut(m *sensors.Message) bool {
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -159,14 +160,14 @@ func (s *share) TryPut(m *sensors.Message) bool {
 }
 
 // takes reports whether a new message of a share is taken at once: whoever waits there goes first.
-func (s *share) takes(m *sensors.Message) bool { return len(s.waiters) == 0 && s.queue.admits(s, m) }
+func (s *Share) takes(m *sensors.Message) bool { return len(s.waiters) == 0 && s.queue.admits(s, m) }
 
 // admits reports whether there is room for a message of a share.
 //
 // A source that has nothing in flight may always put one message, whatever the others do. Of the queue an equal part is kept
 // for each source that has something in flight, and half of that for one that has not; the rest is for whoever needs it.
 // Messages of QoS 0, which their senders do not send again, fill half of the queue at most.
-func (q *queue) admits(s *share, m *sensors.Message) bool {
+func (q *Queue) admits(s *Share, m *sensors.Message) bool {
 	size := m.Size()
 	if s.inFlight == 0 {
 		return true
@@ -191,7 +192,7 @@ func (q *queue) admits(s *share, m *sensors.Message) bool {
 }
 
 // guaranteed returns how many bytes are each source's, where several want more than there is.
-func (q *queue) guaranteed() int {
+func (q *Queue) guaranteed() int {
 	sources := 0
 	for _, s := range q.shares[1:] { // the agent's own entries are few, and never more than one at a time for long
 		if !s.retired {
@@ -205,7 +206,7 @@ func (q *queue) guaranteed() int {
 }
 
 // admit takes a message for which there is room.
-func (q *queue) admit(s *share, m *sensors.Message) {
+func (q *Queue) admit(s *Share, m *sensors.Message) {
 	t := taken{share: s, bytes: m.Size()}
 	if m.Flags&lightchain.QoS0 != 0 {
 		t.qos0 = t.bytes
@@ -228,9 +229,9 @@ func (q *queue) admit(s *share, m *sensors.Message) {
 
 // admitWaiting takes messages of those who wait while there is room for any of them: first of the share that has least in
 // flight, so that each of those who want more than there is gets as much as the others, however many wait in it.
-func (q *queue) admitWaiting() {
+func (q *Queue) admitWaiting() {
 	for {
-		var next *share
+		var next *Share
 		for _, s := range q.shares {
 			if len(s.waiters) > 0 && (next == nil || s.inFlight < next.inFlight) && q.admits(s, s.waiters[0].m) {
 				next = s
@@ -254,7 +255,7 @@ func signal(c chan struct{}) {
 }
 
 // take moves at most n waiting messages to the end of group, and of those after the first no more than the bytes given.
-func (q *queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message {
+func (q *Queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n = min(n, len(q.waiting))
@@ -277,35 +278,35 @@ func (q *queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message 
 }
 
 // waits returns how many messages wait for the committer, their bytes, and when the newest message was taken.
-func (q *queue) waits() (messages, bytes int, newest time.Time) {
+func (q *Queue) waits() (messages, bytes int, newest time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiting), q.waitingBytes, q.newest
 }
 
-// pending returns how many messages and bytes are in flight.
-func (q *queue) pending() (messages, bytes int) {
+// Pending returns how many messages and bytes are in flight.
+func (q *Queue) Pending() (messages, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.taken), q.inFlight
 }
 
 // busySince returns since when there have been messages in flight without a break; zero: there are none.
-func (q *queue) busySince() time.Time {
+func (q *Queue) busySince() time.Time {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.busy
 }
 
-// limit returns how many bytes may be in flight.
-func (q *queue) limit() int {
+// Limit returns how many bytes may be in flight.
+func (q *Queue) Limit() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.maxBytes
 }
 
 // release gives back the room of messages that are done.
-func (q *queue) release(messages []*sensors.Message) {
+func (q *Queue) release(messages []*sensors.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range messages {
@@ -325,14 +326,14 @@ func (q *queue) release(messages []*sensors.Message) {
 	q.admitWaiting()
 }
 
-// close refuses every further message; those taken stay.
-func (q *queue) close() {
+// Close refuses every further message; those taken stay.
+func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 	for _, s := range q.shares {
 		for _, w := range s.waiters {
-			w.err = errStopping
+			w.err = ErrStopping
 			close(w.done)
 		}
 		s.waiters = nil
@@ -341,15 +342,15 @@ func (q *queue) close() {
 	signal(q.full) // no more is waited for
 }
 
-// stopped says that no further message will come.
-func (q *queue) stopped() bool {
+// Stopped says that no further message will come.
+func (q *Queue) Stopped() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed
 }
 
-// hurry has what is taken put to disk without waiting for more, until calm is called.
-func (q *queue) hurry() (calm func()) {
+// Hurry has what is taken put to disk without waiting for more, until calm is called.
+func (q *Queue) Hurry() (calm func()) {
 	add := func(n int) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -361,21 +362,21 @@ func (q *queue) hurry() (calm func()) {
 }
 
 // gathers says that a group may wait for more.
-func (q *queue) gathers() bool {
+func (q *Queue) gathers() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return !q.closed && q.hurries == 0
 }
 
 // drained says that no further message will come and none waits.
-func (q *queue) drained() bool {
+func (q *Queue) drained() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed && len(q.waiting) == 0
 }
 
-// setLimits changes the budget, which holds for what comes from now on.
-func (q *queue) setLimits(maxBytes, wake int) {
+// SetLimits changes the budget, which holds for what comes from now on.
+func (q *Queue) SetLimits(maxBytes, wake int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.maxBytes, q.wake = maxBytes, wake

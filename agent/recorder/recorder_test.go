@@ -1,4 +1,4 @@
-package agent
+package recorder
 
 import (
 	"crypto/ed25519"
@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"edgechain.example/agent/sealgate"
+	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
@@ -22,7 +23,7 @@ import (
 
 // bench is a committer over a real store in memory.
 type bench struct {
-	*committer
+	*Committer
 	fs    *vfs.MemFS
 	free  atomic.Uint64 // bytes that the disk says are free
 	ended chan error
@@ -41,7 +42,7 @@ func testOptions(t testing.TB, fs vfs.FS) store.Options {
 	return store.Options{FS: fs, Signer: testSigner(t), AllowVolatile: true, Reserve: -1, MaxBlockEntries: 8}
 }
 
-func newBench(t *testing.T, change func(*committer)) *bench {
+func newBench(t *testing.T, change func(*Committer)) *bench {
 	t.Helper()
 	b := &bench{fs: vfs.NewCrashableMem(), ended: make(chan error, 1)}
 	b.free.Store(1 << 30)
@@ -55,29 +56,28 @@ func newBench(t *testing.T, change func(*committer)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.committer = &committer{
-		store: st, queue: newQueue(1<<20, 4), gate: new(sealgate.Gate),
-		commit: CommitConfig{MaxDelay: 5 * time.Millisecond, MaxEntries: 4, Idle: time.Millisecond},
-		block:  BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
-		clock:  func() lightchain.Clock { return lightchain.Clock{} },
-		now:    time.Now, log: slog.New(slog.DiscardHandler), metrics: newMetrics(),
-		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
-	}
+	b.Committer = New(Config{
+		Store: st, Queue: NewQueue(1<<20, 4), Gate: new(sealgate.Gate),
+		Commit: CommitConfig{MaxDelay: 5 * time.Millisecond, MaxEntries: 4, Idle: time.Millisecond},
+		Block:  BlockConfig{Interval: time.Hour, MaxEntries: 8, Heartbeat: time.Hour},
+		Clock:  func() lightchain.Clock { return lightchain.Clock{} },
+		Now:    time.Now, Log: slog.New(slog.DiscardHandler),
+	})
 	if change != nil {
-		change(b.committer)
+		change(b.Committer)
 	}
 	return b
 }
 
 // hold closes the gate.
-func hold(c *committer) { c.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled}) }
+func hold(c *Committer) { c.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled}) }
 
-func (b *bench) start() { go func() { b.ended <- b.run() }() }
+func (b *bench) start() { go func() { b.ended <- b.Run() }() }
 
 // stop drains the committer and closes the store.
 func (b *bench) stop(t *testing.T) {
 	t.Helper()
-	b.queue.close()
+	b.queue.Close()
 	if err := <-b.ended; err != nil {
 		t.Error(err)
 	}
@@ -180,7 +180,7 @@ func TestABlockIsSealedWhenItIsFullAndTheRestWhenTheAgentStops(t *testing.T) {
 	for range 20 {
 		<-done
 	}
-	b.queue.close()
+	b.queue.Close()
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestABlockIsSealedWhenItIsFullAndTheRestWhenTheAgentStops(t *testing.T) {
 }
 
 func TestABlockIsSealedInTimeAndSilenceHasAHeartbeat(t *testing.T) {
-	b := newBench(t, func(c *committer) {
+	b := newBench(t, func(c *Committer) {
 		c.block.Interval, c.block.Heartbeat, c.block.Cadence = 30*time.Millisecond, 60*time.Millisecond, 7*time.Second
 	})
 	b.start()
@@ -245,7 +245,7 @@ func TestAFullDiskKeepsNothingFromBeingSealedThatWasAcknowledged(t *testing.T) {
 	b.free.Store(1 << 19)
 	done := b.put(t, "while full")
 	await(t, "the disk to be full", b.waiting.Load)
-	if err := b.do(t.Context(), func() { b.block.Interval = 30 * time.Millisecond }); err != nil {
+	if err := b.Do(t.Context(), func() { b.block.Interval = 30 * time.Millisecond }); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "a block with what was acknowledged", func() bool { return b.store.Tip().Next == 1 })
@@ -261,9 +261,9 @@ func TestAFullDiskKeepsNothingFromBeingSealedThatWasAcknowledged(t *testing.T) {
 
 // A group ends when it holds as many bytes as one may, not when its time is up.
 func TestAGroupIsCommittedWhenItsBytesAreThere(t *testing.T) {
-	b := newBench(t, func(c *committer) {
+	b := newBench(t, func(c *Committer) {
 		c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: 10000, Idle: time.Hour}
-		c.queue = newQueue(64<<20, 10000)
+		c.queue = NewQueue(64<<20, 10000)
 	})
 	b.start()
 	large := strings.Repeat("x", 1<<20)
@@ -276,12 +276,12 @@ func TestAGroupIsCommittedWhenItsBytesAreThere(t *testing.T) {
 
 // Whoever stops a source waits for what it gave, and not for what could come besides.
 func TestNoGroupIsGatheredWhileSomebodyWaitsForIt(t *testing.T) {
-	b := newBench(t, func(c *committer) {
+	b := newBench(t, func(c *Committer) {
 		c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: 10000, Idle: time.Hour}
 	})
 	b.start()
 	before := b.put(t, "before")
-	calm := b.queue.hurry()
+	calm := b.queue.Hurry()
 	if got := <-before; got.err != nil {
 		t.Fatal(got.err)
 	}
@@ -318,8 +318,8 @@ func TestAGroupEndsInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := newQueue(1<<30, 8)
-				committer := &committer{queue: q, commit: CommitConfig{MaxDelay: 9 * ms, MaxEntries: 8, Idle: 3 * ms}, gathering: time.NewTimer(0)}
+				q := NewQueue(1<<30, 8)
+				committer := &Committer{queue: q, commit: CommitConfig{MaxDelay: 9 * ms, MaxEntries: 8, Idle: 3 * ms}, gathering: time.NewTimer(0)}
 				began := time.Now().Add(20 * ms)
 				for _, at := range c.arrivals {
 					time.AfterFunc(time.Until(began.Add(at)), func() { q.TryPut(&sensors.Message{}) })
@@ -342,7 +342,7 @@ func TestStoppingWithAFullDiskAcknowledgesNothing(t *testing.T) {
 	b.free.Store(0)
 	done := b.put(t, "while full")
 	await(t, "the disk to be full", b.waiting.Load)
-	b.queue.close()
+	b.queue.Close()
 	if err := <-b.ended; err != nil { // that is an ordinary end
 		t.Error(err)
 	}
@@ -377,7 +377,7 @@ func TestAnEntryThatCannotBeEncodedIsKeptBare(t *testing.T) {
 }
 
 func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) {
-	b := newBench(t, func(c *committer) { hold(c); c.block.Interval = time.Millisecond })
+	b := newBench(t, func(c *Committer) { hold(c); c.block.Interval = time.Millisecond })
 	b.start()
 	done := b.put(t, payloads(12)...)
 	for range 8 { // as many as the block takes are durable and acknowledged
@@ -385,7 +385,7 @@ func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) 
 			t.Fatal(got.err)
 		}
 	}
-	if err := b.do(t.Context(), func() {}); err != nil {
+	if err := b.Do(t.Context(), func() {}); err != nil {
 		t.Fatal(err)
 	}
 	if height := b.store.Tip().Height; height != 0 {
@@ -396,20 +396,18 @@ func TestWhileTheHeadIsNotSettledEntriesAreKeptAndNothingIsSealed(t *testing.T) 
 		t.Fatalf("%v, beyond what the block takes", got)
 	default:
 	}
-	// Messages wait, for as long as it takes: no reason to be started again, nor to be called ready.
-	a := &Agent{queue: b.queue, committer: b.committer}
-	a.gate.Add(sealgate.Reason{Kind: sealgate.Unsettled})
+	// Messages wait, for as long as it takes: no reason to be started again, and said.
 	b.alive.mark(time.Now().Add(-time.Hour))
 	b.queue.mu.Lock()
 	b.queue.busy = time.Now().Add(-time.Hour)
 	b.queue.mu.Unlock()
-	if err := a.alive(); err != nil {
-		t.Errorf("the watchdog is left alone: %v", err)
+	if stuck := b.Stuck(); stuck != 0 {
+		t.Errorf("the watchdog is left alone after %v", stuck)
 	}
-	if a.ready() == nil {
-		t.Error("it is ready while it takes nothing")
+	if !b.Full() {
+		t.Error("it does not say that it takes nothing")
 	}
-	if err := b.do(t.Context(), func() { b.gate.Release(0) }); err != nil {
+	if err := b.Do(t.Context(), func() { b.gate.Release(0) }); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
@@ -430,7 +428,7 @@ func TestStoppingBeforeTheHeadIsSettledSealsNothing(t *testing.T) {
 	for range 8 {
 		<-done
 	}
-	b.queue.close()
+	b.queue.Close()
 	if err := <-b.ended; err != nil {
 		t.Error(err)
 	}
@@ -459,7 +457,7 @@ func TestAClockFarInTheFutureStopsNoSealing(t *testing.T) {
 	var now atomic.Pointer[time.Time]
 	at := years(2300)
 	now.Store(&at)
-	b := newBench(t, func(c *committer) {
+	b := newBench(t, func(c *Committer) {
 		c.now = func() time.Time { return *now.Load() }
 		c.block.MaxEntries = 2
 	})
@@ -477,7 +475,7 @@ func TestAClockFarInTheFutureStopsNoSealing(t *testing.T) {
 		t.Fatal(o.err)
 	}
 	reader := &b.store.Reader
-	b.queue.close()
+	b.queue.Close()
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
 	}
@@ -492,4 +490,23 @@ func TestAClockFarInTheFutureStopsNoSealing(t *testing.T) {
 	if err := b.store.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// Messages that wait for a disk that hangs are seen long before the watchdog ends the agent.
+func TestWaitingForADiskThatHangsShows(t *testing.T) {
+	b := newBench(t, nil)
+	if b.Stuck() != 0 {
+		t.Error("nothing waits, and it is stuck")
+	}
+	b.put(t, "one")
+	first := b.Stuck()
+	await(t, "stuck for longer", func() bool { return b.Stuck() > first })
+	b.start()
+	await(t, "stuck no more", func() bool { return b.Stuck() == 0 })
+	b.stop(t)
+}
+
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	testenv.Await(t, what, holds)
 }
