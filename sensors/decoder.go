@@ -111,19 +111,35 @@ func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Tim
 // Again reads a payload once more by the decoder that an entry names, without the configuration that it had there. It is
 // not known here if it is none of this package, or of another version.
 func Again(decoder, topic, clientID string, payload []byte, received time.Time) (readings []lightchain.Reading, known bool, err error) {
-	d, err := New(Config{})
+	decoders, err := unconfigured()
 	if err != nil {
 		return nil, false, err
 	}
-	for by, name := range decoderNames {
-		if name == decoder && name != "" && dialect(by) != csvLines && dialect(by) != pairs && dialect(by) != sparkplugB { // the configuration says how to part them, a birth what they are
-			d.dialect = dialect(by)
-			readings, err = d.Decode(topic, clientID, payload, received)
-			return readings, true, err
-		}
+	d, known := decoders[decoder]
+	if !known {
+		return nil, false, nil
 	}
-	return nil, false, nil
+	readings, err = d.Decode(topic, clientID, payload, received)
+	return readings, true, err
 }
+
+// unconfigured returns the decoders that need no configuration, by their names. How lines of CSV and pairs are parted says the
+// configuration, and what a payload of Sparkplug means a birth.
+var unconfigured = sync.OnceValues(func() (map[string]*Decoder, error) {
+	decoders := map[string]*Decoder{}
+	for by, name := range decoderNames {
+		if by := dialect(by); name == "" || by == csvLines || by == pairs || by == sparkplugB {
+			continue
+		}
+		d, err := New(Config{})
+		if err != nil {
+			return nil, err
+		}
+		d.dialect = dialect(by)
+		decoders[name] = d
+	}
+	return decoders, nil
+})
 
 // Decode returns the readings of a payload that arrived on a topic at a time, by the gateway's clock. clientID is
 // who published it at the embedded broker, else "". Readings may be none. An error is a [*NotUnderstoodError]: the

@@ -210,9 +210,11 @@ func (p *product) header(b *bytes.Buffer, r *release, name string, section int, 
 		strings.ToUpper(roff(name)), section, r.date.Format("2006-01-02"), roff(r.version), manual)
 }
 
+var roffEscapes = strings.NewReplacer(`\`, `\e`, `-`, `\-`, `'`, `\(aq`, "`", "\\`")
+
 // roff escapes a line: a backslash, the hyphens that somebody may copy, and what begins a line as a request would.
 func roff(line string) string {
-	line = strings.NewReplacer(`\`, `\e`, `-`, `\-`, `'`, `\(aq`, "`", "\\`").Replace(line)
+	line = roffEscapes.Replace(line)
 	if strings.HasPrefix(line, ".") {
 		line = `\&` + line
 	}

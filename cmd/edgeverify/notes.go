@@ -116,10 +116,12 @@ func bindingText(r *lightchain.NoteReport) string {
 	return "to numbers alone: it names no header"
 }
 
+var inQuotes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // quoted is for text from elsewhere that shares its line with words of this report: it must not pass for one of them.
 func quoted(s string) string {
 	begins, more := cut(s)
-	return `"` + printable(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(begins)) + `"` + more
+	return `"` + printable(inQuotes.Replace(begins)) + `"` + more
 }
 
 func aboutText(n *lightchain.Note) string {

@@ -132,6 +132,8 @@ var unitProperties = map[string]bool{
 	"engunit": true, "engunits": true, "engineeringunit": true, "engineeringunits": true, "unit": true, "units": true, "eu": true, "uom": true,
 }
 
+var apart = strings.NewReplacer(" ", "", "_", "") // what their words are kept apart by
+
 // mostUnit is how many bytes a unit may have.
 const mostUnit = 64
 
@@ -141,7 +143,7 @@ func unitOf(set []byte) (unit string) {
 		if unit != "" || m.field != valueString || m.null || !utf8.Valid(m.data) || len(m.data) > mostUnit {
 			return
 		}
-		if unitProperties[strings.ToLower(strings.NewReplacer(" ", "", "_", "").Replace(string(key)))] {
+		if unitProperties[strings.ToLower(apart.Replace(string(key)))] {
 			unit = sensors.UnitSymbol(string(m.data))
 		}
 	})
