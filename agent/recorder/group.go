@@ -55,15 +55,18 @@ func (c *Committer) commitGroup() error {
 // disk is in memory twice.
 const groupBytes = 8 << 20
 
-// gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
+// gather waits until the group is full or due, and takes what is there.
 func (c *Committer) gather(limit int) []*sensors.Message {
-	deadline := time.Now().Add(c.commit.MaxDelay)
-	for c.commit.Idle > 0 && c.queue.gathers() {
-		seen, bytes, newest := c.queue.waits()
-		if seen >= limit || bytes >= groupBytes {
+	due := c.dueByBudget
+	if c.commit.MaxDelay > 0 {
+		due = c.dueByDelays()
+	}
+	for c.queue.gathers() {
+		g := c.queue.waits()
+		if g.messages >= limit || g.bytes >= groupBytes {
 			break
 		}
-		wait := min(time.Until(newest.Add(c.commit.Idle)), time.Until(deadline))
+		wait := time.Until(due(g))
 		if wait <= 0 {
 			break
 		}
@@ -73,7 +76,19 @@ func (c *Committer) gather(limit int) []*sensors.Message {
 		case <-c.gathering.C:
 		}
 	}
+	c.pacer.close(time.Now())
 	return c.queue.take(nil, limit, groupBytes)
+}
+
+// dueByDelays returns when a group is due that begins now, by what the configuration says: when its time is up, or nothing new
+// came for a moment.
+func (c *Committer) dueByDelays() func(gathered) time.Time {
+	latest := time.Now().Add(c.commit.MaxDelay)
+	return func(g gathered) time.Time { return earlier(g.newest.Add(c.commit.Idle), latest) }
+}
+
+func (c *Committer) dueByBudget(g gathered) time.Time {
+	return c.pacer.due(g, c.budget.wait(time.Now()))
 }
 
 // stage starts the write of one group. It waits, and says so, while the disk has no room.
@@ -151,6 +166,7 @@ func (c *Committer) acknowledge() {
 	for g := range c.staged {
 		if failure == nil {
 			failure = g.write.Wait()
+			c.budget.synced(0)
 		}
 		if failure != nil {
 			select {
