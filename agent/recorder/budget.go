@@ -14,8 +14,8 @@ const (
 	purseParts = 96
 	// rich is the part of what may be saved up from which on groups wait for nothing. A program that begins has as much.
 	rich = 0.5
-	// mostWait is between two groups where there is nothing left. A message after a quiet second waits for nothing, then.
-	mostWait = time.Second
+	// MostWait is between two groups where there is nothing left. A message after a quiet second waits for nothing, then.
+	MostWait = time.Second
 	// metered is how often it is looked at what was written: to ask the store costs more than a small group.
 	metered = time.Second
 )
@@ -141,7 +141,7 @@ func (b *budget) between() time.Duration {
 		return 0
 	}
 	wait := b.perSync / b.rate() * (rich - saved) / max(saved, 1e-9) // seconds
-	return time.Duration(min(wait, mostWait.Seconds()) * float64(time.Second))
+	return time.Duration(min(wait, MostWait.Seconds()) * float64(time.Second))
 }
 
 // Spending is what the card suffers, and what it may.
