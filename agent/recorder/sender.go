@@ -77,7 +77,11 @@ func (s *sender) window() int { return max(s.most, s.before) }
 // arrived counts a message.
 func (s *sender) arrived(now time.Time) {
 	if now.Sub(s.since) >= windowKept {
+		was := s.window()
 		s.before, s.most, s.since = s.most, s.owed, now
+		if s.window() < was { // what was concluded is of another window
+			s.forget()
+		}
 	}
 	if !s.acked.IsZero() {
 		s.judge(now)
