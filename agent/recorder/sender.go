@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,4 +189,67 @@ func (a *average) add(d time.Duration) {
 	off := d - a.mean
 	a.mean += off / part
 	a.deviation += (max(off, -off) - a.deviation) / part
+}
+
+// arrived tells a message's sender, if it has one, and wakes the committer where that sends no more for now.
+func (q *Queue) arrived(m *sensors.Message, now time.Time) *sender {
+	name := senderOf(m)
+	if name == "" {
+		return nil
+	}
+	s := q.senders[name]
+	if s == nil {
+		q.sweep(now)
+		name = strings.Clone(name)
+		s = &sender{name: name, since: now}
+		q.senders[name] = s
+	}
+	s.arrived(now)
+	if !s.stalled.IsZero() {
+		q.stalled = append(q.stalled, s)
+		signal(q.full)
+	}
+	return s
+}
+
+// sweep forgets those who sent nothing any more, seldom.
+func (q *Queue) sweep(now time.Time) {
+	if now.Sub(q.swept) < forgotten {
+		return
+	}
+	q.swept = now
+	maps.DeleteFunc(q.senders, func(_ string, s *sender) bool { return s.owed == 0 && now.Sub(s.last) >= forgotten })
+}
+
+// limited returns those whose window limits them, by name.
+func (q *Queue) limited() (all []Limited) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for _, s := range q.senders {
+		if s.limited && now.Sub(s.last) < windowKept {
+			all = append(all, Limited{Sender: s.name, Window: s.window()})
+		}
+	}
+	slices.SortFunc(all, func(a, b Limited) int { return strings.Compare(a.Sender, b.Sender) })
+	return all
+}
+
+// waits returns what waits for the committer.
+func (q *Queue) waits() gathered {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g := gathered{messages: len(q.waiting), bytes: q.waitingBytes, first: q.began, newest: q.newest}
+	q.sweep(q.newest)
+	if slices.ContainsFunc(q.shares, func(s *Share) bool { return len(s.waiters) > 0 }) { // a source reads no more before there is room
+		g.stalled, g.alone = q.newest, true
+		return g
+	}
+	for _, s := range q.stalled {
+		if !s.stalled.IsZero() && (g.stalled.IsZero() || s.stalled.Before(g.stalled)) {
+			g.stalled = s.stalled
+		}
+	}
+	g.alone = len(q.senders) == 1
+	return g
 }
