@@ -112,16 +112,16 @@ type cardCollector struct {
 
 func newCardCollector(now func() api.Card) *cardCollector {
 	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("edgeagent_card_"+name, help, nil, nil)
+		return prometheus.NewDesc(name, help, nil, nil)
 	}
 	return &cardCollector{now: now,
-		budget:   desc("budget_bytes_per_day", "Bytes that may be written in a day, card.bytes_per_day; 0: no limit."),
-		written:  desc("written_bytes", "Bytes written since the start, the rest of each sync's pages included."),
-		rate:     desc("written_bytes_per_day", "The same in a day, over the last one or what there is of it; NaN: not known yet."),
-		exceeded: desc("exceeded_bytes_per_day", "By how much that exceeds the budget, 0 where it does not."),
-		wait:     desc("group_seconds", "Time between two groups that the budget wants now; 0: each is put to disk at once."),
-		years:    desc("years", "How long a card of the disk's size lasts at this rate, if it bears 250 times its size; NaN: not known."),
-		limited:  desc("limited_senders", "Those whose window limits them, for whom groups are closed at once.")}
+		budget:   desc("edgeagent_card_budget_bytes_per_day", "Bytes that may be written in a day, card.bytes_per_day; 0: no limit."),
+		written:  desc("edgeagent_card_written_bytes", "Bytes written since the start, the rest of each sync's pages included."),
+		rate:     desc("edgeagent_card_written_bytes_per_day", "The same in a day, over the last one or what there is of it; NaN: not known yet."),
+		exceeded: desc("edgeagent_card_exceeded_bytes_per_day", "By how much that exceeds the budget, 0 where it does not."),
+		wait:     desc("edgeagent_card_group_seconds", "Time between two groups that the budget wants now; 0: each is put to disk at once."),
+		years:    desc("edgeagent_card_years", "How long a card of the disk's size lasts at this rate, if it bears 250 times its size; NaN: not known."),
+		limited:  desc("edgeagent_card_limited_senders", "Those whose window limits them, for whom groups are closed at once.")}
 }
 
 // Describe implements [prometheus.Collector].
