@@ -22,8 +22,7 @@ type group struct {
 
 // commitGroup gathers one group, stages it and hands it over for acknowledgement.
 func (c *Committer) commitGroup() error {
-	limit := min(c.commit.MaxEntries, c.room())
-	messages := c.gather(limit)
+	messages := c.gather(c.limit)
 	if len(messages) == 0 {
 		return nil
 	}
@@ -55,18 +54,18 @@ func (c *Committer) commitGroup() error {
 // disk is in memory twice.
 const groupBytes = 8 << 20
 
-// gather waits until the group is full or due, and takes what is there.
-func (c *Committer) gather(limit int) []*sensors.Message {
-	due := c.dueByBudget
-	if c.commit.MaxDelay > 0 {
-		due = c.dueByDelays()
-	}
+// limit is how many messages a group may have now.
+func (c *Committer) limit() int { return max(0, min(c.commit.MaxEntries, c.room())) }
+
+// gather waits until the group is full or due, and takes what is there. Nobody who needs the tail has to wait for that; what they do
+// may leave no room for a group.
+func (c *Committer) gather(limit func() int) []*sensors.Message {
 	for c.queue.gathers() {
 		g := c.queue.waits()
-		if g.messages >= limit || g.bytes >= groupBytes {
+		if g.messages >= limit() || g.bytes >= groupBytes {
 			break
 		}
-		wait := time.Until(due(g))
+		wait := time.Until(c.due(g))
 		if wait <= 0 {
 			break
 		}
@@ -74,20 +73,20 @@ func (c *Committer) gather(limit int) []*sensors.Message {
 		select {
 		case <-c.queue.full:
 		case <-c.gathering.C:
+		case job := <-c.jobs:
+			job()
 		}
 	}
 	c.pacer.close(time.Now())
-	return c.queue.take(nil, limit, groupBytes)
+	return c.queue.take(nil, limit(), groupBytes)
 }
 
-// dueByDelays returns when a group is due that begins now, by what the configuration says: when its time is up, or nothing new
-// came for a moment.
-func (c *Committer) dueByDelays() func(gathered) time.Time {
-	latest := time.Now().Add(c.commit.MaxDelay)
-	return func(g gathered) time.Time { return earlier(g.newest.Add(c.commit.Idle), latest) }
-}
-
-func (c *Committer) dueByBudget(g gathered) time.Time {
+// due returns when a group is to be closed: by the configuration, when its time is up or nothing new came for a moment, else by the
+// budget.
+func (c *Committer) due(g gathered) time.Time {
+	if c.commit.MaxDelay > 0 {
+		return earlier(g.newest.Add(c.commit.Idle), g.first.Add(c.commit.MaxDelay))
+	}
 	return c.pacer.due(g, c.budget.wait(time.Now()))
 }
 

@@ -64,7 +64,7 @@ func (s *simulation) run() {
 		}
 	})
 	for range s.c.queue.first {
-		if messages := s.c.gather(1000); len(messages) > 0 {
+		if messages := s.c.gather(func() int { return 1000 }); len(messages) > 0 {
 			s.c.staged <- group{messages: messages}
 		}
 		if s.c.queue.drained() {
