@@ -90,7 +90,7 @@ var (
 // Each word of the agent's own entries is described on the page, with the members that its JSON has, and the reverse.
 func TestTheFormatDescribesTheAgentsOwnEntries(t *testing.T) {
 	written, members := map[string]bool{}, map[string][]string{}
-	for _, folder := range []string{"agent", "arm", "lightchain"} {
+	for _, folder := range []string{"agent", "agent/recorder", "arm", "lightchain"} {
 		files, err := filepath.Glob(folder + "/*.go")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files (%v)", folder, len(files), err)

@@ -227,7 +227,7 @@ func (a *Agent) prepare() error {
 	}
 	a.queue = recorder.NewQueue(int(c.Ingest.MaxBytes), c.Commit.MaxEntries)
 	a.committer = recorder.New(recorder.Config{
-		Store: a.store, Queue: a.queue, Gate: &a.gate, Commit: c.Commit, Block: c.Block, Clock: a.chainClock, Now: time.Now, Log: a.log,
+		Store: a.store, Queue: a.queue, Gate: &a.gate, Commit: c.Commit, Block: c.Block, PerDay: uint64(c.Card.BytesPerDay), Clock: a.chainClock, Now: time.Now, Log: a.log,
 		Unrecorded: &a.filtered,
 		Full:       func() { signal(a.retention.again) },
 		Sealed: func(height uint64) {

@@ -37,6 +37,7 @@ type Config struct {
 	Key       KeyConfig             `toml:"key"`
 	Store     StoreConfig           `toml:"store"`
 	Retention RetentionConfig       `toml:"retention"`
+	Card      CardConfig            `toml:"card"`
 	Commit    recorder.CommitConfig `toml:"commit"`
 	Block     recorder.BlockConfig  `toml:"block"`
 	Payload   PayloadConfig         `toml:"payload"`
@@ -248,7 +249,8 @@ func DefaultConfig() *Config {
 		Gateway:   GatewayConfig{Data: "/var/lib/edgeagent"},
 		Store:     StoreConfig{Reserve: 64 * tomlconf.MiB, ReservePercent: 2, Cache: 8 * tomlconf.MiB, Memtable: tomlconf.MiB, ScrubEvery: 7 * 24 * time.Hour, ScrubRate: 256 * tomlconf.KiB},
 		Retention: RetentionConfig{Quorum: 1, MinAge: 24 * time.Hour},
-		Commit:    recorder.CommitConfig{MaxDelay: 25 * time.Millisecond, MaxEntries: 1000, Idle: 2 * time.Millisecond},
+		Card:      CardConfig{BytesPerDay: 2e9},
+		Commit:    recorder.CommitConfig{MaxEntries: 1000},
 		Block:     recorder.BlockConfig{Interval: time.Minute, MaxEntries: 4096, Heartbeat: time.Hour},
 		Payload:   PayloadConfig{Max: 256 * tomlconf.KiB},
 		Ingest:    IngestConfig{MaxBytes: 16 * tomlconf.MiB},

@@ -162,9 +162,7 @@ func (c *Config) checkChain(d *tomlconf.Document) {
 		d.Warn(&s.AllowVolatile, "on a volatile data folder, what was acknowledged is gone when the power is")
 	}
 
-	tomlconf.Between(d, &c.Commit.MaxDelay, time.Millisecond, 5*time.Second)
-	tomlconf.Between(d, &c.Commit.MaxEntries, 1, 10000)
-	tomlconf.Between(d, &c.Commit.Idle, 0, c.Commit.MaxDelay)
+	c.checkCommit(d)
 	tomlconf.Between(d, &c.Block.Interval, 100*time.Millisecond, 24*time.Hour)
 	tomlconf.Between(d, &c.Block.MaxEntries, 1, lightchain.MaxBlock)
 	tomlconf.Between(d, &c.Block.Heartbeat, c.Block.Interval, 7*24*time.Hour)

@@ -166,7 +166,8 @@ func (a *Agent) registerGauges() {
 	m.gauge("edgeagent_clock_error_bound_seconds", "The kernel's bound of the clock's error.", func() float64 { return a.clock.Status().MaxError.Seconds() })
 	a.registerScrubGauges()
 	m.registry.MustRegister(newSourceCollector(a.running), newBoardCollector(&a.board, a.clock), newDevicesCollector(a.devices),
-		newUpstreamCollector(a), newBufferCollector(a))
+		newUpstreamCollector(a), newBufferCollector(a),
+		newCardCollector(func() api.Card { return cardStatus(a.committer.Spending(), cardSize(a.board.board, a.data)) }))
 }
 
 // gatewayName is the name in genesis, or else that of the configuration.

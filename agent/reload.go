@@ -195,7 +195,7 @@ func (a *Agent) bring(next *Config, by *localhttp.Peer) (reloaded api.Reloaded, 
 	}
 	a.queue.SetLimits(int(next.Ingest.MaxBytes), next.Commit.MaxEntries)
 	err = a.committer.Do(ctx, func() {
-		a.committer.Configure(next.Commit, next.Block)
+		a.committer.Configure(next.Commit, next.Block, uint64(next.Card.BytesPerDay))
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.config, a.sources = next, wanted

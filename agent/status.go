@@ -91,6 +91,7 @@ func (a *Agent) Status() api.Status {
 	s.Live.Unread, s.Live.UnreadElsewhere = a.unread.status()
 	s.Live.Renamed = a.devices.renamedStatus()
 	s.Live.Buffer = a.buffer()
+	s.Live.Card = cardStatus(a.committer.Spending(), cardSize(a.board.board, a.data))
 	s.Live.HeldBack, s.Live.Kept = a.keptBack()
 	if a.tcp != nil {
 		if since, err := a.tcp.Failing(); err != nil {

@@ -9,7 +9,9 @@ import (
 
 	"edgechain.example/agent/api"
 	"edgechain.example/agent/sealgate"
+	"edgechain.example/arm"
 	"edgechain.example/lightchain/store"
+	"edgechain.example/tomlconf"
 )
 
 // judged is when the gateways of these tests are judged.
@@ -206,7 +208,7 @@ func allAgree(t *testing.T, a *Agent, codes ...api.Code) {
 // A status, /readyz, the metrics and Home Assistant say the same of one gateway, whatever is wrong with it.
 func TestAllWhoTellOfAGatewayAgree(t *testing.T) {
 	full := quickConfig(t)
-	full.Store.Reserve = 1 << 60 // no disk has as much
+	full.Store.Reserve = tomlconf.Size(2 * (arm.Board{}).Filesystem(full.Gateway.Data).Free) // enough to open the chain, and not to record
 	waits := startAgent(t, full)
 	await(t, "the first message to wait for room", func() bool { return waits.Status().Live.Waiting })
 	allAgree(t, waits, api.DiskFull, api.NoSource)

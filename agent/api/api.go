@@ -112,6 +112,7 @@ type Live struct {
 	Free      uint64            `json:"free_bytes"`
 	Reserve   uint64            `json:"reserve_bytes"`
 	Buffer    Buffer            `json:"buffer"`
+	Card      Card              `json:"card"`
 	HeldBack  *Stretch          `json:"held_back,omitempty"` // that retention would delete, were it receipted
 	Kept      []Kept            `json:"kept,omitempty"`      // that it would delete for size or for room, but for min_age and room_per_day
 	Sources   []Source          `json:"sources"`
@@ -173,6 +174,27 @@ type Buffer struct {
 	Deletable uint64   `json:"deletable_bytes"` // receipted payloads older than min_age, which retention by size would delete before that
 	Endless   bool     `json:"endless"`         // retention may delete what is not receipted, and never stops recording
 	Days      *float64 `json:"days,omitempty"`  // nil where it is endless, or not known
+}
+
+// Card says what is written to the card, or to whatever else the chain lies on, and what may be.
+type Card struct {
+	Rate      float64   `json:"bytes_per_day"`                // written, over the last day or what there is of it; 0: not known yet
+	Written   uint64    `json:"written_bytes"`                // since the start
+	Budget    uint64    `json:"budget_bytes_per_day"`         // 0: there is none
+	Exceeded  uint64    `json:"exceeded_bytes_per_day"`       // by which the rate exceeds it
+	Why       string    `json:"exceeded_because,omitempty"`   // for people
+	Fixed     bool      `json:"fixed_delays"`                 // commit.max_delay and commit.idle decide, and not the budget
+	Wait      float64   `json:"group_seconds"`                // between two groups, as the budget wants it now
+	Limited   []Limited `json:"limited_senders,omitempty"`    // who goes before the budget
+	Disk      uint64    `json:"disk_bytes"`                   // how large the file system is; 0: not known
+	Endurance uint64    `json:"assumed_endurance_bytes"`      // that a card of this size bears: assumed, no SD card tells it
+	Years     *float64  `json:"years_at_this_rate,omitempty"` // until then
+}
+
+// Limited is somebody who sends no more before he has acknowledgements.
+type Limited struct {
+	Sender string `json:"sender"` // as an entry's source names it: "mqtt:<name>", "broker:<user>/<client id>"
+	Window int    `json:"window"` // how many messages he sends ahead of them
 }
 
 // Upstream is how one broker that leads to aggregators stands.

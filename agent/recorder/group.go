@@ -22,8 +22,7 @@ type group struct {
 
 // commitGroup gathers one group, stages it and hands it over for acknowledgement.
 func (c *Committer) commitGroup() error {
-	limit := min(c.commit.MaxEntries, c.room())
-	messages := c.gather(limit)
+	messages := c.gather(c.limit)
 	if len(messages) == 0 {
 		return nil
 	}
@@ -55,15 +54,18 @@ func (c *Committer) commitGroup() error {
 // disk is in memory twice.
 const groupBytes = 8 << 20
 
-// gather waits until the group is full, its time is up, or nothing new came for a moment, and takes what is there.
-func (c *Committer) gather(limit int) []*sensors.Message {
-	deadline := time.Now().Add(c.commit.MaxDelay)
-	for c.commit.Idle > 0 && c.queue.gathers() {
-		seen, bytes, newest := c.queue.waits()
-		if seen >= limit || bytes >= groupBytes {
+// limit is how many messages a group may have now.
+func (c *Committer) limit() int { return max(0, min(c.commit.MaxEntries, c.room())) }
+
+// gather waits until the group is full or due, and takes what is there. Nobody who needs the tail has to wait for that; what they do
+// may leave no room for a group.
+func (c *Committer) gather(limit func() int) []*sensors.Message {
+	for c.queue.gathers() {
+		g := c.queue.waits()
+		if g.messages >= limit() || g.bytes >= groupBytes {
 			break
 		}
-		wait := min(time.Until(newest.Add(c.commit.Idle)), time.Until(deadline))
+		wait := time.Until(c.due(g))
 		if wait <= 0 {
 			break
 		}
@@ -71,9 +73,21 @@ func (c *Committer) gather(limit int) []*sensors.Message {
 		select {
 		case <-c.queue.full:
 		case <-c.gathering.C:
+		case job := <-c.jobs:
+			job()
 		}
 	}
-	return c.queue.take(nil, limit, groupBytes)
+	c.pacer.close(time.Now())
+	return c.queue.take(nil, limit(), groupBytes)
+}
+
+// due returns when a group is to be closed: by the configuration, when its time is up or nothing new came for a moment, else by the
+// budget.
+func (c *Committer) due(g gathered) time.Time {
+	if c.commit.MaxDelay > 0 {
+		return earlier(g.newest.Add(c.commit.Idle), g.first.Add(c.commit.MaxDelay))
+	}
+	return c.pacer.due(g, c.budget.wait(time.Now()))
 }
 
 // stage starts the write of one group. It waits, and says so, while the disk has no room.
@@ -151,6 +165,7 @@ func (c *Committer) acknowledge() {
 	for g := range c.staged {
 		if failure == nil {
 			failure = g.write.Wait()
+			c.budget.synced(0)
 		}
 		if failure != nil {
 			select {

@@ -27,11 +27,12 @@ type Queue struct {
 	own *Share // of the agent's own entries; never changed
 
 	first chan struct{} // holds a token while messages wait that the committer has not seen
-	full  chan struct{} // holds a token while wake or more messages wait, or groupBytes of them
+	full  chan struct{} // holds a token while there may be a reason not to gather more
 
 	mu           sync.Mutex
 	waiting      []*sensors.Message
 	waitingBytes int
+	began        time.Time // when the first of those that wait came, or later: when the committer took some before it
 	newest       time.Time // when the last message was taken
 	inFlight     int       // bytes, waiting ones included
 	qos0         int       // of these, bytes of messages of which no delivery was promised
@@ -40,13 +41,17 @@ type Queue struct {
 	shares       []*Share // the agent's own first
 	closed       bool
 	hurries      int // of those who wait for what is taken to be on disk: no group is gathered meanwhile
+	senders      map[string]*sender
+	swept        time.Time // when those were forgotten that sent nothing any more
+	stalled      []*sender // that may wait for the group to be closed
 }
 
 // taken is what a message in flight counts.
 type taken struct {
-	share *Share
-	bytes int
-	qos0  int
+	share  *Share
+	sender *sender // nil: nobody waits for an acknowledgement
+	bytes  int
+	qos0   int
 }
 
 // Share is the part of the queue that one source has. It is its [sensors.Sink].
@@ -72,7 +77,7 @@ var (
 
 // NewQueue returns a queue for so many bytes, which wakes the committer at once when as many messages wait.
 func NewQueue(maxBytes, wake int) *Queue {
-	q := &Queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}}
+	q := &Queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}, senders: map[string]*sender{}}
 	q.own = &Share{queue: q}
 	q.shares = []*Share{q.own}
 	return q
@@ -131,6 +136,7 @@ func (s *Share) Put(ctx context.Context, m *sensors.Message) error {
 	}
 	w := &putting{m: m, done: make(chan struct{})}
 	s.waiters = append(s.waiters, w)
+	signal(q.full) // there is no room for more
 	q.mu.Unlock()
 	select {
 	case <-w.done:
@@ -215,6 +221,10 @@ func (q *Queue) admit(s *Share, m *sensors.Message) {
 	if len(q.taken) == 0 {
 		q.busy = q.newest
 	}
+	if len(q.waiting) == 0 {
+		q.began = q.newest
+	}
+	t.sender = q.arrived(m, q.newest)
 	q.taken[m] = t
 	q.waiting = append(q.waiting, m)
 	q.waitingBytes += t.bytes
@@ -266,22 +276,20 @@ func (q *Queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message 
 			break
 		}
 		q.waitingBytes -= size
+		if s := q.taken[m].sender; s != nil {
+			s.waiting--
+		}
 	}
 	group = append(group, q.waiting[:n]...)
 	rest := copy(q.waiting, q.waiting[n:])
 	clear(q.waiting[rest:])
 	q.waiting = q.waiting[:rest]
+	q.stalled = slices.DeleteFunc(q.stalled, func(s *sender) bool { return s.waiting < s.window() })
 	if rest > 0 {
+		q.began = time.Now()
 		signal(q.first)
 	}
 	return group
-}
-
-// waits returns how many messages wait for the committer, their bytes, and when the newest message was taken.
-func (q *Queue) waits() (messages, bytes int, newest time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting), q.waitingBytes, q.newest
 }
 
 // Pending returns how many messages and bytes are in flight.
@@ -309,6 +317,7 @@ func (q *Queue) Limit() int {
 func (q *Queue) release(messages []*sensors.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	now := time.Now()
 	for _, m := range messages {
 		t, ok := q.taken[m]
 		if !ok {
@@ -319,6 +328,9 @@ func (q *Queue) release(messages []*sensors.Message) {
 		q.qos0 -= t.qos0
 		t.share.inFlight -= t.bytes
 		q.forget(t.share)
+		if t.sender != nil {
+			t.sender.done(now)
+		}
 	}
 	if len(q.taken) == 0 {
 		q.busy = time.Time{}

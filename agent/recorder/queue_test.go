@@ -48,7 +48,7 @@ func TestTheBudgetBoundsWhatIsInFlight(t *testing.T) {
 func TestWaitingBeginsWithTheFirstMessageAfterAQuietTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue(1<<20, 10)
-		c := New(Config{Queue: q})
+		c := &Committer{queue: q}
 		begin := time.Now()
 		if since := q.busySince(); !since.IsZero() {
 			t.Errorf("nothing is in flight, since %v", since)
@@ -140,7 +140,7 @@ func TestAGroupHoldsNoMoreThanItsBytes(t *testing.T) {
 		}
 	}
 	var got []int
-	for n, _, _ := q.waits(); n > 0; n, _, _ = q.waits() {
+	for q.waits().messages > 0 {
 		got = append(got, len(q.take(nil, 100, 1<<19)))
 	}
 	if want := []int{1, 1, 2, 1}; !slices.Equal(got, want) {

@@ -22,7 +22,7 @@ import (
 
 // CommitConfig says when a group of entries is put to disk.
 type CommitConfig struct {
-	MaxDelay   time.Duration `toml:"max_delay"`
+	MaxDelay   time.Duration `toml:"max_delay"` // 0: neither delay counts, and the budget decides
 	MaxEntries int           `toml:"max_entries"`
 	Idle       time.Duration `toml:"idle"`
 }
@@ -42,6 +42,7 @@ type Config struct {
 	Gate   *sealgate.Gate // nothing is sealed while it is closed
 	Commit CommitConfig
 	Block  BlockConfig
+	PerDay uint64                  // bytes that may be written to the card; 0: no limit
 	Clock  func() lightchain.Clock // as a header carries it
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -91,7 +92,11 @@ type Committer struct {
 	onDurable  func(group []*sensors.Message, took time.Duration)
 	unrecorded Unrecorded
 
+	budget *budget
+	fixed  atomic.Bool // the configuration says how long groups wait
+
 	// Owned by the committer's goroutine.
+	pacer     pacer
 	commit    CommitConfig
 	block     BlockConfig
 	begun     time.Time          // when the open block's first entry was staged; zero while it is empty
@@ -104,11 +109,18 @@ type Committer struct {
 
 // New returns a committer that does nothing until it runs.
 func New(c Config) *Committer {
-	return &Committer{
-		store: c.Store, queue: c.Queue, gate: c.Gate, commit: c.Commit, block: c.Block, clock: c.Clock, now: c.Now, log: c.Log,
+	written := func() Written {
+		s := c.Store.Stats()
+		return Written{Log: s.WALBytes, Tables: s.TableBytes}
+	}
+	n := &Committer{
+		budget: newBudget(c.PerDay, time.Now(), written),
+		store:  c.Store, queue: c.Queue, gate: c.Gate, commit: c.Commit, block: c.Block, clock: c.Clock, now: c.Now, log: c.Log,
 		unrecorded: c.Unrecorded, onFull: c.Full, onSeal: c.Sealed, onDurable: c.Durable,
 		jobs: make(chan func()), staged: make(chan group), failed: make(chan error, 1),
 	}
+	n.fixed.Store(c.Commit.MaxDelay > 0)
+	return n
 }
 
 // progress is the moment of the last progress, for those who watch from another goroutine.
@@ -228,8 +240,19 @@ func (c *Committer) Do(ctx context.Context, job func()) error {
 }
 
 // Configure brings other settings into force. It belongs to the committer's goroutine: see [Committer.Do].
-func (c *Committer) Configure(commit CommitConfig, block BlockConfig) {
+func (c *Committer) Configure(commit CommitConfig, block BlockConfig, perDay uint64) {
 	c.commit, c.block = commit, block
+	c.fixed.Store(commit.MaxDelay > 0)
+	c.budget.set(perDay, time.Now())
+}
+
+// Spending returns what is written to the card, and how its budget stands.
+func (c *Committer) Spending() Spending {
+	s := c.budget.spending(time.Now())
+	if s.Limited = c.queue.limited(); c.fixed.Load() {
+		s.Fixed, s.Wait, s.Limited = true, 0, nil
+	}
+	return s
 }
 
 // Waiting reports whether staging has stopped because the disk's reserve is reached, and since when.

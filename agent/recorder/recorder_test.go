@@ -326,7 +326,7 @@ func TestAGroupEndsInTime(t *testing.T) {
 				}
 				time.Sleep(time.Until(began))
 				synctest.Wait()
-				if got := len(committer.gather(8)); got != c.size || time.Since(began) != c.after {
+				if got := len(committer.gather(func() int { return 8 })); got != c.size || time.Since(began) != c.after {
 					t.Errorf("%d messages after %v, want %d after %v", got, time.Since(began), c.size, c.after)
 				}
 				synctest.Wait()
@@ -509,4 +509,35 @@ func TestWaitingForADiskThatHangsShows(t *testing.T) {
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	testenv.Await(t, what, holds)
+}
+
+// Whoever needs the tail does not wait for a group that is gathered, and the group goes on as the tail is then.
+func TestAGroupThatIsGatheredKeepsNobodyFromTheTail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *Committer) { c.commit = CommitConfig{MaxDelay: time.Hour, MaxEntries: 4, Idle: time.Hour} })
+		b.start()
+		done := b.put(t, "gathered", "with it")
+		synctest.Wait()
+		began := time.Now()
+		if err := b.Do(t.Context(), func() {
+			if _, err := b.SealWith(nil); err != nil {
+				t.Error(err)
+			}
+			b.Configure(CommitConfig{MaxDelay: time.Minute, MaxEntries: 4, Idle: time.Minute}, b.block, 0)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("it waited %v", waited)
+		}
+		for range 2 {
+			if got := <-done; got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		if waited := time.Since(began); waited != time.Minute || b.store.Tip().Height != 1 {
+			t.Errorf("the group was closed after %v, at height %d", waited, b.store.Tip().Height)
+		}
+		b.stop(t)
+	})
 }

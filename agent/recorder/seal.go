@@ -132,6 +132,7 @@ func (c *Committer) SealWith(next lightchain.Signer) (*lightchain.SignedHeader, 
 	if err != nil {
 		return nil, err
 	}
+	c.budget.synced(store.MarkBytes)
 	c.begun, c.sealed, c.heard = time.Time{}, c.now(), false
 	c.alive.mark(c.sealed)
 	c.seals.mark(c.sealed)

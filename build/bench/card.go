@@ -31,7 +31,7 @@ type cardDisk struct {
 	dir     string
 }
 
-// cardCells are the rates, each with the delays that commit.max_delay can have: as shipped, and with commit.idle as long,
+// cardCells are the rates, each with delays that commit.max_delay can have: with a short commit.idle, and with one as long,
 // since a group also ends when nothing came for that.
 func cardCells(short bool) (cells []*cardCell) {
 	usual := 25 * time.Millisecond
@@ -52,7 +52,7 @@ func cardCells(short bool) (cells []*cardCell) {
 func (c *cardCell) name() string {
 	as := fmt.Sprintf("max_delay and idle %v", c.delay)
 	if c.idle != c.delay {
-		as = "as shipped"
+		as = fmt.Sprintf("max_delay %v, idle %v", c.delay, c.idle)
 	}
 	return fmt.Sprintf("%d/s, %s", c.rate, as)
 }

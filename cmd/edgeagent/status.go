@@ -165,6 +165,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 	line("clock", "%s, off by %.3f s at most", l.Clock, l.ClockError)
 	line("free", "%s, of which %s stay free", size(l.Free), size(l.Reserve))
 	line("buffer", "%s", bufferText(&l.Buffer))
+	for _, text := range cardText(&l.Card) {
+		line("card", "%s", text)
+	}
 	line("in flight", "%d messages, %s", l.InFlight, size(uint64(l.InFlightBytes)))
 	for _, u := range l.Upstreams {
 		line("upstream", "%s: %s, head %s", u.Name, connected(&u, s.About(api.UpstreamDisconnected, u.Name)), standingText(u.Standing))
@@ -413,6 +416,36 @@ func standingText(standing string) string {
 		return "new to them" // when they were asked: at the start, or at the reload that added them
 	}
 	return standing
+}
+
+// cardText says what the card suffers, how that stands to its budget, and how long a card lasts so.
+func cardText(c *api.Card) []string {
+	budget := "no budget"
+	if c.Budget > 0 {
+		budget = "budget " + megabytes(c.Budget)
+	}
+	if c.Rate == 0 {
+		return []string{"not known yet how much is written in a day; " + budget}
+	}
+	lines := []string{fmt.Sprintf("%s a day are written, %s", megabytes(uint64(c.Rate)), budget)}
+	if c.Exceeded > 0 {
+		lines = append(lines, fmt.Sprintf("budget exceeded by %s a day because %s", megabytes(c.Exceeded), command.Printable(c.Why)))
+	}
+	if c.Years != nil {
+		lines = append(lines, fmt.Sprintf("%.1f years at this rate, if a card of %s bears %s", *c.Years, megabytes(c.Disk), megabytes(c.Endurance)))
+	}
+	return lines
+}
+
+// megabytes is size in the units of makers of cards, who are bought from by them.
+func megabytes(n uint64) string {
+	switch {
+	case n >= 1e12:
+		return fmt.Sprintf("%.1f TB", float64(n)/1e12)
+	case n >= 1e9:
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }
 
 // bufferText says how long recording could go on without receipts.

@@ -21,6 +21,9 @@ var slotNames = [...]string{"head-a", "head-b"}
 // slotSize is the size of a slot's file; no mark is longer.
 const slotSize = 16 << 10
 
+// MarkBytes is what a seal writes beside the database, which [Stats] does not count: the head mark.
+const MarkBytes = slotSize
+
 // slotsRead is what the two slots were found to hold.
 type slotsRead struct {
 	marks [len(slotNames)]*headMark
