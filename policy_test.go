@@ -113,6 +113,7 @@ var floors = map[string]int{
 	"sync/synctest":                  3,
 	"sync/mqttlink":                  3,
 	"agent":                          4,
+	"aggregator/headlog":             3,
 	"aggregator/registry":            4,
 	"aggregator/replicas":            4,
 	"aggregator/api":                 5,

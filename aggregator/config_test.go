@@ -59,7 +59,7 @@ func TestTheSampleShowsEveryKeyWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defaults := DefaultConfig()
-	defaults.Key.File, defaults.API.Socket, defaults.Aggregator.Replica = "", "", ""
+	defaults.Key.File, defaults.Transparency.KeyFile, defaults.API.Socket, defaults.Aggregator.Replica = "", "", "", ""
 	defaults.Broker = make([]BrokerConfig, 1)
 	defaults.Broker[0].SetDefaults()
 	got, want := strings.Split(tomlconf.Format(read), "\n"), strings.Split(tomlconf.Format(defaults), "\n")

@@ -214,5 +214,5 @@ func (c *copying) flush() error {
 
 // isKey tells a key of this store from what is none.
 func isKey(k []byte) bool {
-	return len(k) > 0 && bytes.IndexByte([]byte{keyLayout, keyRecord, keyState, keySegment, keyReceipt, keyEvidence, keyDocument, keyJournal}, k[0]) >= 0
+	return len(k) > 0 && bytes.IndexByte([]byte{keyLayout, keyRecord, keyState, keySegment, keyReceipt, keyEvidence, keyDocument, keyJournal, keyLog, keyWaiting}, k[0]) >= 0
 }

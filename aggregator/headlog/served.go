@@ -1,0 +1,188 @@
+package headlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"edgechain.example/lightchain"
+)
+
+// Fetch gets a file of a log that is served: "checkpoint", "tile/0/000". What is not there is an [fs.ErrNotExist].
+type Fetch func(ctx context.Context, path string) ([]byte, error)
+
+// maxFetched is above any tile, and any bundle of entries.
+const maxFetched = tileWidth * (2 + lightchain.MaxHeader)
+
+// From returns what fetches over HTTP from a log whose checkpoint is at url/checkpoint.
+func From(client *http.Client, url string) Fetch {
+	return func(ctx context.Context, path string) ([]byte, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/"+path, nil)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			return nil, err
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(answer.Body, maxFetched+1))
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", r.URL, err)
+		case answer.StatusCode == http.StatusNotFound:
+			return nil, fmt.Errorf("%s: %w: %.200q", r.URL, fs.ErrNotExist, body)
+		case answer.StatusCode != http.StatusOK:
+			return nil, fmt.Errorf("%s: %s: %.200q", r.URL, answer.Status, body)
+		case len(body) > maxFetched:
+			return nil, fmt.Errorf("%s: %w: more bytes than any tile has", r.URL, ErrInvalid)
+		}
+		return body, nil
+	}
+}
+
+// tile fetches a tile. One that is not full any more where it is served is taken from the full one.
+func (f Fetch) tile(ctx context.Context, t tile) ([]lightchain.Hash, error) {
+	body, err := f(ctx, "tile/"+t.path(false))
+	if errors.Is(err, fs.ErrNotExist) && t.width < tileWidth {
+		full := t
+		full.width = tileWidth
+		if whole, again := f(ctx, "tile/"+full.path(false)); again == nil {
+			body, err = whole[:min(len(whole), t.width*len(lightchain.Hash{}))], nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([]lightchain.Hash, t.width)
+	if len(body) != t.width*len(hashes[0]) {
+		return nil, fmt.Errorf("%w: tile %s has %d bytes", ErrInvalid, t.path(false), len(body))
+	}
+	for i := range hashes {
+		copy(hashes[i][:], body[i*len(hashes[i]):])
+	}
+	return hashes, nil
+}
+
+// CheckServed checks a log that is served: that its newest checkpoint is signed, that its tiles make the root in it, and, if an
+// earlier checkpoint of it is at hand, that its tree only grew since. It returns the newest checkpoint and its bytes.
+func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte) (newest *Checkpoint, signed []byte, err error) {
+	if signed, err = f(ctx, "checkpoint"); err != nil {
+		return nil, nil, err
+	}
+	if newest, err = OpenCheckpoint(signed, key); err != nil {
+		return nil, nil, err
+	}
+	if earlier != nil {
+		before, err := OpenCheckpoint(earlier, key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the checkpoint that was kept: %w", err)
+		}
+		if before.Size > newest.Size {
+			return nil, nil, fmt.Errorf("%w: it showed %d leaves before, and shows %d now: an old copy, or two histories", ErrInvalid, before.Size, newest.Size)
+		}
+		if err := readTile(f.tile).continues(ctx, before, newest); err != nil {
+			return nil, nil, err
+		}
+	}
+	root, err := readTile(f.tile).root(ctx, newest.Size)
+	if err == nil && root != newest.Root {
+		err = fmt.Errorf("%w: the tiles make another root than the checkpoint of %d leaves has", ErrInvalid, newest.Size)
+	}
+	return newest, signed, err
+}
+
+// Export writes a served log into a folder, from which any web server can serve it: what the newest checkpoint covers, entries
+// where the log shows them, and the checkpoint itself last, so that a folder that is served meanwhile never lacks what it names.
+// Files that are there already are left as they are, but for the checkpoint. It returns that, and how many files it wrote.
+func Export(ctx context.Context, f Fetch, key note.Verifier, dir string) (newest *Checkpoint, written int, err error) {
+	signed, err := f(ctx, "checkpoint")
+	if err != nil {
+		return nil, 0, err
+	}
+	if newest, err = OpenCheckpoint(signed, key); err != nil {
+		return nil, 0, err
+	}
+	if err := keepsOn(ctx, f, key, dir, newest); err != nil {
+		return nil, 0, err
+	}
+	shown := true
+	for _, t := range tiles(newest.Size) {
+		paths := []string{"tile/" + t.path(false)}
+		if t.level == 0 && shown {
+			paths = append(paths, "tile/"+t.path(true))
+		}
+		for _, path := range paths {
+			to := filepath.Join(dir, filepath.FromSlash(path))
+			if _, err := os.Stat(to); err == nil {
+				continue
+			}
+			body, err := f(ctx, path)
+			if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, "tile/entries/") {
+				shown = false
+				continue
+			}
+			if err == nil {
+				err = writeFile(to, body)
+			}
+			if err != nil {
+				return nil, written, err
+			}
+			written++
+		}
+	}
+	root, err := exported(dir).root(ctx, newest.Size)
+	if err == nil && root != newest.Root {
+		err = fmt.Errorf("%w: the tiles in %s make another root than the checkpoint of %d leaves has", ErrInvalid, dir, newest.Size)
+	}
+	if err == nil {
+		err = writeFile(filepath.Join(dir, "checkpoint"), signed)
+	}
+	return newest, written + 1, err
+}
+
+// keepsOn refuses a folder with a checkpoint that the newest does not continue.
+func keepsOn(ctx context.Context, f Fetch, key note.Verifier, dir string, newest *Checkpoint) error {
+	signed, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, err := OpenCheckpoint(signed, key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the checkpoint in %s: %w", dir, err)
+	case before.Size > newest.Size:
+		return fmt.Errorf("%w: %s has %d leaves, and the log %d", ErrInvalid, dir, before.Size, newest.Size)
+	}
+	return readTile(f.tile).continues(ctx, before, newest)
+}
+
+// exported reads tiles from a folder.
+func exported(dir string) readTile {
+	return Fetch(func(_ context.Context, path string) ([]byte, error) {
+		return os.ReadFile(filepath.Join(dir, filepath.FromSlash(path)))
+	}).tile
+}
+
+// writeFile puts a file in its place whole.
+func writeFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(fresh, path)
+}
