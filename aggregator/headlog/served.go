@@ -73,8 +73,9 @@ func (f Fetch) tile(ctx context.Context, t tile) ([]lightchain.Hash, error) {
 }
 
 // CheckServed checks a log that is served: that its newest checkpoint is signed, that its tiles make the root in it, and, if an
-// earlier checkpoint of it is at hand, that its tree only grew since. It returns the newest checkpoint and its bytes.
-func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte) (newest *Checkpoint, signed []byte, err error) {
+// earlier checkpoint of it is at hand, that its tree only grew since. For that it reads some tiles for each power of two of
+// leaves; all has it read every one. It returns the newest checkpoint and its bytes.
+func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte, all bool) (newest *Checkpoint, signed []byte, err error) {
 	if signed, err = f(ctx, "checkpoint"); err != nil {
 		return nil, nil, err
 	}
@@ -93,11 +94,19 @@ func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte
 			return nil, nil, err
 		}
 	}
-	root, err := readTile(f.tile).root(ctx, newest.Size)
-	if err == nil && root != newest.Root {
-		err = fmt.Errorf("%w: the tiles make another root than the checkpoint of %d leaves has", ErrInvalid, newest.Size)
+	return newest, signed, readTile(f.tile).makes(ctx, newest, all)
+}
+
+// makes checks that the tiles make the root of a checkpoint: those at the end of the tree, or all.
+func (read readTile) makes(ctx context.Context, c *Checkpoint, all bool) error {
+	root, err := read.root(ctx, c.Size)
+	if err == nil && root != c.Root {
+		err = fmt.Errorf("%w: the tiles make another root than the checkpoint of %d leaves has", ErrInvalid, c.Size)
 	}
-	return newest, signed, err
+	if err == nil && all {
+		err = read.whole(ctx, c.Size)
+	}
+	return err
 }
 
 // Export writes a served log into a folder, from which any web server can serve it: what the newest checkpoint covers, entries
@@ -139,14 +148,10 @@ func Export(ctx context.Context, f Fetch, key note.Verifier, dir string) (newest
 			written++
 		}
 	}
-	root, err := exported(dir).root(ctx, newest.Size)
-	if err == nil && root != newest.Root {
-		err = fmt.Errorf("%w: the tiles in %s make another root than the checkpoint of %d leaves has", ErrInvalid, dir, newest.Size)
+	if err := exported(dir).makes(ctx, newest, true); err != nil {
+		return nil, written, fmt.Errorf("in %s: %w", dir, err)
 	}
-	if err == nil {
-		err = writeFile(filepath.Join(dir, "checkpoint"), signed)
-	}
-	return newest, written + 1, err
+	return newest, written + 1, writeFile(filepath.Join(dir, "checkpoint"), signed)
 }
 
 // keepsOn refuses a folder with a checkpoint that the newest does not continue.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -141,6 +142,29 @@ func (read readTile) root(ctx context.Context, size uint64) (lightchain.Hash, er
 	}
 	tree, err := lightchain.NewCompactRange(size, edge)
 	return tree.Root(), err
+}
+
+// whole checks that every tile of the tree of a size is of the hashes in the tiles below it, from the leaves on.
+func (read readTile) whole(ctx context.Context, size uint64) error {
+	var below []lightchain.Hash // roots of the full tiles of the level before
+	for level := range tileLevels {
+		var roots []lightchain.Hash
+		for at := uint64(0); at < hashesAt(size, level); at += tileWidth {
+			t := tileOf(size, level, at)
+			hashes, err := read(ctx, t)
+			if err != nil {
+				return err
+			}
+			if level > 0 && !slices.Equal(hashes, below[at:at+uint64(t.width)]) {
+				return fmt.Errorf("%w: tile %s is not of the tiles below it", ErrInvalid, t.path(false))
+			}
+			if t.width == tileWidth {
+				roots = append(roots, rootOf(hashes))
+			}
+		}
+		below = roots
+	}
+	return nil
 }
 
 // continues checks that the tree of a later checkpoint begins with that of an earlier one.

@@ -158,12 +158,13 @@ It ends with 3 where something does not verify.`,
 		}),
 	}
 	kept := c.Flags().String("kept", "", "the `FILE` with the newest checkpoint that was checked before")
+	all := c.Flags().Bool("all", false, "of a log that is served, read every tile, and not only those that the root and the growth are made of")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 2 {
-			return checkServed(c, args[0], args[1], *kept)
+			return checkServed(c, args[0], args[1], *kept, *all)
 		}
-		if *kept != "" {
-			return command.Failf(command.ExitUsage, "--kept is for a log that is served: name its URL and KEY")
+		if *kept != "" || *all {
+			return command.Failf(command.ExitUsage, "--kept and --all are for a log that is served: name its URL and KEY")
 		}
 		return with(c, func(asked *api.Client, out *command.Output) error {
 			r, err := asked.CheckHeads(c.Context())
@@ -184,7 +185,7 @@ It ends with 3 where something does not verify.`,
 // servedPatience is how long one file of a served log may take.
 const servedPatience = time.Minute
 
-func checkServed(c *cobra.Command, address, text, kept string) error {
+func checkServed(c *cobra.Command, address, text, kept string, all bool) error {
 	out, err := command.NewOutput(c)
 	if err != nil {
 		return err
@@ -203,7 +204,7 @@ func checkServed(c *cobra.Command, address, text, kept string) error {
 		}
 	}
 	fetch := headlog.From(&http.Client{Timeout: servedPatience}, address)
-	newest, signed, err := headlog.CheckServed(c.Context(), fetch, key, earlier)
+	newest, signed, err := headlog.CheckServed(c.Context(), fetch, key, earlier, all)
 	var unreached *url.Error
 	if errors.As(err, &unreached) {
 		return command.Fail(command.ExitUnreachable, err)
