@@ -42,7 +42,7 @@ func NewServer(c *Config, o Options) *api.Server {
 	}
 	if c.LogOrigin() != "" {
 		if key, err := c.LogPublicKey(); err == nil {
-			s.Heads = &headlog.View{Store: o.Store, Key: key, Newest: headlog.Stored(o.Store, key.Name())}
+			s.Heads = headlog.AtRest(o.Store, key, c.logMark(c.Transparency.Origin))
 		}
 		s.HeadsEntries = c.Transparency.Entries
 	}

@@ -108,7 +108,8 @@ func ParseKey(text string) (*PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a log's key %q: %w: expected ORIGIN+HASH+KEY, as `edgeaggregator log show` prints it", text, err)
 	}
-	raw, err := base64.StdEncoding.DecodeString(text[strings.LastIndexByte(text, '+')+1:])
+	// The base64 of the key may have more of them.
+	raw, err := base64.StdEncoding.DecodeString(strings.SplitN(text, "+", 3)[2])
 	if err == nil {
 		err = lightchain.PublicKey(raw[1:]).Check() // behind the byte that says that it is one of Ed25519
 	}

@@ -183,7 +183,7 @@ func (l *Log) turn(ctx context.Context, sequences bool) error {
 	}
 }
 
-// stands reads where the log stands, and refuses what does not continue the mark, or is another key's.
+// stands reads where the log stands, and refuses what does not continue the mark, or is another key's. Nothing is shown of that.
 func (l *Log) stands(ctx context.Context) (*Head, error) {
 	if !l.marked {
 		mark, err := readMark(l.Config.Mark, l.Key)
@@ -192,17 +192,29 @@ func (l *Log) stands(ctx context.Context) (*Head, error) {
 		}
 		l.mark, l.marked = mark, true
 	}
-	head, err := l.Config.Store.LogHead(ctx, l.origin())
+	head, err := l.View.stands(ctx, l.Config.Store, l.mark)
+	if errors.As(err, new(*SetBackError)) {
+		l.mu.Lock()
+		l.shown = nil
+		l.mu.Unlock()
+	}
+	return head, err
+}
+
+// stands reads where the log stands in a store, nil where it was not begun; mark is what was published last, nil if that is not
+// known.
+func (v *View) stands(ctx context.Context, s Store, mark *Checkpoint) (*Head, error) {
+	head, err := s.LogHead(ctx, v.origin())
 	if err != nil {
 		return nil, err
 	}
 	if head == nil {
-		if l.mark != nil {
-			return nil, l.setBack(0)
+		if mark != nil {
+			return nil, &SetBackError{v.origin(), mark.Size, 0}
 		}
 		return nil, nil
 	}
-	now, err := OpenCheckpoint(head.Checkpoint, l.Key)
+	now, err := OpenCheckpoint(head.Checkpoint, v.Key)
 	if errors.Is(err, ErrKey) {
 		return nil, fmt.Errorf("%w: give every replica the file transparency.key_file of the one that began the log; where the key is lost, begin a new log under another transparency.origin", err)
 	}
@@ -212,26 +224,18 @@ func (l *Log) stands(ctx context.Context) (*Head, error) {
 	if now.Size != head.Size || now.Root != head.Root() {
 		return nil, fmt.Errorf("%w: the store's tree of %d leaves is not that of its checkpoint", ErrInvalid, head.Size)
 	}
-	if l.mark == nil || *l.mark == *now {
+	if mark == nil || *mark == *now {
 		return head, nil
 	}
-	if now.Size <= l.mark.Size {
-		return nil, l.setBack(now.Size)
+	if now.Size <= mark.Size {
+		return nil, &SetBackError{v.origin(), mark.Size, now.Size}
 	}
-	if err := readTile(l.tile).continues(ctx, l.mark, now); errors.Is(err, ErrInvalid) {
-		return nil, fmt.Errorf("%w: %w", l.setBack(now.Size), err)
+	if err := readTile(v.tile).continues(ctx, mark, now); errors.Is(err, ErrInvalid) {
+		return nil, fmt.Errorf("%w: %w", &SetBackError{v.origin(), mark.Size, now.Size}, err)
 	} else if err != nil {
 		return nil, err
 	}
 	return head, nil
-}
-
-// setBack has nothing shown any more.
-func (l *Log) setBack(held uint64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.shown = nil
-	return &SetBackError{l.origin(), l.mark.Size, held}
 }
 
 // append makes the tree with more leaves, signs it, and returns it when it is durable.

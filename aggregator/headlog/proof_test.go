@@ -147,6 +147,22 @@ func TestACheckpointIsReadStrictly(t *testing.T) {
 	}
 }
 
+// Whatever its base64 has in it, a key reads back as it is shown.
+func TestAKeyReadsBack(t *testing.T) {
+	plus := 0
+	for seed := range byte(100) {
+		k := testKey(t, "agg-1.example/heads", seed)
+		read, err := ParseKey(k.String())
+		if err != nil || read.KeyHash() != k.KeyHash() || read.Name() != k.Name() {
+			t.Errorf("%s: %v", k, err)
+		}
+		plus += max(0, strings.Count(k.String(), "+")-2)
+	}
+	if plus == 0 {
+		t.Error("no key has a plus in its base64")
+	}
+}
+
 // A key with which anything would check is none.
 func TestAKeyOfSmallOrderIsRefused(t *testing.T) {
 	text, err := note.NewEd25519VerifierKey("a/heads", append([]byte{1}, make([]byte, 31)...))

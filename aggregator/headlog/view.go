@@ -2,6 +2,7 @@ package headlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"edgechain.example/lightchain"
@@ -14,15 +15,25 @@ type View struct {
 	Newest func(context.Context) (*Head, error) // where it stands, as far as that may be shown; [ErrEmpty]: nothing may
 }
 
-// Stored returns a newest for logs that nobody appends to now: what the store says.
-func Stored(s Store, origin string) func(context.Context) (*Head, error) {
-	return func(ctx context.Context) (*Head, error) {
-		head, err := s.LogHead(ctx, origin)
-		if err == nil && head == nil {
-			err = fmt.Errorf("%w: %s was not begun, `edgeaggregator run` begins it", ErrEmpty, origin)
+// AtRest returns how a log is read that no process here appends to: as the store has it, unless the file mark says that more was
+// published.
+func AtRest(s Store, key *PublicKey, mark string) *View {
+	v := &View{Store: s, Key: key}
+	v.Newest = func(ctx context.Context) (*Head, error) {
+		published, err := readMark(mark, key)
+		if err != nil {
+			return nil, err
+		}
+		head, err := v.stands(ctx, s, published)
+		switch {
+		case errors.As(err, new(*SetBackError)):
+			return nil, fmt.Errorf("%w that may be shown: %w", ErrEmpty, err)
+		case err == nil && head == nil:
+			return nil, fmt.Errorf("%w: %s was not begun, `edgeaggregator run` begins it", ErrEmpty, v.origin())
 		}
 		return head, err
 	}
+	return v
 }
 
 func (v *View) origin() string { return v.Key.Name() }
