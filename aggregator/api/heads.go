@@ -94,7 +94,7 @@ func (s *Server) headsCheck(w http.ResponseWriter, r *http.Request) {
 	told := HeadsChecked{Origin: s.Heads.Key.Name()}
 	checked, err := s.Heads.Check(r.Context())
 	switch {
-	case errors.Is(err, headlog.ErrInvalid):
+	case errors.Is(err, headlog.ErrInvalid), errors.As(err, new(*headlog.SetBackError)):
 		told.Error = err.Error()
 	case err != nil:
 		fail(w, err)

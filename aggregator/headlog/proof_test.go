@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -144,6 +146,33 @@ func TestACheckpointIsReadStrictly(t *testing.T) {
 		if read, err := parseCheckpoint(text); err == nil {
 			t.Errorf("%q reads as %+v", text, read)
 		}
+	}
+}
+
+// The page's example is the proof of the header that it says, under the key that it shows.
+func TestTheExampleOfTheFormatHolds(t *testing.T) {
+	page, err := os.ReadFile("../../docs/format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?s)\n    (north\.example/heads\+\S+)\n\n(    c2sp\.org.*?— .*?\n)`).FindSubmatch(page)
+	if m == nil {
+		t.Fatal("there is no example")
+	}
+	key, err := ParseKey(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := DecodeProof(regexp.MustCompile(`(?m)^    `).ReplaceAll(m[2], nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := lightchain.ParseHash("ac426644467eb482a93a2d03615626ab0607e6245d3eeee0cb4b1580d66dc24c")
+	if err != nil || !bytes.Contains(page, []byte("\n    "+header.String()+"\n")) {
+		t.Fatalf("header 2 of the worked example has another hash (%v)", err)
+	}
+	if c, err := p.Check(header, key); err != nil || c.Size != 2 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 
