@@ -25,6 +25,8 @@ import (
 	"edgechain.example/build/testenv"
 	"edgechain.example/build/testenv/tlogclient"
 	"edgechain.example/lightchain"
+	headersync "edgechain.example/sync"
+	"edgechain.example/sync/collector"
 )
 
 // headAt returns a head of the chain that a name stands for.
@@ -442,6 +444,43 @@ func (s *lying) LogCheckpoints(ctx context.Context, origin string, from uint64, 
 		}
 	}
 	return all, err
+}
+
+// Who keeps a log has each head wait for it that is countersigned, the newest of each chain; who keeps none has none wait.
+func TestCountersignedHeadsWaitForTheLog(t *testing.T) {
+	for _, keeps := range []bool{true, false} {
+		s := openPebble(t)
+		l := registry.NewLedger(s, time.Now, nil)
+		if keeps {
+			l.LogHeads()
+		}
+		c := newChain(t, "waits")
+		approved(t, s, c.id())
+		for round := range uint64(2) {
+			from := uint64(len(c.headers))
+			c.sealMany(3)
+			page := &headersync.Pulled{Head: from + 2, Run: c.run(from, from+2)}
+			if round == 0 {
+				page.Genesis = c.headers[0]
+			}
+			if v, err := take(l, c.id(), page, true); err != nil || v != collector.Extended {
+				t.Fatalf("%v, %v", v, err)
+			}
+			if waiting, err := s.LogWaiting(t.Context(), 10); err != nil || keeps && len(waiting) > 0 && waiting[0].Height == from+2 {
+				t.Errorf("a head waits that is not countersigned: %+v, %v", waiting, err)
+			}
+			if err := countersign(l, c.id(), chainTime+round); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waiting, err := s.LogWaiting(t.Context(), 10)
+		if err != nil || (len(waiting) == 1) != keeps {
+			t.Fatalf("where a log is kept %t: %+v, %v", keeps, waiting, err)
+		}
+		if keeps && (waiting[0].Height != 6 || waiting[0].Hash() != c.head().Hash() || !bytes.Equal(waiting[0].Header, c.head().Bytes())) {
+			t.Errorf("header %d waits, with the hash %s; want 6 and %s", waiting[0].Height, waiting[0].Hash(), c.head().Hash())
+		}
+	}
 }
 
 // A store that holds less than was published, or other leaves, is not appended to, and nothing of it is shown; the newer one goes on.

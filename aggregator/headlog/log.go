@@ -34,7 +34,7 @@ type Log struct {
 	// Of the goroutine that calls Turn.
 	mark   *Checkpoint // nil: none was read yet, or there is none
 	marked bool        // it was read
-	told   string      // the trouble that was logged last
+	told   string      // the kind of trouble that was logged last
 
 	mu      sync.Mutex
 	shown   *Head     // guarded by mu: that is published; nil: nothing may be shown
@@ -124,12 +124,8 @@ func (l *Log) Turn(ctx context.Context, sequences bool) error {
 	return err
 }
 
-// note keeps how a turn ended, and logs trouble that is new.
+// note keeps how a turn ended, and logs trouble of a kind that is new.
 func (l *Log) note(err error, backlog int, counted bool) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
 	l.mu.Lock()
 	if counted {
 		l.backlog = backlog
@@ -142,13 +138,29 @@ func (l *Log) note(err error, backlog int, counted bool) {
 	}
 	l.trouble = err
 	l.mu.Unlock()
-	if text != "" && text != l.told {
+	kind := kindOf(err)
+	if kind != "" && kind != l.told {
 		l.Config.Log.Error("failed to append to the log of heads; countersigning goes on, and heads wait", "log", l.origin(), "err", err)
 	}
-	if text == "" && l.told != "" {
+	if kind == "" && l.told != "" {
 		l.Config.Log.Info("the log of heads is appended to again", "log", l.origin())
 	}
-	l.told = text
+	l.told = kind
+}
+
+// kindOf tells troubles apart that ask for different things: a database that is away has another sentence each time.
+func kindOf(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, new(*SetBackError)):
+		return "set back"
+	case errors.As(err, new(*heldError)):
+		return "held"
+	case errors.Is(err, ErrInvalid):
+		return "invalid"
+	}
+	return "failed"
 }
 
 func (l *Log) turn(ctx context.Context, sequences bool) error {
