@@ -746,7 +746,7 @@ func TestAnExportedLogIsServedByAnyServer(t *testing.T) {
 			wait(t, s, headAt(t, fmt.Sprint("gateway ", i), uint64(round)))
 		}
 		mustTurn(t, l)
-		newest, written, err := headlog.Export(t.Context(), fetch(l, round == 3), l.Key, dir)
+		newest, written, err := headlog.Export(t.Context(), fetch(l, round == 3), l.Key, headlog.Folder{Dir: dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -761,7 +761,7 @@ func TestAnExportedLogIsServedByAnyServer(t *testing.T) {
 	}
 	other, _ := newLog(t, openPebble(t), t.TempDir())
 	mustTurn(t, other)
-	if _, _, err := headlog.Export(t.Context(), fetch(other, false), l.Key, dir); !errors.Is(err, headlog.ErrInvalid) {
+	if _, _, err := headlog.Export(t.Context(), fetch(other, false), l.Key, headlog.Folder{Dir: dir}); !errors.Is(err, headlog.ErrInvalid) {
 		t.Errorf("a shorter log goes into the folder: %v", err)
 	}
 	if _, _, err := headlog.CheckServed(t.Context(), fetch(other, false), l.Key, kept, true); !errors.Is(err, headlog.ErrInvalid) {

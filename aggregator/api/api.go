@@ -32,6 +32,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,8 @@ type Server struct {
 	HeadsEntries bool          // it shows headers
 	Log          *slog.Logger
 	Access       localhttp.Access
+
+	checking sync.Mutex // held while the log of heads is checked
 }
 
 // Identity is whose receipts these are.

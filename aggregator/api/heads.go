@@ -91,6 +91,11 @@ func (s *Server) headsCheck(w http.ResponseWriter, r *http.Request) {
 		fail(w, errNoLog)
 		return
 	}
+	if !s.checking.TryLock() { // each reads the whole log
+		fail(w, errors.New("the log of heads is being checked for somebody else: ask again when that is done"))
+		return
+	}
+	defer s.checking.Unlock()
 	told := HeadsChecked{Origin: s.Heads.Key.Name()}
 	checked, err := s.Heads.Check(r.Context())
 	switch {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -107,87 +105,4 @@ func (read readTile) makes(ctx context.Context, c *Checkpoint, all bool) error {
 		err = read.whole(ctx, c.Size)
 	}
 	return err
-}
-
-// Export writes a served log into a folder, from which any web server can serve it: what the newest checkpoint covers, entries
-// where the log shows them, and the checkpoint itself last, so that a folder that is served meanwhile never lacks what it names.
-// Files that are there already are left as they are, but for the checkpoint. It returns that, and how many files it wrote.
-func Export(ctx context.Context, f Fetch, key note.Verifier, dir string) (newest *Checkpoint, written int, err error) {
-	signed, err := f(ctx, "checkpoint")
-	if err != nil {
-		return nil, 0, err
-	}
-	if newest, err = OpenCheckpoint(signed, key); err != nil {
-		return nil, 0, err
-	}
-	if err := keepsOn(ctx, f, key, dir, newest); err != nil {
-		return nil, 0, err
-	}
-	shown := true
-	for _, t := range tiles(newest.Size) {
-		paths := []string{"tile/" + t.path(false)}
-		if t.level == 0 && shown {
-			paths = append(paths, "tile/"+t.path(true))
-		}
-		for _, path := range paths {
-			to := filepath.Join(dir, filepath.FromSlash(path))
-			if _, err := os.Stat(to); err == nil {
-				continue
-			}
-			body, err := f(ctx, path)
-			if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, "tile/entries/") {
-				shown = false
-				continue
-			}
-			if err == nil {
-				err = writeFile(to, body)
-			}
-			if err != nil {
-				return nil, written, err
-			}
-			written++
-		}
-	}
-	if err := exported(dir).makes(ctx, newest, true); err != nil {
-		return nil, written, fmt.Errorf("in %s: %w", dir, err)
-	}
-	return newest, written + 1, writeFile(filepath.Join(dir, "checkpoint"), signed)
-}
-
-// keepsOn refuses a folder with a checkpoint that the newest does not continue.
-func keepsOn(ctx context.Context, f Fetch, key note.Verifier, dir string, newest *Checkpoint) error {
-	signed, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	before, err := OpenCheckpoint(signed, key)
-	switch {
-	case err != nil:
-		return fmt.Errorf("the checkpoint in %s: %w", dir, err)
-	case before.Size > newest.Size:
-		return fmt.Errorf("%w: %s has %d leaves, and the log %d", ErrInvalid, dir, before.Size, newest.Size)
-	}
-	return readTile(f.tile).continues(ctx, before, newest)
-}
-
-// exported reads tiles from a folder.
-func exported(dir string) readTile {
-	return Fetch(func(_ context.Context, path string) ([]byte, error) {
-		return os.ReadFile(filepath.Join(dir, filepath.FromSlash(path)))
-	}).tile
-}
-
-// writeFile puts a file in its place whole.
-func writeFile(path string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	fresh := path + ".new"
-	if err := os.WriteFile(fresh, content, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(fresh, path)
 }

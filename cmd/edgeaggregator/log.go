@@ -15,6 +15,7 @@ import (
 
 	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/headlog"
+	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
 )
 
@@ -126,7 +127,14 @@ continue.`,
 				if err != nil {
 					return err
 				}
-				newest, written, err := headlog.Export(c.Context(), asked.Served(), key, args[0])
+				config, err := quietConfig(c)
+				if err != nil {
+					return err
+				}
+				to := headlog.Folder{Dir: args[0], As: func(do func() error) error {
+					return command.Unwritten(args[0], asowner.Named(config.Aggregator.Data, args[0], do))
+				}}
+				newest, written, err := headlog.Export(c.Context(), asked.Served(), key, to)
 				if err != nil {
 					return err
 				}
@@ -210,7 +218,7 @@ func checkServed(c *cobra.Command, address, text, kept string, all bool) error {
 		return command.Fail(command.ExitUnreachable, err)
 	}
 	if err == nil && kept != "" {
-		err = headlog.Keep(kept, signed)
+		err = command.Unwritten(kept, headlog.Keep(kept, signed))
 	}
 	if err != nil {
 		return err

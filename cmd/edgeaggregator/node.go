@@ -55,6 +55,9 @@ func loadLogKey(ctx context.Context, config *aggregator.Config, s headlog.Store,
 		key, err = config.LogKey(ctx, s)
 		return err
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = command.Fail(command.ExitUsage, err)
+	}
 	return key, err
 }
 
