@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +48,7 @@ func (s *Store) LogAppend(ctx context.Context, origin string, before *headlog.He
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return w, err
 		}
-		stood := before != nil && uint64(size) == before.Size && lightchain.Hash(root) == before.Root()
-		if begun := err == nil; begun != (before != nil) || begun && !stood {
+		if begun := err == nil; begun != (before != nil) || begun && !standsAt(before, size, root) {
 			return w, &own{headlog.ErrMoved}
 		}
 		head, err := b.Head.Encode()
@@ -67,6 +67,11 @@ func (s *Store) LogAppend(ctx context.Context, origin string, before *headlog.He
 		queueLog(batch, origin, uint64(size), b)
 		return w, send(ctx, tx, batch)
 	})
+}
+
+func standsAt(h *headlog.Head, size int64, root []byte) bool {
+	want := h.Root()
+	return uint64(size) == h.Size && bytes.Equal(root, want[:])
 }
 
 func queueLog(batch *pgx.Batch, origin string, size uint64, b *headlog.Batch) {
