@@ -2,6 +2,7 @@ package aggregator_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -11,8 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"edgechain.example/aggregator"
+	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/headlog"
+	"edgechain.example/aggregator/pgstore"
 	"edgechain.example/aggregator/registry"
+	"edgechain.example/build/testenv"
 	headersync "edgechain.example/sync"
 	"edgechain.example/sync/collector"
 )
@@ -130,6 +135,53 @@ func TestALogThatIsSetBackUnderARunningAggregatorStops(t *testing.T) {
 	}
 }
 
+// Two append to one log whose store is set back to what only one of them knows to be too little: that one tells the other.
+func TestWhoPublishedMoreTellsTheOthers(t *testing.T) {
+	newer, older := openPebble(t), openPebble(t)
+	behind := &exchanged{Store: newer}
+	told := &shared{}
+	both := make([]*headlog.Log, 2)
+	for i := range both {
+		l, _ := newLog(t, behind, t.TempDir())
+		l.Config.Shared = told
+		both[i] = l
+	}
+	for i := range 5 {
+		wait(t, newer, headAt(t, "gateway", uint64(i)+1))
+		mustTurn(t, both[0])
+		if i < 2 {
+			mustTurn(t, both[1])
+		}
+	}
+	copied, _ := newLog(t, older, t.TempDir())
+	for i := range 3 { // what a standby has
+		wait(t, older, headAt(t, "gateway", uint64(i)+1))
+		mustTurn(t, copied)
+	}
+	behind.Store = older
+	wait(t, older, headAt(t, "gateway", 9))
+	for i, l := range both {
+		if err := l.Turn(t.Context(), true); !errors.As(err, new(*headlog.SetBackError)) || !strings.Contains(err.Error(), "a checkpoint of 5 leaves was published") {
+			t.Errorf("%d goes on: %v", i, err)
+		}
+	}
+	behind.Store = newer
+	for _, l := range both {
+		mustTurn(t, l)
+		mustCheck(t, l)
+	}
+}
+
+// shared is a checkpoint in memory.
+type shared struct{ signed []byte }
+
+func (s *shared) Told(context.Context) ([]byte, error) { return s.signed, nil }
+
+func (s *shared) Tell(_ context.Context, signed []byte) error {
+	s.signed = signed
+	return nil
+}
+
 type exchanged struct{ headlog.Store }
 
 // A restored log whose newest checkpoint nobody knows is shown as it is, and waits for somebody's word.
@@ -192,5 +244,60 @@ func TestALogIsNotAppendedToUnderAnotherKeyOrADamagedMark(t *testing.T) {
 	l, _ = newLog(t, s, dir)
 	if at := mustTurn(t, l); at.Size != 1 {
 		t.Errorf("it has %d leaves", at.Size)
+	}
+}
+
+// A standby takes over that lacks what the log has published. The replica that published it appends nothing, and tells one that
+// knows nothing of that, which does not either; both go on countersigning.
+func TestALogIsNotForkedAtAFailover(t *testing.T) {
+	broker := testenv.Mosquitto(t, "")
+	primary := testenv.NewPostgres(t)
+	standby := primary.Standby("s1")
+	replica := func(name string) (*node, *api.Client) {
+		store, err := pgstore.Open(t.Context(), primary.DSN(standby), pgstore.Options{Patience: testenv.Patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { store.Close() })
+		n := startNode(t, broker.Addr, store, func(c *aggregator.Config, o *aggregator.Options) {
+			c.Trust.Gateways, c.Store.URL, c.Aggregator.Replica = registry.TrustAll, "postgres://", name
+			c.Transparency.Origin, c.Transparency.Interval = "agg-1.example", time.Second
+			c.Transparency.KeyFile = filepath.Join(c.Aggregator.Data, "key-log")
+			o.LogKey = logKey(t, testOrigin)
+		})
+		return n, api.Local(n.Server())
+	}
+	heads := func(asked *api.Client) api.Heads {
+		h, err := asked.Heads(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	n, asked := replica("first")
+	c := newChain(t, "press-1")
+	c.sealMany(3)
+	g := newGateway(t, broker.Addr, c, "", n.self)
+	g.awaitReceipt(n.self)
+	eventually(t, "the head to be in the log", func() bool { return heads(asked).Size == 1 })
+	awaitStandby(t, primary, "s1")
+	standby.Stop()
+	g.seal(1)
+	g.awaitReceipt(n.self)
+	eventually(t, "the next one to be in the log", func() bool { return heads(asked).Size == 2 })
+	primary.Stop()
+	standby.Start()
+	standby.Promote()
+	eventually(t, "the log to be found set back", func() bool { return heads(asked).Live.Finding == api.LogSetBack })
+	g.seal(1)
+	g.awaitReceipt(n.self)
+	// Nobody but the first has published the second leaf, and the first goes.
+	n.stop()
+	second, asked := replica("second")
+	eventually(t, "the second to be told", func() bool { return heads(asked).Live.Finding == api.LogSetBack })
+	g.seal(1)
+	g.awaitReceipt(second.self)
+	if head, err := second.store.LogHead(t.Context(), testOrigin); err != nil || head.Size != 1 {
+		t.Errorf("the log stands at %+v, %v; the standby had 1 leaf", head, err)
 	}
 }

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"edgechain.example/aggregator/api"
 	"edgechain.example/aggregator/headlog"
+	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/keyfile"
 	"edgechain.example/localhttp"
@@ -73,6 +75,31 @@ type transparency struct {
 	key    *headlog.Key
 	turn   lightchain.ChainID // whoever of the replicas would own this chain appends
 	tcp    *localhttp.Later   // nil: it is served nowhere
+	look   chan struct{}      // capacity 1: the store may be another one
+}
+
+// sharedMark is a document of a store that replicas share: what one has published and the store has forgotten.
+type sharedMark struct {
+	store  registry.Documents
+	origin string
+}
+
+const markKind = "log of heads"
+
+// Told implements [headlog.Shared].
+func (s *sharedMark) Told(ctx context.Context) ([]byte, error) {
+	all, err := s.store.Documents(ctx, markKind)
+	return all[s.origin], err
+}
+
+// Tell implements [headlog.Shared].
+func (s *sharedMark) Tell(ctx context.Context, signed []byte) error {
+	return s.store.UpdateDocument(ctx, markKind, s.origin, func(old []byte) ([]byte, error) {
+		if bytes.Equal(old, signed) {
+			return nil, registry.ErrUnchanged
+		}
+		return signed, nil
+	})
 }
 
 // newTransparency returns the log of heads that the options have a key for, nil: there is none.
@@ -82,10 +109,15 @@ func (a *Aggregator) newTransparency() *transparency {
 		return nil
 	}
 	name := a.config.Transparency.Origin
+	var shared headlog.Shared
+	if a.served != nil {
+		shared = &sharedMark{a.options.Store, key.Name()}
+	}
 	return &transparency{
+		look:   make(chan struct{}, 1),
 		config: &a.config.Transparency, key: key, turn: sha256.Sum256([]byte("edgechain log of heads " + key.Name())),
 		Log: headlog.New(headlog.Config{
-			Store: a.options.Store, Key: key, Mark: a.config.logMark(name), Hold: a.config.logHold(name), Now: a.now, Log: a.log,
+			Store: a.options.Store, Key: key, Mark: a.config.logMark(name), Hold: a.config.logHold(name), Shared: shared, Now: a.now, Log: a.log,
 		}),
 	}
 }
@@ -99,6 +131,7 @@ func (a *Aggregator) keepLog(ctx context.Context) {
 		_ = t.Turn(ctx, a.mine(t.turn)) // it tells of it, and the next turn begins anew
 		select {
 		case <-tick.C:
+		case <-t.look:
 		case <-ctx.Done():
 			return
 		}

@@ -22,8 +22,18 @@ type Config struct {
 	// Hold is a file that keeps the log from being appended to for as long as it is there. A restore leaves it where no mark
 	// says whether the backup is the newest.
 	Hold string
-	Now  func() time.Time
-	Log  *slog.Logger
+	// Shared is where those who append to one log tell each other what was published and the store does not know. nil: this process
+	// is alone.
+	Shared Shared
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Shared keeps one checkpoint, where the store is.
+type Shared interface {
+	// Told returns the checkpoint that was told last, nil if none was.
+	Told(ctx context.Context) ([]byte, error)
+	Tell(ctx context.Context, signed []byte) error
 }
 
 // Log is a log that is appended to, or followed while another process appends.
@@ -32,9 +42,9 @@ type Log struct {
 	Config Config
 
 	// Of the goroutine that calls Turn.
-	mark   *Checkpoint // nil: none was read yet, or there is none
-	marked bool        // it was read
-	told   string      // the kind of trouble that was logged last
+	mark   *mark  // nil: none was read yet, or there is none
+	marked bool   // it was read
+	told   string // the kind of trouble that was logged last
 
 	mu      sync.Mutex
 	shown   *Head     // guarded by mu: that is published; nil: nothing may be shown
@@ -204,18 +214,45 @@ func (l *Log) stands(ctx context.Context) (*Head, error) {
 		}
 		l.mark, l.marked = mark, true
 	}
-	head, err := l.View.stands(ctx, l.Config.Store, l.mark)
-	if errors.As(err, new(*SetBackError)) {
-		l.mu.Lock()
-		l.shown = nil
-		l.mu.Unlock()
+	published, err := l.published(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return head, err
+	head, err := l.View.stands(ctx, l.Config.Store, published)
+	if !errors.As(err, new(*SetBackError)) {
+		return head, err
+	}
+	l.mu.Lock()
+	l.shown = nil
+	l.mu.Unlock()
+	if l.Config.Shared != nil && published == l.mark {
+		// Another one may have published less, and would go on from what the store says.
+		if told := l.Config.Shared.Tell(ctx, l.mark.signed); told != nil {
+			err = fmt.Errorf("%w; and the other replicas could not be told: %w", err, told)
+		}
+	}
+	return nil, err
+}
+
+// published returns the newest checkpoint that is known to be published, from here or elsewhere.
+func (l *Log) published(ctx context.Context) (*mark, error) {
+	if l.Config.Shared == nil {
+		return l.mark, nil
+	}
+	signed, err := l.Config.Shared.Told(ctx)
+	if err != nil || signed == nil {
+		return l.mark, err
+	}
+	c, err := OpenCheckpoint(signed, l.Key)
+	if err != nil || l.mark != nil && c.Size <= l.mark.Size {
+		return l.mark, err
+	}
+	return &mark{*c, signed}, nil
 }
 
 // stands reads where the log stands in a store, nil where it was not begun; mark is what was published last, nil if that is not
 // known.
-func (v *View) stands(ctx context.Context, s Store, mark *Checkpoint) (*Head, error) {
+func (v *View) stands(ctx context.Context, s Store, mark *mark) (*Head, error) {
 	head, err := s.LogHead(ctx, v.origin())
 	if err != nil {
 		return nil, err
@@ -236,13 +273,13 @@ func (v *View) stands(ctx context.Context, s Store, mark *Checkpoint) (*Head, er
 	if now.Size != head.Size || now.Root != head.Root() {
 		return nil, fmt.Errorf("%w: the store's tree of %d leaves is not that of its checkpoint", ErrInvalid, head.Size)
 	}
-	if mark == nil || *mark == *now {
+	if mark == nil || mark.Checkpoint == *now {
 		return head, nil
 	}
 	if now.Size <= mark.Size {
 		return nil, &SetBackError{v.origin(), mark.Size, now.Size}
 	}
-	if err := readTile(v.tile).continues(ctx, mark, now); errors.Is(err, ErrInvalid) {
+	if err := readTile(v.tile).continues(ctx, &mark.Checkpoint, now); errors.Is(err, ErrInvalid) {
 		return nil, fmt.Errorf("%w: %w", &SetBackError{v.origin(), mark.Size, now.Size}, err)
 	} else if err != nil {
 		return nil, err
@@ -291,7 +328,7 @@ func (l *Log) publish(head *Head) error {
 			return fmt.Errorf("the mark of what is published: %w", err)
 		}
 		// Stopping here, it is as good as published: the mark asks for no less from now on.
-		l.mark = &Checkpoint{l.origin(), head.Size, head.Root()}
+		l.mark = &mark{Checkpoint{l.origin(), head.Size, head.Root()}, head.Checkpoint}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

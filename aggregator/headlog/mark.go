@@ -15,8 +15,14 @@ import (
 
 const maxMark = 1 << 20
 
+// mark is a checkpoint that was published.
+type mark struct {
+	Checkpoint
+	signed []byte
+}
+
 // readMark returns what the mark at path says, nil where there is none.
-func readMark(path string, key note.Verifier) (*Checkpoint, error) {
+func readMark(path string, key note.Verifier) (*mark, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -35,7 +41,7 @@ func readMark(path string, key note.Verifier) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the mark %s, which says what was published last, cannot be relied on: %w: put the right file there, or, if the store is known to be the newest, remove it", path, err)
 	}
-	return c, nil
+	return &mark{*c, signed}, nil
 }
 
 // Keep puts a checkpoint into a file, and returns when that is durable. Stopping before, the former one is there.
