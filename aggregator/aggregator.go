@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/aggregator/replicas"
 	"edgechain.example/arm"
@@ -35,6 +36,7 @@ type Options struct {
 	Store   registry.Store
 	Signer  lightchain.Signer
 	Keeper  registry.Keeper // of a store on a server of its own: what no failover takes; nil: what is countersigned is known to this process alone
+	LogKey  *headlog.Key    // of the log of heads; nil: none is kept
 	Log     *slog.Logger
 
 	// Clock says how far this machine's clock can be believed; nil: the machine's own word ([arm.Clock]).
@@ -51,22 +53,23 @@ type Options struct {
 
 // Aggregator is one aggregation node at work.
 type Aggregator struct {
-	config   *Config
-	options  Options
-	log      *slog.Logger
-	now      func() time.Time
-	metrics  *metrics
-	registry *registry.Registry
-	census   *registry.Census
-	assumed  bool // that the clock is synchronised
-	ledger   *registry.Ledger
-	replicas *replicas.Member // nil where the store is this process's own
-	presence *presence
-	started  time.Time
-	tcp      *localhttp.Later // of the API; nil where it listens on its socket alone
-	served   registry.Served  // the store, where it is on a server of its own
-	setBack  chan struct{}    // capacity 1: the store knew less of a chain than was countersigned
-	setBacks atomic.Int64     // how often it did
+	config       *Config
+	options      Options
+	log          *slog.Logger
+	now          func() time.Time
+	metrics      *metrics
+	registry     *registry.Registry
+	census       *registry.Census
+	assumed      bool // that the clock is synchronised
+	ledger       *registry.Ledger
+	replicas     *replicas.Member // nil where the store is this process's own
+	presence     *presence
+	started      time.Time
+	tcp          *localhttp.Later // of the API; nil where it listens on its socket alone
+	served       registry.Served  // the store, where it is on a server of its own
+	transparency *transparency    // nil: no log of heads is kept
+	setBack      chan struct{}    // capacity 1: the store knew less of a chain than was countersigned
+	setBacks     atomic.Int64     // how often it did
 
 	strangers *rate.Limiter // of messages that cost a look into the store
 	notes     *rate.Limiter // of findings that anybody on a broker can cause
@@ -114,6 +117,10 @@ func New(c *Config, o Options) (*Aggregator, error) {
 			return nil, errors.New("store.url is set, and the store is none that processes share")
 		}
 		a.replicas = replicas.New(beats, c.Aggregator.Replica, random, replicas.Callbacks{Connected: a.connected, Changed: a.divided, Decided: a.elsewhere}, o.Log)
+	}
+	if a.transparency = a.newTransparency(); a.transparency != nil {
+		a.ledger.LogHeads()
+		a.metrics.registerLog(a.transparency.Log)
 	}
 	a.presence = newPresence(a.registry, a.mine, a.found, o.Log)
 	for i := range c.Broker {
@@ -166,8 +173,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	running.Go(func() { a.presence.run(ctx) })
 	running.Go(func() { a.count(ctx) })
-	if file := a.config.Key.File; file != "" {
-		files := &keyFiles{path: file, public: a.options.Signer.Public(), log: a.log}
+	for _, files := range a.keyFiles() {
 		running.Go(func() { files.run(ctx) })
 	}
 	if a.replicas != nil {
@@ -177,6 +183,12 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	if a.served != nil {
 		running.Go(func() { a.watchServer(ctx, a.served) })
 		running.Go(func() { a.served.Watch(ctx) })
+	}
+	if t := a.transparency; t != nil {
+		running.Go(func() { a.keepLog(ctx) })
+		if t.tcp != nil {
+			served.Go(func() { a.serveLog(apiCtx) })
+		}
 	}
 	for _, l := range a.links {
 		a.startLink(ctx, l, failed)
@@ -232,6 +244,9 @@ func (a *Aggregator) listen() ([]net.Listener, error) {
 	if address := a.config.API.Listen; address != "" {
 		a.tcp = localhttp.ListenLater(address, a.log) // countersigning waits for nobody's port
 		listeners = append(listeners, a.tcp)
+	}
+	if t := a.transparency; t != nil && t.config.Listen != "" {
+		t.tcp = localhttp.ListenLater(t.config.Listen, a.log.With("key", "transparency.listen"))
 	}
 	return listeners, nil
 }

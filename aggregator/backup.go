@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"edgechain.example/aggregator/registry"
@@ -22,6 +23,7 @@ const (
 	backupStore = "store" // folder
 	backupFiles = "files" // folder: the configuration, by its full path
 	backupKey   = "key"
+	backupLog   = "key-log" // of the log of heads
 )
 
 // BackupOptions says what a backup is to be.
@@ -40,6 +42,7 @@ type BackupFacts struct {
 	Key     string `json:"key"` // the public key
 	WithKey bool   `json:"with_key"`
 	Version string `json:"version"`
+	Log     string `json:"log,omitempty"` // the name of the log of heads
 }
 
 func (c *Config) backupSubject() string { return "aggregator " + c.Aggregator.Name }
@@ -51,7 +54,7 @@ func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) 
 	if err != nil {
 		return nil, err
 	}
-	facts := BackupFacts{Name: c.Aggregator.Name, Key: lightchain.FormatPublicKey(key), WithKey: o.WithKey, Version: o.Version}
+	facts := BackupFacts{Name: c.Aggregator.Name, Key: lightchain.FormatPublicKey(key), WithKey: o.WithKey, Version: o.Version, Log: c.Transparency.Origin}
 	entries, err := os.ReadDir(checkpoint)
 	if err != nil {
 		return nil, err
@@ -64,6 +67,9 @@ func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) 
 	}
 	if o.WithKey {
 		sources = append(sources, backup.Source{Path: backupKey, File: keyFile})
+		if logKey := keyfile.Readable(c.Transparency.KeyFile); c.LogOrigin() != "" && isThere(logKey) {
+			sources = append(sources, backup.Source{Path: backupLog, File: logKey})
+		}
 	}
 	for _, file := range o.Files {
 		source, err := backup.SourceBelow(backupFiles, file)
@@ -79,6 +85,11 @@ func Backup(ctx context.Context, c *Config, checkpoint string, o BackupOptions) 
 	return folder.Add(ctx, backup.Draft{Made: time.Now(), About: facts, Sources: sources, Within: c.Aggregator.Data, Keep: o.Keep, Progress: o.Progress})
 }
 
+func isThere(file string) bool {
+	_, err := os.Lstat(file)
+	return err == nil
+}
+
 // ErrExists means that there is a store already.
 var ErrExists = errors.New("there is a store already: it is never overwritten")
 
@@ -87,8 +98,9 @@ type RestoredBackup struct {
 	Generation int       `json:"generation"`
 	Made       time.Time `json:"made"`
 	BackupFacts
-	HasKey bool   `json:"has_key"` // it is in its place
-	Files  string `json:"files"`   // the folder with the configuration as it was
+	HasKey bool   `json:"has_key"`            // it is in its place
+	Files  string `json:"files"`              // the folder with the configuration as it was
+	Held   string `json:"log_held,omitempty"` // the file that keeps the log of heads from being appended to
 }
 
 // Restore brings a generation back, 0 being the newest, where there is no store; no aggregator may run there. What
@@ -133,6 +145,11 @@ func Restore(ctx context.Context, c *Config, dir string, generation int, progres
 			return nil, err
 		}
 	}
+	if key, ok := g.File(backupLog); ok && !isThere(c.Transparency.KeyFile) {
+		if err := asowner.Outside(data, c.Transparency.KeyFile, func() error { return folder.Place(key, c.Transparency.KeyFile) }); err != nil {
+			return nil, err
+		}
+	}
 	key, err := keyfile.ReadPublicKey(keyfile.Readable(c.Key.File))
 	if err == nil {
 		r.HasKey = true
@@ -142,11 +159,30 @@ func Restore(ctx context.Context, c *Config, dir string, generation int, progres
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err := backup.GiveToOwner(data, append([]string{making, files}, keyfile.Files(c.Key.File)...)...); err != nil {
+	if r.Held, err = c.holdLog(r.Log); err != nil {
+		return nil, err
+	}
+	given := slices.Concat([]string{making, files}, keyfile.Files(c.Key.File), keyfile.Files(c.Transparency.KeyFile))
+	if r.Held != "" {
+		given = append(given, r.Held)
+	}
+	if err := backup.GiveToOwner(data, given...); err != nil {
 		return nil, fmt.Errorf("giving the files to the owner of %s: %w", data, err)
 	}
 	if err := os.Rename(making, c.StoreDir()); err != nil { // until then there is no store
 		return nil, err
 	}
 	return r, backup.Sync(data)
+}
+
+// holdLog keeps the log of heads of a store that is being restored from being appended to, unless a mark lies here that says
+// what was published last: a newer checkpoint than the backup's may be in somebody's hands.
+//
+// Stopping behind this, there is no store yet, and the next attempt does it again.
+func (c *Config) holdLog(name string) (file string, err error) {
+	if name == "" || isThere(c.logMark(name)) {
+		return "", nil
+	}
+	file = c.logHold(name)
+	return file, os.WriteFile(file, []byte("This log of heads came back from a backup. Remove this file only if nobody has a newer checkpoint of it than this store.\n"), 0o644)
 }

@@ -28,16 +28,17 @@ var Sample string
 // Config is everything that can be set about an aggregation node. sample.toml explains each key to the operator; here
 // stands only what a caller must know besides.
 type Config struct {
-	Aggregator IdentityConfig `toml:"aggregator"`
-	Key        KeyConfig      `toml:"key"`
-	Store      StoreConfig    `toml:"store"`
-	Trust      TrustConfig    `toml:"trust"`
-	Pull       PullConfig     `toml:"pull"`
-	Silence    SilenceConfig  `toml:"silence"`
-	Clock      ClockConfig    `toml:"clock"`
-	API        APIConfig      `toml:"api"`
-	Log        LogConfig      `toml:"log"`
-	Broker     []BrokerConfig `toml:"broker"`
+	Aggregator   IdentityConfig     `toml:"aggregator"`
+	Key          KeyConfig          `toml:"key"`
+	Store        StoreConfig        `toml:"store"`
+	Trust        TrustConfig        `toml:"trust"`
+	Pull         PullConfig         `toml:"pull"`
+	Silence      SilenceConfig      `toml:"silence"`
+	Clock        ClockConfig        `toml:"clock"`
+	API          APIConfig          `toml:"api"`
+	Log          LogConfig          `toml:"log"`
+	Transparency TransparencyConfig `toml:"transparency"`
+	Broker       []BrokerConfig     `toml:"broker"`
 }
 
 // IdentityConfig says who this aggregator is.
@@ -96,6 +97,16 @@ type APIConfig struct {
 	GroupWrites bool `toml:"group_writes"`
 }
 
+// TransparencyConfig says what becomes of the log of heads, which is something else than the program's own log.
+type TransparencyConfig struct {
+	Origin   string        `toml:"origin"`   // the name before /heads; "": there is no log of heads
+	KeyFile  string        `toml:"key_file"` // never empty once loaded
+	Interval time.Duration `toml:"interval"`
+	Listen   string        `toml:"listen"` // "": it is not served
+	Hosts    []string      `toml:"hosts"`
+	Entries  bool          `toml:"entries"` // headers are served, too
+}
+
 // LogConfig says what is logged and how.
 type LogConfig struct {
 	Level  string `toml:"level"`  // debug, info, warn or error
@@ -117,12 +128,13 @@ func (c *BrokerConfig) SetDefaults() {
 // DefaultConfig returns the configuration of an aggregation node about which nothing was set.
 func DefaultConfig() *Config {
 	c := &Config{
-		Aggregator: IdentityConfig{Data: "/var/lib/edgeaggregator"},
-		Store:      StoreConfig{Cache: 64 * tomlconf.MiB, CrashLoss: registry.RefuseLoss, FailoverLoss: registry.WarnLoss},
-		Trust:      TrustConfig{Gateways: registry.TrustApproved, MaxInbox: 10000},
-		Pull:       PullConfig{Mode: registry.Dense, Page: headersync.DefaultPage, LeapOver: 2000, Workers: 32},
-		Silence:    SilenceConfig{After: 150 * time.Minute},
-		Log:        LogConfig{Level: "info", Format: "auto"},
+		Aggregator:   IdentityConfig{Data: "/var/lib/edgeaggregator"},
+		Store:        StoreConfig{Cache: 64 * tomlconf.MiB, CrashLoss: registry.RefuseLoss, FailoverLoss: registry.WarnLoss},
+		Trust:        TrustConfig{Gateways: registry.TrustApproved, MaxInbox: 10000},
+		Pull:         PullConfig{Mode: registry.Dense, Page: headersync.DefaultPage, LeapOver: 2000, Workers: 32},
+		Silence:      SilenceConfig{After: 150 * time.Minute},
+		Transparency: TransparencyConfig{Interval: time.Minute},
+		Log:          LogConfig{Level: "info", Format: "auto"},
 	}
 	c.derive()
 	return c
@@ -132,6 +144,9 @@ func DefaultConfig() *Config {
 func (c *Config) derive() {
 	if c.Key.File == "" {
 		c.Key.File = filepath.Join(c.Aggregator.Data, "key")
+	}
+	if c.Transparency.KeyFile == "" {
+		c.Transparency.KeyFile = c.Key.File + "-log"
 	}
 	if c.API.Socket == "" {
 		c.API.Socket = filepath.Join(c.Aggregator.Data, "edgeaggregator.sock")
@@ -171,12 +186,12 @@ func LoadConfig(path string, env []string, flags map[string]string) (*Config, []
 		return nil, nil, err
 	}
 	c := DefaultConfig()
-	c.Key.File, c.API.Socket, c.Aggregator.Replica = "", "", "" // they follow other keys
+	c.Key.File, c.Transparency.KeyFile, c.API.Socket, c.Aggregator.Replica = "", "", "", "" // they follow other keys
 	doc, err := tomlconf.Read(c, tomlconf.Source{Files: files, Folder: folder, EnvPrefix: envPrefix, Env: env, Flags: flags})
 	if err != nil {
 		return nil, nil, err
 	}
-	doc.Whole(&c.Aggregator.Data, &c.Key.File, &c.API.Socket)
+	doc.Whole(&c.Aggregator.Data, &c.Key.File, &c.Transparency.KeyFile, &c.API.Socket)
 	for i := range c.Broker {
 		doc.Whole(c.Broker[i].Files()...)
 	}

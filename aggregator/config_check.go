@@ -72,6 +72,7 @@ func (c *Config) check(d *tomlconf.Document) {
 			d.Refuse(&c.API.Listen, `expected this machine's own address, such as "127.0.0.1:9471": the API asks nobody who he is, and approves gateways`)
 		}
 	}
+	c.Transparency.check(d)
 	tomlconf.OneOf(d, &c.Log.Level, "debug", "info", "warn", "error")
 	tomlconf.OneOf(d, &c.Log.Format, "auto", "text", "json")
 	names := map[string]bool{}
@@ -81,6 +82,34 @@ func (c *Config) check(d *tomlconf.Document) {
 	if len(c.Broker) == 0 {
 		d.Warn(&c.Broker, "there is no [[broker]]: no gateway can be reached")
 	}
+}
+
+// check looks at what is said of the log of heads.
+func (c *TransparencyConfig) check(d *tomlconf.Document) {
+	if c.Origin != "" && !isLogName(c.Origin) {
+		d.Refuse(&c.Origin, `expected a name that no other log has, of a-z, 0-9, '.', '-' and '/', such as "agg-1.example.com": the log is called that and /heads`)
+	}
+	tomlconf.Between(d, &c.Interval, time.Second, 24*time.Hour)
+	if err := localhttp.CheckHosts(c.Hosts); err != nil {
+		d.Refuse(&c.Hosts, "%v", err)
+	}
+	if c.Listen == "" {
+		return
+	}
+	if _, err := localhttp.IsLoopback(c.Listen); err != nil {
+		d.Refuse(&c.Listen, "%v", err)
+	} else if c.Origin == "" {
+		d.Refuse(&c.Listen, "there is no log of heads to serve: set transparency.origin")
+	}
+}
+
+// isLogName reports whether a text can be the name in an origin, which is a URL without its scheme, and part of a file's name.
+func isLogName(name string) bool {
+	const most = 128
+	return len(name) <= most && !strings.HasPrefix(name, "/") && !strings.HasSuffix(name, "/") && !strings.Contains(name, "//") &&
+		!strings.ContainsFunc(name, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '/'
+		})
 }
 
 // check looks at one broker; names are those used before.

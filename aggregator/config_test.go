@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func TestTheSampleShowsEveryKeyWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defaults := DefaultConfig()
-	defaults.Key.File, defaults.API.Socket, defaults.Aggregator.Replica = "", "", ""
+	defaults.Key.File, defaults.Transparency.KeyFile, defaults.API.Socket, defaults.Aggregator.Replica = "", "", "", ""
 	defaults.Broker = make([]BrokerConfig, 1)
 	defaults.Broker[0].SetDefaults()
 	got, want := strings.Split(tomlconf.Format(read), "\n"), strings.Split(tomlconf.Format(defaults), "\n")
@@ -132,5 +133,29 @@ func TestWhatIsAllowedAndHardlyMeantIsWarnedOf(t *testing.T) {
 	_, warnings, err := loadText(t, "[trust]\ngateways = \"all\"\n[clock]\nassume_synchronised = true\n[store]\ncrash_loss = \"warn\"\n[[broker]]\nname = \"a\"\nservers = [\"tcp://192.0.2.1\"]\nusername = \"u\"\npassword = \"secret\"\n", nil, named)
 	if err != nil || len(warnings) != 4 || !strings.Contains(warnings[0].Text, "any gateway") || !strings.Contains(warnings[1].Text, "receipts say when") || !strings.Contains(warnings[2].Text, "once and for all") || !strings.Contains(warnings[3].Text, "in the clear") {
 		t.Errorf("%v, %v", warnings, err)
+	}
+}
+
+// The log of heads has a key of its own beside the aggregator's, wherever that is, and what is said of it waits for the next start.
+func TestTheLogOfHeadsFollowsTheAggregatorsKeyAndWaits(t *testing.T) {
+	c, _, err := loadText(t, "[key]\nfile = \"/run/keys/agg\"\n[transparency]\norigin = \"agg-1.example/plant\"\n", nil, named)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Transparency.KeyFile != "/run/keys/agg-log" || c.LogOrigin() != "agg-1.example/plant/heads" || c.Transparency.Interval != time.Minute {
+		t.Errorf("%+v, origin %s", c.Transparency, c.LogOrigin())
+	}
+	if mark := c.logMark(c.Transparency.Origin); filepath.Dir(mark) != c.Aggregator.Data {
+		t.Errorf("the mark is %s", mark)
+	}
+	next := *c
+	next.Transparency.Entries, next.Transparency.Interval, next.Silence.After = true, time.Hour, time.Hour
+	if got := c.waiting(&next); !slices.Equal(got, []string{"transparency.entries", "transparency.interval"}) && !slices.Equal(got, []string{"transparency.interval", "transparency.entries"}) {
+		t.Errorf("%v wait for the next start", got)
+	}
+	for _, name := range []string{"Agg", "a b", "/a", "a/", "a//b", "a+b", strings.Repeat("a", 129)} {
+		if _, _, err := loadText(t, "", nil, map[string]string{"aggregator.name": "agg-1", "transparency.origin": name}); err == nil {
+			t.Errorf("the origin %q is taken", name)
+		}
 	}
 }

@@ -49,6 +49,9 @@ func (a *Aggregator) watchServer(ctx context.Context, s registry.Served) {
 		case <-ctx.Done():
 			return
 		case <-s.Changed():
+			if a.transparency != nil { // what it has forgotten others are to know before they append
+				signal(a.transparency.look)
+			}
 		case <-a.setBack:
 		}
 		a.compare(ctx)

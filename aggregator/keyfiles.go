@@ -23,6 +23,17 @@ type keyFiles struct {
 	told string // what is wrong, and was said
 }
 
+// keyFiles returns those of the aggregator's keys.
+func (a *Aggregator) keyFiles() (all []*keyFiles) {
+	if file := a.config.Key.File; file != "" {
+		all = append(all, &keyFiles{path: file, public: a.options.Signer.Public(), log: a.log})
+	}
+	if t := a.transparency; t != nil && t.config.KeyFile != "" {
+		all = append(all, &keyFiles{path: t.config.KeyFile, public: t.key.Public(), log: a.log})
+	}
+	return all
+}
+
 // run looks at the files until ctx ends.
 func (k *keyFiles) run(ctx context.Context) {
 	tick := time.NewTicker(keyFilesInterval)

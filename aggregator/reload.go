@@ -68,6 +68,7 @@ func (a *Aggregator) reload(ctx context.Context, failed chan<- error) {
 func (c *Config) waiting(next *Config) []string {
 	kept := *next
 	kept.Aggregator, kept.Key, kept.Store, kept.Clock, kept.API = c.Aggregator, c.Key, c.Store, c.Clock, c.API
+	kept.Transparency = c.Transparency
 	kept.Pull.Workers, kept.Log.Format = c.Pull.Workers, c.Log.Format
 	return tomlconf.Changed(&kept, next)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/localhttp"
@@ -16,6 +17,9 @@ import (
 func (a *Aggregator) Server() *api.Server {
 	s := NewServer(a.config, a.options)
 	s.Registry, s.Census = a.registry, a.census
+	if a.transparency != nil {
+		s.Heads = &a.transparency.View
+	}
 	s.Live, s.Alive, s.Ready, s.Metrics = a.live, a.alive, a.ready, a.metrics.registry
 	return s
 }
@@ -35,6 +39,12 @@ func NewServer(c *Config, o Options) *api.Server {
 	}
 	if o.Signer != nil {
 		s.Identity.Key = lightchain.FormatPublicKey(o.Signer.Public())
+	}
+	if c.LogOrigin() != "" {
+		if key, err := c.LogPublicKey(); err == nil {
+			s.Heads = headlog.AtRest(o.Store, key, c.logMark(c.Transparency.Origin))
+		}
+		s.HeadsEntries = c.Transparency.Entries
 	}
 	s.Registry = registry.New(o.Store, c.rules(), s.Now, s.Log)
 	s.Census = registry.NewCensus(o.Store, s.Registry, s.Now, nil)
@@ -56,6 +66,7 @@ func (a *Aggregator) live() *api.Live {
 		}
 	}
 	l.Withheld = a.withheld()
+	l.Log = a.logStanding()
 	if a.tcp != nil {
 		if since, err := a.tcp.Failing(); err != nil {
 			l.Deaf = fmt.Sprintf("api.listen: not since %s: %v", since.UTC().Format(time.RFC3339), err)

@@ -45,6 +45,12 @@ var onBothStores = []struct {
 	{"replicas countersign a head once", headsAreCountersignedOnce},
 	{"of those who show one token one gets in", oneTokenLetsOneIn},
 	{"a store has one name and one key until another is adopted", storeHasOneIdentity},
+	{"a log grows across the borders of tiles, and others read it", logsGrow},
+	{"of those who append to a log at once one does", logsAreAppendedByOne},
+	{"two sequencers make one log", twoSequencersMakeOneLog},
+	{"a head that is replaced while it is taken into a log waits", replacedHeadsWait},
+	{"however a turn of a log is cut off, no size has two roots", noSizeHasTwoRoots},
+	{"a check of a log finds what was changed", checksFindWhatWasChanged},
 }
 
 func TestOnPebble(t *testing.T) {

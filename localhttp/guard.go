@@ -1,6 +1,7 @@
 package localhttp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -19,6 +20,7 @@ import (
 
 // Access says who may do what over the listeners of [Serve].
 type Access struct {
+	HostsKey    string   // of the configuration, which names them; "": api.hosts
 	Hosts       []string // names under which the interface may be asked for over TCP, beside loopback's
 	GroupWrites bool     // whoever may open the Unix socket may change things, not only its owner and root
 	Adds        []string // paths that add, and change nothing: open to whoever may open the socket
@@ -46,7 +48,7 @@ func guarded(handler http.Handler, access Access) http.Handler {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "over TCP this interface is for reading; changes go through its Unix socket", http.StatusMethodNotAllowed)
 		case !known(r.Host, access.Hosts):
-			http.Error(w, fmt.Sprintf("this interface is not called %q: ask for it by a loopback address, or add the name to api.hosts", r.Host), http.StatusMisdirectedRequest)
+			http.Error(w, fmt.Sprintf("this interface is not called %q: ask for it by a loopback address, or add the name to %s", r.Host, cmp.Or(access.HostsKey, "api.hosts")), http.StatusMisdirectedRequest)
 		case foreign(r):
 			http.Error(w, "a web page of another origin may not ask here", http.StatusForbidden)
 		default:

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/lightchain/lighttime"
@@ -28,7 +29,7 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &question):
 		code = http.StatusBadRequest
-	case errors.Is(err, registry.ErrNotFound):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, headlog.ErrNotFound), errors.Is(err, headlog.ErrEmpty):
 		code = http.StatusNotFound
 	}
 	w.Header().Set("Content-Type", "application/json")

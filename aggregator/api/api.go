@@ -13,6 +13,10 @@
 //	GET  /v1/gateways/CHAIN/receipt?height=                    application/vnd.edgechain.header+cbor
 //	GET  /v1/gateways/CHAIN/forks                              JSON lines of [Fork]
 //	GET  /v1/gateways/CHAIN/forks/ID                           application/vnd.edgechain.fork+cbor
+//	GET  /v1/gateways/CHAIN/tlog-proof?height=                 [TlogProof]
+//	GET  /v1/log                                               [Heads]
+//	GET  /v1/log/check                                         [HeadsChecked]
+//	GET  /v1/log/checkpoint  (tile/…)                          as the log of heads is served
 //	GET  /v1/tokens        POST /v1/tokens  [TokenRequest]     DELETE /v1/tokens/ID
 //	POST /v1/checkpoint                                        [Checkpoint]
 //	GET  /healthz  /readyz  /metrics
@@ -28,11 +32,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/lightchain"
 	"edgechain.example/localhttp"
@@ -40,18 +46,22 @@ import (
 
 // Server answers. What is nil belongs to a running aggregator and is answered with 503, or left out.
 type Server struct {
-	Identity Identity
-	Store    registry.Store
-	Data     string // folder that a checkpoint of the store is made in
-	Registry *registry.Registry
-	Census   *registry.Census
-	Now      func() time.Time
-	Live     func() *Live
-	Alive    func() error // nil while the program makes progress
-	Ready    func() error // nil while all brokers are connected and receipts can be issued
-	Metrics  prometheus.Gatherer
-	Log      *slog.Logger
-	Access   localhttp.Access
+	Identity     Identity
+	Store        registry.Store
+	Data         string // folder that a checkpoint of the store is made in
+	Registry     *registry.Registry
+	Census       *registry.Census
+	Now          func() time.Time
+	Live         func() *Live
+	Alive        func() error // nil while the program makes progress
+	Ready        func() error // nil while all brokers are connected and receipts can be issued
+	Metrics      prometheus.Gatherer
+	Heads        *headlog.View // the log of heads; nil: there is none
+	HeadsEntries bool          // it shows headers
+	Log          *slog.Logger
+	Access       localhttp.Access
+
+	checking sync.Mutex // held while the log of heads is checked
 }
 
 // Identity is whose receipts these are.
@@ -85,6 +95,7 @@ type Live struct {
 	Idle     string             `json:"idle,omitempty"`     // why it follows none
 	Withheld int                `json:"withheld"`           // heads that are not countersigned for want of a clock that is right, or a database
 	Database *registry.Database `json:"database,omitempty"`
+	Log      *LogStanding       `json:"log,omitempty"`
 	Brokers  []Broker           `json:"brokers"`
 	Deaf     string             `json:"api_not_listening,omitempty"` // since when api.listen is not answered on, and why
 }
@@ -151,6 +162,10 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/gateways/{chain}/receipt", s.receipt)
 	mux.HandleFunc("GET /v1/gateways/{chain}/forks", s.forks)
 	mux.HandleFunc("GET /v1/gateways/{chain}/forks/{id}", s.evidence)
+	mux.HandleFunc("GET /v1/gateways/{chain}/tlog-proof", s.tlogProof)
+	mux.HandleFunc("GET /v1/log", s.heads)
+	mux.HandleFunc("GET /v1/log/check", s.headsCheck)
+	mux.HandleFunc("GET /v1/log/{path...}", s.headsServed)
 	mux.HandleFunc("GET /v1/tokens", s.tokens)
 	mux.HandleFunc("GET /healthz", localhttp.Check(s.Alive, notThere))
 	mux.HandleFunc("GET /readyz", s.readyz)

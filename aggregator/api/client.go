@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/localhttp"
@@ -54,7 +55,9 @@ func (e *AnswerError) Is(target error) bool {
 func refused(code int, said []byte) error {
 	var f Failure
 	if json.Unmarshal(said, &f) != nil {
-		return nil
+		if f.Error = strings.TrimSpace(string(said)); f.Error == "" {
+			return nil
+		}
 	}
 	return &AnswerError{code, f.Error}
 }

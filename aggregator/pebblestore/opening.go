@@ -183,6 +183,9 @@ func (p *opening) lacks(pair salvage.Pair) (bool, error) {
 	if pair.Kind != pebble.InternalKeyKindSet && pair.Kind != pebble.InternalKeyKindSetWithDelete || !isKey(pair.Key) {
 		return false, nil
 	}
+	if pair.Key[0] == keyWaiting {
+		return false, nil // such are removed all the time
+	}
 	value, err := p.store.get(pair.Key)
 	return err == nil && value == nil, err
 }

@@ -67,6 +67,8 @@ const (
 	keyEvidence = 'f' // chain, height, id -> when it was seen, evidence
 	keyDocument = 'd' // kind, 0, name -> text
 	keyJournal  = 'j' // -> nothing: there is a journal beside
+	keyLog      = 'l' // see headlog.go
+	keyWaiting  = 'w' // chain -> height, header: it waits for the log of heads
 )
 
 // Store is an open store.
@@ -244,6 +246,9 @@ func put(b *pebble.Batch, r *registry.Record, c *registry.Change) error {
 	}
 	if t := c.Receipt; t != nil {
 		err = errors.Join(err, setReceipt(b, r.Chain, t))
+	}
+	if l := c.Logged; l != nil {
+		set(chainKey(keyWaiting, l.Chain), append(binary.BigEndian.AppendUint64(nil, l.Height), l.Header...))
 	}
 	if e := c.Evidence; e != nil {
 		set(append(heightKey(keyEvidence, r.Chain, e.Height), e.ID[:]...), append(binary.BigEndian.AppendUint64(nil, uint64(e.Seen)), e.Body...))

@@ -184,7 +184,7 @@ func (c *copying) take(p salvage.Pair) error {
 			return nil
 		}
 	}
-	if k := p.Key[0]; k != keySegment && k != keyReceipt && k != keyEvidence { // these are written once
+	if !isWrittenOnce(p.Key) {
 		now := version{p.Seq, p.File}
 		if last, found := c.newest[string(p.Key)]; found && now.before(last) {
 			return nil
@@ -205,6 +205,17 @@ func (c *copying) take(p salvage.Pair) error {
 	return c.flush()
 }
 
+// isWrittenOnce tells keys whose value never changes. There may be millions of these.
+func isWrittenOnce(key []byte) bool {
+	switch key[0] {
+	case keySegment, keyReceipt, keyEvidence:
+		return true
+	case keyLog:
+		return len(key) > 1 && (key[1] == logLeaf || key[1] == logNode || key[1] == logChain)
+	}
+	return false
+}
+
 func (c *copying) flush() error {
 	err := c.batch.Commit(pebble.Sync)
 	c.batch.Close()
@@ -214,5 +225,5 @@ func (c *copying) flush() error {
 
 // isKey tells a key of this store from what is none.
 func isKey(k []byte) bool {
-	return len(k) > 0 && bytes.IndexByte([]byte{keyLayout, keyRecord, keyState, keySegment, keyReceipt, keyEvidence, keyDocument, keyJournal}, k[0]) >= 0
+	return len(k) > 0 && bytes.IndexByte([]byte{keyLayout, keyRecord, keyState, keySegment, keyReceipt, keyEvidence, keyDocument, keyJournal, keyLog, keyWaiting}, k[0]) >= 0
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/build/testenv"
 	"edgechain.example/lightchain"
@@ -126,6 +127,32 @@ func operations() []operation {
 			return func() error { return s.Update(context.Background(), chain, count(fmt.Sprint(n))) }, func() {
 				if by := counted(t, s, chain); len(by) != n+1 {
 					t.Errorf("after %d changes %d counted", n+1, len(by))
+				}
+			}
+		}},
+		{name: "a log is appended to", begin: func(t *testing.T, s *Store, n int) (run func() error, check func()) {
+			const origin = "agg-1.example/heads"
+			before, err := s.LogHead(t.Context(), origin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var tree lightchain.CompactRange
+			if before != nil {
+				if tree, err = lightchain.NewCompactRange(before.Size, before.Edge); err != nil {
+					t.Fatal(err)
+				}
+			}
+			leaf := headlog.Leaf{Chain: chainOf("logged"), Height: uint64(n), Header: fmt.Append(nil, "header ", n)}
+			tree.Append(leaf.Hash(), nil)
+			b := &headlog.Batch{Leaves: []headlog.Leaf{leaf}, Head: headlog.Head{Size: tree.Size(), Edge: tree.Edge(), Checkpoint: []byte("signed")}}
+			return func() error { return s.LogAppend(context.Background(), origin, before, b) }, func() {
+				after, err := s.LogHead(t.Context(), origin)
+				if err != nil || after.Size != tree.Size() || after.Root() != tree.Root() {
+					t.Errorf("the log stands at %+v, %v; want %d leaves", after, err, tree.Size())
+				}
+				leaves, err := s.LogLeaves(t.Context(), origin, 0, 1<<20)
+				if err != nil || uint64(len(leaves)) != tree.Size() {
+					t.Errorf("it has %d leaves, %v; want %d", len(leaves), err, tree.Size())
 				}
 			}
 		}},

@@ -43,7 +43,7 @@ import (
 
 // layout is the version of the tables. Those of oldest lack some alone.
 const (
-	layout = 3
+	layout = 4
 	oldest = 2
 )
 
@@ -221,6 +221,10 @@ func queue(b *pgx.Batch, chain lightchain.ChainID, c *registry.Change) {
 	if t := c.Receipt; t != nil {
 		b.Queue("INSERT INTO edgechain_receipts (chain, height, at, body) VALUES ($1, $2, $3, $4) ON CONFLICT (chain, height) DO UPDATE SET at = excluded.at, body = excluded.body",
 			chain[:], int64(t.Height), int64(t.Time), t.Body)
+	}
+	if l := c.Logged; l != nil {
+		b.Queue("INSERT INTO edgechain_log_waiting (chain, height, header) VALUES ($1, $2, $3) ON CONFLICT (chain) DO UPDATE SET height = excluded.height, header = excluded.header",
+			l.Chain[:], int64(l.Height), l.Header)
 	}
 	if e := c.Evidence; e != nil {
 		b.Queue("INSERT INTO edgechain_forks (chain, height, id, seen, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (chain, height, id) DO NOTHING",

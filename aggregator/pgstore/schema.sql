@@ -61,3 +61,44 @@ CREATE TABLE IF NOT EXISTS edgechain_decisions (
     chain bytea PRIMARY KEY,
     at    bigint NOT NULL
 )
+
+CREATE TABLE IF NOT EXISTS edgechain_logs (
+    origin  text PRIMARY KEY,
+    version bigint NOT NULL,
+    size    bigint NOT NULL,
+    root    bytea NOT NULL,
+    head    bytea NOT NULL
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_log_leaves (
+    origin   text NOT NULL,
+    position bigint NOT NULL,
+    chain    bytea NOT NULL,
+    height   bigint NOT NULL,
+    header   bytea NOT NULL,
+    PRIMARY KEY (origin, position)
+)
+
+CREATE INDEX IF NOT EXISTS edgechain_log_chains ON edgechain_log_leaves (origin, chain, height)
+
+CREATE TABLE IF NOT EXISTS edgechain_log_nodes (
+    origin   text NOT NULL,
+    level    integer NOT NULL,
+    position bigint NOT NULL,
+    hash     bytea NOT NULL,
+    PRIMARY KEY (origin, level, position)
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_log_checkpoints (
+    origin text NOT NULL,
+    size   bigint NOT NULL,
+    at     bigint NOT NULL,
+    note   bytea NOT NULL,
+    PRIMARY KEY (origin, size)
+)
+
+CREATE TABLE IF NOT EXISTS edgechain_log_waiting (
+    chain  bytea PRIMARY KEY,
+    height bigint NOT NULL,
+    header bytea NOT NULL
+)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/arm"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
@@ -22,6 +23,7 @@ type Ledger struct {
 	// pledges are what the store must not forget; nil where it is this process's own.
 	pledges  *pledges
 	progress progress
+	logs     bool // what is countersigned comes into the log of heads
 }
 
 var _ collector.Store = (*Ledger)(nil)
@@ -35,6 +37,9 @@ func NewLedger(s Store, now func() time.Time, tell func(*Record, Kind)) *Ledger 
 	}
 	return l
 }
+
+// LogHeads has each head that is countersigned from now on wait for the log of heads. It is called before the ledger is used.
+func (l *Ledger) LogHeads() { l.logs = true }
 
 // Stuck returns an error if the store does not do anything any more.
 func (l *Ledger) Stuck() error { return l.progress.stuck() }
@@ -187,6 +192,9 @@ func (l *Ledger) guard(r *Record, before *collector.State, c *Change) error {
 		return ErrBackward
 	}
 	c.Again = false
+	if l.logs {
+		c.Logged = &headlog.Leaf{Chain: r.Chain, Height: s.Head.Height(), Header: s.Head.Head.Bytes()}
+	}
 	return r.issue(s, c)
 }
 

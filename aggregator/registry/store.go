@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/lightchain"
 	"edgechain.example/sync/collector"
 )
@@ -54,6 +55,7 @@ type Store interface {
 	Chains
 	History
 	Documents
+	headlog.Store
 	Close() error
 }
 
@@ -83,8 +85,9 @@ type Change struct {
 	Receipt  *Receipted
 	Again    bool // the receipt was issued before: it is put back
 	Evidence *Evidence
-	Forget   bool // removes the chain's segments and receipts first; evidence stays
-	Decided  bool // somebody decided about the chain: the replicas that share the store are told
+	Forget   bool          // removes the chain's segments and receipts first; evidence stays
+	Decided  bool          // somebody decided about the chain: the replicas that share the store are told
+	Logged   *headlog.Leaf // the head waits to get into the log of heads, in the place of a lower one of the chain; nil: none does
 }
 
 // Segment is a piece of a chain: consecutive headers that were accepted together.

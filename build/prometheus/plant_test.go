@@ -143,15 +143,20 @@ func startAggregator(t *testing.T, mosquitto *testenv.Broker, signer lightchain.
 	b := aggregator.BrokerConfig{Config: mqttconn.Config{Name: "office", Servers: serverAt(mosquitto)}}
 	b.SetDefaults()
 	c.Broker = []aggregator.BrokerConfig{b}
+	c.Transparency.Origin, c.Transparency.KeyFile = "agg-1.example", filepath.Join(c.Aggregator.Data, "key-log")
 	log := slog.New(slog.DiscardHandler)
 	store, err := pgstore.Open(t.Context(), string(c.Store.URL), pgstore.Options{Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
+	logKey, err := c.LogKey(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ready := make(chan struct{})
 	a, err := aggregator.New(c, aggregator.Options{
-		Version: "test", Store: store, Signer: signer, Log: log, Ready: func() { close(ready) },
+		Version: "test", Store: store, Signer: signer, LogKey: logKey, Log: log, Ready: func() { close(ready) },
 		Clock: func() lightchain.ClockState { return lightchain.ClockSynchronised },
 	})
 	if err != nil {

@@ -174,6 +174,10 @@ gateways, which hold the receipts. Gateways approved, rejected or forgotten sinc
 		return out.Print(r, func(w io.Writer) {
 			fmt.Fprintf(w, "aggregator %s as of %s, generation %d\n", r.Name, r.Made.Format(time.RFC3339), r.Generation)
 			fmt.Fprintf(w, "%s: the configuration as it was; yours is not touched\n", r.Files)
+			if r.Held != "" {
+				fmt.Fprintf(w, "The log of heads is held: a checkpoint that was published after the backup would give its next size a second root. "+
+					"Where the newest checkpoint that anybody has is in it (`edgeaggregator log check`), remove %s; else begin a new log under another transparency.origin.\n", r.Held)
+			}
 			if !r.HasKey {
 				fmt.Fprintf(w, "The key is not in this backup: put it at %s (mode 0600) before the aggregator starts.\n", config.Key.File)
 			}

@@ -13,6 +13,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/registry"
 	"edgechain.example/backup"
 	"edgechain.example/cmd/internal/command"
@@ -55,7 +56,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 verification failed, 4 n
 		&cobra.Group{ID: "gateways", Title: "Its gateways, while it runs or not:"})
 	root.AddCommand(
 		newInit(), newRun(), newConfig(), newCheckConfig(), newKey(),
-		newBackup(), newRestore(), newStatus(), newGateways(), newHeaders(), newReceipt(), newForks(), newVersion())
+		newBackup(), newRestore(), newStatus(), newGateways(), newHeaders(), newReceipt(), newForks(), newLog(), newVersion())
 	return root
 }
 
@@ -69,11 +70,11 @@ func exitCode(err error) int {
 		errors.Is(err, registry.ErrUnsafe),
 		errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrOther):
 		return command.ExitUsage
-	case errors.Is(err, registry.ErrNotFound), errors.Is(err, backup.ErrNoGeneration), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, headlog.ErrNotFound), errors.Is(err, backup.ErrNoGeneration), errors.Is(err, fs.ErrNotExist):
 		return command.ExitNotFound
 	case errors.Is(err, registry.ErrRunning), errors.Is(err, api.ErrNotRunning), errors.Is(err, backup.ErrBusy), errors.Is(err, fs.ErrPermission):
 		return command.ExitUnreachable
-	case errors.Is(err, backup.ErrDamaged):
+	case errors.Is(err, backup.ErrDamaged), errors.Is(err, headlog.ErrInvalid):
 		return command.ExitVerification
 	case errors.Is(err, registry.ErrFailed), errors.Is(err, backup.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return command.ExitStorage

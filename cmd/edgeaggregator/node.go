@@ -15,6 +15,7 @@ import (
 
 	"edgechain.example/aggregator"
 	"edgechain.example/aggregator/api"
+	"edgechain.example/aggregator/headlog"
 	"edgechain.example/aggregator/pebblestore"
 	"edgechain.example/aggregator/pgstore"
 	"edgechain.example/aggregator/registry"
@@ -35,6 +36,29 @@ func loadKey(config *aggregator.Config) (lightchain.Signer, error) {
 		return nil, command.Failf(command.ExitUsage, "%w: make one with `edgeaggregator init`", err)
 	}
 	return signer, err
+}
+
+// loadLogKey reads the key of the log of heads, nil where none is to be kept. One that is missing is made, one that is damaged
+// mended.
+func loadLogKey(ctx context.Context, config *aggregator.Config, s headlog.Store, log *slog.Logger) (key *headlog.Key, err error) {
+	if config.LogOrigin() == "" {
+		return nil, nil
+	}
+	switch mended, err := keyfile.Mend(config.Transparency.KeyFile, config.Key.Passphrase); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		log.Error("failed to put the key's files in order; it is tried again each minute", "err", err)
+	case mended != "":
+		log.Warn("a file of the key was missing or damaged, and is made anew from the other", "file", mended)
+	}
+	err = asowner.Outside(config.Aggregator.Data, config.Transparency.KeyFile, func() (err error) {
+		key, err = config.LogKey(ctx, s)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = command.Fail(command.ExitUsage, err)
+	}
+	return key, err
 }
 
 // commandPatience is how long a command waits for a database.

@@ -87,12 +87,16 @@ configuration keeps it from starting it ends with 78: no restart would mend that
 			defer func() { err = errors.Join(err, st.Close()) }()
 			keeper, closeKeeper := openKeeper(config, log)
 			defer func() { err = errors.Join(err, closeKeeper()) }()
+			logKey, err := loadLogKey(c.Context(), config, st, log)
+			if err != nil {
+				return err
+			}
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			a, err := aggregator.New(config, aggregator.Options{
 				Load: func() (*aggregator.Config, error) { return loadConfig(c) }, Hangup: hangup,
 				Reloaded: func(c *aggregator.Config) { setLevel(c.Log.Level) },
-				Version:  version, Store: st, Keeper: keeper, Signer: signer, Log: log,
+				Version:  version, Store: st, Keeper: keeper, Signer: signer, LogKey: logKey, Log: log,
 				Ready: func() {
 					log.Info("ready", "name", config.Aggregator.Name, "replica", config.Aggregator.Replica, "socket", config.API.Socket)
 				},

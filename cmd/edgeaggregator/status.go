@@ -65,6 +65,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 			ailing = append(ailing, fmt.Sprintf("%d %s", n, kind))
 		}
 	}
+	if s.Live != nil && s.Live.Log != nil && s.Live.Log.Finding != "" {
+		ailing = append(ailing, s.Live.Log.Finding)
+	}
 	line(w, "findings", strings.Join(ailing, ", "))
 	if s.Opened != nil {
 		line(w, "damage", "at its start the store was "+strings.Join(damage(s.Opened), "; "))
@@ -83,6 +86,9 @@ func writeStatus(w io.Writer, s *api.Status) {
 	line(w, "clock", clock)
 	if s.Live.Deaf != "" {
 		line(w, "WARNING", "nobody is answered over TCP: "+s.Live.Deaf)
+	}
+	if s.Live.Log != nil {
+		writeLogStanding(w, s.Live.Log)
 	}
 	if s.Live.Database != nil {
 		writeDatabase(w, s.Live.Database)

@@ -1,0 +1,70 @@
+package headlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// The mark is a file that holds the newest checkpoint that was published from here, whatever became of the store since. It is
+// written before that checkpoint is served.
+
+const maxMark = 1 << 20
+
+// mark is a checkpoint that was published.
+type mark struct {
+	Checkpoint
+	signed []byte
+}
+
+// readMark returns what the mark at path says, nil where there is none.
+func readMark(path string, key note.Verifier) (*mark, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && info.Size() > maxMark {
+		err = fmt.Errorf("a file of %d bytes is none", info.Size())
+	}
+	var signed []byte
+	if err == nil {
+		signed, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the mark %s: %w", path, err)
+	}
+	c, err := OpenCheckpoint(signed, key)
+	if err != nil {
+		return nil, fmt.Errorf("the mark %s, which says what was published last, cannot be relied on: %w: put the right file there, or, if the store is known to be the newest, remove it", path, err)
+	}
+	return &mark{*c, signed}, nil
+}
+
+// Keep puts a checkpoint into a file, and returns when that is durable. Stopping before, the former one is there.
+func Keep(path string, signed []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(signed)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
