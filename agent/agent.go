@@ -38,12 +38,13 @@ type Options struct {
 	Init    bool // begin a chain where there is none
 	// ChainFile is written with the chain's name when a chain is begun, for the operator to find; "" for no file.
 	ChainFile string
-	Fatal     func(err error)         // ends the process at once, without another acknowledgement; it must not return
-	Ready     func(a *Agent)          // called once, when the chain is open and all sources are started: those that listen do, or could not yet; may be nil
-	Load      func() (*Config, error) // reads the configuration again for a reload; nil: there is none
-	Hangup    <-chan os.Signal        // asks for a reload
-	Reloaded  func(*Config)           // told what is in force after one; may be nil
-	Board     arm.Board               // whose supply, heat and cards are watched; its zero value is this machine
+	Fatal     func(err error)                        // ends the process at once, without another acknowledgement; it must not return
+	Ready     func(a *Agent)                         // called once, when the chain is open and all sources are started: those that listen do, or could not yet; may be nil
+	Load      func() (*Config, error)                // reads the configuration again for a reload; nil: there is none
+	Hangup    <-chan os.Signal                       // asks for a reload
+	Reloaded  func(*Config)                          // told what is in force after one; may be nil
+	DiskUsage func() (free, total uint64, err error) // of the disk that the chain is on; nil asks the file system
+	Board     arm.Board                              // whose supply, heat and cards are watched; its zero value is this machine
 }
 
 // Agent is one gateway at work.

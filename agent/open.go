@@ -118,6 +118,7 @@ func (a *Agent) openStore(ctx context.Context) (*store.Store, error) {
 	c := a.config
 	var err error
 	o := c.storeOptions(a.log)
+	o.DiskUsage = a.options.DiskUsage
 	o.Chain = c.Gateway.Chain
 	o.Damaged = func() { signal(a.damaged) }
 	o.Opening = a.opening.step(ctx)

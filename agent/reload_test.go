@@ -28,12 +28,18 @@ import (
 // startAgent begins a chain and records until the test ends. The agent reloads whatever *next points to.
 func startAgent(t *testing.T, c *Config) *Agent {
 	t.Helper()
+	return startAgentOn(t, c, nil)
+}
+
+// startAgentOn is [startAgent] on a disk of which so much is free; nil: whatever is.
+func startAgentOn(t *testing.T, c *Config, disk func() (free, total uint64, err error)) *Agent {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if _, err := Init(c, log); err != nil {
 		t.Fatal(err)
 	}
 	ready := make(chan struct{})
-	a := New(c, Options{Log: log, Fatal: func(err error) { panic(err) }, Ready: func(*Agent) { close(ready) }})
+	a := New(c, Options{Log: log, DiskUsage: disk, Fatal: func(err error) { panic(err) }, Ready: func(*Agent) { close(ready) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
