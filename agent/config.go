@@ -15,6 +15,7 @@ import (
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
 
@@ -46,6 +47,7 @@ type Config struct {
 	Broker    BrokerConfig     `toml:"broker"`
 	MQTT      []MQTTConfig     `toml:"mqtt"`
 	Modbus    []modbus.Config  `toml:"modbus"`
+	Serial    []serial.Config  `toml:"serial"`
 	Sync      SyncConfig       `toml:"sync"`
 	Upstream  []UpstreamConfig `toml:"upstream"`
 

@@ -45,6 +45,8 @@ type Decoder struct {
 
 	columns   []string
 	separator string
+	pattern   matcher
+	zoned     bool // the configuration says where times without a zone are from
 
 	cbor  cbor.DecMode
 	walks sync.Pool // of *walk: room for the readings, keys and paths of one payload
@@ -111,12 +113,12 @@ func (d *Decoder) Read(topic, clientID string, payload []byte, received time.Tim
 // Again reads a payload once more by the decoder that an entry names, without the configuration that it had there. It is
 // not known here if it is none of this package, or of another version.
 func Again(decoder, topic, clientID string, payload []byte, received time.Time) (readings []lightchain.Reading, known bool, err error) {
-	d, err := New(Config{})
+	d, err := newDecoder(Config{}, Config{}, nil)
 	if err != nil {
 		return nil, false, err
 	}
 	for by, name := range decoderNames {
-		if name == decoder && name != "" && dialect(by) != csvLines && dialect(by) != pairs && dialect(by) != sparkplugB { // the configuration says how to part them, a birth what they are
+		if name == decoder && name != "" && dialect(by) != csvLines && dialect(by) != pairs && dialect(by) != byPattern && dialect(by) != sparkplugB { // the configuration says how to part them, a birth what they are
 			d.dialect = dialect(by)
 			readings, err = d.Decode(topic, clientID, payload, received)
 			return readings, true, err
@@ -174,6 +176,12 @@ func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
 		return d.decodeCSV(in)
 	case pairs:
 		return d.decodePairs(in)
+	case byPattern:
+		return d.decodePattern(in)
+	case p1:
+		return d.decodeP1(in)
+	case nmea:
+		return d.decodeNMEA(in)
 	case value:
 		return d.decodeValue(in)
 	case raw:
