@@ -16,6 +16,7 @@ import (
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
 
@@ -48,6 +49,7 @@ type Config struct {
 	Broker    BrokerConfig          `toml:"broker"`
 	MQTT      []MQTTConfig          `toml:"mqtt"`
 	Modbus    []modbus.Config       `toml:"modbus"`
+	Serial    []serial.Config       `toml:"serial"`
 	Sync      SyncConfig            `toml:"sync"`
 	Upstream  []UpstreamConfig      `toml:"upstream"`
 

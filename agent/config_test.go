@@ -16,6 +16,7 @@ import (
 	"edgechain.example/agent/recorder"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
 
@@ -73,6 +74,8 @@ func TestTheSampleShowsEveryKeyWithItsDefault(t *testing.T) {
 	defaults.Modbus[0].SetDefaults()
 	defaults.Modbus[0].Request[0].SetDefaults()
 	defaults.Modbus[0].Request[0].Fields[0].SetDefaults()
+	defaults.Serial = []serial.Config{{Config: sensors.Config{TopicParsing: make([]sensors.TopicRule, 1)}}}
+	defaults.Serial[0].SetDefaults()
 	defaults.Broker.Filter, defaults.MQTT[0].Filter = make([]FilterConfig, 1), make([]FilterConfig, 1)
 	defaults.Broker.Filter[0].SetDefaults()
 	defaults.MQTT[0].Filter[0].SetDefaults()
@@ -232,7 +235,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{strings.Replace(mqttTable, "a/#", "a+/b", 1), `x.toml:5:11: mqtt.subscribe.topics = "a+/b": expected + and # alone between slashes, such as "factory/+/state" or "factory/#"`},
 		{strings.Replace(mqttTable, "a/#", "$$share/x", 1), `x.toml:5:11: mqtt.subscribe.topics = "$share/x": expected $share/<group>/<filter>`},
 		{mqttTable + "qos = 3", `x.toml:6:1: mqtt.subscribe.qos = 3: expected 0 to 2`},
-		{mqttTable + "dialect = \"senml\"", `x.toml:6:1: mqtt.subscribe.dialect = "senml": "senml" is none; expected auto, senml+json, senml+cbor, json, ndjson, cbor, influx, csv, pairs, value, raw or sparkplug_b`},
+		{mqttTable + "dialect = \"senml\"", `x.toml:6:1: mqtt.subscribe.dialect = "senml": "senml" is none; expected auto, senml+json, senml+cbor, json, ndjson, cbor, influx, csv, pairs, regexp, p1, nmea, value, raw or sparkplug_b`},
 		{mqttTable + "timestamp_format = \"unix\"", `x.toml:4:8: mqtt.subscribe.timestamp_path: missing, where timestamp_format or timestamp_timezone says how to read that field`},
 		{mqttTable + "timestamp_path = \"t\"\ntimestamp_timezone = \"Nowhere\"", `x.toml:7:1: mqtt.subscribe.timestamp_timezone = "Nowhere": "Nowhere" is not known here; expected a name such as "Europe/Berlin", "UTC", "Local", or an offset such as "+02:00"`},
 		{mqttTable + "[[mqtt.subscribe.topic_parsing]]\ntopic = \"a/+\"\ntags = \"_/device\"\n[[mqtt.subscribe.topic_parsing]]\ntopic = \"a/+/+\"\ntags = \"_/device\"",
@@ -269,7 +272,7 @@ func TestWhatIsHardlyMeantIsWarnedOf(t *testing.T) {
 		got = append(got, w.Error())
 	}
 	want := []string{
-		"x.toml: mqtt: there is nothing to record: no [[mqtt]], no [[modbus]], and neither [broker] nor [hwmon] is enabled",
+		"x.toml: mqtt: there is nothing to record: no [[mqtt]], [[modbus]] or [[serial]], and neither [broker] nor [hwmon] is enabled",
 		"x.toml:2:1: store.allow_volatile = true: on a volatile data folder, what was acknowledged is gone when the power is",
 		"environment variable EDGEAGENT_BLOK_INTERVAL: it sets no key; did you mean EDGEAGENT_BLOCK_INTERVAL?",
 	}

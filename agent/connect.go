@@ -19,7 +19,7 @@ import (
 
 // Connection is whether what the configuration names can be reached, and what it says.
 type Connection struct {
-	Table   string   `json:"table"` // "mqtt", "upstream" or "modbus"
+	Table   string   `json:"table"` // "mqtt", "upstream", "modbus" or "serial"
 	Name    string   `json:"name"`
 	Reached bool     `json:"reached"`           // it answers, and gives all that was asked for
 	Server  string   `json:"server,omitempty"`  // of a broker, the one that took the client
@@ -42,7 +42,7 @@ type TriedMessage struct {
 type Trying struct {
 	For   time.Duration // how long to wait for messages at each broker
 	Built time.Time     // of the program: no certificate is judged by an earlier clock
-	// Poll asks a [[modbus]] for what it reads; nil: none is asked.
+	// Poll asks what is polled, or listened to, for what it reads; nil: nothing is asked.
 	Poll func(name string) ([]api.Polled, error)
 }
 
@@ -54,7 +54,8 @@ const (
 // TryConnections reaches every broker of the configuration, and everything that is polled, all at once. It changes nothing there: it has
 // client ids of its own, with sessions that end with it.
 func (c *Config) TryConnections(ctx context.Context, how Trying) []Connection {
-	all := make([]Connection, len(c.MQTT)+len(c.Upstream)+len(c.Modbus))
+	devices := c.polled()
+	all := make([]Connection, len(c.MQTT)+len(c.Upstream)+len(devices))
 	var wait sync.WaitGroup
 	for i := range all {
 		wait.Go(func() {
@@ -65,7 +66,7 @@ func (c *Config) TryConnections(ctx context.Context, how Trying) []Connection {
 			case polled < 0:
 				all[i] = tryUpstream(ctx, c.Gateway.Chain, &c.Upstream[up], how)
 			default:
-				all[i] = tryPolled(c.Modbus[polled].Name, how)
+				all[i] = tryPolled(devices[polled].kind, devices[polled].name, how)
 			}
 		})
 	}
@@ -172,17 +173,19 @@ func tryUpstream(ctx context.Context, name string, u *UpstreamConfig, how Trying
 	return t
 }
 
-func tryPolled(name string, how Trying) Connection {
-	t := Connection{Table: "modbus", Name: name}
+func tryPolled(kind, name string, how Trying) Connection {
+	t := Connection{Table: kind, Name: name}
 	if how.Poll == nil {
 		return t
 	}
-	polled, err := how.Poll(name)
+	polled, err := how.Poll(kind + ":" + name)
 	t.Polled = polled
 	failed := slices.IndexFunc(polled, func(p api.Polled) bool { return p.Error != "" })
 	switch {
 	case err != nil:
 		t.Error = err.Error()
+	case failed >= 0 && polled[failed].Group == "": // a line
+		t.Error = polled[failed].Error
 	case failed >= 0:
 		t.Error = fmt.Sprintf("group %s, read %s: %s", polled[failed].Group, polled[failed].Read, polled[failed].Error)
 	}

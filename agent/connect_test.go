@@ -17,6 +17,7 @@ import (
 	"edgechain.example/mqttconn"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
 
@@ -116,16 +117,19 @@ func TestWhatIsPolledIsAskedOnce(t *testing.T) {
 	for _, name := range []string{"answers", "silent", "unknown"} {
 		c.Modbus = append(c.Modbus, modbus.Config{Name: name})
 	}
+	c.Serial = []serial.Config{{Name: "answers"}}
 	all := c.TryConnections(t.Context(), Trying{Poll: func(name string) ([]api.Polled, error) {
 		switch name {
-		case "answers":
+		case "serial:answers":
+			return []api.Polled{{Error: "no telegram"}}, nil
+		case "modbus:answers":
 			return []api.Polled{{Group: "press", Read: "1/3/0"}}, nil
-		case "silent":
+		case "modbus:silent":
 			return []api.Polled{{Group: "press", Read: "1/3/0"}, {Group: "oven", Read: "1/3/8", Error: "no answer"}}, nil
 		}
 		return nil, store.ErrNotFound
 	}})
-	if !all[0].Reached || all[1].Reached || all[1].Error != "group oven, read 1/3/8: no answer" || all[2].Reached {
+	if !all[0].Reached || all[1].Reached || all[1].Error != "group oven, read 1/3/8: no answer" || all[2].Reached || all[3].Error != "no telegram" {
 		t.Errorf("connections are %+v", all)
 	}
 }

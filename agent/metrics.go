@@ -232,7 +232,9 @@ func (m *metrics) committed(group []*sensors.Message, took time.Duration) {
 // "mqtt:plant:factory/line1", else the kind of source alone.
 func sourceName(source string) string {
 	kind, rest, _ := strings.Cut(source, ":")
-	if kind != "mqtt" && kind != "modbus" {
+	switch kind {
+	case "mqtt", "modbus", "serial":
+	default:
 		return kind
 	}
 	name, _, _ := strings.Cut(rest, ":")

@@ -12,6 +12,7 @@ import (
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/modbus"
 	"edgechain.example/sensors/poll"
+	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
 
@@ -146,10 +147,10 @@ func (c *Config) tables() map[string]string {
 
 // Table returns the text of the table by which a group is read: of "line-1/press", or "modbus:line-1/press".
 func (c *Config) Table(name string) (string, error) {
-	bus, group := busAndGroup(name)
+	asked := parsePolledName(name)
 	for i := range c.Modbus {
-		if m := &c.Modbus[i]; m.Name == bus {
-			if table, ok := m.Tables()[group]; ok {
+		if m := &c.Modbus[i]; asked.is(modbusKind, m.Name) {
+			if table, ok := m.Tables()[asked.group]; ok {
 				return table.Text(), nil
 			}
 		}
@@ -157,24 +158,67 @@ func (c *Config) Table(name string) (string, error) {
 	return "", noSuchGroup(name)
 }
 
-// busAndGroup parts a name that a person gave.
-func busAndGroup(name string) (bus, group string) {
-	bus, group, _ = strings.Cut(strings.TrimPrefix(name, modbus.SourceName("")), "/")
-	return bus, group
+// The kinds of what is polled, or listened to, as the source of an entry has them.
+const (
+	modbusKind = "modbus"
+	serialKind = "serial"
+)
+
+// polledName is what a person calls something that is polled.
+type polledName struct {
+	kind  string // "" where it was not said
+	name  string
+	group string // "": all
+}
+
+// parsePolledName parts a name that a person gave.
+func parsePolledName(text string) (n polledName) {
+	n.name = text
+	for _, kind := range []string{modbusKind, serialKind} {
+		if rest, ok := strings.CutPrefix(text, kind+":"); ok {
+			n.kind, n.name = kind, rest
+		}
+	}
+	n.name, n.group, _ = strings.Cut(n.name, "/")
+	return n
+}
+
+func (n *polledName) is(kind, name string) bool {
+	return (n.kind == "" || n.kind == kind) && n.name == name
 }
 
 func noSuchGroup(name string) error {
-	return fmt.Errorf("nothing that is polled is called %q: expected the name of a [[modbus]], or with a slash and the name of one of its [[modbus.request]]: %w", name, store.ErrNotFound)
+	return fmt.Errorf("nothing that is polled is called %q: expected the name of a [[modbus]] or [[serial]], or the former with a slash and the name of one of its [[modbus.request]]: %w", name, store.ErrNotFound)
+}
+
+// polledDevice is something of the configuration that is polled, or listened to.
+type polledDevice struct {
+	kind, name string
+	once       func(ctx context.Context, group string) ([]poll.Answer, error) // without an agent
+}
+
+// polled returns all of these.
+func (c *Config) polled() (all []polledDevice) {
+	for i := range c.Modbus {
+		m := &c.Modbus[i]
+		all = append(all, polledDevice{modbusKind, m.Name, func(ctx context.Context, group string) ([]poll.Answer, error) { return askModbus(ctx, m, group) }})
+	}
+	for i := range c.Serial {
+		s := &c.Serial[i]
+		all = append(all, polledDevice{serialKind, s.Name, func(ctx context.Context, group string) ([]poll.Answer, error) { return listenOnce(ctx, c, s, group) }})
+	}
+	return all
 }
 
 // pollOnce asks what a running source polls.
 func (a *Agent) pollOnce(ctx context.Context, name string) ([]api.Polled, error) {
-	bus, group := busAndGroup(name)
+	asked := parsePolledName(name)
 	for _, s := range a.running() {
-		if s.once == nil || s.name != modbus.SourceName(bus) {
+		kind, own, _ := strings.Cut(s.name, ":")
+		if s.once == nil || !asked.is(kind, own) {
 			continue
 		}
-		answers, err := s.once(ctx, group)
+		answers, err := s.once(ctx, asked.group)
 		if errors.Is(err, poll.ErrNoGroup) {
 			break
 		}
@@ -185,28 +229,37 @@ func (a *Agent) pollOnce(ctx context.Context, name string) ([]api.Polled, error)
 
 // PollOnce asks what a configuration polls, without an agent.
 func PollOnce(ctx context.Context, c *Config, name string) ([]api.Polled, error) {
-	bus, group := busAndGroup(name)
-	for i := range c.Modbus {
-		m := &c.Modbus[i]
-		if m.Name != bus {
+	asked := parsePolledName(name)
+	for _, p := range c.polled() {
+		if !asked.is(p.kind, p.name) {
 			continue
 		}
-		b, err := modbus.NewBus(*m, nil)
-		if err != nil {
-			return nil, err
+		answers, err := p.once(ctx, asked.group)
+		if errors.Is(err, poll.ErrNoGroup) {
+			break
 		}
-		defer b.Close()
-		var wanted []poll.Group
-		for _, g := range b.Groups(m) {
-			if group == "" || g.Name == group {
-				wanted = append(wanted, g)
-			}
-		}
-		if len(wanted) > 0 {
-			return polledAnswers(poll.Ask(ctx, wanted)), ctx.Err()
-		}
+		return polledAnswers(answers), err
 	}
 	return nil, noSuchGroup(name)
+}
+
+// askModbus asks one bus, or one of its groups.
+func askModbus(ctx context.Context, m *modbus.Config, group string) ([]poll.Answer, error) {
+	b, err := modbus.NewBus(*m, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	var wanted []poll.Group
+	for _, g := range b.Groups(m) {
+		if group == "" || g.Name == group {
+			wanted = append(wanted, g)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, poll.ErrNoGroup
+	}
+	return poll.Ask(ctx, wanted), ctx.Err()
 }
 
 func polledAnswers(answers []poll.Answer) (all []api.Polled) {
@@ -231,13 +284,20 @@ func (c *Config) checkPolled(d *tomlconf.Document) {
 	for i := range c.Modbus {
 		c.Modbus[i].Check(d, names, lines, readings)
 	}
+	c.checkSerial(d, lines)
 }
 
-// wantPolled adds the sources that ask.
+// wantPolled adds the sources that ask, or listen to a line.
 func (a *Agent) wantPolled(c *Config, add func(name string, config any, make func() (*source, error)) error) error {
 	for i := range c.Modbus {
 		m := c.Modbus[i]
 		if err := add(modbus.SourceName(m.Name), m, func() (*source, error) { return a.newModbus(m) }); err != nil {
+			return err
+		}
+	}
+	for i := range c.Serial {
+		s := serialSettings{c.Serial[i], c.Payload}
+		if err := add(serial.SourceName(s.Name), s, func() (*source, error) { return a.newSerial(s) }); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,8 @@ type Decoder struct {
 
 	columns   []string
 	separator string
+	pattern   matcher
+	zoned     bool // the configuration says where times without a zone are from
 
 	cbor  cbor.DecMode
 	walks sync.Pool // of *walk: room for the readings, keys and paths of one payload
@@ -123,15 +125,15 @@ func Again(decoder, topic, clientID string, payload []byte, received time.Time) 
 	return readings, true, err
 }
 
-// unconfigured returns the decoders that need no configuration, by their names. How lines of CSV and pairs are parted says the
-// configuration, and what a payload of Sparkplug means a birth.
+// unconfigured returns the decoders that need no configuration, by their names. How lines of CSV, pairs and patterns are parted
+// says the configuration, and what a payload of Sparkplug means a birth.
 var unconfigured = sync.OnceValues(func() (map[string]*Decoder, error) {
 	decoders := map[string]*Decoder{}
 	for by, name := range decoderNames {
-		if by := dialect(by); name == "" || by == csvLines || by == pairs || by == sparkplugB {
+		if by := dialect(by); name == "" || by == csvLines || by == pairs || by == byPattern || by == sparkplugB {
 			continue
 		}
-		d, err := New(Config{})
+		d, err := newDecoder(Config{}, Config{}, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -190,6 +192,12 @@ func (d *Decoder) decode(in *arrival) ([]lightchain.Reading, error) {
 		return d.decodeCSV(in)
 	case pairs:
 		return d.decodePairs(in)
+	case byPattern:
+		return d.decodePattern(in)
+	case p1:
+		return d.decodeP1(in)
+	case nmea:
+		return d.decodeNMEA(in)
 	case value:
 		return d.decodeValue(in)
 	case raw:

@@ -16,7 +16,11 @@ import (
 func everyDecoder(t testing.TB) map[string]*Decoder {
 	out := map[string]*Decoder{}
 	for _, dialect := range dialectNames {
-		out[dialect] = mustNew(t, Config{Dialect: dialect})
+		c := Config{Dialect: dialect}
+		if dialect == dialectNames[byPattern] {
+			c.Pattern = `^(?P<status>\w*),?(?P<weight>[+-]?[\d.]+)(?P<unit> *\w+)?`
+		}
+		out[dialect] = mustNew(t, c)
 	}
 	for _, preset := range Presets() {
 		out[preset.Name] = mustNew(t, Config{Preset: preset.Name})
@@ -45,6 +49,7 @@ func seeds(t testing.TB) []string {
 		"\x82\xa3\x21\x62d:\x22\xc4\x82\x20\x05\x25\x01\xa4\x00\x61a\x02\xfb\x40\x5e\x06\x66\x66\x66\x66\x66\x05\x01\x61x\x80",
 		`{"a":{"b":nan,"b":1,"x.y":2,"x":{"y":3}}}`, "{\"a\":1}\n{\"a\":2}\n",
 		"weather,location=hall\\ 3 t=82.1,h=71i,s=\"a \\\"b\" 1714979289000000000", "a;b\n1;\"2\"", "20;7F;ID=12;TEMP=21.5", "\xff\xfe{\x00}\x00", "00317.3988 kWh",
+		p1Telegram(t), "$WIMWV,084.0,R,10.4,N,A*1A\r\n", "ST,+012.345 kg",
 		string(dump), "23.5", "-9223372036854775808", "true", "online", "\xff\x00",
 	}
 }

@@ -97,6 +97,7 @@ type about struct {
 	frame   int
 	value   bool   // it stands at value_path or below, or is a message by itself: something else names it, and its name goes behind
 	escaped string // its name with the dots in members' names escaped; "" where there are none
+	unit    string // that stands with the value; "" where none does
 }
 
 // span is a part of walk.path.

@@ -71,6 +71,7 @@ func (c Config) withPreset() (Config, error) {
 	c.MessagesPath = cmp.Or(c.MessagesPath, p.MessagesPath)
 	c.MessagesOnly = c.MessagesOnly || p.MessagesOnly
 	c.Separator = cmp.Or(c.Separator, p.Separator)
+	c.Pattern = cmp.Or(c.Pattern, p.Pattern)
 	c.TopicParsing = orOther(c.TopicParsing, p.TopicParsing)
 	c.Numbers = orOther(c.Numbers, p.Numbers)
 	c.Fields = orOther(c.Fields, p.Fields)

@@ -26,13 +26,14 @@ const (
 	NewVersion   Reason = "version"         // SenML of a version above 10
 	WrongColumns Reason = "columns"         // a line of CSV has more or fewer values than columns are named
 	WrongType    Reason = "wrong_type"      // a field that names something is not text, or a CBOR value is of no kind that a reading has
+	BadChecksum  Reason = "checksum"        // a telegram that is not what its checksum says: a character of it was misread
 	NoBirth      Reason = "no_birth"        // a Sparkplug message whose metrics nothing names: their birth is not known
 )
 
 // Reasons returns all reasons, so that a metric can show each from the start.
 func Reasons() []Reason {
 	return []Reason{Empty, Syntax, BadUTF8, DuplicateKey, TooDeep, TooMany, TooLarge, Overflow, NotFinite, NotText,
-		NotSenML, BadName, UnknownLabel, NewVersion, WrongColumns, WrongType, NoBirth}
+		NotSenML, BadName, UnknownLabel, NewVersion, WrongColumns, WrongType, BadChecksum, NoBirth}
 }
 
 // NotUnderstoodError says why a payload was not understood.

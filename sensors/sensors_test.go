@@ -79,6 +79,7 @@ func TestADecoderIsNamedWithItsVersion(t *testing.T) {
 		{"", "\xff\xfd", ""}, {"raw", "\x80\xff", "raw/2"}, {"raw", "20.5", "raw/2"},
 		{"ndjson", `{"a":1}`, "ndjson/2"}, {"cbor", "\xa1\x61a\x01", "cbor/2"}, {"influx", "m a=1", "influx/2"}, {"", "m a=1 1714979289000000000", "influx/2"},
 		{"csv", "a,b\n1,2", "csv/2"}, {"pairs", "a=1", "pairs/2"},
+		{"p1", "/X\r\n\r\n1-0:1.8.1(1*kWh)\r\n!", "p1/2"}, {"nmea", "$A,1", "nmea/2"},
 		{"", `{"a":`, ""}, {"json", "open", ""},
 	} {
 		got, err := mustNew(t, Config{Dialect: c.dialect}).Read("plant/press/temp", "", []byte(c.payload), received)
@@ -88,6 +89,9 @@ func TestADecoderIsNamedWithItsVersion(t *testing.T) {
 		if err := lightchain.CheckDecoder(got.Decoder); err != nil {
 			t.Error(err)
 		}
+	}
+	if got, err := mustNew(t, Config{Dialect: "regexp", Pattern: "(?P<a>.)"}).Read("t", "", []byte("1"), received); err != nil || got.Decoder != "regexp/2" {
+		t.Error(got, err)
 	}
 }
 

@@ -44,7 +44,7 @@ func (w *walk) settle() ([]lightchain.Reading, error) {
 		default:
 			r.Name, prefix = w.in.place.name+r.Name, ""
 		}
-		w.measure(r, says.unit)
+		w.measure(r, cmp.Or(a.unit, says.unit))
 		if prefix != "" {
 			r.Name = prefix + "." + r.Name
 		}

@@ -2,7 +2,6 @@ package testenv
 
 import (
 	_ "embed" // modbus.py
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -76,22 +75,3 @@ func (m *Modbus) Start() {
 
 // Stop takes the device away.
 func (m *Modbus) Stop() { m.s.kill() }
-
-// SerialLine returns the device files of both ends of a line.
-func SerialLine(t testing.TB) (one, other string) {
-	t.Helper()
-	program, folder := Program(t, "socat"), t.TempDir()
-	one, other = filepath.Join(folder, "one"), filepath.Join(folder, "other")
-	s := newServer(t, "socat", filepath.Join(folder, "log"), syscall.SIGKILL)
-	end := func(link string) string { return fmt.Sprintf("PTY,link=%s,raw,echo=0", link) }
-	there := func() bool {
-		_, err1 := os.Stat(one)
-		_, err2 := os.Stat(other)
-		return err1 == nil && err2 == nil
-	}
-	if !s.start(exec.Command(program, end(one), end(other)), there) {
-		s.showLog()
-		t.Fatal("socat does not start")
-	}
-	return one, other
-}

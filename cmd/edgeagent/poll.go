@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ func newPoll() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "poll",
 		GroupID: "gateway",
-		Short:   "Try what is polled: Modbus",
+		Short:   "Try what is polled, or listened to: Modbus, serial lines",
 	}
 	c.AddCommand(newPollOnce(), newPollTable())
 	return c
@@ -29,7 +30,8 @@ func newPollOnce() *cobra.Command {
 		Short: "Ask a polled source for what it reads now, and record nothing",
 		Long: `once asks a [[modbus]], or one of its requests, and shows what is answered: "edgeagent poll once line-1/press". The running
 agent asks between two of its polls, with the configuration that it has; without an agent, or with --direct, the command asks by
-the configuration's file, which needs the rights to do so and, of a serial line, that nobody else has it.
+the configuration's file, which needs the rights to do so and, of a serial line, that nobody else has it. Of a [[serial]] it waits for the
+next telegram, and shows how that is read. Where two have one name, "modbus:line-1" and "serial:line-1" tell them apart.
 
 Exit codes: 0 all was answered, 7 some of it, 1 nothing, for the device refused it all, 5 nothing was heard; 4 nothing has that
 name; 2 the configuration is wrong.`,
@@ -101,15 +103,19 @@ func writePolled(w io.Writer, polled []api.Polled) {
 	defer table.Flush()
 	for i := range polled {
 		p := &polled[i]
-		if p.Error != "" {
-			table.Row(p.Group, p.Read, "-", "-", "-", "", command.Printable(p.Error))
+		group, read := cmp.Or(p.Group, "-"), cmp.Or(p.Read, "-") // a line has neither
+		switch {
+		case p.Error != "":
+			table.Row(group, read, "-", "-", "-", "", command.Printable(p.Error))
+		case len(p.Readings) == 0:
+			table.Row(group, read, "-", "-", "-", "", fmt.Sprintf("no reading in %.60q", p.Payload))
 		}
 		for _, r := range p.Readings {
 			quality := ""
 			if len(r.Quality) > 0 {
 				quality = fmt.Sprint(r.Quality)
 			}
-			table.Row(p.Group, p.Read, command.Printable(r.Device), command.Printable(r.Name), valueText(r.Value), command.Printable(r.Unit), quality)
+			table.Row(group, read, command.Printable(r.Device), command.Printable(r.Name), valueText(r.Value), command.Printable(r.Unit), quality)
 		}
 	}
 }

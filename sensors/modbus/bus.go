@@ -20,6 +20,7 @@ import (
 
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/poll"
+	"edgechain.example/sensors/serialline"
 )
 
 // Available says whether the program can ask.
@@ -34,7 +35,7 @@ type Bus struct {
 
 	client *modbus.ModbusClient // nil: not connected
 	used   bool                 // an answer has come over this connection
-	line   *line                // of a serial line that is open
+	line   *serialline.Line     // of a serial line that is open
 	dialed *dialed              // a connection that is being made
 	quiet  time.Time            // until then the line is left alone
 	last   time.Time            // when the last answer came
@@ -89,7 +90,7 @@ func (b *Bus) Close() {
 				_ = d.client.Close()
 			}
 			if l != nil {
-				l.close()
+				l.Close()
 			}
 		}()
 	}
@@ -105,7 +106,7 @@ func (b *Bus) drop() {
 		b.client, b.used = nil, false
 	}
 	if b.line != nil && b.dialed == nil {
-		b.line.close()
+		b.line.Close()
 		b.line = nil
 	}
 }
@@ -121,6 +122,24 @@ func (b *Bus) read(ctx context.Context, e *Exchange) ([]byte, error) {
 		return nil, b.explain(err)
 	}
 	return data, nil
+}
+
+// mostFiles is below what the serial library can wait for, which is a set of 1,024 descriptors. With one beyond it watches
+// another file in its place, and the kernel writes beyond the set. The library opens the line soon after [openLine], and so
+// gets a number near the one seen there: the difference is for what others open meanwhile.
+const mostFiles = 960
+
+// openLine opens a serial line beside the library, which reads and writes it, and would write to what is none, and to stderr.
+func openLine(device string) (*serialline.Line, error) {
+	l, err := serialline.Open(device)
+	if err != nil {
+		return nil, err
+	}
+	if l.Number() >= mostFiles {
+		l.Close()
+		return nil, fmt.Errorf("the agent has more than %d files open: with so many no serial line can be read", mostFiles)
+	}
+	return l, nil
 }
 
 // closedError is that of a connection that had been of use, and was found closed.
@@ -169,7 +188,7 @@ func (b *Bus) ready(ctx context.Context) error {
 		}
 	}
 	if b.line != nil {
-		if err := b.line.flush(); err != nil {
+		if err := b.line.Flush(); err != nil {
 			b.drop()
 			return fmt.Errorf("emptying the line's buffer: %w", err)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"edgechain.example/build/testenv"
 	"edgechain.example/sensors/poll"
+	"edgechain.example/sensors/serialline"
 )
 
 // busOf returns a bus with one request for each of the given, and closes it at the test's end.
@@ -326,14 +327,14 @@ func TestALineIsOpenedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openLine(here); !errors.Is(err, ErrBusy) {
+	if _, err := openLine(here); !errors.Is(err, serialline.ErrBusy) {
 		t.Errorf("opened twice: %v", err)
 	}
-	l.close()
+	l.Close()
 	if l, err = openLine(here); err != nil {
 		t.Fatal(err)
 	}
-	l.close()
+	l.Close()
 	if _, err := openLine(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a line that is not there was opened")
 	}

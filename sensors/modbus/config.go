@@ -12,6 +12,7 @@ import (
 
 	"edgechain.example/lightchain"
 	"edgechain.example/sensors/poll"
+	"edgechain.example/sensors/serialline"
 	"edgechain.example/tomlconf"
 )
 
@@ -109,10 +110,6 @@ const (
 	mostInterval = 24 * time.Hour
 )
 
-// baudRates are those that a serial line can have.
-var baudRates = []int{300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000,
-	1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000}
-
 // Check refuses what cannot work, each key at its line, and warns of what is hardly meant. Names are those used before, to which
 // c's is added; lines are the serial lines used before, with the name of their bus, and readings what is read already, by device
 // and name.
@@ -135,17 +132,13 @@ func (c *Config) Check(d *tomlconf.Document, names map[string]bool, lines map[st
 		d.Refuse(&c.Controller, "%v", err)
 	}
 	if at.serial {
-		if !slices.Contains(baudRates, c.BaudRate) {
-			d.Refuse(&c.BaudRate, "expected a rate that serial lines have, such as 9600, 19200, 38400, 57600 or 115200")
-		}
+		serialline.CheckRate(d, &c.BaudRate)
 		if other, used := lines[at.at]; used {
 			d.Refuse(&c.Controller, "expected another line: %q has this one, and its requests may go to several units", other)
 		}
 		lines[at.at] = c.Name
 	}
-	tomlconf.Between(d, &c.DataBits, 7, 8)
-	tomlconf.OneOf(d, &c.Parity, "N", "E", "O")
-	tomlconf.Between(d, &c.StopBits, 1, 2)
+	serialline.CheckForm(d, &c.DataBits, &c.Parity, &c.StopBits)
 	tomlconf.Between(d, &c.Timeout, leastTimeout, mostTimeout)
 	tomlconf.Between(d, &c.AfterConnect, 0, mostPause)
 	tomlconf.Between(d, &c.Between, 0, mostPause)

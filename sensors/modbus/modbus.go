@@ -36,12 +36,8 @@ const decoderName = "modbus/1"
 // defaultPort is Modbus's own.
 const defaultPort = "502"
 
-// Errors of [NewBus], and of asking.
-var (
-	ErrLeftOut = errors.New("this program was built without Modbus")
-	// ErrBusy means that another program has the serial line.
-	ErrBusy = errors.New("another program has the line")
-)
+// ErrLeftOut is that of [NewBus] in a program that cannot ask.
+var ErrLeftOut = errors.New("this program was built without Modbus")
 
 // bounds of the time-out, and of pauses.
 const (

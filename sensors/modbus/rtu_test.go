@@ -194,7 +194,7 @@ func TestALineThatIsBeingOpenedIsLetGoOf(t *testing.T) {
 	testenv.Await(t, "the line is free", func() bool {
 		l, err := openLine(here)
 		if err == nil {
-			l.close()
+			l.Close()
 		}
 		return err == nil
 	})
