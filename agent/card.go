@@ -73,8 +73,8 @@ func cardStatus(s recorder.Spending, disk uint64) api.Card {
 		years := float64(c.Endurance) / s.Rate / 365
 		c.Years = &years
 	}
-	if s.PerDay > 0 && s.Rate > float64(s.PerDay) {
-		c.Exceeded, c.Why = uint64(s.Rate)-s.PerDay, whyExceeded(&s)
+	if c.Exceeded = uint64(s.Over); c.Exceeded > 0 {
+		c.Why = whyExceeded(&s)
 	}
 	return c
 }
@@ -118,7 +118,7 @@ func newCardCollector(now func() api.Card) *cardCollector {
 		budget:   desc("edgeagent_card_budget_bytes_per_day", "Bytes that may be written in a day, card.bytes_per_day; 0: no limit."),
 		written:  desc("edgeagent_card_written_bytes", "Bytes written since the start, the rest of each sync's pages included."),
 		rate:     desc("edgeagent_card_written_bytes_per_day", "The same in a day, over the last one or what there is of it; NaN: not known yet."),
-		exceeded: desc("edgeagent_card_exceeded_bytes_per_day", "By how much that exceeds the budget, 0 where it does not."),
+		exceeded: desc("edgeagent_card_exceeded_bytes_per_day", "By how much that exceeds the budget and what may have been saved up, 0 where it does not."),
 		wait:     desc("edgeagent_card_group_seconds", "Time between two groups that the budget wants now; 0: each is put to disk at once."),
 		years:    desc("edgeagent_card_years", "How long a card of the disk's size lasts at this rate, if it bears 250 times its size; NaN: not known."),
 		limited:  desc("edgeagent_card_limited_senders", "Those whose window limits them, for whom groups are closed at once.")}

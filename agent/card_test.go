@@ -77,11 +77,11 @@ func TestStatusSaysWhatTheCardSuffers(t *testing.T) {
 	}{
 		{recorder.Spending{PerDay: 2e9, Rate: 1.5e9}, 0, ""},
 		{recorder.Spending{PerDay: 0, Rate: 35e9}, 0, ""},
-		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Limited: []recorder.Limited{{Sender: "mqtt:plant", Window: 20}}}, 3e9, "mqtt:plant waits with window 20"},
-		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Limited: []recorder.Limited{{Sender: "a", Window: 1}, {Sender: "b", Window: 1}, {Sender: "c", Window: 1}, {Sender: "d", Window: 1}, {Sender: "e", Window: 1}}}, 3e9, "a waits with window 1, b waits with window 1, c waits with window 1, 2 others likewise"},
-		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Fixed: true}, 3e9, "commit.max_delay and commit.idle say how long readings wait"},
-		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Wait: recorder.MostWait}, 3e9, "the readings alone take as much"},
-		{recorder.Spending{PerDay: 2e9, Rate: 5e9}, 3e9, "more was written before than now"},
+		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Over: 3e9, Limited: []recorder.Limited{{Sender: "mqtt:plant", Window: 20}}}, 3e9, "mqtt:plant waits with window 20"},
+		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Over: 3e9, Limited: []recorder.Limited{{Sender: "a", Window: 1}, {Sender: "b", Window: 1}, {Sender: "c", Window: 1}, {Sender: "d", Window: 1}, {Sender: "e", Window: 1}}}, 3e9, "a waits with window 1, b waits with window 1, c waits with window 1, 2 others likewise"},
+		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Over: 3e9, Fixed: true}, 3e9, "commit.max_delay and commit.idle say how long readings wait"},
+		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Over: 3e9, Wait: recorder.MostWait}, 3e9, "the readings alone take as much"},
+		{recorder.Spending{PerDay: 2e9, Rate: 5e9, Over: 3e9}, 3e9, "more was written before than now"},
 	} {
 		got := cardStatus(c.s, disk)
 		if got.Exceeded != c.over || !strings.HasPrefix(got.Why, c.why) || c.why == "" && got.Why != "" {

@@ -181,7 +181,7 @@ type Card struct {
 	Rate      float64   `json:"bytes_per_day"`                // written, over the last day or what there is of it; 0: not known yet
 	Written   uint64    `json:"written_bytes"`                // since the start
 	Budget    uint64    `json:"budget_bytes_per_day"`         // 0: there is none
-	Exceeded  uint64    `json:"exceeded_bytes_per_day"`       // by which the rate exceeds it
+	Exceeded  uint64    `json:"exceeded_bytes_per_day"`       // by which the rate exceeds it, what may have been saved up allowed for
 	Why       string    `json:"exceeded_because,omitempty"`   // for people
 	Fixed     bool      `json:"fixed_delays"`                 // commit.max_delay and commit.idle decide, and not the budget
 	Wait      float64   `json:"group_seconds"`                // between two groups, as the budget wants it now

@@ -148,6 +148,7 @@ func (b *budget) between() time.Duration {
 type Spending struct {
 	PerDay  uint64        // the budget; 0: there is none
 	Rate    float64       // bytes written a day, over the last day or what there is of it; 0: not known yet
+	Over    float64       // bytes by which the rate exceeds the budget, what may be saved up allowed for
 	Total   uint64        // bytes written since the start
 	PerSync float64       // bytes that a group takes in the log, its pages included, on average
 	Wait    time.Duration // between two groups, now
@@ -178,6 +179,10 @@ func (b *budget) spending(now time.Time) Spending {
 	for _, n := range b.parts {
 		sum += n
 	}
-	s.Rate = float64(sum) * rateWindow.Seconds() / window.Seconds()
+	days := window.Seconds() / rateWindow.Seconds()
+	s.Rate = float64(sum) / days
+	if b.perDay > 0 {
+		s.Over = max(0, (float64(sum)-b.most()-days*(float64(b.perDay)-b.most()))/days)
+	}
 	return s
 }

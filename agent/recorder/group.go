@@ -197,6 +197,7 @@ func (c *Committer) abandonWaiting(err error) {
 func (c *Committer) abandon(g group, err error) { c.finish(g, err) }
 
 func (c *Committer) finish(g group, err error) {
+	c.queue.acknowledging(g.messages)
 	for i, m := range g.messages {
 		if err == nil {
 			m.Entry = g.write.First + uint64(i)

@@ -114,3 +114,22 @@ func TestWhatASyncCostsIsMeasured(t *testing.T) {
 	}
 	b.stop(t)
 }
+
+// A young gateway that spends what it may have at its start exceeds nothing, and one that goes on like that does.
+func TestWhatWasSavedUpExceedsNothing(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	var written Written
+	b := newBudget(2e9, now, func() Written { return written })
+	hour := func(n float64) time.Time { return now.Add(time.Duration(n * float64(time.Hour))) }
+	written.Tables = uint64(b.most() + b.rate()*1800)
+	if s := b.spending(hour(0.5)); s.Rate < 2.4e9 || s.Over > 1e4 {
+		t.Errorf("half an hour after a start: %+v", s)
+	}
+	written.Tables = 3e9
+	if s := b.spending(hour(23.9)); s.Over < 0.9e9 || s.Over > 1.1e9 {
+		t.Errorf("a day later: %+v", s)
+	}
+	if s := b.spending(hour(60)); s.Over != 0 {
+		t.Errorf("after a quiet day: %+v", s)
+	}
+}

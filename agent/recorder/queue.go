@@ -317,7 +317,6 @@ func (q *Queue) Limit() int {
 func (q *Queue) release(messages []*sensors.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := time.Now()
 	for _, m := range messages {
 		t, ok := q.taken[m]
 		if !ok {
@@ -328,9 +327,6 @@ func (q *Queue) release(messages []*sensors.Message) {
 		q.qos0 -= t.qos0
 		t.share.inFlight -= t.bytes
 		q.forget(t.share)
-		if t.sender != nil {
-			t.sender.done(now)
-		}
 	}
 	if len(q.taken) == 0 {
 		q.busy = time.Time{}

@@ -212,6 +212,19 @@ func (q *Queue) arrived(m *sensors.Message, now time.Time) *sender {
 	return s
 }
 
+// acknowledging tells the senders of messages that their acknowledgements are about to go out. What they answer may be here before
+// the last of them did.
+func (q *Queue) acknowledging(messages []*sensors.Message) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for _, m := range messages {
+		if s := q.taken[m].sender; s != nil {
+			s.done(now)
+		}
+	}
+}
+
 // sweep forgets those who sent nothing any more, seldom.
 func (q *Queue) sweep(now time.Time) {
 	if now.Sub(q.swept) < forgotten {

@@ -14,8 +14,9 @@ import (
 
 // What a simulated disk takes for a sync, and what it writes for a message, in its log and in its tables.
 const (
-	simSync  = 5 * time.Millisecond
-	simBytes = 40
+	simSync    = 5 * time.Millisecond
+	simBytes   = 40
+	simHandOut = 10 * time.Microsecond // from one acknowledgement to the next
 )
 
 // simulation is a queue and what decides about its groups, over a disk that takes some time for each.
@@ -57,10 +58,12 @@ func (s *simulation) run() {
 				s.done[senderOf(m)]++
 			}
 			s.mu.Unlock()
-			s.c.queue.release(g.messages)
+			s.c.queue.acknowledging(g.messages)
 			for _, m := range g.messages {
 				m.Done(nil)
+				time.Sleep(simHandOut)
 			}
+			s.c.queue.release(g.messages)
 		}
 	})
 	for range s.c.queue.first {
