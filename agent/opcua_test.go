@@ -135,3 +135,18 @@ func TestAnOPCUAServerThatCannotWorkIsRefusedAtItsLine(t *testing.T) {
 		t.Error(err, warnings)
 	}
 }
+
+// The gateway's certificate is what servers trust: restored without it, the gateway is a stranger to them. Keys go where keys are wanted.
+func TestABackupWithKeysHasWhatServersTrust(t *testing.T) {
+	c := DefaultConfig()
+	c.OPCUA = []opcua.Config{{ServerCertificate: "/server", UserPrivateKey: "/user.key"}}
+	without, with := c.namedFiles(false), c.namedFiles(true)
+	if !slices.Contains(without, "/server") || slices.Contains(without, "/user.key") || slices.ContainsFunc(without, func(f string) bool { return strings.HasSuffix(f, "opcua/key.pem") }) {
+		t.Errorf("without keys: %q", without)
+	}
+	for _, file := range []string{"/server", "/user.key", c.Gateway.Data + "/opcua/cert.pem", c.Gateway.Data + "/opcua/key.pem"} {
+		if !slices.Contains(with, file) {
+			t.Errorf("with keys %s is missing: %q", file, with)
+		}
+	}
+}

@@ -31,6 +31,11 @@ const (
 	keyFile         = "key.pem"
 )
 
+// OwnFiles returns the files of the gateway's own certificate and key in a folder.
+func OwnFiles(folder string) []string {
+	return []string{filepath.Join(folder, certificateFile), filepath.Join(folder, keyFile)}
+}
+
 const (
 	keyBits = 2048 // the least that Basic256Sha256 takes
 	lasts   = 20 * 365 * 24 * time.Hour
