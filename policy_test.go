@@ -58,6 +58,8 @@ var rules = []rule{
 		why: "a source that knows another one cannot be left out or replaced; poll and serialline are none, but what several share"},
 	{in: `^edgechain\.example/`, except: `^edgechain\.example/sensors/modbus$`, forbids: `^github\.com/(simonvetter|goburrow)/`,
 		why: "a build tag leaves Modbus out, and what its library gets wrong about serial lines is mended in one place"},
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/(sensors/opcua|build/testenv/opcua)$`, forbids: `^github\.com/gopcua/`,
+		why: "a build tag leaves OPC UA out, and what its library believes of a server is compared in one place"},
 	{in: `^edgechain\.example/`, except: `^edgechain\.example/(mqttconn|sync/mqttlink|sensors/mqttsource|agent/demo)$`, forbids: `^github\.com/eclipse/paho`,
 		why: "paho's habits (tokens that complete without delivery, handlers that block the keep-alive) stay behind one connection, its two users and a demo"},
 	{in: `^edgechain\.example/`, except: `^edgechain\.example/(lightchain/store(/salvage)?|(aggregator|sensors/broker)/(.+/)?\w*store)$`, forbids: `^github\.com/cockroachdb/pebble`,
@@ -112,6 +114,7 @@ var floors = map[string]int{
 	"sensors/serialline":             2,
 	"sensors/serial":                 3,
 	"sensors/modbus":                 3,
+	"sensors/opcua":                  3,
 	"sync/internal":                  1,
 	"sync/pace":                      1,
 	"sensors/sparkplug":              2,
@@ -213,6 +216,7 @@ func TestPolicyRulesBite(t *testing.T) {
 		{"aggregator", "github.com/cockroachdb/pebble/v2"},
 		{"agent", "github.com/mochi-mqtt/server/v2/packets"},
 		{"agent", "github.com/simonvetter/modbus"},
+		{"agent", "github.com/gopcua/opcua/ua"},
 		{"sync", "github.com/jackc/pgx/v5"},
 		{"agent", "github.com/spf13/cobra"},
 		{"aggregator", "golang.org/x/mod/sumdb/note"},
@@ -356,7 +360,7 @@ func TestPolicyCompilesElsewhere(t *testing.T) {
 
 // A board that asks nobody can do without what asks.
 func TestPolicyLeavesOut(t *testing.T) {
-	for tag, library := range map[string]string{"nomodbus": "github.com/simonvetter/modbus"} {
+	for tag, library := range map[string]string{"nomodbus": "github.com/simonvetter/modbus", "noopcua": "github.com/gopcua/opcua"} {
 		env := []string{"CGO_ENABLED=0", "GOOS=linux"}
 		golang(t, env, "vet", "-tags="+tag, "./agent", "./sensors/...")
 		for line := range strings.Lines(string(golang(t, env, "list", "-deps", "-tags="+tag, "./cmd/edgeagent"))) {

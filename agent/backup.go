@@ -18,6 +18,7 @@ import (
 	"edgechain.example/lightchain/keyfile"
 	"edgechain.example/lightchain/store"
 	"edgechain.example/mqttconn"
+	"edgechain.example/sensors/opcua"
 )
 
 // Paths within a generation of a gateway's backup.
@@ -250,6 +251,13 @@ func (c *Config) namedFiles(secrets bool) (files []string) {
 		files = append(files, conn.TLSCA, conn.TLSCert)
 		hidden = append(hidden, conn.TLSKey, conn.PasswordFile)
 	}
+	for i := range c.OPCUA {
+		u := &c.OPCUA[i]
+		files = append(files, u.ServerCertificate, u.Certificate, u.UserCertificate)
+		hidden = append(hidden, u.PrivateKey, u.PasswordFile, u.UserPrivateKey)
+	}
+	// The certificate that servers trust is of use with its key alone.
+	hidden = append(hidden, opcua.OwnFiles(c.opcuaOptions().Folder)...)
 	if secrets {
 		files = append(files, hidden...)
 	}

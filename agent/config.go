@@ -16,6 +16,7 @@ import (
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/broker"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/opcua"
 	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
@@ -49,6 +50,7 @@ type Config struct {
 	Broker    BrokerConfig          `toml:"broker"`
 	MQTT      []MQTTConfig          `toml:"mqtt"`
 	Modbus    []modbus.Config       `toml:"modbus"`
+	OPCUA     []opcua.Config        `toml:"opcua"`
 	Serial    []serial.Config       `toml:"serial"`
 	Sync      SyncConfig            `toml:"sync"`
 	Upstream  []UpstreamConfig      `toml:"upstream"`
@@ -319,6 +321,9 @@ func BackupKeys() []string {
 	for _, table := range [...]string{"mqtt.", "upstream."} {
 		keys = append(keys, table+"tls_ca", table+"tls_cert", table+"tls_key", table+"password_file")
 	}
+	for _, key := range [...]string{"server_certificate", "certificate", "private_key", "password_file", "user_certificate", "user_private_key"} {
+		keys = append(keys, "opcua."+key)
+	}
 	return keys
 }
 
@@ -365,6 +370,9 @@ func (c *Config) paths() []*string {
 	}
 	for i := range c.Upstream {
 		all = append(all, c.Upstream[i].Files()...)
+	}
+	for i := range c.OPCUA {
+		all = append(all, c.OPCUA[i].Files()...)
 	}
 	return all
 }

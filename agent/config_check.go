@@ -63,8 +63,8 @@ func (c *Config) check(d *tomlconf.Document) {
 			d.Warn(table, "nothing of it is in force: expected enabled = true, or enabled = false")
 		}
 	}
-	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT)+len(c.Modbus)+len(c.Serial) == 0 {
-		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], [[modbus]] or [[serial]], and neither [broker] nor [hwmon] is enabled")
+	if !c.Hwmon.Enabled && !c.Broker.Enabled && len(c.MQTT)+len(c.Modbus)+len(c.OPCUA)+len(c.Serial) == 0 {
+		d.Warn(&c.MQTT, "there is nothing to record: no [[mqtt]], [[modbus]], [[opcua]] or [[serial]], and neither [broker] nor [hwmon] is enabled")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"edgechain.example/agent/recorder"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/opcua"
 	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
 )
@@ -74,6 +75,9 @@ func TestTheSampleShowsEveryKeyWithItsDefault(t *testing.T) {
 	defaults.Modbus[0].SetDefaults()
 	defaults.Modbus[0].Request[0].SetDefaults()
 	defaults.Modbus[0].Request[0].Fields[0].SetDefaults()
+	defaults.OPCUA = []opcua.Config{{Subscribe: []opcua.Subscribe{{Nodes: make([]opcua.NodeConfig, 1)}}}}
+	defaults.OPCUA[0].SetDefaults()
+	defaults.OPCUA[0].Subscribe[0].SetDefaults()
 	defaults.Serial = []serial.Config{{Config: sensors.Config{TopicParsing: make([]sensors.TopicRule, 1)}}}
 	defaults.Serial[0].SetDefaults()
 	defaults.Broker.Filter, defaults.MQTT[0].Filter = make([]FilterConfig, 1), make([]FilterConfig, 1)
@@ -272,7 +276,7 @@ func TestWhatIsHardlyMeantIsWarnedOf(t *testing.T) {
 		got = append(got, w.Error())
 	}
 	want := []string{
-		"x.toml: mqtt: there is nothing to record: no [[mqtt]], [[modbus]] or [[serial]], and neither [broker] nor [hwmon] is enabled",
+		"x.toml: mqtt: there is nothing to record: no [[mqtt]], [[modbus]], [[opcua]] or [[serial]], and neither [broker] nor [hwmon] is enabled",
 		"x.toml:2:1: store.allow_volatile = true: on a volatile data folder, what was acknowledged is gone when the power is",
 		"environment variable EDGEAGENT_BLOK_INTERVAL: it sets no key; did you mean EDGEAGENT_BLOCK_INTERVAL?",
 	}

@@ -19,7 +19,7 @@ import (
 
 // Connection is whether what the configuration names can be reached, and what it says.
 type Connection struct {
-	Table   string   `json:"table"` // "mqtt", "upstream", "modbus" or "serial"
+	Table   string   `json:"table"` // "mqtt", "upstream", "modbus", "opcua" or "serial"
 	Name    string   `json:"name"`
 	Reached bool     `json:"reached"`           // it answers, and gives all that was asked for
 	Server  string   `json:"server,omitempty"`  // of a broker, the one that took the client
@@ -184,7 +184,7 @@ func tryPolled(kind, name string, how Trying) Connection {
 	switch {
 	case err != nil:
 		t.Error = err.Error()
-	case failed >= 0 && polled[failed].Group == "": // a line
+	case failed >= 0 && polled[failed].Read == "": // a line, or a server
 		t.Error = polled[failed].Error
 	case failed >= 0:
 		t.Error = fmt.Sprintf("group %s, read %s: %s", polled[failed].Group, polled[failed].Read, polled[failed].Error)

@@ -233,7 +233,7 @@ func (m *metrics) committed(group []*sensors.Message, took time.Duration) {
 func sourceName(source string) string {
 	kind, rest, _ := strings.Cut(source, ":")
 	switch kind {
-	case "mqtt", "modbus", "serial":
+	case "mqtt", "modbus", "opcua", "serial":
 	default:
 		return kind
 	}

@@ -11,6 +11,7 @@ import (
 	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
 	"edgechain.example/sensors/modbus"
+	"edgechain.example/sensors/opcua"
 	"edgechain.example/sensors/poll"
 	"edgechain.example/sensors/serial"
 	"edgechain.example/tomlconf"
@@ -161,6 +162,7 @@ func (c *Config) Table(name string) (string, error) {
 // The kinds of what is polled, or listened to, as the source of an entry has them.
 const (
 	modbusKind = "modbus"
+	opcuaKind  = "opcua"
 	serialKind = "serial"
 )
 
@@ -174,7 +176,7 @@ type polledName struct {
 // parsePolledName parts a name that a person gave.
 func parsePolledName(text string) (n polledName) {
 	n.name = text
-	for _, kind := range []string{modbusKind, serialKind} {
+	for _, kind := range []string{modbusKind, opcuaKind, serialKind} {
 		if rest, ok := strings.CutPrefix(text, kind+":"); ok {
 			n.kind, n.name = kind, rest
 		}
@@ -188,7 +190,7 @@ func (n *polledName) is(kind, name string) bool {
 }
 
 func noSuchGroup(name string) error {
-	return fmt.Errorf("nothing that is polled is called %q: expected the name of a [[modbus]] or [[serial]], or the former with a slash and the name of one of its [[modbus.request]]: %w", name, store.ErrNotFound)
+	return fmt.Errorf("nothing that is polled is called %q: expected the name of a [[modbus]], [[opcua]] or [[serial]], or one of the former two with a slash and the name of one of its [[modbus.request]] or [[opcua.subscribe]]: %w", name, store.ErrNotFound)
 }
 
 // polledDevice is something of the configuration that is polled, or listened to.
@@ -202,6 +204,10 @@ func (c *Config) polled() (all []polledDevice) {
 	for i := range c.Modbus {
 		m := &c.Modbus[i]
 		all = append(all, polledDevice{modbusKind, m.Name, func(ctx context.Context, group string) ([]poll.Answer, error) { return askModbus(ctx, m, group) }})
+	}
+	for i := range c.OPCUA {
+		u := &c.OPCUA[i]
+		all = append(all, polledDevice{opcuaKind, u.Name, func(ctx context.Context, group string) ([]poll.Answer, error) { return c.readOPCUA(ctx, u, group) }})
 	}
 	for i := range c.Serial {
 		s := &c.Serial[i]
@@ -284,6 +290,10 @@ func (c *Config) checkPolled(d *tomlconf.Document) {
 	for i := range c.Modbus {
 		c.Modbus[i].Check(d, names, lines, readings)
 	}
+	servers := map[string]bool{}
+	for i := range c.OPCUA {
+		c.OPCUA[i].Check(d, servers, readings)
+	}
 	c.checkSerial(d, lines)
 }
 
@@ -292,6 +302,12 @@ func (a *Agent) wantPolled(c *Config, add func(name string, config any, make fun
 	for i := range c.Modbus {
 		m := c.Modbus[i]
 		if err := add(modbus.SourceName(m.Name), m, func() (*source, error) { return a.newModbus(m) }); err != nil {
+			return err
+		}
+	}
+	for i := range c.OPCUA {
+		u, o := opcuaSettings{c.OPCUA[i], c.Payload}, c.opcuaOptions()
+		if err := add(opcua.SourceName(u.Name), u, func() (*source, error) { return a.newOPCUA(u, o), nil }); err != nil {
 			return err
 		}
 	}

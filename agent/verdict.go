@@ -149,7 +149,7 @@ func (j *judgement) recording(l *api.Live) {
 	}
 	if len(l.Sources) == 0 {
 		j.add(api.NoSource, "", l.Started, "no source is configured, so nothing is recorded. "+
-			"Name one in the configuration: [broker], [[mqtt]], [[modbus]], [[serial]] or [hwmon]. Then: edgeagent reload")
+			"Name one in the configuration: [broker], [[mqtt]], [[modbus]], [[opcua]], [[serial]] or [hwmon]. Then: edgeagent reload")
 	}
 }
 

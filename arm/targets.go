@@ -4,7 +4,7 @@ import "strings"
 
 // The most a program may weigh, in bytes, on any target, built as it is shipped: -trimpath -ldflags "-s -w".
 const (
-	MaxAgentSize    = 24_000_000
+	MaxAgentSize    = 25_000_000
 	MaxVerifierSize = 4_000_000
 )
 

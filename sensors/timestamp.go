@@ -66,6 +66,11 @@ func Measured(r *lightchain.Reading, ms uint64, received int64) {
 	t.on(r, received)
 }
 
+// MeasuredAt is Measured for a time in nanoseconds since the Unix epoch.
+func MeasuredAt(r *lightchain.Reading, ns, received int64) {
+	stamp{ns: ns, timed: true}.on(r, received)
+}
+
 // clock reads the configured timestamp field.
 type clock struct {
 	unix   int            // a count since the epoch in units of 10^-unix seconds; -1: not a count

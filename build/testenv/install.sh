@@ -38,7 +38,7 @@ needs=(
 services="mosquitto postgresql prometheus prometheus-node-exporter"
 
 # Packages of npm, in a folder of their own that the tests look into.
-modules=(sparkplug-client@3.2.4 sparkplug-payload@1.0.3 esbuild@0.28.2 playwright-core@1.65.1)
+modules=(sparkplug-client@3.2.4 sparkplug-payload@1.0.3 esbuild@0.28.2 playwright-core@1.65.1 node-opcua-server@2.160.0)
 folder=/usr/local/lib/edgechain-testenv
 
 missing_modules() {

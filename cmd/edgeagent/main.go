@@ -64,7 +64,7 @@ for a part that is tried again, or of status: something is wrong, 78 run cannot 
 		&cobra.Group{ID: "gateway", Title: "Running a gateway:"},
 		&cobra.Group{ID: "chain", Title: "Reading its chain, while the agent runs or not:"})
 	asking := []*cobra.Command{newReload(), newKey(), newBackup(), newRestore(), newPrune(), newNote(), newAttach(),
-		newStatus(), newDevices(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newAttachment(), newPoll()}
+		newStatus(), newDevices(), newLog(), newBlocks(), newProve(), newVerify(), newExport(), newReceipts(), newTrust(), newAttachment(), newPoll(), newOPCUA()}
 	timed(asking...)
 	root.AddCommand(append(asking, newInit(), newRun(), newDemo(), newConfig(), newCheckConfig(), newVersion())...)
 	return root

@@ -18,7 +18,7 @@ func newPoll() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "poll",
 		GroupID: "gateway",
-		Short:   "Try what is polled, or listened to: Modbus, serial lines",
+		Short:   "Try what is polled, or listened to: Modbus, OPC UA, serial lines",
 	}
 	c.AddCommand(newPollOnce(), newPollTable())
 	return c
@@ -28,7 +28,7 @@ func newPollOnce() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "once NAME[/GROUP]",
 		Short: "Ask a polled source for what it reads now, and record nothing",
-		Long: `once asks a [[modbus]], or one of its requests, and shows what is answered: "edgeagent poll once line-1/press". The running
+		Long: `once asks a [[modbus]] or [[opcua]], or one of its requests or subscriptions, and shows what is answered: "edgeagent poll once line-1/press". The running
 agent asks between two of its polls, with the configuration that it has; without an agent, or with --direct, the command asks by
 the configuration's file, which needs the rights to do so and, of a serial line, that nobody else has it. Of a [[serial]] it waits for the
 next telegram, and shows how that is read. Where two have one name, "modbus:line-1" and "serial:line-1" tell them apart.

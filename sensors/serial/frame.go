@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"time"
+
+	"edgechain.example/sensors/poll"
 )
 
 // MaxTelegram is the most bytes that a telegram may have. What has more does not end where the configuration says, or comes at another
@@ -161,18 +163,10 @@ func (f *framer) within(c byte) {
 	}
 }
 
-// Losses are told at once, then after a minute, and of a device that goes on like that ever more seldom: some send between their
-// telegrams what belongs to none, for years.
-const (
-	leastBetween = time.Minute
-	mostBetween  = 24 * time.Hour
-)
-
-// report gathers what was lost until it is time to tell it.
+// report gathers what was lost until it is time to tell it: some devices send between their telegrams what belongs to none, for years.
 type report struct {
 	lost
-	told    time.Time
-	between time.Duration
+	seldom poll.Seldom
 }
 
 func (r *report) add(l *lost) {
@@ -186,22 +180,15 @@ func (r *report) due() time.Time {
 	if r.cut+r.garbage == 0 {
 		return time.Time{}
 	}
-	return r.told.Add(r.between)
+	return r.seldom.Due()
 }
 
 // take returns what is to be told now.
 func (r *report) take(last bool) (cut, garbage int) {
-	now := time.Now()
-	if r.cut+r.garbage == 0 || !last && now.Before(r.told.Add(r.between)) {
+	if r.cut+r.garbage == 0 || !r.seldom.Tell() && !last {
 		return 0, 0
 	}
-	switch {
-	case r.told.IsZero() || now.Sub(r.told) > 2*r.between:
-		r.between = leastBetween
-	default:
-		r.between = min(2*r.between, mostBetween)
-	}
-	cut, garbage, r.lost, r.told = r.cut, r.garbage, lost{}, now
+	cut, garbage, r.lost = r.cut, r.garbage, lost{}
 	return cut, garbage
 }
 

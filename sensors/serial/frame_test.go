@@ -84,8 +84,13 @@ func TestLossesThatGoOnAreToldEverMoreSeldom(t *testing.T) {
 		}
 		time.Sleep(72 * time.Hour)
 		r.add(&lost{cut: 2})
-		if cut, _ := r.take(false); cut != 2 || r.between != leastBetween {
-			t.Errorf("after quiet days: %d, %v", cut, r.between)
+		if cut, _ := r.take(false); cut != 2 || time.Until(r.due()) > 0 {
+			t.Errorf("after quiet days: %d", cut)
+		}
+		time.Sleep(time.Minute)
+		r.add(&lost{cut: 1})
+		if cut, _ := r.take(false); cut != 1 {
+			t.Errorf("a minute later: %d", cut)
 		}
 	})
 }

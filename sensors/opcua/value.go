@@ -1,0 +1,241 @@
+//go:build !noopcua
+
+package opcua
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gopcua/opcua/ua"
+
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
+)
+
+// mostElements is how many elements of an array become readings, as in the dialects.
+const mostElements = 1024
+
+// errStructure is that of a value whose encoding only its server describes.
+var errStructure = errors.New("its value is a structure of the server's own, which is not read: name the nodes of its fields")
+
+// appendPayload appends the payload that a value of a node is in an entry.
+//
+// SPEC: the node's id and the DataValue, as OPC UA Binary has them
+func appendPayload(b []byte, node *ua.NodeID, v *ua.DataValue) ([]byte, error) {
+	if isStructure(v.Value) {
+		return nil, errStructure
+	}
+	id, err := node.Encode()
+	if err != nil {
+		return nil, err
+	}
+	value, err := v.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return append(append(b, id...), value...), nil
+}
+
+// isStructure reports whether a value is one of whose bytes the library keeps nothing.
+func isStructure(v *ua.Variant) bool {
+	if v == nil {
+		return false
+	}
+	lost := func(x any) bool {
+		e, is := x.(*ua.ExtensionObject)
+		return is && e != nil && e.Value == nil && e.EncodingMask != ua.ExtensionObjectEmpty
+	}
+	if list, is := v.Value().([]*ua.ExtensionObject); is {
+		for _, e := range list {
+			if lost(e) {
+				return true
+			}
+		}
+	}
+	return lost(v.Value())
+}
+
+// parsePayload reads a payload, and takes none that appendPayload does not give back.
+func parsePayload(b []byte) (node *ua.NodeID, v *ua.DataValue, err error) {
+	defer func() { // the library's decoder panics over some lengths that no array can have
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the value: %v", p)
+		}
+	}()
+	node, v = new(ua.NodeID), new(ua.DataValue)
+	n, err := node.Decode(b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the node's id: %w", err)
+	}
+	m, err := v.Decode(b[n:])
+	if err != nil {
+		return nil, nil, fmt.Errorf("the value: %w", err)
+	}
+	again, err := appendPayload(nil, node, v)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n+m != len(b) || !bytes.Equal(again, b) {
+		return nil, nil, errors.New("it is not as the encoding has it")
+	}
+	return node, v, nil
+}
+
+// meaning is what the configuration says of a node.
+type meaning struct{ device, name, unit string }
+
+// Status codes (OPC UA Part 4, 7.39): the two highest bits are the severity; of a DataValue's the info bits tell of an overflow.
+const (
+	severity = 0xC0000000
+	infoType = 0x00000C00
+	ofValue  = 0x00000400
+	overflow = 0x00000080
+)
+
+// overflowed reports whether the server had no room for all values of a node.
+func overflowed(status ua.StatusCode) bool {
+	return status&infoType == ofValue && status&overflow != 0
+}
+
+// readings returns what a payload says.
+//
+// SPEC: a scalar is one reading, elements of an array are NAME.INDEX …
+func readings(payload []byte, as meaning, received int64) ([]lightchain.Reading, error) {
+	_, v, err := parsePayload(payload)
+	if err != nil {
+		return nil, sensors.NotUnderstood(sensors.Syntax, "%v", err)
+	}
+	var all []lightchain.Reading
+	add := func(name string, value any) {
+		r := lightchain.Reading{Device: as.device, Name: name}
+		var bad bool
+		if r.Value, bad = valueOf(value); bad || v.Status&severity != 0 {
+			r.Quality |= lightchain.Bad
+		}
+		switch r.Value.Kind() {
+		case lightchain.KindInt, lightchain.KindFloat:
+			r.Unit = as.unit
+		}
+		if v.Has(ua.DataValueSourceTimestamp) && !v.SourceTimestamp.IsZero() {
+			sensors.MeasuredAt(&r, v.SourceTimestamp.UnixNano(), received)
+		}
+		all = append(all, r)
+	}
+	if v.Value == nil {
+		add(as.name, nil)
+		return all, nil
+	}
+	value := v.Value.Value()
+	list := reflect.ValueOf(value)
+	if _, isBytes := value.([]byte); isBytes || value == nil || list.Kind() != reflect.Slice {
+		add(as.name, value)
+		return all, nil
+	}
+	if list.Len() > mostElements {
+		return nil, sensors.NotUnderstood(sensors.TooMany, "an array of %d elements, above the limit of %d", list.Len(), mostElements)
+	}
+	for i := range list.Len() {
+		if list.Index(i).Kind() == reflect.Slice && list.Index(i).Type() != reflect.TypeFor[[]byte]() {
+			return nil, sensors.NotUnderstood(sensors.WrongType, "an array of more than one dimension")
+		}
+		add(as.name+"."+strconv.Itoa(i), list.Index(i).Interface())
+	}
+	return all, nil
+}
+
+// valueOf returns what a scalar is; bad: of what it was, nothing can be said.
+func valueOf(x any) (v lightchain.Value, bad bool) {
+	switch x := x.(type) {
+	case nil:
+		return v, false
+	case bool:
+		return lightchain.Bool(x), false
+	case int8:
+		return lightchain.Int(int64(x)), false
+	case uint8:
+		return lightchain.Int(int64(x)), false
+	case int16:
+		return lightchain.Int(int64(x)), false
+	case uint16:
+		return lightchain.Int(int64(x)), false
+	case int32:
+		return lightchain.Int(int64(x)), false
+	case uint32:
+		return lightchain.Int(int64(x)), false
+	case int64:
+		return lightchain.Int(x), false
+	case uint64:
+		if x > math.MaxInt64 {
+			return lightchain.Text(strconv.FormatUint(x, 10)), false
+		}
+		return lightchain.Int(int64(x)), false
+	case float32:
+		// The shortest decimal that gives its bits back, as the device would display it.
+		f, err := strconv.ParseFloat(strconv.FormatFloat(float64(x), 'g', -1, 32), 64)
+		return floatOf(f, err)
+	case float64:
+		return floatOf(x, nil)
+	case string:
+		return textOf(x), false
+	case time.Time:
+		if x.IsZero() {
+			return v, false
+		}
+		return lightchain.Text(x.UTC().Format(time.RFC3339Nano)), false
+	case []byte:
+		return lightchain.Bytes(x), false
+	case *ua.GUID:
+		return textOf(x.String()), false
+	case ua.XMLElement:
+		return textOf(string(x)), false
+	case *ua.NodeID:
+		return textOf(x.String()), false
+	case *ua.ExpandedNodeID:
+		return textOf(x.String()), false
+	case ua.StatusCode:
+		return lightchain.Int(int64(x)), false
+	case *ua.LocalizedText:
+		return textOf(x.Text), false
+	case *ua.QualifiedName:
+		return textOf(strconv.Itoa(int(x.NamespaceIndex)) + ":" + x.Name), false
+	}
+	return v, true
+}
+
+// textOf returns a text, or its bytes where they are no UTF-8.
+func textOf(s string) lightchain.Value {
+	if !utf8.ValidString(s) {
+		return lightchain.Bytes([]byte(s))
+	}
+	return lightchain.Text(s)
+}
+
+func floatOf(f float64, err error) (v lightchain.Value, bad bool) {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return v, true
+	}
+	return lightchain.Float(f), false
+}
+
+// checkNodeID refuses what is no id of a node. The library takes more: what begins as none is a text in namespace 0 to it.
+func checkNodeID(text string) error {
+	_, err := ua.ParseNodeID(text)
+	_, id, namespaced := strings.Cut(text, ";")
+	if !namespaced || !strings.HasPrefix(text, "ns=") {
+		id = text
+	}
+	if err == nil && (len(id) < 3 || id[1] != '=' || !strings.ContainsAny(id[:1], "isgb")) {
+		err = errors.New("it begins as none")
+	}
+	if err != nil {
+		return fmt.Errorf("expected the id of a node, such as %q or %q: %w", "ns=2;s=Press.Temperature", "ns=3;i=1001", err)
+	}
+	return nil
+}

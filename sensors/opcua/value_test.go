@@ -1,0 +1,123 @@
+//go:build !noopcua
+
+package opcua
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopcua/opcua/ua"
+
+	"edgechain.example/lightchain"
+	"edgechain.example/sensors"
+)
+
+var at = time.Date(2026, time.March, 1, 8, 0, 0, 125_000_000, time.UTC)
+
+// payloadOf is that of a value of the node ns=2;s=x, with both times.
+func payloadOf(t testing.TB, value any, status ua.StatusCode) []byte {
+	t.Helper()
+	v := &ua.DataValue{Status: status, SourceTimestamp: at, ServerTimestamp: at.Add(time.Second)}
+	if value != nil {
+		variant, err := ua.NewVariant(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Value = variant
+	}
+	v.UpdateMask()
+	b, err := appendPayload(nil, ua.NewStringNodeID(2, "x"), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestEachTypeOfValueIsReadAsThePageHasIt(t *testing.T) {
+	when := time.Date(2026, time.March, 1, 7, 0, 0, 100, time.UTC)
+	for _, c := range []struct {
+		value  any
+		status ua.StatusCode
+		want   string
+	}{
+		{true, 0, "true"}, {int8(-5), 0, "-5"}, {uint8(200), 0, "200"}, {int16(-300), 0, "-300"}, {uint16(60000), 0, "60000"},
+		{int32(-70000), 0, "-70000"}, {uint32(4e9), 0, "4000000000"}, {int64(math.MinInt64), 0, "-9223372036854775808"},
+		{uint64(math.MaxInt64), 0, "9223372036854775807"}, {uint64(math.MaxUint64), 0, "18446744073709551615"},
+		{float32(21.7), 0, "21.7"}, {float64(0.1), 0, "0.1"}, {math.NaN(), 0, "null bad"}, {float32(math.Inf(1)), 0, "null bad"},
+		{"Press 07", 0, "Press 07"}, {when, 0, "2026-03-01T07:00:00.0000001Z"}, {[]byte{1, 2}, 0, "0102"},
+		{&ua.LocalizedText{EncodingMask: ua.LocalizedTextText, Text: "läuft"}, 0, "läuft"}, {&ua.QualifiedName{NamespaceIndex: 2, Name: "q"}, 0, "2:q"},
+		{ua.StatusCode(0x80340000), 0, "2150891520"}, {ua.NewStringNodeID(3, "y"), 0, "ns=3;s=y"},
+		{nil, 0x808C0000, "null bad"}, {1.5, 0x40900000, "1.5 bad"}, {1.5, 0x00000480, "1.5"},
+	} {
+		got, err := readings(payloadOf(t, c.value, c.status), meaning{"p7", "x", ""}, sensors.Nanoseconds(at))
+		if err != nil || len(got) != 1 {
+			t.Errorf("%v: %v, %v", c.value, got, err)
+			continue
+		}
+		want, isBad := strings.CutSuffix(c.want, " bad")
+		if r := got[0]; r.Value.String() != want && !(c.want == "0102" && r.Value.Kind() == lightchain.KindBytes) || r.Quality&lightchain.Bad != 0 != isBad || r.Time != at.UnixNano() || !r.Timed || r.Device != "p7" || r.Name != "x" {
+			t.Errorf("%v: %s, want %s", c.value, lineOf(&r), c.want)
+		}
+	}
+	got, err := readings(payloadOf(t, []float32{1, 2.5}, 0), meaning{"p7", "axes", "mm"}, sensors.Nanoseconds(at))
+	if err != nil || len(got) != 2 || lineOf(&got[1]) != "p7 axes.1 = 2.5 mm at 2026-03-01T08:00:00.125Z" {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, c := range []struct {
+		value any
+		want  sensors.Reason
+	}{{make([]int16, 1025), sensors.TooMany}, {[][]int16{{1, 2}, {3, 4}}, sensors.WrongType}} {
+		if got, err := readings(payloadOf(t, c.value, 0), meaning{}, sensors.Nanoseconds(at)); sensors.ReasonOf(err) != c.want || got != nil {
+			t.Errorf("%T: %v, %v", c.value, got, err)
+		}
+	}
+}
+
+// Of a structure that only its server describes the library keeps no bytes: half of it must not be an entry.
+func TestAStructureOfAServersOwnIsRefused(t *testing.T) {
+	b := slices.Concat([]byte{byte(ua.TypeIDExtensionObject)}, []byte{0x01, 0x02, 0x39, 0x30}, []byte{ua.ExtensionObjectBinary, 3, 0, 0, 0, 1, 2, 3})
+	v := &ua.DataValue{EncodingMask: ua.DataValueValue, Value: new(ua.Variant)}
+	if _, err := v.Value.Decode(b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := appendPayload(nil, ua.NewStringNodeID(2, "x"), v); err != errStructure {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnOverflowShowsInTheStatus(t *testing.T) {
+	for status, want := range map[ua.StatusCode]bool{0x480: true, 0x40900480: true, 0x80: false, 0x400: false, 0: false} {
+		if overflowed(status) != want {
+			t.Errorf("%#x", status)
+		}
+	}
+}
+
+// What a server may say ends no program, and what is taken is given back byte for byte.
+func FuzzPayload(f *testing.F) {
+	for _, value := range []any{true, uint64(7), float32(21.7), "x", []byte{1}, []int16{1, 2}, at, &ua.QualifiedName{Name: "q"}, ua.NewStringNodeID(3, "y"), nil} {
+		f.Add(payloadOf(f, value, 0x40900480))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		node, v, err := parsePayload(b)
+		if err != nil {
+			return
+		}
+		again, err := appendPayload(nil, node, v)
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("%x became %x: %v", b, again, err)
+		}
+		all, err := readings(b, meaning{"d", "n", ""}, at.UnixNano())
+		if err != nil && sensors.ReasonOf(err) == "" {
+			t.Fatal(err)
+		}
+		e := lightchain.Entry{Received: at.UnixNano(), Payload: b, Readings: all}
+		if _, err := e.Append(nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
