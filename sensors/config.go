@@ -127,19 +127,13 @@ func parseDialect(name string) (dialect, error) {
 	return 0, fmt.Errorf("dialect: %q is none; expected %s or %s", name, strings.Join(dialectNames[:dialects-1], ", "), dialectNames[dialects-1])
 }
 
-// New returns the decoder that cfg describes. Its errors begin with the key at fault. To find a zone by its name it
+// New returns the decoder that a configuration describes. Its errors begin with the key at fault. To find a zone by its name it
 // reads the time-zone database; nothing else touches the machine.
-func New(cfg Config) (*Decoder, error) {
-	whole, err := cfg.withPreset()
+func New(own Config) (*Decoder, error) {
+	cfg, err := own.withPreset()
 	if err != nil {
 		return nil, err
 	}
-	return newDecoder(whole, cfg, compilePattern)
-}
-
-// newDecoder is New for a configuration that is whole, and what of it is no preset's; compile reads a pattern. A verifier needs neither
-// presets nor patterns, and is smaller by a third of a megabyte without them.
-func newDecoder(cfg, own Config, compile func(string) (matcher, error)) (_ *Decoder, err error) {
 	d := &Decoder{
 		device:       cfg.Device,
 		unit:         unitSymbol(cfg.Unit),
@@ -161,7 +155,7 @@ func newDecoder(cfg, own Config, compile func(string) (matcher, error)) (_ *Deco
 		return nil, fmt.Errorf("timestamp_path: missing, where timestamp_format or timestamp_timezone says how to read that field")
 	}
 	if d.dialect == byPattern {
-		if d.pattern, err = compile(cfg.Pattern); err != nil {
+		if d.pattern, err = compilePattern(cfg.Pattern); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package sensors
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,24 @@ func TestANameInASourceHasNoSeparator(t *testing.T) {
 		}
 		if got := NameInSource(want); got != name {
 			t.Errorf("%q was %q, want %q", want, got, name)
+		}
+	}
+}
+
+// What reads a payload again is what New makes of no configuration, but for its dialect.
+func TestDecodersWithoutAConfigurationAreThoseOfAnEmptyOne(t *testing.T) {
+	decoders, err := unconfigured()
+	if err != nil || len(decoders) < 8 {
+		t.Fatal(len(decoders), err)
+	}
+	for name, d := range decoders {
+		made, err := New(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.dialect, made.cbor, made.units, made.rules = d.dialect, d.cbor, nil, nil // an empty map and list are none
+		if !reflect.DeepEqual(d, made) {
+			t.Errorf("%s: %+v, and not %+v", name, d, made)
 		}
 	}
 }

@@ -83,12 +83,15 @@ type clock struct {
 
 const timeForms = `rfc3339, unix, unix_ms, unix_us, unix_ns, rfc3339_or_unix_ms, or a Go layout such as "2006-01-02 15:04:05"`
 
+// anyTime reads what a device sends where nobody said in which form.
+var anyTime = clock{unix: -1, place: time.UTC, text: true, guess: true}
+
 // newClock compiles timestamp_format and timestamp_timezone. It reads the time-zone database for a zone's name.
 func newClock(format, zone string) (clock, error) {
 	c := clock{unix: -1, place: time.UTC}
 	switch format {
 	case "":
-		c.text, c.guess = true, true
+		c = anyTime
 	case "rfc3339":
 		c.text = true
 	case "unix":
