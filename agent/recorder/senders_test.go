@@ -23,7 +23,7 @@ const (
 type simulation struct {
 	c     *Committer
 	mu    sync.Mutex
-	disk  Written // guarded by mu, as all below
+	disk  stored // guarded by mu, as all below
 	syncs int
 	done  map[string]int // messages acknowledged, by sender
 	spent uint64         // bytes, each sync's page included
@@ -33,7 +33,7 @@ func newSimulation(perDay uint64) *simulation {
 	s := &simulation{done: map[string]int{}}
 	q := NewQueue(16<<20, 1000)
 	s.c = &Committer{queue: q, staged: make(chan group), gathering: time.NewTimer(0), commit: CommitConfig{MaxEntries: 1000}}
-	s.c.budget = newBudget(perDay, time.Now(), func() Written {
+	s.c.budget = newBudget(perDay, time.Now(), func() stored {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.disk
