@@ -252,7 +252,7 @@ func TestTheBudgetIsKeptAndNoSenderFallsBehind(t *testing.T) {
 		{"window 1 and 20 beside 16 without", []party{{1, ms, 1, always}, {20, ms, 1, always}, free(100)}, 1e18, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			settles, lasts := 30*time.Minute, 10*time.Minute
+			settles, lasts := 25*time.Minute, 5*time.Minute
 			if c.soon {
 				settles, lasts = 30*time.Second, 30*time.Second
 			}
