@@ -29,19 +29,19 @@ const (
 	rateLeast  = 10 * time.Minute
 )
 
-// Written is what a store says that it wrote since it was opened.
-type Written struct{ Log, Tables uint64 }
+// stored is what a store says that it wrote since it was opened.
+type stored struct{ Log, Tables uint64 }
 
 // budget is how much may be written to the card, and how much was. It is a bucket that fills evenly: see [budget.wait] for what
 // its level is good for.
 type budget struct {
-	written func() Written
+	written func() stored
 
 	mu      sync.Mutex
 	perDay  uint64    // 0: no limit
 	level   float64   // bytes that may be written by now
 	at      time.Time // up to when that is known
-	last    Written   // as it was then
+	last    stored    // as it was then
 	syncs   uint64    // since then
 	beside  uint64    // bytes, since then, that the store does not count
 	perSync float64   // bytes that the log takes for a group, its pages included, on average
@@ -52,7 +52,7 @@ type budget struct {
 	part  int64             // number of the part that was counted in last; number n has the place n % rateParts
 }
 
-func newBudget(perDay uint64, now time.Time, written func() Written) *budget {
+func newBudget(perDay uint64, now time.Time, written func() stored) *budget {
 	b := &budget{written: written, perDay: perDay, at: now, began: now, perSync: page, last: written()}
 	b.level = rich * b.most()
 	return b

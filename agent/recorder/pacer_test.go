@@ -39,8 +39,8 @@ func TestWhenAGroupIsDue(t *testing.T) {
 // The level says how far apart groups are: not at all, as often as the budget bears, or a second.
 func TestTheWaitRisesAsTheBudgetGetsPoor(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	var written Written
-	b := newBudget(purseParts*86400/(purseParts-1)*4*page, now, func() Written { return written }) // a group each quarter of a second
+	var written stored
+	b := newBudget(purseParts*86400/(purseParts-1)*4*page, now, func() stored { return written }) // a group each quarter of a second
 	for _, c := range []struct {
 		saved float64
 		least time.Duration
@@ -66,8 +66,8 @@ func TestTheWaitRisesAsTheBudgetGetsPoor(t *testing.T) {
 // A day is told from what there is of it, and forgets what is older.
 func TestTheRateIsThatOfTheLastDay(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	var written Written
-	b := newBudget(2e9, now, func() Written { return written })
+	var written stored
+	b := newBudget(2e9, now, func() stored { return written })
 	if s := b.spending(now.Add(5 * time.Minute)); s.Rate != 0 {
 		t.Errorf("after five minutes it is known: %v", s.Rate)
 	}
@@ -118,8 +118,8 @@ func TestWhatASyncCostsIsMeasured(t *testing.T) {
 // A young gateway that spends what it may have at its start exceeds nothing, and one that goes on like that does.
 func TestWhatWasSavedUpExceedsNothing(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	var written Written
-	b := newBudget(2e9, now, func() Written { return written })
+	var written stored
+	b := newBudget(2e9, now, func() stored { return written })
 	hour := func(n float64) time.Time { return now.Add(time.Duration(n * float64(time.Hour))) }
 	written.Tables = uint64(b.most() + b.rate()*1800)
 	if s := b.spending(hour(0.5)); s.Rate < 2.4e9 || s.Over > 1e4 {

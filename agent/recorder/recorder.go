@@ -3,8 +3,9 @@
 //
 // It owns the order of entries, when a group of them is put to disk, when a block is sealed, and the moment from which a
 // source may acknowledge: after the group's write is synced, never before. If the power fails at any earlier moment,
-// nobody was told anything, and whoever sent a message sends it again. It does not know where messages come from, what
-// they mean, who else reads the chain, nor which configuration its settings are of.
+// nobody was told anything, and whoever sent a message sends it again. When a group is put to disk follows from a day's
+// budget of bytes, and from who waits for it: budget.go has the first, sender.go the second, pacer.go decides. It does not
+// know where messages come from, what they mean, who else reads the chain, nor which configuration its settings are of.
 package recorder
 
 import (
@@ -109,9 +110,9 @@ type Committer struct {
 
 // New returns a committer that does nothing until it runs.
 func New(c Config) *Committer {
-	written := func() Written {
+	written := func() stored {
 		s := c.Store.Stats()
-		return Written{Log: s.WALBytes, Tables: s.TableBytes}
+		return stored{Log: s.WALBytes, Tables: s.TableBytes}
 	}
 	n := &Committer{
 		budget: newBudget(c.PerDay, time.Now(), written),

@@ -23,7 +23,7 @@ const (
 type simulation struct {
 	c     *Committer
 	mu    sync.Mutex
-	disk  Written // guarded by mu, as all below
+	disk  stored // guarded by mu, as all below
 	syncs int
 	done  map[string]int // messages acknowledged, by sender
 	spent uint64         // bytes, each sync's page included
@@ -33,7 +33,7 @@ func newSimulation(perDay uint64) *simulation {
 	s := &simulation{done: map[string]int{}}
 	q := NewQueue(16<<20, 1000)
 	s.c = &Committer{queue: q, staged: make(chan group), gathering: time.NewTimer(0), commit: CommitConfig{MaxEntries: 1000}}
-	s.c.budget = newBudget(perDay, time.Now(), func() Written {
+	s.c.budget = newBudget(perDay, time.Now(), func() stored {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.disk
@@ -252,7 +252,7 @@ func TestTheBudgetIsKeptAndNoSenderFallsBehind(t *testing.T) {
 		{"window 1 and 20 beside 16 without", []party{{1, ms, 1, always}, {20, ms, 1, always}, free(100)}, 1e18, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			settles, lasts := 30*time.Minute, 10*time.Minute
+			settles, lasts := 25*time.Minute, 5*time.Minute
 			if c.soon {
 				settles, lasts = 30*time.Second, 30*time.Second
 			}

@@ -77,6 +77,25 @@ func TestStatusShowsWhatIsWrongFirst(t *testing.T) {
 	}
 }
 
+// What the card suffers stands in status with the budget, the reason where that is exceeded, and the assumption behind the years.
+func TestStatusSaysWhatTheCardSuffers(t *testing.T) {
+	t.Parallel()
+	years := 2.74
+	for _, c := range []struct {
+		card api.Card
+		want []string
+	}{
+		{api.Card{Budget: 2e9}, []string{"not known yet how much is written in a day; budget 2.0 GB"}},
+		{api.Card{Rate: 12e6}, []string{"12.0 MB a day are written, no budget"}},
+		{api.Card{Rate: 8e9, Budget: 2e9, Exceeded: 6e9, Why: "mqtt:pl\x1bant waits with window 20", Disk: 32e9, Endurance: 8e12, Years: &years},
+			[]string{"8.0 GB a day are written, budget 2.0 GB", `budget exceeded by 6.0 GB a day because mqtt:pl\u{1b}ant waits with window 20`, "2.7 years at this rate, if a card of 32.0 GB bears 8.0 TB"}},
+	} {
+		if got := cardText(&c.card); !slices.Equal(got, c.want) {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 // What is normal on a new gateway reads like no fault: a source and an upstream that are connecting, a head that is asked about, an
 // aggregator that has not answered yet.
 func TestStatusOfANewGatewayWarnsOfNothing(t *testing.T) {
