@@ -27,7 +27,7 @@ var errStructure = errors.New("its value is a structure of the server's own, whi
 
 // appendPayload appends the payload that a value of a node is in an entry.
 //
-// SPEC: the node's id and the DataValue, as OPC UA Binary has them
+// SPEC: the NodeId of the node and the DataValue that the server notified, one behind the other, both in OPC UA Binary
 func appendPayload(b []byte, node *ua.NodeID, v *ua.DataValue) ([]byte, error) {
 	if isStructure(v.Value) {
 		return nil, errStructure
@@ -106,7 +106,7 @@ func overflowed(status ua.StatusCode) bool {
 
 // readings returns what a payload says.
 //
-// SPEC: a scalar is one reading, elements of an array are NAME.INDEX …
+// SPEC: A scalar is one reading, called as the configuration says, else by the node's id; elements of an array of one dimension are NAME`.`INDEX
 func readings(payload []byte, as meaning, received int64) ([]lightchain.Reading, error) {
 	_, v, err := parsePayload(payload)
 	if err != nil {

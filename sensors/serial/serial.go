@@ -223,18 +223,22 @@ func (s *Source) Once(ctx context.Context, group string) ([]poll.Answer, error) 
 	s.mu.Unlock()
 	within := time.NewTimer(max(onceWithin, s.config.Silence))
 	defer within.Stop()
-	select {
-	case m := <-next:
-		return []poll.Answer{{Message: m}}, nil
-	case <-within.C:
-	case <-s.ended:
-		return nil, poll.ErrEnded
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case m := <-next:
+			return []poll.Answer{{Message: m}}, nil
+		case <-look.C: // nothing comes of a line that is not there
+			if stats := s.link.Stats(); !stats.Open && stats.Why != "" {
+				return []poll.Answer{{Err: errors.New(stats.Why)}}, nil
+			}
+		case <-within.C:
+			return []poll.Answer{{Err: fmt.Errorf("no telegram within %v: is the device on, and are baud rate and frame what it sends?", max(onceWithin, s.config.Silence))}}, nil
+		case <-s.ended:
+			return nil, poll.ErrEnded
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	why := fmt.Errorf("no telegram within %v: is the device on, and are baud rate and frame what it sends?", max(onceWithin, s.config.Silence))
-	if stats := s.link.Stats(); !stats.Open && stats.Why != "" {
-		why = errors.New(stats.Why)
-	}
-	return []poll.Answer{{Err: why}}, nil
 }
