@@ -88,6 +88,9 @@ func (b *budget) synced(beside uint64) {
 // meter charges what was written since it was called last, and lets the level rise. Under b.mu.
 func (b *budget) meter(now time.Time) {
 	passed := now.Sub(b.at)
+	if passed < -metered { // a clock was set back, see untilPast
+		b.at = now
+	}
 	if passed <= 0 {
 		return
 	}
@@ -126,7 +129,7 @@ func (b *budget) turn(now time.Time) {
 func (b *budget) wait(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now.Sub(b.at) >= metered {
+	if since := now.Sub(b.at); since >= metered || since < -metered {
 		b.meter(now)
 	}
 	return b.between()

@@ -66,7 +66,7 @@ func (c *Committer) gather(limit func() int) []*sensors.Message {
 			break
 		}
 		wait := time.Until(c.due(g))
-		if wait <= 0 {
+		if wait <= 0 || wait > max(MostWait, c.commit.MaxDelay) { // later than anything wants it: a clock was set back, see untilPast
 			break
 		}
 		c.gathering.Reset(wait)

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"edgechain.example/sensors"
 )
 
 // What decides is the budget, unless a group waited long enough by itself already, or somebody waits for it.
@@ -131,5 +133,39 @@ func TestWhatWasSavedUpExceedsNothing(t *testing.T) {
 	}
 	if s := b.spending(hour(60)); s.Over != 0 {
 		t.Errorf("after a quiet day: %+v", s)
+	}
+}
+
+// Behind the year 2157 times are those of the wall clock alone. One that is set back from there keeps no group open until it is there
+// again, and has the budget fill as before.
+func TestAClockThatIsSetBackKeepsNoGroupOpen(t *testing.T) {
+	ahead := time.Date(2170, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, set := range map[string]func(c *Committer, q *Queue){
+		"since the last group":                  func(c *Committer, q *Queue) { c.pacer.closed = ahead },
+		"while one is gathered":                 func(c *Committer, q *Queue) { q.began, q.newest = ahead, ahead },
+		"while one is gathered, fixed delays":   func(c *Committer, q *Queue) { c.commit.MaxDelay, q.began, q.newest = time.Second, ahead, ahead },
+		"since the last group, nothing is left": func(c *Committer, q *Queue) { c.pacer.closed, c.budget.level = ahead, 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSimulation(2e9)
+				if err := s.c.queue.Put(t.Context(), &sensors.Message{Source: "mqtt:plant:topic"}); err != nil {
+					t.Fatal(err)
+				}
+				set(s.c, s.c.queue)
+				began := time.Now()
+				if got := s.c.gather(func() int { return 1000 }); len(got) != 1 || time.Since(began) > MostWait {
+					t.Errorf("%d messages after %v", len(got), time.Since(began))
+				}
+			})
+		})
+	}
+	b := newBudget(2e9, ahead, func() stored { return stored{} })
+	b.level = 0
+	back := time.Unix(1_700_000_000, 0)
+	b.wait(back)
+	b.wait(back.Add(time.Second))
+	if b.wait(back.Add(time.Hour)) != 0 {
+		t.Error("an hour after the clock was set back nothing is saved up")
 	}
 }
