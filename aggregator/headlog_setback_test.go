@@ -301,3 +301,45 @@ func TestALogIsNotForkedAtAFailover(t *testing.T) {
 		t.Errorf("the log stands at %+v, %v; the standby had 1 leaf", head, err)
 	}
 }
+
+// What became durable and was not published, since a crash came between, is not shown at rest either: no mark would say so, and
+// a store that was set back behind it would be gone on from.
+func TestAtRestNothingIsShownThatWasNotPublished(t *testing.T) {
+	s, older, dir, elsewhere := openPebble(t), openPebble(t), t.TempDir(), t.TempDir()
+	for i := range uint64(3) {
+		for s, dir := range map[registry.Store]string{s: dir, older: elsewhere} {
+			wait(t, s, headAt(t, "gateway", i+1))
+			l, _ := newLog(t, s, dir)
+			mustTurn(t, l)
+		}
+	}
+	mark := filepath.Join(dir, "mark")
+	wait(t, s, headAt(t, "gateway", 4))
+	marked, err := os.ReadFile(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _ := newLog(t, s, dir)
+	mustTurn(t, l)
+	if err := os.WriteFile(mark, marked, 0o600); err != nil { // as if the crash had come before the new one
+		t.Fatal(err)
+	}
+	rest := headlog.AtRest(s, logKey(t, testOrigin).PublicKey, mark)
+	head, err := rest.Newest(t.Context())
+	if err != nil || head.Size != 3 || !bytes.Equal(head.Checkpoint, marked) || head.Time == 0 {
+		t.Fatalf("it shows %+v, %v; want the checkpoint of 3 leaves", head, err)
+	}
+	if c, err := rest.Check(t.Context()); err != nil || c.Size != 3 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	three := uint64(3)
+	if p, _, err := rest.Prove(t.Context(), headAt(t, "gateway", 3).Chain, &three); err != nil || p.Index != 2 || !bytes.Equal(p.Checkpoint, marked) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	// The store of before is put back, and other heads come: no root that was shown has a rival.
+	wait(t, older, headAt(t, "another", 1))
+	l, _ = newLog(t, older, dir)
+	if forked := mustTurn(t, l); forked.Size != 4 {
+		t.Errorf("%d leaves, want 4", forked.Size)
+	}
+}
