@@ -343,3 +343,22 @@ func TestAtRestNothingIsShownThatWasNotPublished(t *testing.T) {
 		t.Errorf("%d leaves, want 4", forked.Size)
 	}
 }
+
+// Where it cannot be told whether a restored log is held, it is not appended to.
+func TestALogThatMayBeHeldIsNotAppendedTo(t *testing.T) {
+	s, dir := openPebble(t), t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, s, headAt(t, "gateway", 1))
+	l, _ := newLog(t, s, dir)
+	l.Config.Hold = filepath.Join(file, "hold") // below a file
+	if err := l.Turn(t.Context(), true); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is appended to: %v", err)
+	}
+	l.Config.Hold = filepath.Join(dir, "hold")
+	if at := mustTurn(t, l); at.Size != 1 {
+		t.Errorf("%d leaves, want 1", at.Size)
+	}
+}
