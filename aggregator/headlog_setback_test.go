@@ -224,6 +224,10 @@ func TestALogIsNotAppendedToUnderAnotherKeyOrADamagedMark(t *testing.T) {
 	if err := headlog.New(config).Turn(t.Context(), true); !errors.Is(err, headlog.ErrKey) || !strings.Contains(err.Error(), "transparency.key_file") {
 		t.Errorf("under another key: %v", err)
 	}
+	config.Mark = l.Config.Mark
+	if err := headlog.New(config).Turn(t.Context(), true); !errors.Is(err, headlog.ErrKey) || !strings.Contains(err.Error(), "transparency.key_file") || strings.Contains(err.Error(), "remove") {
+		t.Errorf("under another key than the mark's: %v", err)
+	}
 	mark := filepath.Join(dir, "mark")
 	whole, err := os.ReadFile(mark)
 	if err != nil {
@@ -360,5 +364,28 @@ func TestALogThatMayBeHeldIsNotAppendedTo(t *testing.T) {
 	l.Config.Hold = filepath.Join(dir, "hold")
 	if at := mustTurn(t, l); at.Size != 1 {
 		t.Errorf("%d leaves, want 1", at.Size)
+	}
+}
+
+// Where something was published no key is made, whatever became of the store: its log would be another's, of the same name.
+func TestNoKeyIsMadeForALogThatWasPublished(t *testing.T) {
+	dir := t.TempDir()
+	c := &aggregator.Config{}
+	c.Aggregator.Data, c.Transparency.Origin, c.Transparency.KeyFile = dir, "agg-1.example", filepath.Join(dir, "key-log")
+	mark := filepath.Join(dir, "log-agg-1.example.checkpoint")
+	if err := os.WriteFile(mark, []byte("a checkpoint"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.LogKey(t.Context(), openPebble(t)); err == nil || !strings.Contains(err.Error(), "its key "+c.Transparency.KeyFile+" is not here") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(c.Transparency.KeyFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a key: %v", err)
+	}
+	if err := os.Remove(mark); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.LogKey(t.Context(), openPebble(t)); err != nil {
+		t.Error(err)
 	}
 }
