@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -73,6 +74,9 @@ func (c *Config) check(d *tomlconf.Document) {
 		}
 	}
 	c.Transparency.check(d)
+	if c.Transparency.Origin != "" && filepath.Clean(c.Transparency.KeyFile) == filepath.Clean(c.Key.File) {
+		d.Refuse(&c.Transparency.KeyFile, "this is key.file, which signs receipts: a log has a key that it uses for nothing else")
+	}
 	tomlconf.OneOf(d, &c.Log.Level, "debug", "info", "warn", "error")
 	tomlconf.OneOf(d, &c.Log.Format, "auto", "text", "json")
 	names := map[string]bool{}

@@ -158,4 +158,7 @@ func TestTheLogOfHeadsFollowsTheAggregatorsKeyAndWaits(t *testing.T) {
 			t.Errorf("the origin %q is taken", name)
 		}
 	}
+	if _, _, err := loadText(t, "[key]\nfile = \"/run/keys/agg\"\n[transparency]\norigin = \"agg-1.example\"\nkey_file = \"/run/keys/agg\"\n", nil, named); err == nil || !strings.Contains(err.Error(), "5:1: transparency.key_file") {
+		t.Errorf("the key of receipts signs checkpoints: %v", err)
+	}
 }

@@ -168,4 +168,14 @@ func TestAnExportedLogIsServedByAnyServer(t *testing.T) {
 	if _, _, err := headlog.CheckServed(t.Context(), headlog.From(files.Client(), files.URL), l.Key, kept, true); !errors.Is(err, headlog.ErrInvalid) {
 		t.Errorf("with a tile cut short: %v", err)
 	}
+	// What a power cut left empty or short comes anew.
+	if err := os.Truncate(filepath.Join(dir, "tile/entries/000"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, written, err := headlog.Export(t.Context(), fetch(l, true), l.Key, headlog.Folder{Dir: dir}); err != nil || written != 3 {
+		t.Errorf("%d files are written, %v; want both and the checkpoint", written, err)
+	}
+	if _, _, err := headlog.CheckServed(t.Context(), headlog.From(files.Client(), files.URL), l.Key, kept, true); err != nil {
+		t.Error(err)
+	}
 }

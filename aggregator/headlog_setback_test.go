@@ -224,6 +224,10 @@ func TestALogIsNotAppendedToUnderAnotherKeyOrADamagedMark(t *testing.T) {
 	if err := headlog.New(config).Turn(t.Context(), true); !errors.Is(err, headlog.ErrKey) || !strings.Contains(err.Error(), "transparency.key_file") {
 		t.Errorf("under another key: %v", err)
 	}
+	config.Mark = l.Config.Mark
+	if err := headlog.New(config).Turn(t.Context(), true); !errors.Is(err, headlog.ErrKey) || !strings.Contains(err.Error(), "transparency.key_file") || strings.Contains(err.Error(), "remove") {
+		t.Errorf("under another key than the mark's: %v", err)
+	}
 	mark := filepath.Join(dir, "mark")
 	whole, err := os.ReadFile(mark)
 	if err != nil {
@@ -299,5 +303,89 @@ func TestALogIsNotForkedAtAFailover(t *testing.T) {
 	g.awaitReceipt(second.self)
 	if head, err := second.store.LogHead(t.Context(), testOrigin); err != nil || head.Size != 1 {
 		t.Errorf("the log stands at %+v, %v; the standby had 1 leaf", head, err)
+	}
+}
+
+// What became durable and was not published, since a crash came between, is not shown at rest either: no mark would say so, and
+// a store that was set back behind it would be gone on from.
+func TestAtRestNothingIsShownThatWasNotPublished(t *testing.T) {
+	s, older, dir, elsewhere := openPebble(t), openPebble(t), t.TempDir(), t.TempDir()
+	for i := range uint64(3) {
+		for s, dir := range map[registry.Store]string{s: dir, older: elsewhere} {
+			wait(t, s, headAt(t, "gateway", i+1))
+			l, _ := newLog(t, s, dir)
+			mustTurn(t, l)
+		}
+	}
+	mark := filepath.Join(dir, "mark")
+	wait(t, s, headAt(t, "gateway", 4))
+	marked, err := os.ReadFile(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _ := newLog(t, s, dir)
+	mustTurn(t, l)
+	if err := os.WriteFile(mark, marked, 0o600); err != nil { // as if the crash had come before the new one
+		t.Fatal(err)
+	}
+	rest := headlog.AtRest(s, logKey(t, testOrigin).PublicKey, mark)
+	head, err := rest.Newest(t.Context())
+	if err != nil || head.Size != 3 || !bytes.Equal(head.Checkpoint, marked) || head.Time == 0 {
+		t.Fatalf("it shows %+v, %v; want the checkpoint of 3 leaves", head, err)
+	}
+	if c, err := rest.Check(t.Context()); err != nil || c.Size != 3 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	three := uint64(3)
+	if p, _, err := rest.Prove(t.Context(), headAt(t, "gateway", 3).Chain, &three); err != nil || p.Index != 2 || !bytes.Equal(p.Checkpoint, marked) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	// The store of before is put back, and other heads come: no root that was shown has a rival.
+	wait(t, older, headAt(t, "another", 1))
+	l, _ = newLog(t, older, dir)
+	if forked := mustTurn(t, l); forked.Size != 4 {
+		t.Errorf("%d leaves, want 4", forked.Size)
+	}
+}
+
+// Where it cannot be told whether a restored log is held, it is not appended to.
+func TestALogThatMayBeHeldIsNotAppendedTo(t *testing.T) {
+	s, dir := openPebble(t), t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, s, headAt(t, "gateway", 1))
+	l, _ := newLog(t, s, dir)
+	l.Config.Hold = filepath.Join(file, "hold") // below a file
+	if err := l.Turn(t.Context(), true); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is appended to: %v", err)
+	}
+	l.Config.Hold = filepath.Join(dir, "hold")
+	if at := mustTurn(t, l); at.Size != 1 {
+		t.Errorf("%d leaves, want 1", at.Size)
+	}
+}
+
+// Where something was published no key is made, whatever became of the store: its log would be another's, of the same name.
+func TestNoKeyIsMadeForALogThatWasPublished(t *testing.T) {
+	dir := t.TempDir()
+	c := &aggregator.Config{}
+	c.Aggregator.Data, c.Transparency.Origin, c.Transparency.KeyFile = dir, "agg-1.example", filepath.Join(dir, "key-log")
+	mark := filepath.Join(dir, "log-agg-1.example.checkpoint")
+	if err := os.WriteFile(mark, []byte("a checkpoint"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.LogKey(t.Context(), openPebble(t)); err == nil || !strings.Contains(err.Error(), "its key "+c.Transparency.KeyFile+" is not here") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(c.Transparency.KeyFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a key: %v", err)
+	}
+	if err := os.Remove(mark); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.LogKey(t.Context(), openPebble(t)); err != nil {
+		t.Error(err)
 	}
 }

@@ -39,7 +39,7 @@ func (c *Config) logHold(name string) string {
 	return filepath.Join(c.Aggregator.Data, "log-"+url.PathEscape(name)+".restored")
 }
 
-// LogKey returns the key of the log of heads, and makes one for a log that was not begun.
+// LogKey returns the key of the log of heads, and makes one for a log that was not begun, by what the store says and by the mark.
 func (c *Config) LogKey(ctx context.Context, s headlog.Store) (*headlog.Key, error) {
 	file := c.Transparency.KeyFile
 	signer, err := keyfile.Load(file, c.Key.Passphrase)
@@ -48,7 +48,7 @@ func (c *Config) LogKey(ctx context.Context, s headlog.Store) (*headlog.Key, err
 		if begun, err = s.LogHead(ctx, c.LogOrigin()); err != nil {
 			return nil, err
 		}
-		if begun != nil {
+		if begun != nil || isThere(c.logMark(c.Transparency.Origin)) {
 			return nil, fmt.Errorf("the log %s was begun, and its key %s is not here: put it there, from another replica or a backup; where it is lost, begin a new log under another transparency.origin: %w", c.LogOrigin(), file, fs.ErrNotExist)
 		}
 		signer, err = keyfile.Create(file, keyfile.Options{Passphrase: c.Key.Passphrase, Comment: c.LogOrigin()})

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"edgechain.example/lightchain"
 )
 
 // Folder is where a log is exported to.
@@ -40,26 +42,32 @@ func (d Folder) read(name string) (content []byte, err error) {
 	return content, err
 }
 
-// has reports whether there is a file.
-func (d Folder) has(name string) (there bool, err error) {
+// has reports whether there is a file of so many bytes, at least; a power cut may leave an empty one.
+func (d Folder) has(name string, least int64) (there bool, err error) {
 	err = d.as(func() error {
-		_, err := os.Stat(d.path(name))
-		if there = err == nil; errors.Is(err, fs.ErrNotExist) {
-			err = nil
+		info, err := os.Stat(d.path(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
+		there = err == nil && info.Size() >= least
 		return err
 	})
 	return there, err
 }
 
-// write puts a file in its place whole.
+// write puts a file in its place whole, and durable, so that none that the checkpoint names is an empty one after a power cut.
 func (d Folder) write(name string, content []byte) error {
 	return d.as(func() error {
 		path := d.path(name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path+".new", content, 0o644); err != nil {
+		f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(content)
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 			return err
 		}
 		return os.Rename(path+".new", path)
@@ -94,8 +102,12 @@ func Export(ctx context.Context, f Fetch, key note.Verifier, to Folder) (newest 
 	shown := true // entries are, as far as is known
 	for _, t := range tiles(newest.Size) {
 		for _, path := range t.files(shown) {
-			wrote, err := to.fetch(ctx, f, path)
-			if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, "tile/entries/") {
+			least := int64(t.width * len(lightchain.Hash{}))
+			if strings.HasPrefix(path, entriesBelow) {
+				least = int64(t.width * 2) // the lengths alone
+			}
+			wrote, err := to.fetch(ctx, f, path, least)
+			if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, entriesBelow) {
 				shown = false
 				continue
 			}
@@ -113,6 +125,8 @@ func Export(ctx context.Context, f Fetch, key note.Verifier, to Folder) (newest 
 	return newest, written + 1, to.write("checkpoint", signed)
 }
 
+const entriesBelow = "tile/entries/"
+
 // files returns the names of a tile's files.
 func (t tile) files(entries bool) []string {
 	if t.level == 0 && entries {
@@ -121,9 +135,9 @@ func (t tile) files(entries bool) []string {
 	return []string{"tile/" + t.path(false)}
 }
 
-// fetch gets a file that is not there yet.
-func (d Folder) fetch(ctx context.Context, f Fetch, path string) (wrote bool, err error) {
-	if there, err := d.has(path); err != nil || there {
+// fetch gets a file that is not there yet, or was cut short.
+func (d Folder) fetch(ctx context.Context, f Fetch, path string, least int64) (wrote bool, err error) {
+	if there, err := d.has(path, least); err != nil || there {
 		return false, err
 	}
 	body, err := f(ctx, path)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -181,8 +182,11 @@ func (l *Log) turn(ctx context.Context, sequences bool) error {
 	if !sequences {
 		return l.publish(head)
 	}
-	if _, err := os.Stat(l.Config.Hold); err == nil {
+	switch _, err := os.Stat(l.Config.Hold); {
+	case err == nil:
 		return cmp.Or[error](l.publish(head), &heldError{l.Config.Hold, l.origin()})
+	case !errors.Is(err, fs.ErrNotExist): // it may be there
+		return fmt.Errorf("whether the log came back from a backup: %w", err)
 	}
 	if head == nil {
 		if head, err = l.append(ctx, nil, nil); err != nil {

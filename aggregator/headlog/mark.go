@@ -38,6 +38,9 @@ func readMark(path string, key note.Verifier) (*mark, error) {
 		return nil, fmt.Errorf("the mark %s: %w", path, err)
 	}
 	c, err := OpenCheckpoint(signed, key)
+	if errors.Is(err, ErrKey) {
+		return nil, fmt.Errorf("the mark %s: %w: the log was begun with another key, put that into transparency.key_file; where it is lost, begin a new log under another transparency.origin", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the mark %s, which says what was published last, cannot be relied on: %w: put the right file there, or, if the store is known to be the newest, remove it", path, err)
 	}

@@ -128,6 +128,12 @@ func rootOf(hashes []lightchain.Hash) lightchain.Hash {
 
 // root returns the root of the tree of a size, from its tiles.
 func (read readTile) root(ctx context.Context, size uint64) (lightchain.Hash, error) {
+	tree, err := read.tree(ctx, size)
+	return tree.Root(), err
+}
+
+// tree returns the tree of a size, from its tiles.
+func (read readTile) tree(ctx context.Context, size uint64) (lightchain.CompactRange, error) {
 	nodes := read.nodes(ctx, size)
 	var edge []lightchain.Hash
 	for level := bits.Len64(size) - 1; level >= 0; level-- {
@@ -136,12 +142,11 @@ func (read readTile) root(ctx context.Context, size uint64) (lightchain.Hash, er
 		}
 		h, err := nodes(level, size>>(level+1)<<1)
 		if err != nil {
-			return lightchain.Hash{}, err
+			return lightchain.CompactRange{}, err
 		}
 		edge = append(edge, h)
 	}
-	tree, err := lightchain.NewCompactRange(size, edge)
-	return tree.Root(), err
+	return lightchain.NewCompactRange(size, edge)
 }
 
 // whole checks that every tile of the tree of a size is of the hashes in the tiles below it, from the leaves on.

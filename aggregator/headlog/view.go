@@ -15,8 +15,9 @@ type View struct {
 	Newest func(context.Context) (*Head, error) // where it stands, as far as that may be shown; [ErrEmpty]: nothing may
 }
 
-// AtRest returns how a log is read that no process here appends to: as the store has it, unless the file mark says that more was
-// published.
+// AtRest returns how a log is read that no process here appends to: as the file mark says that it was published, and as the store
+// has it where there is no such file. What a crash kept from being published stays unseen until it is: the mark would not know
+// of it, and a store without it would be gone on from.
 func AtRest(s Store, key *PublicKey, mark string) *View {
 	v := &View{Store: s, Key: key}
 	v.Newest = func(ctx context.Context) (*Head, error) {
@@ -30,10 +31,26 @@ func AtRest(s Store, key *PublicKey, mark string) *View {
 			return nil, fmt.Errorf("%w that may be shown: %w", ErrEmpty, err)
 		case err == nil && head == nil:
 			return nil, fmt.Errorf("%w: %s was not begun, `edgeaggregator run` begins it", ErrEmpty, v.origin())
+		case err == nil && published != nil && published.Size < head.Size:
+			return v.as(ctx, published)
 		}
 		return head, err
 	}
 	return v
+}
+
+// as returns where the log stood when its checkpoint was the one of the mark, which it continues.
+func (v *View) as(ctx context.Context, published *mark) (*Head, error) {
+	tree, err := readTile(v.tile).tree(ctx, published.Size)
+	if err != nil {
+		return nil, err
+	}
+	head := &Head{Size: published.Size, Edge: tree.Edge(), Checkpoint: published.signed}
+	kept, err := v.Store.LogCheckpoints(ctx, v.origin(), published.Size, 1)
+	if err == nil && len(kept) > 0 && kept[0].Size == published.Size {
+		head.Time = kept[0].Time
+	}
+	return head, err
 }
 
 func (v *View) origin() string { return v.Key.Name() }
