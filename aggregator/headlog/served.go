@@ -72,7 +72,7 @@ func (f Fetch) tile(ctx context.Context, t tile) ([]lightchain.Hash, error) {
 
 // CheckServed checks a log that is served: that its newest checkpoint is signed, that its tiles make the root in it, and, if an
 // earlier checkpoint of it is at hand, that its tree only grew since. For that it reads some tiles for each power of two of
-// leaves; all has it read every one. It returns the newest checkpoint and its bytes.
+// leaves; all has it read every one. It returns the newest checkpoint and its bytes, also with an error if the log has signed it.
 func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte, all bool) (newest *Checkpoint, signed []byte, err error) {
 	if signed, err = f(ctx, "checkpoint"); err != nil {
 		return nil, nil, err
@@ -86,10 +86,10 @@ func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte
 			return nil, nil, fmt.Errorf("the checkpoint that was kept: %w", err)
 		}
 		if before.Size > newest.Size {
-			return nil, nil, fmt.Errorf("%w: it showed %d leaves before, and shows %d now: an old copy, or two histories", ErrInvalid, before.Size, newest.Size)
+			return newest, signed, fmt.Errorf("%w: it showed %d leaves before, and shows %d now: an old copy, or two histories", ErrInvalid, before.Size, newest.Size)
 		}
 		if err := readTile(f.tile).continues(ctx, before, newest); err != nil {
-			return nil, nil, err
+			return newest, signed, err
 		}
 	}
 	return newest, signed, readTile(f.tile).makes(ctx, newest, all)
