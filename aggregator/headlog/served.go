@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -20,10 +21,11 @@ type Fetch func(ctx context.Context, path string) ([]byte, error)
 // maxFetched is above any tile, and any bundle of entries.
 const maxFetched = tileWidth * (2 + lightchain.MaxHeader)
 
-// From returns what fetches over HTTP from a log whose checkpoint is at url/checkpoint.
-func From(client *http.Client, url string) Fetch {
+// From returns what fetches over HTTP from a log whose checkpoint is at base/checkpoint.
+func From(client *http.Client, base string) Fetch {
 	return func(ctx context.Context, path string) ([]byte, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/"+path, nil)
+		address := strings.TrimSuffix(base, "/") + "/" + path
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +37,7 @@ func From(client *http.Client, url string) Fetch {
 		body, err := io.ReadAll(io.LimitReader(answer.Body, maxFetched+1))
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", r.URL, err)
+			return nil, &url.Error{Op: "Get", URL: address, Err: err} // as the client says it before an answer begins
 		case answer.StatusCode == http.StatusNotFound:
 			return nil, fmt.Errorf("%s: %w: %.200q", r.URL, fs.ErrNotExist, body)
 		case answer.StatusCode != http.StatusOK:

@@ -19,7 +19,8 @@ import (
 	"edgechain.example/lightchain/keyfile"
 )
 
-// What a log shows that contradicts the checkpoint that was kept is kept, too: it may not be shown again.
+// What a log shows that contradicts the checkpoint that was kept is kept, too: it may not be shown again. An answer that is cut off
+// says nothing of it.
 func TestACheckpointThatContradictsTheKeptOneIsKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -47,6 +48,7 @@ func TestACheckpointThatContradictsTheKeptOneIsKept(t *testing.T) {
 		case "/checkpoint":
 			_, _ = w.Write(shown)
 		case "/tile/0/000.p/1":
+			w.Header().Set("Content-Length", "32")
 			_, _ = w.Write([]byte(hash))
 		default:
 			http.NotFound(w, r)
@@ -62,6 +64,12 @@ func TestACheckpointThatContradictsTheKeptOneIsKept(t *testing.T) {
 		}
 		return stderr
 	}
+	whole := hash
+	hash = hash[:10] // of an answer that is cut off
+	if says := check(5); !strings.Contains(says, "EOF") {
+		t.Errorf("it says %s", says)
+	}
+	hash = whole
 	check(0)
 	if _, err := os.Stat(kept + ".other"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing contradicts: %v", err)
