@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -387,5 +388,31 @@ func TestNoKeyIsMadeForALogThatWasPublished(t *testing.T) {
 	}
 	if _, err := c.LogKey(t.Context(), openPebble(t)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where the log's key is damaged, or lost behind what was published, a command says that, and not that no log is configured.
+func TestALogWithoutItsKeyIsNotCalledNone(t *testing.T) {
+	dir := t.TempDir()
+	c := &aggregator.Config{}
+	c.Aggregator.Data, c.Transparency.Origin, c.Transparency.KeyFile = dir, "agg-1.example", filepath.Join(dir, "key-log")
+	says := func() string {
+		_, err := api.Local(aggregator.NewServer(c, aggregator.Options{Store: openPebble(t)})).Heads(t.Context())
+		return fmt.Sprint(err)
+	}
+	if s := says(); !strings.Contains(s, "there is no log of heads") {
+		t.Error(s)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "log-agg-1.example.checkpoint"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := says(); !strings.Contains(s, c.Transparency.KeyFile) {
+		t.Error(s)
+	}
+	if err := os.WriteFile(c.Transparency.KeyFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := says(); !strings.Contains(s, c.Transparency.KeyFile) {
+		t.Error(s)
 	}
 }

@@ -3,6 +3,7 @@ package aggregator
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -41,8 +42,12 @@ func NewServer(c *Config, o Options) *api.Server {
 		s.Identity.Key = lightchain.FormatPublicKey(o.Signer.Public())
 	}
 	if c.LogOrigin() != "" {
-		if key, err := c.LogPublicKey(); err == nil {
-			s.Heads = headlog.AtRest(o.Store, key, c.logMark(c.Transparency.Origin))
+		mark := c.logMark(c.Transparency.Origin)
+		switch key, err := c.LogPublicKey(); {
+		case err == nil:
+			s.Heads = headlog.AtRest(o.Store, key, mark)
+		case !errors.Is(err, fs.ErrNotExist) || isThere(mark): // else it was not begun
+			s.HeadsAbsent = err
 		}
 		s.HeadsEntries = c.Transparency.Entries
 	}

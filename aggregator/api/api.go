@@ -57,6 +57,7 @@ type Server struct {
 	Ready        func() error // nil while all brokers are connected and receipts can be issued
 	Metrics      prometheus.Gatherer
 	Heads        *headlog.View // the log of heads; nil: there is none
+	HeadsAbsent  error         // why there is none, where one is to be kept; nil: none is, or it was not begun
 	HeadsEntries bool          // it shows headers
 	Log          *slog.Logger
 	Access       localhttp.Access

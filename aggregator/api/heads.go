@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -66,7 +67,7 @@ var errNoLog = fmt.Errorf("there is no log of heads: set transparency.origin, an
 
 func (s *Server) heads(w http.ResponseWriter, r *http.Request) {
 	if s.Heads == nil {
-		fail(w, errNoLog)
+		fail(w, cmp.Or(s.HeadsAbsent, errNoLog))
 		return
 	}
 	told := Heads{Origin: s.Heads.Key.Name(), Key: s.Heads.Key.String()}
@@ -89,7 +90,7 @@ func (s *Server) heads(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) headsCheck(w http.ResponseWriter, r *http.Request) {
 	if s.Heads == nil {
-		fail(w, errNoLog)
+		fail(w, cmp.Or(s.HeadsAbsent, errNoLog))
 		return
 	}
 	if !s.checking.TryLock() { // each reads the whole log
@@ -113,7 +114,7 @@ func (s *Server) headsCheck(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) tlogProof(w http.ResponseWriter, r *http.Request) {
 	if s.Heads == nil {
-		fail(w, errNoLog)
+		fail(w, cmp.Or(s.HeadsAbsent, errNoLog))
 		return
 	}
 	record, err := s.find(r)
@@ -141,7 +142,7 @@ func (s *Server) tlogProof(w http.ResponseWriter, r *http.Request) {
 // headsServed answers what the log's own listener does.
 func (s *Server) headsServed(w http.ResponseWriter, r *http.Request) {
 	if s.Heads == nil {
-		fail(w, errNoLog)
+		fail(w, cmp.Or(s.HeadsAbsent, errNoLog))
 		return
 	}
 	http.StripPrefix("/v1/log", s.Heads.Handler(s.HeadsEntries)).ServeHTTP(w, r)

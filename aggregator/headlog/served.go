@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -20,10 +21,11 @@ type Fetch func(ctx context.Context, path string) ([]byte, error)
 // maxFetched is above any tile, and any bundle of entries.
 const maxFetched = tileWidth * (2 + lightchain.MaxHeader)
 
-// From returns what fetches over HTTP from a log whose checkpoint is at url/checkpoint.
-func From(client *http.Client, url string) Fetch {
+// From returns what fetches over HTTP from a log whose checkpoint is at base/checkpoint.
+func From(client *http.Client, base string) Fetch {
 	return func(ctx context.Context, path string) ([]byte, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/"+path, nil)
+		address := strings.TrimSuffix(base, "/") + "/" + path
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +37,7 @@ func From(client *http.Client, url string) Fetch {
 		body, err := io.ReadAll(io.LimitReader(answer.Body, maxFetched+1))
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", r.URL, err)
+			return nil, &url.Error{Op: "Get", URL: address, Err: err} // as the client says it before an answer begins
 		case answer.StatusCode == http.StatusNotFound:
 			return nil, fmt.Errorf("%s: %w: %.200q", r.URL, fs.ErrNotExist, body)
 		case answer.StatusCode != http.StatusOK:
@@ -72,7 +74,7 @@ func (f Fetch) tile(ctx context.Context, t tile) ([]lightchain.Hash, error) {
 
 // CheckServed checks a log that is served: that its newest checkpoint is signed, that its tiles make the root in it, and, if an
 // earlier checkpoint of it is at hand, that its tree only grew since. For that it reads some tiles for each power of two of
-// leaves; all has it read every one. It returns the newest checkpoint and its bytes.
+// leaves; all has it read every one. It returns the newest checkpoint and its bytes, also with an error if the log has signed it.
 func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte, all bool) (newest *Checkpoint, signed []byte, err error) {
 	if signed, err = f(ctx, "checkpoint"); err != nil {
 		return nil, nil, err
@@ -86,10 +88,10 @@ func CheckServed(ctx context.Context, f Fetch, key note.Verifier, earlier []byte
 			return nil, nil, fmt.Errorf("the checkpoint that was kept: %w", err)
 		}
 		if before.Size > newest.Size {
-			return nil, nil, fmt.Errorf("%w: it showed %d leaves before, and shows %d now: an old copy, or two histories", ErrInvalid, before.Size, newest.Size)
+			return newest, signed, fmt.Errorf("%w: it showed %d leaves before, and shows %d now: an old copy, or two histories", ErrInvalid, before.Size, newest.Size)
 		}
 		if err := readTile(f.tile).continues(ctx, before, newest); err != nil {
-			return nil, nil, err
+			return newest, signed, err
 		}
 	}
 	return newest, signed, readTile(f.tile).makes(ctx, newest, all)

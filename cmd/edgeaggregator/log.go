@@ -155,7 +155,8 @@ checkpoint that was ever signed.
 
 With URL and KEY, as the log's operator shows the key, it checks a log that is served: its signature, that its tiles make its
 root, and, with --kept, that its tree begins with the one of the checkpoint in that file, which is replaced by the newest
-afterwards. The first time the file is made. It needs no configuration, and may run anywhere.
+afterwards. The first time the file is made. Where it does not, what the log shows goes into FILE.other. It needs no
+configuration, and may run anywhere.
 
 It ends with 3 where something does not verify.`,
 		Args: command.Args(func(c *cobra.Command, args []string) error {
@@ -217,8 +218,17 @@ func checkServed(c *cobra.Command, address, text, kept string, all bool) error {
 	if errors.As(err, &unreached) {
 		return command.Fail(command.ExitUnreachable, err)
 	}
-	if err == nil && kept != "" {
+	switch {
+	case kept == "":
+	case err == nil:
 		err = command.Unwritten(kept, headlog.Keep(kept, signed))
+	case errors.Is(err, headlog.ErrInvalid) && signed != nil: // it may never be shown again
+		other := kept + ".other"
+		if unkept := headlog.Keep(other, signed); unkept != nil {
+			err = fmt.Errorf("%w; what it shows now could not be written to %s: %w:\n%s", err, other, unkept, signed)
+		} else {
+			err = fmt.Errorf("%w; what it shows now is kept in %s", err, other)
+		}
 	}
 	if err != nil {
 		return err
