@@ -32,6 +32,9 @@ const (
 	trip = 20 * time.Millisecond
 	// forgotten is after how long without a message nothing of a sender is kept.
 	forgotten = 2 * windowKept
+	// mostSenders is of how many senders something is kept. Where there are more, as where each message comes with a connection of its
+	// own, those go who were silent for a moment, and nothing is learned of who finds no place.
+	mostSenders = 4096
 )
 
 // sender is one session of somebody who waits for acknowledgements.
@@ -200,6 +203,9 @@ func (q *Queue) arrived(m *sensors.Message, now time.Time) *sender {
 	s := q.senders[name]
 	if s == nil {
 		q.sweep(now)
+		if len(q.senders) >= mostSenders {
+			return nil
+		}
 		name = strings.Clone(name)
 		s = &sender{name: name, since: now}
 		q.senders[name] = s
@@ -227,11 +233,15 @@ func (q *Queue) acknowledging(messages []*sensors.Message) {
 
 // sweep forgets those who sent nothing any more, seldom.
 func (q *Queue) sweep(now time.Time) {
-	if now.Sub(q.swept) < forgotten {
+	silent := forgotten
+	if len(q.senders) >= mostSenders {
+		silent = 2 * MostWait
+	}
+	if now.Sub(q.swept) < silent {
 		return
 	}
 	q.swept = now
-	maps.DeleteFunc(q.senders, func(_ string, s *sender) bool { return s.owed == 0 && now.Sub(s.last) >= forgotten })
+	maps.DeleteFunc(q.senders, func(_ string, s *sender) bool { return s.owed == 0 && now.Sub(s.last) >= silent })
 }
 
 // limited returns those whose window limits them, by name.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"edgechain.example/lightchain/store"
 	"edgechain.example/sensors"
 )
 
@@ -276,4 +277,58 @@ func TestTheBudgetIsKeptAndNoSenderFallsBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A sender with a large window goes on with the first acknowledgement of a group, before the others are told: it has no more under
+// way for that.
+func TestAWindowDoesNotGrowWhileAcknowledgementsAreTold(t *testing.T) {
+	const window = 500
+	q := NewQueue(16<<20, 1000)
+	c := &Committer{queue: q}
+	var put func(int)
+	put = func(more int) {
+		m := &sensors.Message{Source: "mqtt:plant:topic", Done: func(error) {
+			if more > 0 {
+				put(more - 1)
+			}
+		}}
+		if err := q.Put(t.Context(), m); err != nil {
+			t.Error(err)
+		}
+	}
+	for range window {
+		put(2)
+	}
+	for range 3 {
+		c.finish(group{messages: q.take(nil, window, groupBytes), write: &store.Staged{}}, nil)
+		if got := q.senders["mqtt:plant"].window(); got != window {
+			t.Fatalf("a window of %d counts as %d", window, got)
+		}
+	}
+}
+
+// Clients that come with one message each, and go, cost no memory for long.
+func TestFewSendersAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQueue(16<<20, 1000)
+		c := &Committer{queue: q}
+		put := func(name string) {
+			if err := q.Put(t.Context(), &sensors.Message{Source: name + ":topic"}); err != nil {
+				t.Fatal(err)
+			}
+			c.finish(group{messages: q.take(nil, 1, groupBytes), write: &store.Staged{}}, nil)
+		}
+		for i := range 10 * mostSenders {
+			put(fmt.Sprint("broker:-/", i))
+			time.Sleep(time.Millisecond)
+			if n := len(q.senders); n > mostSenders {
+				t.Fatalf("of %d something is kept", n)
+			}
+		}
+		time.Sleep(2 * MostWait)
+		put("mqtt:plant")
+		if q.senders["mqtt:plant"] == nil {
+			t.Error("who comes when they are gone is not looked at")
+		}
+	})
 }
