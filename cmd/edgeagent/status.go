@@ -424,6 +424,9 @@ func cardText(c *api.Card) []string {
 	if c.Budget > 0 {
 		budget = "budget " + megabytes(c.Budget)
 	}
+	if c.Wait > 0 {
+		budget += fmt.Sprintf(", groups are up to %.2g s apart", c.Wait)
+	}
 	if c.Rate == 0 {
 		return []string{"not known yet how much is written in a day; " + budget}
 	}
