@@ -58,7 +58,7 @@ var rules = []rule{
 		why: "a source that knows another one cannot be left out or replaced; poll and serialline are none, but what several share"},
 	{in: `^edgechain\.example/`, except: `^edgechain\.example/sensors/modbus$`, forbids: `^github\.com/(simonvetter|goburrow)/`,
 		why: "a build tag leaves Modbus out, and what its library gets wrong about serial lines is mended in one place"},
-	{in: `^edgechain\.example/`, except: `^edgechain\.example/(sensors/opcua|build/testenv/opcua)$`, forbids: `^github\.com/gopcua/`,
+	{in: `^edgechain\.example/`, except: `^edgechain\.example/sensors/opcua$`, forbids: `^github\.com/gopcua/`,
 		why: "a build tag leaves OPC UA out, and what its library believes of a server is compared in one place"},
 	{in: `^edgechain\.example/`, except: `^edgechain\.example/(mqttconn|sync/mqttlink|sensors/mqttsource|agent/demo)$`, forbids: `^github\.com/eclipse/paho`,
 		why: "paho's habits (tokens that complete without delivery, handlers that block the keep-alive) stay behind one connection, its two users and a demo"},

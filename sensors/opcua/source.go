@@ -147,6 +147,9 @@ func (s *Source) session(ctx context.Context, sink sensors.Sink) error {
 		server.close()
 	}()
 	l := &listening{Source: s, server: server, sink: sink, asked: time.Now()}
+	if err := s.learnStructures(ctx, server); err != nil {
+		return fmt.Errorf("reading the nodes: %w", err)
+	}
 	for _, g := range s.groups {
 		if err := l.subscribe(ctx, g); err != nil {
 			return fmt.Errorf("subscription %s: %w", g.Name, err)
@@ -167,6 +170,27 @@ func (s *Source) session(ctx context.Context, sink sensors.Sink) error {
 			return err
 		}
 	}
+}
+
+// learnStructures looks at what kinds of structures the nodes have, so that their first notified values are whole.
+func (s *Source) learnStructures(ctx context.Context, server *session) error {
+	for _, g := range s.groups {
+		values, err := read(ctx, server, g.ids())
+		if err != nil {
+			return err
+		}
+		for _, v := range values {
+			learn(v.Value)
+		}
+	}
+	return nil
+}
+
+func (g *group) ids() (ids []*ua.NodeID) {
+	for _, n := range g.nodes {
+		ids = append(ids, n.id)
+	}
+	return ids
 }
 
 func (s *Source) use(server *session) {
@@ -403,6 +427,7 @@ func (l *listening) acknowledge(subscription, number uint32, n int) func(error) 
 func (s *Source) message(n *node, v *ua.DataValue, received time.Time) (*sensors.Message, error) {
 	payload, err := appendPayload(nil, n.id, v)
 	if err != nil {
+		learn(v.Value)
 		return nil, err
 	}
 	if overflowed(v.Status) {
@@ -498,11 +523,7 @@ func (s *Source) readGroups(ctx context.Context, server *session, name string) (
 		if name != "" && g.Name != name {
 			continue
 		}
-		var ids []*ua.NodeID
-		for _, n := range g.nodes {
-			ids = append(ids, n.id)
-		}
-		values, err := read(ctx, server, ids)
+		values, err := read(ctx, server, g.ids())
 		received := time.Now()
 		for i, n := range g.nodes {
 			a := poll.Answer{Group: g.Name, Read: n.text, Err: err}
@@ -539,5 +560,8 @@ func ReadOnce(ctx context.Context, c *Config, o Options, name string) ([]poll.An
 		return []poll.Answer{{Group: name, Err: err}}, ctx.Err()
 	}
 	defer server.close()
+	if err := s.learnStructures(ctx, server); err != nil {
+		return []poll.Answer{{Group: name, Err: fmt.Errorf("reading the nodes: %w", err)}}, ctx.Err()
+	}
 	return s.readGroups(ctx, server, name), ctx.Err()
 }

@@ -22,15 +22,54 @@ import (
 // mostElements is how many elements of an array become readings, as in the dialects.
 const mostElements = 1024
 
-// errStructure is that of a value whose encoding only its server describes.
-var errStructure = errors.New("its value is a structure of the server's own, which is not read: name the nodes of its fields")
+// errStructure is that of a value whose encoding only its server describes, and of which no bytes were kept.
+var errStructure = errors.New("its value is a structure of a kind that came for the first time; the next one is recorded")
+
+// structure is the body of one, as it came.
+type structure struct{ body []byte }
+
+// Decode implements [ua.BinaryDecoder].
+func (s *structure) Decode(b []byte) (int, error) {
+	s.body = bytes.Clone(b)
+	return len(b), nil
+}
+
+// Encode implements [ua.BinaryEncoder].
+func (s *structure) Encode() ([]byte, error) { return s.body, nil }
+
+// learn has the library keep the bytes of structures like those in a value from now on, and reports whether there are any.
+func learn(v *ua.Variant) (any bool) {
+	for _, e := range structures(v) {
+		if e != nil && e.Value == nil && e.EncodingMask == ua.ExtensionObjectBinary && e.TypeID != nil && e.TypeID.NodeID != nil {
+			ua.RegisterExtensionObject(e.TypeID.NodeID, new(structure)) // whoever is first; it is the same for all
+			any = true
+		}
+	}
+	return any
+}
+
+// structures returns those that a value holds.
+func structures(v *ua.Variant) []*ua.ExtensionObject {
+	if v == nil {
+		return nil
+	}
+	switch x := v.Value().(type) {
+	case *ua.ExtensionObject:
+		return []*ua.ExtensionObject{x}
+	case []*ua.ExtensionObject:
+		return x
+	}
+	return nil
+}
 
 // appendPayload appends the payload that a value of a node is in an entry.
 //
 // SPEC: the NodeId of the node and the DataValue that the server notified, one behind the other, both in OPC UA Binary
 func appendPayload(b []byte, node *ua.NodeID, v *ua.DataValue) ([]byte, error) {
-	if isStructure(v.Value) {
-		return nil, errStructure
+	for _, e := range structures(v.Value) {
+		if e != nil && e.Value == nil && e.EncodingMask != ua.ExtensionObjectEmpty {
+			return nil, errStructure
+		}
 	}
 	id, err := node.Encode()
 	if err != nil {
@@ -41,25 +80,6 @@ func appendPayload(b []byte, node *ua.NodeID, v *ua.DataValue) ([]byte, error) {
 		return nil, err
 	}
 	return append(append(b, id...), value...), nil
-}
-
-// isStructure reports whether a value is one of whose bytes the library keeps nothing.
-func isStructure(v *ua.Variant) bool {
-	if v == nil {
-		return false
-	}
-	lost := func(x any) bool {
-		e, is := x.(*ua.ExtensionObject)
-		return is && e != nil && e.Value == nil && e.EncodingMask != ua.ExtensionObjectEmpty
-	}
-	if list, is := v.Value().([]*ua.ExtensionObject); is {
-		for _, e := range list {
-			if lost(e) {
-				return true
-			}
-		}
-	}
-	return lost(v.Value())
 }
 
 // parsePayload reads a payload, and takes none that appendPayload does not give back.
@@ -131,6 +151,9 @@ func readings(payload []byte, as meaning, received int64) ([]lightchain.Reading,
 	if v.Value == nil {
 		add(as.name, nil)
 		return all, nil
+	}
+	if len(structures(v.Value)) > 0 {
+		return nil, sensors.NotUnderstood(sensors.WrongType, "a structure: name the nodes of its fields")
 	}
 	value := v.Value.Value()
 	list := reflect.ValueOf(value)

@@ -77,15 +77,30 @@ func TestEachTypeOfValueIsReadAsThePageHasIt(t *testing.T) {
 	}
 }
 
-// Of a structure that only its server describes the library keeps no bytes: half of it must not be an entry.
-func TestAStructureOfAServersOwnIsRefused(t *testing.T) {
-	b := slices.Concat([]byte{byte(ua.TypeIDExtensionObject)}, []byte{0x01, 0x02, 0x39, 0x30}, []byte{ua.ExtensionObjectBinary, 3, 0, 0, 0, 1, 2, 3})
-	v := &ua.DataValue{EncodingMask: ua.DataValueValue, Value: new(ua.Variant)}
-	if _, err := v.Value.Decode(b); err != nil {
-		t.Fatal(err)
+// Of a structure that only its server describes the library keeps no bytes, unless it is told to. Half of one must not be an entry.
+func TestAStructureOfAServersOwnIsKeptWholeOrNotAtAll(t *testing.T) {
+	value := slices.Concat([]byte{byte(ua.TypeIDExtensionObject)}, []byte{0x01, 0x02, 0x39, 0x30}, []byte{ua.ExtensionObjectBinary, 3, 0, 0, 0, 1, 2, 3})
+	decoded := func() *ua.DataValue {
+		v := &ua.DataValue{EncodingMask: ua.DataValueValue, Value: new(ua.Variant)}
+		if _, err := v.Value.Decode(value); err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
-	if _, err := appendPayload(nil, ua.NewStringNodeID(2, "x"), v); err != errStructure {
+	node := ua.NewStringNodeID(2, "x")
+	v := decoded()
+	if _, err := appendPayload(nil, node, v); err != errStructure {
 		t.Errorf("got %v", err)
+	}
+	if !learn(v.Value) || learn(nil) {
+		t.Error("nothing was learned, or of nothing")
+	}
+	payload, err := appendPayload(nil, node, decoded())
+	if err != nil || !bytes.HasSuffix(payload, value) {
+		t.Errorf("got %x, %v", payload, err)
+	}
+	if got, err := readings(payload, meaning{}, at.UnixNano()); sensors.ReasonOf(err) != sensors.WrongType || got != nil {
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
