@@ -110,7 +110,12 @@ func (c *TransparencyConfig) check(d *tomlconf.Document) {
 // isLogName reports whether a text can be the name in an origin, which is a URL without its scheme, and part of a file's name.
 func isLogName(name string) bool {
 	const most = 128
-	return len(name) <= most && !strings.HasPrefix(name, "/") && !strings.HasSuffix(name, "/") && !strings.Contains(name, "//") &&
+	for level := range strings.SplitSeq(name, "/") {
+		if level == "" || level == "." || level == ".." {
+			return false
+		}
+	}
+	return len(name) <= most && !strings.HasSuffix(name, "/heads") &&
 		!strings.ContainsFunc(name, func(r rune) bool {
 			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '/'
 		})

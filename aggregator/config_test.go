@@ -153,7 +153,7 @@ func TestTheLogOfHeadsFollowsTheAggregatorsKeyAndWaits(t *testing.T) {
 	if got := c.waiting(&next); !slices.Equal(got, []string{"transparency.entries", "transparency.interval"}) && !slices.Equal(got, []string{"transparency.interval", "transparency.entries"}) {
 		t.Errorf("%v wait for the next start", got)
 	}
-	for _, name := range []string{"Agg", "a b", "/a", "a/", "a//b", "a+b", strings.Repeat("a", 129)} {
+	for _, name := range []string{"Agg", "a b", "/a", "a/", "a//b", "a+b", "..", "a/../b", "./a", "a/heads", strings.Repeat("a", 129)} {
 		if _, _, err := loadText(t, "", nil, map[string]string{"aggregator.name": "agg-1", "transparency.origin": name}); err == nil {
 			t.Errorf("the origin %q is taken", name)
 		}

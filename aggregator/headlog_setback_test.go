@@ -338,8 +338,14 @@ func TestAtRestNothingIsShownThatWasNotPublished(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	three := uint64(3)
-	if p, _, err := rest.Prove(t.Context(), headAt(t, "gateway", 3).Chain, &three); err != nil || p.Index != 2 || !bytes.Equal(p.Checkpoint, marked) {
-		t.Errorf("%+v, %v", p, err)
+	for _, height := range []*uint64{&three, nil} { // the newest is not published
+		if p, _, err := rest.Prove(t.Context(), headAt(t, "gateway", 3).Chain, height); err != nil || p.Index != 2 || !bytes.Equal(p.Checkpoint, marked) {
+			t.Errorf("%+v, %v", p, err)
+		}
+	}
+	four := uint64(4)
+	if _, _, err := rest.Prove(t.Context(), headAt(t, "gateway", 3).Chain, &four); !errors.Is(err, headlog.ErrNotFound) {
+		t.Errorf("%v", err)
 	}
 	// The store of before is put back, and other heads come: no root that was shown has a rival.
 	wait(t, older, headAt(t, "another", 1))
@@ -388,6 +394,20 @@ func TestNoKeyIsMadeForALogThatWasPublished(t *testing.T) {
 	}
 	if _, err := c.LogKey(t.Context(), openPebble(t)); err != nil {
 		t.Error(err)
+	}
+	// Nor is one used that signs receipts, under whichever name.
+	c.Key.File = filepath.Join(dir, "key")
+	for _, suffix := range []string{"", ".pub"} {
+		b, err := os.ReadFile(c.Transparency.KeyFile + suffix)
+		if err == nil {
+			err = os.WriteFile(c.Key.File+suffix, b, 0o600)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.LogKey(t.Context(), openPebble(t)); err == nil || !strings.Contains(err.Error(), "is that of the receipts") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -56,6 +56,9 @@ func (c *Config) LogKey(ctx context.Context, s headlog.Store) (*headlog.Key, err
 	if err != nil {
 		return nil, fmt.Errorf("the log's key: %w", err)
 	}
+	if own, err := keyfile.ReadPublicKey(keyfile.Readable(c.Key.File)); err == nil && own == signer.Public() {
+		return nil, fmt.Errorf("the log's key %s is that of the receipts, %s: the log signs with a key that it uses for nothing else; name a file that is not there, and one is made", file, c.Key.File)
+	}
 	return headlog.NewKey(c.LogOrigin(), signer)
 }
 

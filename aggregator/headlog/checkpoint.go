@@ -27,7 +27,7 @@ type Checkpoint struct {
 
 // Text returns the text that is signed.
 //
-// SPEC: three lines, each ended by LF: the origin, the number of leaves in decimal digits, the root in base64
+// SPEC: three lines, each ended by LF: the origin, the number of leaves in decimal digits without zeros in front, the root in base64
 func (c *Checkpoint) Text() string {
 	return c.Origin + "\n" + strconv.FormatUint(c.Size, 10) + "\n" + c.RootText() + "\n"
 }
@@ -68,7 +68,7 @@ var ErrKey = errors.New("no signature by this key")
 
 // OpenCheckpoint returns what a signed checkpoint says, if it is that of the log whose key this is.
 //
-// SPEC: Lines by other keys are passed over; one by this key must be there, and right.
+// SPEC: Lines by other keys are passed over; one by this key must be there, and right, and of several the first counts.
 func OpenCheckpoint(signed []byte, key note.Verifier) (*Checkpoint, error) {
 	n, err := note.Open(signed, note.VerifierList(key))
 	if unsigned := new(note.UnverifiedNoteError); errors.As(err, &unsigned) {

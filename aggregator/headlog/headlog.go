@@ -131,8 +131,9 @@ type Contents interface {
 	LogHashes(ctx context.Context, origin string, level int, first uint64, limit int) ([]lightchain.Hash, error)
 	// LogLeaves returns at most limit leaves from an index on.
 	LogLeaves(ctx context.Context, origin string, first uint64, limit int) ([]Leaf, error)
-	// LogFind returns the first head of a chain at that height or above, nil being the highest, or [ErrNotFound].
-	LogFind(ctx context.Context, origin string, chain lightchain.ChainID, height *uint64) (index uint64, leaf *Leaf, err error)
+	// LogFind returns the first head of a chain at that height or above, nil being the highest, among the first size leaves, or
+	// [ErrNotFound].
+	LogFind(ctx context.Context, origin string, size uint64, chain lightchain.ChainID, height *uint64) (index uint64, leaf *Leaf, err error)
 	// LogCheckpoints returns at most limit of the checkpoints kept, from a size on, ascending.
 	LogCheckpoints(ctx context.Context, origin string, from uint64, limit int) ([]Kept, error)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -42,14 +43,24 @@ func readMark(path string, key note.Verifier) (*mark, error) {
 		return nil, fmt.Errorf("the mark %s: %w: the log was begun with another key, put that into transparency.key_file; where it is lost, begin a new log under another transparency.origin", path, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the mark %s, which says what was published last, cannot be relied on: %w: put the right file there, or, if the store is known to be the newest, remove it", path, err)
+		return nil, fmt.Errorf("the mark %s, which says what was published last, cannot be relied on: %w: put the newest checkpoint that anybody has there, the file checkpoint of an export or one of --kept; where there is none, begin a new log under another transparency.origin", path, err)
 	}
 	return &mark{*c, signed}, nil
 }
 
 // Keep puts a checkpoint into a file, and returns when that is durable. Stopping before, the former one is there.
 func Keep(path string, signed []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	dir, fresh := filepath.Dir(path), filepath.Base(path)+".new-"
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range left { // of a run that was cut off
+		if strings.HasPrefix(e.Name(), fresh) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+	f, err := os.CreateTemp(dir, fresh+"*")
 	if err != nil {
 		return err
 	}
@@ -65,9 +76,9 @@ func Keep(path string, signed []byte) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	folder, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(folder.Sync(), folder.Close())
 }

@@ -40,6 +40,8 @@ func From(client *http.Client, base string) Fetch {
 			return nil, &url.Error{Op: "Get", URL: address, Err: err} // as the client says it before an answer begins
 		case answer.StatusCode == http.StatusNotFound:
 			return nil, fmt.Errorf("%s: %w: %.200q", r.URL, fs.ErrNotExist, body)
+		case answer.StatusCode >= http.StatusInternalServerError: // whoever asks later may be answered
+			return nil, &url.Error{Op: "Get", URL: address, Err: fmt.Errorf("%s: %.200q", answer.Status, body)}
 		case answer.StatusCode != http.StatusOK:
 			return nil, fmt.Errorf("%s: %s: %.200q", r.URL, answer.Status, body)
 		case len(body) > maxFetched:

@@ -80,12 +80,9 @@ func (v *View) Prove(ctx context.Context, chain lightchain.ChainID, height *uint
 	if err != nil {
 		return nil, nil, err
 	}
-	index, leaf, err := v.Store.LogFind(ctx, v.origin(), chain, height)
+	index, leaf, err := v.Store.LogFind(ctx, v.origin(), head.Size, chain, height)
 	if err != nil {
 		return nil, nil, err
-	}
-	if index >= head.Size {
-		return nil, nil, fmt.Errorf("header %d of chain %s: %w yet: its checkpoint is not published", leaf.Height, chain, ErrNotFound)
 	}
 	path, err := lightchain.ProveInclusion(readTile(v.tile).nodes(ctx, head.Size), head.Size, index)
 	if err != nil {

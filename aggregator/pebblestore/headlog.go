@@ -179,7 +179,7 @@ func (s *Store) LogHashes(ctx context.Context, origin string, level int, first u
 }
 
 // LogFind implements [headlog.Store].
-func (s *Store) LogFind(ctx context.Context, origin string, chain lightchain.ChainID, height *uint64) (index uint64, leaf *headlog.Leaf, err error) {
+func (s *Store) LogFind(ctx context.Context, origin string, size uint64, chain lightchain.ChainID, height *uint64) (index uint64, leaf *headlog.Leaf, err error) {
 	prefix, found := logChainKey(origin, chain), false
 	lower := prefix
 	if height != nil {
@@ -189,13 +189,14 @@ func (s *Store) LogFind(ctx context.Context, origin string, chain lightchain.Cha
 	if err != nil {
 		return 0, nil, s.unread(err)
 	}
-	if height != nil {
-		found = it.First()
-	} else {
-		found = it.Last()
+	begin, next := it.First, it.Next
+	if height == nil {
+		begin, next = it.Last, it.Prev
 	}
-	if found {
-		index = binary.BigEndian.Uint64(it.Key()[len(prefix)+8:])
+	for found = begin(); found; found = next() {
+		if index = binary.BigEndian.Uint64(it.Key()[len(prefix)+8:]); index < size {
+			break
+		}
 	}
 	if err := it.Close(); err != nil {
 		return 0, nil, s.unread(err)

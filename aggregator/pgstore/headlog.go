@@ -165,17 +165,17 @@ func (s *Store) LogHashes(ctx context.Context, origin string, level int, first u
 }
 
 // LogFind implements [headlog.Store].
-func (s *Store) LogFind(ctx context.Context, origin string, chain lightchain.ChainID, height *uint64) (index uint64, leaf *headlog.Leaf, err error) {
-	query, least := "SELECT position, height, header FROM edgechain_log_leaves WHERE origin = $1 AND chain = $2 AND height >= $3 ORDER BY height DESC, position DESC LIMIT 1", int64(0)
+func (s *Store) LogFind(ctx context.Context, origin string, size uint64, chain lightchain.ChainID, height *uint64) (index uint64, leaf *headlog.Leaf, err error) {
+	query, least := "SELECT position, height, header FROM edgechain_log_leaves WHERE origin = $1 AND chain = $2 AND height >= $3 AND position < $4 ORDER BY height DESC, position DESC LIMIT 1", int64(0)
 	if height != nil {
-		query, least = "SELECT position, height, header FROM edgechain_log_leaves WHERE origin = $1 AND chain = $2 AND height >= $3 ORDER BY height, position LIMIT 1", int64(*height)
+		query, least = "SELECT position, height, header FROM edgechain_log_leaves WHERE origin = $1 AND chain = $2 AND height >= $3 AND position < $4 ORDER BY height, position LIMIT 1", int64(*height)
 	}
 	found, err := collect(ctx, s, func(rows pgx.Rows) (p placed[headlog.Leaf], err error) {
 		var at int64
 		err = rows.Scan(&p.at, &at, &p.it.Header)
 		p.it.Chain, p.it.Height = chain, uint64(at)
 		return p, err
-	}, query, origin, chain[:], least)
+	}, query, origin, chain[:], least, int64(size))
 	switch {
 	case err != nil:
 		return 0, nil, err

@@ -228,7 +228,7 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return nil
 		case c.HasSubCommands() && len(args) > 0:
 			return unknownCommand(c, args[0])
-		case check(c, nil) == nil && check(c, make([]string, 1)) != nil: // it takes none
+		case check(c, nil) == nil && check(c, make([]string, 1)) != nil && check(c, make([]string, 2)) != nil: // it takes none
 			err = fmt.Errorf("%s takes no arguments, and %q is one", c.CommandPath(), args[0])
 		default:
 			takes := number(func(n int) bool { return check(c, make([]string, n)) == nil }, len(args))
