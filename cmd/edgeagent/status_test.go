@@ -86,6 +86,8 @@ func TestStatusSaysWhatTheCardSuffers(t *testing.T) {
 		want []string
 	}{
 		{api.Card{Budget: 2e9}, []string{"not known yet how much is written in a day; budget 2.0 GB"}},
+		{api.Card{Budget: 1e8, Wait: 0.0329}, []string{"not known yet how much is written in a day; budget 100.0 MB, groups are up to 0.033 s apart"}},
+		{api.Card{Budget: 1e8, Rate: 1.5e8, Wait: 1}, []string{"150.0 MB a day are written, budget 100.0 MB, groups are up to 1 s apart"}},
 		{api.Card{Rate: 12e6}, []string{"12.0 MB a day are written, no budget"}},
 		{api.Card{Rate: 8e9, Budget: 2e9, Exceeded: 6e9, Why: "mqtt:pl\x1bant waits with window 20", Disk: 32e9, Endurance: 8e12, Years: &years},
 			[]string{"8.0 GB a day are written, budget 2.0 GB", `budget exceeded by 6.0 GB a day because mqtt:pl\u{1b}ant waits with window 20`, "2.7 years at this rate, if a card of 32.0 GB bears 8.0 TB"}},
