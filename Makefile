@@ -16,13 +16,16 @@ SHELL = /bin/bash
 export CGO_ENABLED = 0
 BUILD = go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION) -X main.built=$(BUILT)"
 
-.PHONY: build demo check test env soak torture fuzz bench packages vuln clean help
+.PHONY: build demo demo-factory check test env soak torture fuzz bench packages vuln clean help
 
 build: ## the programs, in bin/ (the default)
 	$(BUILD) -o $(BIN) ./cmd/...
 
 demo: build ## a gateway with simulated devices and an aggregator, until Ctrl-C or for DEMO=20s
 	@DEMO=$(DEMO) build/demo.sh bin
+
+demo-factory: build ## a gateway with devices that speak Modbus, OPC UA and Sparkplug B, until Ctrl-C or for DEMO=20s
+	cd build/factory && go run . $(addprefix -for ,$(DEMO))
 
 check: ## formatting, vet, staticcheck, and that everything compiles: an answer in a minute
 	@go run ./build/testrun check

@@ -107,6 +107,7 @@ var well = course{
 	`edgeagent_unreceipted_seconds{aggregator="agg-1",upstream="office"}`: "5", "edgeagent_stuck_seconds": "0", "edgeagent_clock_steps_total": "0",
 	`edgeagent_sealing_stopped{reason="head_not_settled"}`: "0", `edgeagent_source_connected{source="mqtt:plant"}`: "1",
 	`edgeagent_upstream_connected{upstream="office"}`: "1", "edgeagent_under_voltage": "0", "edgeagent_throttled": "0",
+	"edgeagent_card_written_bytes_per_day": "35e7", "edgeagent_card_years": "40",
 }
 
 // times writes out, so often, what a course does for all series at once: "x29 stale _x2 x60" for a value.

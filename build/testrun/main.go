@@ -223,7 +223,7 @@ func parts() ([]part, error) {
 	return append(all,
 		part{"system", waiting, []step{test(pure, append([]string{"-count=1"}, systems...)...)}},
 		part{"packages", waiting, separate(pure, "build/packages")},
-		part{"modules", waiting, slices.Concat(separate(pure, "build/bench"), separate(pure, "build/torture"))},
+		part{"modules", waiting, slices.Concat(separate(pure, "build/bench"), separate(pure, "build/torture"), separate(pure, "build/factory"))},
 		part{"policy", computing, []step{test(pure, "-count=1", "edgechain.example")}},
 	), nil
 }
