@@ -32,6 +32,7 @@ const (
 	mostMessage = 16 << 20 // bytes
 	mostChunks  = 1024
 	chunkSize   = 65535
+	leastChunk  = 8192 // of any server (Part 6, 7.1.2.4)
 )
 
 // sessionLasts is for how long a server keeps a session of which it hears nothing.
@@ -96,9 +97,7 @@ func connect(ctx context.Context, c *Config, o *Options) (*session, error) {
 
 // open opens a channel.
 func open(ctx context.Context, c *Config, secured *uasc.Config) (*session, error) {
-	dialer := &uacp.Dialer{Dialer: &net.Dialer{Timeout: c.Timeout}, ClientACK: &uacp.Acknowledge{
-		ReceiveBufSize: chunkSize, SendBufSize: chunkSize, MaxChunkCount: mostChunks, MaxMessageSize: mostMessage}}
-	conn, err := dialer.Dial(ctx, c.Endpoint)
+	conn, err := dial(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
@@ -124,6 +123,45 @@ func open(ctx context.Context, c *Config, secured *uasc.Config) (*session, error
 		return nil, err
 	}
 	return s, nil
+}
+
+// dial connects, and greets the server. Its answer says what it takes; the library would also hold to that what it is sent, for which
+// only what is asked for here is in force.
+func dial(ctx context.Context, c *Config) (*uacp.Conn, error) {
+	_, at, err := uacp.ResolveEndpoint(ctx, c.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(within, "tcp", at.Host)
+	if err != nil {
+		return nil, err
+	}
+	tcp := raw.(*net.TCPConn)
+	limits := uacp.Acknowledge{ReceiveBufSize: chunkSize, SendBufSize: chunkSize, MaxChunkCount: mostChunks, MaxMessageSize: mostMessage}
+	greeting, err := uacp.NewConn(tcp, &limits)
+	if err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	heard := context.AfterFunc(within, func() { tcp.Close() }) // the library looks at a deadline alone, and would hold up a stop
+	if err := greeting.Handshake(within, c.Endpoint); err != nil {
+		tcp.Close()
+		if within.Err() != nil {
+			err = fmt.Errorf("no answer to the greeting: %w", within.Err())
+		}
+		return nil, err
+	}
+	if !heard() {
+		return nil, within.Err()
+	}
+	if size := greeting.SendBufSize(); size < leastChunk {
+		tcp.Close()
+		return nil, fmt.Errorf("the server takes chunks of %d bytes, and the protocol has at least %d", size, leastChunk)
+	}
+	limits.SendBufSize = min(chunkSize, greeting.SendBufSize())
+	return uacp.NewConn(tcp, &limits)
 }
 
 // unchanged compares what the channel was opened with, and what the server has made of it.
