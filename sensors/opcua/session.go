@@ -35,6 +35,10 @@ const (
 	leastChunk  = 8192 // of any server (Part 6, 7.1.2.4)
 )
 
+// The library refuses a whole message over one array that is longer than this, and with it the values of all other nodes, in each
+// session anew. What is too large for an entry is payload.max's matter.
+func init() { ua.MaxVariantArrayLength = mostMessage / 8 }
+
 // sessionLasts is for how long a server keeps a session of which it hears nothing.
 const sessionLasts = 2 * time.Minute
 
@@ -358,6 +362,10 @@ func (c *Config) login(e *ua.EndpointDescription) (l login, err error) {
 	}
 	if offer == nil {
 		return l, fmt.Errorf("the server lets nobody in %s at this endpoint", name)
+	}
+	// Which offers there are is asked for without security: whoever is between could make a password go in the clear, and read it.
+	if kind == ua.UserTokenTypeUserName && c.secure() && c.SecurityMode == modeSign && offer.SecurityPolicyURI == ua.SecurityPolicyURINone {
+		return l, fmt.Errorf("the server wants the password in the clear, and security_mode = %q does not hide it: only %q does", modeSign, modeBoth)
 	}
 	l.policy = offer.SecurityPolicyURI
 	if l.policy == "" {

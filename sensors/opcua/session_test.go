@@ -128,3 +128,26 @@ func TestAServerThatDoesNotGreetHoldsUpNothing(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// What a server offers is said without security: it must not be able to make a password go in the clear over a channel that is
+// signed alone.
+func TestAPasswordIsNotSentInTheClear(t *testing.T) {
+	c := configOf("opc.tcp://plc:4840", "x")
+	c.Username, c.Password = "reader", "right"
+	for _, test := range []struct {
+		mode, offer string
+		refused     bool
+	}{
+		{modeSign, ua.SecurityPolicyURINone, true},
+		{modeSign, "", false},
+		{modeSign, ua.SecurityPolicyURIBasic256Sha256, false},
+		{modeBoth, ua.SecurityPolicyURINone, false},
+	} {
+		c.SecurityPolicy, c.SecurityMode = policyBasic, test.mode
+		_, err := c.login(&ua.EndpointDescription{SecurityPolicyURI: ua.SecurityPolicyURIBasic256Sha256,
+			UserIdentityTokens: []*ua.UserTokenPolicy{{TokenType: ua.UserTokenTypeUserName, SecurityPolicyURI: test.offer}}})
+		if (err != nil) != test.refused {
+			t.Errorf("%s, %q: %v", test.mode, test.offer, err)
+		}
+	}
+}
