@@ -151,3 +151,11 @@ func TestAPasswordIsNotSentInTheClear(t *testing.T) {
 		}
 	}
 }
+
+// To the library "Press" is a text in namespace 0: nobody means that.
+func TestWhatIsNoNodeIsNotBrowsed(t *testing.T) {
+	c := configOf("opc.tcp://127.0.0.1:1", "x")
+	if _, err := Browse(t.Context(), &c, Options{}, "Press", 1); err == nil || !strings.Contains(err.Error(), "expected the id of a node") {
+		t.Errorf("got %v", err)
+	}
+}
