@@ -160,11 +160,11 @@ func dial(ctx context.Context, c *Config) (*uacp.Conn, error) {
 	if !heard() {
 		return nil, within.Err()
 	}
-	if size := greeting.SendBufSize(); size < leastChunk {
+	limits.SendBufSize = min(chunkSize, greeting.ReceiveBufSize()) // what it receives is what may be sent
+	if limits.SendBufSize < leastChunk {
 		tcp.Close()
-		return nil, fmt.Errorf("the server takes chunks of %d bytes, and the protocol has at least %d", size, leastChunk)
+		return nil, fmt.Errorf("the server takes chunks of %d bytes, and the protocol has at least %d", limits.SendBufSize, leastChunk)
 	}
-	limits.SendBufSize = min(chunkSize, greeting.SendBufSize())
 	return uacp.NewConn(tcp, &limits)
 }
 
