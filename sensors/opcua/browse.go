@@ -24,9 +24,12 @@ func Browse(ctx context.Context, c *Config, o Options, below string, depth int) 
 	if below == "" {
 		below = objectsFolder
 	}
+	if err := checkNodeID(below); err != nil {
+		return nil, err
+	}
 	id, err := ua.ParseNodeID(below)
 	if err != nil {
-		return nil, checkNodeID(below)
+		return nil, err
 	}
 	o = o.filled()
 	server, err := connect(ctx, c, &o)

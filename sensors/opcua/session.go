@@ -32,7 +32,12 @@ const (
 	mostMessage = 16 << 20 // bytes
 	mostChunks  = 1024
 	chunkSize   = 65535
+	leastChunk  = 8192 // of any server (Part 6, 7.1.2.4)
 )
+
+// The library refuses a whole message over one array that is longer than this, and with it the values of all other nodes, in each
+// session anew. What is too large for an entry is payload.max's matter.
+func init() { ua.MaxVariantArrayLength = mostMessage / 8 }
 
 // sessionLasts is for how long a server keeps a session of which it hears nothing.
 const sessionLasts = 2 * time.Minute
@@ -96,9 +101,7 @@ func connect(ctx context.Context, c *Config, o *Options) (*session, error) {
 
 // open opens a channel.
 func open(ctx context.Context, c *Config, secured *uasc.Config) (*session, error) {
-	dialer := &uacp.Dialer{Dialer: &net.Dialer{Timeout: c.Timeout}, ClientACK: &uacp.Acknowledge{
-		ReceiveBufSize: chunkSize, SendBufSize: chunkSize, MaxChunkCount: mostChunks, MaxMessageSize: mostMessage}}
-	conn, err := dialer.Dial(ctx, c.Endpoint)
+	conn, err := dial(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
@@ -124,6 +127,45 @@ func open(ctx context.Context, c *Config, secured *uasc.Config) (*session, error
 		return nil, err
 	}
 	return s, nil
+}
+
+// dial connects, and greets the server. Its answer says what it takes; the library would also hold to that what it is sent, for which
+// only what is asked for here is in force.
+func dial(ctx context.Context, c *Config) (*uacp.Conn, error) {
+	_, at, err := uacp.ResolveEndpoint(ctx, c.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(within, "tcp", at.Host)
+	if err != nil {
+		return nil, err
+	}
+	tcp := raw.(*net.TCPConn)
+	limits := uacp.Acknowledge{ReceiveBufSize: chunkSize, SendBufSize: chunkSize, MaxChunkCount: mostChunks, MaxMessageSize: mostMessage}
+	greeting, err := uacp.NewConn(tcp, &limits)
+	if err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	heard := context.AfterFunc(within, func() { tcp.Close() }) // the library looks at a deadline alone, and would hold up a stop
+	if err := greeting.Handshake(within, c.Endpoint); err != nil {
+		tcp.Close()
+		if within.Err() != nil {
+			err = fmt.Errorf("no answer to the greeting: %w", within.Err())
+		}
+		return nil, err
+	}
+	if !heard() {
+		return nil, within.Err()
+	}
+	limits.SendBufSize = min(chunkSize, greeting.ReceiveBufSize()) // what it receives is what may be sent
+	if limits.SendBufSize < leastChunk {
+		tcp.Close()
+		return nil, fmt.Errorf("the server takes chunks of %d bytes, and the protocol has at least %d", limits.SendBufSize, leastChunk)
+	}
+	return uacp.NewConn(tcp, &limits)
 }
 
 // unchanged compares what the channel was opened with, and what the server has made of it.
@@ -320,6 +362,10 @@ func (c *Config) login(e *ua.EndpointDescription) (l login, err error) {
 	}
 	if offer == nil {
 		return l, fmt.Errorf("the server lets nobody in %s at this endpoint", name)
+	}
+	// Which offers there are is asked for without security: whoever is between could make a password go in the clear, and read it.
+	if kind == ua.UserTokenTypeUserName && c.secure() && c.SecurityMode == modeSign && offer.SecurityPolicyURI == ua.SecurityPolicyURINone {
+		return l, fmt.Errorf("the server wants the password in the clear, and security_mode = %q does not hide it: only %q does", modeSign, modeBoth)
 	}
 	l.policy = offer.SecurityPolicyURI
 	if l.policy == "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,7 +80,29 @@ func appendPayload(b []byte, node *ua.NodeID, v *ua.DataValue) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v.Has(ua.DataValueValue) && v.Value != nil && v.Value.Type() == ua.TypeIDByteString && v.Value.Has(ua.VariantArrayValues) {
+		if value, err = withByteStrings(value, v.Value.Value()); err != nil {
+			return nil, err
+		}
+	}
 	return append(append(b, id...), value...), nil
+}
+
+// withByteStrings puts the elements of an array of byte strings into the encoding of its DataValue, which the library leaves out.
+func withByteStrings(value []byte, list any) ([]byte, error) {
+	if list == nil {
+		return value, nil
+	}
+	strings, one := list.([][]byte)
+	if !one {
+		return nil, errors.New("its value is an array of byte strings of more than one dimension, which is not read")
+	}
+	const at = 1 + 1 + 4 // behind the masks of the DataValue and of its Variant, and the length
+	elements := ua.NewBuffer(nil)
+	for _, s := range strings {
+		elements.WriteByteString(s)
+	}
+	return slices.Concat(value[:at], elements.Bytes(), value[at:]), elements.Error()
 }
 
 // parsePayload reads a payload, and takes none that appendPayload does not give back.

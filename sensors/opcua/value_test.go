@@ -70,7 +70,7 @@ func TestEachTypeOfValueIsReadAsThePageHasIt(t *testing.T) {
 	for _, c := range []struct {
 		value any
 		want  sensors.Reason
-	}{{make([]int16, 1025), sensors.TooMany}, {[][]int16{{1, 2}, {3, 4}}, sensors.WrongType}} {
+	}{{make([]int16, 1025), sensors.TooMany}, {make([]float64, 70000), sensors.TooMany}, {[][]int16{{1, 2}, {3, 4}}, sensors.WrongType}} {
 		if got, err := readings(payloadOf(t, c.value, 0), meaning{}, sensors.Nanoseconds(at)); sensors.ReasonOf(err) != c.want || got != nil {
 			t.Errorf("%T: %v, %v", c.value, got, err)
 		}
@@ -101,6 +101,24 @@ func TestAStructureOfAServersOwnIsKeptWholeOrNotAtAll(t *testing.T) {
 	}
 	if got, err := readings(payload, meaning{}, at.UnixNano()); sensors.ReasonOf(err) != sensors.WrongType || got != nil {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// The library reads an array of byte strings, and writes none of its elements.
+func TestAnArrayOfByteStringsIsKept(t *testing.T) {
+	wire := slices.Concat([]byte{ua.DataValueValue | ua.DataValueStatusCode, byte(ua.TypeIDByteString) | ua.VariantArrayValues, 2, 0, 0, 0},
+		[]byte{1, 0, 0, 0, 9}, []byte{2, 0, 0, 0, 2, 3}, []byte{0, 0, 0, 0x80})
+	v := new(ua.DataValue)
+	if _, err := v.Decode(wire); err != nil {
+		t.Fatal(err)
+	}
+	b, err := appendPayload(nil, ua.NewStringNodeID(2, "x"), v)
+	if err != nil || !bytes.HasSuffix(b, wire) {
+		t.Fatalf("%x became %x: %v", wire, b, err)
+	}
+	got, err := readings(b, meaning{"p7", "x", ""}, sensors.Nanoseconds(at))
+	if err != nil || len(got) != 2 || got[1].Name != "x.1" || got[1].Value != lightchain.Bytes([]byte{2, 3}) || got[1].Quality&lightchain.Bad == 0 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

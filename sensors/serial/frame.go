@@ -37,7 +37,7 @@ type framer struct {
 	terminator []byte // of lines; none: CR, LF, or both
 
 	buf    []byte
-	whole  bool // of lines: what is in buf began behind a terminator, or after silence
+	whole  bool // of lines: what is in buf began behind a terminator, or after silence, and nothing is missing in it
 	synced bool // of others: a beginning was seen
 	over   bool // of lines: the one that comes is too long
 	ended  int  // of P1: where "!" stands, counted from 1
@@ -46,8 +46,11 @@ type framer struct {
 
 // feed takes what came, after silence or not, and returns the telegrams that it made whole.
 func (f *framer) feed(b []byte, quiet bool) (all []telegram) {
-	if quiet && len(f.buf) == 0 {
+	switch {
+	case quiet && len(f.buf) == 0:
 		f.whole = true
+	case quiet && len(f.terminator) == 0: // something may be missing: "12" and, once the cable is in again, "45" are not 1245
+		f.whole = false // where a terminator is named, what waits may be what a device sends behind it, such as a checksum
 	}
 	for _, c := range b {
 		var whole bool

@@ -65,6 +65,20 @@ func TestALineAfterSilenceIsWhole(t *testing.T) {
 	}
 }
 
+// A cable that was out for a while: "12" of one value and "45" of another are not 1245.
+func TestALineWithAPauseInItIsNotRead(t *testing.T) {
+	f := framer{form: frameLine}
+	f.feed([]byte("7\r\n12"), true)
+	if all := f.feed([]byte("45\r\n8\r\n"), true); len(all) != 2 || !all[0].torn || all[1].torn {
+		t.Errorf("got %+v", all)
+	}
+	f = framer{form: frameLine, terminator: []byte("\x03")}
+	f.feed([]byte("\x0212.5\x03B"), true) // a checksum behind the terminator
+	if all := f.feed([]byte("\x0213.5\x03C"), true); len(all) != 1 || all[0].torn {
+		t.Errorf("got %+v", all)
+	}
+}
+
 // Some devices send between their telegrams what belongs to none, for years. Each time it is told is an entry.
 func TestLossesThatGoOnAreToldEverMoreSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -132,7 +132,7 @@ type listening struct {
 	source *Source
 	sink   sensors.Sink
 	framer *framer
-	heard  time.Time // when the newest byte came, or the line was opened
+	heard  time.Time // when the newest byte came and was taken in, or the line was opened
 	came   time.Time // when the newest telegram was whole, likewise; zero: none was
 	buffer [4096]byte
 }
@@ -163,6 +163,7 @@ func (l *listening) listen(ctx context.Context, line *serialline.Line) error {
 		if err := l.take(ctx, l.buffer[:n], quiet, now); err != nil {
 			return err
 		}
+		l.heard = time.Now() // while messages waited for the disk nobody listened: that was no silence
 	}
 	l.tell(false)
 	switch {

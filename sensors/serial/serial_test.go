@@ -92,3 +92,33 @@ func TestALineThatIsTakenSaysSo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A disk that stalls is no silence of the line: what comes meanwhile goes on where it was.
+func TestWhatWaitsForTheDiskIsNoSilence(t *testing.T) {
+	line := testenv.NewLine(t)
+	c := Config{Name: "scale", Port: line.One}
+	c.SetDefaults()
+	torn := make(chan bool, 10)
+	s := New(c, Options{Decode: func(telegram []byte, isTorn bool, received time.Time) *sensors.Message {
+		torn <- isTorn
+		return &sensors.Message{Received: received, Payload: telegram}
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	took, done := make(sink), make(chan error, 1)
+	go func() { done <- s.Run(ctx, took) }()
+	testenv.Await(t, "the line is open", func() bool { return s.Stats().Open })
+	line.Say("1 kg\r\n2")
+	<-torn
+	time.Sleep(settles + 200*time.Millisecond) // the sink takes nothing
+	line.Say("3 kg\r\n")
+	if got := <-took; got != "1 kg" {
+		t.Errorf("got %q", got)
+	}
+	if isTorn, got := <-torn, <-took; isTorn || got != "23 kg" {
+		t.Errorf("got %q, torn: %v", got, isTorn)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
