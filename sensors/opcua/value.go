@@ -63,6 +63,44 @@ func structures(v *ua.Variant) []*ua.ExtensionObject {
 	return nil
 }
 
+// errDate is that of a time which may be another one on the wire: the library counts nanoseconds, which 64 bits hold for 585 years, and
+// takes the last day of 9999, by which servers mean no end, for one in 1816.
+var errDate = errors.New("a time in it is before 1970 or after 2099, and is not known for certain: it is not recorded")
+
+// The times that are believed: no server means one that is 585 years from there.
+var firstDate, lastDate = time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// certain reports whether a time is the one on the wire. The zero time is none.
+func certain(t time.Time) bool { return t.IsZero() || !t.Before(firstDate) && t.Before(lastDate) }
+
+// datesCertain reports whether all times of a value are those on the wire.
+func datesCertain(v *ua.DataValue) bool {
+	if !certain(v.SourceTimestamp) || !certain(v.ServerTimestamp) {
+		return false
+	}
+	if v.Value == nil || v.Value.Type() != ua.TypeIDDateTime {
+		return true
+	}
+	return allCertain(reflect.ValueOf(v.Value.Value()))
+}
+
+// allCertain looks at a time, or at those in an array of any dimensions.
+func allCertain(x reflect.Value) bool {
+	if x.Kind() == reflect.Slice {
+		for i := range x.Len() {
+			if !allCertain(x.Index(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	if !x.IsValid() {
+		return true
+	}
+	t, is := reflect.TypeAssert[time.Time](x)
+	return !is || certain(t)
+}
+
 // appendPayload appends the payload that a value of a node is in an entry.
 //
 // SPEC: the NodeId of the node and the DataValue that the server notified, one behind the other, both in OPC UA Binary
@@ -71,6 +109,9 @@ func appendPayload(b []byte, node *ua.NodeID, v *ua.DataValue) ([]byte, error) {
 		if e != nil && e.Value == nil && e.EncodingMask != ua.ExtensionObjectEmpty {
 			return nil, errStructure
 		}
+	}
+	if !datesCertain(v) {
+		return nil, errDate
 	}
 	id, err := node.Encode()
 	if err != nil {

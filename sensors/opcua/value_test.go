@@ -4,6 +4,7 @@ package opcua
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strings"
@@ -101,6 +102,37 @@ func TestAStructureOfAServersOwnIsKeptWholeOrNotAtAll(t *testing.T) {
 	}
 	if got, err := readings(payload, meaning{}, at.UnixNano()); sensors.ReasonOf(err) != sensors.WrongType || got != nil {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// The library wraps a time that its nanoseconds do not hold: nothing is recorded of one that may be another one on the wire.
+func TestATimeThatMayBeAnotherOneIsNotRecorded(t *testing.T) {
+	node := ua.NewStringNodeID(2, "x")
+	ticks := func(years int) []byte { // since 1601, 100 ns each
+		seconds := time.Date(1601+years, 1, 1, 0, 0, 0, 0, time.UTC).Unix() + 11644473600
+		return binary.LittleEndian.AppendUint64(nil, uint64(seconds)*1e7)
+	}
+	for years, want := range map[int]error{0: nil, 1: errDate, 368: errDate, 369: nil, 425: nil, 499: errDate, 600: errDate, 8398: errDate} {
+		scalar := slices.Concat([]byte{ua.DataValueValue, byte(ua.TypeIDDateTime)}, ticks(years))
+		array := slices.Concat([]byte{ua.DataValueValue, byte(ua.TypeIDDateTime) | ua.VariantArrayValues, 1, 0, 0, 0}, ticks(years))
+		stamped := slices.Concat([]byte{ua.DataValueSourceTimestamp | ua.DataValueServerTimestamp}, ticks(years), ticks(400))
+		for _, wire := range [][]byte{scalar, array, stamped} {
+			v := new(ua.DataValue)
+			if _, err := v.Decode(wire); err != nil {
+				t.Fatal(err)
+			}
+			payload, err := appendPayload(nil, node, v)
+			if err != want || err == nil && !bytes.HasSuffix(payload, wire) {
+				t.Errorf("year %d, %x: %x, %v", 1601+years, wire, payload, err)
+			}
+		}
+	}
+	none := new(ua.DataValue)
+	if _, err := none.Decode([]byte{ua.DataValueValue, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := appendPayload(nil, node, none); err != nil {
+		t.Error(err)
 	}
 }
 
