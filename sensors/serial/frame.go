@@ -49,8 +49,8 @@ func (f *framer) feed(b []byte, quiet bool) (all []telegram) {
 	switch {
 	case quiet && len(f.buf) == 0:
 		f.whole = true
-	case quiet && len(f.terminator) == 0: // something may be missing: "12" and, once the cable is in again, "45" are not 1245
-		f.whole = false // where a terminator is named, what waits may be what a device sends behind it, such as a checksum
+	case quiet && f.nothingBehind(): // something may be missing: "12" and, once the cable is in again, "45" are not 1245
+		f.whole = false
 	}
 	for _, c := range b {
 		var whole bool
@@ -74,6 +74,12 @@ func (f *framer) feed(b []byte, quiet bool) (all []telegram) {
 		}
 	}
 	return all
+}
+
+// nothingBehind reports whether a line ends with its terminator. Behind another one than a line's end a device may send more, such as a
+// checksum, which then waits for the next line.
+func (f *framer) nothingBehind() bool {
+	return len(f.terminator) == 0 || bytes.ContainsRune([]byte("\r\n"), rune(f.terminator[len(f.terminator)-1]))
 }
 
 // tooLong gives up what does not end. Of a line the rest is passed over, too; of others it is between telegrams.

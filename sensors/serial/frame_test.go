@@ -67,12 +67,14 @@ func TestALineAfterSilenceIsWhole(t *testing.T) {
 
 // A cable that was out for a while: "12" of one value and "45" of another are not 1245.
 func TestALineWithAPauseInItIsNotRead(t *testing.T) {
-	f := framer{form: frameLine}
-	f.feed([]byte("7\r\n12"), true)
-	if all := f.feed([]byte("45\r\n8\r\n"), true); len(all) != 2 || !all[0].torn || all[1].torn {
-		t.Errorf("got %+v", all)
+	for _, terminator := range []string{"", "\r\n", "\n"} {
+		f := framer{form: frameLine, terminator: []byte(terminator)}
+		f.feed([]byte("7\r\n12"), true)
+		if all := f.feed([]byte("45\r\n8\r\n"), true); len(all) != 2 || !all[0].torn || all[1].torn {
+			t.Errorf("%q: got %+v", terminator, all)
+		}
 	}
-	f = framer{form: frameLine, terminator: []byte("\x03")}
+	f := framer{form: frameLine, terminator: []byte("\x03")}
 	f.feed([]byte("\x0212.5\x03B"), true) // a checksum behind the terminator
 	if all := f.feed([]byte("\x0213.5\x03C"), true); len(all) != 1 || all[0].torn {
 		t.Errorf("got %+v", all)
