@@ -38,18 +38,26 @@ const (
 	usualIdle  = 2 * time.Millisecond
 )
 
-// checkCommit looks at when groups are closed: as the card's budget wants, unless the configuration says how long they wait.
+// checkCommit looks at when groups are closed: as the card's budget wants, unless the configuration says how long they wait. A delay of
+// 0s, as shipped, is one that is not set, written or not.
 func (c *Config) checkCommit(d *tomlconf.Document) {
-	delay, idle := d.IsSet("commit.max_delay"), d.IsSet("commit.idle")
+	const mostDelay = 5 * time.Second
+	delay, idle := &c.Commit.MaxDelay, &c.Commit.Idle
 	switch {
-	case idle && !delay:
-		c.Commit.MaxDelay = usualDelay
-	case delay && !idle && c.Commit.MaxDelay > 0:
-		c.Commit.Idle = min(usualIdle, c.Commit.MaxDelay)
-	}
-	if c.Commit.MaxDelay != 0 || c.Commit.Idle != 0 {
-		tomlconf.Between(d, &c.Commit.MaxDelay, time.Millisecond, 5*time.Second)
-		tomlconf.Between(d, &c.Commit.Idle, 0, c.Commit.MaxDelay)
+	case *delay == 0 && *idle == 0:
+	case *delay == 0:
+		if *idle > usualDelay && *idle <= mostDelay {
+			d.Refuse(idle, "no group waits for longer than %v where commit.max_delay is not set: set that too, to %v or more", usualDelay, *idle)
+		} else {
+			tomlconf.Between(d, idle, 0, mostDelay)
+		}
+		*delay = usualDelay
+	default:
+		tomlconf.Between(d, delay, time.Millisecond, mostDelay)
+		tomlconf.Between(d, idle, 0, *delay)
+		if *idle == 0 {
+			*idle = min(usualIdle, *delay)
+		}
 	}
 	tomlconf.Between(d, &c.Commit.MaxEntries, 1, 10000)
 	switch perDay := &c.Card.BytesPerDay; {

@@ -9,7 +9,7 @@ import (
 	"edgechain.example/tomlconf"
 )
 
-// The budget decides when a group is closed, unless one of the delays is written, whatever it is.
+// The budget decides when a group is closed, unless a delay is set. The shipped 0s sets none, written or not.
 func TestDelaysThatAreWrittenGoBeforeTheBudget(t *testing.T) {
 	const ms = time.Millisecond
 	for _, c := range []struct {
@@ -25,7 +25,9 @@ func TestDelaysThatAreWrittenGoBeforeTheBudget(t *testing.T) {
 		{"[commit]\nmax_delay = \"1s\"", 1000 * ms, 2 * ms},
 		{"[commit]\nmax_delay = \"1ms\"", ms, ms},
 		{"[commit]\nidle = \"5ms\"", 25 * ms, 5 * ms},
-		{"[commit]\nidle = \"0s\"", 25 * ms, 0},
+		{"[commit]\nidle = \"0s\"", 0, 0},
+		{"[commit]\nmax_delay = \"0s\"\nidle = \"2ms\"", 25 * ms, 2 * ms},
+		{"[commit]\nmax_delay = \"1s\"\nidle = \"0s\"", 1000 * ms, 2 * ms},
 	} {
 		config, _, err := loadText(t, c.text, nil, nil)
 		if err != nil {
@@ -38,12 +40,15 @@ func TestDelaysThatAreWrittenGoBeforeTheBudget(t *testing.T) {
 
 func TestBudgetsThatCannotBeKeptAreRefusedOrWarnedOf(t *testing.T) {
 	for text, want := range map[string]string{
-		"[card]\nbytes_per_day = \"19MB\"":             `x.toml:2:1: card.bytes_per_day = "19MB": expected 0B, for no limit, or at least 20MB: less an idle gateway may write by itself`,
-		"[card]\nbytes_per_day = -1":                   `x.toml:2:1: card.bytes_per_day: "-1": expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`,
-		"[card]\nbytes_per_day = \"-1GB\"":             `x.toml:2:1: card.bytes_per_day: "-1GB": expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`,
-		"[card]\nbytes_per_day = \"2 Gb\"":             `x.toml:2:1: card.bytes_per_day: "2 Gb": expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`,
-		"[commit]\nidle = \"1s\"\n":                    `x.toml:2:1: commit.idle = "1s": expected 0s to 25ms`,
-		"[commit]\nmax_delay = \"0s\"\nidle = \"1ms\"": `x.toml:2:1: commit.max_delay = "0s": expected 1ms to 5s`,
+		"[card]\nbytes_per_day = \"19MB\"":            `x.toml:2:1: card.bytes_per_day = "19MB": expected 0B, for no limit, or at least 20MB: less an idle gateway may write by itself`,
+		"[card]\nbytes_per_day = -1":                  `x.toml:2:1: card.bytes_per_day: "-1": expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`,
+		"[card]\nbytes_per_day = \"-1GB\"":            `x.toml:2:1: card.bytes_per_day: "-1GB": expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`,
+		"[card]\nbytes_per_day = \"2 Gb\"":            `x.toml:2:1: card.bytes_per_day: "2 Gb": expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`,
+		"[commit]\nidle = \"1s\"\n":                   `x.toml:2:1: commit.idle = "1s": no group waits for longer than 25ms where commit.max_delay is not set: set that too, to 1s or more`,
+		"[commit]\nmax_delay = \"0s\"\nidle = \"1s\"": `x.toml:3:1: commit.idle = "1s": no group waits for longer than 25ms where commit.max_delay is not set: set that too, to 1s or more`,
+		"[commit]\nidle = \"6s\"\n":                   `x.toml:2:1: commit.idle = "6s": expected 0s to 5s`,
+		"[commit]\nmax_delay = \"1s\"\nidle = \"2s\"": `x.toml:3:1: commit.idle = "2s": expected 0s to 1s`,
+		"[card]\nbytes_per_day = \"99999999TB\"":      `x.toml:2:1: card.bytes_per_day: "99999999TB": too large: the largest size is "8388607TiB"`,
 	} {
 		if _, _, err := loadText(t, text, nil, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q:\ngot  %v\nwant %s", text, err, want)

@@ -193,7 +193,7 @@ func TestConfigurationsThatCannotWorkAreRefusedAtTheirLine(t *testing.T) {
 		{"[store]\ncache = \"4MiB\"\nmemtable = \"4MiB\"", `x.toml:2:1: store.cache = "4MiB": expected at least twice store.memtable, 8MiB, which takes its room from it`},
 		{"[store]\nmemtable = \"5MiB\"", `x.toml:1:2: store.cache: expected at least twice store.memtable, 10MiB, which takes its room from it`},
 		{"[commit]\nmax_delay = 25", `x.toml:2:1: commit.max_delay = 25: expected a duration with its unit, such as "90s" or "1h"`},
-		{"[commit]\nidle = \"30ms\"", `x.toml:2:1: commit.idle = "30ms": expected 0s to 25ms`},
+		{"[commit]\nidle = \"30ms\"", `x.toml:2:1: commit.idle = "30ms": no group waits for longer than 25ms where commit.max_delay is not set: set that too, to 30ms or more`},
 		{"[block]\nmax_entries = 65537", `x.toml:2:1: block.max_entries = 65537: expected 1 to 65536`},
 		{"[block]\nheartbeat = \"30s\"", `x.toml:2:1: block.heartbeat = "30s": expected 1m to 7d`},
 		{"[block]\ncadence = \"1h\"", `x.toml:2:1: block.cadence = "1h": expected 0, for no promise, or whole seconds from block.heartbeat and block.interval together, 1h1m0s, to 31 days`},

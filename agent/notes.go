@@ -96,6 +96,8 @@ func (a *Agent) Note(ctx context.Context, n api.Noting) (api.Noted, error) {
 	if err != nil {
 		return api.Noted{}, err
 	}
+	calm := a.queue.Hurry() // somebody sits and waits
+	defer calm()
 	if err := a.noted(ctx, done); err != nil {
 		return api.Noted{}, err
 	}

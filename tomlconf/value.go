@@ -38,15 +38,18 @@ func (s *Size) UnmarshalText(text []byte) error {
 	digits := len(text) - len(strings.TrimLeft(string(text), "0123456789"))
 	number, err := strconv.ParseInt(string(text[:digits]), 10, 64)
 	unit := strings.TrimPrefix(string(text[digits:]), " ")
-	if err == nil && unit == "" && digits == len(text) {
-		*s = Size(number)
-		return nil
+	if digits == len(text) {
+		unit = "B"
 	}
 	for _, u := range sizeUnits {
-		if err == nil && unit == u.name && number <= math.MaxInt64/int64(u.bytes) {
-			*s = Size(number) * u.bytes
-			return nil
+		if unit != u.name || err != nil && !errors.Is(err, strconv.ErrRange) {
+			continue
 		}
+		if err != nil || number > math.MaxInt64/int64(u.bytes) {
+			return fmt.Errorf(`%q: too large: the largest size is "%dTiB"`, text, math.MaxInt64/TiB)
+		}
+		*s = Size(number) * u.bytes
+		return nil
 	}
 	return fmt.Errorf(`%q: expected a size with its unit, such as "64MiB", "256KiB" or "10MB"`, text)
 }

@@ -161,7 +161,7 @@ type Spending struct {
 
 // Limited is somebody who sends no more before he has acknowledgements.
 type Limited struct {
-	Sender string // as an entry's source names it, without what comes behind: "mqtt:plant", "broker:user/client"
+	Sender string // as an entry's source names it, without what comes behind: "mqtt:plant", "broker:user/client"; newcomers of a user are "broker:user"
 	Window int    // how many messages he sends ahead of them
 }
 

@@ -20,6 +20,7 @@ type gathered struct {
 	newest   time.Time // when the last one did
 	stalled  time.Time // from when on somebody sends no more before he has acknowledgements; zero: nobody
 	alone    bool      // nobody else sends
+	silent   time.Time // when somebody has been silent for so long that he waits for acknowledgements, by what is known of him; zero: nobody
 }
 
 // pacer decides when a group is closed.
@@ -44,6 +45,9 @@ func (p *pacer) close(now time.Time) {
 // between two groups.
 func (p *pacer) due(g gathered, wait time.Duration) time.Time {
 	at := later(soon(g.first, g.newest), p.closed.Add(wait-time.Duration(0.3*p.part*float64(wait))))
+	if !g.silent.IsZero() {
+		at = earlier(at, g.silent)
+	}
 	if g.stalled.IsZero() {
 		return at
 	}

@@ -42,8 +42,10 @@ type Queue struct {
 	closed       bool
 	hurries      int // of those who wait for what is taken to be on disk: no group is gathered meanwhile
 	senders      map[string]*sender
-	swept        time.Time // when those were forgotten that sent nothing any more
-	stalled      []*sender // that may wait for the group to be closed
+	newcomers    map[string]*sender // by user, "broker:press": who connects anew for each message is learned by that
+	swept        time.Time          // when those were forgotten that sent nothing any more
+	stalled      []*sender          // that may wait for the group to be closed
+	turning      []*sender          // that have messages waiting, and wait for acknowledgements once they are silent
 }
 
 // taken is what a message in flight counts.
@@ -77,7 +79,7 @@ var (
 
 // NewQueue returns a queue for so many bytes, which wakes the committer at once when as many messages wait.
 func NewQueue(maxBytes, wake int) *Queue {
-	q := &Queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}, senders: map[string]*sender{}}
+	q := &Queue{maxBytes: maxBytes, wake: wake, first: make(chan struct{}, 1), full: make(chan struct{}, 1), taken: map[*sensors.Message]taken{}, senders: map[string]*sender{}, newcomers: map[string]*sender{}}
 	q.own = &Share{queue: q}
 	q.shares = []*Share{q.own}
 	return q
@@ -285,6 +287,7 @@ func (q *Queue) take(group []*sensors.Message, n, bytes int) []*sensors.Message 
 	clear(q.waiting[rest:])
 	q.waiting = q.waiting[:rest]
 	q.stalled = slices.DeleteFunc(q.stalled, func(s *sender) bool { return s.waiting < s.window() })
+	q.turning = slices.DeleteFunc(q.turning, func(s *sender) bool { return s.waiting == 0 })
 	if rest > 0 {
 		q.began = time.Now()
 		signal(q.first)

@@ -12,10 +12,14 @@ import (
 
 // A sender may have so many messages under way that are not acknowledged, and no more: its window. Mosquitto's is 20 as shipped,
 // that of a device that waits for each PUBACK is 1. Nobody says how large it is, so it is learned: whoever has as many under
-// way as ever lately, is silent, and goes on as soon as it has an acknowledgement, was kept waiting.
+// way as ever lately, is silent, and goes on as soon as it has an acknowledgement, was kept waiting. Whoever waits until each of
+// a number that varies is acknowledged is known otherwise: see [turns].
 const (
 	// provenBy is how often in a row that has to be seen, so that it is no chance.
 	provenBy = 3
+	// keptBy is how many answers at least show that they take about as long each, where they take long. The deviation of fewer is chance,
+	// and who is taken for limited by it answers as soon as that from then on, whoever he is.
+	keptBy = 12
 	// exposedBy is how many times as long as it takes to answer the window has to have been full, so that it is no chance that
 	// nothing came meanwhile.
 	exposedBy = 6
@@ -33,11 +37,11 @@ const (
 	// forgotten is after how long without a message nothing of a sender is kept.
 	forgotten = 2 * windowKept
 	// mostSenders is of how many senders something is kept. Where there are more, as where each message comes with a connection of its
-	// own, those go who were silent for a moment, and nothing is learned of who finds no place.
+	// own, those go who were silent for a moment, and who finds no place is a newcomer still.
 	mostSenders = 4096
 )
 
-// sender is one session of somebody who waits for acknowledgements.
+// sender is one session of somebody who waits for acknowledgements, or all newcomers of one user: sessions with their first message.
 type sender struct {
 	name     string
 	owed     int           // messages that are not acknowledged
@@ -54,6 +58,7 @@ type sender struct {
 	afterAck  average       // from then to the next message
 	afterLast average       // from the message before to the next one
 	hits      int           // times in a row that it came at once
+	answer    average       // from an acknowledgement to the next message, of these times
 	limited   bool          // its window is known to limit it
 	gains     int           // times that it went on as soon, since then
 	misses    int           // times in a row that it did not
@@ -61,6 +66,8 @@ type sender struct {
 	doubted   time.Time     // until then
 	stalls    uint64        // times that it was
 	stalled   time.Time     // from when on it waits for the group to be closed; zero: it does not
+
+	turns turns // whether it waits with fewer under way, too
 }
 
 // senderOf names the sender in a message's source; "" is nobody who waits for an acknowledgement.
@@ -92,6 +99,7 @@ func (s *sender) arrived(now time.Time) {
 		s.judge(now)
 		s.acked = time.Time{}
 	}
+	s.turns.arrived(now, s.last, s.owed)
 	switch gap := now.Sub(s.last); {
 	case s.last.IsZero():
 	case s.interval == 0:
@@ -118,10 +126,12 @@ func (s *sender) arrived(now time.Time) {
 
 // done counts a message that is acknowledged.
 func (s *sender) done(now time.Time) {
-	if s.owed == s.window() {
+	full := s.owed == s.window()
+	if full {
 		s.acked, s.silence = now, now.Sub(s.last)
 	}
 	s.owed--
+	s.turns.done(now, s.last, s.owed, full)
 }
 
 // judge draws its conclusion from how soon after an acknowledgement the next message came. Two things show that it had waited for
@@ -142,25 +152,31 @@ func (s *sender) judge(now time.Time) {
 	}
 	if 2*response <= s.silence && (s.window() == 1 || 2*s.silence >= 3*s.interval) {
 		s.hits++
+		s.answer.add(response)
 	} else {
-		s.hits = 0
+		s.hits, s.answer = 0, average{}
 	}
-	keeps := s.exposed >= exposedBy*s.afterAck.mean && 4*s.afterAck.deviation < 3*s.afterLast.deviation
-	if s.hits >= provenBy || keeps && s.afterAck.n >= provenBy {
-		s.limited, s.misses, s.gains = true, 0, 0
+	keeps := s.exposed >= exposedBy*s.afterAck.mean && 2*s.afterAck.deviation < s.afterLast.deviation
+	switch {
+	case s.hits >= provenBy:
+	case keeps && s.afterAck.n >= keptBy:
+		s.answer = s.afterAck
+	default:
+		return
 	}
+	s.limited, s.misses, s.gains = true, 0, 0
 }
 
 // forget has nothing be concluded from what was seen so far.
 func (s *sender) forget() {
 	s.limited, s.hits, s.exposed = false, 0, 0
-	s.afterAck, s.afterLast = average{}, average{}
+	s.answer, s.afterAck, s.afterLast = average{}, average{}, average{}
 }
 
 // review looks whether a sender that is acknowledged at once goes on as soon as it did while it was kept waiting. One that never
 // did only happens to send as often as groups are closed; that will happen again.
 func (s *sender) review(now time.Time, response time.Duration) {
-	if response <= s.afterAck.mean*3/2+trip {
+	if response <= s.answer.mean*3/2+trip {
 		s.misses = 0
 		s.gains++
 		return
@@ -203,17 +219,33 @@ func (q *Queue) arrived(m *sensors.Message, now time.Time) *sender {
 	s := q.senders[name]
 	if s == nil {
 		q.sweep(now)
-		if len(q.senders) >= mostSenders {
-			return nil
+		s = know(q.senders, name, now)
+		if user, _, has := strings.Cut(name, "/"); has { // only its further messages are its own
+			s = know(q.newcomers, user, now)
 		}
-		name = strings.Clone(name)
-		s = &sender{name: name, since: now}
-		q.senders[name] = s
+	}
+	if s == nil {
+		return nil
 	}
 	s.arrived(now)
 	if !s.stalled.IsZero() {
 		q.stalled = append(q.stalled, s)
 		signal(q.full)
+	}
+	if s.turns.known && s.waiting == 1 {
+		q.turning = append(q.turning, s)
+		signal(q.full)
+	}
+	return s
+}
+
+// know begins to keep something of a sender, if there is a place.
+func know(senders map[string]*sender, name string, now time.Time) *sender {
+	s := senders[name]
+	if s == nil && len(senders) < mostSenders {
+		name = strings.Clone(name)
+		s = &sender{name: name, since: now}
+		senders[name] = s
 	}
 	return s
 }
@@ -227,6 +259,9 @@ func (q *Queue) acknowledging(messages []*sensors.Message) {
 	for _, m := range messages {
 		if s := q.taken[m].sender; s != nil {
 			s.done(now)
+			if s.turns.known && s.waiting > 0 && s.owed == s.waiting { // what is left may be all that it has
+				signal(q.full)
+			}
 		}
 	}
 }
@@ -241,7 +276,9 @@ func (q *Queue) sweep(now time.Time) {
 		return
 	}
 	q.swept = now
-	maps.DeleteFunc(q.senders, func(_ string, s *sender) bool { return s.owed == 0 && now.Sub(s.last) >= silent })
+	gone := func(_ string, s *sender) bool { return s.owed == 0 && now.Sub(s.last) >= silent }
+	maps.DeleteFunc(q.senders, gone)
+	maps.DeleteFunc(q.newcomers, gone)
 }
 
 // limited returns those whose window limits them, by name.
@@ -249,9 +286,11 @@ func (q *Queue) limited() (all []Limited) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	for _, s := range q.senders {
-		if s.limited && now.Sub(s.last) < windowKept {
-			all = append(all, Limited{Sender: s.name, Window: s.window()})
+	for _, senders := range []map[string]*sender{q.senders, q.newcomers} {
+		for _, s := range senders {
+			if (s.limited || s.turns.known) && now.Sub(s.last) < windowKept {
+				all = append(all, Limited{Sender: s.name, Window: s.window()})
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b Limited) int { return strings.Compare(a.Sender, b.Sender) })
@@ -271,6 +310,11 @@ func (q *Queue) waits() gathered {
 	for _, s := range q.stalled {
 		if !s.stalled.IsZero() && (g.stalled.IsZero() || s.stalled.Before(g.stalled)) {
 			g.stalled = s.stalled
+		}
+	}
+	for _, s := range q.turning {
+		if at := s.silent(); !at.IsZero() && (g.silent.IsZero() || at.Before(g.silent)) {
+			g.silent = at
 		}
 	}
 	g.alone = len(q.senders) == 1

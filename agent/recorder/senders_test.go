@@ -105,7 +105,11 @@ func (s *simulation) send(ctx context.Context, name string, p party, next func()
 		case <-ctx.Done():
 			return
 		}
-		if window > 0 {
+		weight := min(1, window)
+		if p.weight != nil {
+			weight = p.weight()
+		}
+		for range weight {
 			select {
 			case tokens <- struct{}{}:
 			case <-ctx.Done():
@@ -113,13 +117,39 @@ func (s *simulation) send(ctx context.Context, name string, p party, next func()
 			}
 		}
 		m := &sensors.Message{Source: name + ":topic", Done: func(error) {
-			if window > 0 {
-				time.AfterFunc(p.trip, func() { <-tokens })
+			if weight > 0 {
+				time.AfterFunc(p.takes(), func() {
+					for range weight {
+						<-tokens
+					}
+				})
 			}
 		}}
 		if s.c.queue.Put(ctx, m) != nil {
 			return
 		}
+	}
+}
+
+// sendTurns has a sender put as many messages as its next turn has, wait until all are acknowledged, and so on.
+func (s *simulation) sendTurns(ctx context.Context, name string, p party, turn func() int) {
+	for i := 0; ctx.Err() == nil; i++ {
+		from := name
+		if p.anew {
+			from = fmt.Sprint(name, "-", i)
+		}
+		var all sync.WaitGroup
+		for n := range turn() {
+			if n > 0 {
+				time.Sleep(p.gap)
+			}
+			all.Add(1)
+			if s.c.queue.Put(ctx, &sensors.Message{Source: from + ":topic", Done: func(error) { all.Done() }}) != nil {
+				return
+			}
+		}
+		all.Wait()
+		time.Sleep(p.takes())
 	}
 }
 
@@ -129,6 +159,12 @@ func every(d time.Duration) func() time.Duration { return func() time.Duration {
 func poisson(mean time.Duration, seed uint64) func() time.Duration {
 	r := rand.New(rand.NewPCG(seed, 1))
 	return func() time.Duration { return max(1, time.Duration(r.ExpFloat64()*float64(mean))) }
+}
+
+// unevenly is a sender whose messages come up to a part of the interval sooner or later.
+func unevenly(d time.Duration, part float64, seed uint64) func() time.Duration {
+	r := rand.New(rand.NewPCG(seed, 5))
+	return func() time.Duration { return time.Duration((1 - part + 2*part*r.Float64()) * float64(d)) }
 }
 
 // bursts is a sender with n messages at once, each interval.
@@ -155,9 +191,19 @@ func after(next func() time.Duration, begins time.Duration) func() time.Duration
 type party struct {
 	window int
 	trip   time.Duration // until it has an acknowledgement, and sends its next message
+	late   time.Duration // by how much that may take longer
 	n      int
 	next   func(i int) func() time.Duration
+
+	weight func() int             // how much of the window the next message takes; nil: 1
+	turn   func(i int) func() int // how many messages it sends, before it waits for all; nil: it takes no turns
+	gap    time.Duration          // between these
+	anew   bool                   // each turn comes from another client id
+	shared bool                   // all n have one client id
 }
+
+// takes is how long it takes to answer, this time.
+func (p party) takes() time.Duration { return p.trip + time.Duration(rand.Float64()*float64(p.late)) }
 
 // outcome of a simulation, after it has settled.
 type simulated struct {
@@ -175,7 +221,15 @@ func simulate(t *testing.T, perDay uint64, settles, lasts time.Duration, parties
 		go func() { defer close(ran); s.run() }()
 		for i, p := range parties {
 			for j := range p.n {
-				go s.send(ctx, fmt.Sprintf("broker:w%d-%d/%d", p.window, i, j), p, p.next(j))
+				name := fmt.Sprintf("broker:w%d-%d/%d", p.window, i, j)
+				if p.shared {
+					name = fmt.Sprintf("broker:w%d-%d/one", p.window, i)
+				}
+				if p.turn != nil {
+					go s.sendTurns(ctx, name, p, p.turn(j))
+				} else {
+					go s.send(ctx, name, p, p.next(j))
+				}
 			}
 		}
 		look := func() (int, uint64, map[string]int) {
@@ -217,7 +271,7 @@ func total(rates map[string]float64) (sum float64) {
 // none, with no more syncs than it needs.
 func TestTheBudgetIsKeptAndNoSenderFallsBehind(t *testing.T) {
 	free := func(perSecond int) party {
-		return party{0, 0, 16, func(i int) func() time.Duration {
+		return party{n: 16, next: func(i int) func() time.Duration {
 			return poisson(16*time.Second/time.Duration(perSecond), uint64(i))
 		}}
 	}
@@ -235,22 +289,26 @@ func TestTheBudgetIsKeptAndNoSenderFallsBehind(t *testing.T) {
 		{"16 without a window, 1/s", []party{free(1)}, 2e9, false},
 		{"16 without a window, 10/s", []party{free(10)}, 2e9, false},
 		{"16 without a window, 100/s", []party{free(100)}, 2e9, false},
-		{"16 without a window, 100/s, evenly", []party{{0, 0, 16, evenly(160 * time.Millisecond)}}, 2e9, false},
-		{"16 without a window, 10 at once each second", []party{{0, 0, 16, func(int) func() time.Duration { return bursts(10, time.Second) }}}, 2e9, false},
-		{"16 without a window, 10 at once each second, one after the other", []party{{0, 0, 16, func(i int) func() time.Duration { return after(bursts(10, time.Second), time.Duration(i)*62*ms) }}}, 2e9, false},
-		{"one without a window, 100/s, evenly", []party{{0, 0, 1, evenly(10 * time.Millisecond)}}, 2e9, false},
+		{"16 without a window, 100/s, evenly", []party{{n: 16, next: evenly(160 * time.Millisecond)}}, 2e9, false},
+		{"16 without a window, 100/s, unevenly", []party{{n: 16, next: func(i int) func() time.Duration { return unevenly(160*ms, 0.3, uint64(i)) }}}, 2e9, false},
+		{"4 without a window, 12/s, unevenly", []party{{n: 4, next: func(i int) func() time.Duration { return unevenly(333*ms, 0.3, uint64(i)) }}}, 2e9, false},
+		{"one without a window, 30/s, unevenly", []party{{n: 1, next: func(i int) func() time.Duration { return unevenly(33*ms, 0.5, uint64(i)) }}}, 2e9, false},
+		{"10,000 of one user, each once in five minutes", []party{{n: 10_000, next: func(i int) func() time.Duration { return after(every(5*time.Minute), time.Duration(i)*30*ms) }}}, 2e9, false},
+		{"16 without a window, 10 at once each second", []party{{n: 16, next: func(int) func() time.Duration { return bursts(10, time.Second) }}}, 2e9, false},
+		{"16 without a window, 10 at once each second, one after the other", []party{{n: 16, next: func(i int) func() time.Duration { return after(bursts(10, time.Second), time.Duration(i)*62*ms) }}}, 2e9, false},
+		{"one without a window, 100/s, evenly", []party{{n: 1, next: evenly(10 * time.Millisecond)}}, 2e9, false},
 		{"16 without a window, 1000/s", []party{free(1000)}, 8e9, true},
-		{"window 1, as fast as it can", []party{{1, ms, 1, always}}, 0, true},
-		{"window 1, 10/s", []party{{1, ms, 1, evenly(100 * time.Millisecond)}}, 0, false},
-		{"window 1, as fast as it can, over a slow link", []party{{1, 40 * ms, 1, always}}, 0, true},
-		{"window 1, pausing after each acknowledgement, beside 16 without", []party{{1, 100 * ms, 1, always}, free(100)}, 1e18, true},
-		{"100 without a window, each 1/s, evenly", []party{{0, 0, 100, func(i int) func() time.Duration { return after(every(time.Second), time.Duration(i)*10*ms) }}}, 2e9, false},
-		{"16 with window 1", []party{{1, ms, 16, always}}, 0, true},
-		{"16 with window 1, 100/s", []party{{1, ms, 16, evenly(160 * ms)}}, 0, false},
-		{"window 20, as fast as it can", []party{{20, ms, 1, always}}, 0, true},
-		{"window 20, 100/s", []party{{20, ms, 1, evenly(10 * time.Millisecond)}}, 0, false},
-		{"window 20, 300/s", []party{{20, ms, 1, func(int) func() time.Duration { return poisson(time.Second/300, 7) }}}, 0, true},
-		{"window 1 and 20 beside 16 without", []party{{1, ms, 1, always}, {20, ms, 1, always}, free(100)}, 1e18, true},
+		{"window 1, as fast as it can", []party{{window: 1, trip: ms, n: 1, next: always}}, 0, true},
+		{"window 1, 10/s", []party{{window: 1, trip: ms, n: 1, next: evenly(100 * time.Millisecond)}}, 0, false},
+		{"window 1, as fast as it can, over a slow link", []party{{window: 1, trip: 40 * ms, n: 1, next: always}}, 0, true},
+		{"window 1, pausing after each acknowledgement, beside 16 without", []party{{window: 1, trip: 100 * ms, n: 1, next: always}, free(100)}, 1e18, true},
+		{"100 without a window, each 1/s, evenly", []party{{n: 100, next: func(i int) func() time.Duration { return after(every(time.Second), time.Duration(i)*10*ms) }}}, 2e9, false},
+		{"16 with window 1", []party{{window: 1, trip: ms, n: 16, next: always}}, 0, true},
+		{"16 with window 1, 100/s", []party{{window: 1, trip: ms, n: 16, next: evenly(160 * ms)}}, 0, false},
+		{"window 20, as fast as it can", []party{{window: 20, trip: ms, n: 1, next: always}}, 0, true},
+		{"window 20, 100/s", []party{{window: 20, trip: ms, n: 1, next: evenly(10 * time.Millisecond)}}, 0, false},
+		{"window 20, 300/s", []party{{window: 20, trip: ms, n: 1, next: func(int) func() time.Duration { return poisson(time.Second/300, 7) }}}, 0, true},
+		{"window 1 and 20 beside 16 without", []party{{window: 1, trip: ms, n: 1, next: always}, {window: 20, trip: ms, n: 1, next: always}, free(100)}, 1e18, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			settles, lasts := 25*time.Minute, 5*time.Minute
