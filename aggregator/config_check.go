@@ -93,6 +93,9 @@ func (c *TransparencyConfig) check(d *tomlconf.Document) {
 	if c.Origin != "" && !isLogName(c.Origin) {
 		d.Refuse(&c.Origin, `expected a name that no other log has, of a-z, 0-9, '.', '-' and '/', such as "agg-1.example.com": the log is called that and /heads`)
 	}
+	if is := tomlconf.Irregular(c.KeyFile); is != "" {
+		d.Refuse(&c.KeyFile, "expected a regular file, and this is %s", is)
+	}
 	tomlconf.Between(d, &c.Interval, time.Second, 24*time.Hour)
 	if err := localhttp.CheckHosts(c.Hosts); err != nil {
 		d.Refuse(&c.Hosts, "%v", err)

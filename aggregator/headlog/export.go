@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"edgechain.example/lightchain"
+	"edgechain.example/tomlconf"
 )
 
 // Folder is where a log is exported to.
@@ -34,7 +35,7 @@ func (d Folder) path(name string) string { return filepath.Join(d.Dir, filepath.
 // read returns what is in a file, nil where there is none.
 func (d Folder) read(name string) (content []byte, err error) {
 	err = d.as(func() (err error) {
-		if content, err = os.ReadFile(d.path(name)); errors.Is(err, fs.ErrNotExist) {
+		if content, err = tomlconf.ReadFile(d.path(name), maxFetched); errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
 		return err

@@ -9,12 +9,15 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"edgechain.example/tomlconf"
 )
 
 // The mark is a file that holds the newest checkpoint that was published from here, whatever became of the store since. It is
 // written before that checkpoint is served.
 
-const maxMark = 1 << 20
+// MaxNote is above any signed checkpoint, in bytes.
+const MaxNote = 1 << 20
 
 // mark is a checkpoint that was published.
 type mark struct {
@@ -24,16 +27,9 @@ type mark struct {
 
 // readMark returns what the mark at path says, nil where there is none.
 func readMark(path string, key note.Verifier) (*mark, error) {
-	info, err := os.Stat(path)
+	signed, err := tomlconf.ReadFile(path, MaxNote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	}
-	if err == nil && info.Size() > maxMark {
-		err = fmt.Errorf("a file of %d bytes is none", info.Size())
-	}
-	var signed []byte
-	if err == nil {
-		signed, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the mark %s: %w", path, err)

@@ -251,7 +251,7 @@ func TestNoFileOfAConfigurationIsAPipe(t *testing.T) {
 			for _, path := range []string{pipe, "/dev/zero", dir} {
 				in, name, _ := strings.Cut(key, ".")
 				header := "[" + in + "]"
-				if in == "mqtt" || in == "upstream" || in == "broker" && program == "edgeaggregator" {
+				if in == "mqtt" || in == "opcua" || in == "upstream" || in == "broker" && program == "edgeaggregator" {
 					header = "[[" + in + "]]"
 				}
 				value := path

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"edgechain.example/aggregator/headlog"
 	"edgechain.example/asowner"
 	"edgechain.example/cmd/internal/command"
+	"edgechain.example/tomlconf"
 )
 
 func newLog() *cobra.Command {
@@ -208,7 +208,7 @@ func checkServed(c *cobra.Command, address, text, kept string, all bool) error {
 	}
 	var earlier []byte
 	if kept != "" {
-		if earlier, err = os.ReadFile(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if earlier, err = tomlconf.ReadFile(kept, headlog.MaxNote); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
