@@ -155,7 +155,13 @@ unit_path = "unit"
 device_path = "device"
 `
 
-const brokerConfig = `
+// noBudget measures what the agent can do, and not what a card is spared; what that costs is a figure of its own.
+const noBudget = `
+[card]
+bytes_per_day = "0B"
+`
+
+const brokerConfig = noBudget + `
 [broker]
 enabled = true
 listen = "127.0.0.1:0"
@@ -163,7 +169,7 @@ allow_anonymous = true
 max_clients = 64
 [[broker.decode]]` + decoding
 
-const mqttConfig = `
+const mqttConfig = noBudget + `
 [[mqtt]]
 name = "line-1"
 servers = ["tcp://%s"]
