@@ -15,7 +15,8 @@ import (
 // status and metrics tell of them.
 func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t, "[block]\nmax_entries = 300\n")
+	const blockEntries = 300
+	g := newGateway(t, fmt.Sprintf("[block]\nmax_entries = %d\n", blockEntries))
 	before, after := spectra(3000), spectra(3200)[3000:]
 	scrubbing := []string{"--set", "store.scrub_every=1s", "--set", "store.scrub_rate=1GiB"}
 	g.start()
@@ -75,12 +76,19 @@ func TestRottenOldDataIsFoundAndRecordedOnce(t *testing.T) {
 	if len(told) == 0 || uint64(len(told)) != s.Lost.Entries {
 		t.Errorf("%d entries are told to be lost, status says %+v", len(told), s.Lost)
 	}
-	for n := range s.Entries { // what lies beside the damage is proved as ever
-		if there[n] {
-			g.prove(chain, n)
-			break
+	whole := func(n uint64) bool { // nothing of its block is lost: of a block all entries are needed to prove one
+		for m := range told {
+			if max(m, n)-min(m, n) < blockEntries {
+				return false
+			}
 		}
+		return there[n]
 	}
+	beside := uint64(0)
+	for beside < s.Entries && !whole(beside) {
+		beside++
+	}
+	g.prove(chain, beside) // as ever
 	g.prove(chain, s.Entries-1)
 }
 

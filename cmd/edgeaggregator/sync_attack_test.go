@@ -37,8 +37,10 @@ func TestTwoGatewaysFromOneCardAreFoundOut(t *testing.T) {
 	first.start()
 	first.record(4)
 	countersigned(first, n)
+	n.process.Stop() // which would tell the second one what it is before it has sealed anything
 	second.start("--set", "sync.confirm_head=never")
-	second.publish(8) // sealed until it learns what it is
+	second.record(8)
+	n.start()
 	second.process.Await("the aggregator shows the fork", func() bool {
 		known, _ := n.gateway(first.chain)
 		return finding(known, registry.Forked)
