@@ -91,6 +91,7 @@ var rules = []rule{
 // Floors of the house, by the longest folder that matches. Imports go to a lower floor, or stay within the folder.
 var floors = map[string]int{
 	"asowner":                        0,
+	"durable":                        0,
 	"lightchain":                     0,
 	"mqttwire":                       0,
 	"shellword":                      0,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"edgechain.example/durable"
 	"edgechain.example/lightchain"
 	"edgechain.example/tomlconf"
 )
@@ -63,15 +65,10 @@ func (d Folder) write(name string, content []byte) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-		if err != nil {
+		return durable.Replace(path, 0o644, func(w io.Writer) error {
+			_, err := w.Write(content)
 			return err
-		}
-		_, err = f.Write(content)
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-			return err
-		}
-		return os.Rename(path+".new", path)
+		})
 	})
 }
 

@@ -3,13 +3,12 @@ package headlog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
+	"edgechain.example/durable"
 	"edgechain.example/tomlconf"
 )
 
@@ -45,36 +44,9 @@ func readMark(path string, key note.Verifier) (*mark, error) {
 }
 
 // Keep puts a checkpoint into a file, and returns when that is durable. Stopping before, the former one is there.
-func Keep(path string, signed []byte) (err error) {
-	dir, fresh := filepath.Dir(path), filepath.Base(path)+".new-"
-	left, err := os.ReadDir(dir)
-	if err != nil {
+func Keep(path string, signed []byte) error {
+	return durable.Replace(path, 0o600, func(w io.Writer) error {
+		_, err := w.Write(signed)
 		return err
-	}
-	for _, e := range left { // of a run that was cut off
-		if strings.HasPrefix(e.Name(), fresh) {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
-	f, err := os.CreateTemp(dir, fresh+"*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(signed)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"edgechain.example/durable"
 	"edgechain.example/tomlconf"
 )
 
@@ -151,21 +153,5 @@ func makeIdentity(o *Options, certificate, key string) error {
 
 // writePEM puts a file in its place whole, or not at all.
 func writePEM(file, kind string, der []byte, mode fs.FileMode) error {
-	next := file + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	if err := pem.Encode(f, &pem.Block{Type: kind, Bytes: der}); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(next, file)
+	return durable.Replace(file, mode, func(w io.Writer) error { return pem.Encode(w, &pem.Block{Type: kind, Bytes: der}) })
 }
