@@ -109,7 +109,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		st.Uncounted = err.Error()
 	}
 	if counted != nil {
-		st.Gateways, st.Ailing = counted.Standings, counted.Ailing
+		st.Gateways, st.Findings = counted.Standings, counted.Ailing
 		if before {
 			st.Counted = counted.At.UTC()
 		}

@@ -78,7 +78,7 @@ type Status struct {
 	Running bool `json:"running"`
 	Identity
 	Gateways map[registry.Standing]int `json:"gateways"`
-	Ailing   map[registry.Kind]int     `json:"findings"`         // of those that are approved
+	Findings map[registry.Kind]int     `json:"findings"`         // of those that are approved
 	Counted  time.Time                 `json:"counted,omitzero"` // when they were counted; the zero time: just now
 	// Uncounted says why the gateways could not be counted now; what is shown of them is from before, or nothing.
 	Uncounted string           `json:"uncounted,omitempty"`

@@ -61,7 +61,7 @@ func writeStatus(w io.Writer, s *api.Status) {
 	line(w, "", s.Uncounted)
 	var ailing []string
 	for _, kind := range registry.Kinds {
-		if n := s.Ailing[kind]; n > 0 {
+		if n := s.Findings[kind]; n > 0 {
 			ailing = append(ailing, fmt.Sprintf("%d %s", n, kind))
 		}
 	}

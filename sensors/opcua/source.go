@@ -37,7 +37,7 @@ type Source struct {
 	ended   chan struct{} // closed when Run ends
 
 	overflows uint64 // Run's: since they were told
-	seldom    poll.Seldom
+	rarely    poll.Rarely
 
 	mu       sync.Mutex
 	current  *session // guarded by mu; nil: there is none

@@ -244,7 +244,7 @@ func (l *listening) acknowledge(subscription, number uint32, n int) func(error) 
 
 // tellOverflows tells that the server had no room for all values, if it is time.
 func (l *listening) tellOverflows() {
-	if l.overflows == 0 || !l.seldom.Tell() {
+	if l.overflows == 0 || !l.rarely.Tell() {
 		return
 	}
 	l.options.Lost(0, fmt.Sprintf("the server kept no more than its queue holds between two notifications, %d times: a larger queue, or a shorter interval", l.overflows))

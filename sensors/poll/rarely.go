@@ -8,31 +8,31 @@ const (
 	mostBetween  = 24 * time.Hour
 )
 
-// Seldom says when to tell of what may go on for years: each time is an entry. Its zero value is that of nothing told.
-type Seldom struct {
+// Rarely says when to tell of what may go on for years: each time is an entry. Its zero value is that of nothing told.
+type Rarely struct {
 	told    time.Time
 	between time.Duration
 }
 
 // Due is when it may be told again; zero: at once.
-func (s *Seldom) Due() time.Time {
-	if s.told.IsZero() {
-		return s.told
+func (r *Rarely) Due() time.Time {
+	if r.told.IsZero() {
+		return r.told
 	}
-	return s.told.Add(s.between)
+	return r.told.Add(r.between)
 }
 
 // Tell reports whether it may be told now, and if so, that is noted. After a time without anything it begins anew.
-func (s *Seldom) Tell() bool {
+func (r *Rarely) Tell() bool {
 	now := time.Now()
-	if now.Before(s.Due()) {
+	if now.Before(r.Due()) {
 		return false
 	}
-	if s.told.IsZero() || now.Sub(s.told) > 2*s.between {
-		s.between = leastBetween
+	if r.told.IsZero() || now.Sub(r.told) > 2*r.between {
+		r.between = leastBetween
 	} else {
-		s.between = min(2*s.between, mostBetween)
+		r.between = min(2*r.between, mostBetween)
 	}
-	s.told = now
+	r.told = now
 	return true
 }

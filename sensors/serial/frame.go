@@ -175,7 +175,7 @@ func (f *framer) within(c byte) {
 // report gathers what was lost until it is time to tell it: some devices send between their telegrams what belongs to none, for years.
 type report struct {
 	lost
-	seldom poll.Seldom
+	rarely poll.Rarely
 }
 
 func (r *report) add(l *lost) {
@@ -189,12 +189,12 @@ func (r *report) due() time.Time {
 	if r.cut+r.garbage == 0 {
 		return time.Time{}
 	}
-	return r.seldom.Due()
+	return r.rarely.Due()
 }
 
 // take returns what is to be told now.
 func (r *report) take(last bool) (cut, garbage int) {
-	if r.cut+r.garbage == 0 || !r.seldom.Tell() && !last {
+	if r.cut+r.garbage == 0 || !r.rarely.Tell() && !last {
 		return 0, 0
 	}
 	cut, garbage, r.lost = r.cut, r.garbage, lost{}
